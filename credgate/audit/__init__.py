@@ -1,0 +1,1 @@
+"""What happened, one line an event: the event, its JSON form."""

@@ -1,0 +1,1 @@
+"""What the operator wrote: the schema, the TOML file, references to secrets."""

@@ -1,0 +1,110 @@
+"""The configuration as values: every key that exists, its type and its default.
+
+Made by ``config.load`` (TOML) or ``config.environment`` (no file); checked there, so whoever holds a ``Config``
+holds one that can be used. Durations are seconds, sizes are bytes. No value here is a secret: credentials are
+references (``env://NAME``, ``file:///path``), resolved by ``config.secrets``.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+MIB = 1024 * 1024
+
+
+@frozen(slots=True)
+class Listen:
+    """Where credgate listens."""
+
+    git: str = "tcp:8080:interface=127.0.0.1"
+    """A Twisted server endpoint string."""
+    control: str = "/run/credgate/control.sock"
+    """Path of the UNIX socket of the control API; its directory is made 0700."""
+    dns: str = "127.0.0.1:5353"
+    """``address:port``; ``""`` is off."""
+
+
+@frozen(slots=True)
+class Sessions:
+    """How long sessions live and where they are kept."""
+
+    store: str = "sqlite:////var/lib/credgate/sessions.db"
+    """``sqlite:///path`` (an absolute path has four slashes) or ``memory:``."""
+    idle_ttl: float = 24 * 3600.0
+    absolute_ttl: float = 7 * 24 * 3600.0
+    gc_interval: float = 60.0
+    max_sessions: int = 100
+
+
+@frozen(slots=True)
+class Limits:
+    """What one peer may take; seconds, bytes, counts."""
+
+    head_timeout: float = 10.0
+    """A request head is complete this long after its first byte (or after accept), however it dribbles."""
+    idle_timeout: float = 30.0
+    """A kept connection without a request is closed."""
+    stall_timeout: float = 120.0
+    """A transfer that moves no byte, either way, is cut."""
+    forge_timeout: float = 660.0
+    """How long the forge may think before its first byte, and between bytes once the request is whole."""
+    connect_timeout: float = 30.0
+    max_head: int = 16 * 1024
+    max_connections: int = 1024
+    max_connections_per_address: int = 64
+    max_transfers_per_session: int = 64
+    wrong_credentials_per_minute: int = 10
+    """By address; then 429."""
+    max_drain: int = 4 * 1024 * MIB
+    """Bytes of a refused body that are read and thrown away before the connection is cut instead."""
+
+
+@frozen(slots=True)
+class Forge:
+    """One place where repositories live. ``name`` is the table's key: ``[forges."github.com"]``."""
+
+    name: str
+    kind: str = "generic"
+    url: str = ""
+    """``https://host[:port][/prefix]``, no trailing slash."""
+    username: str = ""
+    """The login's user name; ``""``: the driver's own (``x-access-token``)."""
+    credential: str = field(default="", repr=False)
+    """A reference, never the secret; ``""``: anonymous."""
+    allow_plain_http: bool = False
+    ca_file: str = ""
+    """PEM file of the authorities trusted for this forge; ``""``: the system's."""
+
+
+@frozen(slots=True)
+class Audit:
+    """Where audit lines go."""
+
+    to: str = "stderr"
+    """``stderr`` or the path of a file that is appended to."""
+
+
+@frozen(slots=True)
+class Control:
+    """Who may use the control socket."""
+
+    allow_uids: tuple[int, ...] = ()
+    """User ids admitted beside credgate's own and root."""
+
+
+def _github() -> dict[str, Forge]:
+    return {"github.com": Forge(name="github.com", kind="github", url="https://github.com")}
+
+
+@frozen(slots=True)
+class Config:
+    """All of it. ``source`` is the file it came from, ``""`` for none."""
+
+    default_forge: str = "github.com"
+    listen: Listen = field(factory=Listen)
+    sessions: Sessions = field(factory=Sessions)
+    limits: Limits = field(factory=Limits)
+    audit: Audit = field(factory=Audit)
+    control: Control = field(factory=Control)
+    forges: dict[str, Forge] = field(factory=_github)
+    source: str = ""

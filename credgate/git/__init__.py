@@ -1,0 +1,1 @@
+"""Git on the wire: which request this is, pkt-lines, refusals in git's own words."""

@@ -1,0 +1,1 @@
+"""The only room that imports Twisted: listeners, relay, control API, timers."""

@@ -1,0 +1,72 @@
+"""What a session is: identity, binding, grants and times. Values only; nothing here reads a clock.
+
+A session is known by three things. ``id`` is public: logs, listings and URLs carry it. ``token`` and ``secret`` are
+32 random bytes each (URL-safe base64, 43 characters), shown once at creation; only their SHA-256 digests are kept.
+Times are seconds on the *lease clock* (see ``docs/architecture.md``, "Clocks"): it counts suspended time and ignores
+steps of the wall clock; the wall clock is kept beside it for people only.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from attrs import field, frozen
+
+from credgate.values import Access
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@frozen(slots=True)
+class PushRule:
+    """One line of a grant's ``push`` list, as written: a ref pattern and the verbs it allows."""
+
+    refs: str
+    allow: frozenset[str]
+    """Of ``create``, ``update``, ``force``, ``delete``."""
+
+
+@frozen(slots=True)
+class Grant:
+    """One repository pattern with its access and ref rules.
+
+    ``repo`` is ``owner/repo`` in its writer's spelling, ``owner/*`` (any one below ``owner``) or ``**`` (all of the forge).
+    """
+
+    repo: str
+    forge: str
+    access: Access = Access.WRITE
+    push: tuple[PushRule, ...] | None = None
+    """``None``: the default ref rules of a write grant; ``()``: no push at all."""
+
+
+@frozen(slots=True)
+class Session:
+    """A sandbox's rights, without its secrets. Immutable: a touch makes a new one."""
+
+    id: str
+    token_digest: bytes = field(repr=False)
+    secret_digest: bytes = field(repr=False)
+    grants: tuple[Grant, ...]
+    created: float
+    """Lease clock, seconds."""
+    used: float
+    """Lease clock, seconds: the last byte of a request that this session was authenticated for."""
+    created_wall: float
+    """Seconds since the epoch, for people."""
+    idle_ttl: float
+    absolute_ttl: float
+    bound_to: Network | None = None
+    """The network (a single address is a /32 or /128) that the session may be used from; IPv4-mapped is folded."""
+    label: str = ""
+    """``container_id`` of the ancestor: the operator's own name for the sandbox."""
+    dns: tuple[str, ...] = ()
+    """Names that this session may resolve; kept for the DNS server."""
+
+    def expires(self) -> float:
+        """Lease-clock second at which the session ends if it is not used again."""
+        return min(self.created + self.absolute_ttl, self.used + self.idle_ttl)
+
+    def live(self, now: float) -> bool:
+        """Whether the session may still be used at ``now`` (lease clock)."""
+        return now < self.expires()

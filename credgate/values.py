@@ -1,0 +1,97 @@
+"""What every room speaks of: reason codes, access, operations, repository paths and decisions.
+
+Nothing here decides. Reason codes are a contract: audit lines, refusals and tests name them, so a code is never
+renamed, only added. Repository paths are already in their forge's normal form when a ``RepoPath`` is made
+(``forges`` makes them); comparing two is comparing their fields.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+
+class Reason(StrEnum):
+    """Why a request ended as it did. Stable: operators alert on these."""
+
+    ALLOWED = "allowed"
+
+    # The request's form.
+    MALFORMED_REQUEST = "malformed-request"
+    HEAD_TOO_LARGE = "head-too-large"
+    HEAD_TIMEOUT = "head-timeout"
+    NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    UNSUPPORTED_CODING = "unsupported-coding"
+    DUMB_PROTOCOL = "dumb-protocol"
+    LFS_NOT_SERVED = "lfs-not-served"
+    MALFORMED_PUSH = "malformed-push"
+
+    # Who asks.
+    NO_CREDENTIAL = "no-credential"
+    BAD_CREDENTIAL = "bad-credential"
+    TOO_MANY_FAILURES = "too-many-failures"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    TOO_MANY_TRANSFERS = "too-many-transfers"
+
+    # What it may.
+    UNKNOWN_FORGE = "unknown-forge"
+    OUTSIDE_SESSION = "outside-session"
+    READ_ONLY = "read-only"
+    NO_FORGE_CREDENTIAL = "no-forge-credential"
+
+    # What became of it.
+    FORGE_UNREACHABLE = "forge-unreachable"
+    FORGE_TIMEOUT = "forge-timeout"
+    FORGE_MALFORMED = "forge-malformed"
+    FORGE_CUT = "forge-cut"
+    FORGE_REFUSED_CREDENTIAL = "forge-refused-credential"
+    FORGE_REFUSED = "forge-refused"
+    FORGE_MOVED = "forge-moved"
+    FORGE_ERROR = "forge-error"
+    CLIENT_LEFT = "client-left"
+    STALLED = "stalled"
+    SESSION_ENDED = "session-ended"
+    AUDIT_UNWRITABLE = "audit-unwritable"
+    SHUTDOWN = "shutdown"
+
+
+class Access(StrEnum):
+    """What a grant allows on a repository. ``WRITE`` includes ``READ``."""
+
+    READ = "read"
+    WRITE = "write"
+
+    def covers(self, needed: Access) -> bool:
+        """Whether this access is enough where ``needed`` is asked for."""
+        return self is Access.WRITE or needed is Access.READ
+
+
+@frozen(slots=True)
+class RepoPath:
+    """One repository on one forge, in the forge's normal form.
+
+    ``forge`` is the configured name (``github.com``); ``path`` is ``owner/repo``, any depth, without ``.git``,
+    case-folded where the forge folds.
+    """
+
+    forge: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.forge}/{self.path}"
+
+
+@frozen(slots=True)
+class Decision:
+    """The answer of a rule: ``reason`` says why, ``rule`` names what decided, ``text`` is the one line for people.
+
+    ``text`` never holds bytes that a client sent unless they matched a closed character set.
+    """
+
+    allow: bool
+    reason: Reason
+    rule: str = ""
+    text: str = ""
