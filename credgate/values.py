@@ -42,6 +42,18 @@ class Reason(StrEnum):
     READ_ONLY = "read-only"
     NO_FORGE_CREDENTIAL = "no-forge-credential"
 
+    # DNS.
+    DNS_NAME = "dns-name"
+    DNS_DENIED = "dns-denied"
+    DNS_TYPE = "dns-type"
+    DNS_CLASS = "dns-class"
+    DNS_NAME_FORM = "dns-name-form"
+    DNS_TOO_MANY_NAMES = "dns-too-many-names"
+    DNS_PRIVATE_ADDRESS = "dns-private-address"
+    DNS_UNKNOWN_CLIENT = "dns-unknown-client"
+    DNS_UPSTREAM_FAILED = "dns-upstream-failed"
+    DNS_AUDIT_CUT = "dns-audit-cut"
+
     # What became of it.
     FORGE_UNREACHABLE = "forge-unreachable"
     FORGE_TIMEOUT = "forge-timeout"

@@ -92,6 +92,49 @@ class Control:
     """User ids admitted beside credgate's own and root."""
 
 
+@frozen(slots=True)
+class Dns:
+    """The sandbox's DNS server. ``[listen] dns`` says where; entries are read by ``dns.allowlist``, all of it by ``dns.policy``."""
+
+    allow: tuple[str, ...] = ()
+    """``name``, ``*.name`` (below it only), ``!name`` (denied, wins), each with more types behind it: ``example.com TXT,MX``."""
+    allowlist_file: str = ""
+    """A file of such lines, or the ancestor's ``allowlist.conf``."""
+    static: dict[str, tuple[str, ...]] = field(factory=dict)
+    """The gateway's own names and their addresses; answered, and looked up backwards, without asking anyone."""
+    clients: str = "any"
+    """``any``; ``sessions``: only addresses that a session is bound to."""
+    upstream: tuple[str, ...] = ()
+    """``address`` or ``address:port``, tried in order; none: the system's."""
+    allow_private: tuple[str, ...] = ()
+    """Networks that answers may point into although they are private or special."""
+    aaaa: bool = True
+    """Whether IPv6 addresses are answered."""
+    refused: str = "nxdomain"
+    """How a name that is not allowed is answered: ``nxdomain`` or ``refused``."""
+    cname: str = "hide"
+    """``hide``: answers hold the asked name and its addresses only; ``check``: chains are shown, if every name is allowed."""
+    max_ttl: float = 300.0
+    negative_ttl: float = 30.0
+    stale_ttl: float = 3600.0
+    """How long after its end an answer may be served while upstream is down; 0: never."""
+    cache_size: int = 1000
+    """Answers kept."""
+    rate: float = 100.0
+    """UDP queries a second and client address (IPv6: /64); 0: no limit."""
+    burst: float = 200.0
+    max_name: int = 128
+    """Octets of a name that only a wildcard allows; exact entries carry nothing out, so they are not limited."""
+    max_labels: int = 10
+    max_label: int = 40
+    names_per_minute: int = 30
+    """Distinct names that one client may have asked upstream under wildcards, a minute."""
+    audit_per_minute: int = 30
+    """Audit lines a client and minute."""
+    tcp_connections: int = 128
+    tcp_connections_per_address: int = 8
+
+
 def _github() -> dict[str, Forge]:
     return {"github.com": Forge(name="github.com", kind="github", url="https://github.com")}
 
@@ -106,5 +149,6 @@ class Config:
     limits: Limits = field(factory=Limits)
     audit: Audit = field(factory=Audit)
     control: Control = field(factory=Control)
+    dns: Dns = field(factory=Dns)
     forges: dict[str, Forge] = field(factory=_github)
     source: str = ""

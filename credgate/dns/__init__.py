@@ -1,0 +1,1 @@
+"""DNS decided without a socket: names, allowlist, policy, wire form, caches, limits."""

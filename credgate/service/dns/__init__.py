@@ -1,0 +1,1 @@
+"""The DNS shells: UDP and TCP listeners, the upstream resolver, the service."""
