@@ -1,0 +1,133 @@
+"""The grammar of heads and the values that readers make of them.
+
+Follows RFC 9110 section 5 and RFC 9112 sections 2-6, read narrowly: what the grammar allows and git never sends is
+refused, for every liberty that a gateway takes with a head is one that the server behind it may take differently.
+A request head is printable ASCII; its names are letters, digits and hyphens (``_`` is what CGI-like servers turn
+``-`` into, so ``Content_Length`` is a second spelling of a framing field); its target holds no ``%``, so nothing
+downstream ever decodes. A forge's head may hold more (any token as a name, bytes above 127 in values) because none of
+it is relayed.
+
+Only grammar lives here: no rule about what a field means, no state, no bytes kept.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import Final, Literal
+
+from attrs import field, frozen
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Name (lower-case) and value (no surrounding blanks) of each field line, in order."""
+
+MAX_FIELDS: Final = 100
+MAX_TARGET: Final = 1024
+
+HEAD_END: Final = b"\r\n\r\n"
+
+# RFC 9110 section 5.6.2.
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+
+# RFC 9112 section 3.2.1, origin-form, without pct-encoded, sub-delims that no forge path needs, and fragments.
+TARGET: Final = re.compile(rb"/[A-Za-z0-9._~/?=&+-]*+")
+# RFC 3986 section 5.2.4 would remove these segments; a path that needs removing names two things at once.
+AMBIGUOUS_SEGMENT: Final = re.compile(rb"//|/\.\.?(?:[/?]|\Z)")
+
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"})
+
+REQUEST_HEAD: Final = re.compile(
+    rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) "
+    rb"(/[A-Za-z0-9._~/?=&+-]{0,%d}+) "
+    rb"HTTP/(1\.[01])\r\n"
+    rb"((?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)*+)\r\n" % (MAX_TARGET - 1)
+)
+
+RESPONSE_HEAD: Final = re.compile(
+    rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n"
+    rb"((?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+)
+
+# What can be refused before the head is whole: controls, and CR or LF that are not a pair (RFC 9112 section 2.2 lets a
+# recipient repair a bare LF; two that repair differently see two heads). A lone CR at the very end may yet be a pair.
+REQUEST_FAULT: Final = re.compile(rb"[^\t\r\n\x20-\x7e]|\r(?=[^\n])|(?<!\r)\n")
+RESPONSE_FAULT: Final = re.compile(rb"[^\t\r\n\x20-\x7e\x80-\xff]|\r(?=[^\n])|(?<!\r)\n")
+
+# RFC 9110 section 8.6, without leading zeros and within what every 64-bit peer agrees on.
+CONTENT_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,15}")
+
+# RFC 9110 section 7.2: reg-name without userinfo, encodings and list separators, or an IPv6 literal without zone.
+# "_" is kept: container names have it.
+HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
+# RFC 9110 section 7.6.1, a list of tokens without empty members.
+CONNECTION: Final = re.compile(TOKEN + rb"(?:[ \t]*,[ \t]*" + TOKEN + rb")*")
+
+
+class End(Enum):
+    """The type of ``END``."""
+
+    END = "end"
+
+
+END: Final[Literal[End.END]] = End.END
+"""The event after a message's last byte."""
+
+
+class _Fields:
+    """How both heads are asked for their fields."""
+
+    __slots__ = ()
+
+    fields: Fields
+
+    def get(self, name: bytes) -> bytes | None:
+        """Return the value of ``name`` (lower-case), or None; several lines are joined as RFC 9110 section 5.3 says."""
+        values = self.all(name)
+        return b", ".join(values) if values else None
+
+    def all(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the value of each line of ``name`` (lower-case), in order."""
+        return tuple([value for its_name, value in self.fields if its_name == name])
+
+
+@frozen(slots=True)
+class RequestHead(_Fields):
+    """A request's head, judged: everything in it may be believed as grammar, nothing as authority."""
+
+    method: bytes
+    target: bytes
+    """Origin-form, as sent: ``[A-Za-z0-9._~/?=&+-]`` only, no empty or dot segment."""
+    version: bytes
+    """``b"1.1"`` or ``b"1.0"``."""
+    fields: Fields = field(repr=False)
+    """Kept out of ``repr``: Authorization is among them."""
+    length: int | None
+    """Bytes of the body: 0 is none, None is chunked."""
+    chunked: bool
+    keep_alive: bool
+    """Whether the client wants (and HTTP/1.1 allows) another request on this connection. Never for HTTP/1.0."""
+    expect_continue: bool
+    """Whether the client holds its body back until it sees ``100 Continue``."""
+
+
+@frozen(slots=True)
+class ResponseHead(_Fields):
+    """A forge's final response head. No byte of it is fit to be relayed as it is: see ``crossing``."""
+
+    status: int
+    version: bytes
+    fields: Fields = field(repr=False)
+    """Kept out of ``repr``: a hostile forge may echo the credential in any of them."""
+    length: int | None
+    """Bytes of the body that follow (0 for HEAD, 204 and 304, whatever Content-Length says); None is chunked."""
+    chunked: bool
+    keep_alive: bool
+
+
+def split(block: bytes) -> list[tuple[bytes, bytes]]:
+    """Split field lines that a head regex matched into lower-case names and stripped values."""
+    # Printable bytes only, so a bare strip() removes exactly the blanks that RFC 9110 section 5.5 excludes.
+    return [
+        (name.lower(), value.strip()) for name, _, value in [line.partition(b":") for line in block[:-2].split(b"\r\n")]
+    ]
