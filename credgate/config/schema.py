@@ -1,13 +1,17 @@
 """The configuration as values: every key that exists, its type and its default.
 
-Made by ``config.load`` (TOML) or ``config.environment`` (no file); checked there, so whoever holds a ``Config``
-holds one that can be used. Durations are seconds, sizes are bytes. No value here is a secret: credentials are
-references (``env://NAME``, ``file:///path``), resolved by ``config.secrets``.
+Made by ``config.load``; checked there, so whoever holds a ``Config`` that it returned holds one that can be used.
+Durations are seconds, sizes are bytes. No value here is a secret: credentials are references (``env://NAME``,
+``file:///path``), resolved by ``config.secrets``. The defaults below are those of a process of root without an
+environment; ``config.environment`` has everybody else's.
 """
 
 from __future__ import annotations
 
 from attrs import field, frozen
+
+from credgate.config.position import Path, dotted, line_of
+from credgate.errors import ConfigError
 
 MIB = 1024 * 1024
 
@@ -29,11 +33,16 @@ class Sessions:
     """How long sessions live and where they are kept."""
 
     store: str = "sqlite:////var/lib/credgate/sessions.db"
-    """``sqlite:///path`` (an absolute path has four slashes) or ``memory:``."""
+    """``sqlite:////absolute/path`` (always four slashes once loaded) or ``memory:``; see ``store_path``."""
     idle_ttl: float = 24 * 3600.0
     absolute_ttl: float = 7 * 24 * 3600.0
     gc_interval: float = 60.0
     max_sessions: int = 100
+
+    @property
+    def store_path(self) -> str:
+        """The absolute path of the SQLite file, ``""`` for a store in memory."""
+        return "" if self.store == "memory:" else "/" + self.store.removeprefix("sqlite:").lstrip("/")
 
 
 @frozen(slots=True)
@@ -94,10 +103,10 @@ class Control:
 
 @frozen(slots=True)
 class Dns:
-    """The sandbox's DNS server. ``[listen] dns`` says where; entries are read by ``dns.allowlist``, all of it by ``dns.policy``."""
+    """The sandbox's DNS server; ``[listen] dns`` says where. Entries are read by ``dns.allowlist``."""
 
     allow: tuple[str, ...] = ()
-    """``name``, ``*.name`` (below it only), ``!name`` (denied, wins), each with more types behind it: ``example.com TXT,MX``."""
+    """``name``, ``*.name`` (below it only), ``!name`` (denied, wins); more types behind it: ``name TXT,MX``."""
     allowlist_file: str = ""
     """A file of such lines, or the ancestor's ``allowlist.conf``."""
     static: dict[str, tuple[str, ...]] = field(factory=dict)
@@ -113,7 +122,7 @@ class Dns:
     refused: str = "nxdomain"
     """How a name that is not allowed is answered: ``nxdomain`` or ``refused``."""
     cname: str = "hide"
-    """``hide``: answers hold the asked name and its addresses only; ``check``: chains are shown, if every name is allowed."""
+    """``hide``: answers hold the asked name and its addresses only; ``check``: chains too, every name allowed."""
     max_ttl: float = 300.0
     negative_ttl: float = 30.0
     stale_ttl: float = 3600.0
@@ -152,3 +161,12 @@ class Config:
     dns: Dns = field(factory=Dns)
     forges: dict[str, Forge] = field(factory=_github)
     source: str = ""
+    lines: dict[Path, int] = field(factory=dict, repr=False, eq=False)
+    """Where in ``source`` each written key stands."""
+
+    def error(self, text: str, *path: str) -> ConfigError:
+        """Return the error to raise for the key at ``path`` (``"forges", "github.com", "url"``), with its place.
+
+        For what only a shell can find out: an endpoint that does not parse, a directory that is open to others.
+        """
+        return ConfigError(text, file=self.source, line=line_of(self.lines, path), key=dotted(path))

@@ -1,0 +1,170 @@
+"""What holds where no file says otherwise: credgate's defaults for this process and the ancestor's variables.
+
+The ancestor (the gateway of foundry-sandbox v0.7) was configured by its environment alone; its names keep their
+meaning, under a file too, where a key that is written wins. A variable that is set to nothing counts as unset: compose
+files blank ``GITHUB_TOKEN`` that way. Directories follow systemd.exec(5) (``STATE_DIRECTORY``, ``RUNTIME_DIRECTORY``)
+and the XDG base directory specification, whose relative paths are to be ignored.
+
+Only names and numbers are read here. The variable with the token is referred to, never looked into.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve, frozen
+
+from credgate.config import forms
+from credgate.config.schema import Config, Forge, Limits, Listen, Sessions
+from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+TOKEN_VARIABLES = ("GITHUB_TOKEN", "GH_TOKEN")
+"""github.com's credential, the first that is set."""
+
+GITHUB = Forge(name="github.com", kind="github", url="https://github.com")
+
+
+@frozen(slots=True)
+class Environment:
+    """The variables that are set to something, and whose process it is."""
+
+    variables: Mapping[str, str]
+    uid: int
+
+    def get(self, name: str) -> str:
+        """Return a variable, ``""`` where it is unset."""
+        return self.variables.get(name, "").strip()
+
+    def read(self, name: str, form: Callable[[str], T], default: T) -> T:
+        """Return a variable through ``form``, ``default`` where it is unset; ``ConfigError`` names it."""
+        if not (text := self.get(name)):
+            return default
+        try:
+            return form(text)
+        except ValueError as error:
+            raise ConfigError(str(error), key=name) from None
+
+
+def defaults(environment: Environment) -> Config:
+    """Return the configuration of a process without a file. Raises ``ConfigError`` for a variable that means nothing.
+
+    ``sessions.store`` and ``listen.control`` are empty where no directory can be named (no ``HOME``): a file may
+    still name them, and ``rules`` refuses what is left empty.
+    """
+    limits, sessions = Limits(), Sessions()
+    return Config(
+        listen=Listen(git=_git(environment), control=_control(environment), dns=_dns(environment)),
+        sessions=evolve(
+            sessions,
+            store=_store(environment),
+            max_sessions=environment.read("GATEWAY_MAX_SESSIONS", _count, sessions.max_sessions),
+        ),
+        limits=evolve(
+            limits,
+            connect_timeout=environment.read("GATEWAY_CONNECT_TIMEOUT", _seconds, limits.connect_timeout),
+            forge_timeout=environment.read("GATEWAY_READ_TIMEOUT", _seconds, limits.forge_timeout),
+        ),
+        forges={GITHUB.name: evolve(GITHUB, credential=github_credential(environment))},
+    )
+
+
+def github_credential(environment: Environment) -> str:
+    """Return the reference to github.com's token, ``""`` if no variable holds one."""
+    return next((f"env://{name}" for name in TOKEN_VARIABLES if environment.get(name)), "")
+
+
+def _git(environment: Environment) -> str:
+    if not (environment.get("GATEWAY_PORT") or environment.get("GATEWAY_HOST")):
+        return Listen().git
+    # A colon separates the fields of an endpoint string: IPv6 needs it escaped.
+    address = environment.read("GATEWAY_HOST", _address, "127.0.0.1").replace(":", r"\:")
+    return f"tcp:{environment.read('GATEWAY_PORT', _port, 8080)}:interface={address}"
+
+
+def _dns(environment: Environment) -> str:
+    return Listen().dns if environment.read("GATEWAY_ENABLE_DNS", _switch, default=True) else ""
+
+
+def _control(environment: Environment) -> str:
+    """Find the control socket's path: the ancestor's variable, systemd's, root's, the user's, the state's directory."""
+    if path := environment.read("GATEWAY_SOCKET_PATH", forms.socket_path, ""):
+        return path
+    directory = _first(environment.get("RUNTIME_DIRECTORY"))
+    if not directory and environment.uid == 0:
+        directory = "/run/credgate"
+    if not directory and (base := environment.get("XDG_RUNTIME_DIR")).startswith("/"):
+        directory = f"{base.rstrip('/')}/credgate"
+    directory = directory or _state(environment)
+    return f"{directory}/control.sock" if directory else ""
+
+
+def _store(environment: Environment) -> str:
+    directory = _state(environment)
+    return forms.store_url(f"sqlite://{directory}/sessions.db") if directory else ""
+
+
+def _state(environment: Environment) -> str:
+    """Find the directory of what outlives a restart, ``""`` if there is none to name."""
+    if directory := environment.read("CREDGATE_STATE_DIRECTORY", _directory, ""):
+        return directory
+    if directory := _first(environment.get("STATE_DIRECTORY")):
+        return directory
+    if environment.uid == 0:
+        return "/var/lib/credgate"
+    if (base := environment.get("XDG_STATE_HOME")).startswith("/"):
+        return f"{base.rstrip('/')}/credgate"
+    home = environment.get("HOME").rstrip("/")
+    return f"{home}/.local/state/credgate" if home.startswith("/") else ""
+
+
+def _first(directories: str) -> str:
+    """Take the first of systemd's colon-separated directories; it never writes relative ones."""
+    first = directories.split(":", maxsplit=1)[0].rstrip("/")
+    return first if first.startswith("/") else ""
+
+
+def _directory(text: str) -> str:
+    return forms.absolute_path(text.rstrip("/"))
+
+
+def _address(text: str) -> str:
+    if text == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("the address to listen on is meant, such as 127.0.0.1") from None
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("a whole number is meant")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    return forms.whole(0, 65535)(_number(text))
+
+
+def _count(text: str) -> int:
+    return forms.whole(1)(_number(text))
+
+
+def _seconds(text: str) -> float:
+    """Read the ancestor's bare seconds; credgate's durations are understood too."""
+    return forms.duration(f"{text}s" if re.fullmatch(r"[0-9.]+", text) else text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in {"true", "1", "yes", "on"}:
+        return True
+    if text.lower() in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError("true or false is meant")

@@ -1,0 +1,133 @@
+"""From ``credgate.toml`` and the environment to a ``Config`` that can be served, or to one line that says why not.
+
+The order: the environment's defaults, then the keys that the file writes, each over its own default. Tables of
+``[forges]`` are not added to the built-in github.com: who writes them says which forges exist. Of several mistakes the
+first in the file is named, with file, line, key and what was meant (TOML 1.0, toml.io/en/v1.0.0).
+
+Reading the file blocks. No secret is read here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict, evolve
+
+from credgate.config import environment, position, rules
+from credgate.config.schema import Config, Forge
+from credgate.config.structure import SECTIONS, Problem, structure
+from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MAX_FILE_BYTES = 1024 * 1024
+
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def load(path: Path, environ: Mapping[str, str], *, uid: int | None = None) -> Config:
+    """Return the configuration in the file at ``path``. Blocks. Raises ``ConfigError``.
+
+    ``uid`` chooses root's or a user's default directories; left out, it is this process's.
+    """
+    surroundings = _surroundings(environ, uid)
+    text = _text(path)
+    written = _toml(text, path)
+    blank = Config(source=str(path), lines=position.lines(text))
+    values = structure(written)
+    if isinstance(values, list):
+        raise _first(values, blank)
+    config = _over(environment.defaults(surroundings), values, written)
+    if "forges" in written:
+        forges = {name: _filled(forge, written["forges"][name], surroundings) for name, forge in values.forges.items()}
+        config = evolve(config, forges=forges)
+    return _ruled(evolve(config, source=blank.source, lines=blank.lines))
+
+
+def from_environment(environ: Mapping[str, str], *, uid: int | None = None) -> Config:
+    """Return the configuration of a process that was given no file. Raises ``ConfigError``, named by variable."""
+    return _ruled(environment.defaults(_surroundings(environ, uid)))
+
+
+def config_hash(config: Config) -> str:
+    """Return 12 hex digits that change with any value; not with comments, order or the file's name."""
+    values = asdict(config, filter=lambda attribute, _: attribute.name not in {"source", "lines"})
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _surroundings(environ: Mapping[str, str], uid: int | None) -> environment.Environment:
+    return environment.Environment(environ, os.geteuid() if uid is None else uid)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", file=str(path)) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ConfigError("the file is larger than a configuration can be", file=str(path))
+    try:
+        # TOML's line ends are LF and CRLF; tomllib folds them the same way.
+        return content.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError("the file is not UTF-8 text", file=str(path), line=line) from None
+
+
+def _toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its line is in its text only (an attribute from Python 3.14 on).
+        place = _TOML_PLACE.search(str(error))
+        line = int(place[1] or len(text.splitlines())) if place else 0
+        raise ConfigError(f"not TOML: {_TOML_PLACE.sub('', str(error))}", file=str(path), line=line) from None
+    except RecursionError:
+        raise ConfigError("not TOML that can be read: nested too deeply", file=str(path)) from None
+
+
+def _over(base: Config, values: Config, written: Mapping[str, Any]) -> Config:
+    """Lay the keys that are written over ``base``, key by key."""
+    sections = {
+        section: evolve(getattr(base, section), **{key: getattr(getattr(values, section), key) for key in table})
+        for section, table in written.items()
+        if section in SECTIONS
+    }
+    if "default_forge" in written:
+        return evolve(base, default_forge=values.default_forge, **sections)
+    return evolve(base, **sections)
+
+
+def _filled(forge: Forge, table: Mapping[str, Any], surroundings: environment.Environment) -> Forge:
+    """Fill what github.com's own table leaves out.
+
+    The token of the environment goes to github.com alone: a table of that name may point elsewhere, as tests do.
+    """
+    if forge.name != environment.GITHUB.name:
+        return forge
+    built_in = evolve(environment.GITHUB, credential=environment.github_credential(surroundings))
+    own = {"kind", "url"} - set(table)
+    forge = evolve(forge, **{key: getattr(built_in, key) for key in own})
+    if "credential" not in table and forge.url == built_in.url:
+        return evolve(forge, credential=built_in.credential)
+    return forge
+
+
+def _ruled(config: Config) -> Config:
+    if found := rules.problems(config):
+        raise _first(found, config)
+    return config
+
+
+def _first(problems: list[Problem], config: Config) -> ConfigError:
+    """Return the first problem in the file; what stands nowhere in it comes last."""
+    worst = min(problems, key=lambda problem: position.line_of(config.lines, problem.path) or len(config.lines) + 2**31)
+    return config.error(worst.text, *worst.path)

@@ -1,0 +1,122 @@
+"""The forms of values that name something on a network: URLs, hosts, addresses, networks, names of forges.
+
+Like ``forms``: from what TOML gave to the value in its normal form, or ``ValueError`` with what was meant. URLs are
+matched whole against one pattern and rebuilt: RFC 3986 is far wider than a forge needs, and URL libraries disagree
+about which part is the host. No text repeats a URL, since people paste tokens into those. Nothing is resolved.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from credgate.config.forms import string, strings
+
+MAX_PORT = 65535
+
+_HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
+_URL = re.compile(rf"(?P<scheme>https?)://{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<prefix>(?:/[A-Za-z0-9._~-]+)*)/?")
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_FORGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])?")
+# Resolvers read "127.1" and "0x7f.1" as addresses: what ends like a number must be a whole one.
+_ENDS_LIKE_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+
+
+def forge_url(value: object) -> str:
+    """Accept ``https://host[:port][/prefix]`` (or http); return it with a lower-case host and no trailing slash."""
+    form = _URL.fullmatch(string(value))
+    if form is None:
+        raise ValueError('a URL is meant, "https://host[:port][/prefix]", without user, query or fragment')
+    if {".", ".."} & set(form["prefix"].split("/")):
+        raise ValueError('the path of a URL cannot hold "." or ".."')
+    if form["port"] and not 1 <= int(form["port"]) <= MAX_PORT:
+        raise ValueError(f"a port is 1 to {MAX_PORT}")
+    host = _host(form["host"].lower())
+    return f"{form['scheme']}://{host}" + (f":{int(form['port'])}" if form["port"] else "") + form["prefix"]
+
+
+def _host(host: str) -> str:
+    """Check a host that the pattern let through: labels of a name (RFC 1123), or an address in its usual form."""
+    literal = host.startswith("[") or _ENDS_LIKE_A_NUMBER.fullmatch(host)
+    try:
+        if literal:
+            ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        raise ValueError("the host looks like an address, but is none") from None
+    if not literal and not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        raise ValueError("the host is no name that DNS could hold")
+    return host
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a forge's URL, in normal form, stays on this machine."""
+    form = _URL.fullmatch(url)
+    host = form["host"].strip("[]") if form else ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def forge_name(value: str) -> str:
+    """Check the name of a forge: it stands in the sandbox's URLs, ``/forge/NAME/...``."""
+    if not _FORGE_NAME.fullmatch(value):
+        lower = value.lower()
+        hint = f'; did you mean "{lower}"?' if _FORGE_NAME.fullmatch(lower) else ""
+        raise ValueError(f'a forge\'s name is lower-case letters, digits, "." and "-"{hint}')
+    return value
+
+
+def address_port(value: object) -> str:
+    """Accept ``address:port`` (IPv6 in brackets), or ``""`` for off."""
+    if (text := string(value)) and not _is_address_port(text):
+        raise ValueError('address:port is meant, such as "127.0.0.1:5353" or "[::1]:5353"; "" is off')
+    return text
+
+
+def upstreams(value: object) -> tuple[str, ...]:
+    """Accept a list of ``address`` or ``address:port``."""
+    texts = strings(value)
+    for text in texts:
+        if not (_is_address(text) or _is_address_port(text)):
+            raise ValueError('addresses are meant, such as ["9.9.9.9", "[2620:fe::fe]:53"]')
+    return texts
+
+
+def networks(value: object) -> tuple[str, ...]:
+    """Accept a list of networks in CIDR form; a single address is a network of its own."""
+    texts = strings(value)
+    for text in texts:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise ValueError(f'networks are meant, such as ["10.1.0.0/16"]: {error}') from None
+    return texts
+
+
+def static_names(value: object) -> dict[str, tuple[str, ...]]:
+    """Accept a table of names with an address or a list of them each. The names are the DNS room's to judge."""
+    if not isinstance(value, dict):
+        raise ValueError('a table is meant, such as gateway = "10.0.0.2"')  # noqa: TRY004 - one error type for all forms
+    static = {str(name): strings([held] if isinstance(held, str) else held) for name, held in value.items()}
+    for name, addresses in static.items():
+        if not addresses or not all(_is_address(address) for address in addresses):
+            raise ValueError(f'"{name[:40]}" needs an address, or a list of them')
+    return static
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address_port(text: str) -> bool:
+    address, _, port = text.rpartition(":")
+    if bracketed := re.fullmatch(r"\[(.*:.*)\]", address):
+        address = bracketed[1]
+    elif ":" in address:
+        return False
+    return _is_address(address) and bool(re.fullmatch(r"[0-9]{1,5}", port)) and int(port) <= MAX_PORT
