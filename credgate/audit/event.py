@@ -1,0 +1,144 @@
+"""One audit event and its one line: JSON, ASCII, fixed keys in a fixed order.
+
+Everything that credgate does for a session is told here once: sessions made and ended, every request with what was
+decided and what became of it. An event has no field for a header, a body, a token, a secret or a digest, so none can
+be written. Text that a client sent is bounded and made visible: whatever is not printable (control bytes, escape
+sequences, line separators, bidirectional overrides) is shown as an escape, in the JSON *and* after decoding it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from attrs import frozen
+
+MAX_TEXT: Final = 256
+"""Characters of any text in a line, after escaping."""
+
+
+class Happening(StrEnum):
+    """What an event is about: the ``event`` key. Stable; operators search for these."""
+
+    SESSION_CREATED = "session-created"
+    SESSION_REVOKED = "session-revoked"
+    SESSION_EXPIRED = "session-expired"
+    REQUEST = "request"
+    CONTROL = "control"
+    STARTED = "started"
+    STOPPED = "stopped"
+    AUDIT_GAP = "audit-gap"
+    """Events were lost while the log could not be written; ``text`` says how many."""
+
+
+TS: Final = "ts"
+EVENT: Final = "event"
+SESSION: Final = "session"
+PEER: Final = "peer"
+FORGE: Final = "forge"
+REPO: Final = "repo"
+OPERATION: Final = "operation"
+DECISION: Final = "decision"
+REASON: Final = "reason"
+RULE: Final = "rule"
+STATUS: Final = "status"
+UPSTREAM_STATUS: Final = "upstream_status"
+BYTES_UP: Final = "bytes_up"
+BYTES_DOWN: Final = "bytes_down"
+DURATION_MS: Final = "duration_ms"
+TEXT: Final = "text"
+
+
+@frozen(slots=True, kw_only=True)
+class Event:
+    """What happened. ``None`` and ``""`` stand for "not applicable" and leave their key out."""
+
+    wall: float
+    """Seconds since the epoch."""
+    event: Happening
+    session: str = ""
+    """A session's public id."""
+    peer: str = ""
+    """The address that asked, without its port."""
+    forge: str = ""
+    repo: str = ""
+    """Normal form."""
+    operation: str = ""
+    allow: bool | None = None
+    reason: str = ""
+    """A reason code."""
+    rule: str = ""
+    status: int | None = None
+    """The HTTP status sent to the client."""
+    upstream_status: int | None = None
+    """The HTTP status that the forge sent."""
+    bytes_up: int | None = None
+    """Body bytes towards the forge."""
+    bytes_down: int | None = None
+    """Body bytes towards the client."""
+    duration: float | None = None
+    """Seconds."""
+    text: str = ""
+
+
+def line(event: Event) -> str:
+    """Write ``event`` as one line of ASCII JSON, without the line feed. Total: it never raises on any content."""
+    pairs: tuple[tuple[str, str | int | None], ...] = (
+        (TS, timestamp(event.wall)),
+        (EVENT, event.event.value),
+        (SESSION, visible(event.session)),
+        (PEER, visible(event.peer)),
+        (FORGE, visible(event.forge)),
+        (REPO, visible(event.repo)),
+        (OPERATION, visible(event.operation)),
+        (DECISION, None if event.allow is None else ("allow" if event.allow else "deny")),
+        (REASON, visible(event.reason)),
+        (RULE, visible(event.rule)),
+        (STATUS, event.status),
+        (UPSTREAM_STATUS, event.upstream_status),
+        (BYTES_UP, event.bytes_up),
+        (BYTES_DOWN, event.bytes_down),
+        (DURATION_MS, None if event.duration is None else round(event.duration * 1000)),
+        (TEXT, visible(event.text)),
+    )
+    return json.dumps({key: value for key, value in pairs if value not in {None, ""}}, separators=(",", ":"))
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def timestamp(wall: float) -> str:
+    """Write ``wall`` as ``2025-01-31T12:00:00.000Z`` (ISO 8601, UTC); the epoch for what is no date."""
+    try:
+        moment = _EPOCH + timedelta(milliseconds=round(wall * 1000))
+    except (OverflowError, ValueError):
+        moment = _EPOCH
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with every unprintable character shown as an escape, at most :data:`MAX_TEXT` characters."""
+    if text.isprintable() and "\\" not in text and len(text) <= MAX_TEXT:
+        return text
+    pieces: list[str] = []
+    room = MAX_TEXT - 3
+    for char in text[: MAX_TEXT + 1]:
+        piece = _shown(char)
+        room -= len(piece)
+        if room < 0:
+            return "".join(pieces) + "..."
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def _shown(char: str) -> str:
+    """Show one character; a backslash is doubled, so that no text can pretend to be an escape."""
+    if char == "\\":
+        return "\\\\"
+    if char.isprintable():
+        return char
+    if char.isascii():
+        return f"\\x{ord(char):02x}"
+    return char.encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,43 @@
+"""What every forge agrees on about repository names, before its own rules.
+
+A path is one or more segments of ASCII letters, digits and ``. _ - ~ +``, parted by single slashes. ``.`` and ``..``
+are no segments, nothing ends in a dot (some file systems drop it), and ``.git`` is a suffix of the last segment at
+most once, in lower case: ``x.git.git``, ``x.GIT``, ``x.git/y`` and a bare ``.git`` are refused rather than guessed at.
+Segments that are git's own endpoints are refused, so that a path can be cut from its endpoint in one way only.
+Nothing is decoded: a percent sign is not in the alphabet.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+MAX_PATH = 255
+"""Characters of a repository path, ``.git`` included."""
+
+_PATH = re.compile(r"[A-Za-z0-9._~+-]+(?:/[A-Za-z0-9._~+-]+)*")
+_SERVICES = frozenset({"git-upload-pack", "git-receive-pack", "git-upload-archive"})
+_UNDER_INFO = frozenset({"refs", "lfs"})
+
+
+def bare_path(path: str) -> str | None:
+    """Return ``path`` without its ``.git`` suffix, letters as they are; ``None`` if it is no legal path anywhere."""
+    if len(path) > MAX_PATH or _PATH.fullmatch(path) is None:
+        return None
+    segments = path.removesuffix(".git").split("/")
+    if not all(map(_legal, segments)) or _holds_endpoint(segments):
+        return None
+    return "/".join(segments)
+
+
+def _legal(segment: str) -> bool:
+    """Whether it is not empty (``x/.git``), not dots, and no second or foreign ``.git``."""
+    return bool(segment) and not segment.endswith(".") and not segment.lower().endswith(".git")
+
+
+def _holds_endpoint(segments: list[str]) -> bool:
+    """Whether a part of the path is what git appends to one."""
+    folded = [segment.lower() for segment in segments]
+    if not _SERVICES.isdisjoint(folded):
+        return True
+    return any(one == "info" and two in _UNDER_INFO for one, two in pairwise(folded))

@@ -1,0 +1,40 @@
+"""Which driver serves a configured forge, and the last checks of its table before anything starts.
+
+Raises ``ConfigError`` with the key of the configuration; whoever holds a driver holds one that can be used. A kind of
+forge is added by writing its driver and naming it here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from credgate.errors import ConfigError
+from credgate.forges.generic import Generic
+from credgate.forges.github import GitHub
+from credgate.forges.origin import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from credgate.config.schema import Forge
+    from credgate.forges.driver import Driver
+
+_KINDS: dict[str, Callable[[Forge, Origin], Driver]] = {"github": GitHub, "generic": Generic}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
+"""What the router takes between ``/forge/`` and the repository path."""
+_USERNAME = re.compile(r"[!-9;-~]*")
+"""Printable ASCII without the colon, which ends the name in Basic (RFC 7617 section 2)."""
+
+
+def driver_for(forge: Forge) -> Driver:
+    """Return the driver of ``forge``. Raises :class:`ConfigError` for what no driver can use."""
+    key = f'forges."{forge.name}"'
+    if _NAME.fullmatch(forge.name) is None:
+        raise ConfigError("a forge's name is letters, digits, dots and hyphens, at most 63", key=key)
+    if forge.kind not in _KINDS:
+        raise ConfigError(f"unknown kind; known are {', '.join(sorted(_KINDS))}", key=f"{key}.kind")
+    if _USERNAME.fullmatch(forge.username) is None:
+        raise ConfigError("a user name is printable ASCII without a colon", key=f"{key}.username")
+    origin = Origin.parse(forge.url, allow_plain_http=forge.allow_plain_http, key=f"{key}.url")
+    return _KINDS[forge.kind](forge, origin)

@@ -1,0 +1,205 @@
+r"""The command list of a push, read as it passes, strictly.
+
+    request    = *(shallow / command) flush [options flush] [pack]     ; or a lone flush: git's probe
+    shallow    = pkt("shallow" SP oid [LF])
+    command    = pkt(old SP new SP ref [NUL capabilities] [LF])         ; capabilities on the first command only
+
+Follows git's ``gitprotocol-pack`` and git-over-http section 3.1. Whatever git reads in two ways or only by leniency is
+refused: special packets but ``0000``, upper-case or mixed object ids, capabilities on a later line, signed pushes
+(their commands hide in the certificate). Reads up to the end of the list and not a byte further; options and pack are
+left to the caller. Two kinds of refusal: broken bytes raise at once and nothing can be said to git in its own form;
+a well-formed list that names an impossible ref raises at its end, when ``done`` is true and every ref is known, so
+that git can be told ``ng`` for each.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from credgate.errors import RequestError
+from credgate.git import refname
+from credgate.git.pktline import Packet, PacketError, PacketReader, Special
+from credgate.values import Reason
+
+_SHALLOW = re.compile(rb"shallow ([0-9a-f]{64}|[0-9a-f]{40})\n?")
+_COMMAND = re.compile(
+    rb"(?P<old>[0-9a-f]{64}|[0-9a-f]{40}) (?P<new>[0-9a-f]{64}|[0-9a-f]{40}) "
+    rb"(?P<ref>[^\x00-\x20\x7f]+)(?P<caps>\x00[^\x00\n]*)?\n?"
+)
+_CAPABILITIES = re.compile(rb" ?(?:[!-~]+(?: [!-~]+)*)? ?")
+_FORMATS = {40: b"sha1", 64: b"sha256"}
+
+
+@frozen(slots=True)
+class Command:
+    """One ref to move. Object ids are lower-case hexadecimal; all zeros stands for "no such ref"."""
+
+    old: bytes
+    new: bytes
+    ref: bytes
+    line: bytes
+    """The packet's payload as it came."""
+
+    @property
+    def creates(self) -> bool:
+        """Whether the client believes that the ref does not exist yet."""
+        return not self.old.strip(b"0")
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the ref is to go."""
+        return not self.new.strip(b"0")
+
+
+class PushReader:
+    """Reads the command list from the start of a push's (decoded) body."""
+
+    def __init__(self, max_bytes: int = 8 * 1024 * 1024, max_commands: int = 20_000) -> None:
+        self.commands: list[Command] = []
+        self.shallows: list[bytes] = []
+        self.capabilities: tuple[bytes, ...] = ()
+        self.done = False
+        """The flush that ends the list was read."""
+        self._packets = PacketReader()
+        self._max_bytes, self._max_commands, self._bytes = max_bytes, max_commands, 0
+        self._refs: set[bytes] = set()
+        self._oid_length = 0
+        self._fault = ""
+
+    @property
+    def probe(self) -> bool:
+        """The body was ``0000`` so far: git's test of its credential before a large push."""
+        return self.done and not self.commands
+
+    @property
+    def report(self) -> bool:
+        """The client asked to be told what became of each ref."""
+        return b"report-status" in self.capabilities or b"report-status-v2" in self.capabilities
+
+    @property
+    def sideband(self) -> bool:
+        """The client asked for the report inside side-bands."""
+        return b"side-band-64k" in self.capabilities
+
+    @property
+    def options(self) -> bool:
+        """A list of push options follows the command list."""
+        return b"push-options" in self.capabilities
+
+    @property
+    def pack(self) -> bool:
+        """A pack follows: git sends one unless every command deletes."""
+        return not all(command.deletes for command in self.commands)
+
+    @property
+    def refs(self) -> list[bytes]:
+        """The refs of the list, in order."""
+        return [command.ref for command in self.commands]
+
+    def receive(self, data: bytes) -> int:
+        """Take the next bytes of the body; return how many of them belong to the list (all, until :attr:`done`).
+
+        Raises :class:`RequestError` (``MALFORMED_PUSH``). If :attr:`done` is true then, the list itself is sound and
+        git should be told so ref by ref; if not, the body is no push at all.
+        """
+        offset = 0
+        while not self.done and offset < len(data):
+            try:
+                packet, offset = self._packets.next(data, offset)
+            except PacketError as error:
+                raise _malformed(str(error)) from None
+            if packet is not None:
+                self._packet(packet)
+        self._bytes += offset
+        if self._bytes > self._max_bytes:
+            raise _malformed("the list of refs is too long", status=413)
+        if self.done and self._fault:
+            raise _malformed(self._fault)
+        return offset
+
+    def end(self) -> None:
+        """Note the end of the body. Raises :class:`RequestError` when the list had not."""
+        if not self.done:
+            raise _malformed("the body ended inside the list of refs")
+
+    def _packet(self, packet: Packet) -> None:
+        if isinstance(packet, Special):
+            self._list_end(packet)
+        elif packet.startswith(b"shallow "):
+            self._shallow(packet)
+        else:
+            self._command(packet)
+
+    def _list_end(self, packet: Special) -> None:
+        """Only a flush ends the list: git also stops at 0001 and 0002, other servers do not."""
+        if packet is not Special.FLUSH:
+            raise _malformed("a special packet inside the list of refs")
+        if self.shallows and not self.commands:
+            raise _malformed("shallow lines without a ref to push")
+        self._check_format()
+        self.done = True
+
+    def _shallow(self, packet: bytes) -> None:
+        match = _SHALLOW.fullmatch(packet)
+        if match is None:
+            raise _malformed("a shallow line that is none")
+        self._same_length(match[1])
+        self.shallows.append(match[1])
+
+    def _command(self, packet: bytes) -> None:
+        match = _COMMAND.fullmatch(packet)
+        if match is None:
+            raise _malformed(_why(packet))
+        if len(self.commands) >= self._max_commands:
+            raise _malformed(f"more than {self._max_commands} refs in one push", status=413)
+        if match["caps"] is not None:
+            self._capabilities(match["caps"][1:])
+        self._same_length(match["old"], match["new"])
+        command = Command(match["old"], match["new"], match["ref"], packet)
+        self._judge(command)
+        self._refs.add(command.ref)
+        self.commands.append(command)
+
+    def _judge(self, command: Command) -> None:
+        """Remember the first thing that makes the list impossible; said when all refs are known."""
+        fault = refname.fault(command.ref) or ""
+        if command.ref in self._refs:
+            fault = "the same ref twice in one push"
+        elif command.creates and command.deletes:
+            fault = "a ref that is neither there nor to be made"
+        self._fault = self._fault or fault
+
+    def _capabilities(self, text: bytes) -> None:
+        """Only the first command carries them. git takes them from any line; then two readers may disagree."""
+        if self.commands or _CAPABILITIES.fullmatch(text) is None:
+            raise _malformed("capabilities where none belong")
+        words = tuple(text.split())
+        keys = {word.partition(b"=")[0] for word in words}
+        if len(keys) != len(words):
+            raise _malformed("the same capability twice")
+        self.capabilities = words
+
+    def _same_length(self, *oids: bytes) -> None:
+        """All object ids of one push are of one hash."""
+        self._oid_length = self._oid_length or len(oids[0])
+        if any(len(oid) != self._oid_length for oid in oids):
+            raise _malformed("object ids of two lengths")
+
+    def _check_format(self) -> None:
+        """``object-format`` says what the ids show; without one it is SHA-1 (gitprotocol-capabilities)."""
+        said = next((word[14:] for word in self.capabilities if word.startswith(b"object-format=")), b"sha1")
+        if self.commands and said != _FORMATS[self._oid_length]:
+            raise _malformed("object ids do not fit the object format")
+
+
+def _why(packet: bytes) -> str:
+    """Choose the most helpful text for a packet that is no command."""
+    if packet.startswith(b"push-cert"):
+        return "signed pushes are not served: push without --signed"
+    return "a line that is no ref command"
+
+
+def _malformed(text: str, status: int = 400) -> RequestError:
+    return RequestError(f"push refused: {text}", reason=Reason.MALFORMED_PUSH, status=status)

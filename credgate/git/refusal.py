@@ -1,0 +1,79 @@
+"""Refusals in git's own words: the exact bytes that make each git command print our reason and fail.
+
+Follows git-over-http section 2.8. Discovery is refused with an HTTP error and ``text/plain``, which git prints as
+``remote:`` lines; a fetch with an ``ERR`` packet; a push with a report that says ``ng`` for every ref, because git
+hides the body of any HTTP error to a POST and then prints "Everything up-to-date". Never sends a control byte but the
+line feeds of the protocol, and never a reason over 200 bytes. Whether to refuse is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
+from credgate.git.route import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TEXT = b"text/plain; charset=utf-8"
+UPLOAD_PACK_RESULT = b"application/x-git-upload-pack-result"
+RECEIVE_PACK_RESULT = b"application/x-git-receive-pack-result"
+LFS_JSON = b"application/vnd.git-lfs+json"
+
+MAX_REASON = 200
+"""Bytes of a reason, as UTF-8."""
+_NAME = "credgate: "
+_BAND_REPORT, _BAND_TEXT = b"\x01", b"\x02"
+_BAND_PAYLOAD = MAX_PAYLOAD - 1
+
+
+def content_type(kind: Kind, service: str) -> bytes:
+    """Return the one ``Content-Type`` of a good answer to a request of this kind (gitprotocol-http)."""
+    return f"application/x-{service}-{'advertisement' if kind is Kind.ADVERTISEMENT else 'result'}".encode("ascii")
+
+
+def one_line(text: str, limit: int = MAX_REASON) -> bytes:
+    """Return ``text`` as one line of at most ``limit`` bytes of UTF-8; unprintable characters become ``?``."""
+    seen = "".join(char if char.isprintable() else "?" for char in text)
+    return seen.encode("utf-8")[:limit].decode("utf-8", "ignore").encode("utf-8")
+
+
+def named(text: str) -> bytes:
+    """Return the same, and it says who speaks."""
+    return one_line(text if text.startswith(_NAME) else _NAME + text)
+
+
+def text_body(text: str, *more: str) -> bytes:
+    """Write the ``text/plain`` body of a refused discovery; git prints ``remote:`` before each line."""
+    return b"\n".join((named(text), *map(one_line, more))) + b"\n"
+
+
+def err(text: str) -> bytes:
+    """Write the body of a refused ``git-upload-pack`` POST, any protocol version: ``fatal: remote error: text``."""
+    return encode(b"ERR " + named(text) + b"\n") + FLUSH
+
+
+def report(
+    refs: Iterable[bytes], reason: str, *, sideband: bool, lines: Sequence[str] = (), unpack: str = "ok"
+) -> bytes:
+    """Write the body of a refused push: every ref of ``refs`` with the same ``reason``; see :func:`status_report`."""
+    return status_report([(ref, reason) for ref in refs], sideband=sideband, lines=lines, unpack=unpack)
+
+
+def status_report(
+    refused: Iterable[tuple[bytes, str]], *, sideband: bool, lines: Sequence[str] = (), unpack: str = "ok"
+) -> bytes:
+    """Write ``ng`` for each (ref, reason), as git's ``report-status`` and ``report-status-v2`` both spell it.
+
+    ``lines`` are shown as ``remote: credgate: ...`` and go nowhere without side-band. ``refused`` must name every ref
+    that was pushed, else git prints "remote failed to report status".
+    """
+    inner = [encode(b"unpack " + one_line(unpack) + b"\n")]
+    inner += [encode(b"ng " + ref + b" " + one_line(reason) + b"\n") for ref, reason in refused]
+    whole = b"".join((*inner, FLUSH))
+    if not sideband:
+        return whole
+    shown = b"".join(encode(_BAND_TEXT + named(line) + b"\n") for line in lines)
+    pieces = range(0, len(whole), _BAND_PAYLOAD)
+    return shown + b"".join(encode(_BAND_REPORT + whole[at : at + _BAND_PAYLOAD]) for at in pieces) + FLUSH

@@ -1,0 +1,133 @@
+"""Which request is this: one exact match of the raw target against the few things that credgate serves.
+
+The operation comes from method and target alone, never from a header or a body (git-over-http section 2.1). The
+target is matched as bytes, whole, by anchored patterns over a closed alphabet; nothing is decoded, collapsed or
+repaired, so that what is judged is what was sent. Whatever does not match is refused here with the reason that helps
+most. Never decides whether a session may do it; never echoes a byte of the target.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.values import Access, Decision, Reason, RepoPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from credgate.forges.driver import Driver
+
+
+class Kind(StrEnum):
+    """What a git request is."""
+
+    ADVERTISEMENT = "advertisement"
+    UPLOAD_PACK = "upload-pack"
+    RECEIVE_PACK = "receive-pack"
+
+
+@frozen(slots=True)
+class Local:
+    """A request that credgate answers itself: ``health`` or ``whoami``."""
+
+    name: str
+
+
+@frozen(slots=True)
+class GitRequest:
+    """A request for a forge. Nothing in it is raw: the path is in normal form, the rest are constants."""
+
+    forge: str
+    repo: RepoPath
+    service: str
+    """``git-upload-pack`` or ``git-receive-pack``."""
+    kind: Kind
+    needed: Access
+    tail: str
+    """What follows the repository path upstream, without its slash, query included."""
+    dot_git: bool
+    """Whether the client wrote ``.git``; see ``Driver.path``."""
+
+    @property
+    def request_type(self) -> bytes:
+        """The one ``Content-Type`` that a POST of this request may carry."""
+        return f"application/x-{self.service}-request".encode("ascii")
+
+
+@frozen(slots=True)
+class Refused:
+    """A request that nobody may make; ``status`` is the HTTP status of its refusal."""
+
+    decision: Decision
+    status: int
+
+
+Route = Local | GitRequest | Refused
+
+_LOCAL = {b"/health": "health", b"/whoami": "whoami"}
+_PLACE = rb"/(?:git|forge/(?P<forge>[A-Za-z0-9][A-Za-z0-9.-]{0,62}))/"
+_PATH = rb"(?P<path>[A-Za-z0-9._~+-]+(?:/[A-Za-z0-9._~+-]+)*)"
+_SERVED = re.compile(
+    _PLACE + _PATH + rb"/(?P<tail>info/refs\?service=git-(?:upload|receive)-pack|git-(?:upload|receive)-pack)"
+)
+_ENDPOINTS = {
+    b"info/refs?service=git-upload-pack": (b"GET", "git-upload-pack", Kind.ADVERTISEMENT, Access.READ),
+    b"info/refs?service=git-receive-pack": (b"GET", "git-receive-pack", Kind.ADVERTISEMENT, Access.WRITE),
+    b"git-upload-pack": (b"POST", "git-upload-pack", Kind.UPLOAD_PACK, Access.READ),
+    b"git-receive-pack": (b"POST", "git-receive-pack", Kind.RECEIVE_PACK, Access.WRITE),
+}
+
+_DUMB = re.compile(_PLACE + _PATH + rb"/(?:info/refs|HEAD|objects/[A-Za-z0-9./-]+)")
+_LFS = re.compile(_PLACE + _PATH + rb"/info/lfs(?:[/?][A-Za-z0-9._~/?=&+-]*)?")
+_SPOKEN = frozenset({b"GET", b"POST", b"HEAD"})
+"""Methods that a path may be asked with; all others are WebDAV's or nobody's."""
+
+
+def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_forge: str) -> Route:
+    """Say what ``method`` on the raw ``target`` asks for. Total: every input has one answer, and none raises."""
+    if target in _LOCAL:
+        return Local(_LOCAL[target]) if method == b"GET" else _METHOD
+    served = _SERVED.fullmatch(target)
+    if served is None:
+        return _unserved(method, target)
+    wanted, service, kind, needed = _ENDPOINTS[served["tail"]]
+    if method != wanted:
+        return _METHOD
+    forge = default_forge if served["forge"] is None else served["forge"].decode("ascii")
+    if forge not in drivers:
+        return _FORGE
+    spelled = served["path"].decode("ascii")
+    path = drivers[forge].normal(spelled)
+    if path is None:
+        return _NAME
+    tail = served["tail"].decode("ascii")
+    return GitRequest(forge, RepoPath(forge, path), service, kind, needed, tail, spelled.endswith(".git"))
+
+
+def _unserved(method: bytes, target: bytes) -> Refused:
+    """Choose the most helpful refusal of a target that is no endpoint of ours."""
+    if _LFS.fullmatch(target):
+        return _LFS_PATH
+    if method not in _SPOKEN:
+        return _METHOD
+    return _DUMB_PATH if _DUMB.fullmatch(target) else _UNKNOWN
+
+
+def _refused(reason: Reason, status: int, text: str) -> Refused:
+    return Refused(Decision(allow=False, reason=reason, rule="route", text=f"credgate: {text}"), status)
+
+
+_UNKNOWN = _refused(
+    Reason.NOT_FOUND, 404, "nothing here; repositories are at /git/<owner>/<repo> and /forge/<name>/<path>"
+)
+_NAME = _refused(
+    Reason.NOT_FOUND, 404, "not a repository name on this forge; write <owner>/<repo> or <owner>/<repo>.git"
+)
+_METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here; git needs GET and POST only")
+_FORGE = _refused(Reason.UNKNOWN_FORGE, 404, "no forge of this name is configured in this gateway")
+_DUMB_PATH = _refused(Reason.DUMB_PROTOCOL, 404, "only git's smart HTTP protocol is served; use git 1.6.6 or newer")
+_LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "Git LFS is not served by this gateway")
