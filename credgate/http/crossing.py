@@ -44,7 +44,7 @@ _NO_CACHE: Final = (
 )
 
 _CONTENT_TYPES: Final = {
-    kind: kind
+    kind.replace(b"; ", b";"): kind
     for kind in (
         b"application/x-git-upload-pack-advertisement",
         b"application/x-git-receive-pack-advertisement",
@@ -71,7 +71,6 @@ _CROSSING: Final = (
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 _ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]*")
 
@@ -94,34 +93,45 @@ def upstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
     Raises RequestError (415) for a content coding that cannot cross, ValueError (without the value) for a ``path``,
     ``host`` or ``authorization`` that could end its line.
     """
-    target = path.encode("ascii", "replace")
-    if not fields.TARGET.fullmatch(target.replace(b"%", b"#")) or not _HOST.fullmatch(host):
-        raise ValueError("a path or host of our own making is malformed")
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, host.encode())]
-    if authorization is not None:
-        if not _VALUE.fullmatch(authorization):
-            raise ValueError("the forge credential cannot be sent: it holds a control or non-ASCII byte")
-        lines.append(b"Authorization: %b\r\n" % authorization)
+    line = _request_line(method, path, host)
+    if authorization is not None and not _VALUE.fullmatch(authorization):
+        raise ValueError("the forge credential cannot be sent: it holds a control or non-ASCII byte")
+    lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
+    sent = fields.joined(name_value for name_value in head.fields if name_value[0] not in drop)
     for spelling, name, grammar in _CROSSING:
-        value = head.get(name)
-        if value is not None and name not in drop and grammar.fullmatch(value):
+        value = sent.get(name)
+        if value is not None and grammar.fullmatch(value):
             lines.append(b"%b: %b\r\n" % (spelling, value))
-    lines += _codings(head, drop)
+    lines.append(_accepted(sent.get(b"accept-encoding")))
+    lines.append(_coding(sent.get(b"content-encoding")))
     lines.append(_upstream_framing(method, length))
     return b"".join(lines)
 
 
-def _codings(head: RequestHead, drop: Container[bytes]) -> list[bytes]:
-    accepted = head.get(b"accept-encoding")
-    gzip = accepted is not None and b"accept-encoding" not in drop and _ACCEPTS_GZIP.search(accepted)
-    lines = [b"Accept-Encoding: gzip\r\n" if gzip else b"Accept-Encoding: identity\r\n"]
-    coding = head.get(b"content-encoding")
-    if coding is not None and b"content-encoding" not in drop:
-        if coding.lower() not in _GZIP:
-            # Dropping it would make the body mean something else.
-            raise RequestError("this Content-Encoding is not served", reason=Reason.UNSUPPORTED_CODING, status=415)
-        lines.append(b"Content-Encoding: gzip\r\n")
-    return lines
+def _request_line(method: bytes, path: str, host: str) -> bytes:
+    target = path.encode()
+    if not fields.TARGET.fullmatch(target) or fields.AMBIGUOUS_SEGMENT.search(target):
+        raise ValueError("the path of an upstream request is malformed")
+    its_host = host.encode()
+    if not fields.HOST.fullmatch(its_host):
+        raise ValueError("the Host of an upstream request is malformed")
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, its_host)
+
+
+def _accepted(codings: bytes | None) -> bytes:
+    """Only gzip may come back, for only gzip can be read here."""
+    if codings is not None and _ACCEPTS_GZIP.search(codings):
+        return b"Accept-Encoding: gzip\r\n"
+    return b"Accept-Encoding: identity\r\n"
+
+
+def _coding(coding: bytes | None) -> bytes:
+    if coding is None or coding.lower() == b"identity":
+        return b""
+    if coding.lower() not in _GZIP:
+        # Dropping it would make the body mean something else.
+        raise RequestError("this Content-Encoding is not served", reason=Reason.UNSUPPORTED_CODING, status=415)
+    return b"Content-Encoding: gzip\r\n"
 
 
 def _upstream_framing(method: bytes, length: int | None) -> bytes:
@@ -135,7 +145,7 @@ def _upstream_framing(method: bytes, length: int | None) -> bytes:
 def content_type(head: ResponseHead) -> bytes | None:
     """Return our own constant that equals the forge's Content-Type, or None if it has none that we relay."""
     value = head.get(b"content-type")
-    return None if value is None else _CONTENT_TYPES.get(value.lower())
+    return None if value is None else _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
 
 
 def is_gzip(head: ResponseHead) -> bool:

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Fields = tuple[tuple[bytes, bytes], ...]
 """Name (lower-case) and value (no surrounding blanks) of each field line, in order."""
@@ -127,7 +130,25 @@ class ResponseHead(_Fields):
 
 def split(block: bytes) -> list[tuple[bytes, bytes]]:
     """Split field lines that a head regex matched into lower-case names and stripped values."""
-    # Printable bytes only, so a bare strip() removes exactly the blanks that RFC 9110 section 5.5 excludes.
-    return [
-        (name.lower(), value.strip()) for name, _, value in [line.partition(b":") for line in block[:-2].split(b"\r\n")]
-    ]
+    # Only printable bytes and tabs here, so a bare strip() removes exactly the blanks of RFC 9110 section 5.5.
+    pairs = [line.partition(b":") for line in block[:-2].split(b"\r\n")]
+    return [(name.lower(), value.strip()) for name, _, value in pairs]
+
+
+def repeats(lines: Iterable[tuple[bytes, bytes]], once: frozenset[bytes]) -> bool:
+    """Return whether a field of ``once`` has two lines."""
+    names = [name for name, _ in lines if name in once]
+    return len(set(names)) != len(names)
+
+
+def joined(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the fields by name, several lines of one joined as RFC 9110 section 5.3 says."""
+    single: dict[bytes, bytes] = {}
+    for name, value in lines:
+        single[name] = single[name] + b", " + value if name in single else value
+    return single
+
+
+def options(value: bytes) -> set[bytes]:
+    """Return the members of a Connection value, lower-case (RFC 9110 section 7.6.1)."""
+    return {option.strip() for option in value.lower().split(b",")}
