@@ -1,0 +1,156 @@
+"""The audit log as a service: events in from the reactor, lines out from one thread.
+
+``write`` never blocks and never fails. A thread takes what has gathered, makes lines of it and appends them in one go.
+When a write fails, ``writable`` is false until one has succeeded: the relay then answers 503 before any byte goes
+upstream, because unaudited means unserved. The lines that failed are kept and tried again every second; behind them
+events gather up to a bound, the rest is counted and the count written as an event of its own once lines can be.
+Stopping waits, for seconds at most, until all lines are out; an event that comes later is written on the spot.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.internet import defer
+from twisted.logger import Logger
+
+from credgate.audit.event import Event, Happening, line
+from credgate.audit.file import LineFile
+from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+    from twisted.python.failure import Failure
+
+    class _Reactor(IReactorFromThreads, IReactorTime):
+        """What is needed of the reactor."""
+
+
+BATCH = 500
+"""Lines of one write."""
+
+
+class AuditLog(Service):
+    """Writes events to ``to``: a path, or ``stderr``. Times are seconds."""
+
+    name = "audit"
+    log = Logger()
+
+    def __init__(  # noqa: PLR0913 - four of them are for tests to shorten
+        self,
+        to: str,
+        reactor: _Reactor,
+        *,
+        retry: float = 1.0,
+        grace: float = 5.0,
+        max_pending: int = 10_000,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._to, self._file, self._reactor, self._wall = to, LineFile(to), reactor, wall
+        self._retry, self._grace, self._max_pending = retry, grace, max_pending
+        self._events: deque[Event] = deque()
+        self._pending = b""
+        self._lost = self._told = 0
+        self._failing = False
+        self._writing = threading.Lock()
+        self._ready, self._closing = threading.Event(), threading.Event()
+        self._ended: defer.Deferred[None] | None = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether what happens now can be told: the last write succeeded and there is room for more events."""
+        return not self._failing and len(self._events) < self._max_pending
+
+    def write(self, event: Event) -> None:
+        """Take ``event``. Called in the reactor's thread only."""
+        if len(self._events) >= self._max_pending:
+            self._lost += 1
+            return
+        self._events.append(event)
+        if self._closing.is_set():
+            self._flush()
+            self._file.close()
+        elif not self._ready.is_set():
+            self._ready.set()
+
+    def startService(self) -> None:
+        """Open the log and start the thread. Raises :class:`ConfigError` when the log cannot be opened."""
+        try:
+            self._file.open()
+        except OSError as error:
+            raise ConfigError(f"{self._to} cannot be opened: {error.strerror}", key="audit.to") from None
+        super().startService()  # type: ignore[no-untyped-call]
+        self._closing.clear()
+        ended = self._ended = defer.Deferred()
+        threading.Thread(target=self._run, args=(ended,), name="credgate-audit", daemon=True).start()
+
+    def stopService(self) -> defer.Deferred[None] | None:
+        """Write what is left; fires when that is done, or given up."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._closing.set()
+        self._ready.set()
+        ended, self._ended = self._ended, None
+        return None if ended is None else ended.addTimeout(self._grace, self._reactor).addErrback(self._unfinished)
+
+    def _tell_failed(self, error: OSError) -> None:
+        self.log.error(
+            "audit: {to} cannot be written ({error}); nothing is served until it can", to=self._to, error=error.strerror
+        )
+
+    def _tell_recovered(self) -> None:
+        self.log.info("audit: {to} can be written again", to=self._to)
+
+    def _unfinished(self, failure: Failure) -> None:
+        failure.trap(defer.TimeoutError)  # type: ignore[no-untyped-call]
+        self.log.error("audit: {to} took too long; the last lines may be lost", to=self._to)
+
+    # From here on: the thread.
+
+    def _run(self, ended: defer.Deferred[None]) -> None:
+        """Write whenever there is something, until the service stops."""
+        while not self._closing.is_set():
+            self._ready.wait()
+            self._ready.clear()
+            self._persist()
+        with self._writing:
+            self._file.close()
+        self._reactor.callFromThread(ended.callback, None)
+
+    def _persist(self) -> None:
+        """Write all there is; on failure again and again, the last time when the service stops."""
+        while (error := self._flush()) is not None:
+            if not self._failing:
+                self._failing = True
+                self._reactor.callFromThread(self._tell_failed, error)
+            if self._closing.is_set():
+                return
+            self._closing.wait(self._retry)
+        if self._failing:
+            self._failing = False
+            self._reactor.callFromThread(self._tell_recovered)
+
+    def _flush(self) -> OSError | None:
+        """Write until nothing is left or a write fails."""
+        with self._writing:
+            while self._pending or self._gather():
+                taken, error = self._file.append(self._pending)
+                self._pending = self._pending[taken:]
+                if error is not None:
+                    return error
+            return None
+
+    def _gather(self) -> bool:
+        """Make the next lines of what has come in; whether there are any."""
+        lines = [line(self._events.popleft()) for _ in range(min(BATCH, len(self._events)))]
+        lost, self._told = self._lost - self._told, self._lost
+        if lost:
+            gap = Event(wall=self._wall(), event=Happening.AUDIT_GAP, text=f"{lost} events could not be written")
+            lines.append(line(gap))
+        self._pending = "".join(f"{one}\n" for one in lines).encode("ascii")
+        return bool(lines)
