@@ -1,0 +1,178 @@
+"""What end-to-end tests stand on: a forge, a gateway process, sandboxes, and records of both sides.
+
+    sandbox's git -> [recorder: front] -> twistd credgate -> [recorder: forge.plain/tls/public] -> nginx or Python forge
+
+The forge and the common gateway serve the whole run; each test makes its own repositories, sessions and sandboxes,
+and starts with empty records. A test that needs another configuration starts its own gateway by ``start_gateway``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import secrets
+import shutil
+import signal
+import string
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define
+
+from tests.fakes.authority import Authority
+from tests.fakes.forge import PythonForge
+from tests.fakes.gateway import Gateway, Lease
+from tests.fakes.nginx import NginxForge, available
+from tests.fakes.recorder import Recorder
+from tests.fakes.repositories import Repositories
+from tests.fakes.sandbox import LOGINS, Sandbox
+
+Enter = Callable[..., "Visit"]
+StartGateway = Callable[..., "Door"]
+
+
+def pytest_report_header() -> str:
+    """Say which forge judges."""
+    found = NginxForge.kind if available() else f"{PythonForge.kind} (nginx or fcgiwrap is not installed)"
+    return f"forge: {found}"
+
+
+def random_secret() -> str:
+    """Make a forge credential in GitHub's form."""
+    return "ghp_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(36))
+
+
+@define(eq=False)
+class Forge:
+    """The forge, seen through its recorders."""
+
+    server: NginxForge | PythonForge
+    repositories: Repositories
+    authority: Authority
+    plain: Recorder
+    tls: Recorder
+    public: Recorder
+
+    @property
+    def secret(self) -> str:
+        """The credential that it demands."""
+        return self.server.secret
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        """All of them."""
+        return [self.plain, self.tls, self.public]
+
+
+@define(eq=False)
+class Door:
+    """A gateway and the recorder before it."""
+
+    gateway: Gateway
+    front: Recorder
+
+
+@define(eq=False)
+class Visit:
+    """A sandbox that holds a session."""
+
+    box: Sandbox
+    lease: Lease
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """Make a short-named folder: the paths of UNIX sockets must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="cg-"))
+    folder.chmod(0o700)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def forge(scratch: Path) -> Iterator[Forge]:
+    """Start the forge of this run."""
+    place, root = scratch / "forge", scratch / "repositories"
+    place.mkdir()
+    root.mkdir()
+    kind = NginxForge if available() else PythonForge
+    with contextlib.ExitStack() as stack:
+        server = kind(root, random_secret(), place)
+        stack.callback(server.close)
+        authority = Authority(scratch / "authority")
+        targets = [(server.port, None), (server.port, authority.server_context()), (server.public_port, None)]
+        recorders = [Recorder(port, tls=tls) for port, tls in targets]
+        for recorder in recorders:
+            stack.callback(recorder.close)
+        yield Forge(server, Repositories(root), authority, *recorders)
+
+
+@pytest.fixture
+def repos(forge: Forge) -> Repositories:
+    """Show the forge's repositories."""
+    return forge.repositories
+
+
+@pytest.fixture(scope="session")
+def common_door(forge: Forge, scratch: Path) -> Iterator[Door]:
+    """Start the gateway that most tests share."""
+    with contextlib.ExitStack() as stack:
+        yield _open_door(stack, scratch / "gateway", forge.plain.url, forge.secret, {})
+
+
+def _open_door(
+    stack: contextlib.ExitStack, folder: Path, url: str, secret: str, settings: dict[str, dict[str, Any]]
+) -> Door:
+    folder.mkdir()
+    gateway = Gateway(folder, url, secret, settings)
+    stack.callback(gateway.stop, signal.SIGKILL)
+    gateway.start()
+    front = Recorder(gateway.port)
+    stack.callback(front.close)
+    return Door(gateway, front)
+
+
+@pytest.fixture
+def door(common_door: Door, forge: Forge) -> Door:
+    """Show the shared gateway, the records of both sides empty."""
+    for recorder in [common_door.front, *forge.recorders]:
+        recorder.clear()
+    return common_door
+
+
+@pytest.fixture
+def start_gateway(forge: Forge, scratch: Path) -> Iterator[StartGateway]:
+    """Start a gateway of the test's own: ``start_gateway(url=..., secret=..., settings=...)``."""
+    numbers = itertools.count(1)
+    with contextlib.ExitStack() as stack:
+
+        def start(url: str = "", secret: str = "", settings: dict[str, dict[str, Any]] | None = None) -> Door:
+            for recorder in forge.recorders:
+                recorder.clear()
+            folder = scratch / f"own{next(numbers)}-{secrets.token_hex(3)}"
+            return _open_door(stack, folder, url or forge.plain.url, secret or forge.secret, settings or {})
+
+        yield start
+
+
+@pytest.fixture(params=LOGINS)
+def login(request: pytest.FixtureRequest) -> str:
+    """How the sandbox shows its session: both ways must do."""
+    return str(request.param)
+
+
+@pytest.fixture
+def enter(request: pytest.FixtureRequest, tmp_path: Path) -> Enter:
+    """Make a session and a sandbox that holds it: ``enter(["octo/r1"], login=..., door=...)``."""
+    numbers = itertools.count(1)
+
+    def visit(repos: Sequence[object], *, login: str = "helper", door: Door | None = None, **more: object) -> Visit:
+        place = door or request.getfixturevalue("door")
+        lease = place.gateway.grant(repos, **more)
+        box = Sandbox(tmp_path / f"sandbox{next(numbers)}", place.front.url, login).enable().show(lease.line)
+        return Visit(box, lease)
+
+    return visit
