@@ -1,0 +1,186 @@
+"""What a question gets: an answer from the static table, a look-up upstream, or which refusal. Default deny.
+
+Order: class and type that nobody gets, denials, static names and their reverse, the operator's list, the names of the
+session bound to the client's address, then the form of what only a wildcard allows. A policy is made once from
+``[dns]`` and never changes: a reload makes a new one. It never looks at addresses in answers (``answer``), never
+counts (``window``), never asks. RFC 8482 (ANY), RFC 6895 section 3.1 (meta types), RFC 6761 is left to the lists.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from credgate.dns import addresses, allowlist, names
+from credgate.dns.allowlist import Allowlist, Entry, Match
+from credgate.dns.codes import IN, RRType, type_name
+from credgate.errors import ConfigError
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from credgate.config.schema import Dns
+    from credgate.dns.addresses import Network
+    from credgate.dns.names import Name
+
+READY: Name = (b"ready", b"credgate", b"invalid")
+"""The name the gateway asks itself to see that it answers; known to every policy, without addresses."""
+
+
+class Outcome(Enum):
+    """What is done with a question."""
+
+    ASK = auto()
+    """Look it up upstream."""
+    STATIC = auto()
+    """Answer from the static table."""
+    NO_NAME = auto()
+    """Refuse: the name, as ``[dns] refused`` says."""
+    NO_TYPE = auto()
+    """Refuse: an allowed name, no record of that type (NODATA)."""
+    REFUSED = auto()
+    """Refuse: nobody gets that (REFUSED)."""
+
+
+@frozen(slots=True)
+class Verdict:
+    """A decision on a question. ``wildcard`` is the suffix that alone allows the name, if one does: to be counted."""
+
+    outcome: Outcome
+    decision: Decision
+    wildcard: Name | None = None
+
+
+def _refuse(outcome: Outcome, reason: Reason, text: str, rule: str = "") -> Verdict:
+    return Verdict(outcome, Decision(allow=False, reason=reason, rule=rule, text=f"credgate: {text}"))
+
+
+_META = frozenset({RRType.OPT, *range(128, 256)})
+_PRIVATE = range(65280, 65536)
+
+_STATIC = Verdict(Outcome.STATIC, Decision(allow=True, reason=Reason.ALLOWED, rule="[dns.static]"))
+_NO_CLASS = _refuse(Outcome.REFUSED, Reason.DNS_CLASS, "only class IN is served")
+_NO_AAAA = _refuse(Outcome.NO_TYPE, Reason.DNS_TYPE, "IPv6 addresses are switched off here", "dns.aaaa")
+_UNKNOWN = _refuse(Outcome.NO_NAME, Reason.DNS_NAME, "the name is not in the allowlist; GET /whoami shows what is")
+
+NO_ENTRIES = Allowlist()
+
+
+@frozen(slots=True)
+class Policy:
+    """The operator's rules, ready to judge."""
+
+    entries: Allowlist
+    static: dict[Name, tuple[addresses.Address, ...]] = field(factory=dict)
+    reverse: dict[Name, tuple[Name, ...]] = field(factory=dict)
+    allow_private: tuple[Network, ...] = ()
+    aaaa: bool = True
+    max_name: int = 128
+    max_labels: int = 10
+    max_label: int = 40
+
+    def judge(self, name: Name, qtype: int, qclass: int = IN, session: Allowlist = NO_ENTRIES) -> Verdict:
+        """Judge a folded name and a type for a client whose session adds ``session``."""
+        if qclass != IN:
+            return _NO_CLASS
+        if qtype in _META or qtype == RRType.NULL or qtype in _PRIVATE or qtype == 0:
+            return _refuse(Outcome.REFUSED, Reason.DNS_TYPE, f"{type_name(qtype)} is served to nobody")
+        match = self.entries.match(name)
+        if match.denied is not None:
+            return _refuse(Outcome.NO_NAME, Reason.DNS_DENIED, "the name is denied", str(match.denied))
+        if name in self.static or name in self.reverse:
+            return _STATIC
+        match = Match(allowed=match.allowed + session.match(name).allowed)
+        return self._judge_type(name, qtype, match) if match.allowed else _UNKNOWN
+
+    def _judge_type(self, name: Name, qtype: int, match: Match) -> Verdict:
+        if qtype not in match.types():
+            text = f"{type_name(qtype)} is not granted for this name"
+            return _refuse(Outcome.NO_TYPE, Reason.DNS_TYPE, text, str(match.allowed[0]))
+        if qtype == RRType.AAAA and not self.aaaa:
+            return _NO_AAAA
+        if not all(entry.wildcard for entry in match.allowed):
+            return _allow(match.allowed[0], None)
+        if not self._bearable(name):
+            text = "the name is longer, or of other characters, than a wildcard allows"
+            return _refuse(Outcome.NO_NAME, Reason.DNS_NAME_FORM, text, str(match.allowed[0]))
+        return _allow(match.allowed[0], match.allowed[0].name)
+
+    def _bearable(self, name: Name) -> bool:
+        """Whether a name that a wildcard allows is short and plain enough to be a host's, not a message."""
+        return (
+            len(name) <= self.max_labels
+            and sum(map(len, name)) + len(name) + 1 <= self.max_name
+            and all(len(label) <= self.max_label and names.HOST_LABEL.fullmatch(label) for label in name)
+        )
+
+    def allows_name(self, name: Name, session: Allowlist = NO_ENTRIES) -> bool:
+        """Whether the lists allow a folded name at all: for names that stand in answers."""
+        match = self.entries.match(name)
+        return match.denied is None and bool(match.allowed or session.match(name).allowed)
+
+
+def _allow(entry: Entry, wildcard: Name | None) -> Verdict:
+    return Verdict(Outcome.ASK, Decision(allow=True, reason=Reason.ALLOWED, rule=str(entry)), wildcard)
+
+
+def _entries(dns: Dns) -> Iterable[Entry]:
+    for number, text in enumerate(dns.allow, 1):
+        try:
+            yield allowlist.parse_entry(text, f"dns.allow, entry {number}")
+        except ValueError as error:
+            raise ConfigError(str(error), key="dns.allow") from None
+    if dns.allowlist_file:
+        yield from allowlist.read_file(dns.allowlist_file)
+
+
+def _static(dns: Dns) -> dict[Name, tuple[addresses.Address, ...]]:
+    try:
+        return {
+            names.parse(name): tuple(ipaddress.ip_address(address) for address in listed)
+            for name, listed in dns.static.items()
+        }
+    except ValueError as error:
+        raise ConfigError(str(error), key="dns.static") from None
+
+
+def _networks(dns: Dns) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in dns.allow_private)
+    except ValueError as error:
+        raise ConfigError(str(error), key="dns.allow_private") from None
+
+
+def make_policy(dns: Dns) -> Policy:
+    """Make the policy of a configuration; reads the allowlist file (blocking). ``ConfigError`` for a bad entry."""
+    static = _static(dns)
+    reverse: dict[Name, tuple[Name, ...]] = {}
+    for name, listed in static.items():
+        for address in listed:
+            reverse[addresses.reverse_name(address)] = (*reverse.get(addresses.reverse_name(address), ()), name)
+    return Policy(
+        entries=Allowlist.of(_entries(dns)),
+        static={READY: (), **static},
+        reverse=reverse,
+        allow_private=_networks(dns),
+        aaaa=dns.aaaa,
+        max_name=dns.max_name,
+        max_labels=dns.max_labels,
+        max_label=dns.max_label,
+    )
+
+
+def session_entries(written: Iterable[str], place: str) -> Allowlist:
+    """Make the list of a session's names. Denials and lines that cannot be read add nothing: fewer, never more."""
+    found = []
+    for text in written:
+        try:
+            entry = allowlist.parse_entry(text, place)
+        except ValueError:
+            continue
+        found += [] if entry.deny else [entry]
+    return Allowlist.of(found)

@@ -1,0 +1,132 @@
+"""Replies, built from scratch: header, the question as asked, records, OPT with an extended error.
+
+``build`` never sends more than the client takes. What gives way, in this order: the extended error's text, the
+extended error, whole records from the end (with TC); never a part of a record, never OPT. Nothing of an upstream's
+message is copied: records come in as values. RFC 1035 section 4.1, RFC 2181 section 9 (TC), RFC 2308 (the SOA that lets
+a refusal be cached), RFC 6891, RFC 8914.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.dns import names
+from credgate.dns.codes import CD, EDNS_UDP, HEADER, IN, MAX_MESSAGE, QR, RA, RD, TC, ExtendedError, Rcode, RRType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from credgate.dns.names import Name
+    from credgate.dns.query import Query
+
+_HEAD = Struct("!6H")
+_FIXED = Struct("!HHIH")
+_OPT = Struct("!BHHBBHH")
+_OPTION = Struct("!HHH")
+_EDE = 15
+_ASKED = b"\xc0\x0c"
+"""A pointer to the question's name."""
+
+REFUSAL_TTL = 30
+"""Seconds that a refusal is worth: an operator who allows a name should not wait longer for the sandbox's cache."""
+
+
+@frozen(slots=True)
+class Record:
+    """One record of a reply; ``owner`` ``None`` is the asked name."""
+
+    rtype: int
+    ttl: int
+    rdata: bytes
+    owner: Name | None = None
+
+    def wire(self) -> bytes:
+        """Return the record's octets (valid in a message whose question begins at 12)."""
+        owner = _ASKED if self.owner is None else names.encode(self.owner)
+        return owner + _FIXED.pack(self.rtype, IN, self.ttl, len(self.rdata)) + self.rdata
+
+
+@frozen(slots=True)
+class Extended:
+    """An extended error: code and a text for people, which never holds a client's octets."""
+
+    code: ExtendedError
+    text: str = ""
+
+    def wire(self, *, text: bool = True) -> bytes:
+        """Return the EDNS option."""
+        words = self.text.encode() if text else b""
+        return _OPTION.pack(_EDE, 2 + len(words), self.code) + words
+
+
+def soa(ttl: int = REFUSAL_TTL) -> bytes:
+    """Return the authority record that makes a negative answer cacheable for ``ttl`` seconds."""
+    rdata = names.encode((b"credgate", b"invalid")) + names.encode((b"policy", b"credgate", b"invalid"))
+    rdata += Struct("!5I").pack(1, 3600, 600, 86400, ttl)
+    return names.encode(names.ROOT) + _FIXED.pack(RRType.SOA, IN, ttl, len(rdata)) + rdata
+
+
+_REFUSAL_SOA = soa()
+
+
+@frozen(slots=True)
+class Content:
+    """What a reply says, whoever asks: independent of id, case, EDNS and transport."""
+
+    rcode: int = Rcode.NOERROR
+    records: tuple[Record, ...] = ()
+    negative_ttl: int = 0
+    """Seconds in the SOA of a negative answer; 0: no SOA."""
+    extended: Extended | None = None
+
+
+def _opt(query: Query, rcode: int, option: bytes) -> bytes:
+    assert query.edns is not None
+    return _OPT.pack(0, RRType.OPT, EDNS_UDP, rcode >> 4, 0, query.edns.flags, len(option)) + option
+
+
+def _options(content: Content) -> Sequence[bytes]:
+    """Return what the OPT record may hold, the fullest first."""
+    if content.extended is None:
+        return (b"",)
+    return content.extended.wire(), content.extended.wire(text=False), b""
+
+
+def _authority(content: Content) -> bytes:
+    if not content.negative_ttl:
+        return b""
+    return _REFUSAL_SOA if content.negative_ttl == REFUSAL_TTL else soa(content.negative_ttl)
+
+
+def _fit(records: Sequence[bytes], room: int) -> int:
+    """Return how many of the records, from the first, fit into ``room`` octets."""
+    for count, record in enumerate(records):
+        room -= len(record)
+        if room < 0:
+            return count
+    return len(records)
+
+
+def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
+    """Return the reply to ``query``, at most ``limit`` octets (never under 512)."""
+    records, authority = [record.wire() for record in content.records], _authority(content)
+    size = HEADER + len(query.question) + len(authority) + sum(map(len, records))
+    opt = b""
+    if query.edns is not None:
+        options = _options(content)
+        opts = [_opt(query, content.rcode, option) for option in options]
+        opt = next((opt for opt in opts if size + len(opt) <= limit), opts[-1])
+    kept = _fit(records, limit - HEADER - len(query.question) - len(authority) - len(opt))
+    flags = QR | (query.flags & (RD | CD)) | RA | (content.rcode & 0xF) | (TC if kept < len(records) else 0)
+    head = _HEAD.pack(query.id, flags, 1, kept, 1 if authority else 0, 1 if opt else 0)
+    return b"".join((head, query.question, *records[:kept], authority, opt))
+
+
+def truncated(query: Query) -> bytes:
+    """Return the reply that sends a client to TCP: the question and TC, nothing else."""
+    flags = QR | (query.flags & (RD | CD)) | RA | TC
+    opt = _opt(query, 0, b"") if query.edns else b""
+    return _HEAD.pack(query.id, flags, 1, 0, 0, 1 if opt else 0) + query.question + opt

@@ -1,0 +1,281 @@
+"""The server without its sockets: a message in, and out comes the reply, silence, or a question to ask upstream.
+
+The fast path is the first lines of ``receive``: a reply given before to the same octets (less the id) within the same
+scope, and nothing else. What is not there is decoded, judged and answered, or handed back as ``Pending`` for the shell
+to look up; ``found`` and ``failed`` finish it. Refusals are reported (``report``) for the audit, bounded a client and
+minute. Time comes in as seconds of a steady clock. Never raises, whatever the octets: a property test holds it to that.
+RFC 2308, RFC 6891 section 6.1.3 (BADVERS), RFC 8767 (stale answers), RFC 8914.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define, evolve, field, frozen
+
+from credgate.dns import answer, names, query, reply
+from credgate.dns.cache import AnswerCache
+from credgate.dns.clients import Clients
+from credgate.dns.codes import MAX_MESSAGE, ExtendedError, Rcode, RRType
+from credgate.dns.policy import Outcome, Policy, Verdict
+from credgate.dns.query import Fault, Query
+from credgate.dns.reply import REFUSAL_TTL, Content, Extended, Record
+from credgate.dns.window import DistinctWindow, Seen
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from credgate.config.schema import Dns
+    from credgate.dns.answer import Answer
+    from credgate.dns.cache import Key, Known
+    from credgate.dns.clients import Client
+    from credgate.sessions.model import Session
+
+REFUSAL_KEPT = 60.0
+"""Seconds a refusal stays on the fast path; then it is judged, and reported, again."""
+POSITIVE_KEPT = 1.0
+"""Seconds an answer stays there: its TTL counts down in whole seconds."""
+STATIC_TTL = 60
+STALE_TTL = 30
+"""RFC 8767 section 5: the TTL of a stale answer."""
+RETRY_PAUSE = 5.0
+"""Seconds after a failure before the same question goes upstream again (RFC 9520)."""
+MAX_PENDING = 32
+"""Questions of one client that wait for upstreams."""
+ALL_CLIENTS = 10
+"""What all clients together may ask under one wildcard, in shares of one client."""
+
+
+@define
+class Counters:
+    """What happened, since the start. Read by metrics and by the one sampled log line."""
+
+    hits: int = 0
+    judged: int = 0
+    silent: int = 0
+    faults: int = 0
+    refused: int = 0
+    asked: int = 0
+    failed: int = 0
+    stale: int = 0
+    limited: int = 0
+    truncated: int = 0
+
+
+@frozen(slots=True)
+class Report:
+    """One refusal or failure for the audit. ``name`` is escaped."""
+
+    client: str
+    session: str
+    name: str
+    qtype: int
+    decision: Decision
+
+
+@frozen(slots=True)
+class Pending:
+    """A question that needs an upstream: look up ``key`` and hand the outcome to ``found`` or ``failed``."""
+
+    key: Key
+    query: Query
+    client: Client = field(repr=False)
+    rule: str
+    limit: int
+
+
+def _refuse(reason: Reason, text: str) -> Decision:
+    return Decision(allow=False, reason=reason, text=f"credgate: {text}")
+
+
+_STRANGER = _refuse(Reason.DNS_UNKNOWN_CLIENT, "no session is bound to this address")
+_TOO_MANY = _refuse(Reason.DNS_TOO_MANY_NAMES, "too many different names under one wildcard; wait a minute")
+_CUT = _refuse(Reason.DNS_AUDIT_CUT, "more refusals of this client in this minute are not listed")
+_FAILED = _refuse(Reason.DNS_UPSTREAM_FAILED, "no upstream resolver answered")
+_BUSY = Content(Rcode.SERVFAIL, extended=Extended(ExtendedError.OTHER, "credgate: too many questions wait upstream"))
+_UNAUDITED = Content(Rcode.SERVFAIL, extended=Extended(ExtendedError.OTHER, "credgate: the audit log is unwritable"))
+
+
+class Responder:
+    """One DNS server. ``report`` is called for each audit line."""
+
+    def __init__(self, dns: Dns, policy: Policy, report: Callable[[Report], None]) -> None:
+        self.counters = Counters()
+        self.clients = Clients(dns.rate, dns.burst)
+        self._report = report
+        self._audit = DistinctWindow(dns.audit_per_minute)
+        self._set(dns, policy)
+
+    def _set(self, dns: Dns, policy: Policy) -> None:
+        self._dns, self.policy = dns, policy
+        self._check = dns.cname == "check"
+        self._sessions_only = dns.clients == "sessions"
+        self.answers = AnswerCache(
+            size=dns.cache_size, max_ttl=dns.max_ttl, negative_ttl=dns.negative_ttl, stale_ttl=dns.stale_ttl
+        )
+        self._names = DistinctWindow(dns.names_per_minute)
+        self._all_names = DistinctWindow(dns.names_per_minute * ALL_CLIENTS)
+
+    def replace(self, dns: Dns, policy: Policy, sessions: Iterable[Session]) -> None:
+        """Take up a new policy: everything answered under the old one is forgotten."""
+        self._set(dns, policy)
+        self.clients = Clients(dns.rate, dns.burst)
+        self.clients.use(sessions)
+
+    def receive(self, message: bytes, host: str, now: float, *, udp: bool = True) -> bytes | Pending | None:
+        """Take one message from ``host``: the reply, a question to ask, or ``None`` for silence."""
+        clients = self.clients
+        client = clients.by_host.get(host)
+        if client is None or client.generation != clients.generation:
+            client = clients.of(host, now)
+        if udp and not client.bucket.take(now):
+            return self._limit(message, client)
+        tail = client.scope.replies.get(message[2:], now)
+        if tail is not None:
+            self.counters.hits += 1
+            return message[:2] + tail
+        return self._answer(message, client, now, udp=udp)
+
+    def _limit(self, message: bytes, client: Client) -> bytes | None:
+        self.counters.limited += 1
+        asked = query.decode(message) if client.bucket.slip() else None
+        return reply.truncated(asked) if isinstance(asked, Query) else None
+
+    def _answer(self, message: bytes, client: Client, now: float, *, udp: bool) -> bytes | Pending | None:
+        asked = query.decode(message)
+        if asked is None:
+            self.counters.silent += 1
+            return None
+        if isinstance(asked, Fault):
+            self.counters.faults += 1
+            return asked.reply
+        self.counters.judged += 1
+        limit = asked.limit() if udp else MAX_MESSAGE
+        content, kept = self._judge(asked, client, now, limit)
+        if isinstance(content, Pending):
+            return content
+        built = reply.build(asked, content, limit)
+        if built[2] & 0x02:  # noqa: PLR2004 - TC: over TCP the same octets deserve more
+            self.counters.truncated += 1
+        elif kept:
+            client.scope.replies.put(message[2:], built[2:], now + kept)
+        return built
+
+    def _judge(self, asked: Query, client: Client, now: float, limit: int) -> tuple[Content | Pending, float]:
+        """Return what to say, and for how many seconds the same octets get the same (0: judge again)."""
+        if asked.edns is not None and asked.edns.version:
+            return Content(Rcode.BADVERS), REFUSAL_KEPT
+        if self._sessions_only and client.scope is self.clients.strangers:
+            return self._refused(asked, client, _STRANGER, now, Rcode.REFUSED), REFUSAL_KEPT
+        verdict = self.policy.judge(asked.name, asked.qtype, asked.qclass, client.scope.entries)
+        if verdict.outcome is Outcome.STATIC:
+            return self._static(asked), REFUSAL_KEPT
+        if verdict.outcome is not Outcome.ASK:
+            return self._refused(asked, client, verdict.decision, now, self._rcode(verdict)), REFUSAL_KEPT
+        return self._look_up(asked, client, verdict, now, limit)
+
+    def _rcode(self, verdict: Verdict) -> Rcode:
+        if verdict.outcome is Outcome.NO_TYPE:
+            return Rcode.NOERROR
+        if verdict.outcome is Outcome.REFUSED or self._dns.refused == "refused":
+            return Rcode.REFUSED
+        return Rcode.NXDOMAIN
+
+    def _refused(self, asked: Query, client: Client, decision: Decision, now: float, rcode: Rcode) -> Content:
+        self.counters.refused += 1
+        self.tell(client, asked, decision, now)
+        code = ExtendedError.PROHIBITED if decision is _STRANGER else ExtendedError.BLOCKED
+        ttl = 0 if rcode is Rcode.REFUSED else REFUSAL_TTL
+        return Content(rcode, negative_ttl=ttl, extended=Extended(code, decision.text))
+
+    def tell(self, client: Client, asked: Query, decision: Decision, now: float) -> None:
+        """Report a refusal or failure, unless it has been in this minute or too many have."""
+        match self._audit.see(client.key, (asked.name, asked.qtype, decision.reason), now):
+            case Seen.NEW:
+                pass
+            case Seen.FULL:
+                decision = _CUT
+            case _:
+                return
+        self._report(Report(client.key, client.scope.session, names.presentation(asked.name), asked.qtype, decision))
+
+    def _static(self, asked: Query) -> Content:
+        """Answer from the static table; what it does not have of a name there is NODATA."""
+        records: list[Record] = []
+        for address in self.policy.static.get(asked.name, ()):
+            rtype = RRType.A if address.version == 4 else RRType.AAAA  # noqa: PLR2004
+            if rtype == asked.qtype and (rtype is RRType.A or self.policy.aaaa):
+                records.append(Record(rtype, STATIC_TTL, address.packed))
+        if asked.qtype == RRType.PTR:
+            for name in self.policy.reverse.get(asked.name, ()):
+                records.append(Record(RRType.PTR, STATIC_TTL, names.encode(name)))
+        return Content(records=tuple(records), negative_ttl=0 if records else REFUSAL_TTL)
+
+    def _look_up(
+        self, asked: Query, client: Client, verdict: Verdict, now: float, limit: int
+    ) -> tuple[Content | Pending, float]:
+        key = (asked.name, asked.qtype)
+        known = self.answers.get(key)
+        if known is not None and known.fresh(now):
+            return self._content(asked, client, known, now), min(POSITIVE_KEPT, known.expires - now)
+        if known is not None and now < known.retry_at:
+            return self._without_upstream(asked, client, known, now), 0.0
+        if client.pending >= MAX_PENDING:
+            return _BUSY, 0.0
+        if verdict.wildcard is not None and not self._countable(client, verdict.wildcard, asked.name, now):
+            return self._refused(asked, client, _TOO_MANY, now, Rcode.REFUSED), 0.0
+        client.pending += 1
+        self.counters.asked += 1
+        return Pending(key, asked, client, verdict.decision.rule, limit), 0.0
+
+    def _countable(self, client: Client, wildcard: names.Name, name: names.Name, now: float) -> bool:
+        """Whether one more name may go out under a wildcard: within the client's share and that of all."""
+        own = self._names.see((client.key, wildcard), name, now)
+        if own not in (Seen.NEW, Seen.AGAIN):
+            return False
+        return self._all_names.see(wildcard, name, now) in (Seen.NEW, Seen.AGAIN)
+
+    def _content(self, asked: Query, client: Client, known: Known, now: float, *, stale: bool = False) -> Content:
+        """Return what to say of an answer that is known."""
+        found, entries = known.answer, client.scope.entries
+        assert found is not None
+        if answer.chain_fault(found, self.policy, entries, check=self._check) is not None:
+            decision = _refuse(Reason.DNS_NAME, "the name leads to one that is not allowed")
+            return self._refused(asked, client, decision, now, Rcode.NXDOMAIN)
+        ttl = STALE_TTL if stale else known.ttl(now)
+        content = answer.render(found, self.policy, entries, ttl, check=self._check)
+        if found.dropped and not found.resources:
+            text = f"the answer pointed into a special range ({found.dropped}); see [dns] allow_private"
+            self.tell(client, asked, _refuse(Reason.DNS_PRIVATE_ADDRESS, text), now)
+            return evolve(content, extended=Extended(ExtendedError.BLOCKED, f"credgate: {text}"))
+        if stale:
+            code = ExtendedError.STALE_NXDOMAIN_ANSWER if found.rcode else ExtendedError.STALE_ANSWER
+            return evolve(content, extended=Extended(code, "credgate: no upstream answers"))
+        return content
+
+    def found(self, pending: Pending, found: Answer, now: float) -> bytes:
+        """Finish a question with what upstream said (as it said it: the guard is applied here)."""
+        pending.client.pending -= 1
+        known = self.answers.put(pending.key, answer.guard(found, self.policy), now)
+        return reply.build(pending.query, self._content(pending.query, pending.client, known, now), pending.limit)
+
+    def failed(self, pending: Pending, now: float) -> bytes:
+        """Finish a question that no upstream answered."""
+        pending.client.pending -= 1
+        known = self.answers.fail(pending.key, now, RETRY_PAUSE)
+        content = self._without_upstream(pending.query, pending.client, known, now)
+        return reply.build(pending.query, content, pending.limit)
+
+    def unaudited(self, pending: Pending) -> bytes:
+        """Finish a question that must not go out because the audit cannot be written."""
+        pending.client.pending -= 1
+        return reply.build(pending.query, _UNAUDITED, pending.limit)
+
+    def _without_upstream(self, asked: Query, client: Client, known: Known, now: float) -> Content:
+        self.counters.failed += 1
+        self.tell(client, asked, _FAILED, now)
+        if known.stale(now):
+            self.counters.stale += 1
+            return self._content(asked, client, known, now, stale=True)
+        return Content(Rcode.SERVFAIL, extended=Extended(ExtendedError.NO_REACHABLE_AUTHORITY, _FAILED.text))

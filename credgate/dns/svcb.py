@@ -1,0 +1,78 @@
+"""SVCB and HTTPS records: taken apart, their address hints filtered like addresses, put together again.
+
+A hint is an address that a client may connect to without asking for it, so it passes the same guard. A parameter whose
+hints are all gone is dropped; a record that says it cannot do without that parameter (``mandatory``) is dropped too.
+Anything malformed raises ``WireError``. RFC 9460 sections 2.2 (wire form: keys strictly ascending) and 7.3 (hints).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.dns import names
+from credgate.dns.names import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from credgate.dns.names import Name
+
+MANDATORY, IPV4HINT, IPV6HINT = 0, 4, 6
+_HINT_OCTETS = {IPV4HINT: 4, IPV6HINT: 16}
+_PAIR = Struct("!2H")
+
+
+@frozen(slots=True)
+class Service:
+    """One record: priority (0: an alias), target (``ROOT``: the owner itself), parameters in key order."""
+
+    priority: int
+    target: Name
+    params: tuple[tuple[int, bytes], ...]
+
+    def wire(self) -> bytes:
+        """Return the record's data."""
+        params = b"".join(_PAIR.pack(key, len(value)) + value for key, value in self.params)
+        return self.priority.to_bytes(2) + names.encode(self.target) + params
+
+
+def read(rdata: bytes) -> Service:
+    """Take a record's data apart; ``WireError`` if it is malformed."""
+    if len(rdata) < 3:  # noqa: PLR2004 - a priority and the shortest name
+        raise WireError("a service record is cut")
+    target, offset = names.read(rdata, 2)
+    params = []
+    while offset < len(rdata):
+        if offset + _PAIR.size > len(rdata):
+            raise WireError("a service parameter is cut")
+        key, length = _PAIR.unpack_from(rdata, offset)
+        offset += _PAIR.size + length
+        if offset > len(rdata):
+            raise WireError("a service parameter's length lies")
+        params.append((key, rdata[offset - length : offset]))
+    if any(one >= other for (one, _), (other, _) in pairwise(params)):
+        raise WireError("service parameters out of order")
+    return Service(int.from_bytes(rdata[:2]), names.fold(target), tuple(params))
+
+
+def _hints(key: int, value: bytes, keep: Callable[[bytes], bool]) -> bytes:
+    size = _HINT_OCTETS[key]
+    if not value or len(value) % size:
+        raise WireError("an address hint of a wrong length")
+    addresses = (value[at : at + size] for at in range(0, len(value), size))
+    return b"".join(address for address in addresses if keep(address))
+
+
+def guard(service: Service, keep: Callable[[bytes], bool]) -> Service | None:
+    """Return the record without the hints that ``keep`` (given 4 or 16 octets) refuses; ``None``: it has to go."""
+    params = tuple((key, _hints(key, value, keep) if key in _HINT_OCTETS else value) for key, value in service.params)
+    kept = tuple((key, value) for key, value in params if value or key not in _HINT_OCTETS)
+    present = {key for key, _ in kept}
+    needed = next((value for key, value in kept if key == MANDATORY), b"")
+    if any(int.from_bytes(needed[at : at + 2]) not in present for at in range(0, len(needed), 2)):
+        return None
+    return Service(service.priority, service.target, kept)
