@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from credgate.values import Access
 
@@ -30,7 +30,8 @@ class PushRule:
 class Grant:
     """One repository pattern with its access and ref rules.
 
-    ``repo`` is ``owner/repo`` in its writer's spelling, ``owner/*`` (any one below ``owner``) or ``**`` (all of the forge).
+    ``repo`` is ``owner/repo`` in its writer's spelling but without ``.git``, ``owner/*`` (everything below ``owner``,
+    at any depth: GitLab groups nest) or ``**`` (all of the forge).
     """
 
     repo: str
@@ -38,6 +39,8 @@ class Grant:
     access: Access = Access.WRITE
     push: tuple[PushRule, ...] | None = None
     """``None``: the default ref rules of a write grant; ``()``: no push at all."""
+    normal: str = field(default=Factory(lambda self: self.repo, takes_self=True))
+    """``repo`` in the forge's normal form, which its driver gives: what scope compares."""
 
 
 @frozen(slots=True)
@@ -70,3 +73,18 @@ class Session:
     def live(self, now: float) -> bool:
         """Whether the session may still be used at ``now`` (lease clock)."""
         return now < self.expires()
+
+
+@frozen(slots=True)
+class SessionRequest:
+    """What the control API asks for, judged and complete: ``body.parse_create`` makes it, the registry grants it.
+
+    TTLs are seconds and never longer than the configured ones.
+    """
+
+    idle_ttl: float
+    absolute_ttl: float
+    grants: tuple[Grant, ...] = ()
+    bound_to: Network | None = None
+    label: str = ""
+    dns: tuple[str, ...] = ()

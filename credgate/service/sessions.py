@@ -1,0 +1,326 @@
+"""The registry: which sessions are alive, answered from memory, kept by a store that one worker thread drives.
+
+Decides nothing about scope and never touches the disk itself. The hot path (``authenticate``, ``touch``, ``get``) is
+synchronous. Everything durable is a Deferred: a create is on disk before it can be used or is answered; a revoked
+session is dead in memory at once, then every listener of ``on_end`` is told (the relay cuts transfers), then it goes
+from the disk, then that is answered. Calls reach the store in the order they were made here.
+
+What the disk refused is not forgotten: an ended session whose row could not be removed is tried again by every round
+(``collect``), and ``writable`` is false meanwhile. ``startService`` loads before anything listens and raises
+StoreError, so a damaged store stops the start; it blocks, on purpose, as the reactor is not running yet.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from ipaddress import ip_network
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from credgate.errors import CapacityError, StoreError
+from credgate.sessions import lease, tokens
+from credgate.sessions.address import admits
+from credgate.sessions.model import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorFromThreads
+
+    from credgate.config import schema
+    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.model import SessionRequest
+    from credgate.sessions.store import Store
+
+T = TypeVar("T")
+
+REVOKED = "revoked"
+EXPIRED = "expired"
+
+TOUCH_GRAIN = 1.0
+"""Seconds: a session is touched at most this often, so that a touch on every read of a transfer costs nothing."""
+STEP_WORTH_LOGGING = 60.0
+"""Seconds that the wall clock may be slewed between two rounds without a word."""
+
+
+class SessionRegistry(Service):
+    """All live sessions. ``clock`` reads the lease clock; ``pool`` is for tests."""
+
+    log = Logger()
+
+    def __init__(  # noqa: PLR0913 - what it works with, most of it by name
+        self,
+        store: Store,
+        config: schema.Sessions,
+        *,
+        clock: Callable[[], LeaseReading],
+        reactor: IReactorFromThreads,
+        entropy: Callable[[int], bytes] = os.urandom,
+        pool: ThreadPool | None = None,
+    ) -> None:
+        self._store, self._config, self._clock, self._entropy = store, config, clock, entropy
+        self._reactor, self._given_pool, self._pool = reactor, pool, pool
+        self._by_id: dict[str, Session] = {}
+        self._by_token: dict[bytes, str] = {}
+        self._creating = 0
+        self._used: dict[str, float] = {}
+        self._ended: set[str] = set()
+        self._listeners: list[Callable[[Session, str], None]] = []
+        self._nobody = _nobody(entropy)
+        self._last = clock()
+        self.writable = False
+
+    # The hot path.
+
+    def authenticate(self, token: str, secret: str, address: str) -> Session | None:
+        """Find the live session that ``token`` and ``secret`` open from ``address``; None for whatever reason.
+
+        An unknown token takes the same steps as a known one: it is judged against a session that nothing opens.
+        """
+        found = self._by_id.get(self._by_token.get(tokens.digest(token), ""), self._nobody)
+        right = hmac.compare_digest(found.secret_digest, tokens.digest(secret))
+        live = found.live(self._clock().boot)
+        here = admits(found.bound_to, address)
+        return found if right & live & here else None
+
+    def touch(self, session_id: str) -> None:
+        """Note that the session is in use now; an ended one stays ended."""
+        session = self._by_id.get(session_id)
+        now = self._clock().boot
+        if session is None or now - session.used < TOUCH_GRAIN or not session.live(now):
+            return
+        self._by_id[session_id] = evolve(session, used=now)
+        self._used[session_id] = now
+
+    def get(self, session_id: str) -> Session | None:
+        """Find a live session by its public id."""
+        session = self._by_id.get(session_id)
+        return session if session is not None and session.live(self._clock().boot) else None
+
+    def all(self) -> list[Session]:
+        """List the live sessions, the oldest first."""
+        now = self._clock().boot
+        return [session for session in self._by_id.values() if session.live(now)]
+
+    @property
+    def count(self) -> int:
+        """How many sessions are live."""
+        return len(self.all())
+
+    def expires_at(self, session: Session) -> float:
+        """Seconds since the epoch at which the session ends if it is not used again, for people."""
+        return lease.wall_time(session.expires(), self._clock())
+
+    def on_end(self, callback: Callable[[Session, str], None]) -> None:
+        """Have ``callback(session, REVOKED or EXPIRED)`` called, synchronously, for each session that ends."""
+        self._listeners.append(callback)
+
+    # What is durable.
+
+    def create(self, request: SessionRequest) -> Deferred[tuple[Session, tokens.Minted]]:
+        """Make a session. Fails with CapacityError at ``max_sessions``, StoreError when it could not be kept."""
+        return ensureDeferred(self._create(request))
+
+    def revoke(self, session_id: str, reason: str = REVOKED) -> Deferred[bool]:
+        """End a session: at once here, on disk when this fires. False: there was none.
+
+        Fails with StoreError when the disk refused: the session is dead all the same, and its row is tried again.
+        """
+        return ensureDeferred(self._revoke(session_id, reason))
+
+    def revoke_token(self, token: str) -> Deferred[bool]:
+        """End the session of ``token`` (the ancestor's way)."""
+        session_id = self._by_token.get(tokens.digest(token))
+        return succeed(False) if session_id is None else self.revoke(session_id)  # noqa: FBT003 - the answer
+
+    def collect(self) -> Deferred[int]:
+        """Run a round: end what has expired, then write what is due. Fires with how many expired."""
+        return ensureDeferred(self._collect())
+
+    def flush(self) -> Deferred[None]:
+        """Write touches, and rows that still have to go. A step of the wall clock is written down, too."""
+        return ensureDeferred(self._flush(self._clock()))
+
+    async def _create(self, request: SessionRequest) -> tuple[Session, tokens.Minted]:
+        now = self._clock()
+        self._expire(now)
+        if len(self._by_id) + self._creating >= self._config.max_sessions:
+            raise CapacityError(f"Maximum session limit ({self._config.max_sessions}) exceeded")
+        minted = tokens.mint(self._entropy)
+        session = _session(request, minted, now)
+        self._creating += 1
+        try:
+            await self._in_store(self._store.insert, session)
+        except StoreError:
+            # It may be on disk all the same; nobody was told its secret, so it must go.
+            self._ended.add(session.id)
+            raise
+        finally:
+            self._creating -= 1
+        self._add(session)
+        return session, minted
+
+    async def _revoke(self, session_id: str, reason: str) -> bool:
+        session = self._by_id.get(session_id)
+        if session is not None:
+            self._end(session, reason)
+        # Also for one that is not here: a row that could not be read can be removed by its id.
+        removed = await self._in_store(self._store.remove, [session_id])
+        self._ended.discard(session_id)
+        return removed > 0 or session is not None
+
+    async def _collect(self) -> int:
+        now = self._clock()
+        expired = self._expire(now)
+        await self._flush(now, always=True)
+        return expired
+
+    async def _flush(self, now: LeaseReading, *, always: bool = False) -> None:
+        step = lease.step(self._last, now)
+        if abs(step) > STEP_WORTH_LOGGING:
+            self.log.warn("the wall clock was set by {step:.0f} s; no session is affected", step=step)  # noqa: G010 - Twisted has no other
+        if self._ended:
+            ended = frozenset(self._ended)
+            await self._in_store(self._store.remove, ended)
+            self._ended -= ended
+        if self._used or always or abs(step) > TOUCH_GRAIN or not self.writable:
+            await self._write_touches(now)
+
+    async def _write_touches(self, now: LeaseReading) -> None:
+        used, self._used = self._used, {}
+        try:
+            await self._in_store(self._store.touch, used, now)
+        except StoreError:
+            self._used = used | self._used
+            raise
+        self._last = now
+
+    # The service.
+
+    def startService(self) -> None:
+        """Load the store; raise StoreError when it cannot be trusted."""
+        if self._pool is None:
+            self._pool = ThreadPool(1, 1, "credgate-store")
+        self._pool.start()
+        try:
+            sessions = self._wait(self._store.open, self._clock())
+        except BaseException:
+            self._drop_pool()
+            raise
+        for session in sessions:
+            self._add(session)
+        for line in self._store.damaged:
+            self.log.error("{line}", line=line)
+        self.log.info("{count} sessions loaded", count=len(sessions))
+        self.writable = True
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Write what is due, close the store, end the thread."""
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            await self._flush(self._clock(), always=True)
+        except StoreError:
+            self.log.failure("the last uses of sessions could not be written")
+        try:
+            await self._in_store(self._store.close)
+        except StoreError:
+            self.log.failure("the session store could not be closed")
+        self._drop_pool()
+
+    def _drop_pool(self) -> None:
+        assert self._pool is not None
+        pool, self._pool = self._pool, self._given_pool
+        pool.stop()
+
+    # Inside.
+
+    def _add(self, session: Session) -> None:
+        self._by_id[session.id] = session
+        self._by_token[session.token_digest] = session.id
+
+    def _expire(self, now: LeaseReading) -> int:
+        expired = [session for session in self._by_id.values() if not session.live(now.boot)]
+        for session in expired:
+            self._end(session, EXPIRED)
+        return len(expired)
+
+    def _end(self, session: Session, reason: str) -> None:
+        """Make a session dead here and now, and tell everyone; one listener's error is no other's."""
+        del self._by_id[session.id], self._by_token[session.token_digest]
+        self._used.pop(session.id, None)
+        self._ended.add(session.id)
+        for listener in self._listeners:
+            try:
+                listener(session, reason)
+            except Exception:  # noqa: BLE001 - the session is dead whatever a listener does
+                self.log.failure("a listener failed at the end of session {id}", id=session.id)
+
+    def _in_store(self, call: Callable[..., T], *args: object) -> Deferred[T]:
+        """Run one call of the store in its thread; every failure becomes a StoreError, and shows in ``writable``."""
+        if self._pool is None:
+            return fail(StoreError("the session store is closed: credgate is stopping"))
+        return deferToThreadPool(self._reactor, self._pool, call, *args).addCallbacks(self._worked, self._broke)
+
+    def _worked(self, result: T) -> T:
+        self.writable = True
+        return result
+
+    def _broke(self, failure: Failure) -> Failure:
+        self.writable = False
+        return failure
+
+    def _wait(self, call: Callable[..., T], *args: object) -> T:
+        """Run one call in the store's thread and block for it: for the start only."""
+        assert self._pool is not None
+        results: SimpleQueue[tuple[bool, T | Failure]] = SimpleQueue()
+        self._pool.callInThreadWithCallback(lambda well, result: results.put((well, result)), call, *args)
+        _, result = results.get()
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
+
+
+def _session(request: SessionRequest, minted: tokens.Minted, now: LeaseReading) -> Session:
+    return Session(
+        id=minted.id,
+        token_digest=tokens.digest(minted.token),
+        secret_digest=tokens.digest(minted.secret),
+        grants=request.grants,
+        created=now.boot,
+        used=now.boot,
+        created_wall=now.wall,
+        idle_ttl=request.idle_ttl,
+        absolute_ttl=request.absolute_ttl,
+        bound_to=request.bound_to,
+        label=request.label,
+        dns=request.dns,
+    )
+
+
+def _nobody(entropy: Callable[[int], bytes]) -> Session:
+    """Make the session that unknown tokens are judged against: digests of nothing anyone holds, and never live."""
+    return Session(
+        id="",
+        token_digest=entropy(32),
+        secret_digest=entropy(32),
+        grants=(),
+        created=0.0,
+        used=0.0,
+        created_wall=0.0,
+        idle_ttl=-1.0,
+        absolute_ttl=-1.0,
+        bound_to=ip_network("192.0.2.0/24"),
+    )

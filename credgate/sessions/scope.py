@@ -1,0 +1,89 @@
+"""Scope: which grant, if any, lets a session reach a repository.
+
+Compares normal forms only (the forge's driver made both), segment by segment: ``owner/*`` is everything below
+``owner``, at any depth, never ``owner`` itself nor ``owner-two``; ``**`` is all of one forge. Any grant that covers the
+access asked for is enough; an exact grant is preferred to a pattern, then the written order decides. No grant, no
+access.
+
+The path for the forge's URL comes from the matched grant in its writer's spelling, or, for a pattern, from the normal
+form: never from what the client sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.values import Access, Decision, Reason, RepoPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from credgate.sessions.model import Grant
+
+EVERYTHING = "**"
+BELOW = "/*"
+MAX_LISTED = 200
+"""Characters of granted names that a refusal lists."""
+
+
+@frozen(slots=True)
+class Match:
+    """The decision, the grant that allowed it, and the repository's path for the forge's URL ("" when refused)."""
+
+    decision: Decision
+    grant: Grant | None
+    path: str
+
+
+def find(grants: Sequence[Grant], repo: RepoPath, needed: Access) -> Match:
+    """Decide whether ``grants`` let a session reach ``repo`` with ``needed`` access."""
+    near = [grant for grant in grants if _matches(grant, repo)]
+    enough = [grant for grant in near if grant.access.covers(needed)]
+    if not enough:
+        return Match(_read_only(grants, repo) if near else _outside(grants, repo), None, "")
+    grant = min(enough, key=is_pattern)
+    path = repo.path if is_pattern(grant) else grant.repo
+    return Match(Decision(allow=True, reason=Reason.ALLOWED, rule=_name(grant, repo)), grant, path)
+
+
+def is_pattern(grant: Grant) -> bool:
+    """Whether the grant names more than one repository."""
+    return grant.normal == EVERYTHING or grant.normal.endswith(BELOW)
+
+
+def _matches(grant: Grant, repo: RepoPath) -> bool:
+    if grant.forge != repo.forge:
+        return False
+    if grant.normal.endswith(BELOW):
+        above = grant.normal.removesuffix("*")
+        return repo.path.startswith(above) and len(repo.path) > len(above)
+    return grant.normal in (EVERYTHING, repo.path)
+
+
+def _outside(grants: Sequence[Grant], repo: RepoPath) -> Decision:
+    text = f"{repo} is outside this session, which may use {_listed(grants, repo)}"
+    return Decision(allow=False, reason=Reason.OUTSIDE_SESSION, rule="grants", text=text)
+
+
+def _read_only(grants: Sequence[Grant], repo: RepoPath) -> Decision:
+    writable = [grant for grant in grants if grant.access is Access.WRITE]
+    text = f"this session may only read {repo}; it may write {_listed(writable, repo)}"
+    return Decision(allow=False, reason=Reason.READ_ONLY, rule="grants", text=text)
+
+
+def _listed(grants: Iterable[Grant], repo: RepoPath) -> str:
+    """Names of ``grants``, as many as fit into ``MAX_LISTED`` characters."""
+    names = [f"{_name(grant, repo)} ({grant.access})" for grant in grants]
+    shown = ""
+    for count, name in enumerate(names):
+        longer = f"{shown}, {name}" if shown else name
+        if len(longer) > MAX_LISTED:
+            return f"{shown} and {len(names) - count} more" if shown else f"{len(names)} others"
+        shown = longer
+    return shown or "nothing"
+
+
+def _name(grant: Grant, repo: RepoPath) -> str:
+    return grant.repo if grant.forge == repo.forge else f"{grant.forge}/{grant.repo}"

@@ -1,0 +1,230 @@
+"""Sessions in one SQLite file: durable before they are answered, whole after ``kill -9``.
+
+Write-ahead log with ``synchronous=FULL``: a commit is on the disk when it returns. The file is 0600 in a directory that
+nobody else may write to (0700 where we make it), is opened by one process at a time (``locking_mode=EXCLUSIVE``: a
+second gateway with its own memory would serve what the first has revoked), and carries an application id and a schema
+version, so that neither a foreign nor a newer file is ever touched. It holds digests, never a token or secret.
+
+``open`` refuses what it cannot trust (integrity_check, version, the stored clock) and never repairs: the file is left
+for the operator to look at. One row that cannot be read is reported in ``damaged`` and skipped; it grants nothing.
+Time is an argument (``lease``): a file from an earlier boot is shifted to this one's clock in the same transaction that
+records the new reading, so a crash between the two cannot shift it twice.
+See https://sqlite.org/wal.html, https://sqlite.org/pragma.html.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from credgate.errors import StoreError
+from credgate.sessions import place, rows
+from credgate.sessions.lease import LeaseReading, shift
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from credgate.sessions.model import Session
+
+APPLICATION_ID = 0x63726774  # "crgt"
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 5.0
+"""How long another process may hold the file before that is an error."""
+LEAD = 1.0
+"""Seconds that a stored time may be ahead of the stored clock: calls queue, so a row can be that much younger."""
+
+_SCHEMA = """
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    token_digest BLOB NOT NULL UNIQUE,
+    secret_digest BLOB NOT NULL,
+    grants TEXT NOT NULL,
+    created REAL NOT NULL,
+    used REAL NOT NULL,
+    created_wall REAL NOT NULL,
+    idle_ttl REAL NOT NULL,
+    absolute_ttl REAL NOT NULL,
+    bound_to TEXT NOT NULL,
+    label TEXT NOT NULL,
+    dns TEXT NOT NULL
+) STRICT;
+CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT, boot REAL, wall REAL) STRICT;
+"""
+_INSERT = f"INSERT INTO sessions ({', '.join(rows.COLUMNS)}) VALUES ({', '.join('?' * len(rows.COLUMNS))})"  # noqa: S608 - constants
+_SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM sessions ORDER BY created, id"  # noqa: S608 - constants
+_KEEP_READING = "INSERT OR REPLACE INTO clock (one, boot_id, boot, wall) VALUES (1, ?, ?, ?)"
+
+
+class SqliteStore:
+    """The store behind ``sqlite:///path``. Every method is called from the thread that called ``open``."""
+
+    def __init__(self, path: Path) -> None:
+        self.damaged: tuple[str, ...] = ()
+        self._path = path
+        self._boot_id = ""
+        self._open: sqlite3.Connection | None = None
+
+    def open(self, now: LeaseReading) -> list[Session]:
+        """Open or make the file, judge it, shift it to this boot, and load what is in it."""
+        place.prepare(self._path)
+        with self._trouble():
+            self._open = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._open.text_factory = _text
+        try:
+            with self._trouble():
+                return self._load(now)
+        except BaseException:
+            self.close()
+            raise
+
+    def insert(self, session: Session) -> None:
+        """Add a session; with it the clocks at its creation."""
+        with self._transaction() as db:
+            db.execute(_INSERT, rows.write(session))
+            db.execute(_KEEP_READING, (self._boot_id, session.created, session.created_wall))
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Remove sessions in one transaction."""
+        with self._transaction() as db:
+            return db.executemany("DELETE FROM sessions WHERE id = ?", [(key,) for key in ids]).rowcount
+
+    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+        """Move ``used`` forward and keep the reading, in one transaction."""
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE sessions SET used = max(used, ?) WHERE id = ?", [(used, key) for key, used in uses.items()]
+            )
+            db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
+
+    def close(self) -> None:
+        """Close the file; SQLite folds the log into it."""
+        db, self._open = self._open, None
+        if db is not None:
+            with self._trouble():
+                db.close()
+
+    def _load(self, now: LeaseReading) -> list[Session]:
+        db = self._connection()
+        for pragma in ("locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON"):
+            db.execute(f"PRAGMA {pragma}")
+        self._recognise(db)
+        place.close_to_others(self._path)
+        if self._pragma(db, "journal_mode = WAL") != "wal":
+            self._refuse("cannot keep a write-ahead log where it is; move it to a local file system")
+        db.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            if not self._pragma(db, "user_version"):
+                self._make(db, now)
+            self._check(db)
+            stored = self._shifted(db, now)
+            self._boot_id = now.boot_id
+            return self._sessions(db, stored)
+
+    def _recognise(self, db: sqlite3.Connection) -> None:
+        """Refuse a file of another program or version before anything is written to it."""
+        application, version = self._pragma(db, "application_id"), self._pragma(db, "user_version")
+        tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if (application, version, tables) == (0, 0, 0):
+            return
+        if application != APPLICATION_ID:
+            self._refuse("is a database of another program; name another path in [sessions] store")
+        if version != SCHEMA_VERSION:
+            self._refuse(
+                f"has schema version {version} and this credgate reads {SCHEMA_VERSION}; "
+                "start the credgate that wrote it, or move the file aside and create the sessions anew"
+            )
+
+    def _make(self, db: sqlite3.Connection, now: LeaseReading) -> None:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            db.execute(statement)
+        db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        verdict = self._pragma(db, "integrity_check(1)")
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+
+    def _shifted(self, db: sqlite3.Connection, now: LeaseReading) -> LeaseReading:
+        """Move all times to this boot's clock; return the stored reading, moved likewise."""
+        row = db.execute("SELECT boot_id, boot, wall FROM clock").fetchone()
+        stored = LeaseReading(*row) if row and None not in row else LeaseReading("", 0.0, 0.0)
+        if not stored.usable():
+            raise sqlite3.DatabaseError("the stored clock is missing or damaged")
+        by = shift(stored, now)
+        if by:
+            db.execute("UPDATE sessions SET created = created + ?, used = used + ?", (by, by))
+        db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
+        return LeaseReading(now.boot_id, stored.boot + by, now.wall)
+
+    def _sessions(self, db: sqlite3.Connection, stored: LeaseReading) -> list[Session]:
+        found, damaged = [], []
+        for row in db.execute(_SELECT):
+            try:
+                session = rows.read(row)
+                if session.used > stored.boot + LEAD:
+                    raise ValueError("used in the future")  # noqa: TRY301 - one place reports a bad row
+            except ValueError as error:
+                damaged.append(f"{self._path}: session {ascii(row[0])[:80]} is skipped: {error}")
+            else:
+                found.append(session)
+        self.damaged = tuple(damaged)
+        return found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Run the block in one transaction: all of it is on disk afterwards, or none."""
+        with self._trouble():
+            db = self._connection()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                # After some errors (a full disk) SQLite has rolled back by itself.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        """Say what SQLite's errors mean here, and what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {_advice(error)}") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._open is None:
+            self._refuse("is not open")
+        return self._open
+
+    def _refuse(self, text: str) -> NoReturn:
+        raise StoreError(f"{self._path} {text}")
+
+    @staticmethod
+    def _pragma(db: sqlite3.Connection, pragma: str) -> Any:  # noqa: ANN401 - an int or a str, by pragma
+        return db.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+
+def _text(raw: bytes) -> str | bytes:
+    """Decode a column; bytes that are no UTF-8 stay bytes, so that one bad row does not end the whole query."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """Say what happened, in SQLite's words, and what the operator can do about it."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"in use by another process ({error}); stop the other gateway, or give each its own store"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return f"cannot be written ({error}); give credgate's user the file and its directory"
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return f"cannot be written ({error}); free space or repair the disk"
+    return f"damaged ({error}); restore it, or move it and its -wal file aside and create the sessions anew"

@@ -1,0 +1,83 @@
+"""Where sessions are kept: what every store promises, and the one that keeps them in memory.
+
+The registry answers from memory; a store only makes changes outlive the process. Its methods block and are called from
+one worker thread, one at a time, in the order of the registry's calls. When ``insert`` or ``remove`` returns, the
+change is durable; ``touch`` may batch. A store holds digests only. Any failure is a ``StoreError`` whose text names the
+place and what to do, and leaves the store as it was before the call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import evolve
+
+from credgate.errors import StoreError
+from credgate.sessions import lease
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.model import Session
+
+
+class Store(Protocol):
+    """A durable set of sessions."""
+
+    damaged: tuple[str, ...]
+    """After ``open``: one line for each row that could not be read and was skipped."""
+
+    def open(self, now: LeaseReading) -> list[Session]:
+        """Load every session, its times on the boot clock of ``now``.
+
+        Raises StoreError when the store is damaged, unwritable, in use or of a foreign version.
+        """
+
+    def insert(self, session: Session) -> None:
+        """Add a session of this boot."""
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Remove sessions, and say how many of them were there; unknown ids are no error."""
+
+    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+        """Move ``used`` of the given sessions forward (never back), and keep the reading."""
+
+    def close(self) -> None:
+        """Let go of it; a closed store may be opened again."""
+
+
+class MemoryStore:
+    """Sessions that end with the process (``store = "memory:"``)."""
+
+    def __init__(self) -> None:
+        self.damaged: tuple[str, ...] = ()
+        self._sessions: dict[str, Session] = {}
+        self._last: LeaseReading | None = None
+
+    def open(self, now: LeaseReading) -> list[Session]:
+        """Give back what an earlier opening of this object left."""
+        by = 0.0 if self._last is None else lease.shift(self._last, now)
+        self._sessions = {key: lease.rebase(session, by) for key, session in self._sessions.items()}
+        self._last = now
+        return list(self._sessions.values())
+
+    def insert(self, session: Session) -> None:
+        """Keep a session; an id that is there already is a StoreError, as in every store."""
+        if session.id in self._sessions:
+            raise StoreError(f"the session {session.id} is there already")
+        self._sessions[session.id] = session
+
+    def remove(self, ids: Collection[str]) -> int:
+        """Forget sessions."""
+        return sum(self._sessions.pop(key, None) is not None for key in ids)
+
+    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+        """Move ``used`` forward."""
+        self._last = now
+        for key in uses.keys() & self._sessions.keys():
+            session = self._sessions[key]
+            self._sessions[key] = evolve(session, used=max(session.used, uses[key]))
+
+    def close(self) -> None:
+        """Nothing is held open."""
