@@ -1,8 +1,8 @@
-"""Where a store's file may be: what ``store = "..."`` names, and whether only we can write there.
+"""Where a store's file may be: only where nobody but us can write.
 
-``sqlite:///path`` is a path relative to the working directory, ``sqlite:////path`` an absolute one. The directory is
-made 0700 when it is missing; an existing one must be ours (or root's) and closed to other writers, for whoever can
-write there can put a file of sessions in our file's place. The file is 0600, regular, ours and no symbolic link.
+The directory is made 0700 when it is missing; an existing one must be ours (or root's) and closed to other writers,
+for whoever can write there can put a file of sessions in our file's place. The file is 0600, regular, ours and no
+symbolic link.
 Blocking; raises StoreError that names the path and what to do.
 """
 
@@ -10,30 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from credgate.errors import StoreError
 
 if TYPE_CHECKING:
-    from credgate.sessions.store import Store
-
-SQLITE = "sqlite:///"
-MEMORY = "memory:"
-
-
-def store_for(name: str) -> Store:
-    """Make the store that ``[sessions] store`` names, without opening it; raise StoreError for any other name."""
-    # Imported here: the stores need this module themselves.
-    from credgate.sessions.sqlite import SqliteStore  # noqa: PLC0415
-    from credgate.sessions.store import MemoryStore  # noqa: PLC0415
-
-    if name == MEMORY:
-        return MemoryStore()
-    path = name.removeprefix(SQLITE)
-    if path in ("", name):
-        raise StoreError(f'the store "{name}" is not known: write "sqlite:////absolute/path" or "memory:"')
-    return SqliteStore(Path(path))
+    from pathlib import Path
 
 
 def prepare(path: Path) -> None:

@@ -25,7 +25,7 @@ COLUMNS = tuple(attribute.name for attribute in attrs.fields(Session))
 DIGEST_BYTES = 32
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-_CONVERTER.register_unstructure_hook(frozenset[str], sorted)
+_CONVERTER.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
 
 Row = tuple[Any, ...]
 
