@@ -27,6 +27,8 @@ class Happening(StrEnum):
     SESSION_EXPIRED = "session-expired"
     REQUEST = "request"
     CONTROL = "control"
+    DNS = "dns"
+    """A question that was refused or failed; ``operation`` is the type, ``text`` the name, escaped."""
     STARTED = "started"
     STOPPED = "stopped"
     AUDIT_GAP = "audit-gap"

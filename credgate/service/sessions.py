@@ -75,6 +75,7 @@ class SessionRegistry(Service):
         self._used: dict[str, float] = {}
         self._ended: set[str] = set()
         self._listeners: list[Callable[[Session, str], None]] = []
+        self._beginnings: list[Callable[[Session], None]] = []
         self._nobody = _nobody(entropy)
         self._last = clock()
         self.writable = False
@@ -123,6 +124,10 @@ class SessionRegistry(Service):
     def on_end(self, callback: Callable[[Session, str], None]) -> None:
         """Have ``callback(session, REVOKED or EXPIRED)`` called, synchronously, for each session that ends."""
         self._listeners.append(callback)
+
+    def on_begin(self, callback: Callable[[Session], None]) -> None:
+        """Have ``callback(session)`` called, synchronously, for each session that is made or loaded."""
+        self._beginnings.append(callback)
 
     # What is durable.
 
@@ -250,6 +255,8 @@ class SessionRegistry(Service):
     def _add(self, session: Session) -> None:
         self._by_id[session.id] = session
         self._by_token[session.token_digest] = session.id
+        for callback in self._beginnings:
+            callback(session)
 
     def _expire(self, now: LeaseReading) -> int:
         expired = [session for session in self._by_id.values() if not session.live(now.boot)]
