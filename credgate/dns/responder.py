@@ -17,6 +17,7 @@ from credgate.dns import answer, names, query, reply
 from credgate.dns.cache import AnswerCache
 from credgate.dns.clients import Clients
 from credgate.dns.codes import MAX_MESSAGE, ExtendedError, Rcode, RRType
+from credgate.dns.names import WireError
 from credgate.dns.policy import Outcome, Policy, Verdict
 from credgate.dns.query import Fault, Query
 from credgate.dns.reply import REFUSAL_TTL, Content, Extended, Record
@@ -156,7 +157,7 @@ class Responder:
         if isinstance(content, Pending):
             return content
         built = reply.build(asked, content, limit)
-        if built[2] & 0x02:  # noqa: PLR2004 - TC: over TCP the same octets deserve more
+        if built[2] & 0x02:  # TC: over TCP the same octets deserve more
             self.counters.truncated += 1
         elif kept:
             client.scope.replies.put(message[2:], built[2:], now + kept)
@@ -207,9 +208,8 @@ class Responder:
             rtype = RRType.A if address.version == 4 else RRType.AAAA  # noqa: PLR2004
             if rtype == asked.qtype and (rtype is RRType.A or self.policy.aaaa):
                 records.append(Record(rtype, STATIC_TTL, address.packed))
-        if asked.qtype == RRType.PTR:
-            for name in self.policy.reverse.get(asked.name, ()):
-                records.append(Record(RRType.PTR, STATIC_TTL, names.encode(name)))
+        pointed = self.policy.reverse.get(asked.name, ()) if asked.qtype == RRType.PTR else ()
+        records += [Record(RRType.PTR, STATIC_TTL, names.encode(name)) for name in pointed]
         return Content(records=tuple(records), negative_ttl=0 if records else REFUSAL_TTL)
 
     def _look_up(
@@ -255,10 +255,22 @@ class Responder:
         return content
 
     def found(self, pending: Pending, found: Answer, now: float) -> bytes:
-        """Finish a question with what upstream said (as it said it: the guard is applied here)."""
+        """Finish a question with what upstream said, as it said it: the guard is applied here.
+
+        The question is judged again: its session may have ended, or the policy been replaced, while it waited.
+        """
+        asked, client = pending.query, self.clients.of(pending.client.host, now)
+        verdict = self.policy.judge(asked.name, asked.qtype, asked.qclass, client.scope.entries)
+        if verdict.outcome is not Outcome.ASK:
+            pending.client.pending -= 1
+            content = self._refused(asked, client, verdict.decision, now, self._rcode(verdict))
+            return reply.build(asked, content, pending.limit)
+        try:
+            known = self.answers.put(pending.key, answer.guard(found, self.policy), now)
+        except WireError:
+            return self.failed(pending, now)
         pending.client.pending -= 1
-        known = self.answers.put(pending.key, answer.guard(found, self.policy), now)
-        return reply.build(pending.query, self._content(pending.query, pending.client, known, now), pending.limit)
+        return reply.build(asked, self._content(asked, client, known, now), pending.limit)
 
     def failed(self, pending: Pending, now: float) -> bytes:
         """Finish a question that no upstream answered."""

@@ -2,9 +2,9 @@
 
 Two uses. Tunnelling: the distinct names that a client has asked upstream under one wildcard; past the limit nothing
 goes out, so ``<data>.allowed.example`` carries a few dozen labels a minute and no file. Audit: the distinct refusals of
-a client that get a line. Windows are aligned (all keys start over together), so memory is bounded without a sweep: at
-most ``max_keys`` keys of ``limit`` things; a key for which there is no room counts as over its limit. Refuse what cannot
-be counted: a flood of forged addresses must not buy names.
+a client that get a line. Windows are aligned (all keys start over together), so memory is bounded without a sweep:
+at most ``max_keys`` keys of ``limit`` things; a key for which there is no room counts as over its limit. Refuse what
+cannot be counted: a flood of forged addresses must not buy names.
 """
 
 from __future__ import annotations
