@@ -1,0 +1,168 @@
+"""Which requests are admitted: the one place that strings route, session, scope and forge credential together.
+
+``Admission.judge`` takes a request head and the peer's address and answers with a verdict: serve a page of our own,
+relay, or refuse. It holds no state of its own, reads no clock (``now`` is an argument) and writes no byte.
+
+Order, and why: the target's form first (nothing is looked up for what we do not serve), then who asks, then what the
+session was granted, then whether the forge could accept it. Before a session is proved a client learns nothing about
+sessions, repositories or forges; every failed authentication has one answer (threats.md, row 20).
+
+A right credential is served even from an address that is braked: secrets are 256 bits, so the brake exists to keep
+guessing cheap for us and loud for the operator, and must not let one sandbox lock out another that shares its address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+from credgate.git.route import GitRequest, Kind, Local, Refused, Route, route
+from credgate.sessions import scope, tokens
+from credgate.values import Access, Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from credgate.forges.driver import Driver
+    from credgate.http.fields import RequestHead
+    from credgate.sessions.brake import Brake
+    from credgate.sessions.model import Session
+
+_CODINGS = {None, b"identity", b"gzip", b"x-gzip"}
+
+
+@frozen(slots=True)
+class Serve:
+    """Answer with a page of our own: ``health`` needs no session, ``whoami`` has one."""
+
+    page: str
+    session: Session | None = None
+
+
+@frozen(slots=True)
+class Relay:
+    """Send it to the forge: ``path`` and ``dot_git`` are how the upstream URL spells the repository."""
+
+    request: GitRequest
+    session: Session
+    driver: Driver
+    path: str
+    dot_git: bool
+
+
+@frozen(slots=True)
+class Refuse:
+    """Say no, or elsewhere.
+
+    ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none), ``location`` a path on this gateway.
+    """
+
+    decision: Decision
+    status: int
+    kind: Kind | None = None
+    session: Session | None = None
+    request: GitRequest | None = None
+    challenge: bool = False
+    retry_after: int = 0
+    location: str = ""
+
+
+Verdict = Serve | Relay | Refuse
+
+
+class Sessions(Protocol):
+    """Who answers for sessions: the registry in the service, a dict in tests."""
+
+    def authenticate(self, token: str, secret: str, address: str) -> Session | None:
+        """Return the live session that both halves name, usable from ``address``; else None."""
+        ...
+
+
+@frozen
+class Admission:
+    """The rules, bound to what they consult."""
+
+    drivers: Mapping[str, Driver]
+    default_forge: str
+    sessions: Sessions
+    brake: Brake
+    has_credential: Callable[[str], bool]
+    """Whether the forge of this name has a credential now."""
+
+    def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
+        """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
+        where = route(head.method, head.target, self.drivers, self.default_forge)
+        if isinstance(where, Refused) and where.decision.reason is not Reason.UNKNOWN_FORGE:
+            return Refuse(where.decision, where.status)
+        if isinstance(where, Local) and where.name == "health":
+            return Serve("health")
+        session = self._session(head.all(b"authorization"), address, now)
+        if isinstance(session, Refuse):
+            return session
+        return self._granted(head, where, session)
+
+    def _session(self, authorization: Sequence[bytes], address: str, now: float) -> Session | Refuse:
+        presented = tokens.parse_authorization(authorization)
+        if presented is None:
+            text = "a session credential is needed; is the credential helper installed in this sandbox?"
+            return Refuse(
+                Decision(allow=False, reason=Reason.NO_CREDENTIAL, rule="session", text=text), 401, challenge=True
+            )
+        if isinstance(presented, tokens.Presented):
+            session = self.sessions.authenticate(presented.token, presented.secret, address)
+            if session is not None:
+                return session
+        return self._wrong(presented, address, now)
+
+    def _wrong(self, presented: tokens.Presented | tokens.Malformed, address: str, now: float) -> Refuse:
+        wait = self.brake.blocked(address, now)
+        if wait > 0:
+            seconds = int(wait) + 1
+            text = f"too many wrong session credentials from this address; wait {seconds} s"
+            return Refuse(
+                Decision(allow=False, reason=Reason.TOO_MANY_FAILURES, rule="brake", text=text),
+                429,
+                retry_after=seconds,
+            )
+        self.brake.failed(address, now)
+        text = (
+            "this session credential is not accepted here: unknown, expired, revoked or bound to another "
+            "address; ask the operator for a new session"
+        )
+        decision = Decision(allow=False, reason=Reason.BAD_CREDENTIAL, rule="session", text=text)
+        # On 401 git hides the text of a Bearer refusal behind a prompt; on 403 it shows it (measured, both ways).
+        if isinstance(presented, tokens.Presented) and presented.scheme == "bearer":
+            return Refuse(decision, 403)
+        return Refuse(decision, 401, challenge=True)
+
+    def _granted(self, head: RequestHead, where: Route, session: Session) -> Verdict:
+        if isinstance(where, Local):
+            return Serve(where.name, session)
+        if isinstance(where, Refused):
+            return Refuse(where.decision, where.status, session=session)
+        refused = self._form(head, where)
+        if refused is not None:
+            return Refuse(refused, 415, session=session, request=where)
+        match = scope.find(session.grants, where.repo, where.needed)
+        if not match.decision.allow:
+            return Refuse(match.decision, 403, where.kind, session, where)
+        if where.needed is Access.WRITE and not self.has_credential(where.repo.forge):
+            text = f"no credential is configured for {where.repo.forge}, so nothing can be pushed there"
+            decision = Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
+            return Refuse(decision, 403, where.kind, session, where)
+        dot_git = where.dot_git and (match.grant is None or scope.is_pattern(match.grant))
+        return Relay(where, session, self.drivers[where.repo.forge], match.path, dot_git)
+
+    def _form(self, head: RequestHead, where: GitRequest) -> Decision | None:
+        """Judge the body's declared type and coding: git names both exactly (gitprotocol-http)."""
+        if head.method != b"POST":
+            return None
+        if head.get(b"content-type") != where.request_type:
+            text = f"the body must be {where.request_type.decode()}"
+            return Decision(allow=False, reason=Reason.UNSUPPORTED_MEDIA_TYPE, rule="form", text=text)
+        if head.get(b"content-encoding") not in _CODINGS:
+            return Decision(
+                allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text="the body may be gzip, nothing else"
+            )
+        return None

@@ -1,0 +1,143 @@
+"""What the sandbox is told: the forge's answer if it is the expected one, else a refusal in the asker's own words.
+
+Pure. ``judge_answer`` looks at the head of the forge's answer: only 200 with exactly the body type that git asked
+for is relayed; everything else, redirects and challenges above all, becomes ours. ``refusal`` turns a ``Refuse`` into
+bytes: text at discovery, an ``ERR`` packet on a fetch, a report-status on a push, each measured on real git.
+``PushInBody`` reads a push's command list from its (perhaps gzipped) body while it passes.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from credgate.git import refusal as forms
+from credgate.git.admission import Refuse, Relay
+from credgate.git.coding import Gunzip, is_gzip
+from credgate.git.push import PushReader
+from credgate.git.route import Kind
+from credgate.http import crossing
+from credgate.http.crossing import local_reply
+from credgate.sessions import scope
+from credgate.values import Decision, Reason, RepoPath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from credgate.http.fields import ResponseHead
+
+_MOVED = frozenset({301, 302, 307, 308})
+_OK = 200
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 401, 403, 404, 429, 503
+_KEPT = frozenset({_FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE})
+"""Statuses of the forge that the sandbox sees as they are; git acts on 429 and 503 by itself."""
+_BASIC = (b"WWW-Authenticate", b'Basic realm="credgate"')
+
+
+class PushInBody:
+    """The command list of a push, read while the body passes; gzip is decoded and stays decoded."""
+
+    def __init__(self, coding: bytes | None) -> None:
+        self._gunzip = Gunzip() if is_gzip(coding) else None
+        self.commands = PushReader()
+
+    @property
+    def recodes(self) -> bool:
+        """Whether what goes on differs from what came: what was judged must be what is sent."""
+        return self._gunzip is not None
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """Read ``data`` and return what goes on. Raises RequestError."""
+        parts = list(self._decoded(data))
+        for part in parts:
+            if not self.commands.done:
+                self.commands.receive(part)
+        return parts
+
+    def end(self) -> None:
+        """Note the end of the body. Raises RequestError if the command list or the coding is cut."""
+        if self._gunzip is not None:
+            self._gunzip.end()
+        self.commands.end()
+
+    def _decoded(self, data: bytes) -> Iterator[bytes]:
+        return iter((data,)) if self._gunzip is None else self._gunzip.receive(data)
+
+
+def judge_answer(head: ResponseHead, verdict: Relay, *, anonymous: bool, default_forge: str) -> bytes | Refuse:
+    """Return the body type to relay, or the refusal that stands in for the forge's answer."""
+    expected = forms.content_type(verdict.request.kind, verdict.request.service)
+    if head.status == _OK and crossing.content_type(head) == expected:
+        return expected
+    if head.status in _MOVED:
+        return _moved(head, verdict, default_forge)
+    return _trouble(head, verdict, anonymous=anonymous)
+
+
+def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: object) -> Refuse:
+    decision = Decision(allow=False, reason=reason, rule="forge", text=text)
+    return Refuse(decision, status, verdict.request.kind, verdict.session, verdict.request, **more)  # type: ignore[arg-type]
+
+
+def _moved(head: ResponseHead, verdict: Relay, default_forge: str) -> Refuse:
+    """Judge a redirect (section 2.6): followed by the client, through the gateway, only inside the session's scope."""
+    request, name = verdict.request, verdict.driver.forge.name
+    path = verdict.driver.moved(head.get(b"location") or b"")
+    if path is None or request.kind is not Kind.ADVERTISEMENT:
+        text = f"{name} answered with a redirect, which credgate does not follow"
+        return _refuse(verdict, Reason.FORGE_MOVED, 502, text)
+    match = scope.find(verdict.session.grants, RepoPath(name, path), request.needed)
+    if not match.decision.allow:
+        return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved to {path}, outside this session")
+    prefix = "/git/" if name == default_forge else f"/forge/{name}/"
+    text = f"the repository has moved to {path}"
+    return _refuse(verdict, Reason.FORGE_MOVED, 301, text, location=f"{prefix}{path}.git/{request.tail}")
+
+
+def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
+    status, name = head.status, verdict.driver.forge.name
+    if status == _OK:
+        text = f"{name} answered with something that is not git's protocol"
+        return _refuse(verdict, Reason.FORGE_MALFORMED, 502, text)
+    if status == _UNAUTHORIZED and anonymous:
+        text = f"{name} wants a credential for this repository and none is configured"
+        return _refuse(verdict, Reason.NO_FORGE_CREDENTIAL, 403, text)
+    reason = Reason.FORGE_REFUSED if status < 500 else Reason.FORGE_ERROR  # noqa: PLR2004 - RFC 9110's classes
+    if status == _UNAUTHORIZED:
+        reason = Reason.FORGE_REFUSED_CREDENTIAL
+    text = verdict.driver.sentence(status, verdict.request.needed)
+    shown = status if status in _KEPT else 502
+    return _refuse(verdict, reason, shown, text, retry_after=crossing.retry_after(head) or 0)
+
+
+def refusal(refuse: Refuse, push: PushInBody | None, *, close: bool) -> bytes:
+    """Return the whole answer that says ``refuse`` to whoever asked."""
+    text = refuse.decision.text
+    if refuse.decision.reason is Reason.LFS_NOT_SERVED:
+        body = json.dumps({"message": forms.named(text).decode()}).encode()
+        return local_reply(refuse.status, body, forms.LFS_JSON, close=close)
+    if refuse.kind is Kind.UPLOAD_PACK:
+        return local_reply(_OK, forms.err(text), forms.UPLOAD_PACK_RESULT, close=close)
+    if refuse.kind is Kind.RECEIVE_PACK and push is not None and push.commands.done:
+        report = _report(refuse, push.commands)
+        if report is not None:
+            return local_reply(_OK, report, forms.RECEIVE_PACK_RESULT, close=close)
+    return local_reply(refuse.status, forms.text_body(text), close=close, extra=_extra(refuse))
+
+
+def _report(refuse: Refuse, commands: PushReader) -> bytes | None:
+    if commands.probe:
+        return b""  # git only wants to know whether it may talk; it hears the refusal on the push itself
+    if not commands.report:
+        return None
+    text = refuse.decision.text
+    return forms.report(commands.refs, f"credgate: {text}", sideband=commands.sideband, lines=[text])
+
+
+def _extra(refuse: Refuse) -> list[tuple[bytes, bytes]]:
+    extra = [_BASIC] if refuse.challenge else []
+    if refuse.retry_after:
+        extra.append((b"Retry-After", str(refuse.retry_after).encode()))
+    if refuse.location:
+        extra.append((b"Location", refuse.location.encode()))
+    return extra

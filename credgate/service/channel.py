@@ -1,0 +1,255 @@
+"""The sandbox side of the relay: one connection, one request at a time.
+
+It reads requests through ``http.request``, asks ``git.admission`` what to do with each head, and is then busy with one
+exchange (``exchange``, ``relay``) until that is finished. Bytes that arrive beyond a whole request are never parsed:
+the request is answered and the connection closed, so there is no queue to desynchronise. Whatever breaks the protocol
+ends the connection; replies that precede the end of a request linger, so that the peer reads them before the reset.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.protocol import Protocol, connectionDone
+
+from credgate.errors import RequestError
+from credgate.git.admission import Refuse, Relay, Serve, Verdict
+from credgate.git.answer import PushInBody
+from credgate.git.route import Kind
+from credgate.http.crossing import CONTINUE
+from credgate.http.fields import RequestHead
+from credgate.http.request import RequestReader
+from credgate.service.exchange import PATIENCE, Exchange, OwnAnswer, Page, RefusalAnswer
+from credgate.service.flow import BUFFER_SIZE, Transport, Valve
+from credgate.service.record import Record
+from credgate.service.relay import RelayExchange
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from credgate.service.gate import Gate
+    from credgate.sessions.model import Session
+
+LINGER_SECONDS, LINGER_BYTES = 2.0, 1024 * 1024
+"""How long, and how much, is read after a reply that came before the request's end."""
+
+
+class SandboxChannel(Protocol):
+    """A connection from a sandbox."""
+
+    transport: Transport  # type: ignore[assignment]  # Twisted promises less: ITransport or None
+
+    def __init__(self, gate: Gate, peer: str) -> None:
+        self.gate, self.peer = gate, peer
+        self.keeps = True
+        self._reader = RequestReader(gate.limits.max_head)
+        self._exchange: Exchange | None = None
+        self._since, self._wait = gate.reactor.seconds(), gate.limits.head_timeout
+        self._head: RequestHead | None = None
+        self._begun = self._fed = self._held = self._gone = False
+        self._asks = False
+        self._linger: int | None = None
+
+    def connectionMade(self) -> None:
+        """Join the gate's connections."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.bufferSize = BUFFER_SIZE
+        self.gate.joined(self)
+
+    # From the sandbox.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse and pass on."""
+        if self._linger is not None:
+            self._linger -= len(data)
+            if self._linger < 0:
+                self.abort()
+            return
+        if not self._begun:
+            self._begins()
+        try:
+            events = self._reader.receive(data)
+        except RequestError as error:
+            self._malformed(error)
+            return
+        for event in events:
+            self._take(event)
+        if self._reader.excess and self._linger is None:
+            self.hold()
+
+    def _begins(self) -> None:
+        """Start the head's deadline; a new connection's runs from its first second."""
+        self._begun = True
+        if self._wait != self.gate.limits.head_timeout:
+            self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.head_timeout
+
+    def _take(self, event: object) -> None:
+        if self._gone or self._linger is not None:
+            return
+        if isinstance(event, RequestHead):
+            self._begin(event)
+        elif self._exchange is not None:
+            if isinstance(event, bytes):
+                self._exchange.body(event)
+            else:
+                self._exchange.body_end()
+
+    def _begin(self, head: RequestHead) -> None:
+        self._head, self.keeps, self._asks = head, head.keep_alive, head.expect_continue
+        record = Record(self.gate, self.peer)
+        verdict = self.gate.judge(head, self.peer)
+        record.describe(verdict)
+        self._do(head, verdict, record)
+
+    def _do(self, head: RequestHead, verdict: Verdict, record: Record) -> None:
+        if isinstance(verdict, Relay):
+            self._asks = False
+            if head.expect_continue:
+                self.write([CONTINUE])
+            exchange = RelayExchange(self, record, head, verdict)
+            self._busy(exchange, verdict.session)
+            exchange.start()
+        elif isinstance(verdict, Serve):
+            page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
+            self._own(record, page, verdict.session)
+        else:
+            push = PushInBody(head.get(b"content-encoding")) if verdict.kind is Kind.RECEIVE_PACK else None
+            self.refuse(verdict, record, push, whole=False)
+
+    def _busy(self, exchange: Exchange, session: Session | None) -> None:
+        self._drop_exchange()
+        self._exchange = exchange
+        if session is not None:
+            self.gate.entered(exchange, session.id)
+
+    def refuse(self, refuse: Refuse, record: Record, push: PushInBody | None, *, whole: bool) -> None:
+        """Answer a refusal, after the rest of the body if the session is proved and the client did not ask first."""
+        record.ends(refuse.decision)
+        self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole)
+
+    def _own(
+        self, record: Record, answer: Page | RefusalAnswer, session: Session | None, *, whole: bool = False
+    ) -> None:
+        head = self._head
+        assert head is not None
+        patient = session is not None or (head.length is not None and head.length <= PATIENCE)
+        self.keeps = self.keeps and patient and not self._asks
+        exchange = OwnAnswer(self, record, answer, proved=session is not None, bare=head.method == b"HEAD")
+        self._busy(exchange, session)
+        self.release()
+        if whole or self._asks or not patient:
+            exchange.body_end()
+
+    def _malformed(self, error: RequestError) -> None:
+        decision = Decision(allow=False, reason=error.reason, rule="head", text=str(error))
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            if not exchange.dropped(decision):
+                self.abort()
+                return
+        else:
+            self._note(decision, error.status)
+        self._say(Refuse(decision, error.status))
+
+    def _note(self, decision: Decision, status: int) -> None:
+        record = Record(self.gate, self.peer).ends(decision)
+        record.answers(status)
+        record.close()
+
+    def _say(self, refuse: Refuse) -> None:
+        """Answer without an exchange, and leave."""
+        self.write([RefusalAnswer(refuse, None).bytes(close=True)])
+        self._leave(unread=True)
+
+    # For the exchange.
+
+    def write(self, parts: list[bytes]) -> None:
+        """Send bytes to the sandbox."""
+        self.transport.writeSequence(parts)
+
+    def hold(self) -> None:
+        """Read no further for now."""
+        self._held = True
+        self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Read on."""
+        if self._held and not self._gone:
+            self._held = False
+            self.transport.resumeProducing()
+
+    def feed(self, valve: Valve | None) -> None:
+        """Take ``valve`` as what to close while the sandbox does not read; None ends that."""
+        if self._fed:
+            self.transport.unregisterProducer()
+        self._fed = valve is not None
+        if valve is not None:
+            self.transport.registerProducer(valve, streaming=True)
+
+    def finished(self) -> None:
+        """Take the next request, or leave."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self.gate.left(exchange)
+        self.feed(None)
+        if not self.keeps or self._reader.excess or not self._reader.whole or self.gate.closing:
+            self._leave(unread=self._reader.excess or not self._reader.whole)
+            return
+        self._reader.reset()
+        self._head, self._begun = None, False
+        self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.idle_timeout
+        self.release()
+
+    def abort(self) -> None:
+        """Reset the connection: nothing that was sent can be taken for whole."""
+        self._drop_exchange()
+        self._gone = True
+        self.transport.abortConnection()
+
+    def _leave(self, *, unread: bool) -> None:
+        self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.stall_timeout
+        self._linger = LINGER_BYTES
+        if unread:
+            self._wait = LINGER_SECONDS
+            self.release()
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _drop_exchange(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self.gate.left(exchange)
+
+    # Time and the end.
+
+    def overdue(self, now: float) -> None:
+        """Act on what waits too long; called once a second."""
+        if self._exchange is not None:
+            self._exchange.overdue(now)
+        elif now - self._since >= self._wait:
+            if self._begun and self._linger is None:
+                decision = Decision(
+                    allow=False, reason=Reason.HEAD_TIMEOUT, rule="head", text="the request head took too long"
+                )
+                self._note(decision, 408)
+                self._say(Refuse(decision, 408))
+            else:
+                self.abort()
+
+    def cut(self, reason: Reason) -> None:
+        """End whatever goes on here."""
+        if self._exchange is not None:
+            self._exchange.cut(reason)
+        else:
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave the gate, and the forge."""
+        exchange = self._exchange
+        self._drop_exchange()
+        self._gone = True
+        self.gate.parted(self)
+        if exchange is not None:
+            exchange.client_lost()

@@ -1,0 +1,134 @@
+"""One request and its answer, on the sandbox side, when credgate itself answers.
+
+An ``Exchange`` is what a channel is busy with: it is given body bytes as they come, told when the body is whole, when
+the client left, when its session ended, and asked once a second whether it waits too long. ``OwnAnswer`` is the kind
+that answers from here: pages and refusals. It reads the body to its end before it answers, because git takes an early
+refusal of a push for success or re-sends the rest as a second request (git-over-http.md, section 2.9), and because the
+refs that a push names are in the body. Who is not proved gets no such patience: a small body, or the door.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Protocol as Interface
+
+from credgate.errors import RequestError
+from credgate.git.answer import PushInBody, refusal
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from credgate.git.admission import Refuse
+    from credgate.service.channel import SandboxChannel
+    from credgate.service.record import Record
+
+PATIENCE = 64 * 1024
+"""Bytes of body that are read for a client whose session is not proved."""
+
+
+class Exchange(Interface):
+    """What a channel is busy with."""
+
+    def body(self, data: bytes) -> None:
+        """Take decoded body bytes."""
+
+    def body_end(self) -> None:
+        """Take the end of the body."""
+
+    def client_lost(self) -> None:
+        """Take the news that the connection is gone."""
+
+    def dropped(self, decision: Decision) -> bool:
+        """End because the client broke its protocol; say whether an answer may still be given."""
+
+    def cut(self, reason: Reason) -> None:
+        """End at once, both sides, without looking finished."""
+
+    def overdue(self, now: float) -> None:
+        """Act if this waits too long; ``now`` is the reactor's seconds."""
+
+
+class Page:
+    """A fixed answer."""
+
+    def __init__(self, closing: bytes, keeping: bytes) -> None:
+        self._closing, self._keeping = closing, keeping
+
+    def read(self, data: bytes) -> None:
+        """Ignore it: a page's request has no use for a body."""
+
+    def bytes(self, *, close: bool) -> bytes:
+        """Return it."""
+        return self._closing if close else self._keeping
+
+
+class RefusalAnswer:
+    """A refusal, in the words of whoever asked; a push's refs are read from its body."""
+
+    def __init__(self, refuse: Refuse, push: PushInBody | None) -> None:
+        self._refuse, self._push = refuse, push
+
+    def read(self, data: bytes) -> None:
+        """Feed the command list; a malformed one only means that no ref can be named."""
+        if self._push is not None:
+            try:
+                self._push.receive(data)
+            except RequestError:
+                self._push = None
+
+    def bytes(self, *, close: bool) -> bytes:
+        """Return it."""
+        return refusal(self._refuse, self._push, close=close)
+
+
+class OwnAnswer:
+    """Reads the body away, then answers with bytes of our own."""
+
+    def __init__(
+        self, channel: SandboxChannel, record: Record, answer: Page | RefusalAnswer, *, proved: bool, bare: bool
+    ) -> None:
+        self.channel, self.record, self._answer = channel, record, answer
+        self._proved, self._bare = proved, bare
+        self._left = channel.gate.limits.max_drain
+        self._moved, self._since = 0, channel.gate.reactor.seconds()
+
+    def body(self, data: bytes) -> None:
+        """Read a refused push's refs, throw the rest away."""
+        self.record.bytes_up += len(data)
+        self._left -= len(data)
+        if self._left < 0:
+            self.cut(Reason.STALLED)
+            return
+        self._answer.read(data)
+
+    def body_end(self) -> None:
+        """Answer; a HEAD gets the head only."""
+        answer = self._answer.bytes(close=not self.channel.keeps)
+        if self._bare:
+            answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        self.record.answers(int(answer[9:12]))
+        self.record.bytes_down += len(answer)
+        self.channel.write([answer])
+        self.record.close()
+        self.channel.finished()
+
+    def client_lost(self) -> None:
+        """Write down that nobody heard the answer."""
+        self.record.close()
+
+    def dropped(self, decision: Decision) -> bool:
+        """Nothing was said yet, so the protocol error can be."""
+        self.record.ends(decision).close()
+        return True
+
+    def cut(self, reason: Reason) -> None:
+        """Leave without an answer."""
+        self.record.ends(Decision(allow=False, reason=reason)).close()
+        self.channel.abort()
+
+    def overdue(self, now: float) -> None:
+        """Bound the wait for a body that only gets thrown away; absolutely, for who is not proved."""
+        limits = self.channel.gate.limits
+        if self._proved and self.record.bytes_up != self._moved:
+            self._moved, self._since = self.record.bytes_up, now
+        elif now - self._since >= (limits.stall_timeout if self._proved else limits.head_timeout):
+            self.cut(Reason.STALLED)

@@ -1,0 +1,269 @@
+"""The forge side of the relay: connections that send one request at a time, and the pool that keeps idle ones.
+
+A connection reads answers through ``http.response`` and tells its exchange what it understood; it never looks at a
+body. A connection is kept only if request and answer were whole, nothing followed the answer and the forge agreed; any
+anomaly ends it. Idle connections are filed by forge *and* credential, so neither ever crosses into the other's
+requests. Names and certificates are checked by Twisted's own TLS client against the system's authorities, or those of
+the forge's ``ca_file``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from typing import Protocol as Interface
+
+from attrs import define, field, frozen
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+
+from credgate.errors import ConfigError, ResponseError
+from credgate.http.fields import ResponseHead
+from credgate.http.response import ResponseReader
+from credgate.service.flow import BUFFER_SIZE, Transport, Valve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+    from twisted.python.failure import Failure
+
+    from credgate.forges.driver import Driver
+
+IDLE_SECONDS = 15.0
+"""Shorter than any forge's own keep-alive, so that a kept connection is rarely found closed."""
+MAX_IDLE = 16
+"""Idle connections kept for one forge and credential."""
+
+
+@frozen(slots=True)
+class Key:
+    """What a pooled connection belongs to."""
+
+    forge: str
+    credential: str
+    """The credential's id, never its value; ``""`` is anonymous."""
+
+
+class Asker(Interface):
+    """Who asked: told what the forge answered, in order."""
+
+    def answer_head(self, head: ResponseHead) -> None:
+        """Take the head of the final answer."""
+
+    def answer_body(self, parts: list[bytes]) -> None:
+        """Take body bytes, without framing."""
+
+    def answer_end(self) -> None:
+        """Take the end: the answer was whole. The connection is already let go."""
+
+    def answer_failed(self, error: ResponseError) -> None:
+        """Take the news that no (further) answer comes. The connection is already gone."""
+
+
+class ForgeConnection(Protocol):
+    """One connection to a forge: asks once at a time, answers in events."""
+
+    transport: Transport  # type: ignore[assignment]  # Twisted promises less: ITransport or None
+
+    def __init__(self, pool: ForgePool, key: Key) -> None:
+        self.pool, self.key = pool, key
+        self.asker: Asker | None = None
+        self.reused = self.answered = False
+        self.idle_since = 0.0
+        self._sent_whole = self._keeps = False
+        self._reader: ResponseReader | None = None
+
+    def connectionMade(self) -> None:
+        """Send small packets at once: git waits for each of its own."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.bufferSize = BUFFER_SIZE
+
+    def ask(self, asker: Asker, method: bytes, head: bytes, valve: Valve) -> None:
+        """Send a request head; ``valve`` is closed while the forge does not take the body."""
+        self.asker, self._reader = asker, ResponseReader(method)
+        self._sent_whole = self.answered = False
+        self.transport.write(head)
+        self.transport.registerProducer(valve, streaming=True)
+
+    def send(self, parts: list[bytes]) -> None:
+        """Send framed body bytes."""
+        self.transport.writeSequence(parts)
+
+    def sent(self) -> None:
+        """Note that the request is whole."""
+        if not self._sent_whole:
+            self._sent_whole = True
+            self.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Read no further: the client does not take what came."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self.transport.resumeProducing()
+
+    def abort(self) -> None:
+        """Leave at once. An unfinished body stays visibly unfinished, so the forge discards it."""
+        self.asker = None
+        self.pool.forget(self)
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse and pass on."""
+        if self.asker is None or self._reader is None:
+            self.abort()  # nobody asked: whatever this is, it is no answer
+            return
+        self.answered = True
+        try:
+            events = self._reader.receive(data)
+        except ResponseError as error:
+            self._fail(error)
+            return
+        self._tell(events, self._reader)
+
+    def _tell(self, events: Iterable[object], reader: ResponseReader) -> None:
+        parts: list[bytes] = []
+        for event in events:
+            asker = self.asker
+            if asker is None:  # the asker left because of an earlier event
+                return
+            if isinstance(event, bytes):
+                parts.append(event)
+            elif isinstance(event, ResponseHead):
+                self._keeps = event.keep_alive
+                asker.answer_head(event)
+            else:
+                if parts:
+                    asker.answer_body(parts)
+                self._end(reader)
+                return
+        if parts and self.asker is not None:
+            self.asker.answer_body(parts)
+
+    def _end(self, reader: ResponseReader) -> None:
+        asker, self.asker = self.asker, None
+        if self._keeps and self._sent_whole and not reader.excess:
+            self.pool.keep(self)
+        else:
+            self.abort()
+        if asker is not None:
+            asker.answer_end()
+
+    def _fail(self, error: ResponseError) -> None:
+        asker = self.asker
+        self.abort()
+        if asker is not None:
+            asker.answer_failed(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the asker, unless the answer was whole or nobody waits."""
+        self.pool.forget(self)
+        asker, self.asker = self.asker, None
+        if asker is None or self._reader is None:
+            return
+        try:
+            self._reader.at_eof()
+        except ResponseError as error:
+            asker.answer_failed(error)
+
+
+@define(eq=False)
+class ForgePool:
+    """Idle connections by key, and the way to new ones."""
+
+    reactor: IReactorTime
+    endpoint_for: Callable[[Driver], IStreamClientEndpoint]
+    _idle: dict[Key, deque[ForgeConnection]] = field(factory=dict, init=False)
+    _open: set[ForgeConnection] = field(factory=set, init=False)
+
+    def take(self, key: Key) -> ForgeConnection | None:
+        """Take the youngest idle connection, if there is one."""
+        idle = self._idle.get(key)
+        if not idle:
+            return None
+        connection = idle.pop()
+        connection.reused = True
+        return connection
+
+    def connect(self, key: Key, driver: Driver) -> Deferred[ForgeConnection]:
+        """Open a new connection."""
+        factory = Factory.forProtocol(lambda: ForgeConnection(self, key))
+        factory.noisy = False
+        made = cast("Deferred[ForgeConnection]", self.endpoint_for(driver).connect(factory))
+        return made.addCallback(self._opened)
+
+    def _opened(self, connection: ForgeConnection) -> ForgeConnection:
+        self._open.add(connection)
+        return connection
+
+    def keep(self, connection: ForgeConnection) -> None:
+        """File a connection whose last exchange was whole."""
+        idle = self._idle.setdefault(connection.key, deque())
+        connection.idle_since = self.reactor.seconds()
+        idle.append(connection)
+        if len(idle) > MAX_IDLE:
+            idle[0].abort()
+
+    def forget(self, connection: ForgeConnection) -> None:
+        """Drop a connection that is gone or going."""
+        self._open.discard(connection)
+        idle = self._idle.get(connection.key)
+        if idle is None:
+            return
+        if connection in idle:
+            idle.remove(connection)
+        if not idle:
+            del self._idle[connection.key]
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle too long."""
+        for idle in list(self._idle.values()):
+            for connection in [one for one in idle if now - one.idle_since >= IDLE_SECONDS]:
+                connection.abort()
+
+    def close(self) -> None:
+        """Leave every forge."""
+        for connection in list(self._open):
+            connection.abort()
+
+    def count(self) -> int:
+        """Count open connections, idle ones included."""
+        return len(self._open)
+
+
+def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Driver], IStreamClientEndpoint]:
+    """Return the function that makes a forge's client endpoint; TLS options are made once a forge."""
+    made: dict[str, IStreamClientEndpoint] = {}
+
+    def endpoint(driver: Driver) -> IStreamClientEndpoint:
+        name = driver.forge.name
+        if name not in made:
+            made[name] = _endpoint(reactor, driver, connect_timeout)
+        return made[name]
+
+    return endpoint
+
+
+def _endpoint(reactor: object, driver: Driver, connect_timeout: float) -> IStreamClientEndpoint:
+    plain = HostnameEndpoint(reactor, driver.host, driver.port, timeout=connect_timeout)
+    if not driver.tls:
+        return plain
+    trust = _authorities(driver.forge.ca_file) if driver.forge.ca_file else platformTrust()
+    return wrapClientTLS(optionsForClientTLS(driver.host, trustRoot=trust), plain)
+
+
+def _authorities(path: str) -> Any:  # noqa: ANN401 - Twisted names no type for a trust root
+    try:
+        pem = Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read ca_file {path}: {error}", key="ca_file") from None
+    mark = "-----BEGIN CERTIFICATE-----"
+    found = [mark + part for part in pem.split(mark)[1:]]
+    if not found:
+        raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file")
+    return trustRootFromCertificates([Certificate.loadPEM(part.encode("ascii")) for part in found])

@@ -1,0 +1,197 @@
+"""The gate: what every sandbox connection shares, and the listener that makes them.
+
+``Gate`` holds the rules and the means (sessions, credentials, forge connections, audit) and knows which exchange serves
+which session, so that ending a session cuts its transfers at once. ``SandboxFactory`` accepts within the limits;
+``GateService`` looks at every connection once a second, so that no deadline needs a timer of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
+from credgate.git.answer import refusal
+from credgate.http.crossing import local_reply
+from credgate.service.channel import SandboxChannel
+from credgate.sessions.whoami import whoami
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IAddress, IReactorTime
+
+    from credgate.config.schema import Limits
+    from credgate.http.fields import RequestHead
+    from credgate.service.audit import AuditLog
+    from credgate.service.credentials import Credentials
+    from credgate.service.exchange import Exchange
+    from credgate.service.forge import ForgePool
+    from credgate.service.sessions import SessionRegistry
+    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.model import Session
+
+_JSON = b"application/json"
+_log = Logger()
+
+
+@define(eq=False)
+class Gate:
+    """What connections share."""
+
+    reactor: IReactorTime
+    limits: Limits
+    admission: Admission
+    registry: SessionRegistry
+    credentials: Credentials
+    pool: ForgePool
+    audit: AuditLog
+    clock: Callable[[], LeaseReading]
+    closing: bool = False
+    channels: set[SandboxChannel] = field(factory=set, init=False)
+    addresses: Counter[str] = field(factory=Counter, init=False)
+    _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
+    _session_of: dict[Exchange, str] = field(factory=dict, init=False)
+
+    def judge(self, head: RequestHead, peer: str) -> Verdict:
+        """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
+        verdict = self.admission.judge(head, peer, self.reactor.seconds())
+        if isinstance(verdict, Relay):
+            return self._able(head, verdict)
+        return verdict
+
+    def _able(self, head: RequestHead, verdict: Relay) -> Verdict:
+        session, request = verdict.session, verdict.request
+        self.registry.touch(session.id)
+        if not self.audit.writable:
+            text = "the audit log cannot be written, so nothing is served; tell the operator"
+            decision = Decision(allow=False, reason=Reason.AUDIT_UNWRITABLE, rule="audit", text=text)
+            return Refuse(decision, 503, request.kind, session, request, retry_after=5)
+        if len(self._busy.get(session.id, ())) >= self.limits.max_transfers_per_session:
+            text = f"this session has {self.limits.max_transfers_per_session} transfers running already"
+            decision = Decision(allow=False, reason=Reason.TOO_MANY_TRANSFERS, rule="limits", text=text)
+            return Refuse(decision, 429, request.kind, session, request, retry_after=5)
+        if head.version != b"1.1":
+            decision = Decision(
+                allow=False, reason=Reason.MALFORMED_REQUEST, rule="head", text="git is served over HTTP/1.1 only"
+            )
+            return Refuse(decision, 505, session=session, request=request)
+        return verdict
+
+    def page(self, serve: Serve, *, close: bool) -> bytes:
+        """Return the whole answer for one of our own pages."""
+        if serve.session is None:
+            body = b'{"status":"healthy"}'
+        else:
+            now = self.clock()
+            body = json.dumps(whoami(serve.session, now.boot, now.wall)).encode()
+        return local_reply(200, body, _JSON, close=close)
+
+    def entered(self, exchange: Exchange, session_id: str) -> None:
+        """Note that ``exchange`` serves the session."""
+        self._busy.setdefault(session_id, set()).add(exchange)
+        self._session_of[exchange] = session_id
+
+    def left(self, exchange: Exchange) -> None:
+        """Note that it no longer does."""
+        session_id = self._session_of.pop(exchange, None)
+        if session_id is None:
+            return
+        busy = self._busy[session_id]
+        busy.discard(exchange)
+        if not busy:
+            del self._busy[session_id]
+
+    def session_ended(self, session: Session, _reason: str) -> None:
+        """Cut whatever the session is doing."""
+        for exchange in list(self._busy.get(session.id, ())):
+            exchange.cut(Reason.SESSION_ENDED)
+
+    def joined(self, channel: SandboxChannel) -> None:
+        """Count a connection."""
+        self.channels.add(channel)
+        self.addresses[channel.peer] += 1
+
+    def parted(self, channel: SandboxChannel) -> None:
+        """Count it out."""
+        self.channels.discard(channel)
+        self.addresses[channel.peer] -= 1
+        if self.addresses[channel.peer] <= 0:
+            del self.addresses[channel.peer]
+
+    def full(self, peer: str) -> bool:
+        """Whether one more connection from ``peer`` is one too many."""
+        limits = self.limits
+        return (
+            len(self.channels) >= limits.max_connections or self.addresses[peer] >= limits.max_connections_per_address
+        )
+
+
+class _Full(Protocol):
+    """Says no to a connection over the limit; reads nothing."""
+
+    def connectionMade(self) -> None:
+        text = "too many connections from this address; close some, or wait"
+        decision = Decision(allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule="limits", text=text)
+        assert self.transport is not None
+        self.transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
+        self.transport.loseConnection()
+
+
+class SandboxFactory(Factory):
+    """Makes channels, within the limits."""
+
+    noisy = False
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Make a channel for the peer, named by its address alone."""
+        peer = str(getattr(addr, "host", ""))
+        return _Full() if self.gate.full(peer) else SandboxChannel(self.gate, peer)
+
+
+class GateService(Service):
+    """Looks after the gate's connections."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self._sweep = LoopingCall(self.sweep)
+        self._sweep.clock = gate.reactor
+
+    def startService(self) -> None:
+        """Begin looking."""
+        super().startService()
+        self.gate.registry.on_end(self.gate.session_ended)
+        self._sweep.start(1.0, now=False).addErrback(lambda failure: _log.failure("sweep stopped", failure))
+
+    def sweep(self) -> None:
+        """Act on every deadline that has passed; one connection's error is not another's."""
+        now = self.gate.reactor.seconds()
+        for channel in list(self.gate.channels):
+            try:
+                channel.overdue(now)
+            except Exception:  # noqa: BLE001 - whatever broke one connection must not stop the clock of all
+                _log.failure("a connection failed in the sweep and is cut")
+                channel.abort()
+        self.gate.pool.sweep(now)
+        self.gate.admission.brake.prune(now)
+
+    def stopService(self) -> None:
+        """Cut what is left."""
+        super().stopService()
+        self.gate.closing = True
+        if self._sweep.running:
+            self._sweep.stop()
+        for channel in list(self.gate.channels):
+            channel.cut(Reason.SHUTDOWN)
+        self.gate.pool.close()

@@ -1,0 +1,85 @@
+"""The sandbox side's listening port: bound with the start or the start fails, and able to say whether it accepts.
+
+Twisted's own endpoint service logs a failed bind and runs on, deaf; and a port that is bound may still be unable to
+accept (descriptors used up), so readiness connects to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+
+PROBE_TIMEOUT = 2
+"""Seconds in which our own port must accept."""
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound to
+
+
+class _Quiet(Factory):
+    noisy = False
+
+
+class Listener(Service):
+    """Serves ``factory`` on ``endpoint``; binds while twistd is still privileged."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, reactor: Any) -> None:  # noqa: ANN401 - TCP, UNIX and time at once
+        self._endpoint, self._factory, self._reactor = endpoint, factory, reactor
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind. Raises what the endpoint fails with."""
+        super().privilegedStartService()
+        self._bind()
+
+    def startService(self) -> None:
+        """Bind, if ``privilegedStartService`` was not asked to."""
+        super().startService()
+        if self._port is None:
+            self._bind()
+
+    def _bind(self) -> None:
+        outcome: list[IListeningPort | Failure] = []
+        self._endpoint.listen(self._factory).addBoth(outcome.append)
+        bound = outcome[0]
+        if isinstance(bound, Failure):
+            bound.raiseException()
+        else:
+            self._port = bound
+
+    def stopService(self) -> Deferred[None] | None:
+        """Stop accepting; fires when the port is closed."""
+        super().stopService()
+        port, self._port = self._port, None
+        return None if port is None else port.stopListening()
+
+    async def accepts(self) -> bool:
+        """Whether a connection to our own port is accepted now."""
+        if self._port is None:
+            return False
+        client = self._client(self._port.getHost())
+        if client is None:  # a kind of port that this cannot judge is taken at its word
+            return True
+        try:
+            protocol = await client.connect(_Quiet.forProtocol(Protocol))
+        except ConnectError:
+            return False
+        protocol.transport.abortConnection()
+        return True
+
+    def _client(self, where: object) -> Any:  # noqa: ANN401 - one of three endpoints
+        if isinstance(where, IPv4Address):
+            return TCP4ClientEndpoint(self._reactor, _ANY.get(where.host, where.host), where.port, PROBE_TIMEOUT)
+        if isinstance(where, IPv6Address):
+            return TCP6ClientEndpoint(self._reactor, _ANY.get(where.host, where.host), where.port, PROBE_TIMEOUT)
+        if isinstance(where, UNIXAddress):
+            return UNIXClientEndpoint(self._reactor, where.name, PROBE_TIMEOUT)
+        return None

@@ -1,0 +1,32 @@
+"""What the process itself gives up before it holds a credential: core dumps, being read by its own user, and umask.
+
+A core dump or a debugger of the same user would show every credential, so both are switched off
+(``prctl(PR_SET_DUMPABLE)``, Linux). File descriptors are raised to the hard limit: connection limits are the
+configuration's matter, not the shell's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+
+_PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Apply all of it. Raises OSError if the kernel refuses to switch dumps off."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.platform == "linux":
+        _undumpable()
+
+
+def _undumpable() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl(PR_SET_DUMPABLE): {os.strerror(code)}")

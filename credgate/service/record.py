@@ -1,0 +1,81 @@
+"""What one request comes to, gathered while it runs, and the one audit line that is written when it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.audit.event import Event, Happening
+from credgate.git.route import Kind
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from credgate.git.admission import Verdict
+    from credgate.git.route import GitRequest
+    from credgate.service.gate import Gate
+
+_UNDECIDED = Decision(allow=True, reason=Reason.ALLOWED)
+
+
+class Record:
+    """One request's audit line in the making; ``bytes_up`` and ``bytes_down`` count bodies without their framing."""
+
+    def __init__(self, gate: Gate, peer: str) -> None:
+        self._gate, self._peer = gate, peer
+        self._began = gate.reactor.seconds()
+        self._session = self._forge = self._repo = self._operation = ""
+        self._decision = _UNDECIDED
+        self._status: int | None = None
+        self._closed = False
+        self.upstream_status: int | None = None
+        self.bytes_up = self.bytes_down = 0
+
+    def describe(self, verdict: Verdict) -> None:
+        """Note who asks for what, as far as it is known."""
+        session, request = verdict.session, getattr(verdict, "request", None)
+        self._session = session.id if session is not None else ""
+        self._operation = getattr(verdict, "page", "")
+        if request is not None:
+            self._forge, self._repo = request.repo.forge, request.repo.path
+            self._operation = _operation(request)
+
+    def answers(self, status: int) -> None:
+        """Note the status that the sandbox is sent, which a refused push sees as 200."""
+        self._status = status
+
+    def ends(self, decision: Decision) -> Record:
+        """Note why it ends otherwise than well; the first reason is the one that counts."""
+        if self._decision is _UNDECIDED:
+            self._decision = decision
+        return self
+
+    def close(self) -> None:
+        """Write the line, once."""
+        if self._closed:
+            return
+        self._closed = True
+        decision = self._decision
+        event = Event(
+            wall=self._gate.clock().wall,
+            event=Happening.REQUEST,
+            session=self._session,
+            peer=self._peer,
+            forge=self._forge,
+            repo=self._repo,
+            operation=self._operation,
+            allow=decision.allow,
+            reason=decision.reason,
+            rule=decision.rule,
+            status=self._status,
+            upstream_status=self.upstream_status,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            duration=self._gate.reactor.seconds() - self._began,
+            text="" if decision.allow else decision.text,
+        )
+        self._gate.audit.write(event)
+
+
+def _operation(request: GitRequest) -> str:
+    """``upload-pack``, ``receive-pack``, or either's ``-advertisement``."""
+    service = request.service.removeprefix("git-")
+    return f"{service}-advertisement" if request.kind is Kind.ADVERTISEMENT else service

@@ -1,0 +1,276 @@
+"""One relayed request: from the sandbox's body to the forge, from the forge's answer to the sandbox.
+
+It opens the way upstream when the head is in, moves bytes both ways with back-pressure, and keeps these promises:
+
+* a cut upload reaches the forge unfinished (no last chunk, no missing bytes made up), so no ref moves;
+* a cut answer reaches the sandbox unfinished (the connection is reset), so no pack looks complete;
+* of the forge's head only status, body type, coding and framing are looked at; what the sandbox gets is made of
+  constants (``http.crossing``), and what is not the expected answer becomes a refusal in git's own words;
+* an early answer is relayed while the upload still runs; what then comes is read away.
+
+Only requests that can be repeated (no push) are repeated, once, and only when a kept connection turned out to be closed
+before it answered a byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from credgate.errors import RequestError, ResponseError
+from credgate.git.admission import Refuse, Relay
+from credgate.git.answer import PushInBody, judge_answer
+from credgate.git.route import Kind
+from credgate.http import crossing
+from credgate.http.chunked import LAST_CHUNK, frame
+from credgate.service.flow import Valve
+from credgate.service.forge import ForgeConnection, Key
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from credgate.http.fields import RequestHead, ResponseHead
+    from credgate.service.channel import SandboxChannel
+    from credgate.service.record import Record
+
+REPLAY_BYTES = 64 * 1024
+"""A repeatable request's body is kept for a second try up to this size."""
+
+
+class RelayExchange:
+    """The exchange that a channel is busy with while the forge answers."""
+
+    def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: Relay) -> None:
+        self.channel, self.record, self._verdict = channel, record, verdict
+        self._gate = channel.gate
+        self._method = head.method
+        self._push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
+        recoded = self._push is not None and self._push.recodes
+        self._chunked = head.chunked or recoded
+        self._key, self._head = self._address(head, recoded=recoded)
+        self._replay: list[bytes] | None = [] if self._push is None else None
+        self._waiting: list[bytes] = []
+        self._forge: ForgeConnection | None = None
+        self._connecting: Deferred[ForgeConnection] | None = None
+        self._whole = self._answering = self._answered = self._framed = False
+        self._client_full = self._forge_full = False
+        self._moved, self._since = 0, self._gate.reactor.seconds()
+
+    def _address(self, head: RequestHead, *, recoded: bool) -> tuple[Key, bytes]:
+        verdict, forge = self._verdict, self._verdict.driver.forge.name
+        credential = self._gate.credentials.current(forge)
+        lines = crossing.upstream_head(
+            method=head.method,
+            path=verdict.driver.path(verdict.path, verdict.request.tail, dot_git=verdict.dot_git),
+            host=verdict.driver.authority,
+            head=head,
+            authorization=verdict.driver.login(credential.secret) if credential else None,
+            length=None if recoded else head.length,
+            drop=(b"content-encoding",) if recoded else (),
+        )
+        return Key(forge, credential.id if credential else ""), lines
+
+    def start(self) -> None:
+        """Find or open a connection and ask."""
+        kept = self._gate.pool.take(self._key) if self._push is None else None
+        if kept is not None:
+            self._connected(kept)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        if not self._whole:
+            self.channel.hold()
+        self._connecting = self._gate.pool.connect(self._key, self._verdict.driver)
+        self._connecting.addCallbacks(self._connected, self._unreachable)
+
+    def _connected(self, forge: ForgeConnection) -> None:
+        self._connecting, self._forge = None, forge
+        forge.ask(self, self._method, self._head, Valve(self._forge_fills, self._forge_drains))
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            forge.send(waiting)
+        if self._whole:
+            forge.sent()
+        else:
+            self.channel.release()
+
+    def _unreachable(self, failure: Failure) -> None:
+        self._connecting = None
+        if failure.check(CancelledError) is None:
+            name = self._verdict.driver.forge.name
+            text = f"{name} cannot be reached ({failure.value.__class__.__name__}); try again later"
+            self._refuse(Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=text), 502)
+
+    # The sandbox's side.
+
+    def body(self, data: bytes) -> None:
+        """Pass body bytes on; bytes that come after the forge's answer are read away."""
+        self.record.bytes_up += len(data)
+        if self._answered:
+            return
+        parts = [data]
+        if self._push is not None:
+            try:
+                parts = self._push.receive(data)
+            except RequestError as error:
+                self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
+                return
+        if parts:
+            self._send(frame(parts) if self._chunked else parts)
+
+    def _send(self, parts: list[bytes]) -> None:
+        if self._replay is not None:
+            self._replay += parts
+            if self.record.bytes_up > REPLAY_BYTES:
+                self._replay = None
+        if self._forge is None:
+            self._waiting += parts
+        else:
+            self._forge.send(parts)
+
+    def body_end(self) -> None:
+        """Pass the end on."""
+        self._whole = True
+        if self._answered:
+            self._finish()
+            return
+        if self._push is not None:
+            try:
+                self._push.end()
+            except RequestError as error:
+                self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
+                return
+        if self._chunked:
+            self._send([LAST_CHUNK])
+        if self._forge is not None:
+            self._forge.sent()
+
+    def client_lost(self) -> None:
+        """Leave the forge with what is unfinished."""
+        self.dropped(Decision(allow=False, reason=Reason.CLIENT_LEFT))
+
+    def dropped(self, decision: Decision) -> bool:
+        """Leave the forge with what is unfinished; an answer is possible if none has begun."""
+        self.record.ends(decision)
+        self._leave()
+        self.record.close()
+        return not self._answering
+
+    def cut(self, reason: Reason) -> None:
+        """End both sides at once."""
+        self.dropped(Decision(allow=False, reason=reason))
+        self.channel.abort()
+
+    def _leave(self) -> None:
+        forge, self._forge = self._forge, None
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if forge is not None:
+            forge.abort()
+
+    # The forge's side.
+
+    def answer_head(self, head: ResponseHead) -> None:
+        """Relay the answer if it is the expected one; else say what it means."""
+        self.record.upstream_status = head.status
+        judged = judge_answer(
+            head, self._verdict, anonymous=not self._key.credential, default_forge=self._gate.admission.default_forge
+        )
+        if isinstance(judged, Refuse):
+            self._refuse(judged.decision, judged.status, judged)
+            return
+        try:
+            gzip = crossing.is_gzip(head)
+        except ResponseError as error:
+            self._leave()
+            self.answer_failed(error)
+            return
+        self._answering, self._framed = True, head.length is None
+        close = not self.channel.keeps
+        self.channel.write([crossing.downstream_head(200, judged, length=head.length, gzip=gzip, close=close)])
+        self.record.answers(200)
+        self.channel.feed(Valve(self._client_fills, self._client_drains))
+
+    def answer_body(self, parts: list[bytes]) -> None:
+        """Relay body bytes as they come: git's keep-alives must not wait."""
+        self.record.bytes_down += sum(map(len, parts))
+        self.channel.write(frame(parts) if self._framed else parts)
+
+    def answer_end(self) -> None:
+        """Finish, now if the request is whole, else when it is."""
+        self._forge, self._answered = None, True
+        if self._framed:
+            self.channel.write([LAST_CHUNK])
+        self.channel.feed(None)
+        if self._whole:
+            self._finish()
+        else:
+            self.channel.release()
+
+    def answer_failed(self, error: ResponseError) -> None:
+        """Try again if nothing was lost by it; else never let it look complete."""
+        forge, self._forge = self._forge, None
+        if self._answering:
+            self.cut(error.reason)
+        elif forge is not None and forge.reused and not forge.answered and self._replay is not None:
+            self._waiting, self._replay = self._replay, None
+            self._connect()
+        else:
+            name = self._verdict.driver.forge.name
+            text = f"the answer of {name} cannot be used: {error}"
+            self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
+
+    def _finish(self) -> None:
+        self.record.close()
+        self.channel.finished()
+
+    def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
+        """Hand over to an answer of our own; it reads what is left of the body first."""
+        self._leave()
+        request = self._verdict.request
+        refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
+        self.channel.refuse(refuse, self.record, self._push, whole=self._whole)
+
+    # Flow and time.
+
+    def _forge_fills(self) -> None:
+        self._forge_full = True
+        self.channel.hold()
+
+    def _forge_drains(self) -> None:
+        self._forge_full = False
+        self.channel.release()
+
+    def _client_fills(self) -> None:
+        self._client_full = True
+        if self._forge is not None:
+            self._forge.pauseProducing()
+
+    def _client_drains(self) -> None:
+        self._client_full = False
+        if self._forge is not None:
+            self._forge.resumeProducing()
+
+    def overdue(self, now: float) -> None:
+        """Cut what stands still: the clients soon, the forge later, for forges may think for minutes."""
+        moved = self.record.bytes_up + self.record.bytes_down
+        if moved != self._moved:
+            self._moved, self._since = moved, now
+            self._gate.registry.touch(self._verdict.session.id)
+            return
+        waited, limits = now - self._since, self._gate.limits
+        if self._client_full or not (self._whole or self._forge_full or self._connecting):
+            if waited >= limits.stall_timeout:
+                self.cut(Reason.STALLED)
+        elif waited >= (limits.forge_timeout if self._whole else limits.stall_timeout) and not self._connecting:
+            self._forge_silent()
+
+    def _forge_silent(self) -> None:
+        if self._answering:
+            self.cut(Reason.FORGE_TIMEOUT)
+            return
+        text = f"{self._verdict.driver.forge.name} did not answer in time; try again later"
+        self._refuse(Decision(allow=False, reason=Reason.FORGE_TIMEOUT, rule="forge", text=text), 504)

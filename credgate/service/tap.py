@@ -1,0 +1,148 @@
+"""``twistd credgate``: options, and the tree of services that is the gateway.
+
+Everything that can be wrong before the reactor runs (configuration, secrets, store, sockets) stops the start with one
+line on stderr and exit status 1. The order of the tree is the order of starting and, reversed, of stopping: the audit
+log first and last, then sessions, then what serves. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.application.service import MultiService
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+
+import credgate
+from credgate.config.load import config_hash, from_environment, load
+from credgate.errors import CredgateError
+from credgate.forges.registry import driver_for
+from credgate.git.admission import Admission
+from credgate.service.audit import AuditLog
+from credgate.service.audited import Audited
+from credgate.service.clock import read_lease_clock
+from credgate.service.control.service import control_service
+from credgate.service.credentials import Credentials
+from credgate.service.forge import ForgePool, forge_endpoints
+from credgate.service.gate import Gate, GateService, SandboxFactory
+from credgate.service.gc import Rounds
+from credgate.service.listener import Listener
+from credgate.service.process import harden
+from credgate.service.sessions import SessionRegistry
+from credgate.sessions.brake import Brake
+from credgate.sessions.named import store_for
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+    from twisted.internet.interfaces import IStreamServerEndpoint
+
+    from credgate.config.schema import Config
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """What ``twistd credgate`` takes."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Gives sandboxes git without credentials. Without --config, github.com is served with the token in "
+        "GITHUB_TOKEN (or GH_TOKEN). See docs/configuration.md."
+    )
+    optParameters = [["config", "c", None, "The configuration file (TOML)."]]  # noqa: RUF012, N815 - Twisted's form
+
+    def opt_version(self) -> NoReturn:
+        """Print credgate's version and exit."""
+        sys.stdout.write(f"credgate {credgate.__version__}\n")
+        raise SystemExit(0)
+
+
+class GatewayService(MultiService):
+    """The whole; an error that an operator can mend ends the start as one line, not as a traceback."""
+
+    def privilegedStartService(self) -> None:
+        """Bind what needs privileges."""
+        _or_exit(super().privilegedStartService)
+
+    def startService(self) -> None:
+        """Start everything."""
+        _or_exit(super().startService)
+
+
+def _or_exit(step: Any) -> Any:  # noqa: ANN401 - whatever the step returns
+    try:
+        return step()
+    except CredgateError as error:
+        _exit(str(error))
+    except CannotListenError as error:
+        _exit(f"cannot listen on {error.interface or '*'}:{error.port}: {error.socketError}")
+
+
+def _exit(text: str) -> NoReturn:
+    raise SystemExit(f"credgate: {text}")
+
+
+def makeService(options: Options) -> IService:
+    """Return the gateway that ``options`` describe; exits with one line if it cannot be."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+
+    return _or_exit(lambda: _gateway(_config(options["config"]), reactor))  # type: ignore[no-any-return]
+
+
+def _config(path: str | None) -> Config:
+    return load(Path(path), os.environ) if path else from_environment(os.environ)
+
+
+def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - every interface of a reactor
+    harden()
+    audit = AuditLog(config.audit.to, reactor)
+    store = store_for(config.sessions.store)
+    registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
+    credentials = Credentials(config, reactor=reactor)
+    credentials.read()
+    gate = _gate(config, reactor, registry, credentials, audit)
+    rounds = Rounds(registry, config.sessions.gc_interval, reactor)
+    git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
+    audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
+    registry.on_end(audited.ended)
+
+    async def ready() -> dict[str, bool]:
+        return {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
+
+    control = control_service(
+        config, registry, ready, gate.admission.drivers, audit, clock=read_lease_clock, reactor=reactor
+    )
+    gateway = GatewayService()
+    for part in (audit, registry, audited, rounds, credentials, GateService(gate), git, control):
+        part.setServiceParent(gateway)
+    return gateway
+
+
+def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: ANN401 - as above
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, config.listen.git)
+    except (ValueError, TypeError, KeyError) as error:
+        raise config.error(f"not a Twisted endpoint string: {error}", "listen", "git") from None
+    return endpoint
+
+
+def _gate(config: Config, reactor: Any, registry: SessionRegistry, credentials: Credentials, audit: AuditLog) -> Gate:  # noqa: ANN401
+    limits = config.limits
+    drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
+    for name in drivers:
+        if credentials.current(name) is None:
+            _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
+    brake = Brake(limits.wrong_credentials_per_minute)
+    admission = Admission(
+        drivers, config.default_forge, registry, brake, lambda name: credentials.current(name) is not None
+    )
+    endpoints = forge_endpoints(reactor, limits.connect_timeout)
+    for driver in drivers.values():
+        endpoints(driver)  # an unreadable ca_file stops the start, not the first request
+    pool = ForgePool(reactor, endpoints)
+    return Gate(reactor, limits, admission, registry, credentials, pool, audit, read_lease_clock)

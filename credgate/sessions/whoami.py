@@ -1,0 +1,34 @@
+"""What ``GET /whoami`` tells a sandbox about itself: what it may do, and until when, before it fails at it.
+
+Never the token, the secret, their digests or anything about other sessions.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from credgate.sessions.model import Grant, Session
+
+
+def whoami(session: Session, now: float, wall: float) -> dict[str, object]:
+    """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch)."""
+    return {
+        "session": session.id,
+        "repositories": [_grant(grant) for grant in session.grants],
+        "dns": list(session.dns),
+        "expires_at": _utc(wall + session.created + session.absolute_ttl - now),
+        "idle_expires_at": _utc(wall + session.expires() - now),
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _grant(grant: Grant) -> dict[str, object]:
+    told: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": str(grant.access)}
+    if grant.push is not None:
+        told["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
+    return told
