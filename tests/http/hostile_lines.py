@@ -1,0 +1,201 @@
+"""Hostile request lines and targets: what no router may ever be asked to judge."""
+
+from __future__ import annotations
+
+from credgate.values import Reason
+from tests.http.attack import GET, head, table, target
+
+REQUEST_LINE = (
+    *table(
+        "the request line is not",
+        400,
+        {
+            "empty line first": b"\r\n" + head(GET),
+            "two empty lines first": b"\r\n\r\n" + head(GET),
+            "blank first": b" " + head(GET),
+            "0.9": b"GET /\r\n\r\n",
+            "no target": head(b"GET HTTP/1.1"),
+            "no version": head(b"GET /a"),
+            "two blanks after the method": head(GET.replace(b"GET ", b"GET  ")),
+            "two blanks before the version": head(GET.replace(b" HTTP", b"  HTTP")),
+            "tabs for blanks": head(GET.replace(b" ", b"\t")),
+            "blank at the end": head(GET + b" "),
+            "tab before the version": head(GET.replace(b" HTTP", b"\tHTTP")),
+            "a blank in the target": head(b"GET /git/octo/hello.git /info/refs HTTP/1.1"),
+            "PROXY protocol": b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n" + head(GET),
+            "PROXY protocol 2": bytes.fromhex("0d0a0d0a000d0a515549540a2111000c"),
+            "lower-case http": head(GET.replace(b"HTTP", b"http")),
+            "another protocol": head(GET.replace(b"HTTP", b"ICY")),
+            "RTSP": head(b"OPTIONS /x RTSP/1.0"),
+            "SMTP": b"EHLO x\r\nMAIL FROM:<a@b>\r\n\r\n",
+            "SSH": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+            "a response": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        },
+    ),
+    *table(
+        "the HTTP version is malformed",
+        400,
+        {
+            "no minor": head(GET.replace(b"1.1", b"1")),
+            "two-digit minor": head(GET.replace(b"1.1", b"1.10")),
+            "two-digit major": head(GET.replace(b"1.1", b"11.1")),
+            "padded version": head(GET.replace(b"1.1", b"01.1")),
+            "comma version": head(GET.replace(b"1.1", b"1,1")),
+            "signed version": head(GET.replace(b"1.1", b"+1.1")),
+            "text behind the version": head(GET + b"x"),
+            "version of letters": head(GET.replace(b"1.1", b"a.b")),
+        },
+    ),
+    *table(
+        "only HTTP/1.1 is served",
+        505,
+        {
+            "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "1.2": head(GET.replace(b"1.1", b"1.2")),
+            "2.0": head(GET.replace(b"1.1", b"2.0")),
+            "0.9 spelled out": head(GET.replace(b"1.1", b"0.9")),
+            "9.9": head(GET.replace(b"1.1", b"9.9")),
+        },
+    ),
+    *table(
+        "this method is not served",
+        501,
+        {
+            method: head(b"%b /git/octo/hello.git/info/refs HTTP/1.1" % method.encode())
+            for method in (
+                "TRACE",
+                "CONNECT",
+                "PROPFIND",
+                "LOCK",
+                "MKCOL",
+                "MOVE",
+                "COPY",
+                "SEARCH",
+                "PURGE",
+                "GETS",
+                "X",
+            )
+        },
+        Reason.METHOD_NOT_ALLOWED,
+    ),
+    *table(
+        "this method is not served",
+        501,
+        {"CONNECT authority-form": head(b"CONNECT forge.test:443 HTTP/1.1")},
+        Reason.METHOD_NOT_ALLOWED,
+    ),
+    *table(
+        "the method is malformed",
+        400,
+        {
+            "tab first": b"\t" + head(GET),
+            "lower-case method": head(GET.replace(b"GET", b"get")),
+            "mixed-case method": head(GET.replace(b"GET", b"Get")),
+            "method with a digit": head(GET.replace(b"GET", b"GET1")),
+            "method with a hyphen": head(GET.replace(b"GET", b"M-SEARCH")),
+            "method with a colon": head(GET.replace(b"GET", b"GET:")),
+            "quoted method": head(GET.replace(b"GET", b'"GET"')),
+            "method that is a field": head(GET.replace(b"GET", b"Host:x")),
+            "no method": head(GET.replace(b"GET ", b" ").replace(b" /", b" /", 1)),
+            "a method of 21 letters": head(GET.replace(b"GET", b"G" * 21)),
+        },
+    ),
+)
+
+TARGETS = (
+    *table(
+        "the target is not a path",
+        400,
+        {
+            "absolute-form": target(b"http://gateway:8080/git/octo/hello.git/info/refs"),
+            "absolute-form of another host": target(b"http://forge.test/git/octo/hello.git/info/refs"),
+            "absolute-form with userinfo": target(b"http://gateway@forge.test/x"),
+            "https absolute-form": target(b"https://forge.test/"),
+            "authority-form": target(b"forge.test:443"),
+            "asterisk-form": target(b"*"),
+            "asterisk of OPTIONS": head(b"OPTIONS * HTTP/1.1"),
+            "no slash": target(b"git/octo/hello.git/info/refs"),
+            "only a query": target(b"?service=git-upload-pack"),
+            "a scheme without host": target(b"file:/etc/passwd"),
+            "@ first": target(b"@forge.test/x"),
+            "dot first": target(b"./git"),
+            "percent first": target(b"%2fgit"),
+            "backslash first": target(b"\\git"),
+        },
+    ),
+    *table(
+        "the target holds a byte",
+        400,
+        {
+            f"target with {name}": target(b"/git/octo/hello" + piece + b".git/info/refs")
+            for name, piece in {
+                "%2e": b"/%2e%2e/secret",
+                "%2f": b"%2fsecret",
+                "%00": b"%00",
+                "%0d%0a": b"%0d%0aX: y",
+                "%25": b"%252e",
+                "%u": b"%u002e",
+                "a lone percent": b"%",
+                "overlong UTF-8": b"%c0%ae",
+                "a fragment": b"#",
+                "a backslash": b"\\..\\secret",
+                "a semicolon": b";x=y",
+                "a colon": b":443",
+                "an at sign": b"@forge.test",
+                "a comma": b",",
+                "a star": b"*",
+                "an exclamation mark": b"!",
+                "a dollar": b"$",
+                "a quote": b"'",
+                "a double quote": b'"',
+                "a bracket": b"[",
+                "a brace": b"{",
+                "a pipe": b"|",
+                "a caret": b"^",
+                "a backtick": b"`",
+                "less than": b"<",
+                "a parenthesis": b"(",
+            }.items()
+            if b" " not in piece
+        },
+    ),
+    *table(
+        "not printable ASCII",
+        400,
+        {
+            "target with NUL": target(b"/git/octo/hello\0.git"),
+            "target with 0x01": target(b"/git/octo/hello\x01.git"),
+            "target with ESC": target(b"/git/octo/\x1b[31m"),
+            "target with DEL": target(b"/git/octo/hello\x7f.git"),
+            "target with Latin-1": target(b"/git/octo/h\xe9llo.git"),
+            "target with UTF-8": target("/git/octo/héllo.git".encode()),
+            "target with a fullwidth slash": target("/git/octo\uff0fhello.git".encode()),
+            "target with a truncated CR LF": target("/git/\u560d\u560aX".encode()),
+            "target with 0x80": target(b"/\x80"),
+            "target with 0xff": target(b"/\xff"),
+            "target with a vertical tab": target(b"/a\x0bb"),
+        },
+    ),
+    *table(
+        "empty or a dot segment",
+        400,
+        {
+            "two slashes first": target(b"//forge.test/git/octo/hello.git"),
+            "two slashes inside": target(b"/git//octo/hello.git/info/refs"),
+            "two slashes last": target(b"/git/octo/hello.git//"),
+            "..": target(b"/git/octo/../octo/secret.git/info/refs"),
+            ".. first": target(b"/../git/octo/hello.git/info/refs"),
+            ".. last": target(b"/git/octo/.."),
+            ".. before a query": target(b"/git/octo/..?service=git-upload-pack"),
+            ".": target(b"/git/./octo/hello.git/info/refs"),
+            ". last": target(b"/git/."),
+            ".. in the query": target(b"/git/octo/hello.git/info/refs?x=/../y"),
+        },
+    ),
+    *table(
+        "the target is too long",
+        414,
+        {"a target of 1025 bytes": target(b"/" + b"a" * 1024), "a target of 8 KiB": target(b"/" + b"a" * 8191)},
+        Reason.HEAD_TOO_LARGE,
+    ),
+)
