@@ -131,7 +131,9 @@ def _first(directories: str) -> str:
 
 
 def _directory(text: str) -> str:
-    return forms.absolute_path(text.rstrip("/"))
+    if not text.startswith("/"):
+        raise ValueError("the absolute path of a directory is meant")
+    return text.rstrip("/")
 
 
 def _address(text: str) -> str:

@@ -9,11 +9,10 @@ belong. What names something on a network is in ``netforms``.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from typing import TYPE_CHECKING
 
-from credgate.config.duration import MEANT, parse_duration
+from credgate.config.duration import LONGEST, MEANT, parse_duration
 from credgate.config.secrets import parse_reference
 from credgate.errors import ConfigError
 
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 MAX_SOCKET_PATH = 107
 """Bytes: ``sun_path`` of Linux's unix(7) holds 108, the ending NUL among them."""
 
+_NO_LIMIT = 2**53  # what a float holds exactly, and more than anything here counts
 _MAX_UID = 2**32 - 2  # (uid_t)-1 means "no user"
-_STORE = re.compile(r"sqlite://(/.*[^/])")
+_STORE = re.compile(r"sqlite://(/[^?#]*[^/?#])")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -37,7 +37,7 @@ def string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("a text in quotes is meant")  # noqa: TRY004 - one error type for all forms
     if not value.isprintable():
-        raise ValueError("control characters cannot stand here")
+        raise ValueError("control and invisible characters cannot stand here")
     return value
 
 
@@ -60,14 +60,15 @@ def boolean(value: object) -> bool:
     return value
 
 
-def whole(low: int, high: int = 2**53) -> Callable[[object], int]:
+def whole(low: int, high: int = _NO_LIMIT) -> Callable[[object], int]:
     """Return the form of a whole number from ``low`` to ``high``."""
 
     def form(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError("a whole number is meant, without quotes")  # noqa: TRY004 - as above
         if not low <= value <= high:
-            raise ValueError(f"{value} is out of range: {low} to {high}")
+            limits = f"at least {low}" if high == _NO_LIMIT else f"{low} to {high}"
+            raise ValueError(f"it is out of range: {limits}")
         return value
 
     return form
@@ -77,10 +78,10 @@ def number(low: float) -> Callable[[object], float]:
     """Return the form of a number, whole or not, of at least ``low``."""
 
     def form(value: object) -> float:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise ValueError("a number is meant, without quotes")
-        if value < low:
-            raise ValueError(f"{value} is out of range: at least {low:g}")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError("a number is meant, without quotes")  # noqa: TRY004 - as above
+        if not low <= value <= _NO_LIMIT:
+            raise ValueError(f"it is out of range: at least {low:g}")
         return float(value)
 
     return form
@@ -96,7 +97,8 @@ def duration(value: object) -> float:
 def duration_or_none(value: object) -> float:
     """Accept a duration, zero for none; return seconds."""
     if not isinstance(value, str):
-        hint = f' (did you mean "{value}s"?)' if isinstance(value, int | float) and not isinstance(value, bool) else ""
+        bare = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LONGEST
+        hint = f' (did you mean "{value}s"?)' if bare else ""
         raise ValueError(MEANT + hint)  # noqa: TRY004 - as above
     return parse_duration(value)
 
@@ -125,7 +127,7 @@ def absolute_path(value: object) -> str:
     """Accept an absolute path: a daemon's working directory is nobody's choice."""
     text = string(value)
     if not text.startswith("/") or text.endswith("/"):
-        raise ValueError("an absolute path of a file is meant, such as /run/credgate/control.sock")
+        raise ValueError("the absolute path of a file is meant")
     return text
 
 

@@ -85,8 +85,8 @@ def _text(path: Path) -> str:
 def _toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        # Its line is in its text only (an attribute from Python 3.14 on).
+    except ValueError as error:
+        # TOMLDecodeError, or int()'s own for a number of thousands of digits. The line is in the text only.
         place = _TOML_PLACE.search(str(error))
         line = int(place[1] or len(text.splitlines())) if place else 0
         raise ConfigError(f"not TOML: {_TOML_PLACE.sub('', str(error))}", file=str(path), line=line) from None

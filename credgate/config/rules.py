@@ -50,7 +50,10 @@ def _default_forge(config: Config) -> Iterator[Problem]:
         yield Problem(("forges",), 'no forge is configured; write a table [forges."github.com"], or leave out [forges]')
         return
     near = forms.nearest(config.default_forge, config.forges) or next(iter(config.forges))
-    yield Problem(("default_forge",), f'no forge "{config.default_forge}" is configured; did you mean "{near}"?')
+    if ("default_forge",) in config.lines:
+        yield Problem(("default_forge",), f'no forge "{config.default_forge}" is configured; did you mean "{near}"?')
+    else:
+        yield Problem(("forges",), f'"github.com" is not among them; write default_forge = "{near}" at the top')
 
 
 def _url(forge: Forge) -> Iterator[Problem]:

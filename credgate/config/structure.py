@@ -161,7 +161,9 @@ def _named(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
         except ValueError as error:
             problems.append(Problem(("forges", name), str(error)))
         if isinstance(table, dict) and "name" in table:
-            problems.append(Problem(("forges", name, "name"), _unknown("name", Forge)))
+            problems.append(
+                Problem(("forges", name, "name"), f"unknown key; the table's own name is the forge's: \"{name}\"")
+            )
     document["forges"] = {
         name: {**table, "name": name} if isinstance(table, dict) else table for name, table in forges.items()
     }
