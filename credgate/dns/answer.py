@@ -11,7 +11,7 @@ the policy allows each name. A denied name anywhere in the chain refuses the ans
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import define, evolve, frozen
 
@@ -52,6 +52,9 @@ class Answer:
 class Trail:
     """The way from the asked name to its records."""
 
+    ANSWERS: ClassVar = (Rcode.NOERROR, Rcode.NXDOMAIN)
+    """Response codes that answer something; any other is a server's failure."""
+
     qtype: int
     chain: list[Name]
     ttl: int = 0x7FFFFFFF
@@ -61,7 +64,7 @@ class Trail:
 
         ``WireError`` for a loop or too long a chain, and for a response code that answers nothing.
         """
-        if response.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
+        if response.rcode not in self.ANSWERS:
             raise WireError("the response code answers nothing")
         moved = self._move(response)
         last = self.chain[-1]

@@ -1,0 +1,56 @@
+"""Asks the gateway's own DNS server a question over its own sockets: what ``GET /v1/ready`` wants to know.
+
+Both doors have to answer; what they say does not matter (a gateway that serves sessions only refuses its own address),
+that it is a reply to this question does. A datagram may be lost, so it is sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import TimeoutError as DeferredTimeoutError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
+
+from credgate.dns.names import WireError
+from credgate.service.dns.upstream import TCPExchange, UDPExchange
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from credgate.dns.response import Asked, Response
+    from credgate.dns.upstreams import Endpoint
+
+TIMEOUT = 0.5
+"""Seconds for one try."""
+TRIES = 3
+_NO_ANSWER = (DeferredTimeoutError, ConnectError, ConnectionDone, ConnectionLost, WireError, OSError)
+
+
+async def _udp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+    exchange = UDPExchange(server, asked)
+    reactor.listenUDP(0, exchange, interface="::" if ":" in server[0] else "")
+    exchange.send()
+    return await exchange.done.addTimeout(TIMEOUT, reactor)
+
+
+async def _tcp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+    endpoint = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
+    exchange = TCPExchange(asked)
+    connected: Deferred[TCPExchange] = connectProtocol(endpoint(reactor, *server), exchange)
+    await connected.addTimeout(TIMEOUT, reactor)
+    return await exchange.done.addTimeout(TIMEOUT, reactor)
+
+
+async def answers(server: Endpoint, asked: Asked, reactor: Any) -> bool:  # noqa: ANN401 - every interface of a reactor
+    """Whether ``server`` replies to ``asked`` over UDP and over TCP."""
+    for door in (_udp, _tcp):
+        for _ in range(TRIES):
+            try:
+                await door(server, asked, reactor)
+            except _NO_ANSWER:
+                continue
+            break
+        else:
+            return False
+    return True
