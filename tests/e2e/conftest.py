@@ -124,10 +124,15 @@ def common_door(forge: Forge, scratch: Path) -> Iterator[Door]:
 
 
 def _open_door(
-    stack: contextlib.ExitStack, folder: Path, url: str, secret: str, settings: dict[str, dict[str, Any]]
+    stack: contextlib.ExitStack,
+    folder: Path,
+    url: str,
+    secret: str,
+    settings: dict[str, dict[str, Any]],
+    environ: dict[str, str] | None = None,
 ) -> Door:
     folder.mkdir()
-    gateway = Gateway(folder, url, secret, settings)
+    gateway = Gateway(folder, url, secret, settings, environ=environ or {})
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     front = Recorder(gateway.port)
@@ -149,11 +154,17 @@ def start_gateway(forge: Forge, scratch: Path) -> Iterator[StartGateway]:
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
 
-        def start(url: str = "", secret: str = "", settings: dict[str, dict[str, Any]] | None = None) -> Door:
+        def start(
+            url: str = "",
+            secret: str = "",
+            settings: dict[str, dict[str, Any]] | None = None,
+            environ: dict[str, str] | None = None,
+        ) -> Door:
             for recorder in forge.recorders:
                 recorder.clear()
             folder = scratch / f"own{next(numbers)}-{secrets.token_hex(3)}"
-            return _open_door(stack, folder, url or forge.plain.url, secret or forge.secret, settings or {})
+            place = url or forge.plain.url
+            return _open_door(stack, folder, place, secret or forge.secret, settings or {}, environ)
 
         yield start
 

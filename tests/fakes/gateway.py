@@ -161,7 +161,7 @@ class Gateway:
                 "control": str(self.control_socket),
                 "dns": "",
             },
-            "sessions": {"store": f"sqlite:///{self.store_file}"},
+            "sessions": {"store": f"sqlite:///{self.store_file}", "max_sessions": 10000},
             # All tests come from one address: their deliberate failures must not brake one another.
             "limits": {"wrong_credentials_per_minute": 10000, "max_connections_per_address": 512},
             "audit": {"to": str(self.audit_file)},

@@ -86,8 +86,11 @@ class Recorder:
         return [exchange for exchange in self.exchanges if not exchange.closed]
 
     def clear(self) -> None:
-        """Forget what was recorded; what lives is recorded on, out of sight."""
-        self.exchanges = []
+        """Forget what was recorded; connections that live are recorded on, from nothing."""
+        self.exchanges = self.open
+        for exchange in self.exchanges:
+            exchange.up.clear()
+            exchange.down.clear()
 
     def hold(self, direction: Direction, after: int) -> Hold:
         """Hold every connection of now and later; lasts until released, one at a time."""

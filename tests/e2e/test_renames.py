@@ -1,0 +1,52 @@
+"""Renamed repositories: the forge answers 301, and what follows is decided by the session's grants, never by the forge.
+
+git follows a redirect with its session credential (measured), so none of the forge's may reach it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.fakes.sandbox import address
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Door, Enter, Forge
+    from tests.fakes.repositories import Repositories
+
+
+def test_a_rename_within_the_grants_works(repos: Repositories, enter: Enter, login: str, door: Door) -> None:
+    """Clone and push by the old name; no address but the gateway's is ever shown to git."""
+    path = repos.seeded()
+    old = path.replace("octo/", "moved-in/")
+    box = enter([path, old], login=login).box
+    box.git("clone", address(old), "clone").fine()
+    pushed = box.commit("clone", "file", b"new\n")
+    box.git("push", "origin", "HEAD:main", cwd="clone").fine()
+    assert repos.head(path) == pushed
+    locations = [line for line in door.front.down.split(b"\r\n") if line.lower().startswith(b"location:")]
+    assert all(b"/git/octo/" in line for line in locations)
+
+
+def test_a_rename_out_of_the_grants_is_refused_by_its_new_name(
+    repos: Repositories, enter: Enter, login: str, door: Door
+) -> None:
+    """Whoever may use ``moved-out/x`` was not given ``elsewhere/x``."""
+    new = repos.seeded(repos.fresh("elsewhere"))
+    old = new.replace("elsewhere/", "moved-out/")
+    said = enter([old], login=login).box.git("ls-remote", address(old)).refused()
+    assert "remote: credgate" in said
+    assert new in said
+    assert b"ocation:" not in door.front.down
+    assert door.gateway.audited(repo=old, reason="forge-moved")["upstream_status"] == 301
+
+
+def test_a_redirect_to_another_host_is_not_passed_on(
+    repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge
+) -> None:
+    """Neither followed by the gateway nor shown to git, the address included."""
+    old = repos.fresh("moved-away")
+    said = enter([old, "octo/*"], login=login).box.git("ls-remote", address(old)).refused()
+    assert "remote: credgate" in said
+    assert b"127.0.0.2" not in door.front.down
+    assert b"127.0.0.2" in forge.plain.down
+    assert door.gateway.audited(repo=old, reason="forge-moved")["status"] in {403, 502}
