@@ -32,7 +32,7 @@ STORES = [
 
 @pytest.mark.parametrize(("variables", "uid", "directory"), STORES)
 def test_the_store_lies_in_the_first_state_directory_known(variables: dict[str, str], uid: int, directory: str) -> None:
-    """credgate's own variable, systemd's, root's, XDG's, the home: first come, empty is unset."""
+    """The order: credgate's own variable, systemd's, root's, XDG's, the home: first come, empty is unset."""
     assert _defaults(uid, **variables).sessions.store_path == f"{directory}/sessions.db"
 
 

@@ -1,0 +1,183 @@
+"""URLs, addresses and names of forges: one closed form each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.config import netforms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+URLS = [
+    ("https://github.com", "https://github.com"),
+    ("https://GitHub.com/", "https://github.com"),
+    ("https://git.example.com:8443/scm/git", "https://git.example.com:8443/scm/git"),
+    ("https://git.example.com:0443", "https://git.example.com:443"),
+    ("http://localhost:8000/~me", "http://localhost:8000/~me"),
+    ("http://127.0.0.1", "http://127.0.0.1"),
+    ("http://[::1]:8000", "http://[::1]:8000"),
+    ("https://[2001:DB8::1]", "https://[2001:db8::1]"),
+    ("https://3com.example", "https://3com.example"),
+    ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+]
+
+BAD_URLS = [
+    "",
+    "github.com",
+    "ssh://github.com",
+    "HTTPS://github.com",
+    "https://",
+    "https:///x",
+    "https://github.com//",
+    "https://github.com/a//b",
+    "https://user@github.com",
+    "https://user:CANARY@github.com",
+    "https://github.com?x",
+    "https://github.com/#x",
+    "https://github.com:",
+    "https://github.com:x",
+    "https://github.com:65536",
+    "https://github.com:0",
+    "https://github.com/.",
+    "https://github.com/a/../b",
+    "https://github.com/a%2fb",
+    "https://github.com\\@evil.test",
+    "https://github.com ",
+    " https://github.com",
+    "https://github.com\n",
+    "https://git_hub.com",
+    "https://.github.com",
+    "https://github.com.",
+    "https://git..hub.com",
+    "https://-github.com",
+    "https://github-.com",
+    "https://" + "a" * 64 + ".com",
+    "https://" + "a." * 127 + "com",
+    "https://gïthub.com",
+    "https://\uff47ithub.com",
+    "https://127.1",
+    "https://2130706433",
+    "https://0x7f000001",
+    "https://0x7f.1",
+    "https://127.0.0.01",
+    "https://1.2.3.4.5",
+    "https://[::1",
+    "https://::1",
+    "https://[127.0.0.1]x",
+    "https://[fe80::1%25eth0]",
+    "https://[:::]",
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), URLS)
+def test_a_forges_url_is_taken_in_one_spelling(text: str, expected: str) -> None:
+    """Pools and comparisons see one spelling of one forge."""
+    assert netforms.forge_url(text) == expected
+    assert netforms.forge_url(expected) == expected
+
+
+@pytest.mark.parametrize("text", BAD_URLS)
+def test_any_other_url_is_refused_without_being_repeated(text: str) -> None:
+    """Where the credential goes must be beyond doubt, and a pasted password is not printed."""
+    with pytest.raises(ValueError, match=r"meant|host|port|path|invisible") as caught:
+        netforms.forge_url(text)
+    assert "CANARY" not in str(caught.value)
+
+
+@given(st.from_regex(netforms._URL, fullmatch=True))
+def test_what_is_accepted_means_the_same_to_another_parser(text: str) -> None:
+    """Differential: host and port are those that urllib sees, so nobody else dials elsewhere."""
+    try:
+        url = netforms.forge_url(text)
+    except ValueError:
+        return
+    mine, theirs = urlsplit(url), urlsplit(text.rstrip("\n"))
+    assert (mine.scheme, mine.hostname, mine.port) == (theirs.scheme, theirs.hostname, theirs.port)
+    assert mine.path == theirs.path.removesuffix("/")
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:80", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:80/x", True),
+        ("http://localhost", True),
+        ("http://localhost.evil.test", False),
+        ("http://10.0.0.1", False),
+        ("http://[::2]", False),
+        ("nonsense", False),
+    ],
+)
+def test_only_this_machine_is_loopback(url: str, loopback: bool) -> None:  # noqa: FBT001 - a column of the table
+    """Plain http is harmless there and nowhere else."""
+    assert netforms.is_loopback(url) is loopback
+
+
+@pytest.mark.parametrize("name", ["github.com", "a", "git-1.example.com", "x" * 100])
+def test_a_forges_name_is_what_can_stand_in_a_path(name: str) -> None:
+    """``/forge/NAME/`` is matched raw."""
+    assert netforms.forge_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("GitHub.com", 'did you mean "github.com"'), ("a/b", '"-"$'), ("", '"-"$'), ("-a", '"-"$'), ("x" * 101, '"-"$')],
+)
+def test_any_other_name_is_refused(name: str, text: str) -> None:
+    """A name that no URL can carry would be a forge that nobody reaches."""
+    with pytest.raises(ValueError, match=text):
+        netforms.forge_name(name)
+
+
+ACCEPTED: list[tuple[Any, object, object]] = [
+    (netforms.address_port, "", ""),
+    (netforms.address_port, "127.0.0.1:5353", "127.0.0.1:5353"),
+    (netforms.address_port, "0.0.0.0:0", "0.0.0.0:0"),
+    (netforms.address_port, "[::]:53", "[::]:53"),
+    (netforms.upstreams, ["9.9.9.9", "9.9.9.9:53", "2620:fe::fe", "[2620:fe::fe]:53"], None),
+    (netforms.networks, ["10.0.0.0/8", "10.0.0.1", "fd00::/8"], None),
+    (
+        netforms.static_names,
+        {"a": "10.0.0.1", "b": ["10.0.0.2", "::1"]},
+        {"a": ("10.0.0.1",), "b": ("10.0.0.2", "::1")},
+    ),
+    (netforms.static_names, {}, {}),
+]
+
+REFUSED: list[tuple[Any, object, str]] = [
+    *[
+        (netforms.address_port, text, "address:port is meant")
+        for text in ("127.0.0.1", "127.0.0.1:", ":53", "::1:53", "[::1]", "[127.0.0.1]:53", "127.0.0.1:+5", "a:53")
+    ],
+    (netforms.address_port, "127.0.0.1:65536", "address:port is meant"),
+    (netforms.address_port, "127.0.0.1:\uff15", "address:port is meant"),
+    (netforms.address_port, 53, "a text in quotes"),
+    (netforms.upstreams, "9.9.9.9", "a list of texts"),
+    (netforms.upstreams, ["dns.quad9.net"], "addresses are meant"),
+    (netforms.networks, ["10.0.0.1/8"], "host bits set"),
+    (netforms.networks, ["lan"], "networks are meant"),
+    (netforms.static_names, [], "a table is meant"),
+    (netforms.static_names, {"a": []}, '"a" needs an address'),
+    (netforms.static_names, {"a": ["10.0.0.1", "b"]}, '"a" needs an address'),
+    (netforms.static_names, {"a": 1}, "a list of texts"),
+]
+
+
+@pytest.mark.parametrize(("form", "value", "expected"), ACCEPTED)
+def test_addresses_are_taken_as_written(form: Callable[[object], object], value: Any, expected: object) -> None:
+    """Both families, with a port where one belongs."""
+    assert form(value) == (tuple(value) if expected is None else expected)
+
+
+@pytest.mark.parametrize(("form", "value", "text"), REFUSED)
+def test_what_is_no_address_is_refused(form: Callable[[object], object], value: object, text: str) -> None:
+    """A name would have to be resolved by the resolver that is being configured."""
+    with pytest.raises(ValueError, match=text):
+        form(value)

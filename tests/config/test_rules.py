@@ -1,0 +1,79 @@
+"""Rules between keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve
+
+from credgate.config.rules import problems
+from credgate.config.schema import Config, Forge, Listen, Sessions
+
+
+def _with(forge: Forge) -> Config:
+    return Config(default_forge=forge.name, forges={forge.name: forge})
+
+
+def _found(config: Config) -> dict[tuple[str, ...], str]:
+    return {problem.path: problem.text for problem in problems(config)}
+
+
+def test_the_defaults_can_be_served() -> None:
+    """The positive control of every rule below."""
+    assert problems(Config()) == []
+
+
+def test_either_lifetime_may_be_the_longer() -> None:
+    """Whichever ends first ends the session; neither order is a mistake."""
+    config = Config(sessions=Sessions(idle_ttl=100.0, absolute_ttl=10.0))
+    assert problems(config) == []
+
+
+def test_places_left_empty_are_refused() -> None:
+    """No directory was known and none is written."""
+    config = Config(listen=Listen(control=""), sessions=Sessions(store=""))
+    assert set(_found(config)) == {("listen", "control"), ("sessions", "store")}
+
+
+def test_a_home_too_deep_for_a_socket_is_told() -> None:
+    """The default path may be too long although nobody wrote it."""
+    config = Config(listen=Listen(control="/" + "x" * 107))
+    assert _found(config)[("listen", "control")].endswith("write a shorter one")
+
+
+def test_the_default_forge_must_exist() -> None:
+    """The nearest name is offered; if the key was left out, the forges' table is the place."""
+    forges = {"git.example.com": Forge(name="git.example.com", url="https://git.example.com")}
+    written = Config(default_forge="git.exmple.com", forges=forges, lines={("default_forge",): 1})
+    assert _found(written) == {
+        ("default_forge",): 'no forge "git.exmple.com" is configured; did you mean "git.example.com"?'
+    }
+    assert set(_found(evolve(written, lines={}))) == {("forges",)}
+    assert set(_found(Config(forges={}))) == {("forges",)}
+
+
+def test_a_forge_needs_its_url() -> None:
+    """Only github.com's is known; a guess is offered, not taken."""
+    assert _found(_with(Forge(name="a.example"))) == {
+        ("forges", "a.example", "url"): 'it is missing; did you mean url = "https://a.example"?'
+    }
+
+
+def test_plain_http_is_for_this_machine_or_by_permission() -> None:
+    """A credential that crosses a network in clear is given away."""
+    plain = Forge(name="a", url="http://a.example")
+    assert set(_found(_with(plain))) == {("forges", "a", "url")}
+    assert problems(_with(evolve(plain, allow_plain_http=True))) == []
+    assert problems(_with(evolve(plain, url="http://127.0.0.1:8000"))) == []
+
+
+def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
+    """A typing error in a path must not wait for the first request."""
+    forge = Forge(name="a", url="https://a")
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes((Path(__file__).parent / "testdata" / "authority.pem").read_bytes())
+    assert problems(_with(evolve(forge, ca_file=str(authority)))) == []
+    authority.write_text("no certificate")
+    assert "holds no certificate" in _found(_with(evolve(forge, ca_file=str(authority))))[("forges", "a", "ca_file")]
+    missing = _found(_with(evolve(forge, ca_file=str(tmp_path / "none.pem"))))[("forges", "a", "ca_file")]
+    assert missing == "the file cannot be read: No such file or directory"

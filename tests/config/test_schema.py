@@ -1,0 +1,27 @@
+"""What the values say of themselves."""
+
+from __future__ import annotations
+
+from credgate.config.schema import Config, Forge, Sessions
+
+
+def test_no_repr_shows_where_a_credential_is() -> None:
+    """A reference is no secret, but a token pasted in its place would be: it stays out of every log."""
+    forge = Forge(name="a", credential="CANARY")
+    assert "CANARY" not in repr(forge)
+    assert "CANARY" not in repr(Config(forges={"a": forge}))
+
+
+def test_the_stores_path_has_one_slash() -> None:
+    """Both spellings of the URL are one file."""
+    assert Sessions(store="sqlite:////var/s.db").store_path == "/var/s.db"
+    assert Sessions(store="sqlite:///var/s.db").store_path == "/var/s.db"
+    assert Sessions(store="memory:").store_path == ""
+
+
+def test_an_error_stands_where_its_key_does() -> None:
+    """File, line and key; without a file the key alone."""
+    config = Config(source="/etc/credgate.toml", lines={("listen",): 3, ("listen", "git"): 4})
+    assert str(config.error("no", "listen", "git")) == "/etc/credgate.toml:4: listen.git: no"
+    assert str(config.error("no", "listen", "dns")) == "/etc/credgate.toml:3: listen.dns: no"
+    assert str(Config().error("no", "listen", "git")) == "listen.git: no"

@@ -1,0 +1,98 @@
+"""Dictionaries become values; what is wrong becomes problems, all of them."""
+
+from __future__ import annotations
+
+from attrs import fields
+
+from credgate.config.schema import Config, Forge, Sessions
+from credgate.config.structure import FORMS, SECTIONS, Problem, keys, structure
+
+
+def test_every_key_of_the_schema_has_its_form() -> None:
+    """A key added to the schema without a form would be taken as cattrs pleases."""
+    for cls, forms in FORMS.items():
+        tables = {*SECTIONS, "forges"} if cls is Config else set()
+        assert set(forms) == set(keys(cls)) - tables
+    assert {*SECTIONS.values(), Forge, Config} == set(FORMS)
+
+
+def test_every_default_passes_its_own_form() -> None:
+    """What a file may leave out it may also write: each default is a value that the form accepts."""
+    for cls, forms in FORMS.items():
+        if cls is Forge:
+            continue
+        defaults = cls()
+        for key, form in forms.items():
+            value = getattr(defaults, key)
+            seconds = isinstance(value, float) and cls is not SECTIONS["dns"]
+            form(f"{value:g}s" if seconds or key.endswith("_ttl") else value)
+
+
+def test_the_tables_are_those_of_the_schema() -> None:
+    """A table added to the schema is one that a file may write."""
+    written = {attribute.name for attribute in fields(Config)} - {"source", "lines", "default_forge", "forges"}
+    assert set(SECTIONS) == written
+
+
+def test_nothing_written_is_the_schema() -> None:
+    """Defaults come from one place."""
+    assert structure({}) == Config()
+
+
+def test_a_written_key_is_its_value() -> None:
+    """The positive control of all the refusals."""
+    written = {"sessions": {"idle_ttl": "2h"}, "forges": {"a": {"url": "https://a"}}}
+    assert structure(written) == Config(
+        sessions=Sessions(idle_ttl=7200.0), forges={"a": Forge(name="a", url="https://a")}
+    )
+
+
+def test_all_problems_are_found() -> None:
+    """The caller chooses the first in the file, so it needs them all: names, values and unknown keys."""
+    written = {
+        "zzz": 1,
+        "sessions": {"idle_ttl": 1, "max_sessions": 0},
+        "forges": {"A": {"kind": "x"}, "b": 3, "c": {"name": "c", "urll": ""}},
+        "limits": 3,
+    }
+    problems = structure(written)
+    assert isinstance(problems, list)
+    assert {problem.path for problem in problems} == {
+        ("zzz",),
+        ("sessions", "idle_ttl"),
+        ("sessions", "max_sessions"),
+        ("forges", "A"),
+        ("forges", "A", "kind"),
+        ("forges", "b"),
+        ("forges", "c", "name"),
+        ("forges", "c", "urll"),
+        ("limits",),
+    }
+
+
+def test_what_is_not_for_files_is_unknown_there() -> None:
+    """``source`` and ``lines`` are where the file was, not what it may say."""
+    known = "default_forge, listen, sessions, limits, audit, control, dns, forges"
+    assert structure({"lines": {}}) == [Problem(("lines",), f"unknown key; known here: {known}")]
+    assert structure({"source": ""}) == [Problem(("source",), f"unknown key; known here: {known}")]
+
+
+def test_another_programs_word_is_understood() -> None:
+    """People who write ``token`` mean ``credential``; elsewhere the word means nothing."""
+    assert structure({"forges": {"a": {"token": ""}}}) == [
+        Problem(("forges", "a", "token"), 'unknown key; did you mean "credential"?')
+    ]
+    assert structure({"control": {"token": ""}}) == [
+        Problem(("control", "token"), "unknown key; known here: allow_uids")
+    ]
+
+
+def test_what_stands_in_the_wrong_place_is_sent_to_the_right_one() -> None:
+    """A key in another table, a forge's name that needs quotes, forges that are no tables."""
+    assert structure({"listen": {"max_sessions": 1}}) == [
+        Problem(("listen", "max_sessions"), "unknown key; it belongs into [sessions]")
+    ]
+    assert structure({"forges": {"git": {"example": {"url": ""}}}}) == [
+        Problem(("forges", "git", "example"), 'unknown key; a name with dots needs quotes: [forges."git.example.com"]')
+    ]
+    assert structure({"forges": 3}) == [Problem(("forges",), 'tables are meant, one a forge: [forges."NAME"]')]
