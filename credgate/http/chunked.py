@@ -37,11 +37,12 @@ _NEXT_PLAIN: Final = re.compile(rb"\r\n" + _SIZE + rb"()\r\n")
 _FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
 _NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
 
-# What an unfinished line may be. The extension is judged whole once its CRLF is there.
+# What an unfinished line may be. Extensions are judged once their CRLF is there.
 _SIZE_BEGUN = rb"[0-9A-Fa-f]{1,8}"
 _FIRST_BEGUN_PLAIN: Final = re.compile(rb"(?:" + _SIZE_BEGUN + rb"\r?)?")
 _NEXT_BEGUN_PLAIN: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + rb"\r?)?)?)?")
-_EXTENSION_BEGUN = rb"(?:;[\t\x20-\x7e]{0,%d})?" % MAX_EXTENSION
+_EXTENSION_BEGUN = rb"(?:;[\t\x20-\x7e]*+)?"
+_MAX_LINE: Final = len(b"\r\n12345678\r") + MAX_EXTENSION
 _FIRST_BEGUN_EXTENDED: Final = re.compile(rb"(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?")
 _NEXT_BEGUN_EXTENDED: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?)?)?")
 
@@ -131,6 +132,8 @@ class ChunkedDecoder:
     def _hold_line(self, tail: bytes) -> None:
         if not self._begun.fullmatch(tail):
             raise self._broken("a chunk's size line or its end is malformed")
+        if len(tail) > _MAX_LINE:
+            raise self._broken("chunk extensions are too long")
         self._held = tail
 
     def _count_extension(self, size: int) -> None:

@@ -79,15 +79,16 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
     lines = fields.split(block) if block else []
     if len(lines) > fields.MAX_FIELDS:
         raise ResponseError("the forge sent too many fields")
-    if second.response(head) != (1, status, lines):
-        raise ResponseError("the forge's head can be read in two ways")
-    if status < HTTPStatus.OK:
-        return None
     single = dict(lines)
     if len(single) != len(lines) and fields.repeats(lines, _ONCE):
         raise ResponseError("the forge sent a field twice that may be sent once")
     modern = version == b"1.1"
-    length = _length(method, status, single, modern=modern)
+    interim = status < HTTPStatus.OK
+    length = 0 if interim else _length(method, status, single, modern=modern)
+    if second.response(head) != (1, status, lines):
+        raise ResponseError("the forge's head can be read in two ways")
+    if interim:
+        return None
     close = any(b"close" in fields.options(value) for name, value in lines if name == b"connection")
     return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close)
 

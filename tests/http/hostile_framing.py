@@ -10,7 +10,7 @@ LENGTHS = (
         "Content-Length is malformed",
         400,
         {
-            f"Content-Length {value.decode()!r}": head(POST, b"Content-Length: " + value) + b"0000"
+            f"Content-Length {value.decode()[:30]!r}": head(POST, b"Content-Length: " + value) + b"0000"
             for value in (
                 b"", b"+4", b"-4", b"04", b"00", b"0x4", b"4,4", b"4, 4", b"4 4", b"4;x", b"4.0", b"1e1", b"four",
                 b'"4"', b"4_0", b"0b1", b"4\t4", b"99999999999999999", b"18446744073709551620", b"9" * 5000, b"chunked",
