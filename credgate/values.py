@@ -32,6 +32,7 @@ class Reason(StrEnum):
     # Who asks.
     NO_CREDENTIAL = "no-credential"
     BAD_CREDENTIAL = "bad-credential"
+    FOREIGN_PEER = "foreign-peer"
     TOO_MANY_FAILURES = "too-many-failures"
     TOO_MANY_CONNECTIONS = "too-many-connections"
     TOO_MANY_TRANSFERS = "too-many-transfers"

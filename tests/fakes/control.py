@@ -34,7 +34,7 @@ OWN_UID = 1000
 
 
 def config(socket: Path | str = "/run/credgate/control.sock", **control: Any) -> Config:
-    """A configuration with two forges and a limit of three sessions."""
+    """Return a configuration with two forges and a limit of three sessions."""
     forges = {
         "github.com": Forge(name="github.com", kind="github", url="https://github.com"),
         "git.example": Forge(name="git.example", url="https://git.example"),
@@ -44,7 +44,7 @@ def config(socket: Path | str = "/run/credgate/control.sock", **control: Any) ->
 
 
 def drivers(of: Config) -> dict[str, Any]:
-    """The real drivers of a configuration's forges."""
+    """Return the real drivers of a configuration's forges."""
     return {name: driver_for(forge) for name, forge in of.forges.items()}
 
 

@@ -1,0 +1,243 @@
+"""The routes of the control API (``docs/control-api.md``), on Klein.
+
+Each route checks nothing but its own words: the peer, the size of the body and the shape of the target were judged
+before (``channel``), the meaning of a create is judged by ``sessions.body``, and errors become answers in one place at
+the end. Klein's own redirects and HTML pages never appear: slashes are not merged, and every HTTPException of its
+router is answered as JSON.
+
+Never here: a token or secret in a log, a traceback, the text of an exception that is not ours.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from attrs import define, field
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from credgate import __version__
+from credgate.errors import CapacityError, InvalidValueError, StoreError
+from credgate.service.control.body import is_json, parse_json
+from credgate.service.control.reply import error, send
+from credgate.service.control.views import lifetimes, session_view
+from credgate.sessions.body import parse_create
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+    from twisted.web.iweb import IRequest
+
+    from credgate.config.schema import Config
+    from credgate.forges.driver import Driver
+    from credgate.service.control.channel import ControlRequest
+    from credgate.service.control.peer import Peer
+    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.model import Session, SessionRequest
+    from credgate.sessions.tokens import Minted
+
+    Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+
+READY_TIMEOUT = 5.0
+"""Seconds that the checks of ``/v1/ready`` may take; then the answer is that they did not."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_SESSION_ID = re.compile(r"s-[0-9a-f]{16}")
+_REVOKED = "revoked"
+
+T = TypeVar("T")
+
+
+class Registry(Protocol):
+    """What the routes use of ``service.sessions.SessionRegistry``."""
+
+    def create(self, request: SessionRequest) -> Deferred[tuple[Session, Minted]]:
+        """Make a session; it is on disk when this fires."""
+        ...
+
+    def revoke(self, session_id: str, reason: str) -> Deferred[bool]:
+        """End a session; ``False``: there is none."""
+        ...
+
+    def revoke_token(self, token: str) -> Deferred[bool]:
+        """End a session that is named by its token."""
+        ...
+
+    def get(self, session_id: str) -> Session | None:
+        """Return a live session."""
+        ...
+
+    def all(self) -> list[Session]:
+        """Return the live sessions."""
+        ...
+
+
+@define(slots=False, eq=False)  # Klein binds itself to an instance by an attribute and a weak reference
+class ControlAPI:
+    """The routes, bound to what they act on.
+
+    ``created`` is told of each session that was made, and by whom, before its secrets are answered.
+    """
+
+    config: Config
+    registry: Registry
+    readiness: Readiness
+    drivers: Mapping[str, Driver]
+    clock: Callable[[], LeaseReading]
+    reactor: IReactorTime
+    created: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
+    _log: Logger = field(factory=Logger, init=False, repr=False)
+
+    app = Klein()
+    app.url_map.merge_slashes = False
+
+    @app.route("/", methods=["GET"])
+    def index(self, request: ControlRequest) -> bytes:
+        """Name the service, as the ancestor did."""
+        return send(request, 200, {"service": "credgate", "version": __version__})
+
+    @app.route("/health", methods=["GET"])
+    def health(self, request: ControlRequest) -> bytes:
+        """Say that the process answers, and no more: ``/v1/ready`` says what works."""
+        return send(request, 200, {"status": "healthy"})
+
+    @app.route("/v1/ready", methods=["GET"])
+    async def ready(self, request: ControlRequest) -> bytes:
+        """Say of each part whether it works; 503 unless all do. No checks at all is no readiness."""
+        try:
+            asked = ensureDeferred(_awaited(self.readiness()))
+            checks = dict(await asked.addTimeout(READY_TIMEOUT, self.reactor))
+        except CancelledError:  # the client has left
+            raise
+        except Exception as failed:  # noqa: BLE001  # whatever it is, the answer is that we could not tell
+            self._log.error("readiness could not be told: {type}", type=type(failed).__name__)
+            checks = {}
+        is_ready = bool(checks) and all(state is True for state in checks.values())
+        answer = {"status": "ready" if is_ready else "not ready", "checks": checks}
+        return send(request, 200 if is_ready else 503, answer)
+
+    @app.route("/session/create", methods=["POST"])
+    async def create_legacy(self, request: ControlRequest) -> bytes:
+        """Create a session in the ancestor's words."""
+        session, minted = await self._create(request, legacy=True)
+        secrets = {"token": minted.token, "secret": minted.secret}
+        return send(request, 201, {**secrets, **lifetimes(session)})
+
+    @app.route("/session/<token>", methods=["DELETE"])
+    async def destroy_legacy(self, request: ControlRequest, token: str) -> bytes:
+        """End a session by its token."""
+        known = _TOKEN.fullmatch(token) is not None and await _unharmed(self.registry.revoke_token(token))
+        return _destroyed(request, known=known)
+
+    @app.route("/v1/sessions", methods=["GET"])
+    def sessions(self, request: ControlRequest) -> bytes:
+        """List the live sessions, oldest first."""
+        now = self.clock()
+        oldest_first = sorted(self.registry.all(), key=lambda session: (session.created, session.id))
+        return send(request, 200, {"sessions": [session_view(session, now) for session in oldest_first]})
+
+    @app.route("/v1/sessions", methods=["POST"])
+    async def create(self, request: ControlRequest) -> bytes:
+        """Create a session; the only answer that ever shows its secrets."""
+        session, minted = await self._create(request, legacy=False)
+        secrets = {"token": minted.token, "secret": minted.secret}
+        return send(request, 201, {**secrets, **lifetimes(session), **session_view(session, self.clock())})
+
+    @app.route("/v1/sessions/<session_id>", methods=["GET"])
+    def show(self, request: ControlRequest, session_id: str) -> bytes:
+        """Show one session."""
+        session = self.registry.get(session_id)
+        if session is None:
+            return send(request, 404, error("Session not found"))
+        return send(request, 200, session_view(session, self.clock()))
+
+    @app.route("/v1/sessions/<session_id>", methods=["DELETE"])
+    async def destroy(self, request: ControlRequest, session_id: str) -> bytes:
+        """End one session by its public id."""
+        # A token put here by mistake is no id: it goes no further than this line.
+        known = _SESSION_ID.fullmatch(session_id) is not None
+        return _destroyed(request, known=known and await _unharmed(self.registry.revoke(session_id, _REVOKED)))
+
+    async def _create(self, request: ControlRequest, *, legacy: bool) -> tuple[Session, Minted]:
+        if not is_json(request.getHeader(b"Content-Type")):
+            raise _MediaTypeError("send the body with Content-Type: application/json")
+        asked = parse_create(
+            parse_json(request.content.read()),
+            forges=self.drivers,
+            default_forge=self.config.default_forge,
+            sessions=self.config.sessions,
+            legacy=legacy,
+        )
+        return await _unharmed(ensureDeferred(self._make(asked, request)))
+
+    async def _make(self, asked: SessionRequest, request: ControlRequest) -> tuple[Session, Minted]:
+        """Make a session; end it if its client has left meanwhile, for nobody can ever know its secrets."""
+        peer = request.channel.peer
+        session, minted = await self.registry.create(asked)
+        self.created(session, peer)
+        if request.client_left:
+            await self.registry.revoke(session.id, _REVOKED)
+        return session, minted
+
+    @app.handle_errors(HTTPException)
+    def not_routed(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer what the router has no route for."""
+        if isinstance(failure.value, MethodNotAllowed):
+            allow = ", ".join(sorted(failure.value.valid_methods or ()))
+            return send(request, 405, error("Method not allowed"), {b"Allow": allow.encode()})
+        return send(request, 404, error("Not found"))
+
+    @app.handle_errors(InvalidValueError)
+    def malformed(self, request: IRequest, failure: Failure) -> bytes:
+        """Say what is wrong with what was sent."""
+        return send(request, 415 if isinstance(failure.value, _MediaTypeError) else 400, error(str(failure.value)))
+
+    @app.handle_errors(CapacityError)
+    def at_capacity(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer a create beyond ``max_sessions``."""
+        limit = self.config.sessions.max_sessions
+        return send(request, 503, error(f"Maximum session limit ({limit}) exceeded"))
+
+    @app.handle_errors(StoreError)
+    def not_stored(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer a change that did not reach the disk."""
+        self._log.error("a change of sessions was not stored: {text}", text=str(failure.value))
+        return send(request, 503, error("The session store cannot be written"))
+
+    @app.handle_errors(Exception)
+    def broken(self, request: IRequest, failure: Failure) -> bytes:
+        """Answer our own mistake. Its text may quote a request: only its kind and place are logged."""
+        place = failure.frames[-1] if failure.frames else ("?", "?", 0)
+        kind = failure.type.__name__ if failure.type else "?"
+        where = f"{place[0]} ({place[1]}:{place[2]})"
+        self._log.error("control API: {kind} in {where}", kind=kind, where=where)
+        return send(request, 500, error("Internal server error"))
+
+
+class _MediaTypeError(InvalidValueError):
+    """The body is declared as something else than JSON: 415."""
+
+
+def _destroyed(request: ControlRequest, *, known: bool) -> bytes:
+    if known:
+        return send(request, 200, {"status": "destroyed"})
+    return send(request, 404, error("Session not found"))
+
+
+async def _awaited(awaitable: Awaitable[Mapping[str, bool]]) -> Mapping[str, bool]:
+    return await awaitable
+
+
+def _unharmed(work: Deferred[T]) -> Deferred[T]:
+    """Return a Deferred with ``work``'s result, whose cancellation does not reach ``work``.
+
+    Klein cancels a route when its client leaves; a write of the store that has begun is to end as it would have.
+    """
+    waiting: Deferred[T] = Deferred()
+    work.addCallbacks(waiting.callback, waiting.errback)
+    return waiting

@@ -1,0 +1,51 @@
+"""The one form of every answer of the control API: JSON, with its length, that nobody may keep.
+
+Two ways out: ``send`` through Twisted's request, for whole requests, and ``raw`` for what is refused before there is
+one to answer (a malformed head, a foreign peer, a body that is too large).
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.web.iweb import IRequest
+
+    Headers = Mapping[bytes, bytes]
+
+_FIXED: Headers = {
+    b"Server": b"credgate",
+    b"Content-Type": b"application/json",
+    b"Cache-Control": b"no-store",
+}
+
+
+def encode(answer: object) -> bytes:
+    """Return ``answer`` as one line of ASCII JSON: nothing in it can move a terminal's cursor."""
+    return json.dumps(answer).encode() + b"\n"
+
+
+def error(text: str) -> dict[str, str]:
+    """Return the body of every refusal."""
+    return {"error": text}
+
+
+def send(request: IRequest, status: int, answer: object, extra: Headers | None = None) -> bytes:
+    """Set status and fields of a request's answer; return the bytes that Klein writes."""
+    body = encode(answer)
+    request.setResponseCode(status)
+    for name, value in {**_FIXED, b"Content-Length": b"%d" % len(body), **(extra or {})}.items():
+        request.setHeader(name, value)
+    return body
+
+
+def raw(status: int, answer: object) -> bytes:
+    """Return a whole HTTP/1.1 answer, head and body, after which the connection ends."""
+    body = encode(answer)
+    head = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
+    fields = {**_FIXED, b"Content-Length": b"%d" % len(body), b"Connection": b"close"}
+    return head + b"".join(b"%s: %s\r\n" % field for field in fields.items()) + b"\r\n" + body

@@ -1,0 +1,415 @@
+"""HTTP on the control socket: every odd byte is answered with JSON, and nothing of a body touches the disk."""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.web import http
+
+from credgate.service.control import channel as channel_module
+from credgate.service.control.body import MAX_BODY
+from credgate.service.control.peer import Peer
+from tests.fakes.control import Desk, answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CREATE = b'{"container_ip": "10.0.0.7"}'
+FOREIGN = Peer(65534, 65534)
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    """Make a create request with these fields."""
+    return b"\r\n".join([b"POST /session/create HTTP/1.1", b"Host: localhost", *fields, b"", body])
+
+
+def sized(body: bytes, *fields: bytes) -> bytes:
+    """Make the same with Content-Length."""
+    return post(body, b"Content-Length: %d" % len(body), *fields)
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """Make the same in chunks."""
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return post(framed + b"0\r\n\r\n", b"Transfer-Encoding: chunked")
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """Everything that is logged meanwhile."""
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+# Bodies.
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [sized(CREATE), chunked(CREATE), chunked(*[CREATE[i : i + 1] for i in range(28)])]
+)
+def test_a_body_is_read_whatever_its_framing(request_bytes: bytes) -> None:
+    """The positive control of every refusal below: the same words, accepted."""
+    (answer,) = Desk().ask(request_bytes)
+    assert answer.status == 201
+
+
+def test_a_body_of_exactly_the_limit_is_read() -> None:
+    """The limit is the last size that works."""
+    body = CREATE.ljust(MAX_BODY)
+    assert [Desk().ask(sized(body))[0].status, Desk().ask(chunked(body[:9], body[9:]))[0].status] == [201, 201]
+
+
+@pytest.mark.parametrize("request_bytes", [sized(CREATE.ljust(MAX_BODY + 1)), chunked(CREATE.ljust(MAX_BODY), b" ")])
+def test_one_byte_more_is_413_and_the_connection_ends(request_bytes: bytes) -> None:
+    """The cap holds with a length and without one."""
+    desk = Desk()
+    channel, wire = desk.connect()
+    channel.dataReceived(request_bytes)
+    (answer,) = answers(wire.value())
+    assert (answer.status, answer.error) == (413, "the body is larger than 65536 bytes")
+    assert (answer.fields["connection"], wire.half_closed) == ("close", True)
+    assert desk.registry.sessions == {}
+
+
+def test_a_declared_length_is_refused_before_any_of_it_arrives() -> None:
+    """Nothing is buffered, and a client that waits with Expect is never told to go on."""
+    channel, wire = Desk().connect()
+    channel.dataReceived(post(b"", b"Content-Length: 99999999999", b"Expect: 100-continue"))
+    (answer,) = answers(wire.value())
+    assert answer.status == 413
+
+
+def test_an_honest_body_that_waits_for_100_is_told_to_go_on() -> None:
+    """The other side of it: curl sends Expect by itself for larger bodies."""
+    channel, wire = Desk().connect()
+    request = sized(CREATE, b"Expect: 100-continue")
+    channel.dataReceived(request[: -len(CREATE)])
+    assert wire.value() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.clear()
+    channel.dataReceived(CREATE)
+    assert answers(wire.value())[0].status == 201
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        sized(CREATE.ljust(MAX_BODY)),
+        chunked(CREATE.ljust(MAX_BODY)),
+        chunked(b"x"),
+        chunked(b"x" * MAX_BODY, b"x" * MAX_BODY),
+    ],
+)
+def test_no_body_is_ever_spooled_to_disk(request_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twisted's own server writes every chunked body to a temporary file; a body here may be a secret."""
+
+    def spooled(*_: object, **__: object) -> None:
+        pytest.fail("a temporary file was opened")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", spooled)
+    channel, _ = Desk().connect()
+    channel.dataReceived(request_bytes[:-1])
+    assert type(channel.requests[-1].content) is BytesIO
+    channel.dataReceived(request_bytes[-1:])
+
+
+def test_what_follows_a_refusal_is_thrown_away_and_bounded() -> None:
+    """Memory does not grow with what a refused client goes on sending, and the client cannot go on for ever."""
+    channel, wire = Desk().connect()
+    channel.dataReceived(post(b"", b"Transfer-Encoding: chunked") + b"20000\r\n" + b"x" * 0x20000)
+    before = wire.value()
+    for _ in range(15):
+        channel.dataReceived(b"x" * 0x10000)
+    assert (wire.value(), wire.aborted) == (before, False)
+    channel.dataReceived(b"x" * 0x10001)
+    channel.dataReceived(b"x")
+    assert wire.aborted
+
+
+def test_a_refused_client_that_stays_is_cut() -> None:
+    """It has two seconds to read its answer."""
+    desk = Desk()
+    channel, wire = desk.connect()
+    channel.dataReceived(b"nonsense\r\n\r\n")
+    desk.clock.advance(channel_module.LINGER - 0.1)
+    assert not wire.aborted
+    desk.clock.advance(0.2)
+    assert wire.aborted
+
+
+def test_a_refused_client_that_leaves_leaves_nothing_behind() -> None:
+    """No timer outlives its connection."""
+    desk = Desk()
+    channel, _ = desk.connect()
+    channel.dataReceived(b"nonsense\r\n\r\n")
+    channel.connectionLost(Failure(ConnectionLost()))
+    assert (desk.clock.getDelayedCalls(), channel.site.channels) == ([], set())
+
+
+def test_a_second_request_in_the_same_bytes_as_a_refused_one_is_not_served() -> None:
+    """What follows a body that was not read is no request."""
+    desk = Desk()
+    (answer,) = desk.ask(post(HEALTH * 2, b"Content-Length: 70000"))
+    assert answer.status == 413
+
+
+# Heads.
+
+
+def test_a_well_formed_request_is_served_in_one_piece_or_byte_by_byte_and_again_on_the_same_connection() -> None:
+    """The positive control of the table below."""
+    channel, wire = Desk().connect()
+    channel.dataReceived(HEALTH)
+    for byte in HEALTH:
+        channel.dataReceived(bytes([byte]))
+    assert [answer.json for answer in answers(wire.value())] == [{"status": "healthy"}] * 2
+
+
+MALFORMED = {
+    "no words": b"nonsense\r\n\r\n",
+    "no version": b"GET /health\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
+    "space in target": b"GET /he alth HTTP/1.1\r\n\r\n",
+    "method is no token": b"G\x01T / HTTP/1.1\r\n\r\n",
+    "field without colon": b"GET / HTTP/1.1\r\nHost\r\n\r\n",
+    "first field without colon": b"GET / HTTP/1.1\r\nHost\r\nA: b\r\n\r\n",
+    "empty name": b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+    "space before colon": b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
+    "NUL in value": b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
+    "bare LF in value": b"GET / HTTP/1.1\r\nA: b\nTransfer-Encoding: chunked\r\n\r\n",
+    "length is no number": post(b"", b"Content-Length: two"),
+    "length with sign": post(b"", b"Content-Length: +2"),
+    "length negative": post(b"", b"Content-Length: -2"),
+    "length with zeros": post(b"{}", b"Content-Length: 002"),
+    "length list": post(b"{}", b"Content-Length: 2, 2"),
+    "two lengths": post(b"{}", b"Content-Length: 2", b"Content-Length: 2"),
+    "length of 5000 digits": post(b"", b"Content-Length: " + b"9" * 5000),
+    "length and chunks": post(b"0\r\n\r\n", b"Content-Length: 2", b"Transfer-Encoding: chunked"),
+    "unknown coding": post(b"", b"Transfer-Encoding: gzip, chunked"),
+    "bad chunk size": post(b"zz\r\n", b"Transfer-Encoding: chunked"),
+    "chunk without end": post(b"2\r\n{}XX0\r\n\r\n", b"Transfer-Encoding: chunked"),
+    "too many fields": b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 501 + b"\r\n",
+    "head too large": b"GET / HTTP/1.1\r\n" + (b"A: " + b"b" * 9000 + b"\r\n") * 3 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_request_is_answered_400_in_json_once(request_bytes: bytes, logged: list[dict[str, Any]]) -> None:
+    """Twisted answers some with an empty 400, and falls over others with a traceback in the log."""
+    desk = Desk()
+    (answer,) = desk.ask(request_bytes + HEALTH)
+    assert (answer.status, answer.fields["connection"]) == (400, "close")
+    assert answer.error.endswith("malformed")
+    assert (desk.registry.sessions, logged) == ({}, [])
+
+
+@pytest.mark.parametrize("request_bytes", [b"GET /" + b"a" * 20000, b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n"])
+def test_a_line_too_long_is_answered_431(request_bytes: bytes) -> None:
+    """Twisted closes without a word."""
+    (answer,) = Desk().ask(request_bytes)
+    assert (answer.status, answer.error) == (431, "the request head is too large")
+
+
+ODD_TARGETS = [
+    b"http://localhost/health",
+    b"localhost:80",
+    b"*",
+    b"health",
+    b"/health?",
+    b"/health?x=1",
+    b"/health#x",
+    b"/health/",
+    b"//health",
+    b"/health//",
+    b"/./health",
+    b"/v1/../health",
+    b"/%68ealth",
+    b"/health%00",
+    b"/health%2f",
+    b"/v1%2fready",
+    b"/\\health",
+    b"/health;x",
+    b"/HEALTH",
+    b"/health\x80",
+    b"/\xa0\xb0",
+    b"/v1",
+    b"/v1/",
+    b"/v1/sessions/",
+    b"/v1/sessions//x",
+    b"/v1/sessions/../ready",
+    b"/session/",
+    b"/session/create/",
+    b"/favicon.ico",
+    b"/" + b"a" * 300,
+    b"/<script>",
+]
+
+
+@pytest.mark.parametrize("target", ODD_TARGETS)
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE", b"OPTIONS"])
+def test_an_odd_target_is_404_in_json_and_never_a_redirect(method: bytes, target: bytes) -> None:
+    """Klein would redirect, decode, or answer in HTML."""
+    (answer,) = Desk().ask(b"%s %s HTTP/1.1\r\nHost: x\r\n\r\n" % (method, target))
+    assert (answer.status, answer.fields["content-type"]) == (404, "application/json")
+    assert answer.error in ("Not found", "Session not found")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"",
+        b"Host: \xff\xfe\r\n",
+        b"Host: a..b\r\n",
+        b"Host: [::\r\n",
+        b"Host: x:y:z\r\n",
+        b"Host: " + b"a" * 300 + b"\r\n",
+    ],
+)
+def test_a_host_of_whatever_kind_changes_nothing(host: bytes) -> None:
+    """Klein would decode it, and fail in HTML."""
+    (answer,) = Desk().ask(b"GET /health HTTP/1.1\r\n" + host + b"\r\n")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", [b"get", b"Get", b"GET1", b"FOO-BAR", b"!#$", b"A" * 17])
+def test_a_method_that_is_no_word_is_400(method: bytes) -> None:
+    """Klein would serve "get" as GET."""
+    (answer,) = Desk().ask(method + b" /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (answer.status, answer.error) == (400, "the method is malformed")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"GET ",
+                b"POST ",
+                b"/health",
+                b" HTTP/1.1\r\n",
+                b"Host: x\r\n",
+                b"\r\n",
+                b"Content-Length: 3\r\n",
+                b"Transfer-Encoding: chunked\r\n",
+                b"3\r\nabc\r\n",
+                b"0\r\n\r\n",
+                b"\0",
+                b"\n",
+                b" ",
+                b"\xff",
+                b"{}",
+            ]
+        )
+        | st.binary(max_size=8),
+        max_size=14,
+    ).map(b"".join)
+)
+def test_any_bytes_are_answered_with_json_or_not_yet(data: bytes) -> None:
+    """No input reaches an exception, an HTML page or a redirect."""
+    for answer in Desk().ask(data):
+        assert answer.fields["content-type"] == "application/json"
+        assert answer.json
+        assert answer.status in (200, 400, 404, 405, 413, 415, 431)
+
+
+# Peers.
+
+
+@pytest.mark.parametrize("path", [b"/", b"/health", b"/v1/ready", b"/v1/sessions", b"/session/x", b"/nowhere"])
+@pytest.mark.parametrize("peer", [FOREIGN, None])
+def test_a_foreign_peer_is_refused_on_every_path_before_any_route(path: bytes, peer: Peer | None) -> None:
+    """One check for all routes, those of tomorrow too."""
+    desk = Desk(peer=peer)
+    (answer,) = desk.ask(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+    assert (answer.status, answer.error) == (403, "Session management not authorized")
+    assert desk.turned_away == [peer]
+
+
+def test_a_foreign_peer_s_body_is_not_read() -> None:
+    """It is refused at the end of its head, and told once."""
+    desk = Desk(peer=FOREIGN)
+    (answer,) = desk.ask(sized(CREATE) + HEALTH)
+    assert (answer.status, desk.registry.sessions, desk.turned_away) == (403, {}, [FOREIGN])
+
+
+def test_our_own_peer_is_served() -> None:
+    """The positive control of both."""
+    desk = Desk()
+    assert (desk.ask(HEALTH)[0].status, desk.turned_away) == (200, [])
+
+
+# Lifetime of a connection.
+
+
+def test_an_idle_connection_is_closed_in_silence(logged: list[dict[str, Any]]) -> None:
+    """Neither a log line nor a descriptor is left of a client that forgot its connection."""
+    desk = Desk()
+    channel, wire = desk.connect()
+    channel.dataReceived(HEALTH)
+    desk.clock.advance(channel_module.IDLE_TIMEOUT + 1)
+    assert (wire.aborted, logged) == (True, [])
+
+
+def test_a_slow_answer_is_no_idle_connection() -> None:
+    """A create may wait for the disk."""
+    desk = Desk()
+    desk.registry.hold = Deferred()
+    channel, wire = desk.connect()
+    channel.dataReceived(sized(CREATE))
+    desk.clock.advance(channel_module.IDLE_TIMEOUT * 2)
+    desk.registry.hold.callback(None)
+    assert answers(wire.value())[0].status == 201
+
+
+def test_nothing_is_logged_of_a_request_and_its_repr_hides_the_url(logged: list[dict[str, Any]]) -> None:
+    """The ancestor's DELETE carries the token in its URL."""
+    token = "T" * 43
+    desk = Desk()
+    channel, wire = desk.connect()
+    seen: list[str] = []
+    desk.registry.on_question = lambda: seen.append(repr(channel.requests[0]))
+    channel.dataReceived(b"DELETE /session/%s HTTP/1.1\r\nHost: x\r\n\r\n" % token.encode())
+    assert answers(wire.value())[0].status == 404
+    assert seen == ["<ControlRequest of uid:1000>"]
+    assert logged == []
+
+
+def test_twisted_s_request_would_have_shown_it() -> None:
+    """The positive control: without our repr the URL is there."""
+    channel, _ = Desk().connect()
+    assert "uri=" in http.Request.__repr__(http.Request(channel))
+
+
+def test_what_is_overridden_is_still_there_to_override() -> None:
+    """One name is private to Twisted; were it renamed, an empty 400 would come back."""
+    for name in ("_respondToBadRequestAndDisconnect", "headerReceived", "lineLengthExceeded", "timeoutConnection"):
+        assert hasattr(http.HTTPChannel, name)
+
+
+def test_klein_falling_over_itself_is_500_in_json(
+    monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, Any]]
+) -> None:
+    """Twisted would answer with its HTML page."""
+    desk = Desk()
+    channel, wire = desk.connect()
+
+    def fall(_request: object) -> None:
+        raise ZeroDivisionError("a token perhaps")
+
+    monkeypatch.setattr(channel.site.resource, "render", fall)
+    channel.dataReceived(HEALTH)
+    (answer,) = answers(wire.value())
+    assert (answer.status, answer.error) == (500, "Internal server error")
+    assert [event["type"] for event in logged] == ["ZeroDivisionError"]
+    assert "log_failure" not in logged[0]
