@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Forge
 
+# Of the module, not of the class: a class's logger would put the instance into every event.
+_log = Logger()
+
 ROUND_SECONDS = 1.0
 """How long a rotated file goes unseen, at most, while its file system answers."""
 
@@ -84,8 +87,6 @@ def _look(reference: Reference, known: Stamp | None) -> _Outcome:
 class Credentials(Service):
     """The credentials of all configured forges."""
 
-    log = Logger()
-
     def __init__(
         self,
         config: Config,
@@ -109,7 +110,7 @@ class Credentials(Service):
     def read(self) -> None:
         """Read every credential. Blocks. Raises ``ConfigError`` with the key's place. Variables are removed after it.
 
-        Called before privileges are dropped or not, a file must stay readable for the user credgate runs as.
+        It may run before privileges are dropped; the files must stay readable for the user that credgate then runs as.
         """
         held = {name: self._first(forge) for name, forge in self._config.forges.items() if forge.credential}
         variables = {each.reference.target for each in held.values() if each.reference.kind == "env"}
@@ -131,13 +132,13 @@ class Credentials(Service):
 
     def startService(self) -> None:
         """Begin to watch the files; ``read`` has been called."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         if any(held.reference.kind == "file" for held in self._held.values()):
             self._loop.start(ROUND_SECONDS, now=False)
 
     def stopService(self) -> None:
         """Stop watching. A look that is under way ends in its thread and changes nothing any more that matters."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         if self._loop.running:
             self._loop.stop()
 
@@ -151,7 +152,7 @@ class Credentials(Service):
 
     def _failed(self, failure: Failure, name: str) -> None:
         # A defect of ours or a machine out of threads: what is held goes on serving, the next round tries again.
-        self.log.failure("Looking at the credential of {forge} failed.", failure, forge=name)
+        _log.failure("Looking at the credential of {forge} failed.", failure, forge=name)
 
     async def _look_at(self, name: str, held: _Held, *, known: Stamp | None) -> bool:
         await held.looking.acquire()
@@ -164,21 +165,19 @@ class Credentials(Service):
         """Take over what a look found; return whether it is another value."""
         if outcome.trouble:
             if outcome.trouble != held.trouble:
-                self.log.error(
-                    "The credential of {forge} stays as it was: {trouble}", forge=name, trouble=outcome.trouble
-                )
+                _log.error("The credential of {forge} stays as it was: {trouble}", forge=name, trouble=outcome.trouble)
             held.trouble = outcome.trouble
             return False
         if outcome.secret is None:
             return False
         if held.trouble:
-            self.log.info("The credential of {forge} can be read again.", forge=name)
+            _log.info("The credential of {forge} can be read again.", forge=name)
         held.trouble, held.stamp = "", outcome.stamp
         if outcome.secret == held.credential.secret:
             return False
         held.generation += 1
         held.credential = self._credential(name, held.generation, outcome.secret)
-        self.log.info("The credential of {forge} was rotated: it is {id} now.", forge=name, id=held.credential.id)
+        _log.info("The credential of {forge} was rotated: it is {id} now.", forge=name, id=held.credential.id)
         return True
 
     def _first(self, forge: Forge) -> _Held:
