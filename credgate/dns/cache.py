@@ -27,7 +27,7 @@ class ReplyCache:
 
     __slots__ = ("_old", "_size", "young")
 
-    def __init__(self, size: int = 4096) -> None:
+    def __init__(self, size: int = 8192) -> None:
         self._size = size
         self.young: dict[bytes, tuple[float, bytes]] = {}
         self._old: dict[bytes, tuple[float, bytes]] = {}

@@ -42,7 +42,7 @@ STALE_TTL = 30
 """RFC 8767 section 5: the TTL of a stale answer."""
 RETRY_PAUSE = 5.0
 """Seconds after a failure before the same question goes upstream again (RFC 9520)."""
-MAX_PENDING = 32
+MAX_PENDING = 128
 """Questions of one client that wait for upstreams."""
 ALL_CLIENTS = 10
 """What all clients together may ask under one wildcard, in shares of one client."""
@@ -132,7 +132,7 @@ class Responder:
             client = clients.of(host, now)
         if udp and not client.bucket.take(now):
             return self._limit(message, client)
-        tail = client.scope.replies.get(message[2:], now)
+        tail = client.replies.get(message[2:], now)
         if tail is not None:
             self.counters.hits += 1
             return message[:2] + tail
@@ -160,7 +160,7 @@ class Responder:
         if built[2] & 0x02:  # TC: over TCP the same octets deserve more
             self.counters.truncated += 1
         elif kept:
-            client.scope.replies.put(message[2:], built[2:], now + kept)
+            client.replies.put(message[2:], built[2:], now + kept)
         return built
 
     def _judge(self, asked: Query, client: Client, now: float, limit: int) -> tuple[Content | Pending, float]:

@@ -28,10 +28,7 @@ _NO_ANSWER = (DeferredTimeoutError, ConnectError, ConnectionDone, ConnectionLost
 
 
 async def _udp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
-    exchange = UDPExchange(server, asked)
-    reactor.listenUDP(0, exchange, interface="::" if ":" in server[0] else "")
-    exchange.send()
-    return await exchange.done.addTimeout(TIMEOUT, reactor)
+    return await UDPExchange(server, asked, reactor).send().done.addTimeout(TIMEOUT, reactor)
 
 
 async def _tcp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor

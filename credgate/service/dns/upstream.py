@@ -10,20 +10,22 @@ whether it may be, was decided before: nothing here widens it. RFC 5452, RFC 776
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import (
-    CannotListenError,
     ConnectError,
     ConnectingCancelledError,
     ConnectionDone,
     ConnectionLost,
 )
-from twisted.internet.protocol import DatagramProtocol, Protocol, connectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from credgate.dns import framing, response
 from credgate.dns.answer import Trail
@@ -45,7 +47,7 @@ DEADLINE = 4.5
 """Seconds for all tries of one name together: a client's resolver gives up after five."""
 MAX_FLIGHTS = 256
 """Different questions asked at one time."""
-MAX_WAITING = 64
+MAX_WAITING = 128
 """Clients that wait for one of them."""
 MAX_FORGED = 16
 """Messages that are no answer before a UDP try is given up for TCP: someone is guessing."""
@@ -64,7 +66,6 @@ _TRY_NEXT = (
     ConnectingCancelledError,
     ConnectionDone,
     ConnectionLost,
-    CannotListenError,
     DeferredTimeoutError,
     OSError,
 )
@@ -78,40 +79,55 @@ def _fire(waiting: Deferred[T], result: T | Failure) -> None:
         waiting.callback(result)
 
 
-class UDPExchange(DatagramProtocol):
-    """One question over one connected socket. ``done`` fires with the ``Response``."""
+@implementer(IReadDescriptor)
+class UDPExchange:
+    """One question over one connected socket of its own. ``done`` fires with the ``Response``.
 
-    noisy = False
-    transport: Any
+    No ``udp.Port``: that writes two log lines a socket, and a line a packet is a way to fill a disk.
+    """
 
-    def __init__(self, server: Endpoint, asked: Asked) -> None:
-        self._server, self._asked, self._forged = server, asked, 0
+    def __init__(self, server: Endpoint, asked: Asked, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
+        self._server, self._asked, self._reactor, self._forged = server, asked, reactor, 0
+        self._socket = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(0)
         self.done: Deferred[Response] = Deferred(lambda _: self._close())
 
-    def send(self) -> None:
-        """Connect and send; called once the port listens, so that an error finds something to close."""
+    def send(self) -> UDPExchange:
+        """Connect, which binds to a random port, and send."""
+        self._reactor.addReader(self)
         try:
-            self.transport.connect(*self._server)
-            self.transport.write(self._asked.message)
+            self._socket.connect(self._server)
+            self._socket.send(self._asked.message)
         except OSError as error:
             self._finish(Failure(error))
+        return self
 
-    def datagramReceived(self, datagram: bytes, _: object) -> None:
-        """Take the answer; leave alone what is none."""
+    def fileno(self) -> int:
+        """Return the socket's number."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Name this in log lines."""
+        return "dns upstream"
+
+    def doRead(self) -> None:
+        """Take one message: the answer, or what is none and is left alone."""
         try:
-            self._finish(response.read(datagram, self._asked))
+            self._finish(response.read(self._socket.recv(MAX_RESPONSE), self._asked))
+        except BlockingIOError:
+            return
         except CaseMismatchError as error:
             self._finish(Failure(error))
         except MismatchError as error:
             self._forged += 1
             if self._forged >= MAX_FORGED:
                 self._finish(Failure(error))
-        except WireError as error:
+        except (WireError, OSError) as error:
             self._finish(Failure(error))
 
-    def connectionRefused(self) -> None:
-        """Do not wait: nobody listens there."""
-        self._finish(Failure(ConnectError()))
+    def connectionLost(self, reason: Failure) -> None:
+        """Take note that the reactor found the socket broken, or stops."""
+        self._finish(reason)
 
     def _finish(self, result: Response | Failure) -> None:
         if not self.done.called:
@@ -119,7 +135,8 @@ class UDPExchange(DatagramProtocol):
             _fire(self.done, result)
 
     def _close(self) -> None:
-        self.transport.stopListening()
+        self._reactor.removeReader(self)
+        self._socket.close()
 
 
 class TCPExchange(Protocol):
@@ -231,11 +248,8 @@ class Upstream:
         return ensureDeferred(self._udp_then_tcp(server, asked))
 
     async def _udp_then_tcp(self, server: Endpoint, asked: Asked) -> Response:
-        exchange = UDPExchange(server, asked)
         try:
-            self._reactor.listenUDP(0, exchange, interface="::" if ":" in server[0] else "")
-            exchange.send()
-            found = await exchange.done
+            found = await UDPExchange(server, asked, self._reactor).send().done
         except MismatchError:
             return await self._tcp(server, asked)
         return await self._tcp(server, asked) if found.truncated else found
