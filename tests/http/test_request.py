@@ -326,7 +326,7 @@ def test_any_bytes_are_read_or_refused_the_same_wherever_they_are_cut(data: byte
     data = head(POST, b"Transfer-Encoding: chunked") + data if len(data) % 2 else data
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[begin:end] for begin, end in pairwise(places)]
-    outcomes = []
+    outcomes: list[object] = []
     for feed in ([data], pieces, single(data)):
         try:
             events, reader = read(feed)

@@ -200,7 +200,7 @@ def test_whatever_head_we_accept_h11_reads_alike(data: bytes) -> None:
 def test_any_bytes_are_read_or_refused_the_same_wherever_they_are_cut(data: bytes, chunks: bool) -> None:  # noqa: FBT001
     """A reader raises ResponseError or returns events; a traceback is a way to stop the gateway."""
     data = answer(CHUNKED) + data if chunks else data
-    outcomes = []
+    outcomes: list[object] = []
     for feed in ([data], single(data), [data[:30], data[30:]]):
         try:
             events, reader = read(feed)

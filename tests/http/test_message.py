@@ -1,0 +1,128 @@
+"""What both readers share: collecting, counting, stopping, and not paying by the byte for what comes by the byte."""
+
+from __future__ import annotations
+
+from time import thread_time
+
+import pytest
+
+from credgate.errors import RequestError, ResponseError
+from credgate.http.fields import END
+from credgate.http.request import RequestReader
+from credgate.http.response import ResponseReader
+from tests.http.attack import GET, POST, head
+from tests.http.hostile_responses import answer
+
+MAX_HEAD = 16 * 1024
+
+
+def readers() -> list[tuple[RequestReader | ResponseReader, bytes, bytes]]:
+    """Return a new reader of each side, a message for it with two bytes of body, and its head alone."""
+    request, response = head(POST, b"Content-Length: 2"), answer(b"Content-Length: 2")
+    return [(RequestReader(MAX_HEAD), request + b"ab", request), (ResponseReader(b"GET"), response + b"ab", response)]
+
+
+def test_both_sides_read_a_message_and_know_when_it_is_whole() -> None:
+    """The relay asks ``whole`` before it keeps a connection."""
+    for reader, data, its_head in readers():
+        assert not reader.whole
+        assert len(reader.receive(its_head)) == 1
+        assert not reader.whole
+        assert reader.receive(data[len(its_head) :]) == [b"ab", END]
+        assert reader.whole
+        assert not reader.excess
+
+
+def test_a_head_is_collected_and_a_body_counted_piece_by_piece() -> None:
+    """Every place where the network may cut, and the body's pieces as they come."""
+    for cut in range(1, len(readers()[0][1])):
+        for reader, data, its_head in readers():
+            events = reader.receive(data[:cut]) + reader.receive(data[cut:])
+            assert len([event for event in events if not isinstance(event, bytes)]) == 2
+            assert b"".join(event for event in events if isinstance(event, bytes)) == b"ab"
+            assert (reader.whole, reader.excess) == (True, False)
+            assert len(its_head) + 2 == len(data)
+
+
+def test_a_chunked_body_goes_through_the_decoder() -> None:
+    """Both sides, in one piece and in two, and with bytes behind it."""
+    coding = b"Transfer-Encoding: chunked"
+    for behind in (b"", b"x"):
+        for reader, its_head in (
+            (RequestReader(MAX_HEAD), head(POST, coding)),
+            (ResponseReader(b"GET"), answer(coding)),
+        ):
+            events = reader.receive(its_head + b"2\r\nab") + reader.receive(b"\r\n0\r\n\r\n" + behind)
+            assert events[1:] == [b"ab", END]
+            assert reader.excess is bool(behind)
+
+
+def test_a_message_without_body_ends_with_its_head() -> None:
+    """Nobody waits for a body that was not announced."""
+    for reader, data in (
+        (RequestReader(MAX_HEAD), head(GET)),
+        (ResponseReader(b"GET"), answer(b"Content-Length: 0")),
+    ):
+        assert reader.receive(data)[1:] == [END]
+        assert reader.receive(b"") == []
+        assert (reader.whole, reader.excess) == (True, False)
+
+
+def test_a_head_beyond_the_bound_is_refused_finished_or_not() -> None:
+    """The bound holds what is kept in memory for a peer that nobody knows yet."""
+    long = b"X: " + b"a" * 40000
+    for reader, data in ((RequestReader(MAX_HEAD), head(GET, long)), (ResponseReader(b"GET"), answer(long))):
+        with pytest.raises((RequestError, ResponseError), match="head is too large"):
+            reader.receive(data)
+    for reader, data in ((RequestReader(MAX_HEAD), head(GET, long)), (ResponseReader(b"GET"), answer(long))):
+        with pytest.raises((RequestError, ResponseError), match="head is too large"):
+            reader.receive(data[:-5])
+
+
+def test_bytes_behind_the_end_are_dropped_and_noted() -> None:
+    """However many calls they come in."""
+    for reader, data, _ in readers():
+        reader.receive(data)
+        assert reader.receive(b"x") == []
+        assert reader.receive(data) == []
+        assert reader.excess
+    for reader, data, _ in readers():
+        assert reader.receive(data + b"x")[1:] == [b"ab", END]
+        assert reader.excess
+
+
+def test_an_interim_answer_is_skipped() -> None:
+    """In one piece with the final one, alone, and cut inside."""
+    interim, final = answer(line=b"HTTP/1.1 103 Early Hints"), answer(b"Content-Length: 0")
+    for cut in (0, 5, len(interim), len(interim) + 5):
+        reader = ResponseReader(b"GET")
+        data = interim + final
+        events = reader.receive(data[:cut]) + reader.receive(data[cut:])
+        assert (len(events), events[-1]) == (2, END)
+
+
+def test_an_error_is_raised_again_for_ever() -> None:
+    """A caller that goes on feeding after an error must not be served."""
+    for reader, data, _ in readers():
+        for piece in (b"\0", data, data, b"x"):
+            with pytest.raises((RequestError, ResponseError), match="head holds"):
+                reader.receive(piece)
+        assert not reader.whole
+
+
+def test_a_fault_is_refused_before_the_head_is_whole() -> None:
+    """A client that dribbles a hopeless head must not hold its connection until the deadline."""
+    for reader, _, its_head in readers():
+        reader.receive(its_head[:30])
+        with pytest.raises((RequestError, ResponseError), match="CR LF"):
+            reader.receive(b"\n")
+
+
+def test_a_head_byte_by_byte_costs_by_the_byte() -> None:
+    """Looking again at everything with each byte would make 16 KiB cost 128 MiB of scanning."""
+    data = head(GET, b"X: " + b"a" * 16000)
+    begun = thread_time()
+    reader = RequestReader(MAX_HEAD)
+    events = [event for place in range(len(data)) for event in reader.receive(data[place : place + 1])]
+    assert events[-1] is END
+    assert thread_time() - begun < 0.5
