@@ -71,8 +71,8 @@ def test_no_packet_is_made_that_git_refuses(size: int) -> None:
 
 @pytest.mark.parametrize(
     "digits",
-    [b"0003", b"0004", b"fff1", b"ffff", b"FFF1", b"+005", b"-005", b" 005", b"005 ", b"0x05", b"0_05", b"00g5", b"\x00\x00\x00\x05",
-     b"00\n5", b"PACK", b"\xff005"],
+    [b"0003", b"0004", b"fff1", b"ffff", b"FFF1", b"+005", b"-005", b" 005", b"005 ", b"0x05", b"0_05", b"00g5",
+     b"\x00\x00\x00\x05", b"00\n5", b"PACK", b"\xff005"],
 )  # fmt: skip
 def test_a_length_that_git_never_sends_is_refused(digits: bytes) -> None:
     """Python's int() would take half of these; servers differ about the others."""
