@@ -32,10 +32,10 @@ MAX_REF = 255
 MAX_QUOTED = 100
 """Characters of a refused value that its error repeats."""
 
-# git-check-ref-format(1): components separated by single slashes, none beginning with "." or ending in ".lock" or ".",
-# no "..", "@{", control characters, space, ~ ^ : ? [ \; here ASCII only, and "*" is the pattern's own.
-_REFS = re.compile(r"refs(?:/(?!\.)(?:(?!\.\.|@\{)[!-~])+)+")
-_NOT_IN_REFS = frozenset("~^:?[\\")
+# git-check-ref-format(1): components separated by single slashes, none beginning with "." or ending in "." or ".lock",
+# no control characters, space, ~ ^ : ? [ \ (and no ".." or "@{" anywhere); ASCII only here, and "*" is the pattern's.
+_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-\]_-}]+(?<!\.)(?<!\.lock)")
+_NOT_IN_REFS = ("..", "@{", "?", "[", "\\")
 
 
 class Names(Protocol):
@@ -120,9 +120,7 @@ def _rule(item: object) -> PushRule:
 
 
 def _is_ref_pattern(text: str) -> bool:
-    return (
-        len(text) <= MAX_REF
-        and _REFS.fullmatch(text) is not None
-        and _NOT_IN_REFS.isdisjoint(text)
-        and not any(part.endswith((".lock", ".")) for part in text.split("/"))
-    )
+    first, *rest = text.split("/")
+    if first != "refs" or not rest or len(text) > MAX_REF or any(bad in text for bad in _NOT_IN_REFS):
+        return False
+    return all(_COMPONENT.fullmatch(part) for part in rest)

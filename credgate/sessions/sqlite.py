@@ -32,6 +32,8 @@ APPLICATION_ID = 0x63726774  # "crgt"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 5.0
 """How long another process may hold the file before that is an error."""
+HEADER_BYTES = 100
+"""A database file is empty or at least this long (https://sqlite.org/fileformat.html section 1.3)."""
 LEAD = 1.0
 """Seconds that a stored time may be ahead of the stored clock: calls queue, so a row can be that much younger."""
 
@@ -62,15 +64,15 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.damaged: tuple[str, ...] = ()
-        self._path = path
+        self.path = path
         self._boot_id = ""
         self._open: sqlite3.Connection | None = None
 
     def open(self, now: LeaseReading) -> list[Session]:
         """Open or make the file, judge it, shift it to this boot, and load what is in it."""
-        place.prepare(self._path)
+        place.prepare(self.path)
         with self._trouble():
-            self._open = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._open = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._open.text_factory = _text
         try:
             with self._trouble():
@@ -110,7 +112,7 @@ class SqliteStore:
         for pragma in ("locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON"):
             db.execute(f"PRAGMA {pragma}")
         self._recognise(db)
-        place.close_to_others(self._path)
+        place.close_to_others(self.path)
         if self._pragma(db, "journal_mode = WAL") != "wal":
             self._refuse("cannot keep a write-ahead log where it is; move it to a local file system")
         db.execute("PRAGMA synchronous = FULL")
@@ -127,6 +129,8 @@ class SqliteStore:
         application, version = self._pragma(db, "application_id"), self._pragma(db, "user_version")
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if (application, version, tables) == (0, 0, 0):
+            if 0 < self.path.stat().st_size < HEADER_BYTES:  # SQLite takes it for a new file
+                raise sqlite3.DatabaseError("file is not a database")
             return
         if application != APPLICATION_ID:
             self._refuse("is a database of another program; name another path in [sessions] store")
@@ -168,7 +172,7 @@ class SqliteStore:
                 if session.used > stored.boot + LEAD:
                     raise ValueError("used in the future")  # noqa: TRY301 - one place reports a bad row
             except ValueError as error:
-                damaged.append(f"{self._path}: session {ascii(row[0])[:80]} is skipped: {error}")
+                damaged.append(f"{self.path}: session {ascii(row[0])[:80]} is skipped: {error}")
             else:
                 found.append(session)
         self.damaged = tuple(damaged)
@@ -195,7 +199,7 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {_advice(error)}") from error
+            raise StoreError(f"{self.path}: {_advice(error)}") from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._open is None:
@@ -203,7 +207,7 @@ class SqliteStore:
         return self._open
 
     def _refuse(self, text: str) -> NoReturn:
-        raise StoreError(f"{self._path} {text}")
+        raise StoreError(f"{self.path} {text}")
 
     @staticmethod
     def _pragma(db: sqlite3.Connection, pragma: str) -> Any:  # noqa: ANN401 - an int or a str, by pragma

@@ -1,0 +1,119 @@
+"""Sessions as rows."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.sessions import rows
+from credgate.sessions.model import Grant, PushRule, Session
+from credgate.values import Access
+from tests.fakes.sessions import session
+
+WHOLE = session(
+    grants=(
+        Grant("Octo/Hello", "github.com", Access.READ, normal="octo/hello"),
+        Grant("octo/*", "github.com", push=(PushRule("refs/heads/*", frozenset({"update", "create"})),)),
+        Grant("**", "git.example", push=()),
+    ),
+    bound_to=ipaddress.ip_network("10.1.0.0/16"),
+    label="sandbox-7",
+    dns=("pypi.org",),
+)
+
+
+def changed(**values: Any) -> rows.Row:
+    """Write WHOLE with some columns replaced."""
+    return tuple((dict(zip(rows.COLUMNS, rows.write(WHOLE), strict=True)) | values).values())
+
+
+def test_a_row_comes_back_as_it_was_written() -> None:
+    """Every field, the optional ones both ways."""
+    for one in (WHOLE, session()):
+        assert rows.read(rows.write(one)) == one
+
+
+def test_a_row_holds_digests_as_bytes_and_nothing_else_of_the_secret() -> None:
+    """The columns are the whole of what is at rest."""
+    row = rows.write(WHOLE)
+    assert [value for value in row if isinstance(value, bytes)] == [WHOLE.token_digest, WHOLE.secret_digest]
+    assert "token-1" not in repr(row)
+    assert "secret-1" not in repr(row)
+
+
+def test_verbs_are_written_in_one_order() -> None:
+    """A set has none: the same grant must be the same text."""
+    grants = json.loads(dict(zip(rows.COLUMNS, rows.write(WHOLE), strict=True))["grants"])
+    assert grants[1]["push"] == [{"refs": "refs/heads/*", "allow": ["create", "update"]}]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"grants": "["}, "unreadable (JSONDecodeError)"),
+        ({"grants": "[" * 100_000}, "unreadable (RecursionError)"),
+        ({"grants": None}, "unreadable (TypeError)"),
+        ({"grants": "5"}, "unreadable (TypeError)"),
+        ({"grants": '[{"repo":"a/b"}]'}, "unreadable (KeyError)"),
+        ({"grants": '[{"repo":"a/b","forge":"f","access":"admin"}]'}, "unreadable (ValueError)"),
+        ({"grants": '[{"repo":"a/b","forge":"f","admin":true}]'}, "unreadable (ForbiddenExtraKeysError)"),
+        ({"grants": '[{"repo":5,"forge":"f","access":"read","push":null,"normal":"5"}]'}, "not as credgate writes it"),
+        ({"grants": '[{"repo":"a/b","forge":"f"}]'}, "not as credgate writes it"),
+        ({"dns": '"pypi.org"'}, "not as credgate writes it"),
+        ({"bound_to": "10.1.2.3/16"}, "unreadable (ValueError)"),
+        ({"bound_to": "10.1.2.3"}, "not as credgate writes it"),
+        ({"created": "1"}, "a time that is no number"),
+        ({"used": None}, "a time that is no number"),
+        ({"used": float("inf")}, "a time that is no number"),
+        ({"absolute_ttl": float("nan")}, "a time that is no number"),
+        ({"created": 2000.0}, "impossible times"),
+        ({"idle_ttl": 0.0}, "impossible times"),
+        ({"secret_digest": b"x" * 31}, "a digest of the wrong size"),
+        ({"token_digest": b""}, "a digest of the wrong size"),
+        ({"id": b"\xff"}, "text that is no UTF-8"),
+        ({"label": b"\xff"}, "text that is no UTF-8"),
+    ],
+)
+def test_a_row_that_is_not_understood_is_refused(values: dict[str, Any], text: str) -> None:
+    """A half-understood session is one with other rights."""
+    assert rows.read(changed()) == WHOLE
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
+        rows.read(changed(**values))
+    assert str(caught.value) == text
+
+
+def test_a_row_of_another_width_is_refused() -> None:
+    """The table is not ours, then."""
+    with pytest.raises(ValueError, match="unreadable"):
+        rows.read(rows.write(WHOLE)[:-1])
+
+
+times = st.floats(-1e9, 1e9)
+grants = st.builds(
+    Grant,
+    repo=st.text(max_size=20),
+    forge=st.text(max_size=10),
+    access=st.sampled_from(Access),
+    push=st.none() | st.lists(st.builds(PushRule, st.text(max_size=9), st.frozensets(st.text(max_size=6)))).map(tuple),
+    normal=st.text(max_size=20),
+)
+
+
+@given(st.lists(grants, max_size=3).map(tuple), st.none() | st.ip_addresses().map(ipaddress.ip_network), times)
+def test_any_session_comes_back(granted: tuple[Grant, ...], bound_to: Any, created: float) -> None:
+    """Whatever the control API lets through."""
+    one = session(grants=granted, bound_to=bound_to, created=created, used=created)
+    assert rows.read(rows.write(one)) == one
+
+
+@given(st.tuples(*[st.none() | st.integers() | st.floats() | st.text() | st.binary()] * len(rows.COLUMNS)))
+def test_any_row_is_a_session_or_a_value_error(row: rows.Row) -> None:
+    """One bad row must never stop the load."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(rows.read(row), Session)
