@@ -1,0 +1,85 @@
+"""``docs/configuration.md`` says what the code does: its example loads, its tables name every key and default."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from credgate.config.environment import GITHUB, Environment, defaults
+from credgate.config.load import load
+from credgate.config.schema import Config, Dns, Forge
+from credgate.config.structure import FORMS, SECTIONS, keys
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
+TABLES: dict[str, type[Any]] = {**SECTIONS, 'forges."NAME"': Forge}
+
+
+def _rows(heading: str) -> dict[str, str]:
+    """Return the keys under a heading with what stands as their default."""
+    section = DOCUMENT.split(f"{heading}\n", maxsplit=1)[1].split("\n#", maxsplit=1)[0]
+    return dict(re.findall(r"^\| `([a-z_]+)` \|[^|]*\| `?([^|`]*)`? \|", section, re.MULTILINE))
+
+
+def test_the_example_is_a_configuration(tmp_path: Path) -> None:
+    """People copy it: it loads, and means the defaults wherever it does not show something."""
+    path = tmp_path / "credgate.toml"
+    path.write_text(EXAMPLE)
+    shown = Dns(
+        allow=("*.example.com", "!internal.example.com", "example.org TXT,MX"), static={"gateway": ("10.0.0.2",)}
+    )
+    other = Forge(
+        name="git.example.com",
+        url="https://git.example.com/scm",
+        username="gateway-bot",
+        credential="file:///run/secrets/git-example",
+    )
+    forges = {GITHUB.name: evolve(GITHUB, credential="env://GITHUB_TOKEN"), other.name: other}
+    assert load(path, {}, uid=0) == Config(dns=shown, forges=forges, source=str(path))
+
+
+def test_the_example_shows_every_key() -> None:
+    """A key that was added is one that is documented."""
+    written = tomllib.loads(EXAMPLE)
+    for section, cls in SECTIONS.items():
+        assert set(written[section]) == set(keys(cls))
+    assert set(written["forges"]["git.example.com"]) == set(keys(Forge))
+    assert set(written) == set(keys(Config))
+
+
+@pytest.mark.parametrize(("section", "cls"), TABLES.items(), ids=list(TABLES))
+def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[Any]) -> None:
+    """What is written as the default is what the schema has, through the same form that a file's value takes."""
+    rows = _rows(f"### `[{section}]`")
+    assert set(rows) == set(keys(cls))
+    schema = cls(name="x") if cls is Forge else cls()
+    for key, text in rows.items():
+        if text == "none":
+            assert getattr(schema, key) == ""
+        else:
+            assert FORMS[cls][key](tomllib.loads(f"key = {text}")["key"]) == getattr(schema, key), key
+
+
+def test_the_top_of_the_file_is_documented() -> None:
+    """The keys that belong to no table."""
+    assert _rows("## The keys") == {"default_forge": '"github.com"'}
+
+
+def test_every_variable_that_is_read_is_documented() -> None:
+    """The code is asked which variables it looks at; the document must name them all."""
+    looked: set[str] = set()
+
+    class Noting(dict[str, str]):
+        def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
+            looked.add(name)
+            return default
+
+    defaults(Environment(Noting(), 1000))
+    assert looked >= {"GITHUB_TOKEN", "GATEWAY_PORT", "CREDGATE_STATE_DIRECTORY"}
+    missing = {name for name in looked - {"HOME"} if not re.search(rf"`\$?{name}\b", DOCUMENT)}
+    assert missing == set()
