@@ -114,7 +114,8 @@ def test_a_cut_body_is_never_whole() -> None:
 def test_a_bomb_costs_no_memory_and_is_stopped() -> None:
     """A gigabyte of zeros in a megabyte: refused at its hundredfold, never more than a few pieces at once."""
     bomb = gzip.compress(bytes(256 * MIB), 9)
-    gunzip, sizes = Gunzip(), []
+    gunzip = Gunzip()
+    sizes: list[int] = []
     pieces = (piece for at in range(0, len(bomb), PIECE) for piece in gunzip.receive(bomb[at : at + PIECE]))
     tracemalloc.start()
     with pytest.raises(RequestError, match="grows too far") as caught:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 from dulwich.client import SubprocessGitClient
+from dulwich.objects import ObjectID
 from dulwich.protocol import Protocol, extract_capabilities
+from dulwich.refs import Ref
 from dulwich.repo import Repo
 from hypothesis import given
 from hypothesis import strategies as st
@@ -307,7 +309,9 @@ def test_what_dulwich_sends_is_read(tmp_path: Path, judge: Judge) -> None:
     client.git_command = [str(script)]
     with Repo(str(judge.place.parent / "work")) as repo:
         client.send_pack(
-            str(judge.place).encode(), lambda _: {b"refs/heads/dul": judge.second}, repo.generate_pack_data
+            str(judge.place).encode(),
+            lambda _: {Ref(b"refs/heads/dul"): ObjectID(judge.second)},
+            repo.generate_pack_data,
         )
     reader = PushReader()
     reader.receive(taken.read_bytes())

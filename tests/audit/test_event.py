@@ -1,0 +1,148 @@
+"""The audit line: fixed keys, one line, and nothing that a terminal or a log reader could be tricked with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.audit import event as module
+from credgate.audit.event import MAX_TEXT, Event, Happening, line, timestamp, visible
+
+KEYS = [
+    "ts", "event", "session", "peer", "forge", "repo", "operation", "decision", "reason", "rule", "status",
+    "upstream_status", "bytes_up", "bytes_down", "duration_ms", "text",
+]  # fmt: skip
+WHOLE = Event(
+    wall=1738324800.0, event=Happening.REQUEST, session="s-0123456789abcdef", peer="10.0.0.7", forge="github.com",
+    repo="octo/hello", operation="receive-pack", allow=False, reason="read-only", rule="octo/*", status=200,
+    upstream_status=0, bytes_up=0, bytes_down=170, duration=0.0125, text="credgate: no",
+)  # fmt: skip
+
+
+def test_a_whole_event_to_the_byte() -> None:
+    """The contract with whoever reads the log: keys, order, forms; zero is a value and stays."""
+    assert line(WHOLE) == (
+        '{"ts":"2025-01-31T12:00:00.000Z","event":"request","session":"s-0123456789abcdef","peer":"10.0.0.7",'
+        '"forge":"github.com","repo":"octo/hello","operation":"receive-pack","decision":"deny","reason":"read-only",'
+        '"rule":"octo/*","status":200,"upstream_status":0,"bytes_up":0,"bytes_down":170,"duration_ms":12,'
+        '"text":"credgate: no"}'
+    )
+    assert list(json.loads(line(WHOLE))) == KEYS
+
+
+def test_what_does_not_apply_is_left_out() -> None:
+    """A key that is there means something."""
+    small = Event(wall=0, event=Happening.SESSION_EXPIRED, allow=True)
+    assert line(small) == '{"ts":"1970-01-01T00:00:00.000Z","event":"session-expired","decision":"allow"}'
+
+
+def test_there_is_no_field_for_a_secret() -> None:
+    """Headers, bodies, tokens, secrets and digests cannot be written because nothing could hold them."""
+    names = {field.name for field in attrs.fields(Event)}
+    assert names == {*KEYS, "wall", "allow", "duration"} - {"ts", "decision", "duration_ms"}
+
+
+def test_the_codes_are_stable() -> None:
+    """Operators search for these; a change here is a change for them."""
+    assert [str(one) for one in Happening] == [
+        "session-created", "session-revoked", "session-expired", "request", "control", "dns", "started", "stopped",
+        "audit-gap",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain text", "plain text"),
+        ("caf\xe9 \u4e2d\U0001f600", "caf\xe9 \u4e2d\U0001f600"),
+        ("a\nb\r\n", "a\\x0ab\\x0d\\x0a"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("\x00\x7f\x80\x9b\xa0\xad", "\\x00\\x7f\\x80\\x9b\\xa0\\xad"),
+        ("\u202egpj.exe\u2066\u2069\u200f", "\\u202egpj.exe\\u2066\\u2069\\u200f"),
+        ("\u2028\u2029\ufeff\u200b\u3000", "\\u2028\\u2029\\ufeff\\u200b\\u3000"),
+        ("\ud800\udfff", "\\ud800\\udfff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("a\\x1bb", "a\\\\x1bb"),
+        ("x" * MAX_TEXT, "x" * MAX_TEXT),
+        ("x" * (MAX_TEXT + 1), "x" * (MAX_TEXT - 3) + "..."),
+        ("\n" * MAX_TEXT, "\\x0a" * 63 + "..."),
+        ("x" * 252 + "\n\n", "x" * 252 + "..."),
+    ],
+)
+def test_what_a_client_sent_is_shown_and_never_obeyed(text: str, expected: str) -> None:
+    """Escape sequences, false lines, reversed file names, invisible letters: visible, and not to be mistaken."""
+    assert visible(text) == expected
+
+
+@given(st.text(alphabet=st.characters(), max_size=400))
+def test_any_text_is_bounded_and_printable(text: str) -> None:
+    """Also after JSON is decoded: what a viewer prints is harmless."""
+    shown = visible(text)
+    assert len(shown) <= MAX_TEXT
+    assert shown.isprintable()
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_two_texts_are_never_shown_alike(one: str, other: str) -> None:
+    """A backslash is doubled: nobody can write what looks like an escape of something else."""
+    assert (visible(one) == visible(other)) == (one == other)
+
+
+TEXTS = st.text(alphabet=st.characters(), max_size=300)
+
+
+@given(
+    st.builds(
+        Event,
+        wall=st.floats(),
+        event=st.sampled_from(Happening),
+        session=TEXTS,
+        peer=TEXTS,
+        forge=TEXTS,
+        repo=TEXTS,
+        operation=TEXTS,
+        allow=st.none() | st.booleans(),
+        reason=TEXTS,
+        rule=TEXTS,
+        status=st.none() | st.integers(),
+        duration=st.none() | st.floats(allow_nan=False, allow_infinity=False, max_value=1e15, min_value=-1e15),
+        text=TEXTS,
+    )
+)
+def test_any_event_is_one_line_of_ascii_json(event: Event) -> None:
+    """Total: a line that could not be written would be an event that nobody sees."""
+    text = line(event)
+    assert text.isascii()
+    assert text.isprintable()
+    found = json.loads(text)
+    assert list(found) == [key for key in KEYS if key in found]
+    assert all(len(value) <= MAX_TEXT for value in found.values() if isinstance(value, str))
+
+
+@pytest.mark.parametrize(
+    ("wall", "expected"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1.0005, "1970-01-01T00:00:01.000Z"),
+        (1709210096.789, "2024-02-29T12:34:56.789Z"),
+        (-1.5, "1969-12-31T23:59:58.500Z"),
+        (1e18, "1970-01-01T00:00:00.000Z"),
+        (math.inf, "1970-01-01T00:00:00.000Z"),
+        (math.nan, "1970-01-01T00:00:00.000Z"),
+    ],
+)
+def test_timestamps(wall: float, expected: str) -> None:
+    """UTC, always with milliseconds and of one width; a broken clock stops no line."""
+    assert timestamp(wall) == expected
+
+
+def test_key_names_are_written_once() -> None:
+    """A constant for each key: a typing error in one would be a key that no search finds."""
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    assert [source.count(f'"{key}"') for key in KEYS] == [1] * len(KEYS)
