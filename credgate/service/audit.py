@@ -59,7 +59,7 @@ class AuditLog(Service):
         self._lost = self._told = 0
         self._failing = False
         self._writing = threading.Lock()
-        self._ready, self._closing = threading.Event(), threading.Event()
+        self._ready, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
         self._ended: defer.Deferred[None] | None = None
 
     @property
@@ -73,9 +73,8 @@ class AuditLog(Service):
             self._lost += 1
             return
         self._events.append(event)
-        if self._closing.is_set():
-            self._flush()
-            self._file.close()
+        if self._over.is_set():
+            self._finish()
         elif not self._ready.is_set():
             self._ready.set()
 
@@ -85,14 +84,15 @@ class AuditLog(Service):
             self._file.open()
         except OSError as error:
             raise ConfigError(f"{self._to} cannot be opened: {error.strerror}", key="audit.to") from None
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         self._closing.clear()
+        self._over.clear()
         ended = self._ended = defer.Deferred()
         threading.Thread(target=self._run, args=(ended,), name="credgate-audit", daemon=True).start()
 
     def stopService(self) -> defer.Deferred[None] | None:
         """Write what is left; fires when that is done, or given up."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         self._closing.set()
         self._ready.set()
         ended, self._ended = self._ended, None
@@ -107,7 +107,7 @@ class AuditLog(Service):
         self.log.info("audit: {to} can be written again", to=self._to)
 
     def _unfinished(self, failure: Failure) -> None:
-        failure.trap(defer.TimeoutError)  # type: ignore[no-untyped-call]
+        failure.trap(defer.TimeoutError)
         self.log.error("audit: {to} took too long; the last lines may be lost", to=self._to)
 
     # From here on: the thread.
@@ -118,9 +118,16 @@ class AuditLog(Service):
             self._ready.wait()
             self._ready.clear()
             self._persist()
+        # Said before the last look: an earlier event is found by it, a later one written by whoever brings it.
+        self._over.set()
+        self._finish()
+        self._reactor.callFromThread(ended.callback, None)
+
+    def _finish(self) -> None:
+        """Write what is left, if that can be, and let the file go; once all is over also in the reactor's thread."""
+        self._flush()
         with self._writing:
             self._file.close()
-        self._reactor.callFromThread(ended.callback, None)
 
     def _persist(self) -> None:
         """Write all there is; on failure again and again, the last time when the service stops."""
