@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -135,10 +135,10 @@ class ControlService(Service):
 
     async def _stop_listening(self, port: IListeningPort) -> None:
         try:
-            ended = port.stopListening()
-            if ended is not None:
-                await ended
+            await maybeDeferred(port.stopListening)
         except FileNotFoundError:
+            # Twisted unlinks first, and then forgets the socket that it still holds.
+            port.socket.close()  # type: ignore[attr-defined]
             self._log.warn("the control socket {path} had been removed by somebody else", path=str(self.place.path))
 
 

@@ -65,7 +65,6 @@ class SocketPlace:
             raise self.wrong(f"the path is longer than {MAX_PATH} bytes")
         with self._telling(), private_files(0o066 if self.shared else 0o077):
             self.path.parent.mkdir(mode=0o711 if self.shared else 0o700, parents=True, exist_ok=True)
-        with self._telling():
             self._check_directory()
             self._take_lock()
         try:

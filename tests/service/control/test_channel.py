@@ -124,6 +124,14 @@ def test_no_body_is_ever_spooled_to_disk(request_bytes: bytes, monkeypatch: pyte
     channel.dataReceived(request_bytes[-1:])
 
 
+@pytest.mark.parametrize("more", [b"1\r\nx\r\n0\r\n\r\n", b"zz\r\n"])
+def test_what_follows_in_the_same_bytes_as_a_refused_chunk_changes_nothing(more: bytes) -> None:
+    """Twisted's decoder goes on with what it has; there is one answer all the same."""
+    desk = Desk()
+    (answer,) = desk.ask(chunked(b"x" * MAX_BODY, b"x").removesuffix(b"0\r\n\r\n") + more)
+    assert (answer.status, desk.registry.sessions) == (413, {})
+
+
 def test_what_follows_a_refusal_is_thrown_away_and_bounded() -> None:
     """Memory does not grow with what a refused client goes on sending, and the client cannot go on for ever."""
     channel, wire = Desk().connect()

@@ -1,0 +1,329 @@
+"""The socket's place: whose directory, whose lock, which modes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credgate.errors import ConfigError
+from credgate.service.control.unixsocket import SocketPlace, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to another")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Make a directory of our own whose path is short enough for a socket."""
+    made = Path(tempfile.mkdtemp(prefix="cg-"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Umasks that an operator or a container may have set."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    """Return the permission bits."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def listener(path: Path, kept: list[socket.socket], chmod: int | None = None) -> Callable[[], None]:
+    """Return what binds a socket there, as Twisted would."""
+
+    def listen() -> None:
+        made = socket.socket(socket.AF_UNIX)
+        kept.append(made)
+        made.bind(str(path))
+        if chmod is not None:
+            path.chmod(chmod)
+        made.listen()
+
+    return listen
+
+
+@pytest.fixture
+def sockets() -> Iterator[list[socket.socket]]:
+    """Sockets that are closed at the end."""
+    kept: list[socket.socket] = []
+    yield kept
+    for each in kept:
+        each.close()
+
+
+# Modes.
+
+
+def test_directory_socket_and_lock_are_ours_alone_whatever_the_umask(
+    home: Path, umask: int, sockets: list[socket.socket]
+) -> None:
+    """A permissive umask never opens a window, a strict one never locks us out."""
+    place = SocketPlace(home / "a" / "b" / "control.sock")
+    bind(place, listener(place.path, sockets))
+    place.check()
+    assert [mode(path) for path in (home / "a", home / "a/b", place.path, home / "a/b/control.sock.lock")] == [
+        0o700,
+        0o700,
+        0o600,
+        0o600,
+    ]
+    assert os.umask(umask) == umask
+    place.release()
+
+
+def test_a_place_for_more_users_can_be_reached_by_them_and_no_more(
+    home: Path, umask: int, sockets: list[socket.socket]
+) -> None:
+    """A mode cannot name a user: the socket is open, the peer's uid decides, and the directory can only be entered."""
+    place = SocketPlace(home / "run" / "control.sock", shared=True)
+    bind(place, listener(place.path, sockets, chmod=place.mode))
+    place.check()
+    assert [mode(path) for path in (place.path.parent, place.path, home / "run/control.sock.lock")] == [
+        0o711,
+        0o666,
+        0o600,
+    ]
+    place.release()
+
+
+def test_a_directory_that_is_there_keeps_its_mode(home: Path) -> None:
+    """A wrong path such as /run must not be tightened."""
+    home.chmod(0o755)
+    place = SocketPlace(home / "control.sock")
+    place.take()
+    assert mode(home) == 0o755
+    place.release()
+
+
+# Places that are refused.
+
+
+def refusal(place: SocketPlace) -> str:
+    """Take a place that is refused; return why."""
+    with pytest.raises(ConfigError) as caught:
+        place.take()
+    assert "\n" not in str(caught.value)
+    assert caught.value.key == "listen.control"
+    assert str(place.path) in str(caught.value)
+    return caught.value.text
+
+
+def test_a_symbolic_link_is_no_directory(home: Path) -> None:
+    """Whoever made it decides where it points tomorrow."""
+    (home / "real").mkdir(mode=0o700)
+    (home / "link").symlink_to(home / "real")
+    assert "is a symbolic link" in refusal(SocketPlace(home / "link" / "control.sock"))
+    assert list((home / "real").iterdir()) == []
+    positive = SocketPlace(home / "real" / "control.sock")
+    positive.take()
+    positive.release()
+
+
+def test_a_link_above_the_directory_is_followed(home: Path) -> None:
+    """/var/run is one on every Linux, and the ancestor's default path goes through it."""
+    (home / "run").mkdir()
+    (home / "var-run").symlink_to(home / "run")
+    place = SocketPlace(home / "var-run" / "gateway" / "gateway.sock")
+    place.take()
+    place.release()
+    assert mode(home / "run" / "gateway") == 0o700
+
+
+@root_only
+def test_a_directory_of_another_user_is_refused(home: Path) -> None:
+    """Its owner could put another socket in our place."""
+    (home / "theirs").mkdir()
+    os.chown(home / "theirs", 65534, 65534)
+    text = refusal(SocketPlace(home / "theirs" / "control.sock"))
+    assert "belongs to uid 65534, not to credgate's own 0" in text
+
+
+@pytest.mark.parametrize("open_mode", [0o770, 0o720, 0o707, 0o702, 0o777, 0o1777])
+def test_a_directory_that_others_may_write_to_is_refused(home: Path, open_mode: int) -> None:
+    """The sticky bit does not help against a socket that is made before ours."""
+    (home / "open").mkdir()
+    (home / "open").chmod(open_mode)
+    assert f"is writable by others (mode {open_mode:04o})" in refusal(SocketPlace(home / "open" / "control.sock"))
+
+
+def test_a_directory_that_anybody_could_rename_is_refused(home: Path) -> None:
+    """Where the parent is open to all, our directory can be moved away; under a sticky one it cannot."""
+    open_parent = home / "open"
+    open_parent.mkdir()
+    open_parent.chmod(0o777)
+    place = SocketPlace(open_parent / "run" / "control.sock")
+    assert f"{open_parent} above it is writable by everybody" in refusal(place)
+    open_parent.chmod(0o1777)
+    place.take()
+    place.release()
+
+
+def test_a_relative_path_is_refused() -> None:
+    """A daemon changes its directory."""
+    assert "must be absolute" in refusal(SocketPlace(Path("control.sock")))
+
+
+def test_a_path_that_the_kernel_cannot_hold_is_refused(home: Path) -> None:
+    """The limit is 107 bytes; the last length that fits works."""
+    longest = home / ("x" * (107 - len(str(home)) - 1))
+    assert "longer than 107 bytes" in refusal(SocketPlace(longest.with_name(longest.name + "x")))
+    place = SocketPlace(longest)
+    place.take()
+    place.release()
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(home: Path) -> None:
+    """The operator reads which path, and why."""
+    (home / "file").write_text("")
+    assert "Not a directory" in refusal(SocketPlace(home / "file" / "x" / "control.sock"))
+    assert "File exists" in refusal(SocketPlace(home / "file" / "control.sock"))
+
+
+def test_a_file_that_is_no_socket_is_never_removed(home: Path) -> None:
+    """A typo in the configuration must not cost a file; and the place is free again."""
+    path = home / "sessions.db"
+    path.write_text("precious")
+    assert "no socket; remove it" in refusal(SocketPlace(path))
+    assert path.read_text() == "precious"
+    path.unlink()
+    place = SocketPlace(path)
+    place.take()
+    place.release()
+
+
+def test_a_link_in_the_lock_s_place_is_not_followed(home: Path) -> None:
+    """It could make any file of ours."""
+    (home / "control.sock.lock").symlink_to(home / "elsewhere")
+    assert "symbolic links" in refusal(SocketPlace(home / "control.sock"))
+    assert not (home / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("chmod", "text"), [(0o666, "does not keep a socket's mode"), (0o600, ""), (0o700, "does not keep a socket's mode")]
+)
+def test_a_file_system_that_loses_modes_is_found_out(
+    home: Path, sockets: list[socket.socket], chmod: int, text: str
+) -> None:
+    """Some shared directories show everything as open, or as another's."""
+    place = SocketPlace(home / "control.sock")
+    bind(place, listener(place.path, sockets, chmod=chmod))
+    if text:
+        with pytest.raises(ConfigError, match=text):
+            place.check()
+    else:
+        place.check()
+    place.release()
+
+
+def test_a_socket_that_vanished_or_became_a_file_is_found_out(home: Path) -> None:
+    """What is checked is what was bound."""
+    place = SocketPlace(home / "control.sock")
+    with pytest.raises(ConfigError, match="No such file"):
+        place.check()
+    place.path.write_text("")
+    with pytest.raises(ConfigError, match="does not keep a socket's owner"):
+        place.check()
+
+
+def test_the_error_is_made_by_who_knows_the_line(home: Path) -> None:
+    """The configuration adds file and line."""
+    place = SocketPlace(
+        Path("x"), complain=lambda text: ConfigError(text, file="credgate.toml", line=3, key="listen.control")
+    )
+    with pytest.raises(ConfigError) as caught:
+        place.take()
+    assert str(caught.value) == "credgate.toml:3: listen.control: x: the path must be absolute"
+
+
+# Stale or live.
+
+
+def test_a_stale_socket_is_taken_over(home: Path) -> None:
+    """What a kill -9 leaves: the file, and nobody behind it."""
+    path = home / "control.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    assert path.exists()
+    place = SocketPlace(path)
+    place.take()
+    assert not path.exists()
+    place.release()
+
+
+def test_a_lock_that_is_held_refuses_and_leaves_the_socket_alone(home: Path, sockets: list[socket.socket]) -> None:
+    """The first instance goes on; when it lets go, the second may."""
+    first, second = SocketPlace(home / "control.sock"), SocketPlace(home / "control.sock")
+    bind(first, listener(first.path, sockets))
+    inode = first.path.stat().st_ino
+    assert refusal(second).endswith("another credgate is serving this socket")
+    assert first.path.stat().st_ino == inode
+    sockets.pop().close()
+    first.release()
+    second.take()
+    second.release()
+
+
+def test_a_live_socket_without_a_lock_is_left_alone(home: Path) -> None:
+    """Another program's, or ours after somebody removed the lock."""
+    path = home / "control.sock"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen()
+        assert refusal(SocketPlace(path)).endswith("another program is serving this socket")
+        assert path.exists()
+
+
+def test_a_live_socket_whose_queue_is_full_is_left_alone(home: Path, sockets: list[socket.socket]) -> None:
+    """Busy is not dead."""
+    path = home / "control.sock"
+    live = socket.socket(socket.AF_UNIX)
+    sockets.append(live)
+    live.bind(str(path))
+    live.listen(0)
+    waiting = socket.socket(socket.AF_UNIX)
+    sockets.append(waiting)
+    waiting.connect(str(path))
+    assert refusal(SocketPlace(path)).endswith("another program is serving this socket")
+
+
+def test_a_listener_that_fails_frees_the_place(home: Path) -> None:
+    """Otherwise a second try in one process would find itself."""
+    place = SocketPlace(home / "control.sock")
+
+    def fail() -> None:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        bind(place, fail)
+    place.take()
+    place.release()
+    place.release()
+
+
+def test_the_lock_is_not_inherited_by_what_we_start(home: Path) -> None:
+    """A child that lives on after a crash would keep the place for ever."""
+    place = SocketPlace(home / "control.sock")
+    place.take()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
+        place.release()
+        with (home / "control.sock.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.communicate(b"\n")
