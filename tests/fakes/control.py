@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 NOW = LeaseReading(boot_id="boot", boot=1000.0, wall=1_700_000_000.0)
 OWN_UID = 1000
+HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def post(body: bytes, *fields: bytes) -> bytes:
+    """Make a create request with these fields."""
+    return b"\r\n".join([b"POST /session/create HTTP/1.1", b"Host: localhost", *fields, b"", body])
 
 
 def config(socket: Path | str = "/run/credgate/control.sock", **control: Any) -> Config:

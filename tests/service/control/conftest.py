@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_twisted
+from twisted.logger import globalLogPublisher
 
 from tests.fakes.control import config
 from tests.fakes.control_gateway import NOBODY, Gateway, gateway_at, within
@@ -46,3 +47,12 @@ def _running(made: Gateway) -> Iterator[Gateway]:
     yield made
     pytest_twisted.blockon(within(made.service.stopService()))
     pytest_twisted.blockon(within(made.registry.stopService()))
+
+
+@pytest.fixture
+def logged() -> Iterator[list[dict[str, Any]]]:
+    """Everything that is logged meanwhile."""
+    events: list[dict[str, Any]] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
-from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from credgate import __version__
@@ -17,19 +16,7 @@ from credgate.service.control.peer import Peer
 from credgate.sessions import tokens
 from tests.fakes.control import OWN_UID, Desk, answers
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 IP = {"container_ip": "10.0.0.7"}
-
-
-@pytest.fixture
-def logged() -> Iterator[list[dict[str, Any]]]:
-    """Everything that is logged meanwhile."""
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
 
 
 # What the ancestor had.
