@@ -129,7 +129,7 @@ class _Sections:
         return Response(rcode, answers=tuple(answers), negative_ttl=negative)
 
     def record(self, offset: int) -> tuple[Resource | None, int]:
-        """Read one record; ``None`` for a class or type that no answer needs."""
+        """Read one record; ``None`` for a class or type that this answer does not need: that is walked over."""
         owner, offset = names.decompress(self.message, offset)
         start = offset + _FIXED.size
         if start > len(self.message):
@@ -139,7 +139,7 @@ class _Sections:
         if end > len(self.message):
             raise WireError("a record's length lies")
         ttl = 0 if ttl & _TTL_TOP else ttl
-        read_rdata = _RDATA.get(rtype)
+        read_rdata = _RDATA.get(rtype) if rtype in (self.qtype, RRType.CNAME, RRType.SOA) else None
         if rclass != IN or read_rdata is None:
             return None, end
         rdata, target = read_rdata(self.message, start, end)

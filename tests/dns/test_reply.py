@@ -1,0 +1,142 @@
+"""Replies: judged by dnspython and dnslib, and by their size."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import dnslib
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.dns import query, reply
+from credgate.dns.codes import ExtendedError, Rcode
+from credgate.dns.query import Query
+from credgate.dns.reply import Content, Extended, Record
+from tests.fakes import dnswire as w
+
+
+def asked(name: str = "Git.Example.com", qtype: int = 1, *, edns: bytes | None = None, flags: int = 0x0100) -> Query:
+    """Return a decoded query."""
+    decoded = query.decode(w.question(name, qtype, edns=edns, flags=flags))
+    assert isinstance(decoded, Query)
+    return decoded
+
+
+def addresses(count: int) -> tuple[Record, ...]:
+    """Return that many A records."""
+    return tuple(Record(1, 60, ipaddress.IPv4Address(0x01010100 + number).packed) for number in range(count))
+
+
+BLOCKED = Extended(ExtendedError.BLOCKED, "credgate: no")
+
+
+def test_an_answer_echoes_the_query_and_holds_the_records() -> None:
+    """Id, RD, CD and the question's own case come back; RA is said; nothing else is set."""
+    built = reply.build(asked(flags=0x0110), Content(records=addresses(2)))
+    assert built[:2] == b"\x12\x34"
+    assert w.flags(built) == {"QR", "RD", "RA", "CD"}
+    assert str(w.read(built).question[0].name) == "Git.Example.com."
+    assert w.answers(built) == [("Git.Example.com.", "A", "1.1.1.0"), ("Git.Example.com.", "A", "1.1.1.1")]
+
+
+def test_a_record_with_an_owner_of_its_own() -> None:
+    """Shown aliases: the second record's owner is not the asked name."""
+    records = (Record(5, 60, w.name("b.example")), Record(1, 60, b"\1\1\1\1", owner=(b"b", b"example")))
+    assert w.answers(reply.build(asked("a.example"), Content(records=records))) == [
+        ("a.example.", "CNAME", "b.example."),
+        ("b.example.", "A", "1.1.1.1"),
+    ]
+
+
+def test_a_negative_answer_can_be_cached() -> None:
+    """RFC 2308: without an SOA every repeat of a refused name would be asked again."""
+    built = w.read(reply.build(asked(), Content(Rcode.NXDOMAIN, negative_ttl=30)))
+    assert (built.rcode(), built.authority[0].ttl, built.authority[0][0].minimum) == (3, 30, 30)
+    other = w.read(reply.build(asked(), Content(negative_ttl=7)))
+    assert (other.rcode(), other.authority[0].ttl, other.authority[0][0].minimum) == (0, 7, 7)
+
+
+def test_an_extended_error_only_where_the_client_knows_edns() -> None:
+    """RFC 8914: it travels in OPT, and OPT answers OPT."""
+    content = Content(Rcode.NXDOMAIN, negative_ttl=30, extended=BLOCKED)
+    assert w.read(reply.build(asked(), content)).opt is None
+    with_edns = reply.build(asked(edns=w.opt(flags=0x8000)), content)
+    assert w.extended_error(with_edns) == (15, "credgate: no")
+    assert w.read(with_edns).payload == 1232
+    assert w.read(with_edns).ednsflags == 0x8000
+
+
+def test_bad_version() -> None:
+    """RFC 6891 section 6.1.3: the code's upper bits are in OPT, the version in it is ours."""
+    built = reply.build(asked(edns=w.opt(version=1)), Content(Rcode.BADVERS))
+    assert (w.rcode(built), w.read(built).edns) == ("BADVERS", 0)
+
+
+def test_truncation_is_at_a_record_boundary() -> None:
+    """RFC 2181 section 9: TC, whole records only, OPT kept; a record cut in half is what the stock server sent."""
+    built = reply.build(asked(edns=w.opt(512)), Content(records=addresses(200)), 512)
+    assert len(built) <= 512
+    assert "TC" in w.flags(built)
+    assert 0 < len(w.answers(built)) < 200
+    assert w.read(built).opt is not None
+    whole = reply.build(asked(edns=w.opt(512)), Content(records=addresses(200)))
+    assert len(w.answers(whole)) == 200
+    assert "TC" not in w.flags(whole)
+
+
+def test_the_extended_error_gives_way_before_a_record_does() -> None:
+    """Its text first, then all of it: people come after programs."""
+    extended = Extended(ExtendedError.STALE_ANSWER, "x" * 100)
+    question = asked(edns=w.opt(512))
+    size = len(reply.build(question, Content(records=addresses(5))))
+    full = reply.build(question, Content(records=addresses(5), extended=extended), size + 106)
+    short = reply.build(question, Content(records=addresses(5), extended=extended), size + 105)
+    bare = reply.build(question, Content(records=addresses(5), extended=extended), size + 5)
+    assert [w.extended_error(one) for one in (full, short, bare)] == [(3, "x" * 100), (3, ""), None]
+    assert {len(w.answers(one)) for one in (full, short, bare)} == {5}
+    assert all("TC" not in w.flags(one) for one in (full, short, bare))
+
+
+def test_the_reply_that_sends_to_tcp_is_no_larger_than_the_query() -> None:
+    """A forged source must gain nothing from the rate limit's answer."""
+    for message in (w.question("a.example"), w.question("a.example", edns=w.opt())):
+        decoded = query.decode(message)
+        assert isinstance(decoded, Query)
+        built = reply.truncated(decoded)
+        assert len(built) <= len(message)
+        assert w.flags(built) == {"QR", "TC", "RD", "RA"}
+
+
+LABEL = st.text("abcXYZ019-", min_size=1, max_size=20)
+
+
+@given(
+    st.lists(LABEL, min_size=1, max_size=4).map(".".join),
+    st.integers(0, 40),
+    st.sampled_from([Rcode.NOERROR, Rcode.NXDOMAIN, Rcode.SERVFAIL, Rcode.REFUSED]),
+    st.sampled_from([None, BLOCKED]),
+    st.sampled_from([None, w.opt(512), w.opt(1232), w.opt(4096)]),
+    st.sampled_from([0, 30, 5]),
+)
+def test_two_independent_codecs_read_every_reply(
+    name: str, count: int, rcode: Rcode, extended: Extended | None, edns: bytes | None, negative: int
+) -> None:
+    """dnspython and dnslib agree with what was meant, and no reply is larger than the query allows."""
+    question = asked(name, edns=edns)
+    built = reply.build(question, Content(rcode, addresses(count), negative, extended), question.limit())
+    assert len(built) <= question.limit()
+    theirs, other = w.read(built), dnslib.DNSRecord.parse(built)
+    assert theirs.rcode() == rcode == other.header.rcode
+    assert len(w.answers(built)) == len(other.rr)
+    assert (len(other.rr) < count) == ("TC" in w.flags(built))
+    assert bool(theirs.authority) == bool(negative) == bool(other.auth)
+    assert (theirs.opt is not None) == (edns is not None)
+
+
+@pytest.mark.parametrize("name", ["a" * 63, ".".join(["a" * 63] * 3 + ["b" * 61])])
+def test_the_longest_names_get_a_whole_refusal(name: str) -> None:
+    """The refusal of a 255-octet name still fits 512 with its SOA."""
+    built = reply.build(asked(name), Content(Rcode.NXDOMAIN, negative_ttl=30, extended=BLOCKED), 512)
+    assert w.rcode(built) == "NXDOMAIN"
+    assert w.read(built).authority
