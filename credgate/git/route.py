@@ -118,7 +118,7 @@ def _unserved(method: bytes, target: bytes) -> Refused:
 
 
 def _refused(reason: Reason, status: int, text: str) -> Refused:
-    return Refused(Decision(allow=False, reason=reason, rule="route", text=f"credgate: {text}"), status)
+    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status)
 
 
 _UNKNOWN = _refused(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import sys
+import termios
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -53,6 +56,11 @@ async def until(condition: Callable[[], bool]) -> None:
             looping.stop()
 
 
+def gone() -> bool:
+    """Whether no audit thread is left; it is for a moment after it said that it was over."""
+    return not [one for one in threading.enumerate() if one.name == "credgate-audit"]
+
+
 async def stopped(audit: AuditLog) -> None:
     """Stop the service and wait for it."""
     await defer.ensureDeferred(_waited(audit.stopService()))
@@ -89,14 +97,21 @@ class Pipe:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._drain)
 
+    @property
+    def full(self) -> bool:
+        """Whether it holds nearly its 64 KiB: who writes a batch more hangs."""
+        held = fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4)
+        return int.from_bytes(held, sys.byteorder) > 60_000
+
     def drain(self) -> None:
         """Begin to read."""
         self._thread.start()
 
     def close(self) -> None:
-        """Read what is left and go."""
+        """Go; a writer that still hangs is told so."""
         self._over.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         os.close(self._fd)
 
     def _drain(self) -> None:
@@ -235,7 +250,10 @@ async def test_a_full_queue_is_unwritable_too(path: Path, pipe: Pipe) -> None:
     """A disk that hangs fails no write: then the length of the queue says so, and what is lost is told."""
     audit = made(path, max_pending=5000)
     audit.startService()
-    for number in range(9000):
+    for number in range(3000):
+        audit.write(event(number))
+    await until(lambda: pipe.full)
+    for number in range(6000):
         audit.write(event(number))
     assert not audit.writable
     pipe.drain()
@@ -254,7 +272,7 @@ async def test_a_stop_gives_up_on_a_full_disk(path: Path, messages: list[str]) -
     await until(lambda: not audit.writable)
     await stopped(audit)
     assert len(messages) == 1
-    assert not [one for one in threading.enumerate() if one.name == "credgate-audit"]
+    await until(gone)
 
 
 @pytest_twisted.ensureDeferred
@@ -264,10 +282,11 @@ async def test_a_stop_gives_up_on_a_disk_that_hangs(path: Path, pipe: Pipe, mess
     audit.startService()
     for number in range(5000):
         audit.write(event(number))
+    await until(lambda: pipe.full)
     await stopped(audit)
     assert messages == [f"audit: {path} took too long; the last lines may be lost"]
     pipe.drain()
-    await until(lambda: not [one for one in threading.enumerate() if one.name == "credgate-audit"])
+    await until(gone)
 
 
 @pytest_twisted.ensureDeferred
@@ -276,9 +295,11 @@ async def test_the_reactor_never_waits(path: Path, pipe: Pipe) -> None:
     audit = made(path)
     audit.startService()
     before = reactor.seconds()
-    for number in range(9000):
+    for number in range(5000):
         audit.write(event(number))
-    await task.deferLater(reactor, 0, lambda: None)
+    await until(lambda: pipe.full)
+    for number in range(5000):
+        audit.write(event(number))
     assert reactor.seconds() - before < 1.0
     pipe.drain()
     await stopped(audit)
