@@ -74,7 +74,7 @@ class ForgeConnection(Protocol):
         self.asker: Asker | None = None
         self.reused = self.answered = False
         self.idle_since = 0.0
-        self._sent_whole = self._keeps = False
+        self._sent_whole = self._keeps = self._paused = False
         self._reader: ResponseReader | None = None
 
     def connectionMade(self) -> None:
@@ -101,10 +101,12 @@ class ForgeConnection(Protocol):
 
     def pauseProducing(self) -> None:
         """Read no further: the client does not take what came."""
+        self._paused = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read on."""
+        self._paused = False
         self.transport.resumeProducing()
 
     def abort(self) -> None:
@@ -148,6 +150,8 @@ class ForgeConnection(Protocol):
     def _end(self, reader: ResponseReader) -> None:
         asker, self.asker = self.asker, None
         if self._keeps and self._sent_whole and not reader.excess:
+            if self._paused:  # by the last piece, for a client that drains when this is no longer its connection
+                self.resumeProducing()
             self.pool.keep(self)
         else:
             self.abort()
