@@ -34,7 +34,8 @@ def event(number: int) -> Event:
 
 def told(path: Path) -> list[Any]:
     """Return what the log tells: the number of each event, or its text."""
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+    whole, _, _ = path.read_text(encoding="ascii").rpartition("\n")  # it may be read in the middle of a write
+    lines = [json.loads(line) for line in whole.splitlines()]
     return [line.get("status", line.get("text")) for line in lines]
 
 
