@@ -15,18 +15,15 @@ from __future__ import annotations
 import hmac
 import os
 from ipaddress import ip_network
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from credgate.errors import CapacityError, StoreError
+from credgate.service.store_thread import StoreThread
 from credgate.sessions import lease, tokens
 from credgate.sessions.address import admits
 from credgate.sessions.model import Session
@@ -35,13 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IReactorFromThreads
+    from twisted.python.threadpool import ThreadPool
 
     from credgate.config import schema
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import SessionRequest
     from credgate.sessions.store import Store
-
-T = TypeVar("T")
 
 REVOKED = "revoked"
 EXPIRED = "expired"
@@ -68,7 +64,7 @@ class SessionRegistry(Service):
         pool: ThreadPool | None = None,
     ) -> None:
         self._store, self._config, self._clock, self._entropy = store, config, clock, entropy
-        self._reactor, self._given_pool, self._pool = reactor, pool, pool
+        self._thread = StoreThread(reactor, pool)
         self._by_id: dict[str, Session] = {}
         self._by_token: dict[bytes, str] = {}
         self._creating = 0
@@ -78,7 +74,11 @@ class SessionRegistry(Service):
         self._beginnings: list[Callable[[Session], None]] = []
         self._nobody = _nobody(entropy)
         self._last = clock()
-        self.writable = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether the last change reached the disk."""
+        return self._thread.writable
 
     # The hot path.
 
@@ -164,9 +164,9 @@ class SessionRegistry(Service):
         session = _session(request, minted, now)
         self._creating += 1
         try:
-            await self._in_store(self._store.insert, session)
-        except StoreError:
-            # It may be on disk all the same; nobody was told its secret, so it must go.
+            await self._thread.run(self._store.insert, session)
+        except BaseException:
+            # It may be on disk all the same (so too if the caller gave up); nobody was told its secret, so it must go.
             self._ended.add(session.id)
             raise
         finally:
@@ -179,7 +179,7 @@ class SessionRegistry(Service):
         if session is not None:
             self._end(session, reason)
         # Also for one that is not here: a row that could not be read can be removed by its id.
-        removed = await self._in_store(self._store.remove, [session_id])
+        removed = await self._thread.run(self._store.remove, [session_id])
         self._ended.discard(session_id)
         return removed > 0 or session is not None
 
@@ -193,17 +193,19 @@ class SessionRegistry(Service):
         step = lease.step(self._last, now)
         if abs(step) > STEP_WORTH_LOGGING:
             self.log.warn("the wall clock was set by {step:.0f} s; no session is affected", step=step)  # noqa: G010 - Twisted has no other
+        # After a failure something is written even if nothing is due, to find out whether the disk is well again.
+        due = always or not self.writable or abs(step) > TOUCH_GRAIN
         if self._ended:
             ended = frozenset(self._ended)
-            await self._in_store(self._store.remove, ended)
+            await self._thread.run(self._store.remove, ended)
             self._ended -= ended
-        if self._used or always or abs(step) > TOUCH_GRAIN or not self.writable:
+        if self._used or due:
             await self._write_touches(now)
 
     async def _write_touches(self, now: LeaseReading) -> None:
         used, self._used = self._used, {}
         try:
-            await self._in_store(self._store.touch, used, now)
+            await self._thread.run(self._store.touch, used, now)
         except StoreError:
             self._used = used | self._used
             raise
@@ -213,20 +215,20 @@ class SessionRegistry(Service):
 
     def startService(self) -> None:
         """Load the store; raise StoreError when it cannot be trusted."""
-        if self._pool is None:
-            self._pool = ThreadPool(1, 1, "credgate-store")
-        self._pool.start()
+        self._last = self._clock()
+        self._thread.start()
         try:
-            sessions = self._wait(self._store.open, self._clock())
+            sessions = self._thread.wait(self._store.open, self._last)
         except BaseException:
-            self._drop_pool()
+            self._thread.stop()  # else it keeps the process from ending
             raise
+        self._by_id.clear()
+        self._by_token.clear()
         for session in sessions:
             self._add(session)
         for line in self._store.damaged:
             self.log.error("{line}", line=line)
         self.log.info("{count} sessions loaded", count=len(sessions))
-        self.writable = True
         super().startService()
 
     def stopService(self) -> Deferred[None]:
@@ -240,23 +242,21 @@ class SessionRegistry(Service):
         except StoreError:
             self.log.failure("the last uses of sessions could not be written")
         try:
-            await self._in_store(self._store.close)
+            await self._thread.run(self._store.close)
         except StoreError:
             self.log.failure("the session store could not be closed")
-        self._drop_pool()
-
-    def _drop_pool(self) -> None:
-        assert self._pool is not None
-        pool, self._pool = self._pool, self._given_pool
-        pool.stop()
+        self._thread.stop()
 
     # Inside.
 
     def _add(self, session: Session) -> None:
         self._by_id[session.id] = session
         self._by_token[session.token_digest] = session.id
-        for callback in self._beginnings:
-            callback(session)
+        for listener in self._beginnings:
+            try:
+                listener(session)
+            except Exception:  # noqa: BLE001 - the session is there whatever a listener does
+                self.log.failure("a listener failed at the beginning of session {id}", id=session.id)
 
     def _expire(self, now: LeaseReading) -> int:
         expired = [session for session in self._by_id.values() if not session.live(now.boot)]
@@ -274,30 +274,6 @@ class SessionRegistry(Service):
                 listener(session, reason)
             except Exception:  # noqa: BLE001 - the session is dead whatever a listener does
                 self.log.failure("a listener failed at the end of session {id}", id=session.id)
-
-    def _in_store(self, call: Callable[..., T], *args: object) -> Deferred[T]:
-        """Run one call of the store in its thread; every failure becomes a StoreError, and shows in ``writable``."""
-        if self._pool is None:
-            return fail(StoreError("the session store is closed: credgate is stopping"))
-        return deferToThreadPool(self._reactor, self._pool, call, *args).addCallbacks(self._worked, self._broke)
-
-    def _worked(self, result: T) -> T:
-        self.writable = True
-        return result
-
-    def _broke(self, failure: Failure) -> Failure:
-        self.writable = False
-        return failure
-
-    def _wait(self, call: Callable[..., T], *args: object) -> T:
-        """Run one call in the store's thread and block for it: for the start only."""
-        assert self._pool is not None
-        results: SimpleQueue[tuple[bool, T | Failure]] = SimpleQueue()
-        self._pool.callInThreadWithCallback(lambda well, result: results.put((well, result)), call, *args)
-        _, result = results.get()
-        if isinstance(result, Failure):
-            result.raiseException()
-        return result
 
 
 def _session(request: SessionRequest, minted: tokens.Minted, now: LeaseReading) -> Session:
@@ -327,7 +303,7 @@ def _nobody(entropy: Callable[[int], bytes]) -> Session:
         created=0.0,
         used=0.0,
         created_wall=0.0,
-        idle_ttl=-1.0,
-        absolute_ttl=-1.0,
+        idle_ttl=float("-inf"),
+        absolute_ttl=float("-inf"),
         bound_to=ip_network("192.0.2.0/24"),
     )

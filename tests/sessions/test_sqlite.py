@@ -151,7 +151,9 @@ def test_a_store_of_another_version_is_refused_and_left_alone(path: Path) -> Non
     )
     assert path.read_bytes() == content
     sql(path, "PRAGMA user_version = 1")
-    assert len(SqliteStore(path).open(NOW)) == 3
+    store = SqliteStore(path)
+    assert len(store.open(NOW)) == 3
+    store.close()
 
 
 @pytest.mark.parametrize("keep", [100, 5000, 12288])

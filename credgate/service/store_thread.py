@@ -1,0 +1,100 @@
+"""The one thread that a session store's calls run in, one after the other, in the order they were made.
+
+A database call never blocks the reactor: ``run`` gives a Deferred. Only ``wait`` blocks, for the start, when the
+reactor is not running yet and a store that cannot be trusted must stop it. Whatever goes wrong in ``run`` comes out as
+a StoreError, so that nobody above has to know what a store is made of; what is no StoreError is a defect of ours and is
+logged with its traceback. ``writable`` says how the last call went.
+"""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from credgate.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorFromThreads
+
+T = TypeVar("T")
+
+
+class _Thread(Thread):
+    """A thread that does not keep a process alive whose start failed elsewhere (a port in use)."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - Thread's own arguments
+        super().__init__(*args, daemon=True, **kw)
+
+
+class _Pool(ThreadPool):
+    """One thread, at least and at most: SQLite's connection stays in it, and the calls keep their order."""
+
+    threadFactory = _Thread
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, "credgate-store")
+
+
+class StoreThread:
+    """One worker thread; ``pool`` is for tests."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorFromThreads, pool: ThreadPool | None = None) -> None:
+        self.writable = False
+        self._reactor, self._given = reactor, pool
+        self._pool: ThreadPool | None = None
+
+    def start(self) -> None:
+        """Start a thread; also after a stop."""
+        self._pool = self._given or _Pool()
+        self._pool.start()
+
+    def stop(self) -> None:
+        """End the thread, after the calls that wait in it."""
+        pool, self._pool, self.writable = self._pool, None, False
+        if pool is not None:
+            pool.stop()
+
+    def run(self, call: Callable[..., T], *args: object) -> Deferred[T]:
+        """Run a call in the thread; fails with StoreError."""
+        if self._pool is None:
+            return fail(_stopped())
+        return deferToThreadPool(self._reactor, self._pool, call, *args).addCallbacks(self._worked, self._broke)
+
+    def wait(self, call: Callable[..., T], *args: object) -> T:
+        """Run a call in the thread and block until it is done; raises what it raises."""
+        if self._pool is None:
+            raise _stopped()
+        results: SimpleQueue[T | Failure] = SimpleQueue()
+        self._pool.callInThreadWithCallback(lambda _, result: results.put(result), call, *args)
+        result = results.get()
+        if isinstance(result, Failure):
+            result.raiseException()
+        return self._worked(result)
+
+    def _worked(self, result: T) -> T:
+        self.writable = True
+        return result
+
+    def _broke(self, failure: Failure) -> Failure:
+        if failure.check(CancelledError):  # the caller lost interest; the call goes on
+            return failure
+        self.writable = False
+        if failure.check(StoreError):
+            return failure
+        self.log.failure("a call of the session store failed in a way it should not", failure=failure)
+        return Failure(StoreError(f"the session store failed ({type(failure.value).__name__}); the log says more"))
+
+
+def _stopped() -> StoreError:
+    return StoreError("the session store is closed: credgate is stopping, or has not started")
