@@ -38,7 +38,7 @@ class _Thread(Thread):
 class _Pool(ThreadPool):
     """One thread, at least and at most: SQLite's connection stays in it, and the calls keep their order."""
 
-    threadFactory = _Thread
+    threadFactory = _Thread  # noqa: N815 - Twisted names it
 
     def __init__(self) -> None:
         super().__init__(1, 1, "credgate-store")
