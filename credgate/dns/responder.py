@@ -159,7 +159,9 @@ class Responder:
         built = reply.build(asked, content, limit)
         if built[2] & 0x02:  # TC: over TCP the same octets deserve more
             self.counters.truncated += 1
-        elif kept:
+        elif (
+            kept and len(built) <= asked.limit()
+        ):  # a larger one, for TCP, must not be found by the same octets over UDP
             client.replies.put(message[2:], built[2:], now + kept)
         return built
 

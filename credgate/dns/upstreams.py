@@ -27,8 +27,8 @@ def endpoint(text: str, default_port: int = DNS_PORT) -> Endpoint:
     """Read ``address``, ``address:port`` or ``[v6]:port``; ``ValueError`` for anything else."""
     host, colon, port = text.rpartition(":")
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        colon, port = rest[:1], rest[1:]
+        host, closed, rest = text[1:].partition("]")
+        colon, port = rest[:1] if closed else "?", rest[1:]
     elif not colon or ":" in host:
         host, colon, port = text, "", ""
     address = str(ipaddress.ip_address(host))

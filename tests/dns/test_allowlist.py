@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,9 @@ from credgate.dns import allowlist
 from credgate.dns.allowlist import Allowlist, parse_entry
 from credgate.dns.codes import RRType
 from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def made(*texts: str) -> Allowlist:
@@ -47,7 +50,7 @@ def test_a_wildcard_allows_what_is_below_it_and_not_itself() -> None:
 
 
 def test_labels_are_compared_not_dots() -> None:
-    """The single label ``git.example.com`` is not the three; nor does a dot in a label make it fall under a wildcard."""
+    """One label ``git.example.com`` is not the three; nor does a dot in a label reach a wildcard."""
     entries = made("git.example.com", "*.example.com")
     assert entries.match((b"git", b"example", b"com")).allowed
     for tricky in [(b"git.example.com",), (b"git", b"example.com"), (b"git.example", b"com"), (b"a", b"example.com")]:
@@ -143,7 +146,8 @@ def test_a_file_is_read_with_line_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line"), [(b"ok.example\nnot a name at all\n", 2), (b"\n\n10.0.0.1", 3), (b"a..b", 1), (b"a.b\x00.c", 1)]
+    ("content", "line"),
+    [(b"ok.example\nnot a name at all\n", 2), (b"\n\n10.0.0.1", 3), (b"a..b", 1), (b"a.b\x00.c", 1)],
 )
 def test_a_bad_line_stops_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
     """The operator is told where to look."""

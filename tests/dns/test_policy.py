@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,9 @@ from credgate.dns import policy
 from credgate.dns.policy import Outcome, Policy, Verdict, make_policy, session_entries
 from credgate.errors import ConfigError
 from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALLOW = ("example.com", "*.wild.example", "text.example TXT", "!no.wild.example", "!gone.example")
 STATIC = {"gateway": ("10.0.0.2", "fd00::2"), "Git.Internal": ("10.0.0.3",), "same.internal": ("10.0.0.2",)}
@@ -75,7 +77,9 @@ def test_only_class_in_is_served(qclass: int) -> None:
     assert outcome("example.com", 1, qclass) == (Outcome.REFUSED, Reason.DNS_CLASS)
 
 
-@pytest.mark.parametrize("asked", ["other.example", "www.example.com", "wild.example", "com", "localhost", "2.0.0.10.in-addr.arpa.x"])
+@pytest.mark.parametrize(
+    "asked", ["other.example", "www.example.com", "wild.example", "com", "localhost", "2.0.0.10.in-addr.arpa.x"]
+)
 def test_what_is_not_listed_is_not_answered(asked: str) -> None:
     """Default deny, single labels included."""
     assert outcome(asked) == (Outcome.NO_NAME, Reason.DNS_NAME)
@@ -130,7 +134,9 @@ def test_a_wildcard_does_not_allow_what_could_be_a_message(asked: str) -> None:
     assert outcome(asked) == (Outcome.NO_NAME, Reason.DNS_NAME_FORM)
 
 
-@pytest.mark.parametrize("asked", ["a" * 40 + ".wild.example", ".".join("abcdefgh") + ".wild.example", "_a._b.wild.example"])
+@pytest.mark.parametrize(
+    "asked", ["a" * 40 + ".wild.example", ".".join("abcdefgh") + ".wild.example", "_a._b.wild.example"]
+)
 def test_a_wildcard_allows_up_to_its_limits(asked: str) -> None:
     """Positive control."""
     found = verdict(asked)
@@ -146,7 +152,9 @@ def test_an_exact_entry_is_not_limited_nor_counted() -> None:
 
 def test_a_session_adds_names_and_cannot_lift_a_denial() -> None:
     """For the clients it is bound to; ``!`` of the operator wins, its own does nothing, what is unreadable neither."""
-    session = session_entries(["own.example", "gone.example", "*.mine.example TXT", "!example.com", "not a name", ""], "s-1")
+    session = session_entries(
+        ["own.example", "gone.example", "*.mine.example TXT", "!example.com", "not a name", ""], "s-1"
+    )
     found = made()
     assert found.judge(name("own.example"), 1).outcome is Outcome.NO_NAME
     assert found.judge(name("own.example"), 1, session=session).outcome is Outcome.ASK

@@ -27,7 +27,9 @@ def test_a_plain_question() -> None:
     assert asked.limit() == 512
 
 
-@pytest.mark.parametrize(("payload", "limit"), [(0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (65535, 1232)])
+@pytest.mark.parametrize(
+    ("payload", "limit"), [(0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (65535, 1232)]
+)
 def test_the_size_that_a_client_takes(payload: int, limit: int) -> None:
     """Never under 512 (RFC 6891 section 6.2.3), never above what crosses every path whole."""
     asked = query.decode(w.question("a.b", edns=w.opt(payload, flags=0x8000)))
@@ -37,7 +39,8 @@ def test_the_size_that_a_client_takes(payload: int, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [b"", w.option(10, b"12345678"), w.option(8, b"\0\x01\x18\0\x0a\0\0"), w.option(12, bytes(100)), w.option(15, b"")]
+    "options",
+    [b"", w.option(10, b"12345678"), w.option(8, b"\0\x01\x18\0\x0a\0\0"), w.option(12, bytes(100)), w.option(15, b"")],
 )
 def test_options_are_ignored(options: bytes) -> None:
     """Cookies, client subnet, padding: accepted in form, and of no effect."""
@@ -100,7 +103,9 @@ def test_other_opcodes_are_not_implemented_and_say_so_as_a_reply(opcode: int) ->
     assert int.from_bytes(fault.reply[2:4]) & 0xF80F == 0x8000 | opcode << 11 | 4
 
 
-@pytest.mark.parametrize("message", [b"", b"\x12", w.question("a.b", flags=0x8180), b"\x12\x34\x80", w.header(flags=0x8400)])
+@pytest.mark.parametrize(
+    "message", [b"", b"\x12", w.question("a.b", flags=0x8180), b"\x12\x34\x80", w.header(flags=0x8400)]
+)
 def test_what_must_not_be_answered(message: bytes) -> None:
     """A response answered is a loop between two servers; what has no id cannot be answered."""
     assert query.decode(message) is None

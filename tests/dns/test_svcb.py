@@ -65,7 +65,8 @@ def test_a_parameter_without_value_stays() -> None:
 
 @pytest.mark.parametrize(
     "rdata",
-    [b"", b"\0", b"\0\1", b"\0\1\0\0", b"\0\1\0\0\1\0", b"\0\1\0\0\1\0\5abc", b"\0\1\0" + V4 + ALPN, b"\0\1\0" + ALPN * 2,
+    [b"", b"\0", b"\0\1", b"\0\1\0\0", b"\0\1\0\0\1\0", b"\0\1\0\0\1\0\5abc", b"\0\1\0" + V4 + ALPN,
+     b"\0\1\0" + ALPN * 2,
      b"\0\1\xc0\x0c", b"\0\1\x03ab"],
 )  # fmt: skip
 def test_what_is_malformed_is_refused(rdata: bytes) -> None:

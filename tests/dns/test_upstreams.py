@@ -32,7 +32,8 @@ def test_an_endpoint(text: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "dns.example", "9.9.9.9:", "9.9.9.9:x", "9.9.9.9:65536", "9.9.9.9:-1", "[::1", "[::1]53", "[::1]:", "9.9.9"]
+    "text",
+    ["", "dns.example", "9.9.9.9:", "9.9.9.9:x", "9.9.9.9:65536", "9.9.9.9:-1", "[::1", "[::1]53", "[::1]:", "9.9.9"],
 )
 def test_what_is_no_endpoint(text: str) -> None:
     """A name would need a resolver to find the resolver."""

@@ -33,7 +33,7 @@ def option(code: int, content: bytes) -> bytes:
     return struct.pack("!HH", code, len(content)) + content
 
 
-def question(
+def question(  # noqa: PLR0913 - the parts of a query
     asked: str | bytes,
     qtype: int = 1,
     *,
@@ -49,14 +49,14 @@ def question(
 
 
 def record(owner: bytes, rtype: int, rdata: bytes, ttl: int = 60, rclass: int = IN) -> bytes:
-    """Write a record; ``owner`` is wire octets (``b"\\xc0\\x0c"`` points at the question)."""
+    """Write a record; ``owner`` is wire octets (``ASKED`` points at the question)."""
     return owner + struct.pack("!HHIH", rtype, rclass, ttl, len(rdata)) + rdata
 
 
 ASKED = b"\xc0\x0c"
 
 
-def response(
+def response(  # noqa: PLR0913 - the parts of a response
     asked: bytes,
     answers: tuple[bytes, ...] = (),
     authority: tuple[bytes, ...] = (),
@@ -94,7 +94,9 @@ def flags(reply: bytes) -> set[str]:
 def answers(reply: bytes) -> list[tuple[str, str, str]]:
     """Say a reply's answer section as (owner, type, data)."""
     return [
-        (str(rrset.name), dns.rdatatype.to_text(rrset.rdtype), str(rdata)) for rrset in read(reply).answer for rdata in rrset
+        (str(rrset.name), dns.rdatatype.to_text(rrset.rdtype), str(rdata))
+        for rrset in read(reply).answer
+        for rdata in rrset
     ]
 
 

@@ -1,0 +1,95 @@
+"""Who asks: addresses, sessions, scopes."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from credgate.dns.clients import MAX_CLIENTS, Clients
+from credgate.sessions.model import Network, Session
+
+
+def session(ident: str, bound: str | None, *dns: str) -> Session:
+    """Make a session."""
+    network: Network | None = ipaddress.ip_network(bound) if bound else None
+    return Session(ident, b"", b"", (), 0.0, 0.0, 0.0, 1.0, 1.0, bound_to=network, dns=dns)
+
+
+def table(*sessions: Session) -> Clients:
+    """Make a table with these sessions."""
+    clients = Clients(10.0, 10.0)
+    clients.use(sessions)
+    return clients
+
+
+def allows(clients: Clients, host: str, name: str) -> bool:
+    """Whether the sessions of ``host`` add a name."""
+    return bool(clients.of(host, 0.0).scope.entries.match(tuple(name.encode().split(b"."))).allowed)
+
+
+def test_a_sessions_names_are_its_own_addresses_only() -> None:
+    """By address and by network; an unbound session adds to nobody."""
+    clients = table(
+        session("s-1", "10.0.0.1", "one.example"),
+        session("s-2", "10.0.1.0/24", "net.example"),
+        session("s-3", None, "free.example"),
+        session("s-4", "fd00::1", "six.example"),
+    )
+    assert allows(clients, "10.0.0.1", "one.example")
+    assert allows(clients, "::ffff:10.0.0.1", "one.example")
+    assert allows(clients, "10.0.1.77", "net.example")
+    assert allows(clients, "fd00::1", "six.example")
+    assert not allows(clients, "10.0.0.2", "one.example")
+    assert not allows(clients, "10.0.0.1", "net.example")
+    assert not allows(clients, "10.0.0.1", "free.example")
+    assert clients.of("10.0.0.1", 0.0).scope.session == "s-1"
+    assert clients.of("10.0.0.9", 0.0).scope is clients.strangers
+
+
+def test_sessions_of_one_address_add_up() -> None:
+    """Two sandboxes behind one address are one client."""
+    clients = table(session("s-1", "10.0.0.1", "a.example"), session("s-2", "10.0.0.0/8", "b.example"))
+    assert allows(clients, "10.0.0.1", "a.example")
+    assert allows(clients, "10.0.0.1", "b.example")
+    assert not allows(clients, "10.0.0.2", "a.example")
+
+
+def test_replies_are_shared_by_those_who_may_be_told_the_same() -> None:
+    """A session's names are never answered from another's cache, nor strangers from known clients'."""
+    clients = table(session("s-1", "10.0.0.1"), session("s-2", "10.0.0.2"), session("s-3", "10.0.0.3", "a.example"))
+    replies = [clients.of(f"10.0.0.{last}", 0.0).replies for last in (1, 2, 3, 4, 5)]
+    assert replies[0] is replies[1]
+    assert replies[3] is replies[4] is clients.strangers.replies
+    assert len({id(one) for one in replies}) == 3
+
+
+def test_a_change_of_sessions_reaches_a_client_at_once() -> None:
+    """A session that begins adds its names; one that ends takes them along, replies included."""
+    clients = table()
+    before = clients.of("10.0.0.1", 0.0)
+    assert not before.scope.session
+    clients.use([session("s-1", "10.0.0.1", "a.example")])
+    assert allows(clients, "10.0.0.1", "a.example")
+    assert clients.of("10.0.0.1", 0.0) is before
+    kept = before.replies
+    clients.use([])
+    assert not allows(clients, "10.0.0.1", "a.example")
+    assert before.replies is not kept
+
+
+def test_an_ipv6_host_is_counted_by_its_network() -> None:
+    """One sandbox has a /64 of addresses: they share one bucket, and one count."""
+    clients = table()
+    one, other, far = (clients.of(host, 0.0) for host in ("fd00::1", "fd00::2", "fd00:0:0:1::1"))
+    assert one.key == other.key == "fd00::/64"
+    assert one.bucket is other.bucket
+    assert one.bucket is not far.bucket
+    assert clients.of("10.0.0.1", 0.0).key == "10.0.0.1"
+    assert clients.of("fe80::1%eth0", 0.0).key == "fe80::/64"
+
+
+def test_the_table_is_bounded() -> None:
+    """Forged addresses cost no more memory than this."""
+    clients = table()
+    for number in range(MAX_CLIENTS + 100):
+        clients.of(str(ipaddress.ip_address(number)), 0.0)
+        assert len(clients.by_host) <= MAX_CLIENTS
