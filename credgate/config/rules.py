@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from credgate.config import forms, netforms
 from credgate.config.structure import Problem
+from credgate.dns import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ def problems(config: Config) -> list[Problem]:
     found = [*_places(config), *_default_forge(config)]
     for forge in config.forges.values():
         found += [*_url(forge), *_authorities(forge)]
-    return found
+    return found + [Problem(("dns", key), text) for key, text in policy.faults(config.dns)]
 
 
 def _places(config: Config) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import ipaddress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from credgate.dns import addresses, allowlist, names
 from credgate.dns.allowlist import Allowlist, Entry, Match
@@ -172,6 +172,15 @@ def make_policy(dns: Dns) -> Policy:
         max_labels=dns.max_labels,
         max_label=dns.max_label,
     )
+
+
+def faults(dns: Dns) -> list[tuple[str, str]]:
+    """Return (key of ``[dns]``, what is wrong) for entries that cannot be used; the allowlist file is not read."""
+    try:
+        make_policy(evolve(dns, allowlist_file=""))
+    except ConfigError as error:
+        return [(error.key.removeprefix("dns."), error.text)]
+    return []
 
 
 def session_entries(written: Iterable[str], place: str) -> Allowlist:

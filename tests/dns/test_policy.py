@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credgate.config.load import load
 from credgate.config.schema import Dns
 from credgate.dns import policy
 from credgate.dns.policy import Outcome, Policy, Verdict, make_policy, session_entries
@@ -187,6 +188,22 @@ def test_a_bad_setting_stops_the_start(settings: dict[str, Any], key: str) -> No
     with pytest.raises(ConfigError) as caught:
         made(**settings)
     assert caught.value.key == key
+    [(found, text)] = policy.faults(Dns(**settings))
+    assert (f"dns.{found}", text) == (key, caught.value.text)
+
+
+def test_loading_the_configuration_checks_the_entries(tmp_path: Path) -> None:
+    """File, line and key of the bad entry, before anything starts; a good section comes out as it was written."""
+    file = tmp_path / "credgate.toml"
+    section = '[dns]\nallow = ["example.com TXT"]\nstatic = { gateway = "10.0.0.2" }\nclients = "sessions"\n'
+    file.write_text(section)
+    dns = load(file, {"HOME": str(tmp_path)}).dns
+    assert (dns.allow, dns.static, dns.clients) == (("example.com TXT",), {"gateway": ("10.0.0.2",)}, "sessions")
+    assert policy.faults(dns) == []
+    file.write_text(section.replace("example.com TXT", "example.com txt"))
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"HOME": str(tmp_path)})
+    assert (caught.value.file, caught.value.line, caught.value.key) == (str(file), 2, "dns.allow")
 
 
 def test_the_file_adds_to_the_list(tmp_path: Path) -> None:
