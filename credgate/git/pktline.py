@@ -56,6 +56,15 @@ def length_of(digits: bytes) -> int | Special:
     return length
 
 
+def _whole(data: bytes, offset: int) -> tuple[Packet, int] | None:
+    """Return the packet at ``offset``, where at least its digits are, if all of it is there: the common case."""
+    length = length_of(data[offset : offset + 4])
+    if isinstance(length, Special):
+        return length, offset + 4
+    end = offset + length
+    return (data[offset + 4 : end], end) if end <= len(data) else None
+
+
 class PacketReader:
     """Cuts a stream into packets, one at a time, so that a caller can stop at the packet that ends its part."""
 
@@ -72,6 +81,10 @@ class PacketReader:
 
         ``None`` when there is not enough yet: then all of ``data`` was taken. Raises :class:`PacketError`.
         """
+        if not self._partial and len(data) >= offset + 4:
+            whole = _whole(data, offset)
+            if whole is not None:
+                return whole
         partial = self._partial
         taken = offset + self._fill(data, offset, 4)
         if len(partial) < len(FLUSH):

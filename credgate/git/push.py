@@ -183,9 +183,10 @@ class PushReader:
 
     def _same_length(self, *oids: bytes) -> None:
         """All object ids of one push are of one hash."""
-        self._oid_length = self._oid_length or len(oids[0])
-        if any(len(oid) != self._oid_length for oid in oids):
-            raise _malformed("object ids of two lengths")
+        for oid in oids:
+            self._oid_length = self._oid_length or len(oid)
+            if len(oid) != self._oid_length:
+                raise _malformed("object ids of two lengths")
 
     def _check_format(self) -> None:
         """``object-format`` says what the ids show; without one it is SHA-1 (gitprotocol-capabilities)."""

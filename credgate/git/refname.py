@@ -21,6 +21,8 @@ _FORBIDDEN = re.compile(
     rb"|\.lock(?:/|\Z)"  # rule 1: nor ends in .lock
     rb"|\.\Z"  # rule 7
 )
+_PLAIN = re.compile(rb"refs(?:/[A-Za-z0-9_+-]+){2,}")
+"""Names that no rule can touch: nearly all there are, found in one pass."""
 _PLACE = re.compile(rb"refs/[^/]+/[^/]")
 
 
@@ -33,6 +35,8 @@ def fault(ref: bytes) -> str | None:
     """Say what is wrong with ``ref`` as the name of a ref to push to; ``None``: nothing."""
     if len(ref) > MAX_REF:
         return f"a ref name has at most {MAX_REF} bytes"
+    if _PLAIN.fullmatch(ref) is not None:
+        return None
     if _PLACE.match(ref) is None:
         return "a ref to push to is written refs/heads/<branch> or refs/tags/<tag>"
     if breaks_lines(ref) or _FORBIDDEN.search(ref) is not None:
