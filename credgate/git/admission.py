@@ -53,10 +53,7 @@ class Relay:
 
 @frozen(slots=True)
 class Refuse:
-    """Say no, or elsewhere.
-
-    ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none), ``location`` a path on this gateway.
-    """
+    """Say no. ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none)."""
 
     decision: Decision
     status: int
@@ -65,7 +62,6 @@ class Refuse:
     request: GitRequest | None = None
     challenge: bool = False
     retry_after: int = 0
-    location: str = ""
 
 
 Verdict = Serve | Relay | Refuse

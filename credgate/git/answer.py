@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from credgate.git import refusal as forms
 from credgate.git.admission import Refuse, Relay
 from credgate.git.coding import Gunzip, is_gzip
@@ -32,6 +34,18 @@ _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 401, 403, 404, 
 _KEPT = frozenset({_FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE})
 """Statuses of the forge that the sandbox sees as they are; git acts on 429 and 503 by itself."""
 _BASIC = (b"WWW-Authenticate", b'Basic realm="credgate"')
+
+
+@frozen(slots=True)
+class Moved:
+    """The forge knows the repository by another name, which the session may use too.
+
+    git cannot be sent there: after a 401 it follows a redirect but goes on pushing and fetching at the old address
+    (measured), so the gateway goes there itself. ``path`` is how the upstream URL spells ``repo``.
+    """
+
+    repo: RepoPath
+    path: str
 
 
 class PushInBody:
@@ -64,13 +78,13 @@ class PushInBody:
         return iter((data,)) if self._gunzip is None else self._gunzip.receive(data)
 
 
-def judge_answer(head: ResponseHead, verdict: Relay, *, anonymous: bool, default_forge: str) -> bytes | Refuse:
-    """Return the body type to relay, or the refusal that stands in for the forge's answer."""
+def judge_answer(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> bytes | Moved | Refuse:
+    """Return the body type to relay, where the repository went, or the refusal that stands in for the answer."""
     expected = forms.content_type(verdict.request.kind, verdict.request.service)
     if head.status == _OK and crossing.content_type(head) == expected:
         return expected
     if head.status in _MOVED:
-        return _moved(head, verdict, default_forge)
+        return _moved(head, verdict)
     return _trouble(head, verdict, anonymous=anonymous)
 
 
@@ -79,8 +93,8 @@ def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: obje
     return Refuse(decision, status, verdict.request.kind, verdict.session, verdict.request, **more)  # type: ignore[arg-type]
 
 
-def _moved(head: ResponseHead, verdict: Relay, default_forge: str) -> Refuse:
-    """Judge a redirect (section 2.6): followed by the client, through the gateway, only inside the session's scope."""
+def _moved(head: ResponseHead, verdict: Relay) -> Moved | Refuse:
+    """Judge a redirect: never shown to the client, followed by the gateway inside the session's scope only."""
     request, name = verdict.request, verdict.driver.forge.name
     path = verdict.driver.moved(head.get(b"location") or b"")
     if path is None or request.kind is not Kind.ADVERTISEMENT:
@@ -89,9 +103,7 @@ def _moved(head: ResponseHead, verdict: Relay, default_forge: str) -> Refuse:
     match = scope.find(verdict.session.grants, RepoPath(name, path), request.needed)
     if not match.decision.allow:
         return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved to {path}, outside this session")
-    prefix = "/git/" if name == default_forge else f"/forge/{name}/"
-    text = f"the repository has moved to {path}"
-    return _refuse(verdict, Reason.FORGE_MOVED, 301, text, location=f"{prefix}{path}.git/{request.tail}")
+    return Moved(RepoPath(name, path), match.path)
 
 
 def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
@@ -138,6 +150,4 @@ def _extra(refuse: Refuse) -> list[tuple[bytes, bytes]]:
     extra = [_BASIC] if refuse.challenge else []
     if refuse.retry_after:
         extra.append((b"Retry-After", str(refuse.retry_after).encode()))
-    if refuse.location:
-        extra.append((b"Location", refuse.location.encode()))
     return extra

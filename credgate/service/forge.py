@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 from typing import Protocol as Interface
 
 from attrs import define, field, frozen
+from OpenSSL.SSL import Error as TLSError
+from service_identity import VerificationError
+from twisted.internet import error
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
+from zope.interface import implementer
 
 from credgate.errors import ConfigError, ResponseError
 from credgate.http.fields import ResponseHead
@@ -27,7 +34,6 @@ from credgate.service.flow import BUFFER_SIZE, Transport, Valve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
     from twisted.python.failure import Failure
 
@@ -64,13 +70,18 @@ class Asker(Interface):
         """Take the news that no (further) answer comes. The connection is already gone."""
 
 
+@implementer(IHandshakeListener)
 class ForgeConnection(Protocol):
-    """One connection to a forge: asks once at a time, answers in events."""
+    """One connection to a forge: asks once at a time, answers in events.
+
+    ``ready`` fires when it may be used: on TLS that is after the certificate was accepted, not before.
+    """
 
     transport: Transport  # type: ignore[assignment]  # Twisted promises less: ITransport or None
 
-    def __init__(self, pool: ForgePool, key: Key) -> None:
-        self.pool, self.key = pool, key
+    def __init__(self, pool: ForgePool, key: Key, *, tls: bool) -> None:
+        self.pool, self.key, self._tls = pool, key, tls
+        self.ready: Deferred[ForgeConnection] = Deferred(lambda _: self.transport.abortConnection())
         self.asker: Asker | None = None
         self.reused = self.answered = False
         self.idle_since = 0.0
@@ -81,6 +92,13 @@ class ForgeConnection(Protocol):
         """Send small packets at once: git waits for each of its own."""
         self.transport.setTcpNoDelay(True)
         self.transport.bufferSize = BUFFER_SIZE
+        if not self._tls:
+            self.ready.callback(self)
+
+    def handshakeCompleted(self) -> None:
+        """Begin: the certificate was accepted and names the forge."""
+        if not self.ready.called:
+            self.ready.callback(self)
 
     def ask(self, asker: Asker, method: bytes, head: bytes, valve: Valve) -> None:
         """Send a request head; ``valve`` is closed while the forge does not take the body."""
@@ -123,8 +141,8 @@ class ForgeConnection(Protocol):
         self.answered = True
         try:
             events = self._reader.receive(data)
-        except ResponseError as error:
-            self._fail(error)
+        except ResponseError as broken:
+            self._fail(broken)
             return
         self._tell(events, self._reader)
 
@@ -158,22 +176,24 @@ class ForgeConnection(Protocol):
         if asker is not None:
             asker.answer_end()
 
-    def _fail(self, error: ResponseError) -> None:
+    def _fail(self, broken: ResponseError) -> None:
         asker = self.asker
         self.abort()
         if asker is not None:
-            asker.answer_failed(error)
+            asker.answer_failed(broken)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the asker, unless the answer was whole or nobody waits."""
         self.pool.forget(self)
+        if not self.ready.called:
+            self.ready.errback(reason)
         asker, self.asker = self.asker, None
         if asker is None or self._reader is None:
             return
         try:
             self._reader.at_eof()
-        except ResponseError as error:
-            asker.answer_failed(error)
+        except ResponseError as cut:
+            asker.answer_failed(cut)
 
 
 @define(eq=False)
@@ -181,6 +201,8 @@ class ForgePool:
     """Idle connections by key, and the way to new ones."""
 
     reactor: IReactorTime
+    timeout: float
+    """Seconds for a new connection, TLS handshake included."""
     endpoint_for: Callable[[Driver], IStreamClientEndpoint]
     _idle: dict[Key, deque[ForgeConnection]] = field(factory=dict, init=False)
     _open: set[ForgeConnection] = field(factory=set, init=False)
@@ -195,11 +217,12 @@ class ForgePool:
         return connection
 
     def connect(self, key: Key, driver: Driver) -> Deferred[ForgeConnection]:
-        """Open a new connection."""
-        factory = Factory.forProtocol(lambda: ForgeConnection(self, key))
+        """Open a new connection; cancelling leaves it, wherever it is."""
+        factory = Factory.forProtocol(lambda: ForgeConnection(self, key, tls=driver.tls))
         factory.noisy = False
         made = cast("Deferred[ForgeConnection]", self.endpoint_for(driver).connect(factory))
-        return made.addCallback(self._opened)
+        made.addCallback(lambda connection: connection.ready).addCallback(self._opened)
+        return made.addTimeout(self.timeout, self.reactor)
 
     def _opened(self, connection: ForgeConnection) -> ForgeConnection:
         self._open.add(connection)
@@ -240,6 +263,19 @@ class ForgePool:
         return len(self._open)
 
 
+def unreachable(why: BaseException) -> str:
+    """Say in a few words why no connection could be made; never with the error's own text, which may name anything."""
+    if isinstance(why, TLSError | VerificationError):
+        return "its TLS certificate is not accepted"
+    if isinstance(why, error.TimeoutError | DeferredTimeout):
+        return "it does not answer in time"
+    if isinstance(why, error.ConnectionRefusedError):
+        return "it refuses connections"
+    if isinstance(why, error.DNSLookupError):
+        return "its name cannot be resolved"
+    return "the connection failed"
+
+
 def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Driver], IStreamClientEndpoint]:
     """Return the function that makes a forge's client endpoint; TLS options are made once a forge."""
     made: dict[str, IStreamClientEndpoint] = {}
@@ -264,8 +300,8 @@ def _endpoint(reactor: object, driver: Driver, connect_timeout: float) -> IStrea
 def _authorities(path: str) -> Any:  # noqa: ANN401 - Twisted names no type for a trust root
     try:
         pem = Path(path).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read ca_file {path}: {error}", key="ca_file") from None
+    except (OSError, UnicodeDecodeError) as why:
+        raise ConfigError(f"cannot read ca_file {path}: {why}", key="ca_file") from None
     mark = "-----BEGIN CERTIFICATE-----"
     found = [mark + part for part in pem.split(mark)[1:]]
     if not found:

@@ -11,18 +11,21 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.application.service import Service
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
-from credgate.git.answer import refusal
+from credgate.git.answer import Moved, refusal
+from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.service.channel import SandboxChannel
+from credgate.sessions import scope
 from credgate.sessions.whoami import whoami
-from credgate.values import Decision, Reason
+from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +61,8 @@ class Gate:
     closing: bool = False
     channels: set[SandboxChannel] = field(factory=set, init=False)
     addresses: Counter[str] = field(factory=Counter, init=False)
+    moves: dict[tuple[str, RepoPath], Moved] = field(factory=dict, init=False)
+    """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
 
@@ -84,7 +89,17 @@ class Gate:
                 allow=False, reason=Reason.MALFORMED_REQUEST, rule="head", text="git is served over HTTP/1.1 only"
             )
             return Refuse(decision, 505, session=session, request=request)
-        return verdict
+        return self._moved(verdict)
+
+    def _moved(self, verdict: Relay) -> Relay:
+        moved = self.moves.get((verdict.session.id, verdict.request.repo))
+        if moved is None:
+            return verdict
+        if verdict.request.kind is Kind.ADVERTISEMENT:  # a discovery finds out anew
+            del self.moves[verdict.session.id, verdict.request.repo]
+            return verdict
+        match = scope.find(verdict.session.grants, moved.repo, verdict.request.needed)
+        return evolve(verdict, path=moved.path) if match.decision.allow else verdict
 
     def page(self, serve: Serve, *, close: bool) -> bytes:
         """Return the whole answer for one of our own pages."""
@@ -94,6 +109,11 @@ class Gate:
             now = self.clock()
             body = json.dumps(whoami(serve.session, now.boot, now.wall)).encode()
         return local_reply(200, body, _JSON, close=close)
+
+    def suspect(self, forge: str) -> None:
+        """Have the forge's credential read again: it was refused, so a newer one may lie there already."""
+        looked = ensureDeferred(self.credentials.reread(forge))
+        looked.addErrback(lambda failure: _log.failure("the credential of {forge} was not read", failure, forge=forge))
 
     def entered(self, exchange: Exchange, session_id: str) -> None:
         """Note that ``exchange`` serves the session."""
@@ -114,6 +134,8 @@ class Gate:
         """Cut whatever the session is doing."""
         for exchange in list(self._busy.get(session.id, ())):
             exchange.cut(Reason.SESSION_ENDED)
+        for known in [known for known in self.moves if known[0] == session.id]:
+            del self.moves[known]
 
     def joined(self, channel: SandboxChannel) -> None:
         """Count a connection."""

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 
 from credgate.errors import RequestError, ResponseError
 from credgate.git.admission import Refuse, Relay
-from credgate.git.answer import PushInBody, judge_answer
+from credgate.git.answer import Moved, PushInBody, judge_answer
 from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
-from credgate.service.forge import ForgeConnection, Key
+from credgate.service.forge import ForgeConnection, Key, unreachable
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class RelayExchange:
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: Relay) -> None:
         self.channel, self.record, self._verdict = channel, record, verdict
         self._gate = channel.gate
-        self._method = head.method
+        self._asked, self._followed = head, False
         self._push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
         recoded = self._push is not None and self._push.recodes
         self._chunked = head.chunked or recoded
@@ -88,7 +89,7 @@ class RelayExchange:
 
     def _connected(self, forge: ForgeConnection) -> None:
         self._connecting, self._forge = None, forge
-        forge.ask(self, self._method, self._head, Valve(self._forge_fills, self._forge_drains))
+        forge.ask(self, self._asked.method, self._head, Valve(self._forge_fills, self._forge_drains))
         waiting, self._waiting = self._waiting, []
         if waiting:
             forge.send(waiting)
@@ -101,7 +102,7 @@ class RelayExchange:
         self._connecting = None
         if failure.check(CancelledError) is None:
             name = self._verdict.driver.forge.name
-            text = f"{name} cannot be reached ({failure.value.__class__.__name__}); try again later"
+            text = f"{name} cannot be reached: {unreachable(failure.value or failure)}; try again later"
             self._refuse(Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=text), 502)
 
     # The sandbox's side.
@@ -176,10 +177,13 @@ class RelayExchange:
     def answer_head(self, head: ResponseHead) -> None:
         """Relay the answer if it is the expected one; else say what it means."""
         self.record.upstream_status = head.status
-        judged = judge_answer(
-            head, self._verdict, anonymous=not self._key.credential, default_forge=self._gate.admission.default_forge
-        )
+        judged = judge_answer(head, self._verdict, anonymous=not self._key.credential)
+        if isinstance(judged, Moved):
+            self._follow(judged)
+            return
         if isinstance(judged, Refuse):
+            if judged.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL:
+                self._gate.suspect(self._key.forge)
             self._refuse(judged.decision, judged.status, judged)
             return
         try:
@@ -193,6 +197,22 @@ class RelayExchange:
         self.channel.write([crossing.downstream_head(200, judged, length=head.length, gzip=gzip, close=close)])
         self.record.answers(200)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
+
+    def _follow(self, moved: Moved) -> None:
+        """Ask again under the repository's new name, once; later requests of the session go there at once."""
+        forge, self._forge = self._forge, None
+        if forge is not None:
+            forge.abort()
+        if self._followed:
+            text = f"{moved.repo.forge} redirects this repository more than once"
+            self._refuse(Decision(allow=False, reason=Reason.FORGE_MOVED, rule="forge", text=text), 502)
+            return
+        self._followed = True
+        verdict = self._verdict
+        self._gate.moves[verdict.session.id, verdict.request.repo] = moved
+        self._verdict = evolve(verdict, path=moved.path)
+        self._key, self._head = self._address(self._asked, recoded=False)
+        self._connect()
 
     def answer_body(self, parts: list[bytes]) -> None:
         """Relay body bytes as they come: git's keep-alives must not wait."""

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -72,6 +73,15 @@ class GatewayService(MultiService):
     def startService(self) -> None:
         """Start everything."""
         _or_exit(super().startService)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop one part after the other: the last answer of the control socket still needs the store."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        Service.stopService(self)
+        for part in reversed(list(self)):
+            await maybeDeferred(part.stopService)
 
 
 def _or_exit(step: Any) -> Any:  # noqa: ANN401 - whatever the step returns
@@ -144,5 +154,5 @@ def _gate(config: Config, reactor: Any, registry: SessionRegistry, credentials: 
     endpoints = forge_endpoints(reactor, limits.connect_timeout)
     for driver in drivers.values():
         endpoints(driver)  # an unreadable ca_file stops the start, not the first request
-    pool = ForgePool(reactor, endpoints)
+    pool = ForgePool(reactor, limits.connect_timeout, endpoints)
     return Gate(reactor, limits, admission, registry, credentials, pool, audit, read_lease_clock)
