@@ -76,6 +76,5 @@ class Record:
 
 
 def _operation(request: GitRequest) -> str:
-    """``upload-pack``, ``receive-pack``, or either's ``-advertisement``."""
-    service = request.service.removeprefix("git-")
-    return f"{service}-advertisement" if request.kind is Kind.ADVERTISEMENT else service
+    """``git-upload-pack``, ``git-receive-pack``, or either's ``-advertisement``."""
+    return f"{request.service}-advertisement" if request.kind is Kind.ADVERTISEMENT else request.service
