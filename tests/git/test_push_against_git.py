@@ -184,11 +184,13 @@ TAILS = [
 @st.composite
 def lines(draw: st.DrawFn) -> list[tuple[str, str, bytes, bytes]]:
     """Draw a list near the grammar: usually right in most of its parts."""
-    line = st.tuples(st.sampled_from(OIDS), st.sampled_from(OIDS), st.sampled_from(REFS), st.sampled_from(TAILS))
-    first = st.tuples(
-        st.sampled_from(OIDS[:6]), st.sampled_from(OIDS[:6]), st.sampled_from(REFS[:3]), st.just(TAILS[3])
-    )
-    return [draw(first | line), *draw(st.lists(line | st.just(("shallow", "A", b"", b"")), max_size=3))]
+    plain = st.sampled_from(OIDS[:6])
+    name = st.integers(0, 99).map(lambda number: b"refs/heads/agent/%d" % number)
+    good = st.tuples(plain, plain, name, st.sampled_from(TAILS[:2]))
+    odd = st.tuples(st.sampled_from(OIDS), st.sampled_from(OIDS), st.sampled_from(REFS), st.sampled_from(TAILS))
+    shallow = st.just(("shallow", "A", b"", b""))
+    first = draw(st.tuples(plain, st.sampled_from(OIDS[:2]), name, st.just(TAILS[3])) | odd)
+    return [first, *draw(st.lists(st.one_of(good, good, good, shallow, odd), max_size=4))]
 
 
 @given(lines(), st.sampled_from([b"0000", b"0000", b"0000", b"0001", b"0002", b"0003"]), st.data())
