@@ -29,6 +29,7 @@ from credgate.service.audited import Audited
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
+from credgate.service.dns.service import dns_service
 from credgate.service.forge import ForgePool, forge_endpoints
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
@@ -121,14 +122,17 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
     audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
     registry.on_end(audited.ended)
 
+    dns = dns_service(config, registry, audit, reactor)
+
     async def ready() -> dict[str, bool]:
-        return {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
+        working = {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
+        return working | ({"dns": await dns.ready()} if dns.enabled else {})
 
     control = control_service(
         config, registry, ready, gate.admission.drivers, audit, clock=read_lease_clock, reactor=reactor
     )
     gateway = GatewayService()
-    for part in (audit, registry, audited, rounds, credentials, GateService(gate), git, control):
+    for part in (audit, registry, audited, rounds, credentials, dns, GateService(gate), git, control):
         part.setServiceParent(gateway)
     return gateway
 
