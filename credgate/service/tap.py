@@ -35,6 +35,7 @@ from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
 from credgate.service.process import harden
+from credgate.service.reload import Reloading
 from credgate.service.sessions import SessionRegistry
 from credgate.sessions.brake import Brake
 from credgate.sessions.named import store_for
@@ -128,11 +129,19 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         working = {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
         return working | ({"dns": await dns.ready()} if dns.enabled else {})
 
+    reloading = Reloading(config, lambda: _config(config.source or None), {"dns": dns.reload}, reactor)
     control = control_service(
-        config, registry, ready, gate.admission.drivers, audit, clock=read_lease_clock, reactor=reactor
+        config,
+        registry,
+        ready,
+        gate.admission.drivers,
+        audit,
+        clock=read_lease_clock,
+        reactor=reactor,
+        reload=reloading.reload,
     )
     gateway = GatewayService()
-    for part in (audit, registry, audited, rounds, credentials, dns, GateService(gate), git, control):
+    for part in (audit, registry, audited, rounds, credentials, dns, GateService(gate), git, reloading, control):
         part.setServiceParent(gateway)
     return gateway
 

@@ -206,6 +206,7 @@ class Desk:
     readiness: Any = _ready
     turned_away: list[Peer | None] = field(factory=list)
     told: list[tuple[Session, Peer | None]] = field(factory=list)
+    reload: Any = None
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
@@ -217,6 +218,7 @@ class Desk:
             lambda: NOW,
             self.clock,  # type: ignore[arg-type]
             lambda session, peer: self.told.append((session, peer)),
+            self.reload,
         )
         site = ControlSite(
             api.app.resource(),

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from credgate import __version__
-from credgate.errors import CapacityError, InvalidValueError, StoreError
+from credgate.errors import CapacityError, ConfigError, InvalidValueError, StoreError
 from credgate.service.control.body import is_json, parse_json
 from credgate.service.control.reply import error, send
 from credgate.service.control.views import lifetimes, session_view
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from credgate.sessions.tokens import Minted
 
     Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
+    Reload = Callable[[], Awaitable[Mapping[str, object]]]
 
 READY_TIMEOUT = 5.0
 """Seconds that the checks of ``/v1/ready`` may take; then the answer is that they did not."""
@@ -91,6 +92,7 @@ class ControlAPI:
     clock: Callable[[], LeaseReading]
     reactor: IReactorTime
     created: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
+    reload: Reload | None = None
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -120,6 +122,16 @@ class ControlAPI:
         is_ready = bool(checks) and all(state is True for state in checks.values())
         answer = {"status": "ready" if is_ready else "not ready", "checks": checks}
         return send(request, 200 if is_ready else 503, answer)
+
+    @app.route("/v1/reload", methods=["POST"])
+    async def take_up(self, request: ControlRequest) -> bytes:
+        """Read the configuration again; 422 when it cannot be used: then the old one stays."""
+        if self.reload is None:
+            return send(request, 404, error("Not found"))
+        try:
+            return send(request, 200, dict(await self.reload()))
+        except ConfigError as failed:
+            return send(request, 422, error(str(failed)))
 
     @app.route("/session/create", methods=["POST"])
     async def create_legacy(self, request: ControlRequest) -> bytes:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config
     from credgate.forges.driver import Driver
-    from credgate.service.control.api import Readiness, Registry
+    from credgate.service.control.api import Readiness, Registry, Reload
     from credgate.service.control.peer import Peer
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
@@ -69,6 +69,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     *,
     clock: Callable[[], LeaseReading],
     reactor: _Reactor,
+    reload: Reload | None = None,
 ) -> ControlService:
     """Return the service for a configuration."""
 
@@ -78,7 +79,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     def refused(peer: Peer | None) -> None:
         audit.write(_refused(clock().wall, peer))
 
-    api = ControlAPI(config, registry, readiness, drivers, clock, reactor, created)
+    api = ControlAPI(config, registry, readiness, drivers, clock, reactor, created, reload)
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(
         Path(config.listen.control),

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from credgate import __version__
-from credgate.errors import StoreError
+from credgate.errors import ConfigError, StoreError
 from credgate.service.control.api import READY_TIMEOUT
 from credgate.service.control.peer import Peer
 from credgate.sessions import tokens
@@ -346,3 +346,25 @@ def test_a_client_that_leaves_while_the_store_fails_leaves_no_failure_behind() -
     desk.registry.fails = StoreError("disk full")
     desk.registry.hold.callback(None)
     assert desk.registry.sessions == {}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "body"),
+    [
+        ({"status": "reloaded"}, 200, {"status": "reloaded"}),
+        (ConfigError("not TOML", file="credgate.toml", line=3), 422, {"error": "credgate.toml:3: not TOML"}),
+    ],
+)
+def test_a_reload_is_told_what_became_of_it(outcome: Any, status: int, body: object) -> None:
+    """422 says file and line, and that nothing changed is the reloader's promise."""
+
+    async def reload() -> Any:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    desk = Desk()
+    assert desk.call("POST", "/v1/reload").status == 404
+    desk.reload = reload
+    answer = desk.call("POST", "/v1/reload")
+    assert (answer.status, answer.json) == (status, body)

@@ -1,0 +1,93 @@
+"""Takes up a changed configuration without a restart: on SIGHUP, and for ``POST /v1/reload``.
+
+The file is read and judged whole; only then does each part that can take it up, and a part either takes it up whole or
+keeps the old one. A configuration that cannot be used changes nothing. What no part takes up while running (listeners,
+store, forges, limits) is named, so that nobody believes in a change that waits for a restart. Reloads do not overlap.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from credgate.config.load import config_hash
+from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from twisted.internet.interfaces import IReactorFromThreads
+    from twisted.python.failure import Failure
+
+    from credgate.config.schema import Config
+
+_SECTIONS = ("default_forge", "listen", "sessions", "limits", "audit", "control", "dns", "forges")
+
+
+def _comparable(config: Config, section: str) -> object:
+    """Return a section as far as reading it twice gives the same: references to the environment are read once."""
+    if section == "forges":
+        return {name: evolve(forge, credential="") for name, forge in config.forges.items()}
+    return getattr(config, section)
+
+
+class Reloading(Service):
+    """``read`` reads the configuration (blocking); ``parts`` take up the section that they are named after."""
+
+    name = "reload"
+    log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        parts: Mapping[str, Callable[[Config], Awaitable[None]]],
+        reactor: IReactorFromThreads,
+    ) -> None:
+        self._config, self._read, self._parts, self._reactor = config, read, parts, reactor
+        self._turn = DeferredLock()
+        self._before: Any = None
+
+    def startService(self) -> None:
+        """Listen to SIGHUP, whose default would end the process."""
+        super().startService()
+        self._before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
+
+    def stopService(self) -> None:
+        """Leave SIGHUP as it was."""
+        super().stopService()
+        signal.signal(signal.SIGHUP, self._before)
+
+    def reload(self) -> Deferred[dict[str, object]]:
+        """Read and take up; fires with what changed. Fails with ``ConfigError``, and then nothing did."""
+        return self._turn.run(lambda: ensureDeferred(self._reload()))
+
+    async def _reload(self) -> dict[str, object]:
+        config: Config = await deferToThread(self._read)
+        for take_up in self._parts.values():
+            await take_up(config)
+        before, self._config = (
+            self._config,
+            evolve(self._config, **{part: getattr(config, part) for part in self._parts}),
+        )
+        waiting = [one for one in _SECTIONS if _comparable(config, one) != _comparable(self._config, one)]
+        self.log.info(
+            "configuration {before} replaced by {now}; a restart is needed for: {waiting}",
+            before=config_hash(before),
+            now=config_hash(self._config),
+            waiting=", ".join(waiting) or "nothing",
+        )
+        return {"status": "reloaded", "configuration": config_hash(self._config), "restart_needed": waiting}
+
+    def _hung_up(self) -> None:
+        self.reload().addErrback(self._kept)
+
+    def _kept(self, failure: Failure) -> None:
+        failure.trap(ConfigError)
+        self.log.error("the configuration was not reloaded, the old one stays: {text}", text=str(failure.value))
