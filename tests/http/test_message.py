@@ -79,6 +79,24 @@ def test_a_head_beyond_the_bound_is_refused_finished_or_not() -> None:
             reader.receive(data[:-5])
 
 
+def test_an_unfinished_head_is_refused_at_the_bound_not_behind_it() -> None:
+    """Where no further byte could finish it in time, none is waited for; one byte earlier it still could."""
+    reader = RequestReader(MAX_HEAD)
+    assert reader.receive(head(GET)[:-2] + b"X: " + b"a" * (MAX_HEAD - len(head(GET)) - 2)) == []
+    with pytest.raises(RequestError, match="head is too large"):
+        reader.receive(b"a")
+
+
+def test_a_large_head_is_refused_for_its_first_fault_wherever_it_is_cut() -> None:
+    """A bare LF comes before the bound byte by byte, so it must in one piece too; and the head is let go."""
+    data = head(GET, b"X: a\nb", b"Y: " + b"a" * MAX_HEAD)
+    for pieces in ([data], [data[:-1], data[-1:]], [data[:200], data[200:]]):
+        reader = RequestReader(MAX_HEAD)
+        with pytest.raises(RequestError, match="CR LF"):
+            list(map(reader.receive, pieces))
+        assert reader._held == b""
+
+
 def test_bytes_behind_the_end_are_dropped_and_noted() -> None:
     """However many calls they come in."""
     for reader, data, _ in readers():
