@@ -1,0 +1,1 @@
+"""What people type: commands beside the service. No Twisted here."""
