@@ -98,6 +98,8 @@ def static_names(value: object) -> dict[str, tuple[str, ...]]:
     """Accept a table of names with an address or a list of them each. The names are the DNS room's to judge."""
     if not isinstance(value, dict):
         raise ValueError('a table is meant, such as gateway = "10.0.0.2"')  # noqa: TRY004 - one error type for all forms
+    if dotted := next((name for name, held in value.items() if isinstance(held, dict)), ""):
+        raise ValueError(f'a name with dots needs quotes: "{dotted[:40]}..." = "10.0.0.2"')
     static = {str(name): strings([held] if isinstance(held, str) else held) for name, held in value.items()}
     for name, addresses in static.items():
         if not addresses or not all(_is_address(address) for address in addresses):

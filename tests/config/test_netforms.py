@@ -167,6 +167,7 @@ REFUSED: list[tuple[Any, object, str]] = [
     (netforms.static_names, {"a": []}, '"a" needs an address'),
     (netforms.static_names, {"a": ["10.0.0.1", "b"]}, '"a" needs an address'),
     (netforms.static_names, {"a": 1}, "a list of texts"),
+    (netforms.static_names, {"git": {"gateway": "10.0.0.1"}}, "needs quotes"),
 ]
 
 
