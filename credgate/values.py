@@ -43,6 +43,21 @@ class Reason(StrEnum):
     READ_ONLY = "read-only"
     NO_FORGE_CREDENTIAL = "no-forge-credential"
 
+    # What it may push, and ask of a fetch.
+    PUSH_REF = "push-ref"
+    PUSH_NAMESPACE = "push-namespace"
+    PUSH_VERB = "push-verb"
+    PUSH_FORCE = "push-force"
+    PUSH_PATH = "push-path"
+    PUSH_OLD_OID = "push-old-oid"
+    PUSH_OPTION = "push-option"
+    PUSH_TOO_MANY_REFS = "push-too-many-refs"
+    PUSH_TOO_LARGE = "push-too-large"
+    PUSH_UNKNOWN = "push-unknown"
+    PUSH_NOT_ATTEMPTED = "push-not-attempted"
+    FETCH_COMMAND = "fetch-command"
+    FETCH_ARGUMENT = "fetch-argument"
+
     # DNS.
     DNS_NAME = "dns-name"
     DNS_DENIED = "dns-denied"
