@@ -111,10 +111,12 @@ class Recorder:
 
     async def _end(self) -> None:
         self._server.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was accepted a moment ago becomes a task
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -124,10 +126,14 @@ class Recorder:
         exchange = Exchange()
         self.exchanges.append(exchange)
         whole = False
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            whole = await self._relay(exchange, reader, writer)
-        exchange.closed = True
-        await _close(writer, whole=whole)
+        try:
+            with contextlib.suppress(OSError):
+                whole = await self._relay(exchange, reader, writer)
+            if whole:
+                await _finish(writer)
+        finally:
+            exchange.closed = True
+            _abort(writer)
 
     async def _relay(self, exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Carry both ways to their ends; whether the connection ended in order."""
@@ -141,10 +147,10 @@ class Recorder:
                 await down
             return all(way.exception() is None for way in (up, down) if way.done())
         finally:
+            _abort(far_writer)
             up.cancel()
             down.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
-            await _close(far_writer, whole=False)
 
     async def _pump(
         self, direction: Direction, record: bytearray, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -166,13 +172,16 @@ class Recorder:
             await asyncio.sleep(0.01)
 
 
-async def _close(writer: asyncio.StreamWriter, *, whole: bool) -> None:
-    """Close: ``whole`` sends what is unsent first; else it is lost, and the peer learns of it by a reset."""
-    if whole:
-        writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(writer.wait_closed(), 10)
-        return
-    with contextlib.suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+async def _finish(writer: asyncio.StreamWriter) -> None:
+    """Send what is unsent, then close."""
+    writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        await asyncio.wait_for(writer.wait_closed(), 10)
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """Close now: what is unsent is lost, and the peer learns of it by a reset."""
+    peer = writer.get_extra_info("socket")
+    if not writer.is_closing() and peer.fileno() >= 0:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
     writer.transport.abort()

@@ -77,9 +77,9 @@ class Repositories:
     def tags(self, path: str, count: int) -> None:
         """Tag the head of ``main`` this many times."""
         head = self.head(path)
-        lines = "".join(f"create refs/tags/t{number:05d} {head}\n" for number in range(count))
-        git("-C", self.folder(path), "update-ref", "--stdin", stdin=lines.encode())
-        git("-C", self.folder(path), "pack-refs", "--all")
+        lines = [f"{head} refs/heads/main\n", *(f"{head} refs/tags/t{number:05d}\n" for number in range(count))]
+        header = "# pack-refs with: peeled fully-peeled sorted \n"
+        (self.folder(path) / "packed-refs").write_text(header + "".join(lines))
 
     def head(self, path: str, ref: str = "refs/heads/main") -> str:
         """Find the object that ``ref`` names; ``""`` when there is no such ref."""

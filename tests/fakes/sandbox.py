@@ -8,6 +8,7 @@ Set up by ``credgate-sandbox enable`` alone, with the paths that would be the sy
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,6 +120,7 @@ class Sandbox:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
 
     def finish(self, process: subprocess.Popen[str], *, seconds: float = 120) -> Ran:
@@ -126,7 +128,7 @@ class Sandbox:
         try:
             out, err = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # git's own children hold the pipes, too
             out, err = process.communicate()
             raise AssertionError(f"{process.args!r} ran longer than {seconds} s\n{out}\n{err}") from None
         self.said += [out, err]
