@@ -1,0 +1,184 @@
+"""``python -m benchmarks``: credgate beside nginx and mitmproxy, in one run, on one machine.
+
+Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git and wrk; mitmproxy is
+installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0 if all are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from benchmarks import bulk, small
+from benchmarks.gitwork import GitWork
+from benchmarks.table import Aim, Row, machine, markdown, versions
+from benchmarks.targets import MissingError, Target, World, world
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+MITMPROXY = ROOT / ".tox" / "mitmproxy"
+
+
+@frozen
+class Size:
+    """How much of everything."""
+
+    rounds: int
+    mib: int
+    seconds: int
+    requests: int
+    git_mib: int
+    git_rounds: int
+
+
+FULL = Size(rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7)
+QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1)
+
+Measure = Callable[[Target], float]
+
+
+def _rows(size: Size) -> list[tuple[str, Row, Measure, int]]:
+    """Each kind of work: its group, its row, how it is measured and how often."""
+    fast = (Aim("nginx", 0.8),)
+    bulk_rows = [
+        ("down", "bulk", lambda p: bulk.down(p, size.mib)),
+        ("down, chunked", "bulk", lambda p: bulk.down(p, size.mib, chunked=True)),
+        ("up, with length", "bulk", lambda p: bulk.up(p, size.mib, chunked=False)),
+        ("up, chunked", "bulk", lambda p: bulk.up(p, size.mib, chunked=True)),
+        ("down from TLS", "tls", lambda p: bulk.down(p, size.mib)),
+        ("up to TLS, with length", "tls", lambda p: bulk.up(p, size.mib, chunked=False)),
+        ("up to TLS, chunked", "tls", lambda p: bulk.up(p, size.mib, chunked=True)),
+    ]
+    rows: list[tuple[str, Row, Measure, int]] = []
+    for name, upstream, work in bulk_rows:
+        row = Row(name, "MB/s", aims=fast)
+        rows.append(("bulk", row, lambda t, w=work, u=upstream: w(t.places[u]), size.rounds))  # type: ignore[misc]
+    requests = Row("small requests, 16 connections", "1/s", aims=(Aim("nginx", 0.3), Aim("mitmproxy", 20)))
+    rows.append(("small", requests, lambda t: small.rate(t.places["small"], size.seconds), size.rounds))
+    return rows
+
+
+def _measure(rows: list[tuple[str, Row, Measure, int]], targets: list[Target]) -> None:
+    """Go round: every kind of work, every target, in an order that turns with each round."""
+    for number in range(max(rounds for *_, rounds in rows)):
+        for _, row, work, rounds in rows:
+            if number >= rounds:
+                continue
+            turn = number % len(targets)
+            for target in targets[turn:] + targets[:turn]:
+                row.add(target.name, work(target))
+            print(f"round {number + 1}: {row.name}: {_latest(row)}", file=sys.stderr, flush=True)
+
+
+def _latest(row: Row) -> str:
+    return ", ".join(f"{name} {figures[-1]:,.{row.digits}f}" for name, figures in row.figures.items())
+
+
+def _latency(targets: list[Target], size: Size) -> list[Row]:
+    """Latency of one request at a time, as it is and as what each target adds to going direct."""
+    rows = [Row(f"latency {name}", "ms", 2, more_is_better=False) for name in ("p50", "p99")]
+    added = [Row(f"added latency {name}", "ms", 2, more_is_better=False) for name in ("p50", "p99")]
+    for _ in range(size.rounds):
+        found = {target.name: small.latencies(target.places["small"], size.requests) for target in targets}
+        for name, pair in found.items():
+            for index, figure in enumerate(pair):
+                rows[index].add(name, figure)
+                if name != "direct":
+                    added[index].add(name, figure - found["direct"][index])
+    return rows + added
+
+
+def _git(place: World, size: Size) -> list[tuple[str, Row, Measure, int]]:
+    work = GitWork(place, size.git_mib)
+    within = (Aim("direct", 1.03),)
+    clone = Row(f"git clone, {size.git_mib} MB", "s", 2, more_is_better=False, aims=within)
+    push = Row(f"git push, {size.git_mib} MB", "s", 2, more_is_better=False)
+    return [
+        ("git", clone, lambda t: work.clone(t.places["git"]), size.git_rounds),
+        ("git", push, lambda t: work.push(t.places["git"]), size.git_rounds),
+    ]
+
+
+def _mitmdump() -> str:
+    """Find mitmproxy in its own environment, making that on the first run: its pins are not ours."""
+    program = MITMPROXY / "bin" / "mitmdump"
+    if not program.exists():
+        venv.create(MITMPROXY, with_pip=True, clear=True)
+        subprocess.run([MITMPROXY / "bin" / "pip", "install", "--quiet", "mitmproxy"], check=True)
+    return str(program)
+
+
+def _page(rows: list[Row], where: str, what: str) -> str:
+    return PAGE_HEAD + f"{where}; {what}.\n\n{markdown(rows)}" + PAGE_FOOT
+
+
+PAGE_HEAD = """\
+# Benchmarks
+
+Written by `tox run -e bench` (`python -m benchmarks --write`); do not edit.
+
+"""
+PAGE_FOOT = """
+Figures are medians of interleaved rounds; a ratio is the median of the rounds' ratios, so that it means something on a
+busy machine too. For MB/s and 1/s more is better, for ms and s less. All targets are one process with 64 KiB buffers,
+stream bodies both ways and check the TLS certificate of the upstream. credgate also authenticates the session, checks
+scope, reads every head twice, rebuilds it, puts the credential in and writes an audit line for each request; the others
+pass on what they get. `direct` is the client and the upstream without anything between. The upstream of the bulk rows
+is benchmarks/origin.py, of the small requests nginx answering from memory, of the git rows nginx, fcgiwrap and
+`git http-backend`. Clients, upstream and proxy share the machine's cores.
+"""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute instead of half an hour")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--only", default="bulk,small,latency,git", help="groups of rows, by comma")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
+    parser.add_argument("--without-mitmproxy", action="store_true")
+    parser.add_argument("--mitmdump", default="", help="the program; default: installed under .tox")
+    return parser.parse_args()
+
+
+def run(arguments: argparse.Namespace) -> list[Row]:
+    """Measure; the rows."""
+    size = QUICK if arguments.quick else FULL
+    if arguments.rounds:
+        size = evolve(size, rounds=arguments.rounds, git_rounds=arguments.rounds)
+    groups = set(arguments.only.split(","))
+    mitmdump = None if arguments.without_mitmproxy else arguments.mitmdump or _mitmdump()
+    where, what = machine(), versions(mitmdump)
+    print(f"{where}; {what}", file=sys.stderr)
+    with world(mitmdump) as place:
+        rows = [row for row in _rows(size) if row[0] in groups]
+        if "git" in groups:
+            rows += _git(place, size)
+        if rows:
+            _measure(rows, place.targets)
+        found = [row for _, row, *_ in rows]
+        if "latency" in groups:
+            found += _latency(place.targets, size)
+    if arguments.write:
+        PAGE.write_text(_page(found, where, what), encoding="utf-8")
+    return found
+
+
+def main() -> int:
+    """Run; the exit status."""
+    try:
+        rows = run(_arguments())
+    except MissingError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    print(markdown(rows))
+    return int(any("MISSED" in said for row in rows for said in row.verdicts()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
