@@ -17,10 +17,10 @@ from credgate.git.admission import Refuse, Relay, Serve, Verdict
 from credgate.git.answer import PushInBody
 from credgate.git.route import Kind
 from credgate.http.crossing import CONTINUE
-from credgate.http.fields import RequestHead
+from credgate.http.fields import END, RequestHead
 from credgate.http.request import RequestReader
 from credgate.service.exchange import PATIENCE, Exchange, OwnAnswer, Page, RefusalAnswer
-from credgate.service.flow import BUFFER_SIZE, Transport, Valve
+from credgate.service.flow import BUFFER_SIZE, Transport, Valve, grow, send, shrink
 from credgate.service.record import Record
 from credgate.service.relay import RelayExchange
 from credgate.values import Decision, Reason
@@ -73,8 +73,14 @@ class SandboxChannel(Protocol):
         except RequestError as error:
             self._malformed(error)
             return
-        for event in events:
-            self._take(event)
+        grow(self.transport, len(data))
+        body = [event for event in events if isinstance(event, bytes)]
+        if events and isinstance(events[0], RequestHead):
+            self._begin(events[0])
+        if body and self._exchange is not None:
+            self._exchange.body(body)
+        if events and events[-1] is END and self._exchange is not None:
+            self._exchange.body_end()
         if self._reader.excess and self._linger is None:
             self.hold()
 
@@ -83,17 +89,6 @@ class SandboxChannel(Protocol):
         self._begun = True
         if self._wait != self.gate.limits.head_timeout:
             self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.head_timeout
-
-    def _take(self, event: object) -> None:
-        if self._gone or self._linger is not None:
-            return
-        if isinstance(event, RequestHead):
-            self._begin(event)
-        elif self._exchange is not None:
-            if isinstance(event, bytes):
-                self._exchange.body(event)
-            else:
-                self._exchange.body_end()
 
     def _begin(self, head: RequestHead) -> None:
         self._head, self.keeps, self._asks = head, head.keep_alive, head.expect_continue
@@ -166,11 +161,12 @@ class SandboxChannel(Protocol):
 
     def write(self, parts: list[bytes]) -> None:
         """Send bytes to the sandbox."""
-        self.transport.writeSequence(parts)
+        send(self.transport, parts)
 
     def hold(self) -> None:
         """Read no further for now."""
         self._held = True
+        shrink(self.transport)
         self.transport.pauseProducing()
 
     def release(self) -> None:

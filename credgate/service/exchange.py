@@ -28,8 +28,8 @@ PATIENCE = 64 * 1024
 class Exchange(Interface):
     """What a channel is busy with."""
 
-    def body(self, data: bytes) -> None:
-        """Take decoded body bytes."""
+    def body(self, parts: list[bytes]) -> None:
+        """Take decoded body bytes, as many as came at once."""
 
     def body_end(self) -> None:
         """Take the end of the body."""
@@ -91,14 +91,16 @@ class OwnAnswer:
         self._left = channel.gate.limits.max_drain
         self._moved, self._since = 0, channel.gate.reactor.seconds()
 
-    def body(self, data: bytes) -> None:
+    def body(self, parts: list[bytes]) -> None:
         """Read a refused push's refs, throw the rest away."""
-        self.record.bytes_up += len(data)
-        self._left -= len(data)
+        size = sum(map(len, parts))
+        self.record.bytes_up += size
+        self._left -= size
         if self._left < 0:
             self.cut(Reason.STALLED)
             return
-        self._answer.read(data)
+        for part in parts:
+            self._answer.read(part)
 
     def body_end(self) -> None:
         """Answer; a HEAD gets the head only."""

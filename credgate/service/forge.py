@@ -3,36 +3,31 @@
 A connection reads answers through ``http.response`` and tells its exchange what it understood; it never looks at a
 body. A connection is kept only if request and answer were whole, nothing followed the answer and the forge agreed; any
 anomaly ends it. Idle connections are filed by forge *and* credential, so neither ever crosses into the other's
-requests. Names and certificates are checked by Twisted's own TLS client against the system's authorities, or those of
-the forge's ``ca_file``.
+requests. Names and certificates are checked by ``tls``.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
 
 from attrs import define, field, frozen
-from OpenSSL.SSL import Error as TLSError
-from service_identity import VerificationError
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
-from zope.interface import implementer
 
 from credgate.errors import ConfigError, ResponseError
 from credgate.http.fields import ResponseHead
 from credgate.http.response import ResponseReader
-from credgate.service.flow import BUFFER_SIZE, Transport, Valve
+from credgate.service.flow import BUFFER_SIZE, Transport, Valve, grow, send, shrink
+from credgate.service.tls import TlsEndpoint, client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
     from twisted.python.failure import Failure
@@ -60,8 +55,8 @@ class Asker(Interface):
     def answer_head(self, head: ResponseHead) -> None:
         """Take the head of the final answer."""
 
-    def answer_body(self, parts: list[bytes]) -> None:
-        """Take body bytes, without framing."""
+    def answer_body(self, parts: list[bytes], *, last: bool) -> None:
+        """Take body bytes, without framing, after the head and whenever some come; no more follow the ``last``."""
 
     def answer_end(self) -> None:
         """Take the end: the answer was whole. The connection is already let go."""
@@ -70,7 +65,6 @@ class Asker(Interface):
         """Take the news that no (further) answer comes. The connection is already gone."""
 
 
-@implementer(IHandshakeListener)
 class ForgeConnection(Protocol):
     """One connection to a forge: asks once at a time, answers in events.
 
@@ -104,12 +98,12 @@ class ForgeConnection(Protocol):
         """Send a request head; ``valve`` is closed while the forge does not take the body."""
         self.asker, self._reader = asker, ResponseReader(method)
         self._sent_whole = self.answered = False
-        self.transport.write(head)
+        send(self.transport, [head])
         self.transport.registerProducer(valve, streaming=True)
 
     def send(self, parts: list[bytes]) -> None:
         """Send framed body bytes."""
-        self.transport.writeSequence(parts)
+        send(self.transport, parts)
 
     def sent(self) -> None:
         """Note that the request is whole."""
@@ -120,6 +114,7 @@ class ForgeConnection(Protocol):
     def pauseProducing(self) -> None:
         """Read no further: the client does not take what came."""
         self._paused = True
+        shrink(self.transport)
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -139,6 +134,7 @@ class ForgeConnection(Protocol):
             self.abort()  # nobody asked: whatever this is, it is no answer
             return
         self.answered = True
+        grow(self.transport, len(data))
         try:
             events = self._reader.receive(data)
         except ResponseError as broken:
@@ -146,24 +142,22 @@ class ForgeConnection(Protocol):
             return
         self._tell(events, self._reader)
 
-    def _tell(self, events: Iterable[object], reader: ResponseReader) -> None:
+    def _tell(self, events: Sequence[object], reader: ResponseReader) -> None:
         parts: list[bytes] = []
+        last = False
         for event in events:
-            asker = self.asker
-            if asker is None:  # the asker left because of an earlier event
-                return
             if isinstance(event, bytes):
                 parts.append(event)
             elif isinstance(event, ResponseHead):
                 self._keeps = event.keep_alive
-                asker.answer_head(event)
+                if self.asker is not None:
+                    self.asker.answer_head(event)
             else:
-                if parts:
-                    asker.answer_body(parts)
-                self._end(reader)
-                return
-        if parts and self.asker is not None:
-            self.asker.answer_body(parts)
+                last = True
+        if self.asker is not None and events:  # the asker may have left because of the head
+            self.asker.answer_body(parts, last=last)
+        if self.asker is not None and last:
+            self._end(reader)
 
     def _end(self, reader: ResponseReader) -> None:
         asker, self.asker = self.asker, None
@@ -265,8 +259,10 @@ class ForgePool:
 
 def unreachable(why: BaseException) -> str:
     """Say in a few words why no connection could be made; never with the error's own text, which may name anything."""
-    if isinstance(why, TLSError | VerificationError):
+    if isinstance(why, ssl.SSLCertVerificationError):
         return "its TLS certificate is not accepted"
+    if isinstance(why, ssl.SSLError):
+        return "it does not speak TLS as we do"
     if isinstance(why, error.TimeoutError | DeferredTimeout):
         return "it does not answer in time"
     if isinstance(why, error.ConnectionRefusedError):
@@ -293,17 +289,11 @@ def _endpoint(reactor: object, driver: Driver, connect_timeout: float) -> IStrea
     plain = HostnameEndpoint(reactor, driver.host, driver.port, timeout=connect_timeout)
     if not driver.tls:
         return plain
-    trust = _authorities(driver.forge.ca_file) if driver.forge.ca_file else platformTrust()
-    return wrapClientTLS(optionsForClientTLS(driver.host, trustRoot=trust), plain)
-
-
-def _authorities(path: str) -> Any:  # noqa: ANN401 - Twisted names no type for a trust root
+    path = driver.forge.ca_file
     try:
-        pem = Path(path).read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as why:
-        raise ConfigError(f"cannot read ca_file {path}: {why}", key="ca_file") from None
-    mark = "-----BEGIN CERTIFICATE-----"
-    found = [mark + part for part in pem.split(mark)[1:]]
-    if not found:
-        raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file")
-    return trustRootFromCertificates([Certificate.loadPEM(part.encode("ascii")) for part in found])
+        context = client_context(path)
+    except ssl.SSLError:
+        raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file") from None
+    except OSError as why:
+        raise ConfigError(f"cannot read ca_file {path}: {why.strerror}", key="ca_file") from None
+    return cast("IStreamClientEndpoint", TlsEndpoint(plain, context, driver.host))

@@ -53,6 +53,7 @@ class RelayExchange:
         self._key, self._head = self._address(head, recoded=recoded)
         self._replay: list[bytes] | None = [] if self._push is None else None
         self._waiting: list[bytes] = []
+        self._reply: list[bytes] = []
         self._forge: ForgeConnection | None = None
         self._connecting: Deferred[ForgeConnection] | None = None
         self._whole = self._answering = self._answered = self._framed = False
@@ -107,15 +108,14 @@ class RelayExchange:
 
     # The sandbox's side.
 
-    def body(self, data: bytes) -> None:
+    def body(self, parts: list[bytes]) -> None:
         """Pass body bytes on; bytes that come after the forge's answer are read away."""
-        self.record.bytes_up += len(data)
+        self.record.bytes_up += sum(map(len, parts))
         if self._answered:
             return
-        parts = [data]
         if self._push is not None:
             try:
-                parts = self._push.receive(data)
+                parts = [passed for part in parts for passed in self._push.receive(part)]
             except RequestError as error:
                 self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
                 return
@@ -194,7 +194,7 @@ class RelayExchange:
             return
         self._answering, self._framed = True, head.length is None
         close = not self.channel.keeps
-        self.channel.write([crossing.downstream_head(200, judged, length=head.length, gzip=gzip, close=close)])
+        self._reply = [crossing.downstream_head(200, judged, length=head.length, gzip=gzip, close=close)]
         self.record.answers(200)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
@@ -214,16 +214,19 @@ class RelayExchange:
         self._key, self._head = self._address(self._asked, recoded=False)
         self._connect()
 
-    def answer_body(self, parts: list[bytes]) -> None:
-        """Relay body bytes as they come: git's keep-alives must not wait."""
+    def answer_body(self, parts: list[bytes], *, last: bool) -> None:
+        """Relay body bytes as they come, git's keep-alives must not wait; the head goes with the first."""
         self.record.bytes_down += sum(map(len, parts))
-        self.channel.write(frame(parts) if self._framed else parts)
+        reply, self._reply = self._reply, []
+        reply += frame(parts) if self._framed else parts
+        if last and self._framed:
+            reply.append(LAST_CHUNK)
+        if reply:
+            self.channel.write(reply)
 
     def answer_end(self) -> None:
         """Finish, now if the request is whole, else when it is."""
         self._forge, self._answered = None, True
-        if self._framed:
-            self.channel.write([LAST_CHUNK])
         self.channel.feed(None)
         if self._whole:
             self._finish()
