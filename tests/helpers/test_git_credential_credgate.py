@@ -158,8 +158,8 @@ def expected_answer(lines: list[str]) -> str:
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(LINES), max_size=7), st.booleans())
-def test_it_reads_what_git_says_as_git_documents_it(token_file: Path, lines: list[str], ended: bool) -> None:  # noqa: FBT001 -- drawn
+@given(lines=st.lists(st.sampled_from(LINES), max_size=7), ended=st.booleans())
+def test_it_reads_what_git_says_as_git_documents_it(token_file: Path, lines: list[str], *, ended: bool) -> None:
     """Against a model of gitcredentials(7): whatever the order, repetition or junk, in whole lines or cut."""
     said = "\n".join(lines) + ("\n" if ended else "")
     ran = ask(["sh"], token_file, said=said)
