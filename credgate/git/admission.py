@@ -42,7 +42,11 @@ class Serve:
 
 @frozen(slots=True)
 class Relay:
-    """Send it to the forge: ``path`` and ``dot_git`` are how the upstream URL spells the repository."""
+    """Send it to the forge.
+
+    ``path`` is how the upstream URL spells the repository, ``dot_git`` whether the client wrote ``.git``: a URL that
+    works without a gateway works with it, on servers that know only one of the two forms, too.
+    """
 
     request: GitRequest
     session: Session
@@ -147,18 +151,15 @@ class Admission:
             text = f"no credential is configured for {where.repo.forge}, so nothing can be pushed there"
             decision = Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
             return Refuse(decision, 403, where.kind, session, where)
-        dot_git = where.dot_git and (match.grant is None or scope.is_pattern(match.grant))
-        return Relay(where, session, self.drivers[where.repo.forge], match.path, dot_git)
+        return Relay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git)
 
     def _form(self, head: RequestHead, where: GitRequest) -> Decision | None:
         """Judge the body's declared type and coding: git names both exactly (gitprotocol-http)."""
-        if head.method != b"POST":
-            return None
-        if head.get(b"content-type") != where.request_type:
+        if head.method == b"POST" and head.get(b"content-type") != where.request_type:
             text = f"the body must be {where.request_type.decode()}"
             return Decision(allow=False, reason=Reason.UNSUPPORTED_MEDIA_TYPE, rule="form", text=text)
+        # Also of a request without a body: what names a coding must not reach the forge unjudged.
         if head.get(b"content-encoding") not in _CODINGS:
-            return Decision(
-                allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text="the body may be gzip, nothing else"
-            )
+            text = "the body may be gzip, nothing else"
+            return Decision(allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text=text)
         return None

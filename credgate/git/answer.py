@@ -41,11 +41,13 @@ class Moved:
     """The forge knows the repository by another name, which the session may use too.
 
     git cannot be sent there: after a 401 it follows a redirect but goes on pushing and fetching at the old address
-    (measured), so the gateway goes there itself. ``path`` is how the upstream URL spells ``repo``.
+    (measured), so the gateway goes there itself. ``path`` is how the upstream URL spells ``repo``, ``dot_git`` whether
+    the forge wrote ``.git``: some only redirect from the one form to the other.
     """
 
     repo: RepoPath
     path: str
+    dot_git: bool
 
 
 class PushInBody:
@@ -96,14 +98,15 @@ def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: obje
 def _moved(head: ResponseHead, verdict: Relay) -> Moved | Refuse:
     """Judge a redirect: never shown to the client, followed by the gateway inside the session's scope only."""
     request, name = verdict.request, verdict.driver.forge.name
-    path = verdict.driver.moved(head.get(b"location") or b"")
+    location = head.get(b"location") or b""
+    path = verdict.driver.moved(location)
     if path is None or request.kind is not Kind.ADVERTISEMENT:
         text = f"{name} answered with a redirect, which credgate does not follow"
         return _refuse(verdict, Reason.FORGE_MOVED, 502, text)
     match = scope.find(verdict.session.grants, RepoPath(name, path), request.needed)
     if not match.decision.allow:
         return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved to {path}, outside this session")
-    return Moved(RepoPath(name, path), match.path)
+    return Moved(RepoPath(name, path), match.path, b".git/info/refs?" in location)
 
 
 def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:

@@ -99,7 +99,7 @@ class Gate:
             del self.moves[verdict.session.id, verdict.request.repo]
             return verdict
         match = scope.find(verdict.session.grants, moved.repo, verdict.request.needed)
-        return evolve(verdict, path=moved.path) if match.decision.allow else verdict
+        return evolve(verdict, path=moved.path, dot_git=moved.dot_git) if match.decision.allow else verdict
 
     def page(self, serve: Serve, *, close: bool) -> bytes:
         """Return the whole answer for one of our own pages."""

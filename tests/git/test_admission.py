@@ -1,0 +1,283 @@
+"""Admission: every refusal beside the request that differs in one thing and is let through."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from attrs import evolve
+
+from credgate.config.schema import Forge
+from credgate.forges.registry import driver_for
+from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
+from credgate.git.route import Kind
+from credgate.http.request import judge as read_head
+from credgate.sessions.brake import Brake
+from credgate.sessions.model import Grant, Session
+from credgate.values import Access, Reason
+from tests.fakes.sessions import session
+
+LIMIT = 3
+HERE = "10.0.0.7"
+DRIVERS = {
+    "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
+    "lab": driver_for(Forge("lab", "generic", "https://lab.example/srv")),
+}
+GRANTS = (
+    Grant("Octo/Hello", "github.com", normal="octo/hello"),
+    Grant("octo/readable", "github.com", Access.READ),
+    Grant("team/*", "lab"),
+)
+FETCH = b"GET /git/octo/hello.git/info/refs?service=git-upload-pack"
+PUSH = b"GET /git/octo/hello/info/refs?service=git-receive-pack"
+POST = b"POST /git/octo/hello.git/git-upload-pack"
+FETCH_TYPE = b"Content-Type: application/x-git-upload-pack-request"
+PUSH_TYPE = b"Content-Type: application/x-git-receive-pack-request"
+
+
+class OneSession:
+    """Knows one session by its token and secret, and remembers who asked."""
+
+    def __init__(self, known: Session) -> None:
+        self.known = known
+        self.asked: list[tuple[str, str, str]] = []
+
+    def authenticate(self, token: str, secret: str, address: str) -> Session | None:
+        """Return it for the right pair."""
+        self.asked.append((token, secret, address))
+        return self.known if (token, secret) == ("token", "secret") else None
+
+
+class Door:
+    """An admission with everything it consults."""
+
+    def __init__(self) -> None:
+        self.session = session(grants=GRANTS)
+        self.sessions = OneSession(self.session)
+        self.brake = Brake(LIMIT)
+        self.without: set[str] = set()
+        self.admission = Admission(
+            DRIVERS, "github.com", self.sessions, self.brake, lambda name: name not in self.without
+        )
+
+    def ask(self, line: bytes, *fields: bytes, login: bytes | None = b"basic", now: float = 100.0) -> Verdict:
+        """Judge a request of ``line`` and ``fields``; ``login`` is a kind, or the field's value, or None."""
+        kinds = {
+            b"basic": b"Basic " + base64.b64encode(b"x:token:secret"),
+            b"bearer": b"Bearer token:secret",
+            b"wrong": b"Basic " + base64.b64encode(b"x:token:wrong"),
+            b"wrong-bearer": b"Bearer token:wrong",
+        }
+        shown = () if login is None else (b"Authorization: " + kinds.get(login, login),)
+        head = b"\r\n".join((line + b" HTTP/1.1", b"Host: gate", *shown, *fields, b"", b""))
+        return self.admission.judge(read_head(head), HERE, now)
+
+
+def refused(verdict: Verdict) -> tuple[Reason, int]:
+    """Say why and with which status."""
+    assert isinstance(verdict, Refuse)
+    assert not verdict.decision.allow
+    assert verdict.decision.rule
+    assert verdict.decision.text
+    return verdict.decision.reason, verdict.status
+
+
+# What is let through.
+
+
+def test_a_granted_fetch_goes_to_the_grants_own_spelling() -> None:
+    """The upstream URL is the operator's, whatever the client's letters were."""
+    door = Door()
+    verdict = door.ask(FETCH.replace(b"octo/hello", b"OCTO/hellO"))
+    assert isinstance(verdict, Relay)
+    assert (verdict.path, verdict.dot_git, verdict.session) == ("Octo/Hello", True, door.session)
+    assert verdict.driver is DRIVERS["github.com"]
+    assert verdict.request.needed is Access.READ
+
+
+@pytest.mark.parametrize("suffix", [b"", b".git"])
+def test_a_pattern_goes_to_the_name_and_form_that_was_asked_for(suffix: bytes) -> None:
+    """A server may know ``x.git`` and not ``x``, or redirect from one to the other."""
+    verdict = Door().ask(b"GET /forge/lab/team/sub/x%b/info/refs?service=git-upload-pack" % suffix)
+    assert isinstance(verdict, Relay)
+    assert (verdict.path, verdict.dot_git) == ("team/sub/x", bool(suffix))
+
+
+@pytest.mark.parametrize("suffix", [b"", b".git"])
+def test_an_exact_grant_keeps_the_form_that_was_asked_for(suffix: bytes) -> None:
+    """A URL that works without a gateway works with it: a grant's name says nothing about ``.git``."""
+    door = Door()
+    door.sessions.known = evolve(door.session, grants=(Grant("team/x", "lab"),))
+    verdict = door.ask(b"GET /forge/lab/team/x%b/info/refs?service=git-upload-pack" % suffix)
+    assert isinstance(verdict, Relay)
+    assert (verdict.path, verdict.dot_git) == ("team/x", bool(suffix))
+
+
+@pytest.mark.parametrize("login", [b"basic", b"bearer"])
+def test_both_schemes_open_the_same_door(login: bytes) -> None:
+    """Helper and extraHeader are two ways to say the same."""
+    door = Door()
+    assert isinstance(door.ask(PUSH, login=login), Relay)
+    assert door.sessions.asked == [("token", "secret", HERE)]
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"x-gzip", b"identity"])
+def test_a_gzipped_body_is_served(coding: bytes) -> None:
+    """C git gzips fetches, JGit pushes."""
+    assert isinstance(Door().ask(POST, FETCH_TYPE, b"Content-Encoding: " + coding, b"Content-Length: 4"), Relay)
+
+
+def test_health_needs_nothing_and_looks_up_nothing() -> None:
+    """A probe must not be able to cost anything."""
+    door = Door()
+    assert door.ask(b"GET /health", login=None) == Serve("health")
+    assert door.ask(b"GET /health", login=b"wrong") == Serve("health")
+    assert door.sessions.asked == []
+
+
+def test_whoami_has_its_session() -> None:
+    """An agent asks what it may do before it fails at it."""
+    door = Door()
+    assert door.ask(b"GET /whoami") == Serve("whoami", door.session)
+
+
+# Who asks.
+
+
+@pytest.mark.parametrize("line", [FETCH, PUSH, POST, b"GET /whoami", b"GET /forge/nobody/a/b/git-upload-pack"])
+def test_without_a_credential_there_is_a_challenge(line: bytes) -> None:
+    """git sends its credential only after a 401 with Basic; it is no failure for the brake."""
+    door = Door()
+    if b"nobody" in line:
+        line = line.replace(b"GET", b"GET").replace(b"git-upload-pack", b"info/refs?service=git-upload-pack")
+    verdict = door.ask(line, login=None)
+    assert refused(verdict) == (Reason.NO_CREDENTIAL, 401)
+    assert isinstance(verdict, Refuse)
+    assert verdict.challenge
+    assert len(door.brake) == 0
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "challenge"),
+    [(b"wrong", 401, True), (b"wrong-bearer", 403, False), (b"Bearer x", 401, True), (b"Digest x", 401, True)],
+)
+def test_every_wrong_credential_has_one_answer(login: bytes, status: int, *, challenge: bool) -> None:
+    """Unknown, expired, malformed: the text is the same; 403 only where git would hide it behind a prompt."""
+    door = Door()
+    verdict = door.ask(FETCH, login=login)
+    assert refused(verdict) == (Reason.BAD_CREDENTIAL, status)
+    assert isinstance(verdict, Refuse)
+    assert verdict.challenge is challenge
+    assert verdict.session is None
+    other = Door().ask(FETCH, login=b"wrong")
+    assert isinstance(other, Refuse)
+    assert verdict.decision == other.decision
+
+
+def test_a_forge_that_is_not_there_is_told_to_sessions_only() -> None:
+    """Who is not proved learns nothing about forges."""
+    line = b"GET /forge/nobody/a/b/info/refs?service=git-upload-pack"
+    assert refused(Door().ask(line, login=b"wrong")) == (Reason.BAD_CREDENTIAL, 401)
+    verdict = Door().ask(line)
+    assert refused(verdict) == (Reason.UNKNOWN_FORGE, 404)
+    assert isinstance(verdict, Refuse)
+    assert verdict.session is not None
+
+
+def test_guessing_is_braked_and_the_right_credential_is_not() -> None:
+    """One sandbox must not be able to lock out another that shares its address."""
+    door = Door()
+    for _ in range(LIMIT):
+        assert refused(door.ask(FETCH, login=b"wrong")) == (Reason.BAD_CREDENTIAL, 401)
+    verdict = door.ask(FETCH, login=b"wrong", now=110.5)
+    assert refused(verdict) == (Reason.TOO_MANY_FAILURES, 429)
+    assert isinstance(verdict, Refuse)
+    assert verdict.retry_after == 50
+    assert not verdict.challenge
+    assert isinstance(door.ask(FETCH, now=110.5), Relay)
+    assert refused(door.ask(FETCH, login=b"wrong", now=161.0)) == (Reason.BAD_CREDENTIAL, 401)
+
+
+# What is asked.
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "status"),
+    [
+        (b"GET /nowhere", Reason.NOT_FOUND, 404),
+        (b"HEAD /health", Reason.METHOD_NOT_ALLOWED, 405),
+        (b"GET /git/octo/hello/HEAD", Reason.DUMB_PROTOCOL, 404),
+        (b"POST /git/octo/hello.git/info/lfs/objects/batch", Reason.LFS_NOT_SERVED, 501),
+    ],
+)
+def test_what_is_not_served_needs_no_session_to_be_refused(line: bytes, reason: Reason, status: int) -> None:
+    """Nothing is looked up for it."""
+    door = Door()
+    assert refused(door.ask(line, login=b"wrong")) == (reason, status)
+    assert door.sessions.asked == []
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "kind"),
+    [
+        (b"GET /git/octo/other/info/refs?service=git-upload-pack", (), Kind.ADVERTISEMENT),
+        (b"POST /git/octo/other/git-upload-pack", (FETCH_TYPE,), Kind.UPLOAD_PACK),
+        (b"POST /git/octo/other/git-receive-pack", (PUSH_TYPE,), Kind.RECEIVE_PACK),
+        (b"GET /forge/lab/octo/hello/info/refs?service=git-upload-pack", (), Kind.ADVERTISEMENT),
+    ],
+)
+def test_scope_is_judged_on_every_endpoint(line: bytes, fields: tuple[bytes, ...], kind: Kind) -> None:
+    """Not at discovery only; and the refusal knows in whose words it must be said."""
+    door = Door()
+    verdict = door.ask(line, *fields)
+    assert refused(verdict) == (Reason.OUTSIDE_SESSION, 403)
+    assert isinstance(verdict, Refuse)
+    assert (verdict.kind, verdict.session) == (kind, door.session)
+    granted = line.replace(b"octo/other", b"octo/hello").replace(b"lab/octo", b"lab/team")
+    assert isinstance(door.ask(granted, *fields), Relay)
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        (b"GET /git/octo/readable/info/refs?service=git-receive-pack", ()),
+        (b"POST /git/octo/readable/git-receive-pack", (PUSH_TYPE,)),
+    ],
+)
+def test_a_read_grant_does_not_push(line: bytes, fields: tuple[bytes, ...]) -> None:
+    """Discovery of a push is a write, too."""
+    door = Door()
+    assert refused(door.ask(line, *fields)) == (Reason.READ_ONLY, 403)
+    read = line.replace(b"receive", b"upload")
+    assert isinstance(door.ask(read, *([FETCH_TYPE] if fields else [])), Relay)
+
+
+def test_without_a_forge_credential_there_are_reads_only() -> None:
+    """What the forge could only refuse is refused here, with the reason."""
+    door = Door()
+    door.without.add("github.com")
+    assert refused(door.ask(PUSH)) == (Reason.NO_FORGE_CREDENTIAL, 403)
+    assert isinstance(door.ask(FETCH), Relay)
+    door.without.clear()
+    assert isinstance(door.ask(PUSH), Relay)
+
+
+@pytest.mark.parametrize("fields", [(), (b"Content-Type: text/plain",), (PUSH_TYPE,), (FETCH_TYPE + b"; charset=x",)])
+def test_a_body_of_another_type_is_refused(fields: tuple[bytes, ...]) -> None:
+    """A form that a browser could send is not one that git sends."""
+    verdict = Door().ask(POST, *fields)
+    assert refused(verdict) == (Reason.UNSUPPORTED_MEDIA_TYPE, 415)
+    assert isinstance(verdict, Refuse)
+    assert verdict.kind is None
+    assert isinstance(Door().ask(POST, FETCH_TYPE), Relay)
+
+
+@pytest.mark.parametrize(("line", "fields"), [(POST, (FETCH_TYPE,)), (FETCH, ())])
+@pytest.mark.parametrize("coding", [b"br", b"gzip, gzip", b"GZIP"])
+def test_another_coding_is_refused_with_and_without_a_body(
+    line: bytes, fields: tuple[bytes, ...], coding: bytes
+) -> None:
+    """What cannot be read cannot be judged; what names a coding must not reach the forge unjudged."""
+    verdict = Door().ask(line, *fields, b"Content-Encoding: " + coding)
+    assert refused(verdict) == (Reason.UNSUPPORTED_CODING, 415)
+    assert isinstance(Door().ask(line, *fields), Relay)
