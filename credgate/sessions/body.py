@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
 from credgate.sessions import address
-from credgate.sessions.grants import Names, parse_repos, quoted, refuse_unknown_keys
+from credgate.sessions.grants import Names, check_label, parse_repos, quoted, refuse_unknown_keys
 from credgate.sessions.model import Network, SessionRequest
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ def parse_create(
     given = {key: value for key, value in payload.items() if value is not None}
     if legacy and not given.get("container_ip"):
         raise InvalidValueError("container_ip is required")
+    label, grants = _label(given), parse_repos(given.get("repos", []), forges, default_forge)
+    check_label(grants, label)
     return SessionRequest(
         bound_to=_binding(given),
-        label=_label(given),
-        grants=parse_repos(given.get("repos", []), forges, default_forge),
+        label=label,
+        grants=grants,
         idle_ttl=_ttl(given, "idle_ttl", sessions.idle_ttl),
         absolute_ttl=_ttl(given, "absolute_ttl", sessions.absolute_ttl),
         dns=_names(given.get("dns", [])),

@@ -3,39 +3,39 @@
 Each entry is a string (``owner/repo``: read and write on the default forge) or an object:
 
     {"repo": "octo/hello", "forge": "github.com", "access": "read" | "write",
-     "push": [{"refs": "refs/heads/agent/*", "allow": ["create", "update", "force", "delete"]}]}
+     "push": [{"refs": "refs/heads/agent/*", "allow": ["create", "update", "force", "delete"]}],
+     "max_push_bytes": 1048576, "max_refs": 10, "push_options": ["ci.skip"],
+     "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false}
 
-What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` belongs
-to a write grant only. Unknown keys, forges and verbs are refused: a grant that is not understood grants nothing.
-Ref patterns follow git-check-ref-format(1), with ``*`` allowed.
+What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
+limits it belong to a write grant only. Unknown keys, forges and verbs are refused: a grant that is not understood
+grants nothing. Patterns are judged by ``git.patterns`` here, when they are written, not when they are matched.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from credgate.errors import InvalidValueError
+from credgate.git.patterns import PatternError, check_option, check_path_glob, check_ref_pattern
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-GRANT_KEYS = ("repo", "forge", "access", "push")
+LIMIT_KEYS = ("max_push_bytes", "max_refs", "push_options", "protected_paths", "require_old_oid", "partial")
+GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
 RULE_KEYS = ("refs", "allow")
 VERBS = ("create", "update", "force", "delete")
 MAX_RULES = 64
 """Ref rules in one grant."""
-MAX_REF = 255
-"""Characters of a ref pattern."""
+MAX_LISTED = 64
+"""Push options or protected paths in one grant."""
+MAX_NUMBER = 2**53
+"""Of a limit: what a JSON number holds exactly."""
 MAX_QUOTED = 100
 """Characters of a refused value that its error repeats."""
-
-# git-check-ref-format(1): components separated by single slashes, none beginning with "." or ending in "." or ".lock",
-# no control characters, space, ~ ^ : ? [ \ (and no ".." or "@{" anywhere); ASCII only here, and "*" is the pattern's.
-_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-\]_-}]+(?<!\.)(?<!\.lock)")
-_NOT_IN_REFS = ("..", "@{", "?", "[", "\\")
 
 
 class Names(Protocol):
@@ -50,6 +50,18 @@ def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) 
     if not isinstance(value, list):
         raise InvalidValueError("repos must be a list")
     return tuple(_grant(item, forges, default_forge) for item in value)
+
+
+def written(grant: Grant) -> dict[str, object]:
+    """Return ``grant`` as JSON in the form that :func:`parse_repos` takes; limits that are not set are left out."""
+    entry: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": str(grant.access)}
+    if grant.push is not None:
+        entry["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
+    for key in LIMIT_KEYS:
+        value = getattr(grant, key)
+        if value:
+            entry[key] = list(value) if isinstance(value, tuple) else value
+    return entry
 
 
 def refuse_unknown_keys(given: Mapping[str, object], known: Iterable[str]) -> None:
@@ -75,8 +87,11 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
     forge = _forge(item.get("forge", default_forge), forges)
     access = _access(item.get("access", Access.WRITE))
     repo, normal = _repo(item["repo"], forges[forge])
-    push = None if item.get("push") is None else _push(item["push"], access)
-    return Grant(repo=repo, forge=forge, access=access, push=push, normal=normal)
+    given = {key: item[key] for key in ("push", *LIMIT_KEYS) if item.get(key) is not None}
+    if given and access is not Access.WRITE:
+        raise InvalidValueError(f'{next(iter(given))} needs "access": "write"')
+    values = {key: _FORMS[key](value) for key, value in given.items()}
+    return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
 
 
 def _forge(value: object, forges: Mapping[str, Names]) -> str:
@@ -99,28 +114,77 @@ def _repo(text: str, names: Names) -> tuple[str, str]:
     return text.removesuffix(".git"), normal
 
 
-def _push(value: object, access: Access) -> tuple[PushRule, ...]:
-    if access is not Access.WRITE:
-        raise InvalidValueError('push needs "access": "write"')
+def parse_push(value: object) -> tuple[PushRule, ...]:
+    """Judge a list of ref rules; raise InvalidValueError."""
     if not isinstance(value, list) or len(value) > MAX_RULES:
         raise InvalidValueError(f"push must be a list of at most {MAX_RULES} rules")
     return tuple(_rule(item) for item in value)
+
+
+def parse_options(value: object) -> tuple[str, ...]:
+    """Judge an allow-list of push options; raise InvalidValueError."""
+    return _patterns(value, "push_options", "push option", check_option)
+
+
+def parse_globs(value: object) -> tuple[str, ...]:
+    """Judge a list of protected paths; raise InvalidValueError."""
+    return _patterns(value, "protected_paths", "path glob", check_path_glob)
+
+
+def check_label(grants: Iterable[Grant], label: str) -> None:
+    """Refuse ref patterns that cannot match anything in a session of this label; raise InvalidValueError."""
+    for rule in (rule for grant in grants for rule in grant.push or ()):
+        if "{label}" not in rule.refs:
+            continue
+        if not label:
+            raise InvalidValueError(f"The ref pattern {quoted(rule.refs)} needs a session with a label")
+        _check(rule.refs.replace("{label}", label), "ref pattern", check_ref_pattern)
 
 
 def _rule(item: object) -> PushRule:
     if not isinstance(item, dict) or any(key not in item for key in RULE_KEYS):
         raise InvalidValueError('Each push rule must be {"refs": pattern, "allow": [verbs]}')
     refuse_unknown_keys(item, RULE_KEYS)
-    refs, allow = item["refs"], item["allow"]
-    if not isinstance(refs, str) or not _is_ref_pattern(refs):
-        raise InvalidValueError(f"Invalid ref pattern: {quoted(refs)}")
+    refs, allow = _check(item["refs"], "ref pattern", check_ref_pattern), item["allow"]
     if not isinstance(allow, list) or any(verb not in VERBS for verb in allow):
         raise InvalidValueError(f"allow must be a list of {', '.join(VERBS)}")
     return PushRule(refs=refs, allow=frozenset(allow))
 
 
-def _is_ref_pattern(text: str) -> bool:
-    first, *rest = text.split("/")
-    if first != "refs" or not rest or len(text) > MAX_REF or any(bad in text for bad in _NOT_IN_REFS):
-        return False
-    return all(_COMPONENT.fullmatch(part) for part in rest)
+def _patterns(value: object, key: str, what: str, judge: Callable[[str], None]) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_LISTED:
+        raise InvalidValueError(f"{key} must be a list of at most {MAX_LISTED} texts")
+    return tuple(dict.fromkeys(_check(item, what, judge) for item in value))
+
+
+def _check(value: object, what: str, judge: Callable[[str], None]) -> str:
+    if not isinstance(value, str):
+        raise InvalidValueError(f"Invalid {what}: {quoted(value)} (a text is meant)")
+    try:
+        judge(value)
+    except PatternError as error:
+        raise InvalidValueError(f"Invalid {what}: {quoted(value)} ({error})") from None
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_NUMBER:
+        raise InvalidValueError(f"max_push_bytes and max_refs are whole numbers from 1, not {quoted(value)}")
+    return value
+
+
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"require_old_oid and partial are true or false, not {quoted(value)}")
+    return value
+
+
+_FORMS: dict[str, Callable[[object], Any]] = {
+    "push": parse_push,
+    "max_push_bytes": _number,
+    "max_refs": _number,
+    "push_options": parse_options,
+    "protected_paths": parse_globs,
+    "require_old_oid": _switch,
+    "partial": _switch,
+}

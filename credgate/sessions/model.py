@@ -19,7 +19,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @frozen(slots=True)
 class PushRule:
-    """One line of a grant's ``push`` list, as written: a ref pattern and the verbs it allows."""
+    """One line of a ``push`` list, as written: a ref pattern and the verbs it allows."""
 
     refs: str
     allow: frozenset[str]
@@ -41,6 +41,17 @@ class Grant:
     """``None``: the default ref rules of a write grant; ``()``: no push at all."""
     normal: str = field(default=Factory(lambda self: self.repo, takes_self=True))
     """``repo`` in the forge's normal form, which its driver gives: what scope compares."""
+    max_push_bytes: int | None = field(default=None, kw_only=True)
+    """Bytes of one push's pack; ``None``: no limit of the grant's own. So for ``max_refs``."""
+    max_refs: int | None = field(default=None, kw_only=True)
+    push_options: tuple[str, ...] = field(default=(), kw_only=True)
+    """Push options that may be sent; ``*`` stands for any run of characters."""
+    protected_paths: tuple[str, ...] = field(default=(), kw_only=True)
+    """Globs over repository paths that no push may change."""
+    require_old_oid: bool = field(default=False, kw_only=True)
+    """A ref must be, before the push, where the client says it is."""
+    partial: bool = field(default=False, kw_only=True)
+    """Whether the rest of a push goes on when some of its refs are refused."""
 
 
 @frozen(slots=True)

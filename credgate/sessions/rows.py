@@ -1,8 +1,9 @@
 """A session as one row of a table, and back.
 
 Scalars are columns; grants and DNS names are JSON. Reading is strict: what does not come back exactly as it would be
-written, or has an impossible time, size or network, raises ValueError, and the row grants nothing. Nothing here
-touches a database.
+written, or has an impossible time, size or network, raises ValueError, and the row grants nothing. A grant's limits
+are written only where they differ from their defaults, so that rows from before there were any are still as written.
+Nothing here touches a database.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from credgate.sessions.model import Grant, Session
 
@@ -26,6 +28,8 @@ DIGEST_BYTES = 32
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 _CONVERTER.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
+_LIMITS = {each.name: override(omit_if_default=True) for each in attrs.fields(Grant) if each.kw_only}
+_CONVERTER.register_unstructure_hook(Grant, make_dict_unstructure_fn(Grant, _CONVERTER, **_LIMITS))  # type: ignore[arg-type]
 
 Row = tuple[Any, ...]
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from credgate.sessions.grants import written
+
 if TYPE_CHECKING:
-    from credgate.sessions.model import Grant, Session
+    from credgate.sessions.model import Session
 
 
 def whoami(session: Session, now: float, wall: float) -> dict[str, object]:
     """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch)."""
     return {
         "session": session.id,
-        "repositories": [_grant(grant) for grant in session.grants],
+        "repositories": [written(grant) for grant in session.grants],
         "dns": list(session.dns),
         "expires_at": _utc(wall + session.created + session.absolute_ttl - now),
         "idle_expires_at": _utc(wall + session.expires() - now),
@@ -25,10 +27,3 @@ def whoami(session: Session, now: float, wall: float) -> dict[str, object]:
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _grant(grant: Grant) -> dict[str, object]:
-    told: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": str(grant.access)}
-    if grant.push is not None:
-        told["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
-    return told

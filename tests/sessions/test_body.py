@@ -228,3 +228,10 @@ def test_any_json_is_a_request_or_a_bounded_refusal(payload: object, *, legacy: 
     else:
         assert 0 < asked.idle_ttl <= LIMITS.idle_ttl
         assert 0 < asked.absolute_ttl <= LIMITS.absolute_ttl
+
+
+def test_a_rule_of_the_label_is_judged_with_the_label() -> None:
+    """Grants and label are written together; one that cannot match is told to their writer."""
+    repos = [{"repo": "octo/hello", "push": [{"refs": "refs/heads/{label}/*", "allow": ["create"]}]}]
+    assert parse({"repos": repos, "label": "box"}).label == "box"
+    assert refusal({"repos": repos}) == "The ref pattern refs/heads/{label}/* needs a session with a label"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from credgate.config.schema import Config, Forge
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
-from credgate.sessions.grants import MAX_QUOTED, MAX_REF, MAX_RULES, VERBS, parse_repos, quoted
+from credgate.sessions.grants import (
+    LIMIT_KEYS,
+    MAX_LISTED,
+    MAX_NUMBER,
+    MAX_QUOTED,
+    MAX_RULES,
+    VERBS,
+    check_label,
+    parse_repos,
+    quoted,
+    written,
+)
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Access
 
@@ -113,7 +120,10 @@ def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:
         ([], "Each repo must be in owner/repo format"),
         ({}, "Each repo must be in owner/repo format"),
         ({"repo": 5}, "Each repo must be in owner/repo format"),
-        ({"repo": "octo/hello", "acess": "read"}, "Unknown key: acess (known: repo, forge, access, push)"),
+        (
+            {"repo": "octo/hello", "acess": "read"},
+            f"Unknown key: acess (known: repo, forge, access, push, {', '.join(LIMIT_KEYS)})",
+        ),
         (
             {"repo": "octo/hello", "forge": "gitlab.com"},
             "Unknown forge: gitlab.com (configured: github.com, git.example)",
@@ -142,8 +152,11 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": "refs/heads/x", "allow": "create"}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": ["creat"]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": [["create"]]}, f"allow must be a list of {', '.join(VERBS)}"),
-        ({"refs": 5, "allow": []}, "Invalid ref pattern: int"),
-        ({"refs": "heads/x", "allow": []}, "Invalid ref pattern: heads/x"),
+        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (a text is meant)"),
+        (
+            {"refs": "heads/x", "allow": []},
+            "Invalid ref pattern: heads/x (a pattern of ref names is meant, such as refs/heads/agent/*)",
+        ),
     ],
 )
 def test_a_rule_that_is_not_understood_is_refused(rule: object, text: str) -> None:
@@ -151,79 +164,109 @@ def test_a_rule_that_is_not_understood_is_refused(rule: object, text: str) -> No
     assert refusal({"repo": "octo/hello", "push": [rule]}) == text
 
 
-def refs(pattern: str) -> bool:
-    """Whether ``pattern`` is taken as a ref pattern."""
-    try:
-        return bool(parse({"repo": "octo/hello", "push": [{"refs": pattern, "allow": ["create"]}]}))
-    except InvalidValueError as error:
-        assert str(error) == f"Invalid ref pattern: {quoted(pattern)}"  # noqa: PT017 - either end is right
-        return False
+LIMITED = {
+    "repo": "octo/hello",
+    "max_push_bytes": 1048576,
+    "max_refs": 10,
+    "push_options": ["ci.skip", "topic=*", "ci.skip"],
+    "protected_paths": [".github/workflows/**"],
+    "require_old_oid": True,
+    "partial": True,
+}
 
 
-def git_takes(ref: str) -> bool:
-    """Whether git itself calls ``ref`` a legal ref name, a single star allowed."""
-    done = subprocess.run(["git", "check-ref-format", "--refspec-pattern", ref], check=False)
-    return done.returncode == 0
-
-
-REFS = [
-    "refs/heads/agent/*",
-    "refs/heads/a.b",
-    "refs/heads/@",
-    "refs/heads/a{b}",
-    "refs/heads/a/b/c",
-    "refs/heads/-x",
-    "refs/heads/a*b",
-    "refs/heads/",
-    "refs//heads/x",
-    "/refs/heads/x",
-    "refs/heads/.x",
-    "refs/heads/x.",
-    "refs/heads/x.lock",
-    "refs/heads/x.lock/y",
-    "refs/heads/a..b",
-    "refs/heads/a@{b",
-    "refs/heads/a b",
-    "refs/heads/a~b",
-    "refs/heads/a^b",
-    "refs/heads/a:b",
-    "refs/heads/a?b",
-    "refs/heads/a[b",
-    "refs/heads/a\\b",
-    "refs/heads/a\x7fb",
-    "refs/heads/a\nb",
-    "refs/heads/x\n",
-]
-
-
-@pytest.mark.parametrize("ref", REFS)
-def test_ref_patterns_are_git_s(ref: str) -> None:
-    """Judged by git itself: what it would never create must not look like a rule that works."""
-    assert refs(ref) == git_takes(ref)
-
-
-def test_git_takes_some_of_them_and_we_stay_below_refs() -> None:
-    """The comparison above is no comparison of two refusals; and a rule outside refs/ would be about nothing."""
-    assert sum(map(git_takes, REFS)) == 7
-    assert git_takes("heads/x")
-    assert not refs("heads/x")
-    assert not refs("refs")
-    assert refs("refs/heads/**/x")
-    assert refs("refs/" + "x" * (MAX_REF - 5))
-    assert not refs("refs/" + "x" * (MAX_REF - 4))
-    assert not refs("refs/heads/caf\xe9")
-
-
-@given(st.text(alphabet="ab./@{*~-", max_size=12).map("refs/".__add__))
-def test_any_ref_pattern_that_we_take_is_well_formed(ref: str) -> None:
-    """The rules of git-check-ref-format(1), said one by one."""
-    parts = ref.split("/")
-    well_formed = (
-        all(parts)
-        and not any(part.startswith(".") or part.endswith((".", ".lock")) for part in parts)
-        and not any(bad in ref for bad in ("..", "@{", "~"))
+def test_limits_are_read() -> None:
+    """Each key becomes its field; what is said twice is kept once."""
+    assert parse(LIMITED) == (
+        Grant(
+            repo="octo/hello",
+            forge="github.com",
+            normal="octo/hello",
+            max_push_bytes=1048576,
+            max_refs=10,
+            push_options=("ci.skip", "topic=*"),
+            protected_paths=(".github/workflows/**",),
+            require_old_oid=True,
+            partial=True,
+        ),
     )
-    assert refs(ref) == well_formed
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"repo": "Octo/Hello", "forge": "github.com", "access": "read"},
+        {"repo": "octo/*", "forge": "git.example", "access": "write", "push": []},
+        {
+            **LIMITED,
+            "forge": "github.com",
+            "access": "write",
+            "push": [{"refs": "refs/heads/*", "allow": ["create", "update"]}],
+            "push_options": ["ci.skip"],
+        },
+    ],
+)
+def test_what_is_shown_can_be_posted_again(entry: dict[str, object]) -> None:
+    """People copy from listings; sandboxes learn their limits from whoami."""
+    assert written(parse(entry)[0]) == entry
+
+
+def test_a_limit_that_is_null_is_absent() -> None:
+    """As every optional key is; a read grant may carry them so."""
+    nothing = dict.fromkeys(LIMIT_KEYS)
+    assert parse({"repo": "octo/hello", **nothing}) == parse("octo/hello")
+    assert parse({"repo": "octo/hello", "access": "read", **nothing})[0].access is Access.READ
+
+
+@pytest.mark.parametrize("key", LIMIT_KEYS)
+def test_a_limit_of_pushes_needs_a_grant_to_push(key: str) -> None:
+    """It would be a misunderstanding."""
+    assert parse({"repo": "octo/hello", key: LIMITED[key]})
+    assert refusal({"repo": "octo/hello", "access": "read", key: LIMITED[key]}) == f'{key} needs "access": "write"'
+
+
+NUMBERS = "max_push_bytes and max_refs are whole numbers from 1, not "
+SWITCHES = "require_old_oid and partial are true or false, not "
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("max_push_bytes", 0, NUMBERS + "int"),
+        ("max_push_bytes", True, NUMBERS + "bool"),
+        ("max_push_bytes", "1M", NUMBERS + "1M"),
+        ("max_push_bytes", MAX_NUMBER + 1, NUMBERS + "int"),
+        ("max_refs", -1, NUMBERS + "int"),
+        ("max_refs", 1.5, NUMBERS + "float"),
+        ("require_old_oid", 1, SWITCHES + "int"),
+        ("partial", "yes", SWITCHES + "yes"),
+        ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} texts"),
+        ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} texts"),
+        ("push_options", [5], "Invalid push option: int (a text is meant)"),
+        ("push_options", ["a**"], "Invalid push option: a** (one * stands for any run of characters; two say no more)"),
+        ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} texts"),
+        (
+            "protected_paths",
+            ["/etc"],
+            "Invalid path glob: /etc (a path from the top of the repository is meant, such as .github/workflows/**)",
+        ),
+    ],
+)
+def test_a_limit_that_is_not_understood_is_refused(key: str, value: object, text: str) -> None:
+    """Half a limit is none."""
+    assert refusal({**LIMITED, key: value}) == text
+
+
+def test_a_pattern_of_the_label_needs_one_that_fits() -> None:
+    """A rule that can never match is a mistake of whoever made the session, told at once."""
+    grants = parse({"repo": "octo/hello", "push": [{"refs": "refs/heads/{label}/*", "allow": []}]}, "octo/world")
+    check_label(grants, "box")
+    check_label(parse("octo/hello", {"repo": "a/b", "push": [{"refs": "refs/heads/{session}", "allow": []}]}), "")
+    with pytest.raises(InvalidValueError) as caught:
+        check_label(grants, "")
+    assert str(caught.value) == "The ref pattern refs/heads/{label}/* needs a session with a label"
+    with pytest.raises(InvalidValueError, match=r"^Invalid ref pattern: refs/heads/box.lock/\* \(no ref name can"):
+        check_label(grants, "box.lock")
 
 
 def test_repos_is_a_list() -> None:

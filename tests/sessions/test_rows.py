@@ -21,6 +21,16 @@ WHOLE = session(
         Grant("Octo/Hello", "github.com", Access.READ, normal="octo/hello"),
         Grant("octo/*", "github.com", push=(PushRule("refs/heads/*", frozenset({"update", "create"})),)),
         Grant("**", "git.example", push=()),
+        Grant(
+            "octo/limited",
+            "github.com",
+            max_push_bytes=5,
+            max_refs=1,
+            push_options=("ci.skip",),
+            protected_paths=("a/**",),
+            require_old_oid=True,
+            partial=True,
+        ),
     ),
     bound_to=ipaddress.ip_network("10.1.0.0/16"),
     label="sandbox-7",
@@ -53,6 +63,23 @@ def test_verbs_are_written_in_one_order() -> None:
     assert grants[1]["push"] == [{"refs": "refs/heads/*", "allow": ["create", "update"]}]
 
 
+def test_a_row_from_before_there_were_limits_is_still_read() -> None:
+    """An upgrade ends nobody's session: this is what such a row held, to the byte."""
+    old = '[{"repo":"octo/hello","forge":"github.com","access":"write","push":null,"normal":"octo/hello"}]'
+    one = session()
+    row = dict(zip(rows.COLUMNS, rows.write(one), strict=True))
+    assert row["grants"] == old
+    assert rows.read(tuple(row.values())).grants == (Grant("octo/hello", "github.com"),)
+
+
+def test_only_limits_that_are_set_are_written() -> None:
+    """The rest is the default, whatever that was when the row was written."""
+    grants = json.loads(
+        dict(zip(rows.COLUMNS, rows.write(session(grants=(Grant("a/b", "f", max_refs=3),))), strict=True))["grants"]
+    )
+    assert grants == [{"repo": "a/b", "forge": "f", "access": "write", "push": None, "normal": "a/b", "max_refs": 3}]
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -65,6 +92,14 @@ def test_verbs_are_written_in_one_order() -> None:
         ({"grants": '[{"repo":"a/b","forge":"f","admin":true}]'}, "unreadable (ForbiddenExtraKeysError)"),
         ({"grants": '[{"repo":5,"forge":"f","access":"read","push":null,"normal":"5"}]'}, "not as credgate writes it"),
         ({"grants": '[{"repo":"a/b","forge":"f"}]'}, "not as credgate writes it"),
+        (
+            {"grants": '[{"repo":"a/b","forge":"f","access":"read","push":null,"normal":"a/b","max_refs":"3"}]'},
+            "not as credgate writes it",
+        ),
+        (
+            {"grants": '[{"repo":"a/b","forge":"f","access":"read","push":null,"normal":"a/b","partial":false}]'},
+            "not as credgate writes it",
+        ),
         ({"dns": '"pypi.org"'}, "not as credgate writes it"),
         ({"bound_to": "10.1.2.3/16"}, "unreadable (ValueError)"),
         ({"bound_to": "10.1.2.3"}, "not as credgate writes it"),
@@ -102,6 +137,12 @@ grants = st.builds(
     access=st.sampled_from(Access),
     push=st.none() | st.lists(st.builds(PushRule, st.text(max_size=9), st.frozensets(st.text(max_size=6)))).map(tuple),
     normal=st.text(max_size=20),
+    max_push_bytes=st.none() | st.integers(1),
+    max_refs=st.none() | st.integers(1),
+    push_options=st.lists(st.text(max_size=6), max_size=2).map(tuple),
+    protected_paths=st.lists(st.text(max_size=6), max_size=2).map(tuple),
+    require_old_oid=st.booleans(),
+    partial=st.booleans(),
 )
 
 

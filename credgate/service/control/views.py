@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from credgate.sessions.grants import written
 from credgate.sessions.lease import LeaseReading, wall_time
 
 if TYPE_CHECKING:
-    from credgate.sessions.model import Grant, Session
+    from credgate.sessions.model import Session
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
@@ -24,7 +25,7 @@ def session_view(session: Session, now: LeaseReading) -> dict[str, object]:
         "id": session.id,
         "label": session.label,
         "bind": str(session.bound_to) if session.bound_to is not None else None,
-        "repos": [_grant_view(grant) for grant in session.grants],
+        "repos": [written(grant) for grant in session.grants],
         "dns": list(session.dns),
         "created_at": _iso(wall_time(session.created, now)),
         "used_at": _iso(wall_time(session.used, now)),
@@ -40,13 +41,6 @@ def lifetimes(session: Session) -> dict[str, float]:
         "ttl_inactivity_hours": _number(session.idle_ttl / _HOUR),
         "ttl_absolute_days": _number(session.absolute_ttl / _DAY),
     }
-
-
-def _grant_view(grant: Grant) -> dict[str, object]:
-    view: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": grant.access.value}
-    if grant.push is not None:
-        view["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
-    return view
 
 
 def _number(value: float) -> float:
