@@ -33,7 +33,7 @@ def option(code: int, content: bytes) -> bytes:
     return struct.pack("!HH", code, len(content)) + content
 
 
-def question(  # noqa: PLR0913 - the parts of a query
+def question(
     asked: str | bytes,
     qtype: int = 1,
     *,
@@ -56,7 +56,7 @@ def record(owner: bytes, rtype: int, rdata: bytes, ttl: int = 60, rclass: int = 
 ASKED = b"\xc0\x0c"
 
 
-def response(  # noqa: PLR0913 - the parts of a response
+def response(
     asked: bytes,
     answers: tuple[bytes, ...] = (),
     authority: tuple[bytes, ...] = (),

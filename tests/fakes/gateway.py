@@ -34,7 +34,9 @@ def _installed() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     plugin = "twisted/plugins/credgate_plugin.py"
-    return any(str(file) == plugin and Path(str(file.locate())).exists() for file in files)
+    # Building a wheel leaves an egg-info beside the source tree, which is no installation.
+    places = [Path(str(file.locate())).resolve() for file in files if str(file) == plugin]
+    return any(place.exists() and place != ROOT / plugin for place in places)
 
 
 def clean_environment() -> dict[str, str]:
@@ -110,6 +112,8 @@ class Gateway:
     """Beside and instead of what ``start`` writes, by table; the forge's is ``forges."github.com"``."""
     port: int = field(factory=free_port)
     environ: dict[str, str] = field(factory=dict)
+    prefix: tuple[str, ...] = ()
+    """Words before the command: into which namespaces it goes."""
     replies: list[Reply] = field(factory=list, repr=False)
     process: subprocess.Popen[bytes] | None = None
 
@@ -190,7 +194,15 @@ class Gateway:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start ``twistd`` on the folder as it is."""
-        command = [twistd(), "-n", "--pidfile=", "credgate", "--config", str(self.folder / "credgate.toml")]
+        command = [
+            *self.prefix,
+            twistd(),
+            "-n",
+            "--pidfile=",
+            "credgate",
+            "--config",
+            str(self.folder / "credgate.toml"),
+        ]
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -9,15 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 
 from credgate.dns.names import WireError
-from credgate.service.dns.upstream import TCPExchange, UDPExchange
+from credgate.service.dns.upstream import TCPExchange, UDPExchange, connect
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from credgate.dns.response import Asked, Response
     from credgate.dns.upstreams import Endpoint
 
@@ -32,10 +29,8 @@ async def _udp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noq
 
 
 async def _tcp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
-    endpoint = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
     exchange = TCPExchange(asked)
-    connected: Deferred[TCPExchange] = connectProtocol(endpoint(reactor, *server), exchange)
-    await connected.addTimeout(TIMEOUT, reactor)
+    await connect(server, exchange, reactor).addTimeout(TIMEOUT, reactor)
     return await exchange.done.addTimeout(TIMEOUT, reactor)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
@@ -23,7 +23,7 @@ from twisted.internet.error import (
     ConnectionLost,
 )
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -173,6 +173,14 @@ class TCPExchange(Protocol):
         self.transport.abortConnection()
 
 
+def connect(server: Endpoint, exchange: TCPExchange, reactor: Any) -> Deferred[Any]:  # noqa: ANN401 - every interface of a reactor
+    """Connect an exchange, without a log line for it (``connectProtocol`` writes two)."""
+    factory = Factory.forProtocol(lambda: exchange)
+    factory.noisy = False
+    endpoint = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
+    return endpoint(reactor, *server).connect(factory)
+
+
 class Upstream:
     """The resolvers, asked in order. ``entropy`` is for tests."""
 
@@ -255,9 +263,8 @@ class Upstream:
         return await self._tcp(server, asked) if found.truncated else found
 
     async def _tcp(self, server: Endpoint, asked: Asked) -> Response:
-        endpoint = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
         exchange = TCPExchange(asked)
-        await connectProtocol(endpoint(self._reactor, *server), exchange)
+        await connect(server, exchange, self._reactor)
         found = await exchange.done
         if found.truncated:
             raise WireError("a truncated answer over TCP")

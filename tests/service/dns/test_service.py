@@ -175,15 +175,18 @@ def test_a_bad_entry_is_told_with_its_place(tmp_path: Path) -> None:
 
 @ensureDeferred
 async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is logged for a hundred malformed packets but the summary, and that only when there is something new."""
+    """A hundred malformed packets, a look-up over UDP and TCP, a look at readiness: nothing but the summary, once."""
     lines: list[dict[str, Any]] = []
 
     def note(event: dict[str, Any]) -> None:
         lines.append(event)
 
-    service = start(made())
+    upstream = FakeUpstream(reactor, lambda query, tcp: [w.response(query, flags=0x8180 if tcp else 0x8380)])
+    service = start(made(allow=("ok.example",), upstream=(f"127.0.0.1:{upstream.number}",)))
     globalLogPublisher.addObserver(note)
     try:
+        assert await service.ready()
+        assert w.rcode(await ask(service, "ok.example")) == "NOERROR"
         for _ in range(100):
             service.desk.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
         assert lines == []
@@ -192,7 +195,9 @@ async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPat
     finally:
         globalLogPublisher.removeObserver(note)
     assert [event["counters"]["faults"] for event in lines] == [100]
+    assert [tcp for _, tcp, _ in upstream.asked] == [False, True]
     await stop(service)
+    await upstream.stop()
 
 
 @ensureDeferred
