@@ -58,7 +58,11 @@ def from_environment(environ: Mapping[str, str], *, uid: int | None = None) -> C
 
 def config_hash(config: Config) -> str:
     """Return 12 hex digits that change with any value; not with comments, order or the file's name."""
-    values = asdict(config, filter=lambda attribute, _: attribute.name not in {"source", "lines"})
+    values = asdict(
+        config,
+        filter=lambda attribute, _: attribute.name not in {"source", "lines"},
+        value_serializer=lambda _instance, _attribute, value: sorted(value) if isinstance(value, frozenset) else value,
+    )
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from credgate.config.position import Path, dotted, line_of
 from credgate.errors import ConfigError
+from credgate.sessions.model import PushRule  # noqa: TC001 - cattrs resolves the annotations
 
 MIB = 1024 * 1024
 
@@ -86,6 +87,24 @@ class Forge:
 
 
 @frozen(slots=True)
+class Policy:
+    """What holds for every session's pushes, whatever its grants say: it narrows them and never widens them."""
+
+    push: tuple[PushRule, ...] = ()
+    """The first rule that matches a ref bounds what any grant allows there; a ref that none matches is not bounded."""
+    max_push_bytes: int = 0
+    """Of one push's pack; 0: no limit."""
+    max_refs: int = 20_000
+    """Refs in one push."""
+    push_options: tuple[str, ...] = ("*",)
+    """Those that grants may allow; ``*`` stands for any run of characters."""
+    protected_paths: tuple[str, ...] = ()
+    """Added to each grant's own."""
+    require_old_oid: bool = False
+    """True: for every grant."""
+
+
+@frozen(slots=True)
 class Audit:
     """Where audit lines go."""
 
@@ -156,6 +175,7 @@ class Config:
     listen: Listen = field(factory=Listen)
     sessions: Sessions = field(factory=Sessions)
     limits: Limits = field(factory=Limits)
+    policy: Policy = field(factory=Policy)
     audit: Audit = field(factory=Audit)
     control: Control = field(factory=Control)
     dns: Dns = field(factory=Dns)

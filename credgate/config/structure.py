@@ -15,15 +15,23 @@ from attrs import fields, frozen
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
-from credgate.config import forms, netforms
-from credgate.config.schema import Audit, Config, Control, Dns, Forge, Limits, Listen, Sessions
+from credgate.config import forms, netforms, pushforms
+from credgate.config.schema import Audit, Config, Control, Dns, Forge, Limits, Listen, Policy, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from credgate.config.position import Path
 
-SECTIONS = {"listen": Listen, "sessions": Sessions, "limits": Limits, "audit": Audit, "control": Control, "dns": Dns}
+SECTIONS = {
+    "listen": Listen,
+    "sessions": Sessions,
+    "limits": Limits,
+    "policy": Policy,
+    "audit": Audit,
+    "control": Control,
+    "dns": Dns,
+}
 KINDS = ("github", "generic")
 
 # Not in a file: a forge's name is its table's, the rest is where the file was.
@@ -63,6 +71,14 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "credential": forms.credential,
         "allow_plain_http": forms.boolean,
         "ca_file": forms.optional(forms.absolute_path),
+    },
+    Policy: {
+        "push": pushforms.rules,
+        "max_push_bytes": forms.whole(0),
+        "max_refs": forms.whole(1, 20_000),
+        "push_options": pushforms.options,
+        "protected_paths": pushforms.globs,
+        "require_old_oid": forms.boolean,
     },
     Audit: {"to": forms.audit_target},
     Control: {"allow_uids": forms.uids},

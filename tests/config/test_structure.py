@@ -72,7 +72,7 @@ def test_all_problems_are_found() -> None:
 
 def test_what_is_not_for_files_is_unknown_there() -> None:
     """``source`` and ``lines`` are where the file was, not what it may say."""
-    known = "default_forge, listen, sessions, limits, audit, control, dns, forges"
+    known = "default_forge, listen, sessions, limits, policy, audit, control, dns, forges"
     assert structure({"lines": {}}) == [Problem(("lines",), f"unknown key; known here: {known}")]
     assert structure({"source": ""}) == [Problem(("source",), f"unknown key; known here: {known}")]
 

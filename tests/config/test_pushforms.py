@@ -1,0 +1,94 @@
+"""The forms of ``[policy]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from credgate.config import pushforms
+from credgate.config.load import config_hash, load
+from credgate.config.schema import Config, Policy
+from credgate.errors import ConfigError
+from credgate.sessions.model import PushRule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = """
+[policy]
+push = [{refs = "refs/heads/main", allow = []}, {refs = "refs/heads/agent/{session}/**", allow = ["create", "update"]}]
+max_push_bytes = 1_000_000
+max_refs = 100
+push_options = ["ci.skip"]
+protected_paths = [".github/**"]
+require_old_oid = true
+"""
+
+
+def written(tmp_path: Path, text: str) -> Config:
+    """Load a file of this text."""
+    path = tmp_path / "credgate.toml"
+    path.write_text(text)
+    return load(path, {}, uid=0)
+
+
+def test_a_policy_is_read(tmp_path: Path) -> None:
+    """Key by key."""
+    assert written(tmp_path, POLICY).policy == Policy(
+        push=(
+            PushRule("refs/heads/main", frozenset()),
+            PushRule("refs/heads/agent/{session}/**", frozenset({"create", "update"})),
+        ),
+        max_push_bytes=1_000_000,
+        max_refs=100,
+        push_options=("ci.skip",),
+        protected_paths=(".github/**",),
+        require_old_oid=True,
+    )
+
+
+def test_rules_may_be_tables(tmp_path: Path) -> None:
+    """TOML's other spelling of a list of tables."""
+    config = written(tmp_path, '[[policy.push]]\nrefs = "refs/heads/main"\nallow = []\n')
+    assert config.policy == Policy(push=(PushRule("refs/heads/main", frozenset()),))
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('push = [{refs = "main", allow = []}]', "Invalid ref pattern: main (a pattern of ref names is meant"),
+        (
+            'push = [{refs = "refs/heads/x", allow = ["merge"]}]',
+            "allow must be a list of create, update, force, delete",
+        ),
+        ("push = 5", "push must be a list of at most 64 rules"),
+        ('protected_paths = ["/etc"]', "Invalid path glob: /etc ("),
+        ('push_options = [""]', "Invalid push option:  ("),
+        ("max_refs = 0", "it is out of range: 1 to 20000"),
+        ("max_push_bytes = -1", "it is out of range: at least 0"),
+        ('require_old_oid = "yes"', "true or false is meant, without quotes"),
+        ("partial = true", "unknown key"),
+    ],
+)
+def test_a_policy_that_is_not_understood_stops_the_start(tmp_path: Path, line: str, text: str) -> None:
+    """With file, line and key: a bad pattern is refused when it is written."""
+    with pytest.raises(ConfigError) as caught:
+        written(tmp_path, f"[policy]\n{line}\n")
+    key = line.partition(" ")[0]
+    assert str(caught.value).startswith(f"{tmp_path}/credgate.toml:2: policy.{key}: {text}")
+
+
+def test_defaults_pass_their_own_forms() -> None:
+    """Tuples, as the schema holds them, are lists to a form."""
+    policy = Policy()
+    assert pushforms.rules(policy.push) == policy.push
+    assert pushforms.options(policy.push_options) == policy.push_options
+    assert pushforms.globs(policy.protected_paths) == policy.protected_paths
+
+
+def test_the_hash_does_not_depend_on_the_order_of_verbs(tmp_path: Path) -> None:
+    """A set has no order, and the hash must be the same in every process."""
+    one = written(tmp_path, '[policy]\npush = [{refs = "refs/heads/x", allow = ["create", "update", "delete"]}]')
+    other = written(tmp_path, '[policy]\npush = [{refs = "refs/heads/x", allow = ["delete", "update", "create"]}]')
+    assert config_hash(one) == config_hash(other) != config_hash(Config())
