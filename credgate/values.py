@@ -84,6 +84,8 @@ class Reason(StrEnum):
     SESSION_ENDED = "session-ended"
     AUDIT_UNWRITABLE = "audit-unwritable"
     SHUTDOWN = "shutdown"
+    INTERNAL = "internal-error"
+    """Credgate itself failed; the process's log has the traceback."""
 
 
 class Access(StrEnum):

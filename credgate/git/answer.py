@@ -62,22 +62,21 @@ class PushInBody:
         """Whether what goes on differs from what came: what was judged must be what is sent."""
         return self._gunzip is not None
 
-    def receive(self, data: bytes) -> list[bytes]:
-        """Read ``data`` and return what goes on. Raises RequestError."""
-        parts = list(self._decoded(data))
-        for part in parts:
+    def receive(self, data: bytes) -> Iterator[bytes]:
+        """Read ``data`` and yield what goes on, each piece when it is asked for: a gzipped one may hold many.
+
+        To be exhausted before the next call. Raises RequestError.
+        """
+        for piece in (data,) if self._gunzip is None else self._gunzip.receive(data):
             if not self.commands.done:
-                self.commands.receive(part)
-        return parts
+                self.commands.receive(piece)
+            yield piece
 
     def end(self) -> None:
         """Note the end of the body. Raises RequestError if the command list or the coding is cut."""
         if self._gunzip is not None:
             self._gunzip.end()
         self.commands.end()
-
-    def _decoded(self, data: bytes) -> Iterator[bytes]:
-        return iter((data,)) if self._gunzip is None else self._gunzip.receive(data)
 
 
 def judge_answer(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> bytes | Moved | Refuse:

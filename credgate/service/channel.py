@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 
 from credgate.errors import RequestError
 from credgate.git.admission import Refuse, Relay, Serve, Verdict
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS, LINGER_BYTES = 2.0, 1024 * 1024
 """How long, and how much, is read after a reply that came before the request's end."""
+_log = Logger()
 
 
 class SandboxChannel(Protocol):
@@ -45,22 +47,33 @@ class SandboxChannel(Protocol):
         self.keeps = True
         self._reader = RequestReader(gate.limits.max_head)
         self._exchange: Exchange | None = None
+        self._parting: Exchange | None = None
         self._since, self._wait = gate.reactor.seconds(), gate.limits.head_timeout
         self._head: RequestHead | None = None
-        self._begun = self._fed = self._held = self._gone = False
+        self._begun = self._served = self._held = self._gone = False
         self._asks = False
+        self._full = False
+        self._feeder: Valve | None = None
         self._linger: int | None = None
 
     def connectionMade(self) -> None:
         """Join the gate's connections."""
         self.transport.setTcpNoDelay(True)
         self.transport.bufferSize = BUFFER_SIZE
+        self.transport.registerProducer(Valve(self._fills, self._drains), streaming=True)
         self.gate.joined(self)
 
     # From the sandbox.
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse and pass on."""
+        """Parse and pass on; a defect of ours cuts this connection, its forge's and nothing else."""
+        try:
+            self._receive(data)
+        except Exception:  # noqa: BLE001 - whatever it is, both sides must end and the audit line be written
+            _log.failure("a connection failed and is cut")
+            self.broke()
+
+    def _receive(self, data: bytes) -> None:
         if self._linger is not None:
             self._linger -= len(data)
             if self._linger < 0:
@@ -87,23 +100,27 @@ class SandboxChannel(Protocol):
     def _begins(self) -> None:
         """Start the head's deadline; a new connection's runs from its first second."""
         self._begun = True
-        if self._wait != self.gate.limits.head_timeout:
+        if self._served:
             self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.head_timeout
 
     def _begin(self, head: RequestHead) -> None:
         self._head, self.keeps, self._asks = head, head.keep_alive, head.expect_continue
         record = Record(self.gate, self.peer)
-        verdict = self.gate.judge(head, self.peer)
-        record.describe(verdict)
-        self._do(head, verdict, record)
+        try:
+            verdict = self.gate.judge(head, self.peer)
+            record.describe(verdict)
+            self._do(head, verdict, record)
+        except Exception:
+            record.ends(Decision(allow=False, reason=Reason.INTERNAL)).close()
+            raise
 
     def _do(self, head: RequestHead, verdict: Verdict, record: Record) -> None:
         if isinstance(verdict, Relay):
-            self._asks = False
-            if head.expect_continue:
-                self.write([CONTINUE])
             exchange = RelayExchange(self, record, head, verdict)
             self._busy(exchange, verdict.session)
+            if self._asks:
+                self._asks = False
+                self.write([CONTINUE])
             exchange.start()
         elif isinstance(verdict, Serve):
             page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
@@ -138,13 +155,13 @@ class SandboxChannel(Protocol):
 
     def _malformed(self, error: RequestError) -> None:
         decision = Decision(allow=False, reason=error.reason, rule="head", text=str(error))
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            if not exchange.dropped(decision):
-                self.abort()
-                return
-        else:
+        exchange = self._exchange
+        self._drop_exchange()
+        if exchange is None:
             self._note(decision, error.status)
+        elif not exchange.dropped(decision, error.status):
+            self.abort()
+            return
         self._say(Refuse(decision, error.status))
 
     def _note(self, decision: Decision, status: int) -> None:
@@ -177,35 +194,61 @@ class SandboxChannel(Protocol):
 
     def feed(self, valve: Valve | None) -> None:
         """Take ``valve`` as what to close while the sandbox does not read; None ends that."""
-        if self._fed:
-            self.transport.unregisterProducer()
-        self._fed = valve is not None
-        if valve is not None:
-            self.transport.registerProducer(valve, streaming=True)
+        self._feeder = valve
+        if valve is not None and self._full:
+            valve.close()
+
+    def _fills(self) -> None:
+        self._full = True
+        if self._feeder is not None:
+            self._feeder.close()
+
+    def _drains(self) -> None:
+        self._full = False
+        if self._feeder is not None:
+            self._feeder.open()
+        elif self._exchange is None:
+            self._idle()
 
     def finished(self) -> None:
         """Take the next request, or leave."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self.gate.left(exchange)
-        self.feed(None)
+        self._drop_exchange()
+        self._feeder = None
         if not self.keeps or self._reader.excess or not self._reader.whole or self.gate.closing:
             self._leave(unread=self._reader.excess or not self._reader.whole)
             return
         self._reader.reset()
-        self._head, self._begun = None, False
-        self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.idle_timeout
-        self.release()
+        self._head, self._begun, self._served = None, False, True
+        self._idle()
+
+    def _idle(self) -> None:
+        """Wait for the next request; but first for the client to read, lest its answers pile up here."""
+        limits = self.gate.limits
+        self._since, self._wait = self.gate.reactor.seconds(), limits.idle_timeout
+        if self._full:
+            self._wait = limits.stall_timeout
+            self.hold()
+        else:
+            self.release()
 
     def abort(self) -> None:
         """Reset the connection: nothing that was sent can be taken for whole."""
+        self._parting = self._exchange or self._parting  # ``connectionLost`` tells it, if it does not know
         self._drop_exchange()
         self._gone = True
         self.transport.abortConnection()
 
+    def broke(self) -> None:
+        """Cut because credgate itself failed, in whatever state things are."""
+        try:
+            self.cut(Reason.INTERNAL)
+        finally:
+            self.abort()
+
     def _leave(self, *, unread: bool) -> None:
         self._since, self._wait = self.gate.reactor.seconds(), self.gate.limits.stall_timeout
         self._linger = LINGER_BYTES
+        self.transport.unregisterProducer()  # one that is paused would hold up the closing
         if unread:
             self._wait = LINGER_SECONDS
             self.release()
@@ -222,17 +265,22 @@ class SandboxChannel(Protocol):
 
     def overdue(self, now: float) -> None:
         """Act on what waits too long; called once a second."""
+        if self._gone:
+            return
         if self._exchange is not None:
             self._exchange.overdue(now)
         elif now - self._since >= self._wait:
-            if self._begun and self._linger is None:
+            if self._linger is not None or self._full:
+                self.abort()
+            elif self._begun:
                 decision = Decision(
                     allow=False, reason=Reason.HEAD_TIMEOUT, rule="head", text="the request head took too long"
                 )
                 self._note(decision, 408)
                 self._say(Refuse(decision, 408))
             else:
-                self.abort()
+                # Not a reset: the client may still be reading what the kernel holds of the last answer.
+                self._leave(unread=False)
 
     def cut(self, reason: Reason) -> None:
         """End whatever goes on here."""
@@ -243,7 +291,7 @@ class SandboxChannel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Leave the gate, and the forge."""
-        exchange = self._exchange
+        exchange = self._exchange or self._parting
         self._drop_exchange()
         self._gone = True
         self.gate.parted(self)

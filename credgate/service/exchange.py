@@ -9,6 +9,7 @@ refs that a push names are in the body. Who is not proved gets no such patience:
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
@@ -37,8 +38,8 @@ class Exchange(Interface):
     def client_lost(self) -> None:
         """Take the news that the connection is gone."""
 
-    def dropped(self, decision: Decision) -> bool:
-        """End because the client broke its protocol; say whether an answer may still be given."""
+    def dropped(self, decision: Decision, status: int) -> bool:
+        """End because the client broke its protocol; say whether an answer, of ``status``, may still be given."""
 
     def cut(self, reason: Reason) -> None:
         """End at once, both sides, without looking finished."""
@@ -69,9 +70,9 @@ class RefusalAnswer:
 
     def read(self, data: bytes) -> None:
         """Feed the command list; a malformed one only means that no ref can be named."""
-        if self._push is not None:
+        if self._push is not None and not self._push.commands.done:
             try:
-                self._push.receive(data)
+                deque(self._push.receive(data), maxlen=0)
             except RequestError:
                 self._push = None
 
@@ -108,7 +109,7 @@ class OwnAnswer:
         if self._bare:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
         self.record.answers(int(answer[9:12]))
-        self.record.bytes_down += len(answer)
+        self.record.bytes_down += len(answer) - answer.index(b"\r\n\r\n") - 4
         self.channel.write([answer])
         self.record.close()
         self.channel.finished()
@@ -117,8 +118,9 @@ class OwnAnswer:
         """Write down that nobody heard the answer."""
         self.record.close()
 
-    def dropped(self, decision: Decision) -> bool:
+    def dropped(self, decision: Decision, status: int) -> bool:
         """Nothing was said yet, so the protocol error can be."""
+        self.record.answers(status)
         self.record.ends(decision).close()
         return True
 

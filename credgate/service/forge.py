@@ -25,6 +25,7 @@ from credgate.http.fields import ResponseHead
 from credgate.http.response import ResponseReader
 from credgate.service.flow import BUFFER_SIZE, Transport, Valve, grow, send, shrink
 from credgate.service.tls import TlsEndpoint, client_context
+from credgate.values import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ IDLE_SECONDS = 15.0
 """Shorter than any forge's own keep-alive, so that a kept connection is rarely found closed."""
 MAX_IDLE = 16
 """Idle connections kept for one forge and credential."""
+_CUT = ResponseError("the forge closed the connection before its answer was whole", reason=Reason.FORGE_CUT)
 
 
 @frozen(slots=True)
@@ -182,12 +184,8 @@ class ForgeConnection(Protocol):
         if not self.ready.called:
             self.ready.errback(reason)
         asker, self.asker = self.asker, None
-        if asker is None or self._reader is None:
-            return
-        try:
-            self._reader.at_eof()
-        except ResponseError as cut:
-            asker.answer_failed(cut)
+        if asker is not None:  # whole answers have none: what one ends in is an asker that broke over it
+            asker.answer_failed(_CUT)
 
 
 @define(eq=False)
@@ -263,7 +261,8 @@ def unreachable(why: BaseException) -> str:
         return "its TLS certificate is not accepted"
     if isinstance(why, ssl.SSLError):
         return "it does not speak TLS as we do"
-    if isinstance(why, error.TimeoutError | DeferredTimeout):
+    # The last is what an endpoint makes of our own deadline.
+    if isinstance(why, error.TimeoutError | DeferredTimeout | error.ConnectingCancelledError):
         return "it does not answer in time"
     if isinstance(why, error.ConnectionRefusedError):
         return "it refuses connections"

@@ -204,9 +204,15 @@ class GateService(Service):
                 channel.overdue(now)
             except Exception:  # noqa: BLE001 - whatever broke one connection must not stop the clock of all
                 _log.failure("a connection failed in the sweep and is cut")
-                channel.abort()
+                self._give_up(channel)
         self.gate.pool.sweep(now)
         self.gate.admission.brake.prune(now)
+
+    def _give_up(self, channel: SandboxChannel) -> None:
+        try:
+            channel.broke()
+        except Exception:  # noqa: BLE001 - it is aborted all the same, see broke()
+            _log.failure("cutting it failed, too")
 
     def stopService(self) -> None:
         """Cut what is left."""

@@ -14,10 +14,12 @@ before it answered a byte.
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 
 from credgate.errors import RequestError, ResponseError
 from credgate.git.admission import Refuse, Relay
@@ -26,18 +28,21 @@ from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
-from credgate.service.forge import ForgeConnection, Key, unreachable
+from credgate.service.forge import ForgeConnection, unreachable
+from credgate.service.question import Question
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from credgate.http.fields import RequestHead, ResponseHead
     from credgate.service.channel import SandboxChannel
     from credgate.service.record import Record
 
-REPLAY_BYTES = 64 * 1024
-"""A repeatable request's body is kept for a second try up to this size."""
+_log = Logger()
 
 
 class RelayExchange:
@@ -46,37 +51,22 @@ class RelayExchange:
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: Relay) -> None:
         self.channel, self.record, self._verdict = channel, record, verdict
         self._gate = channel.gate
-        self._asked, self._followed = head, False
         self._push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
-        recoded = self._push is not None and self._push.recodes
-        self._chunked = head.chunked or recoded
-        self._key, self._head = self._address(head, recoded=recoded)
-        self._replay: list[bytes] | None = [] if self._push is None else None
+        self._recodes = self._push is not None and self._push.recodes
+        self._question = Question(self._gate.credentials, head, verdict, recoded=self._recodes)
+        self._inflow: deque[Iterator[bytes]] = deque()
         self._waiting: list[bytes] = []
         self._reply: list[bytes] = []
         self._forge: ForgeConnection | None = None
         self._connecting: Deferred[ForgeConnection] | None = None
-        self._whole = self._answering = self._answered = self._framed = False
+        self._whole = self._asked = self._answering = self._answered = self._framed = self._followed = False
         self._client_full = self._forge_full = False
+        self._drained = 0
         self._moved, self._since = 0, self._gate.reactor.seconds()
-
-    def _address(self, head: RequestHead, *, recoded: bool) -> tuple[Key, bytes]:
-        verdict, forge = self._verdict, self._verdict.driver.forge.name
-        credential = self._gate.credentials.current(forge)
-        lines = crossing.upstream_head(
-            method=head.method,
-            path=verdict.driver.path(verdict.path, verdict.request.tail, dot_git=verdict.dot_git),
-            host=verdict.driver.authority,
-            head=head,
-            authorization=verdict.driver.login(credential.secret) if credential else None,
-            length=None if recoded else head.length,
-            drop=(b"content-encoding",) if recoded else (),
-        )
-        return Key(forge, credential.id if credential else ""), lines
 
     def start(self) -> None:
         """Find or open a connection and ask."""
-        kept = self._gate.pool.take(self._key) if self._push is None else None
+        kept = self._gate.pool.take(self._question.key) if self._push is None else None
         if kept is not None:
             self._connected(kept)
         else:
@@ -85,90 +75,130 @@ class RelayExchange:
     def _connect(self) -> None:
         if not self._whole:
             self.channel.hold()
-        self._connecting = self._gate.pool.connect(self._key, self._verdict.driver)
-        self._connecting.addCallbacks(self._connected, self._unreachable)
+        connecting = self._connecting = self._gate.pool.connect(self._question.key, self._verdict.driver)
+        connecting.addCallbacks(self._connected, self._unreachable).addErrback(self._broke)
 
     def _connected(self, forge: ForgeConnection) -> None:
-        self._connecting, self._forge = None, forge
-        forge.ask(self, self._asked.method, self._head, Valve(self._forge_fills, self._forge_drains))
+        self._connecting, self._forge, self._forge_full = None, forge, False
+        question, valve = self._question, Valve(self._forge_fills, self._forge_drains)
+        forge.ask(self, question.method, question.lines, valve)
         waiting, self._waiting = self._waiting, []
         if waiting:
             forge.send(waiting)
-        if self._whole:
+        if self._asked:
             forge.sent()
-        else:
-            self.channel.release()
+        elif not self._forge_full:
+            self._forge_drains()
 
     def _unreachable(self, failure: Failure) -> None:
+        if self._connecting is None:  # given up by us, not failed
+            return
         self._connecting = None
-        if failure.check(CancelledError) is None:
-            name = self._verdict.driver.forge.name
-            text = f"{name} cannot be reached: {unreachable(failure.value or failure)}; try again later"
-            self._refuse(Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=text), 502)
+        name = self._verdict.driver.forge.name
+        text = f"{name} cannot be reached: {unreachable(failure.value or failure)}; try again later"
+        self._refuse(Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=text), 502)
+
+    def _broke(self, failure: Failure) -> None:
+        _log.failure("a relayed request failed and is cut", failure)
+        self.channel.broke()
 
     # The sandbox's side.
 
     def body(self, parts: list[bytes]) -> None:
-        """Pass body bytes on; bytes that come after the forge's answer are read away."""
-        self.record.bytes_up += sum(map(len, parts))
+        """Pass body bytes on; bytes that come after the forge's answer are read away, so many."""
+        size = sum(map(len, parts))
+        self.record.bytes_up += size
         if self._answered:
-            return
-        if self._push is not None:
-            try:
-                parts = [passed for part in parts for passed in self._push.receive(part)]
-            except RequestError as error:
-                self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
-                return
-        if parts:
-            self._send(frame(parts) if self._chunked else parts)
+            self._drained += size
+            if self._drained > self._gate.limits.max_drain:
+                self.cut(Reason.STALLED)
+        elif self._push is None:
+            self._send(parts)
+        else:
+            self._inflow.extend(map(self._push.receive, parts))
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Send what was read of a push; a gzipped one piece by piece as the forge takes it, for it may grow."""
+        try:
+            if not self._recodes:
+                parts = [part for read in self._inflow for part in read]
+                self._inflow.clear()
+                self._send(parts)
+            while self._inflow and not (self._forge_full or self._waiting):
+                part = next(self._inflow[0], None)
+                if part is None:
+                    self._inflow.popleft()
+                else:
+                    self._send([part])
+            if self._whole and not self._inflow:
+                self._end()
+        except RequestError as error:
+            self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
 
     def _send(self, parts: list[bytes]) -> None:
-        if self._replay is not None:
-            self._replay += parts
-            if self.record.bytes_up > REPLAY_BYTES:
-                self._replay = None
+        if self._question.chunked:
+            parts = frame(parts)
+        self._question.says(parts)
         if self._forge is None:
             self._waiting += parts
-        else:
+        elif parts:
             self._forge.send(parts)
 
     def body_end(self) -> None:
-        """Pass the end on."""
+        """Pass the end on. From now on reading only tells when the client leaves."""
         self._whole = True
+        self.channel.release()
         if self._answered:
             self._finish()
-            return
+        elif self._push is None:
+            self._end()
+        else:
+            self._pass_on()
+
+    def _end(self) -> None:
         if self._push is not None:
-            try:
-                self._push.end()
-            except RequestError as error:
-                self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
-                return
-        if self._chunked:
-            self._send([LAST_CHUNK])
-        if self._forge is not None:
+            self._push.end()
+        self._asked, self._forge_full = True, False
+        end = [LAST_CHUNK] if self._question.chunked else []
+        self._question.says(end)
+        if self._forge is None:
+            self._waiting += end
+        else:
+            if end:
+                self._forge.send(end)
             self._forge.sent()
 
     def client_lost(self) -> None:
         """Leave the forge with what is unfinished."""
-        self.dropped(Decision(allow=False, reason=Reason.CLIENT_LEFT))
+        self._stop(Decision(allow=False, reason=Reason.CLIENT_LEFT))
 
-    def dropped(self, decision: Decision) -> bool:
+    def dropped(self, decision: Decision, status: int) -> bool:
         """Leave the forge with what is unfinished; an answer is possible if none has begun."""
-        self.record.ends(decision)
-        self._leave()
-        self.record.close()
+        if not self._answering:
+            self.record.answers(status)
+        self._stop(decision)
         return not self._answering
 
     def cut(self, reason: Reason) -> None:
         """End both sides at once."""
-        self.dropped(Decision(allow=False, reason=reason))
+        self._cut(Decision(allow=False, reason=reason))
+
+    def _cut(self, decision: Decision) -> None:
+        self._stop(decision)
         self.channel.abort()
+
+    def _stop(self, decision: Decision) -> None:
+        self.record.ends(decision)
+        self._leave()
+        self.record.close()
 
     def _leave(self) -> None:
         forge, self._forge = self._forge, None
-        if self._connecting is not None:
-            self._connecting.cancel()
+        connecting, self._connecting = self._connecting, None
+        self._inflow.clear()
+        if connecting is not None:
+            connecting.cancel()
         if forge is not None:
             forge.abort()
 
@@ -177,13 +207,13 @@ class RelayExchange:
     def answer_head(self, head: ResponseHead) -> None:
         """Relay the answer if it is the expected one; else say what it means."""
         self.record.upstream_status = head.status
-        judged = judge_answer(head, self._verdict, anonymous=not self._key.credential)
+        judged = judge_answer(head, self._verdict, anonymous=not self._question.key.credential)
         if isinstance(judged, Moved):
             self._follow(judged)
             return
         if isinstance(judged, Refuse):
             if judged.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL:
-                self._gate.suspect(self._key.forge)
+                self._gate.suspect(self._question.key.forge)
             self._refuse(judged.decision, judged.status, judged)
             return
         try:
@@ -210,8 +240,8 @@ class RelayExchange:
         self._followed = True
         verdict = self._verdict
         self._gate.moves[verdict.session.id, verdict.request.repo] = moved
-        self._verdict = evolve(verdict, path=moved.path)
-        self._key, self._head = self._address(self._asked, recoded=False)
+        self._verdict = evolve(verdict, path=moved.path, dot_git=moved.dot_git)
+        self._question.redirect(self._verdict)
         self._connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
@@ -226,7 +256,8 @@ class RelayExchange:
 
     def answer_end(self) -> None:
         """Finish, now if the request is whole, else when it is."""
-        self._forge, self._answered = None, True
+        self._forge, self._answered, self._forge_full = None, True, False
+        self._inflow.clear()
         self.channel.feed(None)
         if self._whole:
             self._finish()
@@ -236,36 +267,55 @@ class RelayExchange:
     def answer_failed(self, error: ResponseError) -> None:
         """Try again if nothing was lost by it; else never let it look complete."""
         forge, self._forge = self._forge, None
-        if self._answering:
-            self.cut(error.reason)
-        elif forge is not None and forge.reused and not forge.answered and self._replay is not None:
-            self._waiting, self._replay = self._replay, None
+        stale = forge is not None and forge.reused and not forge.answered
+        said = self._question.said() if stale else None
+        if said is not None:
+            self._waiting = said
             self._connect()
-        else:
-            name = self._verdict.driver.forge.name
-            text = f"the answer of {name} cannot be used: {error}"
-            self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
+            return
+        name = self._verdict.driver.forge.name
+        text = f"the answer of {name} cannot be used: {error}"
+        self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
 
     def _finish(self) -> None:
         self.record.close()
         self.channel.finished()
 
     def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
-        """Hand over to an answer of our own; it reads what is left of the body first."""
+        """Hand over to an answer of our own, which reads the rest of the body first; cut if another has begun."""
+        if self._answering:
+            self._cut(decision)
+            return
+        self._read_out()
         self._leave()
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
         self.channel.refuse(refuse, self.record, self._push, whole=self._whole)
 
+    def _read_out(self) -> None:
+        """Read what is held back of a push, for the refs in it; what cannot be read names none."""
+        try:
+            deque(chain.from_iterable(self._inflow), maxlen=0)
+            broken = False
+        except RequestError:
+            broken = True
+        if broken and self._push is not None and not self._push.commands.done:
+            self._push = None
+
     # Flow and time.
 
     def _forge_fills(self) -> None:
-        self._forge_full = True
-        self.channel.hold()
+        if not self._asked:
+            self._forge_full = True
+        if not self._whole:
+            self.channel.hold()
 
     def _forge_drains(self) -> None:
         self._forge_full = False
-        self.channel.release()
+        if self._inflow:
+            self._pass_on()
+        if not self._forge_full:
+            self.channel.release()
 
     def _client_fills(self) -> None:
         self._client_full = True
@@ -292,8 +342,5 @@ class RelayExchange:
             self._forge_silent()
 
     def _forge_silent(self) -> None:
-        if self._answering:
-            self.cut(Reason.FORGE_TIMEOUT)
-            return
         text = f"{self._verdict.driver.forge.name} did not answer in time; try again later"
         self._refuse(Decision(allow=False, reason=Reason.FORGE_TIMEOUT, rule="forge", text=text), 504)
