@@ -105,6 +105,10 @@ class PathGlobs:
     def __bool__(self) -> bool:
         return bool(self.texts)
 
+    def matches(self, path: bytes) -> bool:
+        """Whether ``path`` is protected (``changed.Matcher``)."""
+        return self.protects(path) is not None
+
     def protects(self, path: bytes) -> str | None:
         """Return the glob that means ``path`` or a directory above it; ``None``: nobody does."""
         return next((text for text, whole in zip(self.texts, self._whole, strict=True) if whole.fullmatch(path)), None)
@@ -121,7 +125,7 @@ class PathGlobs:
                 return text
         return None
 
-    def may_hold(self, directory: bytes) -> bool:
+    def below(self, directory: bytes) -> bool:
         """Whether something protected may lie in ``directory``: only such trees need to be looked at."""
         parts = directory.split(b"/") if directory else []
         return any(_reaches(parts, wanted) for wanted in self._parts)

@@ -1,0 +1,223 @@
+"""Rules of a push, read once for a session: which ref may be moved how, and what else limits a push.
+
+A grant's ``push`` list is read from the top: the first rule whose pattern matches the ref decides, and a ref that no
+rule matches is refused. ``[policy]`` is read the same way, beside it: its first matching rule must allow the verb too,
+and a ref that none of its rules matches is not bounded by it. So policy narrows and never widens. A grant without a
+list has the defaults below. Verbs: ``create``; ``update``, a fast-forward; ``force``, any move of a ref that is there,
+fast-forwards included; ``delete``.
+
+Outside ``refs/heads/`` and ``refs/tags/`` forges attach effects to refs (reviews, configuration, replaced objects), so
+there a rule allows only what it spells: ``refs/for/*`` may grant ``refs/for/main``, ``refs/**`` may not.
+
+Never looks at a pack and never says whether an update is a fast-forward (``verdict`` says who must find out).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.git import patterns
+from credgate.git.patterns import PathGlobs, RefPattern
+from credgate.sessions.model import Grant, PushRule
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from credgate.config.schema import Policy
+
+CREATE, UPDATE, FORCE, DELETE = VERBS = ("create", "update", "force", "delete")
+DEFAULT = (
+    PushRule("refs/heads/**", frozenset({CREATE, UPDATE})),
+    PushRule("refs/tags/**", frozenset({CREATE})),
+)
+"""What a write grant allows that says nothing."""
+PLAIN_NAMESPACES = frozenset({b"heads", b"tags"})
+MAX_TEXT = 190
+"""Bytes of a refusal's text: with ``credgate: `` before it git is told at most 200."""
+
+_SHOWN = 48  # characters of one pattern in a refusal
+_NAMESPACE = re.compile(rb"refs/([^/]+)/")
+_SAYABLE = re.compile(rb"[A-Za-z0-9._=/-]{1,40}")
+ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
+
+
+@frozen(slots=True)
+class Line:
+    """One rule, made for one session. ``name`` is where it stands: ``push[0]``, ``policy.push[2]``."""
+
+    name: str
+    pattern: RefPattern
+    allow: frozenset[str]
+
+    def allows(self, verb: str) -> bool:
+        """Whether ``verb`` is among those of the rule."""
+        return verb in self.allow or (verb == UPDATE and FORCE in self.allow)
+
+    def __str__(self) -> str:
+        return f"{self.name} {_short(self.pattern.text)}"
+
+
+@frozen(slots=True)
+class Rules:
+    """Everything that limits the pushes of one session to one repository."""
+
+    grant: tuple[Line, ...]
+    policy: tuple[Line, ...]
+    max_refs: int
+    max_push_bytes: int | None
+    """Of the pack; ``None``: no limit."""
+    protected: PathGlobs
+    require_old_oid: bool
+    partial: bool
+    granted_options: tuple[str, ...]
+    policy_options: tuple[str, ...]
+
+    @property
+    def options(self) -> bool:
+        """Whether any push option could be allowed: only then is the capability advertised."""
+        return bool(self.granted_options and self.policy_options)
+
+    @property
+    def inspects(self) -> bool:
+        """Whether a pack may have to be read, and so must not be thin."""
+        bounded = any(line.allow & {UPDATE} and FORCE not in line.allow for line in self.policy)
+        forced = any(FORCE in line.allow for line in self.grant)
+        updated = any(UPDATE in line.allow and FORCE not in line.allow for line in self.grant)
+        return bool(self.protected) or updated or (forced and bounded)
+
+    def summary(self, room: int) -> str:
+        """List what may be pushed in at most ``room`` characters: ``refs/heads/** (create, update)``."""
+        said = [f"{_short(line.pattern.text)} ({_verbs(line.allow)})" for line in self.grant if line.allow]
+        return _fitting(said, room)
+
+
+@lru_cache(maxsize=1024)
+def rules_for(grant: Grant, policy: Policy, session: str, label: str) -> Rules:
+    """Make the rules of a session (its public id and label) under a grant and the operator's policy."""
+    name, written = ("default.push", DEFAULT) if grant.push is None else ("push", grant.push)
+    limits = [limit for limit in (grant.max_push_bytes, policy.max_push_bytes) if limit]
+    return Rules(
+        grant=_lines(name, written, session, label),
+        policy=_lines("policy.push", policy.push, session, label),
+        max_refs=min(grant.max_refs or policy.max_refs, policy.max_refs),
+        max_push_bytes=min(limits, default=None),
+        protected=PathGlobs((*policy.protected_paths, *grant.protected_paths)),
+        require_old_oid=grant.require_old_oid or policy.require_old_oid,
+        partial=grant.partial,
+        granted_options=grant.push_options,
+        policy_options=policy.push_options,
+    )
+
+
+def decide(rules: Rules, ref: bytes, verb: str) -> Decision:
+    """Decide one verb on one ref, by the grant first; the refusal says what may be pushed instead."""
+    line = _first(rules.grant, ref)
+    if line is None:
+        return _refused(rules, Reason.PUSH_REF, "push", "no rule of this session is for this ref")
+    if not line.allows(verb):
+        return _refused(rules, Reason.PUSH_VERB, str(line), f"{line} does not allow {verb}")
+    namespace = _unnamed(line, ref)
+    if namespace is not None:
+        return _refused(rules, Reason.PUSH_NAMESPACE, str(line), f"{namespace} must be granted by name")
+    bound = _first(rules.policy, ref)
+    if bound is not None and not bound.allows(verb):
+        return _refused(rules, Reason.PUSH_VERB, str(bound), f"{bound} does not allow {verb}")
+    return Decision(allow=True, reason=Reason.ALLOWED, rule=str(line))
+
+
+def not_fast_forward(refused: Decision) -> Decision:
+    """Turn the refusal of ``force`` on a ref into the one of an update that turned out to need it."""
+    text = f"not a fast-forward, and {refused.rule} does not allow force: rebase, or push to a new branch"
+    return Decision(allow=False, reason=Reason.PUSH_FORCE, rule=refused.rule, text=text)
+
+
+def at_discovery(rules: Rules) -> Decision | None:
+    """Refuse before git has packed anything, where no push at all could be allowed."""
+    if any(line.allow for line in rules.grant):
+        return None
+    text = "this session may push nothing to this repository"
+    return Decision(allow=False, reason=Reason.PUSH_REF, rule="push", text=text)
+
+
+def judge_options(rules: Rules, options: Iterable[bytes]) -> Decision:
+    """Decide a push's options: each must be in the grant's list and in the policy's."""
+    lists = (("push_options", rules.granted_options), ("policy.push_options", rules.policy_options))
+    for option in options:
+        for where, texts in lists:
+            if not any(patterns.option_pattern(text).fullmatch(option) for text in texts):
+                return _refused_option(rules, where, option)
+    return ALLOWED
+
+
+def too_many_refs(rules: Rules, count: int) -> Decision | None:
+    """Refuse a push of more refs than allowed."""
+    if count <= rules.max_refs:
+        return None
+    text = f"{count} refs in one push, where at most {rules.max_refs} are allowed"
+    return Decision(allow=False, reason=Reason.PUSH_TOO_MANY_REFS, rule="max_refs", text=text)
+
+
+def too_large(rules: Rules) -> Decision:
+    """Refuse a push whose pack passed ``max_push_bytes``."""
+    text = f"the push is larger than the {rules.max_push_bytes} bytes allowed at a time"
+    return Decision(allow=False, reason=Reason.PUSH_TOO_LARGE, rule="max_push_bytes", text=text)
+
+
+def _lines(name: str, written: Sequence[PushRule], session: str, label: str) -> tuple[Line, ...]:
+    return tuple(
+        Line(f"{name}[{index}]", patterns.ref_pattern(rule.refs, session, label), rule.allow)
+        for index, rule in enumerate(written)
+    )
+
+
+def _first(lines: tuple[Line, ...], ref: bytes) -> Line | None:
+    return next((line for line in lines if line.pattern.matches(ref)), None)
+
+
+def _unnamed(line: Line, ref: bytes) -> str | None:
+    """Return the namespace of ``ref``, sayable, if ``line`` would have to spell it and does not."""
+    match = _NAMESPACE.match(ref)
+    if match is None or match[1] in PLAIN_NAMESPACES or line.pattern.names(match[1]):
+        return None
+    return _sayable(match[0], "this namespace")
+
+
+def _refused(rules: Rules, reason: Reason, rule: str, why: str) -> Decision:
+    start = f"{why}; it may push " if reason is Reason.PUSH_REF else f"{why}; this session may push "
+    return Decision(allow=False, reason=reason, rule=rule, text=start + rules.summary(MAX_TEXT - len(start)))
+
+
+def _refused_option(rules: Rules, where: str, option: bytes) -> Decision:
+    start = f"push option {_sayable(option, '(not repeated)')} is not allowed by {where}; this session may send "
+    may = _fitting([_short(text) for text in rules.granted_options], MAX_TEXT - len(start))
+    return Decision(allow=False, reason=Reason.PUSH_OPTION, rule=where, text=start + may)
+
+
+def _verbs(allow: frozenset[str]) -> str:
+    return ", ".join(verb for verb in VERBS if verb in allow)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _sayable(sent: bytes, otherwise: str) -> str:
+    """Return what a client sent if it is of a closed character set: it goes to terminals and logs."""
+    return sent.decode("ascii") if _SAYABLE.fullmatch(sent) else otherwise
+
+
+def _fitting(said: list[str], room: int) -> str:
+    """Join as many as fit into ``room`` characters."""
+    shown = ""
+    for count, one in enumerate(said):
+        longer = f"{shown}, {one}" if shown else one
+        rest = len(said) - count - 1
+        if len(longer) + (len(f" and {rest} more") if rest else 0) > room:
+            return f"{shown} and {len(said) - count} more" if shown else f"what its {len(said)} rules say"
+        shown = longer
+    return shown or "nothing"
