@@ -38,9 +38,9 @@ def down(place: Place, mib: int, *, chunked: bool = False) -> float:
     """Download ``mib`` MiB; MB/s."""
     kind = "chunked" if chunked else "length"
     path = f"/bench/{kind}-{mib}/git-upload-pack"
-    with _connect(place) as connection:
+    with connect(place) as connection:
         began = time.perf_counter()
-        connection.sendall(_head(place, path, "upload-pack", b"Content-Length: 4") + b"0000")
+        connection.sendall(request_head(place, path, "upload-pack", b"Content-Length: 4") + b"0000")
         head, rest = _answer_head(connection)
         got = len(rest) + _discard(connection, head, mib * MIB - len(rest))
         took = time.perf_counter() - began
@@ -53,9 +53,9 @@ def up(place: Place, mib: int, *, chunked: bool) -> float:
     """Upload ``mib`` MiB as the body of a push; MB/s."""
     size = mib * MIB + len(PUSH)
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
-    with _connect(place) as connection:
+    with connect(place) as connection:
         began = time.perf_counter()
-        connection.sendall(_head(place, "/bench/upload/git-receive-pack", "receive-pack", framing))
+        connection.sendall(request_head(place, "/bench/upload/git-receive-pack", "receive-pack", framing))
         if chunked:
             _send_chunks(connection, mib)
         else:
@@ -68,7 +68,8 @@ def up(place: Place, mib: int, *, chunked: bool) -> float:
     return mib * MIB / took / 1e6
 
 
-def _connect(place: Place) -> socket.socket:
+def connect(place: Place) -> socket.socket:
+    """Connect, with TLS where the place has it."""
     connection = socket.create_connection(("127.0.0.1", place.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for deadline in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # of the kernel: Python's own make sockets non-blocking
@@ -78,7 +79,8 @@ def _connect(place: Place) -> socket.socket:
     return ssl.create_default_context(cafile=place.authority).wrap_socket(connection, server_hostname="localhost")
 
 
-def _head(place: Place, path: str, service: str, framing: bytes) -> bytes:
+def request_head(place: Place, path: str, service: str, framing: bytes) -> bytes:
+    """Write the head of a git request; ``framing`` is the field that says how long its body is."""
     lines = [
         f"POST {place.prefix}{path} HTTP/1.1",
         f"Host: 127.0.0.1:{place.port}",

@@ -1,8 +1,8 @@
 """Real git: seconds to clone a large repository, and to push its content into an empty one.
 
 The server is nginx + fcgiwrap + ``git http-backend``; the content does not compress, so that what is moved is what the
-repository weighs. Deltas are switched off on the server (``core.bigFileThreshold``): looking for them in noise would
-take longer than everything else and tell nothing.
+repository weighs. Packs are stored as they come (``receive.unpackLimit``) and no deltas are looked for
+(``pack.window``): both would take longer than everything else and tell nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class GitWork:
         path = self._repositories.empty(self._repositories.fresh("bench"))
         bare = self._repositories.folder(path)
         git("-C", bare, "config", "http.receivepack", "true")
+        git("-C", bare, "config", "receive.unpackLimit", "1")
         took = self._timed(place, "-C", str(self._source), "push", "-q", self._url(place, path), "HEAD:refs/heads/main")
         assert self._repositories.head(path) == self.head
         shutil.rmtree(bare)

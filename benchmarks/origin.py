@@ -6,6 +6,7 @@ never what a measurement waits for (the table's row ``direct`` shows by how much
     POST /bench/length-N/git-upload-pack     N MiB with Content-Length
     POST /bench/chunked-N/git-upload-pack    N MiB in chunks of 32 KiB
     POST /bench/.../git-receive-pack         reads the body to its end, then answers how many bytes it was
+    POST /bench/stalled/git-receive-pack     never reads the body
 
 nginx could serve the first, but can only answer an upload before it has read it, or after writing it to a file.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import socket
 import ssl
 import sys
@@ -44,6 +46,9 @@ class Visit:
         with contextlib.suppress(OSError), self._connection:
             while head := self._head():
                 head, _, body = head.partition(b"\r\n\r\n")
+                if b"/stalled" in head[: head.index(b"\r\n")]:
+                    self._wait()
+                    return
                 size = self._swallow(head, body)
                 self._answer(head, size)
 
@@ -55,6 +60,12 @@ class Visit:
                 return b""
             head += data
         return head
+
+    def _wait(self) -> None:
+        """Let the client wait until it leaves."""
+        watch = select.poll()
+        watch.register(self._connection, select.POLLRDHUP | select.POLLHUP)
+        watch.poll()
 
     def _swallow(self, head: bytes, body: bytes) -> int:
         """Read what is left of the body; how many bytes it was, framing included."""

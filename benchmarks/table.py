@@ -18,7 +18,8 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-NAMES = ("direct", "nginx", "mitmproxy", "credgate")
+NAMES = ("direct", "nginx", "nginx 64k", "mitmproxy", "credgate")
+AGAINST = ("nginx", "nginx 64k", "mitmproxy", "direct")
 
 
 @frozen
@@ -72,12 +73,12 @@ class Row:
         """Format the row."""
         medians = [self.median(name) for name in NAMES]
         figures = ["-" if one is None else f"{one:,.{self.digits}f}" for one in medians]
-        ratios = [self.ratio(name) for name in ("nginx", "mitmproxy", "direct")]
+        ratios = [self.ratio(name) for name in AGAINST]
         shown = ["-" if one is None else f"{one:.2f}" if one < 10 else f"{one:.1f}" for one in ratios]
         return [self.name, self.unit, *figures, *shown, "; ".join(self.verdicts())]
 
 
-HEADINGS = ["work", "unit", *NAMES, "of nginx", "of mitmproxy", "of direct", "aim"]
+HEADINGS = ["work", "unit", *NAMES, *(f"of {name}" for name in AGAINST), "aim"]
 
 
 def markdown(rows: list[Row]) -> str:

@@ -3,7 +3,8 @@
 A ``Place`` is where a client connects and what it must send for one upstream; a ``Target`` has one for each. All of
 them run at the same time, so that runs can be interleaved: whatever else the machine does meets everyone.
 
-nginx is one worker process (credgate is one process), its buffers as large as credgate's; mitmproxy streams bodies.
+nginx is one worker process (credgate is one process), as it comes and, as ``nginx 64k``, with buffers of credgate's
+size; neither buffers bodies. mitmproxy streams them.
 Both check the upstream's certificate as credgate does. The forge's credential is put in by the client for all but
 credgate, who puts it in itself and checks a session and its scope besides.
 """
@@ -19,8 +20,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
@@ -29,6 +30,9 @@ from tests.fakes.gateway import Gateway
 from tests.fakes.nginx import NginxForge
 from tests.fakes.repositories import Repositories
 from tests.fakes.waiting import accepts, free_port, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 UPSTREAMS = ("small", "bulk", "tls", "git")
 
@@ -56,12 +60,14 @@ PROXY = """
     server {{
         listen 127.0.0.1:{port} backlog=511;
         proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host 127.0.0.1:{upstream};
-        proxy_buffering off; proxy_request_buffering off; proxy_buffer_size 64k; proxy_buffers 4 64k; client_body_buffer_size 64k;
+        proxy_buffering off; proxy_request_buffering off; {buffers}
         proxy_read_timeout 600s;
         proxy_ssl_trusted_certificate {authority}; proxy_ssl_verify on; proxy_ssl_name localhost;
         location / {{ proxy_pass {scheme}://{name}; }}
     }}
 """
+BUFFERS = "proxy_buffer_size 64k; proxy_buffers 4 64k; client_body_buffer_size 64k;"
+"""As large as credgate's; nginx's own are 4 KiB and 8 KiB."""
 ADVERTISEMENT = (
     "001e# service=git-upload-pack\n0000"
     "000eversion 2\n0015agent=git/2.39.5\n0013ls-refs=unborn\n0012fetch=shallow\n0012server-option\n"
@@ -121,7 +127,12 @@ class World:
         self._login = f"Authorization: Basic {login}"
         self._ports = {name: free_port() for name in UPSTREAMS} | {"git": forge.port}
         self._start_origins()
-        self.targets = [self._direct(), self._nginx(), self._credgate(forge_secret)]
+        self.targets = [
+            self._direct(),
+            self._nginx("nginx", ""),
+            self._nginx("nginx 64k", BUFFERS),
+            self._credgate(forge_secret),
+        ]
         if mitmdump is not None:
             self.targets.append(self._mitmproxy(mitmdump))
 
@@ -175,7 +186,7 @@ class World:
         places["tls"] = evolve(places["tls"], authority=self._authority.ca_file)
         return Target("direct", places)
 
-    def _nginx(self) -> Target:
+    def _nginx(self, target: str, buffers: str) -> Target:
         ports = {name: free_port() for name in UPSTREAMS}
         servers = "".join(
             PROXY.format(
@@ -183,11 +194,13 @@ class World:
                 port=port,
                 upstream=self._ports[name],
                 authority=self._authority.ca_file,
+                buffers=buffers,
                 scheme="https" if name == "tls" else "http",
             )
             for name, port in ports.items()
         )
-        return Target("nginx", self._places("nginx", ports), self._start_nginx("proxy", servers, *ports.values()))
+        pid = self._start_nginx(target.replace(" ", "-"), servers, *ports.values())
+        return Target(target, self._places(target, ports), pid)
 
     def _mitmproxy(self, mitmdump: str) -> Target:
         ports = {name: free_port() for name in UPSTREAMS}

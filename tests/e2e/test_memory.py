@@ -1,0 +1,207 @@
+"""Nothing is kept that passes: a gigabyte each way, and clients that stand still, leave the process as small as it was.
+
+The forge is benchmarks/origin.py (it makes and swallows bodies of any size), the gateway the real process. Memory is
+what counts as resident; the bytes that stand in socket buffers meanwhile are the kernel's, and bounded by it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from attrs import define, field
+
+from benchmarks import bulk
+from benchmarks.targets import Place
+from tests.fakes.waiting import accepts, free_port, wait_until
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+
+    from tests.e2e.conftest import Door, Forge, StartGateway
+
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1024 * 1024
+ALLOWED = 16 * MIB
+GIB = 1024
+"""In MiB."""
+CLIENTS = 20
+
+
+@pytest.fixture
+def origin(forge: Forge) -> Iterator[int]:
+    """Start the forge that makes and swallows bytes; its port."""
+    forge.authority.server_context()
+    port, tls_port, chain = free_port(), free_port(), forge.authority.folder / "localhost.pem"
+    command = [sys.executable, "-m", "benchmarks.origin", str(port), str(tls_port), str(chain)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: accepts(port), "the origin listens")
+        yield port
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+@pytest.fixture
+def door(origin: int, start_gateway: StartGateway) -> Door:
+    """Start a gateway before it, with nothing behind it yet that could have made it grow."""
+    return start_gateway(f"http://127.0.0.1:{origin}", settings={"limits": {"max_transfers_per_session": 128}})
+
+
+@pytest.fixture
+def place(door: Door) -> Place:
+    """Make a session; where and how its sandbox asks."""
+    lease = door.gateway.grant(["bench/*"])
+    login = base64.b64encode(f"x:{lease.line}".encode()).decode()
+    place = Place("credgate", door.gateway.port, "/git", (f"Authorization: Basic {login}",))
+    bulk.down(place, 1)  # what the first transfer loads is loaded
+    bulk.up(place, 1, chunked=True)
+    return place
+
+
+@define(eq=False, slots=False)
+class Watch:
+    """Looks at a process all the time: how large it was at most, and which files it ever had open."""
+
+    pid: int
+    before: int = 0
+    largest: int = 0
+    looks: int = 0
+    opened: set[str] = field(factory=set)
+    _over: threading.Event = field(factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        self.before = self._resident()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.05):
+            self.largest = max(self.largest, self._resident())
+            self.opened |= self._files()
+            self.looks += 1
+
+    def _resident(self) -> int:
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _files(self) -> set[str]:
+        found = set()
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                found.add(str(entry.readlink()))
+        return found
+
+    def rest(self, looks: int = 20) -> None:
+        """Wait until it has looked this often again."""
+        until = self.looks + looks
+        wait_until(lambda: self.looks >= until, "the watch looks on")
+
+    @property
+    def grown(self) -> int:
+        """Bytes that it grew by."""
+        return self.largest - self.before
+
+
+def judge(watch: Watch, door: Door) -> None:
+    """Assert that it stayed small, and had no file open but its own."""
+    assert watch.looks > 0
+    assert watch.grown < ALLOWED, f"{watch.grown / MIB:.1f} MiB"
+    files = {name for name in watch.opened if name.startswith("/") and not name.startswith("/dev/")}
+    own = {door.gateway.audit_file, door.gateway.log_file, door.gateway.control_socket.with_name("control.sock.lock")}
+    own |= {Path(f"{door.gateway.store_file}{suffix}") for suffix in ("", "-wal", "-shm")}
+    assert {Path(name) for name in files} <= own
+
+
+@pytest.mark.parametrize(
+    "transfer",
+    [
+        lambda place: bulk.down(place, GIB),
+        lambda place: bulk.down(place, GIB, chunked=True),
+        lambda place: bulk.up(place, GIB, chunked=False),
+        lambda place: bulk.up(place, GIB, chunked=True),
+    ],
+    ids=["cloned", "cloned-in-chunks", "pushed-with-length", "pushed-in-chunks"],
+)
+def test_a_gibibyte_passes(door: Door, place: Place, transfer: Callable[[Place], float]) -> None:
+    """None of it is buffered, neither in memory nor in a temporary file."""
+    with Watch(door.gateway.pid) as watch:
+        assert transfer(place) > 0
+    judge(watch, door)
+
+
+def test_clients_that_stand_still_hold_nothing(door: Door, place: Place) -> None:
+    """Twenty of each kind at once: those that read, send or say no further, and those whose forge does not read."""
+    with contextlib.ExitStack() as stack, Watch(door.gateway.pid) as watch:
+        for start in (_reads_no_further, _sends_no_further, _sends_in_vain, _says_no_further, _idle):
+            for _ in range(CLIENTS):
+                stack.enter_context(start(place))
+        watch.rest()
+        assert watch.grown < ALLOWED, f"{watch.grown / MIB:.1f} MiB"
+        assert bulk.down(place, 1) > 0, "the next client is served"
+    judge(watch, door)
+
+
+def _reads_no_further(place: Place) -> socket.socket:
+    """Ask for a gigabyte, read some of it, then nothing."""
+    connection = bulk.connect(place)
+    fields = b"Content-Length: 4"
+    connection.sendall(
+        bulk.request_head(place, f"/bench/length-{GIB}/git-upload-pack", "upload-pack", fields) + b"0000"
+    )
+    got = 0
+    while got < 8 * MIB:
+        got += len(connection.recv(MIB))
+    return connection
+
+
+def _sends_no_further(place: Place) -> socket.socket:
+    """Push some megabytes of a gigabyte, then nothing."""
+    connection = _push(place, "/bench/upload")
+    for _ in range(8 * 16):
+        connection.sendall(bytes(65536))
+    return connection
+
+
+def _sends_in_vain(place: Place) -> socket.socket:
+    """Push to a forge that does not read, until no byte more is taken."""
+    connection = _push(place, "/bench/stalled")
+    connection.settimeout(0)
+    while select.select([], [connection], [], 0.2)[1]:
+        with contextlib.suppress(BlockingIOError):
+            connection.send(bytes(65536))
+    return connection
+
+
+def _push(place: Place, path: str) -> socket.socket:
+    connection = bulk.connect(place)
+    length = b"Content-Length: %d" % (GIB * MIB)
+    connection.sendall(bulk.request_head(place, f"{path}/git-receive-pack", "receive-pack", length) + bulk.PUSH)
+    return connection
+
+
+def _says_no_further(place: Place) -> socket.socket:
+    """Begin a request head."""
+    connection = bulk.connect(place)
+    connection.sendall(bulk.request_head(place, "/bench/upload/git-receive-pack", "receive-pack", b"X: ")[:-4])
+    return connection
+
+
+def _idle(place: Place) -> socket.socket:
+    """Connect."""
+    return bulk.connect(place)
