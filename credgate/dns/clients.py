@@ -1,7 +1,7 @@
 """Who asks: a client's address, the sessions bound to it and the names they add, its share of the rate.
 
-Looked up once a datagram, so one dictionary decides: host -> ``Client``. When sessions come or go the generation moves
-on and a client's scope is found anew at its next datagram. A scope holds the replies that may be given within it:
+Looked up once a datagram, so one dictionary decides: host -> ``Client``. When sessions come or go that dictionary is
+emptied, and a client's scope is found anew at its next datagram. A scope holds the replies that may be given within it:
 clients without names of their own share one, so that a session's names are never answered from another's cache. The
 table is bounded; when it is full it starts over, buckets too: a flood of forged addresses is bounded by
 ``maxThroughput``, not here.
@@ -47,7 +47,6 @@ class Client:
     scope: Scope
     replies: ReplyCache = field(repr=False)
     """The scope's; here to spare the fast path a step."""
-    generation: int
     pending: int = 0
     """Questions of this client that wait for an upstream."""
 
@@ -85,9 +84,10 @@ class Clients:
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
-        self.by_host: dict[str, Client] = {}
+        self.current: dict[str, Client] = {}
+        """By host as the socket gives it, the scope up to date: what the fast path looks at."""
+        self._known: dict[str, Client] = {}
         self._buckets: dict[str, Bucket] = {}
-        self.generation = 0
         self.use(())
 
     def use(self, sessions: Iterable[Session]) -> None:
@@ -95,28 +95,25 @@ class Clients:
         self._index = SessionIndex(sessions)
         self._scopes: dict[tuple[str, ...], Scope] = {}
         self._common, self.strangers = ReplyCache(), Scope()
-        self.generation += 1
+        self.current = {}
 
     def of(self, host: str, now: float) -> Client:
         """Return the client at ``host`` (as the socket gives it) with its scope up to date."""
-        client = self.by_host.get(host)
+        client = self.current.get(host)
         if client is None:
-            client = self._admit(host, now)
-        elif client.generation != self.generation:
-            client.scope, client.generation = self._scope(addresses.client(host)), self.generation
+            client = self._known.get(host) or self._admit(host, now)
+            client.scope = self._scope(addresses.client(host))
             client.replies = client.scope.replies
+            self.current[host] = client
         return client
 
     def _admit(self, host: str, now: float) -> Client:
-        if len(self.by_host) >= MAX_CLIENTS:
-            self.by_host.clear()
-            self._buckets.clear()
-        address = addresses.client(host)
-        key = _counted_as(address)
+        if len(self._known) >= MAX_CLIENTS:
+            for table in (self._known, self._buckets, self.current):
+                table.clear()
+        key = _counted_as(addresses.client(host))
         bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
-        scope = self._scope(address)
-        client = Client(host, key, bucket, scope, scope.replies, self.generation)
-        self.by_host[host] = client
+        self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
         return client
 
     def _scope(self, address: addresses.Address) -> Scope:

@@ -111,6 +111,7 @@ class Responder:
     def _set(self, dns: Dns, policy: Policy) -> None:
         self._dns, self.policy = dns, policy
         self._check = dns.cname == "check"
+        self._limited = dns.rate > 0.0
         self._sessions_only = dns.clients == "sessions"
         self.answers = AnswerCache(
             size=dns.cache_size, max_ttl=dns.max_ttl, negative_ttl=dns.negative_ttl, stale_ttl=dns.stale_ttl
@@ -126,16 +127,13 @@ class Responder:
 
     def receive(self, message: bytes, host: str, now: float, *, udp: bool = True) -> bytes | Pending | None:
         """Take one message from ``host``: the reply, a question to ask, or ``None`` for silence."""
-        clients = self.clients
-        client = clients.by_host.get(host)
-        if client is None or client.generation != clients.generation:
-            client = clients.of(host, now)
-        if udp and not client.bucket.take(now):
+        client = self.clients.current.get(host) or self.clients.of(host, now)
+        if udp and self._limited and not client.bucket.take(now):
             return self._limit(message, client)
-        tail = client.replies.get(message[2:], now)
-        if tail is not None:
+        hit = client.replies.young.get(message[2:])
+        if hit is not None and now < hit[0]:
             self.counters.hits += 1
-            return message[:2] + tail
+            return message[:2] + hit[1]
         return self._answer(message, client, now, udp=udp)
 
     def _limit(self, message: bytes, client: Client) -> bytes | None:
@@ -144,6 +142,9 @@ class Responder:
         return reply.truncated(asked) if isinstance(asked, Query) else None
 
     def _answer(self, message: bytes, client: Client, now: float, *, udp: bool) -> bytes | Pending | None:
+        if (tail := client.replies.get(message[2:], now)) is not None:
+            self.counters.hits += 1
+            return message[:2] + tail
         asked = query.decode(message)
         if asked is None:
             self.counters.silent += 1

@@ -92,4 +92,4 @@ def test_the_table_is_bounded() -> None:
     clients = table()
     for number in range(MAX_CLIENTS + 100):
         clients.of(str(ipaddress.ip_address(number)), 0.0)
-        assert len(clients.by_host) <= MAX_CLIENTS
+        assert len(clients.current) == len(clients._known) <= MAX_CLIENTS

@@ -119,7 +119,7 @@ LABEL = st.text("abcXYZ019-", min_size=1, max_size=20)
     st.sampled_from([None, w.opt(512), w.opt(1232), w.opt(4096)]),
     st.sampled_from([0, 30, 5]),
 )
-def test_two_independent_codecs_read_every_reply(  # noqa: PLR0913, PLR0917 - a drawn reply has as many parts
+def test_two_independent_codecs_read_every_reply(
     name: str, count: int, rcode: Rcode, extended: Extended | None, edns: bytes | None, negative: int
 ) -> None:
     """Two readers, dnspython and dnslib, agree with what was meant, and no reply is larger than the query allows."""

@@ -48,17 +48,16 @@ class Datagrams(DNSDatagramProtocol):
 
     def __init__(self, desk: Desk, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
         super().__init__(None, reactor)
-        self._desk = desk
+        self._desk, self._receive, self._now = desk, desk.responder.receive, desk.now
         self.unsent = 0
 
     def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one packet: the hot path."""
-        desk = self._desk
-        reply = desk.responder.receive(data, addr[0], desk.now())
+        reply = self._receive(data, addr[0], self._now())
         if reply.__class__ is bytes:
             self._send(reply, addr)
         elif isinstance(reply, Pending):
-            desk.look_up(reply, lambda late: self._send(late, addr))
+            self._desk.look_up(reply, lambda late: self._send(late, addr))
 
     def _send(self, reply: bytes, addr: tuple[str, int]) -> None:
         if self.transport is None:
