@@ -25,9 +25,9 @@ from tests.fakes.sandbox import Ran, Sandbox
 HELLO, OTHER = "octo/hello", "octo/secret-plans"
 POINT_AT_GITHUB = """
 Point it at github.com:
-    GITHUB_TOKEN=... twistd -n credgate          # on the gateway's side only; then a session, over its control socket:
+    GITHUB_TOKEN=... twistd -n credgate          # on the gateway's side; then, over its control socket:
     curl --unix-socket SOCKET -H 'Content-Type: application/json' -d '{"repos": ["you/it"]}' http://localhost/v1/sessions
-    SANDBOX_GATEWAY_ENABLED=true credgate-sandbox enable --gateway http://GATEWAY:8080    # in the sandbox, with helpers/
+    SANDBOX_GATEWAY_ENABLED=true credgate-sandbox enable --gateway http://GATEWAY:8080   # in the sandbox: helpers/
 """
 
 

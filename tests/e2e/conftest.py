@@ -36,7 +36,7 @@ StartGateway = Callable[..., "Door"]
 
 def pytest_report_header() -> str:
     """Say which forge judges."""
-    found = NginxForge.kind if available() else f"{PythonForge.kind} (nginx or fcgiwrap is not installed)"
+    found = NginxForge.kind if available() else f"{PythonForge.kind} (no nginx and fcgiwrap)"
     return f"forge: {found}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -193,3 +194,17 @@ connection.request("POST", place.path, '{"operation":"download","objects":[]}', 
 answer = connection.getresponse()
 print(answer.status, answer.headers["Content-Type"], answer.read().decode(), sep="\\n")
 """
+
+
+@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs is not installed")
+def test_git_lfs_prints_our_reason(repos: Repositories, enter: Enter, login: str) -> None:
+    """The real client, by its own hook at a push."""
+    path = repos.seeded()
+    box = enter([path], login=login).box
+    box.git("clone", address(path), "clone").fine()
+    box.git("lfs", "install", "--local", cwd="clone").fine()
+    box.git("lfs", "track", "*.bin", cwd="clone").fine()
+    box.commit("clone", "large.bin", noise(1))
+    said = box.git("push", "origin", "HEAD:main", cwd="clone").refused()
+    assert "credgate" in said
+    assert "LFS" in said

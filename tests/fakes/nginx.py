@@ -84,8 +84,9 @@ def _found(name: str) -> str | None:
 
 
 def available() -> bool:
-    """Whether nginx and fcgiwrap are installed."""
-    return bool(_found("nginx") and _found("fcgiwrap"))
+    """Whether nginx and fcgiwrap are installed, and not declined by ``CREDGATE_TEST_FORGE=python``."""
+    declined = os.environ.get("CREDGATE_TEST_FORGE") == "python"
+    return not declined and bool(_found("nginx") and _found("fcgiwrap"))
 
 
 class NginxForge:
