@@ -176,7 +176,7 @@ def _outcome(verdict: Verdict, config: Config, policy: Policy, name: names.Name)
 def _hints(policy: Policy, name: names.Name, verdict: Verdict) -> list[str]:
     if verdict.decision.reason is not Reason.DNS_NAME:
         return []
-    entry = policy.entries.table.get((name, True, False))
+    entry = policy.entries.allows.get((name, True))
     return [f"  hint: {entry} allows names below it, not itself"] if entry is not None else []
 
 

@@ -109,11 +109,8 @@ class Match:
         return DEFAULT_TYPES.union(*(entry.types for entry in self.allowed))
 
 
-Table = dict[tuple["Name", bool, bool], Entry]
-
-
-def _key(entry: Entry) -> tuple[Name, bool, bool]:
-    return entry.name, entry.wildcard, entry.deny
+Table = dict[tuple["Name", bool], Entry]
+"""Entries by their name and whether they are wildcards."""
 
 
 def _merge(old: Entry | None, new: Entry) -> Entry:
@@ -123,27 +120,32 @@ def _merge(old: Entry | None, new: Entry) -> Entry:
     return Entry(old.name, old.wildcard, old.deny, old.types | new.types, old.text, old.place)
 
 
+def _find(table: Table, name: Name) -> list[Entry]:
+    """Return the entries that match a folded name: itself, then wildcards from the closest up."""
+    if not table:
+        return []
+    found = [table[name, False]] if (name, False) in table else []
+    return found + [table[name[cut:], True] for cut in range(1, len(name)) if (name[cut:], True) in table]
+
+
 @frozen(slots=True)
 class Allowlist:
     """Entries, made for looking up. Empty: nothing is allowed."""
 
-    table: Table = field(factory=dict, repr=False)
+    allows: Table = field(factory=dict, repr=False)
+    denies: Table = field(factory=dict, repr=False)
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Allowlist:
         """Make the list; of entries for the same pattern the types add up."""
-        table: Table = {}
+        made = cls()
         for entry in entries:
-            table[_key(entry)] = _merge(table.get(_key(entry)), entry)
-        return cls(table)
-
-    def _entries(self, name: Name, *, deny: bool) -> Iterator[Entry]:
-        """Yield the entries that match a folded name: itself, then wildcards from the closest up."""
-        patterns = [(name, False, deny), *((name[cut:], True, deny) for cut in range(1, len(name)))]
-        return (self.table[pattern] for pattern in patterns if pattern in self.table)
+            table, key = made.denies if entry.deny else made.allows, (entry.name, entry.wildcard)
+            table[key] = _merge(table.get(key), entry)
+        return made
 
     def match(self, name: Name) -> Match:
         """Say what the list has about a folded name."""
-        if denied := next(self._entries(name, deny=True), None):
-            return Match(denied=denied)
-        return Match(allowed=tuple(self._entries(name, deny=False)))
+        if denied := _find(self.denies, name):
+            return Match(denied=denied[0])
+        return Match(allowed=tuple(_find(self.allows, name)))

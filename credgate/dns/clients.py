@@ -123,6 +123,6 @@ class Clients:
         ids = tuple(session.id for session in sessions)
         if ids not in self._scopes:
             entries = session_entries((name for one in sessions for name in one.dns), f"session {ids[0]}")
-            replies = ReplyCache(1024) if entries.table else self._common
+            replies = ReplyCache(1024) if entries.allows else self._common
             self._scopes[ids] = Scope(ids[0], entries, replies)
         return self._scopes[ids]

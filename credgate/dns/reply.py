@@ -17,7 +17,7 @@ from credgate.dns import names
 from credgate.dns.codes import CD, EDNS_UDP, HEADER, IN, MAX_MESSAGE, QR, RA, RD, TC, ExtendedError, Rcode, RRType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from credgate.dns.names import Name
     from credgate.dns.query import Query
@@ -88,11 +88,12 @@ def _opt(query: Query, rcode: int, option: bytes) -> bytes:
     return _OPT.pack(0, RRType.OPT, EDNS_UDP, rcode >> 4, 0, query.edns.flags, len(option)) + option
 
 
-def _options(content: Content) -> Sequence[bytes]:
-    """Return what the OPT record may hold, the fullest first."""
-    if content.extended is None:
-        return (b"",)
-    return content.extended.wire(), content.extended.wire(text=False), b""
+def _options(content: Content) -> Iterator[bytes]:
+    """Yield what the OPT record may hold, the fullest first."""
+    if content.extended is not None:
+        yield content.extended.wire()
+        yield content.extended.wire(text=False)
+    yield b""
 
 
 def _authority(content: Content) -> bytes:
@@ -116,9 +117,10 @@ def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
     size = HEADER + len(query.question) + len(authority) + sum(map(len, records))
     opt = b""
     if query.edns is not None:
-        options = _options(content)
-        opts = [_opt(query, content.rcode, option) for option in options]
-        opt = next((opt for opt in opts if size + len(opt) <= limit), opts[-1])
+        for option in _options(content):
+            opt = _opt(query, content.rcode, option)
+            if size + len(opt) <= limit:
+                break
     kept = _fit(records, limit - HEADER - len(query.question) - len(authority) - len(opt))
     flags = QR | (query.flags & (RD | CD)) | RA | (content.rcode & 0xF) | (TC if kept < len(records) else 0)
     head = _HEAD.pack(query.id, flags, 1, kept, 1 if authority else 0, 1 if opt else 0)
