@@ -1,0 +1,78 @@
+"""The command list, written again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.git.commandlist import KNOWN, MAX_CAPABILITY, encode_commands
+from credgate.git.push import Command, PushReader
+
+A, B, ZERO = b"a1" * 20, b"b2" * 20, b"0" * 40
+
+
+def command(name: bytes, old: bytes = ZERO, new: bytes = A) -> Command:
+    """Move a branch."""
+    return Command(old, new, b"refs/heads/" + name, b"as it came")
+
+
+def read(wire: bytes) -> PushReader:
+    """Read what was written; all of it is the list."""
+    reader = PushReader()
+    assert reader.receive(wire) == len(wire)
+    reader.end()
+    return reader
+
+
+def test_it_is_written_as_git_writes_it() -> None:
+    """Shallow lines first, capabilities on the first command, nothing of the client's own line."""
+    wire = encode_commands([command(b"x"), command(b"y", A, B)], [b"report-status", b"agent=git/2"], [B])
+    assert wire == (
+        b"0034shallow "
+        + B
+        + b"007d" + ZERO + b" " + A + b" refs/heads/x\x00 report-status agent=git/2"
+        + b"0062" + A + b" " + B + b" refs/heads/y"
+        + b"0000"
+    )  # fmt: skip
+
+
+def test_capabilities_move_to_the_first_that_goes_on() -> None:
+    """The one that carried them may have been refused."""
+    came = [command(b"refused"), command(b"x"), command(b"y")]
+    reader = read(encode_commands(came[1:], [b"report-status", b"side-band-64k"]))
+    assert reader.refs == [b"refs/heads/x", b"refs/heads/y"]
+    assert reader.capabilities == (b"report-status", b"side-band-64k")
+
+
+def test_what_the_forge_could_take_for_more_is_left_out() -> None:
+    """Unknown capabilities, and what is too long to stand before a long ref."""
+    odd = [b"push-cert=x", b"frobnicate", b"agent=" + b"x" * MAX_CAPABILITY]
+    assert read(encode_commands([command(b"x")], [*odd, b"quiet"])).capabilities == (b"quiet",)
+    assert read(encode_commands([command(b"x")], odd)).capabilities == ()
+
+
+def test_nothing_to_push_is_nothing_to_write() -> None:
+    """The caller asks only when something goes on."""
+    with pytest.raises(ValueError, match="not enough values"):
+        encode_commands([], [])
+
+
+oids = st.sampled_from([A, B])
+names = st.from_regex(rb"[a-z]{1,5}(/[a-z]{1,5})?", fullmatch=True)
+commands = st.lists(st.builds(command, names, oids | st.just(ZERO), oids), min_size=1, unique_by=lambda one: one.ref)
+
+
+@given(
+    commands,
+    st.lists(st.sampled_from(sorted(KNOWN - {b"object-format", b"agent"})), unique=True),
+    st.lists(oids, max_size=2),
+)
+def test_what_is_written_reads_as_what_was_judged(
+    pushed: list[Command], capabilities: list[bytes], shallows: list[bytes]
+) -> None:
+    """For our own reader, which is stricter than any forge's."""
+    reader = read(encode_commands(pushed, capabilities, shallows))
+    assert [(one.old, one.new, one.ref) for one in reader.commands] == [(one.old, one.new, one.ref) for one in pushed]
+    assert reader.capabilities == tuple(capabilities)
+    assert reader.shallows == shallows

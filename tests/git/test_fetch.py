@@ -1,0 +1,163 @@
+"""Bodies of fetches: the three commands pass, what leads elsewhere does not, in any cut."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.errors import RequestError
+from credgate.git.fetch import MAX_KEYS, FetchReader
+from credgate.git.pktline import DELIMITER, FLUSH, encode
+from credgate.values import Decision, Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OID = b"a1" * 20
+
+
+def body(command: bytes, *arguments: bytes) -> bytes:
+    """Write a v2 request as git does."""
+    keys = encode(b"command=" + command + b"\n") + encode(b"agent=git/2.39.5") + encode(b"object-format=sha1")
+    return keys + DELIMITER + b"".join(map(encode, arguments)) + FLUSH
+
+
+FETCH = body(b"fetch", b"thin-pack", b"want %s\n" % OID, b"have %s\n" % OID, b"packfile-uri\n", b"done\n")
+LS_REFS = body(b"ls-refs", b"peel\n", b"ref-prefix refs/heads/\n")
+
+
+def read(data: bytes, size: int = 1 << 20, *, v2: bool = True) -> tuple[FetchReader, Decision | None]:
+    """Read a whole body in pieces, up to a refusal."""
+    reader = FetchReader(v2=v2)
+    for at in range(0, len(data), size):
+        refused = reader.receive(data[at : at + size])
+        if refused is not None:
+            return reader, refused
+    reader.end()
+    return reader, None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("wire", "command"),
+    [
+        (FETCH, "fetch"),
+        (LS_REFS, "ls-refs"),
+        (body(b"object-info", b"size\n", b"oid " + OID), "object-info"),
+        (encode(b"agent=x") + encode(b"command=ls-refs") + FLUSH, "ls-refs"),
+    ],
+)
+def test_the_three_commands_pass(size: int, wire: bytes, command: str) -> None:
+    """With keys before or behind, with arguments or without; what merely looks like the argument passes too."""
+    reader, refused = read(wire, size)
+    assert (reader.command, refused, reader.decided, reader.probe) == (command, None, True, False)
+
+
+def test_a_lone_flush_is_a_probe() -> None:
+    """Before a large negotiation git tests its credential with it."""
+    reader, refused = read(FLUSH)
+    assert (refused, reader.probe, reader.decided, reader.command) == (None, True, True, "")
+
+
+def test_nothing_is_decided_before_the_command_is_read() -> None:
+    """The forge need not be asked before."""
+    reader = FetchReader(v2=True)
+    assert reader.receive(encode(b"agent=x") + b"0012command=fet") is None
+    assert not reader.decided
+    reader.receive(b"ch\n")
+    assert reader.decided
+
+
+@pytest.mark.parametrize("size", [1, 5, 1 << 20])
+@pytest.mark.parametrize("name", [b"bundle-uri", b"fetch2", b"", b"Fetch", b"\xff", b"ls-refs "])
+def test_other_commands_are_refused(size: int, name: bytes) -> None:
+    """What they would do nobody can say; of bundle-uri it is known."""
+    reader, refused = read(body(name), size)
+    assert refused is not None
+    assert (refused.allow, refused.reason, reader.decided) == (False, Reason.FETCH_COMMAND, False)
+    assert "ls-refs, fetch and object-info" in refused.text
+
+
+@pytest.mark.parametrize("argument", [b"packfile-uris https\n", b"packfile-uris https,http", b"packfile-uris"])
+def test_packfile_uris_are_refused(argument: bytes) -> None:
+    """The advertisement does not offer it; who asks all the same wants out."""
+    for size in (1, 1 << 20):
+        _, refused = read(body(b"fetch", b"want " + OID, argument), size)
+        assert refused is not None
+        assert refused.reason is Reason.FETCH_ARGUMENT
+    assert read(body(b"ls-refs", b"ref-prefix x", argument))[1] is None
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        FETCH + FLUSH,
+        FLUSH + FLUSH,
+        FETCH[:-1],
+        b"",
+        b"zzzz",
+        encode(b"agent=x") + FLUSH,
+        encode(b"agent=x") + DELIMITER + FLUSH,
+        DELIMITER + FLUSH,
+        b"0002",
+        encode(b"command=fetch") + DELIMITER + DELIMITER + FLUSH,
+        encode(b"command=fetch") + b"0002",
+        encode(b"command=fetch") + encode(b"command=ls-refs") + FLUSH,
+        encode(b"agent=x") * (MAX_KEYS + 1) + encode(b"command=fetch") + FLUSH,
+        encode(b"0032want " + OID + b"\n"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_what_git_never_sends_is_refused(wire: bytes, size: int) -> None:
+    """Two readers could take it for two things."""
+    with pytest.raises(RequestError) as caught:
+        read(wire, size)
+    assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED_REQUEST, 400)
+
+
+def test_older_versions_are_not_read() -> None:
+    """They have no such ways out; any bytes pass."""
+    reader, refused = read(b"0032want " + OID + b"\n" + body(b"bundle-uri"), v2=False)
+    assert (refused, reader.decided, reader.command) == (None, True, "")
+
+
+@given(st.binary(max_size=80), st.integers(1, 9))
+def test_any_bytes_are_read_refused_or_malformed(data: bytes, size: int) -> None:
+    """Never anything else, and never a command that is not served."""
+    with contextlib.suppress(RequestError):
+        reader, _ = read(data, size)
+        assert reader.command in ("", "ls-refs", "fetch", "object-info")
+
+
+def test_what_real_git_sends_is_read(tmp_path: Path) -> None:
+    """Every request of a clone, taken down on its way: each is read to its end, and answered by git itself."""
+    for words in (["init", "-q", "work"], ["-C", "work", "commit", "-q", "--allow-empty", "-m", "x"]):
+        person = ["-c", "user.name=x", "-c", "user.email=x@example"]
+        subprocess.run(["git", *person, *words], cwd=tmp_path, check=True)
+    script, taken = tmp_path / "recorder", tmp_path / "taken"
+    script.write_text(f'#!/bin/sh\ntee -a {taken} | git upload-pack "$@"\n')
+    script.chmod(0o755)
+    command = [
+        "git",
+        "-c",
+        "protocol.version=2",
+        "clone",
+        "-q",
+        f"--upload-pack={script}",
+        "file://" + str(tmp_path / "work"),
+        "copy",
+    ]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    requests, commands = taken.read_bytes(), []
+    while requests and requests != FLUSH:
+        end = requests.index(FLUSH, requests.index(DELIMITER)) + len(FLUSH)
+        reader, refused = read(requests[:end], 3)
+        assert refused is None
+        commands.append(reader.command)
+        requests = requests[end:]
+    assert commands == ["ls-refs", "fetch"]
