@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 
+BACKLOG = 1024
+"""Connections that the kernel holds until we accept them. Twisted's 50 let a sandbox's burst delay the others' by
+seconds: what does not fit is dropped, and its client's kernel tries again after one second, then three (threats, 58)."""
 PROBE_TIMEOUT = 2
 """Seconds in which our own port must accept."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound to
@@ -54,6 +57,7 @@ class Listener(Service):
             bound.raiseException()
         else:
             self._port = bound
+            _deepen(bound)
 
     def stopService(self) -> Deferred[None] | None:
         """Stop accepting; fires when the port is closed."""
@@ -83,3 +87,10 @@ class Listener(Service):
         if isinstance(where, UNIXAddress):
             return UNIXClientEndpoint(self._reactor, where.name, PROBE_TIMEOUT)
         return None
+
+
+def _deepen(port: IListeningPort) -> None:
+    """Give ``port`` our backlog, whatever its endpoint string says of it; what is no socket has none."""
+    socket = getattr(port, "socket", None)
+    if socket is not None:
+        socket.listen(BACKLOG)  # allowed on a listening socket: only the length changes

@@ -1,4 +1,4 @@
-"""A client that sends bytes as they are, keeps what it receives, and reads it by h11: the attacker's hand and the judge.
+"""A client that sends bytes as they are, keeps what it receives, and reads it by h11: attacker and judge.
 
 h11 shares no code with credgate. ``Heard`` says how the connection ended, for an answer that is whole because the
 connection closed and one that was cut by a reset must never be mistaken for one another.
@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import h11
 from attrs import field, frozen
@@ -111,7 +111,7 @@ class RawClient:
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def __enter__(self) -> RawClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,7 +131,7 @@ class RawClient:
         self.socket.close()
 
     def hear(self, *, answers: int = 0, seconds: float = DEADLINE) -> Heard:
-        """Receive until the connection ends, until this many whole answers have come (0: none is enough) or too long."""
+        """Receive until the connection ends, or this many whole answers have come (0: none is enough), or too long."""
         data, deadline = bytearray(), time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()

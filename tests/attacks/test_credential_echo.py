@@ -1,7 +1,7 @@
 """A forge that writes the credential it was shown into every place an answer has: none of them leads to the sandbox.
 
-The body of an answer that git asked for is the exception that is not promised (docs/attacks.md): it passes as it is, and
-the last test here shows that the canary would have cried.
+The body of an answer that git asked for is the exception that is not promised (docs/attacks.md): it passes as it is,
+and the last test here shows that the canary would have cried.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ DRESSES: dict[str, Callable[[str], str]] = {
     "reversed": lambda secret: secret[::-1],
     "percent": lambda secret: "".join(f"%{byte:02X}" for byte in secret.encode()),
 }
-FIELDS = {
-    name: "{}"
-    for name in (
-        "Set-Cookie", "Location", "WWW-Authenticate", "Proxy-Authenticate", "Server", "Via", "Date", "ETag", "Retry-After",
-        "Content-Language", "Content-Location", "Content-Disposition", "Cache-Control", "Expires", "Pragma", "Vary", "Age",
-        "Authorization", "Authentication-Info", "X-GitHub-Request-Id", "Link", "Refresh", "Alt-Svc", "Trailer", "Warning",
-        "Strict-Transport-Security", "Access-Control-Allow-Origin", "Keep-Alive", "Git-Protocol",
-    )
-}  # fmt: skip
+FIELDS = dict.fromkeys(
+    (
+        "Set-Cookie", "Location", "WWW-Authenticate", "Proxy-Authenticate", "Server", "Via", "Date", "ETag", "Age",
+        "Content-Language", "Content-Location", "Content-Disposition", "Cache-Control", "Expires", "Pragma", "Vary",
+        "Authorization", "Authentication-Info", "X-GitHub-Request-Id", "Link", "Refresh", "Alt-Svc", "Trailer",
+        "Strict-Transport-Security", "Access-Control-Allow-Origin", "Keep-Alive", "Git-Protocol", "Retry-After",
+    ),
+    "{}",
+)  # fmt: skip
 AGAINST_FRAMING = {
     "Content-Type": "{}",
     "Content-Type ": "text/{}",
@@ -137,7 +137,7 @@ def test_no_place_of_an_answer_hands_the_credential_to_the_sandbox(arena: Field,
 
 
 def _folded(secret: str, heard: bytes) -> set[str]:
-    """A credential in one case is nearly the credential: what is left to guess is a bit a letter."""
+    """Find it in one case, too: that is nearly the credential, what is left to guess is a bit a letter."""
     return traces(secret.lower(), heard.lower()) & {"plain", "reversed"}
 
 
@@ -146,7 +146,9 @@ def test_what_the_forge_echoed_is_in_no_file_either(arena: Field) -> None:
     for kind, request in REQUESTS.items():
         for data in _answers(request, arena.secret, arena.forge.port)[:20:3]:
             answered(arena, request, data)
-        arena.gateway.audited(operation=f"git-{'receive' if kind == 'push' else 'upload'}-pack" + "-advertisement" * (kind == "discovery"))
+        arena.gateway.audited(
+            operation=f"git-{'receive' if kind == 'push' else 'upload'}-pack" + "-advertisement" * (kind == "discovery")
+        )
     files = b"".join(path.read_bytes() for path in (arena.gateway.log_file, arena.gateway.audit_file))
     files += b"".join(path.read_bytes() for path in arena.gateway.store_file.parent.iterdir())
     assert traces(arena.secret, files) | _folded(arena.secret, files) == set()

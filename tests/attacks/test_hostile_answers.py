@@ -151,7 +151,7 @@ def test_an_answer_that_nobody_asked_for_is_nobodys(arena: Field) -> None:
 
 @pytest.mark.parametrize("kind", ["discovery", "fetch"])
 def test_a_kept_connection_that_died_costs_nothing(arena: Field, kind: str) -> None:
-    """The one case in which a request is asked again: nothing of an answer had come on a connection kept from before."""
+    """The one case in which a request is asked again: a connection kept from before died without a byte."""
     request = REQUESTS[kind]
     arena.control()
     refused = iter(["resets"])

@@ -20,34 +20,41 @@ if TYPE_CHECKING:
     from tests.attacks.conftest import Field
 
 PIECES = [
-    "..", ".", "%2e%2e", "%2e", "%2E%2E", "%252e%252e", "..%2f", "%2f", "%2F", "%5c", "%00", "%0a", "%0d%0a", "%20", "%u002e",
-    "%c0%ae%c0%ae", "%c0%af", "%ef%bc%8f", "..;", ";x=y", ";.git", ".git", ".GIT", ".Git", ".git.git", ".git/", ".wiki",
-    ".wiki.git", "-secret", "secret", "_", "~", "+", "//", "/./", "/../", "\\", "\\..\\", ":", "@", "*", "%", "&", "=", "?",
-    "#", "??", "?x", "&x=y", "\t", " ", "\x00", "\x7f", "\x80", "\xe9", "\uff0f", "\u2025", "\u2024", "\uff0e", "\u0130",
-    "\u017f", "\u212a",
+    "..", ".", "%2e%2e", "%2e", "%2E%2E", "%252e%252e", "..%2f", "%2f", "%2F", "%5c", "%00", "%0a", "%0d%0a", "%20",
+    "%u002e", "%c0%ae%c0%ae", "%c0%af", "%ef%bc%8f", "..;", ";x=y", ";.git", ".git", ".GIT", ".Git", ".git.git",
+    ".git/", ".wiki", ".wiki.git", "-secret", "secret", "_", "~", "+", "//", "/./", "/../", "\\", "\\..\\", ":", "@",
+    "*", "%", "&", "=", "?", "#", "??", "?x", "&x=y", "\t", " ", "\x00", "\x7f", "\x80", "\xe9", "\uff0f", "\u2025",
+    "\u2024", "\uff0e", "\u0130", "\u017f", "\u212a",
 ]  # fmt: skip
 BASE = ["git", "octo", "hello", ".git", "info", "refs", "?service=git-upload-pack"]
 ENDS = [
-    "info/refs", "info/refs?", "info/refs?service=", "info/refs?service=git-receive-packs", "info/refs?service=git-Upload-pack",
-    "info/refs?service=git-upload-archive", "info/refs?service=upload-pack", "info/refs?Service=git-upload-pack",
-    "info/refs?service=git-upload-pack&service=git-receive-pack", "info/refs?x=y&service=git-upload-pack",
-    "info/refs?service=git-upload-pack&x=y", "info/refs?service=git-upload-pack;x", "info/refs?service=git%2dupload-pack",
+    "info/refs", "info/refs?", "info/refs?service=", "info/refs?service=git-receive-packs",
+    "info/refs?service=git-Upload-pack", "info/refs?service=git-upload-archive", "info/refs?service=upload-pack",
+    "info/refs?Service=git-upload-pack", "info/refs?service=git-upload-pack&service=git-receive-pack",
+    "info/refs?x=y&service=git-upload-pack", "info/refs?service=git-upload-pack&x=y",
+    "info/refs?service=git-upload-pack;x", "info/refs?service=git%2dupload-pack",
     "info/refs?service=git-upload-pack#x", "info/refs/?service=git-upload-pack", "INFO/refs?service=git-upload-pack",
     "info/refs?service==git-upload-pack", "info/refs?&service=git-upload-pack", "info/refs?service=git-upload-pack&",
-    "info/refs?service=git-upload-pack?", "info/refs?service=git-upload-pack%00", "info//refs?service=git-upload-pack",
-    "HEAD", "objects/info/packs", "objects/info/http-alternates", "objects/00/" + "0" * 38, "config", "git-upload-pack",
-    "git-receive-pack", "git-upload-archive", "archive/main.zip", "raw/main/README", "settings", "info/lfs/objects/batch",
-    "", ".", "..", "info", "hooks/update", "refs/heads/main",
+    "info/refs?service=git-upload-pack?", "info/refs?service=git-upload-pack%00",
+    "info//refs?service=git-upload-pack", "HEAD", "objects/info/packs", "objects/info/http-alternates",
+    "objects/00/" + "0" * 38, "config", "git-upload-pack", "git-receive-pack", "git-upload-archive",
+    "archive/main.zip", "raw/main/README", "settings", "info/lfs/objects/batch", "", ".", "..", "info",
+    "hooks/update", "refs/heads/main",
 ]  # fmt: skip
 FORGES = [
-    "git", "Git", "GIT", "git/git", "forge/github.com", "forge/GitHub.com", "forge/github.com.", "forge", "forge/", "forge/nowhere",
-    "forge/..", "forge/.", "forge/github.com/..", "forge/github.com:443", "forge/x@github.com", "api/v3/repos", "", ".git",
+    "git", "Git", "GIT", "git/git", "forge/github.com", "forge/GitHub.com", "forge/github.com.", "forge", "forge/",
+    "forge/nowhere", "forge/..", "forge/.", "forge/github.com/..", "forge/github.com:443", "forge/x@github.com",
+    "api/v3/repos", "", ".git",
 ]  # fmt: skip
-OWNERS = ["octo", "OCTO", "Octo", "oct", "octoo", "octo-", "-octo", "octo.", "secret", "octo/octo", "hello", "octo/..", "o%63to", "осто"]
+OWNERS = [
+    "octo", "OCTO", "Octo", "oct", "octoo", "octo-", "-octo", "octo.", "secret", "octo/octo", "hello", "octo/..",
+    "o%63to", "\u043e\u0441\u0442\u043e",
+]  # fmt: skip
 NAMES = [
-    "hello", "HELLO", "Hello", "hell", "helloo", "hello-secret", "hello.wiki", "hello.git", "hello.git.git", "hello.GIT",
-    "hello.Git", "hello.", "hello..", ".hello", "..hello", "hello/x", "secret", "secret.git", "h%65llo", "hello%2egit", "hеllo",
-    "hello~", "hello+", "hello_", "hello-", "hello.gi", "hello.git-", "hello.git.", "hello.git/..", "hello.git/.", "hello/../secret",
+    "hello", "HELLO", "Hello", "hell", "helloo", "hello-secret", "hello.wiki", "hello.git", "hello.git.git",
+    "hello.GIT", "hello.Git", "hello.", "hello..", ".hello", "..hello", "hello/x", "secret", "secret.git", "h%65llo",
+    "hello%2egit", "h\u0435llo", "hello~", "hello+", "hello_", "hello-", "hello.gi", "hello.git-", "hello.git.",
+    "hello.git/..", "hello.git/.", "hello/../secret",
 ]  # fmt: skip
 CANONICAL = re.compile(rb"/(?:git|forge/github\.com)/(?i:octo)/(?i:hello)(?:\.git)?/info/refs\?service=git-upload-pack")
 

@@ -1,0 +1,352 @@
+"""Attacks on memory, descriptors and time: one sandbox cannot starve another, and nobody waits for the slow.
+
+Deadlines are shortened by configuration. What each attack costs is printed at the end of the run (memory, descriptors,
+what another sandbox waited); asserted are the promised bound on memory, that the other sandbox was never refused, that
+the gateway let go of the attacker's connections by itself, and bounds on time that hold on a busy machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import os
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.conftest import CONTROL, REPO, Field, StartField, figures, good
+from tests.attacks.rawclient import login
+from tests.attacks.scripted import Asked, Said
+from tests.attacks.siege import ATTACKER, MIB, RawClient, Siege, memory, siege
+from tests.fakes.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fakes.gateway import Lease
+
+ADVERTISED = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n"
+RESULT = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n"
+pause = threading.Event().wait
+"""The attacker's own slowness; nothing is awaited by it."""
+
+
+def rounds(seconds: float = 1.5) -> Iterator[int]:
+    """Attack again and again, long enough for the neighbour to feel it."""
+    end = time.monotonic() + seconds
+    for number in itertools.count():
+        if time.monotonic() > end:
+            return
+        yield number
+
+
+@pytest.fixture(scope="module")
+def fortress(start_field: StartField) -> Field:
+    """Start a gateway with short deadlines and the limits that are the defaults otherwise."""
+    return start_field(
+        head_timeout="1s",
+        idle_timeout="1s",
+        stall_timeout="1s",
+        forge_timeout="2s",
+        max_connections=200,
+        max_connections_per_address=64,
+        wrong_credentials_per_minute=10,
+    )
+
+
+@pytest.fixture(scope="module")
+def other(fortress: Field) -> Lease:
+    """Make the other sandbox's session."""
+    return fortress.gateway.grant([CONTROL])
+
+
+def slow_heads(attack: Siege) -> None:
+    """Send a byte at a time: an idle timer that every byte restarts is no deadline."""
+    clients = attack.open(60)
+    request = itertools.cycle(attack.field.discovery())
+
+    def dribble() -> bool:
+        byte = bytes([next(request)])
+        return sum(client.send(byte) for client in clients) == 0
+
+    wait_until(dribble, "the deadline is absolute: who goes on sending is cut as well")
+    attack.wait_for_the_end()
+
+
+def silent_connections(attack: Siege) -> None:
+    """Not a byte."""
+    attack.open(60)
+    attack.wait_for_the_end()
+
+
+def idle_connections(attack: Siege) -> None:
+    """One good request each, then nothing."""
+    for client in attack.open(60):
+        client.send(attack.field.discovery())
+        assert client.hear(answers=1).only.status == 200
+    attack.wait_for_the_end()
+
+
+def slow_bodies(attack: Siege) -> None:
+    """Pushes and fetches that stop after their first bytes."""
+    for service in ("git-upload-pack", "git-receive-pack"):
+        start = attack.field.post(service, b"00a0", b"Content-Length: 1000000", framed=False)
+        for client in attack.open(30):
+            client.send(start)
+    attack.wait_for_the_end()
+
+
+def slow_strangers(attack: Siege) -> None:
+    """Bodies of who has no session, a byte at a time: no progress earns a stranger more time."""
+    start = b"POST /git/octo/hello.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
+    clients = attack.open(60)
+    for client in clients:
+        client.send(start)
+    wait_until(lambda: sum(client.send(b"0") for client in clients) == 0, "no byte earns a stranger time")
+    attack.wait_for_the_end()
+
+
+def readers_that_never_read(attack: Siege) -> None:
+    """Big advertisements for clients that take none of it."""
+    piece = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+
+    def big(asked: Asked) -> Said:
+        if CONTROL.encode() in asked.target:
+            return good(asked)
+        return Said(
+            itertools.chain([ADVERTISED + b"Transfer-Encoding: chunked\r\n\r\n"], itertools.repeat(piece, 1024))
+        )
+
+    attack.field.forge.script = big
+    for client in attack.open(60, receive_buffer=4096):
+        client.send(attack.field.discovery(REPO))
+    attack.wait_for_the_end(seconds=60)
+
+
+def answers_that_nobody_reads(attack: Siege) -> None:
+    """Our own pages, asked for again and again, never read: they may not pile up here."""
+    lease = attack.field.gateway.grant([f"octo/r{number:04d}" for number in range(800)])
+    request = b"\r\n".join([b"GET /whoami HTTP/1.1", b"Host: x", login(lease.line)]) + b"\r\n\r\n"
+    clients = attack.open(2, receive_buffer=4096)
+    pid = attack.field.gateway.pid
+    before = memory(pid, "VmRSS")
+    for _ in range(200):
+        for client in clients:
+            _try_to_send(client, request)
+        pause(0.01)  # one at a time: requests that arrive together are refused for another reason
+    assert memory(pid, "VmRSS") - before < 4 * MIB, "it was asked for 20 MiB, of which kernels hold 8"
+    attack.wait_for_the_end()
+
+
+def _try_to_send(client: RawClient, request: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.socket.send(request, socket.MSG_DONTWAIT)
+
+
+def floods_of_connections(attack: Siege) -> None:
+    """Four times what an address may have: the first are served, the others told why, all at once."""
+    clients = attack.open(256)
+    for client in clients[64:]:
+        heard = client.hear()
+        assert (heard.only.status, heard.end) == (429, "closed")
+    clients[0].send(attack.field.discovery())
+    assert clients[0].hear(answers=1).only.status == 200
+    attack.wait_for_the_end()
+    attack.field.control()
+
+
+def churn(attack: Siege) -> None:
+    """Reset connections at every stage of a request."""
+    request = attack.field.post("git-upload-pack", b"0000" * 8)
+    for number in rounds():
+        client = RawClient(attack.port, source=ATTACKER)
+        client.send(request[: number % len(request)])
+        client.reset()
+    attack.wait_for_the_end()
+
+
+def one_byte_chunks(attack: Siege) -> None:
+    """No request costs a hundred times its bytes."""
+    body = b"1\r\nx\r\n" * 65536 + b"0\r\n\r\n"
+    request = attack.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", framed=False)
+    clients = attack.open(8)
+    for _ in rounds():
+        for client in clients:
+            client.send(request)
+        assert {client.hear(answers=1).only.status for client in clients} == {200}
+    assert {len(asked.body) for asked in attack.field.forge.asked if asked.method == b"POST"} == {65536}
+    attack.wait_for_the_end()
+
+
+def one_byte_chunks_of_the_forge(attack: Siege) -> None:
+    """Do the same from the other side."""
+    body = b"1\r\nx\r\n" * 65536 + b"0\r\n\r\n"
+
+    def crumbs(asked: Asked) -> Said:
+        if CONTROL.encode() in asked.target:
+            return good(asked)
+        return Said([RESULT + b"Transfer-Encoding: chunked\r\n\r\n" + body])
+
+    attack.field.forge.script = crumbs
+    clients = attack.open(8)
+    for number in rounds():
+        client = clients[number % 8]
+        client.send(attack.field.post("git-upload-pack", b"0000"))
+        assert client.hear(answers=1).only.body == b"x" * 65536
+    attack.wait_for_the_end()
+
+
+def chunk_extensions(attack: Siege) -> None:
+    """Refused at the first."""
+    body = (b"1;" + b"a" * 20 + b"\r\nx\r\n") * 20000
+    request = attack.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", framed=False)
+    for _ in rounds():
+        (client,) = attack.open(1)
+        client.send(request)
+        assert client.hear().only.status == 400
+        client.socket.close()
+    attack.wait_for_the_end()
+
+
+def huge_heads(attack: Siege) -> None:
+    """Sixteen megabytes of head, of names, of empty lines."""
+    forms = (
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 16 * MIB,
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 3 * MIB,
+        b"\r\n" * 8 * MIB,
+    )
+    for number in rounds():
+        (client,) = attack.open(1)
+        client.send(forms[number % 3])
+        heard = client.hear()
+        assert heard.end in {"closed", "reset"}
+        assert not heard.data or heard.only.status in {400, 431}
+        client.socket.close()
+    attack.wait_for_the_end()
+
+
+def pipelines(attack: Siege) -> None:
+    """Twenty thousand requests at once on each connection: one is answered."""
+    flood = attack.field.discovery() * 20000
+    for _ in rounds():
+        (client,) = attack.open(1)
+        client.send(flood)
+        heard = client.hear()
+        assert heard.end in {"closed", "reset"}
+        assert len(heard.answers) <= 1
+        client.socket.close()
+    attack.wait_for_the_end()
+
+
+def _bomb(start: bytes) -> bytes:
+    return gzip.compress(start + bytes(64 * MIB))
+
+
+COMMAND = b"%b %b refs/heads/x\0 report-status side-band-64k" % (b"0" * 40, b"1" * 40)
+BOMBS = [_bomb(b"%04x%b0000PACK" % (len(COMMAND) + 4, COMMAND)), _bomb(b"")]
+
+
+def gzip_bombs(attack: Siege) -> None:
+    """Push 64 MiB of zeros in 64 KiB: never inflated beyond a hundredfold, never relayed beyond it."""
+    for number in rounds():
+        (client,) = attack.open(1)
+        client.send(attack.field.post("git-receive-pack", BOMBS[number % 2], b"Content-Encoding: gzip"))
+        answer = client.hear(answers=1).answers[0]
+        assert answer.status in {400, 413} or b"ng refs/heads/x credgate: " in answer.body
+        client.socket.close()
+    attack.wait_for_the_end()
+    assert attack.field.forge.asked == [] or all(CONTROL.encode() in asked.target for asked in attack.field.forge.asked)
+
+
+def wrong_credentials(attack: Siege) -> None:
+    """Guessing is braked after ten a minute and address, and cheap to refuse."""
+    request = attack.field.discovery().replace(
+        attack.field.authorization, b"Authorization: Bearer " + b"A" * 43 + b":" + b"B" * 43
+    )
+    statuses = []
+    for client in attack.open(20):
+        for _ in range(50):
+            client.send(request)
+            statuses.append(client.hear(answers=1).only.status)
+    assert statuses == [403] * 10 + [429] * 990
+    attack.wait_for_the_end()
+
+
+def silent_forge(attack: Siege) -> None:
+    """Stand behind the gateway and say half a head: given up, 504, in our words."""
+
+    def dead(asked: Asked) -> Said:
+        return good(asked) if CONTROL.encode() in asked.target else Said([b"HTTP/1.1 2"])
+
+    attack.field.forge.script = dead
+    clients = attack.open(40)
+    for client in clients:
+        client.send(attack.field.discovery(REPO))
+    assert {client.hear(answers=1).answers[0].status for client in clients} == {504}
+    attack.wait_for_the_end()
+
+
+ATTACKS = (
+    slow_heads, silent_connections, idle_connections, slow_bodies, slow_strangers, readers_that_never_read,
+    answers_that_nobody_reads, floods_of_connections, churn, one_byte_chunks, one_byte_chunks_of_the_forge,
+    chunk_extensions, huge_heads, pipelines, gzip_bombs, wrong_credentials, silent_forge,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_one_sandbox_cannot_starve_another(fortress: Field, other: Lease, attack: object) -> None:
+    """Memory stays, descriptors return, the attacker is cut, and the neighbour is served throughout."""
+    fortress.forge.script = good
+    fortress.forge.clear()
+    with siege(fortress, other, CONTROL) as this:
+        attack(this)  # type: ignore[operator]
+    cost = this.cost
+    figures.append(
+        f"{attack.__name__:30} memory {cost['grew'] / MIB:+5.1f} MiB  descriptors {cost['descriptors']:+3d}  "  # type: ignore[attr-defined]
+        f"neighbour p50 {cost['p50']:6.1f} ms  p99 {cost['p99']:6.1f} ms  max {cost['max']:6.1f} ms  "
+        f"of {cost['asked']:4.0f}, {cost['failed']:.0f} failed"
+    )
+    assert cost["grew"] <= 64 * MIB
+    assert cost["descriptors"] <= 18, "what stays is the pool's idle connections to the forge, 16 at most"
+    assert cost["failed"] == 0
+    assert cost["p99"] < 2000
+    fortress.control()
+
+
+@contextlib.contextmanager
+def crowd(field: Field, count: int) -> Iterator[list[RawClient]]:
+    """Connect from five addresses, none of which goes over its own limit."""
+    with contextlib.ExitStack() as stack:
+        sources = (f"127.0.1.{number % 5 + 1}" for number in range(count))
+        yield [stack.enter_context(RawClient(field.gateway.port, source=source)) for source in sources]
+
+
+def test_all_addresses_together_have_a_limit_too(fortress: Field) -> None:
+    """200 here: those beyond it are told so, and when some leave others get in."""
+    with crowd(fortress, 230) as clients:
+        assert {client.hear().only.status for client in clients[200:]} == {429}
+        for client in clients[:100]:
+            client.socket.close()
+        fortress.control()
+
+
+def test_the_control_socket_answers_under_a_flood(fortress: Field) -> None:
+    """The host must be able to revoke the attacker while he attacks."""
+    with crowd(fortress, 250):
+        fortress.gateway.revoke(fortress.gateway.grant([REPO]))
+
+
+def test_a_burst_of_connections_waits_in_the_kernel(fortress: Field) -> None:
+    """What the kernel drops its clients send again after a second, then three: the neighbour's connections, too."""
+    os.kill(fortress.gateway.pid, signal.SIGSTOP)
+    try:
+        with crowd(fortress, 120) as clients:
+            assert len(clients) == 120
+    finally:
+        os.kill(fortress.gateway.pid, signal.SIGCONT)
+    fortress.control()
