@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: credgate beside nginx and mitmproxy, in one run, on one machine.
+"""``python -m benchmarks``: credgate beside nginx, mitmproxy and dnsmasq, in one run, on one machine.
 
-Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git and wrk; mitmproxy is
-installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0 if all are kept.
+Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git, wrk, dnsmasq and
+dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0 if all are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, small
+from benchmarks import bulk, dns, small
 from benchmarks.gitwork import GitWork
 from benchmarks.table import Aim, Row, machine, markdown, versions
 from benchmarks.targets import MissingError, Target, World, world
@@ -35,10 +35,12 @@ class Size:
     requests: int
     git_mib: int
     git_rounds: int
+    questions: int
+    """DNS questions while memory is watched; 0: it is not."""
 
 
-FULL = Size(rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7)
-QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1)
+FULL = Size(rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7, questions=10_000_000)
+QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, questions=0)
 
 Measure = Callable[[Target], float]
 
@@ -114,8 +116,9 @@ def _mitmdump() -> str:
     return str(program)
 
 
-def _page(rows: list[Row], where: str, what: str) -> str:
-    return PAGE_HEAD + f"{where}; {what}.\n\n{markdown(rows)}" + PAGE_FOOT
+def _page(rows: list[Row], asked: list[Row], where: str, what: str) -> str:
+    page = PAGE_HEAD + f"{where}; {what}.\n\n{markdown(rows)}" + PAGE_FOOT
+    return page + (DNS_HEAD + dns.markdown(asked) if asked else "")
 
 
 PAGE_HEAD = """\
@@ -135,26 +138,47 @@ is benchmarks/origin.py, of the small requests nginx answering from memory, of t
 """
 
 
+DNS_HEAD = """
+## DNS
+
+dnsperf, 4 clients, 100 questions on the way, over loopback; one process each. The same upstream answers both for the
+allowed name. credgate says in each refusal that it is policy.
+
+"""
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute instead of half an hour")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
-    parser.add_argument("--only", default="bulk,small,latency,git", help="groups of rows, by comma")
+    parser.add_argument("--only", default="bulk,small,latency,git,dns", help="groups of rows, by comma")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
     parser.add_argument("--without-mitmproxy", action="store_true")
     parser.add_argument("--mitmdump", default="", help="the program; default: installed under .tox")
     return parser.parse_args()
 
 
-def run(arguments: argparse.Namespace) -> list[Row]:
-    """Measure; the rows."""
+def run(arguments: argparse.Namespace) -> tuple[list[Row], list[Row]]:
+    """Measure; the rows, and those of DNS."""
     size = QUICK if arguments.quick else FULL
     if arguments.rounds:
         size = evolve(size, rounds=arguments.rounds, git_rounds=arguments.rounds)
     groups = set(arguments.only.split(","))
-    mitmdump = None if arguments.without_mitmproxy else arguments.mitmdump or _mitmdump()
+    without = arguments.without_mitmproxy or groups == {"dns"}
+    mitmdump = None if without else arguments.mitmdump or _mitmdump()
     where, what = machine(), versions(mitmdump)
     print(f"{where}; {what}", file=sys.stderr)
+    found, asked = _relayed(size, groups, mitmdump), []
+    if "dns" in groups:
+        asked = dns.rows(rounds=size.rounds, seconds=size.seconds, questions=size.questions)
+    if arguments.write:
+        PAGE.write_text(_page(found, asked, where, what), encoding="utf-8")
+    return found, asked
+
+
+def _relayed(size: Size, groups: set[str], mitmdump: str | None) -> list[Row]:
+    if groups == {"dns"}:
+        return []
     with world(mitmdump) as place:
         rows = [row for row in _rows(size) if row[0] in groups]
         if "git" in groups:
@@ -164,20 +188,18 @@ def run(arguments: argparse.Namespace) -> list[Row]:
         found = [row for _, row, *_ in rows]
         if "latency" in groups:
             found += _latency(place.targets, size)
-    if arguments.write:
-        PAGE.write_text(_page(found, where, what), encoding="utf-8")
     return found
 
 
 def main() -> int:
     """Run; the exit status."""
     try:
-        rows = run(_arguments())
+        rows, asked = run(_arguments())
     except MissingError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    print(markdown(rows))
-    return int(any("MISSED" in said for row in rows for said in row.verdicts()))
+    print(*([markdown(rows)] if rows else []), *([dns.markdown(asked)] if asked else []), sep="\n")
+    return int(any("MISSED" in said for row in rows + asked for said in row.verdicts()))
 
 
 if __name__ == "__main__":

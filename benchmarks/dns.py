@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 ALLOWED = "allowed.bench.test"
 NAMES = 5000
-MILLION = 1_000_000
-UNTIL_SETTLED = MILLION
+UNTIL_SETTLED = 1_000_000
 """Questions before the first look at memory: caches fill, the allocator's arenas grow."""
 
 
@@ -168,8 +167,3 @@ def markdown(measured: list[Row]) -> str:
         cells = [row.name, row.unit, *figures, "-" if ratio is None else f"{ratio:.2f}", "; ".join(row.verdicts())]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    measured = rows(rounds=5, seconds=4, questions=0 if "--quick" in sys.argv else 10 * MILLION)
-    print(markdown(measured))
