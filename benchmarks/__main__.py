@@ -1,7 +1,8 @@
 """``python -m benchmarks``: credgate beside nginx, mitmproxy and dnsmasq, in one run, on one machine.
 
 Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git, wrk, dnsmasq and
-dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0 if all are kept.
+dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0
+if all are kept.
 """
 
 from __future__ import annotations
