@@ -1,0 +1,214 @@
+r"""A forge's advertisement, rewritten in passing: what would lead a client around the gateway is not offered.
+
+    smart   = [pkt("# service=" name LF) flush] (v0 / v1 / v2)             ; gitprotocol-http
+    v1      = pkt("version 1" LF) v0
+    v0      = flush / pkt(oid SP name NUL capabilities [LF]) *pkt(ref or shallow line) flush
+    v2      = pkt("version 2" LF) *pkt(capability LF) flush                ; gitprotocol-v2
+    any     = pkt("ERR " text)
+
+Not offered: ``push-cert`` (its commands would hide from the rules), ``push-options`` unless granted, ``packfile-uris``,
+``bundle-uri`` and ``promisor-remote`` (downloads from elsewhere), and of protocol v2 every key that is not known here,
+since a key may be a command. ``no-thin`` is offered where packs will be read. All else stays, ``report-status``,
+``delete-refs`` and ``side-band-64k`` above all: without them git misreads a refusal.
+
+Only the lines up to the first ref, or the block of v2, are read. The refs behind it pass as the bytes they are; their
+packets are only counted, so that 500,000 refs cost no memory and little time. A cut or overlong advertisement raises.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from credgate.errors import ResponseError
+from credgate.git.pktline import FLUSH, MAX_PAYLOAD, Packet, PacketError, PacketReader, Special, encode, length_of
+from credgate.values import Reason
+
+MAX_V2_LINES = 256
+"""Lines of a v2 capability block."""
+STRIPPED = frozenset({b"push-cert", b"packfile-uris", b"bundle-uri", b"promisor-remote"})
+V2_KNOWN = frozenset(
+    {b"agent", b"ls-refs", b"fetch", b"server-option", b"object-format", b"object-info", b"session-id"}
+)
+
+_FIRST = re.compile(rb"(?P<ref>(?:[0-9a-f]{64}|[0-9a-f]{40}) [^\x00-\x20\x7f]+)\x00(?P<caps>[^\x00\n]*)(?P<end>\n?)")
+_DIGITS = 4
+_LENGTHS = {b"%04x" % length: length for length in range(5, 2048)}
+"""The lengths of nearly all refs, found in one step."""
+
+
+class _Part(Enum):
+    """Where in the advertisement the next packet is."""
+
+    START = 0
+    SERVICE_FLUSH = 1
+    VERSION = 2
+    FIRST = 3
+    V2 = 4
+    REFS = 5
+    ERROR = 6
+    DONE = 7
+
+
+class AdvertisementRewriter:
+    """Takes a forge's answer to ``info/refs`` as it comes and gives out what the client is sent."""
+
+    def __init__(self, service: str, *, push_options: bool = False, no_thin: bool = False) -> None:
+        """``service``: ``git-upload-pack`` or ``git-receive-pack``, which the client asked for."""
+        self.version = 0
+        """The protocol version that the forge speaks, once its first lines were read."""
+        self.capabilities: tuple[bytes, ...] = ()
+        """What the forge offers, before anything was taken out: words of v0, lines of v2."""
+        self._service = b"# service=" + service.encode("ascii")
+        self._stripped = STRIPPED if push_options else STRIPPED | {b"push-options"}
+        self._no_thin = no_thin and service == "git-receive-pack"
+        self._packets = PacketReader()
+        self._part = _Part.START
+        self._lines = 0
+        self._refs = _Framing()
+
+    @property
+    def done(self) -> bool:
+        """Whether the advertisement was read to its end."""
+        return self._part is _Part.DONE
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """Return what goes to the client now. Raises :class:`ResponseError`."""
+        given: list[bytes] = []
+        offset = 0
+        while offset < len(data) and self._part is not _Part.REFS:
+            if self._part is _Part.DONE:
+                raise _malformed("it goes on behind its end")
+            try:
+                packet, offset = self._packets.next(data, offset)
+            except PacketError as error:
+                raise _malformed(str(error)) from None
+            if packet is not None:
+                given += self._packet(packet)
+        if offset < len(data):
+            given.append(data[offset:] if offset else data)
+            if self._refs.receive(data, offset):
+                self._part = _Part.DONE
+        return given
+
+    def end(self) -> None:
+        """Note the end of the answer. Raises :class:`ResponseError` (``FORGE_CUT``) when it had not ended."""
+        if self._part not in (_Part.DONE, _Part.ERROR) or self._packets.inside:
+            raise ResponseError("the forge's advertisement was cut", reason=Reason.FORGE_CUT)
+
+    def _packet(self, packet: Packet) -> list[bytes]:
+        if self._part is _Part.ERROR and packet is not Special.FLUSH:
+            raise _malformed("it goes on behind its end")
+        if isinstance(packet, Special):
+            return self._special(packet)
+        if self._part is _Part.SERVICE_FLUSH:
+            raise _malformed("no flush behind the service")
+        if self._part is _Part.V2:
+            return self._v2_line(packet)
+        if packet.startswith(b"ERR "):
+            self._part = _Part.ERROR
+            return [encode(packet)]
+        return self._opening(packet)
+
+    def _special(self, packet: Special) -> list[bytes]:
+        """Take a flush: behind the service line or an error, at the end of v2, or in place of all refs."""
+        if packet is not Special.FLUSH:
+            raise _malformed("a special packet where none belongs")
+        self._part = _Part.VERSION if self._part is _Part.SERVICE_FLUSH else _Part.DONE
+        return [FLUSH]
+
+    def _opening(self, packet: bytes) -> list[bytes]:
+        """Take a line before the refs: the service, the version, the first ref with the capabilities."""
+        text = packet.removesuffix(b"\n")
+        if self._part is _Part.START and text == self._service:
+            self._part = _Part.SERVICE_FLUSH
+        elif self._part is not _Part.FIRST and text == b"version 1":
+            self._part, self.version = _Part.FIRST, 1
+        elif self._part is not _Part.FIRST and text == b"version 2":
+            self._part, self.version = _Part.V2, 2
+        else:
+            self._part = _Part.REFS
+            return [self._first_ref(packet)]
+        return [encode(packet)]
+
+    def _first_ref(self, packet: bytes) -> bytes:
+        match = _FIRST.fullmatch(packet)
+        if match is None:
+            raise _malformed("its first line is no ref with capabilities")
+        self.capabilities = tuple(match["caps"].split())
+        kept = [word for word in self.capabilities if self._offered(word)]
+        if self._no_thin and b"no-thin" not in kept:
+            kept.append(b"no-thin")
+        if kept == list(self.capabilities):
+            return encode(packet)
+        space = b" " if match["caps"].startswith(b" ") else b""
+        line = b"%s\x00%s%s%s" % (match["ref"], space, b" ".join(kept), match["end"])
+        if len(line) > MAX_PAYLOAD:
+            raise _malformed("more capabilities than a packet holds")
+        return encode(line)
+
+    def _offered(self, word: bytes) -> bool:
+        return word.partition(b"=")[0] not in self._stripped
+
+    def _v2_line(self, packet: bytes) -> list[bytes]:
+        self._lines += 1
+        if self._lines > MAX_V2_LINES:
+            raise _malformed("too many capabilities")
+        line = packet.removesuffix(b"\n")
+        self.capabilities += (line,)
+        key, equals, value = line.partition(b"=")
+        if key not in V2_KNOWN:
+            return []
+        if key != b"fetch" or not equals:
+            return [encode(packet)]
+        features = b" ".join(word for word in value.split(b" ") if self._offered(word))
+        return [encode((b"fetch=" + features if features else b"fetch") + packet[len(line) :])]
+
+
+class _Framing:
+    """Counts packets without looking into them."""
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes that are still to come of a packet
+        self._digits = b""
+
+    def receive(self, data: bytes, at: int) -> bool:
+        """Count on in ``data`` from ``at``; return whether the flush was reached, which must be the last byte."""
+        if data.find(b"\x00", at) >= 0:
+            raise _malformed("capabilities behind the first ref")
+        if self._digits:
+            data, at = self._digits + data[at:], 0
+        at = self._hop(data, at + self._left)
+        rest = data[at : at + _DIGITS]
+        if rest == FLUSH:
+            if len(data) > at + _DIGITS:
+                raise _malformed("it goes on behind its end")
+            return True
+        self._left, self._digits = max(0, at - len(data)), rest
+        return False
+
+    def _hop(self, data: bytes, at: int) -> int:
+        """Go from packet to packet, as far as digits are there; the inner loop is the whole cost of a ref."""
+        length = _LENGTHS.get
+        while True:
+            while step := length(data[at : at + 4]):
+                at += step
+            digits = data[at : at + _DIGITS]
+            if len(digits) < _DIGITS or digits == FLUSH:
+                return at
+            at += _long(digits)
+
+
+def _long(digits: bytes) -> int:
+    """Read a length that is none of the usual ones."""
+    try:
+        length = length_of(digits)
+    except PacketError as error:
+        raise _malformed(str(error)) from None
+    if isinstance(length, Special):
+        raise _malformed("a special packet where none belongs")
+    return length
+
+
+def _malformed(text: str) -> ResponseError:
+    return ResponseError(f"the forge's advertisement is none: {text}")

@@ -1,0 +1,249 @@
+"""Advertisements: what leads around the gateway is gone, all else is to the byte what the forge said."""
+
+from __future__ import annotations
+
+import contextlib
+import tracemalloc
+from io import BytesIO
+
+import pytest
+from dulwich.client import read_pkt_refs_v1
+from dulwich.protocol import Protocol
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.errors import ResponseError
+from credgate.git.advertisement import MAX_V2_LINES, AdvertisementRewriter
+from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
+from credgate.values import Reason
+
+OID = b"a1" * 20
+RECEIVE, UPLOAD = "git-receive-pack", "git-upload-pack"
+SERVICE = {name: encode(f"# service={name}\n".encode()) + FLUSH for name in (RECEIVE, UPLOAD)}
+PUSH_CAPS = (
+    b"report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta object-format=sha1 agent=git/2"
+)
+REFS = encode(OID + b" refs/heads/x\n") + encode(OID + b" refs/tags/v1^{}\n") + encode(b"shallow " + OID) + FLUSH
+
+
+def first(caps: bytes, ref: bytes = b"refs/heads/main", end: bytes = b"\n") -> bytes:
+    """Write the line with the capabilities."""
+    return encode(OID + b" " + ref + b"\x00" + caps + end)
+
+
+def rewritten(wire: bytes, size: int = 1 << 20, service: str = RECEIVE, **asked: bool) -> bytes:
+    """Pass a whole advertisement through, in pieces."""
+    rewriter, out = AdvertisementRewriter(service, **asked), b""
+    for at in range(0, len(wire), size):
+        out += b"".join(rewriter.receive(wire[at : at + size]))
+    rewriter.end()
+    return out
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 64, 1 << 20])
+@pytest.mark.parametrize(
+    ("caps", "kept"),
+    [
+        (PUSH_CAPS, PUSH_CAPS),
+        (b" " + PUSH_CAPS, b" " + PUSH_CAPS),
+        (PUSH_CAPS + b" push-cert=1234-nonce", PUSH_CAPS),
+        (b"push-options " + PUSH_CAPS, PUSH_CAPS),
+        (b" push-cert=x push-options report-status", b" report-status"),
+        (b"report-status push-cert delete-refs push-options bundle-uri packfile-uris promisor-remote=x atomic",
+         b"report-status delete-refs atomic"),
+        (b"push-cert-free push-optionsx", b"push-cert-free push-optionsx"),
+        (b"", b""),
+    ],
+)  # fmt: skip
+def test_what_hides_commands_is_not_offered(size: int, caps: bytes, kept: bytes) -> None:
+    """In any cut, smart or bare, with and without a version; every other byte as it was."""
+    for head in (SERVICE[RECEIVE], b"", SERVICE[RECEIVE] + encode(b"version 1\n"), encode(b"version 1")):
+        assert rewritten(head + first(caps) + REFS, size) == head + first(kept) + REFS
+
+
+def test_what_is_kept_is_kept_for_a_reason() -> None:
+    """Without these git takes a refusal for success, or shows none: never stripped, whatever is asked."""
+    for options in (False, True):
+        for thin in (False, True):
+            out = rewritten(first(PUSH_CAPS) + FLUSH, push_options=options, no_thin=thin)
+            for word in (b"report-status", b"report-status-v2", b"delete-refs", b"side-band-64k"):
+                assert word in out.replace(b"\n", b" ").split(b"\x00")[1].split(b" ")
+
+
+def test_push_options_are_offered_where_they_are_granted() -> None:
+    """Only if the forge has them."""
+    caps = PUSH_CAPS + b" push-options"
+    assert rewritten(first(caps) + FLUSH, push_options=True) == first(caps) + FLUSH
+    assert rewritten(first(PUSH_CAPS) + FLUSH, push_options=True) == first(PUSH_CAPS) + FLUSH
+
+
+def test_no_thin_is_added_once_and_to_pushes_only() -> None:
+    """A pack that will be read must hold its own bases."""
+    assert rewritten(first(b"atomic") + FLUSH, no_thin=True) == first(b"atomic no-thin") + FLUSH
+    assert rewritten(first(b"no-thin atomic") + FLUSH, no_thin=True) == first(b"no-thin atomic") + FLUSH
+    assert rewritten(first(b"") + FLUSH, no_thin=True) == first(b"no-thin") + FLUSH
+    assert rewritten(first(b"atomic") + FLUSH, service=UPLOAD, no_thin=True) == first(b"atomic") + FLUSH
+
+
+@pytest.mark.parametrize(
+    "name", [b"capabilities^{}", b".have", b"HEAD", b"refs/heads/caf\xc3\xa9"]
+)  # fmt: skip
+def test_the_first_line_names_many_things(name: bytes) -> None:
+    """An empty repository, borrowed objects, a branch of any bytes."""
+    assert rewritten(first(b"push-cert=x quiet", name, b"") + FLUSH) == first(b"quiet", name, b"") + FLUSH
+
+
+V2 = [
+    b"version 2\n", b"agent=git/2.49\n", b"ls-refs=unborn\n", b"fetch=shallow wait-for-done filter\n",
+    b"server-option\n", b"object-format=sha1\n", b"object-info\n", b"session-id=x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 3, 17, 1 << 20])
+@pytest.mark.parametrize("head", [b"", SERVICE[UPLOAD]])
+def test_of_v2_only_what_is_known_is_offered(size: int, head: bytes) -> None:
+    """Whatever is not known may be a command; the features of fetch are its own."""
+    more = [b"bundle-uri\n", b"promisor-remote=name=x,url=https://x\n", b"frobnicate=1\n", b"packfile-uris\n"]
+    wire = head + b"".join(map(encode, (*V2[:3], *more, *V2[3:]))) + FLUSH
+    assert rewritten(wire, size, UPLOAD) == head + b"".join(map(encode, V2)) + FLUSH
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"fetch=shallow packfile-uris filter\n", b"fetch=shallow filter\n"),
+        (b"fetch=packfile-uris\n", b"fetch\n"),
+        (b"fetch=packfile-uris", b"fetch"),
+        (b"fetch=shallow sideband-all packfile-uris", b"fetch=shallow sideband-all"),
+        (b"fetch\n", b"fetch\n"),
+        (b"fetch=\n", b"fetch\n"),
+    ],
+)
+def test_fetch_loses_packfile_uris(line: bytes, kept: bytes) -> None:
+    """It would have clients download packs from elsewhere."""
+    wire = encode(b"version 2\n") + encode(line) + FLUSH
+    assert rewritten(wire, service=UPLOAD) == encode(b"version 2\n") + encode(kept) + FLUSH
+
+
+def test_what_the_forge_offers_is_known_afterwards() -> None:
+    """Whoever asks the forge for more must know what it can."""
+    rewriter = AdvertisementRewriter(RECEIVE)
+    rewriter.receive(encode(b"version 1\n") + first(b"quiet push-cert=x") + REFS)
+    assert (rewriter.version, rewriter.capabilities, rewriter.done) == (1, (b"quiet", b"push-cert=x"), True)
+    rewriter = AdvertisementRewriter(UPLOAD)
+    rewriter.receive(encode(b"version 2\n") + encode(b"fetch=filter\n") + encode(b"bundle-uri") + FLUSH)
+    assert (rewriter.version, rewriter.capabilities) == (2, (b"fetch=filter", b"bundle-uri"))
+
+
+@pytest.mark.parametrize("wire", [FLUSH, SERVICE[UPLOAD] + FLUSH, encode(b"version 1\n") + FLUSH])
+def test_an_empty_repository_is_a_flush(wire: bytes) -> None:
+    """Older servers say no more."""
+    assert rewritten(wire, service=UPLOAD) == wire
+
+
+@pytest.mark.parametrize(
+    "wire", [encode(b"ERR no\n"), encode(b"ERR no\n") + FLUSH, SERVICE[UPLOAD] + encode(b"ERR no")]
+)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_an_error_passes(wire: bytes, size: int) -> None:
+    """Git prints it; some end it with a flush and some do not."""
+    assert rewritten(wire, size, UPLOAD) == wire
+
+
+GOOD = SERVICE[RECEIVE] + first(PUSH_CAPS) + REFS
+
+
+@pytest.mark.parametrize(
+    ("wire", "reason"),
+    [
+        (b"", Reason.FORGE_CUT),
+        (GOOD[:-1], Reason.FORGE_CUT),
+        (GOOD[:-4], Reason.FORGE_CUT),
+        (GOOD[:-9], Reason.FORGE_CUT),
+        (GOOD[:20], Reason.FORGE_CUT),
+        (encode(b"ERR no\n")[:-1], Reason.FORGE_CUT),
+        (encode(b"ERR no\n") + b"00", Reason.FORGE_CUT),
+        (encode(b"version 2\n"), Reason.FORGE_CUT),
+        (GOOD + b"0", Reason.FORGE_MALFORMED),
+        (GOOD + FLUSH, Reason.FORGE_MALFORMED),
+        (GOOD[:-4] + b"0001", Reason.FORGE_MALFORMED),
+        (GOOD[:-4] + b"0004", Reason.FORGE_MALFORMED),
+        (GOOD[:-4] + b"fff5", Reason.FORGE_MALFORMED),
+        (GOOD[:-4] + b"+01fxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", Reason.FORGE_MALFORMED),
+        (GOOD[:-4] + first(b"push-cert=x") + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"# service=git-upload-pack\n") + FLUSH + first(b"") + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"# service=git-receive-pack\n") + first(b"") + FLUSH, Reason.FORGE_MALFORMED),
+        (SERVICE[RECEIVE] + SERVICE[RECEIVE] + first(b"") + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"version 3\n") + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"version 1\n") * 2 + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"version 1\n") + encode(b"version 2\n") + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(OID + b" refs/heads/x\n") + FLUSH, Reason.FORGE_MALFORMED),
+        (first(b"a\x00b") + FLUSH, Reason.FORGE_MALFORMED),
+        (first(b"a\nb") + FLUSH, Reason.FORGE_MALFORMED),
+        (b"<html>", Reason.FORGE_MALFORMED),
+        (encode(b"version 2\n") + encode(b"agent=x") * (MAX_V2_LINES + 1) + FLUSH, Reason.FORGE_MALFORMED),
+        (encode(b"version 2\n") + b"0001", Reason.FORGE_MALFORMED),
+        (encode(b"ERR no\n") + encode(b"x"), Reason.FORGE_MALFORMED),
+        (encode(b"version 2\n") + FLUSH + FLUSH, Reason.FORGE_MALFORMED),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_what_is_no_advertisement_is_not_passed_for_one(wire: bytes, reason: Reason, size: int) -> None:
+    """A cut, a login page, another service, something behind the end: the client's connection ends instead."""
+    assert rewritten(GOOD, size) == GOOD
+    with pytest.raises(ResponseError) as caught:
+        rewritten(wire, size)
+    assert caught.value.reason is reason
+
+
+def test_a_line_that_no_thin_would_make_too_long_is_refused() -> None:
+    """No packet holds it."""
+    caps = b"a" * (MAX_PAYLOAD - len(OID) - len(b" refs/heads/main\x00\n"))
+    assert rewritten(first(caps) + FLUSH) == first(caps) + FLUSH
+    with pytest.raises(ResponseError, match="more capabilities than a packet holds"):
+        rewritten(first(caps) + FLUSH, no_thin=True)
+
+
+def test_half_a_million_refs_cost_no_memory() -> None:
+    """They come in pieces of 64 KiB, are given out in the same pieces, and none is kept; long names among them."""
+    line = encode(OID + b" refs/heads/feature/branch-with-a-name\n")
+    block = line * 1000 + encode(OID + b" refs/heads/" + b"x" * 4000 + b"\n")
+    rewriter = AdvertisementRewriter(RECEIVE)
+    rewriter.receive(first(PUSH_CAPS + b" push-cert=x"))
+    tracemalloc.start()
+    passed = 0
+    for _ in range(500):
+        passed += sum(map(len, rewriter.receive(block)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert passed == 500 * len(block)
+    assert peak < 64 * 1024
+    assert rewriter.receive(FLUSH) == [FLUSH]
+    rewriter.end()
+
+
+names = st.from_regex(rb"refs/(heads|tags)/[a-z]{1,8}", fullmatch=True)
+words = st.sampled_from(
+    [b"report-status", b"delete-refs", b"push-cert=x", b"push-options", b"atomic", b"agent=x/1", b"bundle-uri"]
+)
+
+
+@given(st.lists(names, min_size=1, unique=True), st.lists(words, unique=True), st.integers(1, 50))
+def test_dulwich_reads_the_rest_as_before(refs: list[bytes], caps: list[bytes], size: int) -> None:
+    """A client that shares no code with git sees the same refs, and the same capabilities but three."""
+    lines = [encode(OID + b" " + ref + b"\n") for ref in refs[1:]]
+    wire = first(b" ".join(caps), refs[0]) + b"".join(lines) + FLUSH
+    before, after = (
+        read_pkt_refs_v1(Protocol(BytesIO(data).read, lambda _: None).read_pkt_seq())
+        for data in (wire, rewritten(wire, size))
+    )
+    assert after[0] == before[0]
+    hidden = {b"push-cert=x", b"push-options", b"bundle-uri"}
+    assert {word for word in after[1] if word} == {word for word in before[1] if word} - hidden
+
+
+@given(st.binary(max_size=120), st.integers(1, 20), st.sampled_from([RECEIVE, UPLOAD]))
+def test_any_bytes_pass_or_are_refused(data: bytes, size: int, service: str) -> None:
+    """Never another error; and what passes passes whole."""
+    with contextlib.suppress(ResponseError):
+        rewritten(data, size, service)
