@@ -1,7 +1,8 @@
 """Another sandbox's client, in a process of its own: asks until its stdin ends, then prints what it waited, as JSON.
 
-The first line of stdin is its session (``TOKEN:SECRET``). Every second request is on a connection of its own, the
-others on a kept one; all are discoveries that the forge answers. ``failed`` counts what was not answered by 200.
+The first line of stdin is its session (``TOKEN:SECRET``). By turns it asks for the gateway's own page on a kept
+connection, which shows what the gateway makes it wait, and for a discovery on a connection of its own, which shows
+that it is served, and includes the waits of the tests' own forge. ``failed`` counts what was not answered by 200.
 """
 
 from __future__ import annotations
@@ -25,39 +26,50 @@ def _ask(client: RawClient, request: bytes) -> bool:
     return len(answers) == 1 and answers[0].whole and answers[0].status == 200
 
 
-def _summary(waited: list[float], failed: int) -> dict[str, float]:
-    waited.sort()
-    place = {
-        name: waited[min(len(waited) - 1, int(len(waited) * part))] for name, part in (("p50", 0.5), ("p99", 0.99))
-    }
-    return {"asked": len(waited), "failed": failed, "max": waited[-1] * 1e3} | {k: v * 1e3 for k, v in place.items()}
+def _summary(waited: dict[str, list[float]], failed: int) -> dict[str, float]:
+    found: dict[str, float] = {"failed": failed}
+    for name, times in waited.items():
+        times.sort()
+        found[f"{name} p50"] = times[len(times) // 2] * 1e3
+        found[f"{name} p99"] = times[min(len(times) - 1, len(times) * 99 // 100)] * 1e3
+    return found | {"asked": sum(map(len, waited.values()))}
+
+
+class _Asker:
+    """Asks one of the two, and says whether that was answered."""
+
+    def __init__(self, port: int, fields: bytes, repo: bytes) -> None:
+        self._port = port
+        self._page = b"GET /whoami HTTP/1.1\r\n" + fields
+        self._discovery = b"GET /git/" + repo + b".git/info/refs?service=git-upload-pack HTTP/1.1\r\n" + fields
+        self._kept: RawClient | None = None
+
+    def page(self) -> bool:
+        if self._kept is not None and _ask(self._kept, self._page):
+            return True
+        if self._kept is not None:  # a kept connection may be closed at any time: every HTTP client asks once more
+            self._kept.socket.close()
+        self._kept = RawClient(self._port, source=SOURCE)
+        return _ask(self._kept, self._page)
+
+    def discovery(self) -> bool:
+        with RawClient(self._port, source=SOURCE) as fresh:
+            return _ask(fresh, self._discovery)
 
 
 def main() -> None:
     """Ask, about fifty times a second."""
-    port, repo = int(sys.argv[1]), sys.argv[2]
     line = sys.stdin.readline().strip()
-    request = f"GET /git/{repo}.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: gateway\r\n".encode()
-    request += login(line) + b"\r\n\r\n"
-    kept: RawClient | None = None
-    waited: list[float] = []
-    failed = 0
+    asker = _Asker(int(sys.argv[1]), b"Host: gateway\r\n" + login(line) + b"\r\n\r\n", sys.argv[2].encode())
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    waited: dict[str, list[float]] = {"page": [], "discovery": []}
+    failed = 0
     while True:
-        began = time.perf_counter()
-        if len(waited) % 2:
-            with RawClient(port, source=SOURCE) as fresh:
-                fine = _ask(fresh, request)
-        else:
-            kept = kept or RawClient(port, source=SOURCE)
-            fine = _ask(kept, request)
-            if not fine:  # a kept connection may be closed at any time: every HTTP client asks once more
-                kept.socket.close()
-                kept = RawClient(port, source=SOURCE)
-                fine = _ask(kept, request)
-        waited.append(time.perf_counter() - began)
-        failed += not fine
+        for name, times in waited.items():
+            began = time.perf_counter()
+            failed += not getattr(asker, name)()
+            times.append(time.perf_counter() - began)
         if select.select([sys.stdin], [], [], 0.02)[0]:
             break
     sys.stdout.write(json.dumps(_summary(waited, failed)) + "\n")

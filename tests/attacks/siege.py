@@ -114,6 +114,11 @@ class Siege:
         self.addresses.add(source)
         return opened
 
+    def leave(self) -> None:
+        """Close the attacker's connections."""
+        for client in self.clients:
+            client.socket.close()
+
     @property
     def held(self) -> int:
         """How many of the attacker's connections the gateway still holds."""
@@ -133,7 +138,7 @@ def siege(field: Field, lease: Lease, repo: str) -> Iterator[Siege]:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     with contextlib.ExitStack() as stack:
         this = Siege(field)
-        stack.callback(lambda: [client.socket.close() for client in this.clients])
+        stack.callback(this.leave)
         with Neighbour(field.gateway.port, repo, lease) as neighbour:
             yield this
         this.cost = {
