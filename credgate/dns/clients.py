@@ -20,7 +20,7 @@ from credgate.dns.policy import NO_ENTRIES, session_entries
 from credgate.dns.rate import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from credgate.dns.allowlist import Allowlist
     from credgate.sessions.model import Network, Session
@@ -88,11 +88,15 @@ class Clients:
         """By host as the socket gives it, the scope up to date: what the fast path looks at."""
         self._known: dict[str, Client] = {}
         self._buckets: dict[str, Bucket] = {}
-        self.use(())
+        self.use(tuple)
 
-    def use(self, sessions: Iterable[Session]) -> None:
-        """Take up the sessions there are now; replies given under the old ones are forgotten."""
-        self._index = SessionIndex(sessions)
+    def use(self, sessions: Callable[[], Iterable[Session]]) -> None:
+        """Take up the sessions there are now; replies given under the old ones are forgotten.
+
+        ``sessions`` is called at the next datagram, not before: a thousand that begin at once are listed once.
+        """
+        self._sessions = sessions
+        self._index: SessionIndex | None = None
         self._scopes: dict[tuple[str, ...], Scope] = {}
         self._common, self.strangers = ReplyCache(), Scope()
         self.current = {}
@@ -117,6 +121,8 @@ class Clients:
         return client
 
     def _scope(self, address: addresses.Address) -> Scope:
+        if self._index is None:
+            self._index = SessionIndex(self._sessions())
         sessions = self._index.find(address)
         if not sessions:
             return self.strangers

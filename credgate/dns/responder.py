@@ -103,6 +103,8 @@ class Responder:
 
     def __init__(self, dns: Dns, policy: Policy, report: Callable[[Report], None]) -> None:
         self.counters = Counters()
+        self.sample = ""
+        """The last malformed message: for a line a minute, not a packet."""
         self.clients = Clients(dns.rate, dns.burst)
         self._report = report
         self._audit = DistinctWindow(dns.audit_per_minute)
@@ -119,7 +121,7 @@ class Responder:
         self._names = DistinctWindow(dns.names_per_minute)
         self._all_names = DistinctWindow(dns.names_per_minute * ALL_CLIENTS)
 
-    def replace(self, dns: Dns, policy: Policy, sessions: Iterable[Session]) -> None:
+    def replace(self, dns: Dns, policy: Policy, sessions: Callable[[], Iterable[Session]]) -> None:
         """Take up a new policy: everything answered under the old one is forgotten."""
         self._set(dns, policy)
         self.clients = Clients(dns.rate, dns.burst)
@@ -151,6 +153,7 @@ class Responder:
             return None
         if isinstance(asked, Fault):
             self.counters.faults += 1
+            self.sample = f"{asked.rcode.name} to {client.key} for {len(message)} octets"
             return asked.reply
         self.counters.judged += 1
         limit = asked.limit() if udp else MAX_MESSAGE

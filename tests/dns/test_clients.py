@@ -17,7 +17,7 @@ def session(ident: str, bound: str | None, *dns: str) -> Session:
 def table(*sessions: Session) -> Clients:
     """Make a table with these sessions."""
     clients = Clients(10.0, 10.0)
-    clients.use(sessions)
+    clients.use(lambda: sessions)
     return clients
 
 
@@ -67,11 +67,11 @@ def test_a_change_of_sessions_reaches_a_client_at_once() -> None:
     clients = table()
     before = clients.of("10.0.0.1", 0.0)
     assert not before.scope.session
-    clients.use([session("s-1", "10.0.0.1", "a.example")])
+    clients.use(lambda: [session("s-1", "10.0.0.1", "a.example")])
     assert allows(clients, "10.0.0.1", "a.example")
     assert clients.of("10.0.0.1", 0.0) is before
     kept = before.replies
-    clients.use([])
+    clients.use(list)
     assert not allows(clients, "10.0.0.1", "a.example")
     assert before.replies is not kept
 
@@ -93,3 +93,19 @@ def test_the_table_is_bounded() -> None:
     for number in range(MAX_CLIENTS + 100):
         clients.of(str(ipaddress.ip_address(number)), 0.0)
         assert len(clients.current) == len(clients._known) <= MAX_CLIENTS
+
+
+def test_sessions_are_listed_once_for_many_changes() -> None:
+    """At a start with thousands of sessions each begins by itself; listing them all each time would take minutes."""
+    clients, listed = table(), list[int]()
+
+    def sessions() -> list[Session]:
+        listed.append(1)
+        return [session("s-1", "10.0.0.1", "a.example")]
+
+    for _ in range(1000):
+        clients.use(sessions)
+    assert listed == []
+    assert allows(clients, "10.0.0.1", "a.example")
+    assert not allows(clients, "10.0.0.2", "a.example")
+    assert listed == [1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dns.flags
@@ -12,11 +14,14 @@ import dns.message
 import dns.query
 import pytest
 
+from tests.e2e_dns.conftest import Served
+from tests.fakes.resolvers import answers
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
-    from tests.e2e_dns.conftest import Served, StartDns
+    from tests.e2e_dns.conftest import StartDns
 
+NOBODY = 65534
 OK = ["A 93.184.216.34"]
 
 
@@ -202,3 +207,21 @@ def test_nothing_is_logged_a_packet(start_dns: StartDns) -> None:
     assert served.dig("ok.test").answers == OK
     served.dig("a.wild.test")
     assert served.gateway.log() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a port below 1024, and another user to become, need root")
+def test_a_low_port_is_bound_before_privileges_are_dropped(start_dns: StartDns) -> None:
+    """``twistd --uid``: both protocols answer on a port that the user could not bind, from a process of that user."""
+    served, _ = start_dns()
+    gateway = served.gateway
+    gateway.stop()
+    port = next(number for number in range(1023, 900, -1) if not answers(number))
+    gateway.settings["listen"]["dns"] = f"127.0.0.1:{port}"
+    for path in (gateway.folder, *gateway.folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    gateway.twistd_options = ("--uid", str(NOBODY), "--gid", str(NOBODY))
+    gateway.start()
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    assert f"Uid:\t{NOBODY}\t{NOBODY}\t{NOBODY}\t{NOBODY}" in status
+    low = Served(gateway, port)
+    assert low.dig("ok.test").answers == low.dig("ok.test", "+tcp").answers == OK

@@ -114,6 +114,7 @@ class Gateway:
     environ: dict[str, str] = field(factory=dict)
     prefix: tuple[str, ...] = ()
     """Words before the command: into which namespaces it goes."""
+    twistd_options: tuple[str, ...] = ()
     replies: list[Reply] = field(factory=list, repr=False)
     process: subprocess.Popen[bytes] | None = None
 
@@ -194,15 +195,8 @@ class Gateway:
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start ``twistd`` on the folder as it is."""
-        command = [
-            *self.prefix,
-            twistd(),
-            "-n",
-            "--pidfile=",
-            "credgate",
-            "--config",
-            str(self.folder / "credgate.toml"),
-        ]
+        options = ["-n", "--pidfile=", *self.twistd_options]
+        command = [*self.prefix, twistd(), *options, "credgate", "--config", str(self.folder / "credgate.toml")]
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from credgate.service.audit import AuditLog
     from credgate.service.dns.upstream import Upstream
     from credgate.service.sessions import SessionRegistry
-    from credgate.sessions.model import Session
 
 
 class Desk:
@@ -54,14 +53,11 @@ class Desk:
         registry.on_end(lambda _session, _reason: self._sessions_changed())
 
     def _sessions_changed(self) -> None:
-        self.responder.clients.use(self._sessions())
-
-    def _sessions(self) -> list[Session]:
-        return self._registry.all()
+        self.responder.clients.use(self._registry.all)
 
     def replace(self, dns: Dns, policy: Policy) -> None:
         """Take up a new configuration. What is in flight is judged again when it lands."""
-        self.responder.replace(dns, policy, self._sessions())
+        self.responder.replace(dns, policy, self._registry.all)
 
     def take(self, message: bytes, host: str, answer: Callable[[bytes], None], *, udp: bool = True) -> bool:
         """Take one message; ``answer`` is called with its reply, now or later. ``False``: there will be none."""

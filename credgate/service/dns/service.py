@@ -173,7 +173,11 @@ class DnsService(Service):
         odd = now["faults"] + now["silent"] + now["limited"] + now["refused"] + now["failed"]
         if odd != self._told:
             self._told = odd
-            self.log.info("dns: since the start {counters}", counters=now)
+            self.log.info(
+                "dns: since the start {counters}; the last malformed: {sample}",
+                counters=now,
+                sample=self.desk.responder.sample or "none",
+            )
 
 
 def dns_service(config: Config, registry: SessionRegistry, audit: AuditLog, reactor: Any) -> DnsService:  # noqa: ANN401 - every interface of a reactor

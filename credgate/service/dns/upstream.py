@@ -9,6 +9,7 @@ whether it may be, was decided before: nothing here widens it. RFC 5452, RFC 776
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - sockets look it up when first used: by then the user may not read the library
 import os
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar

@@ -195,6 +195,7 @@ async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPat
     finally:
         globalLogPublisher.removeObserver(note)
     assert [event["counters"]["faults"] for event in lines] == [100]
+    assert lines[0]["sample"] == "NOTIMP to 10.0.0.1 for 6 octets"
     assert [tcp for _, tcp, _ in upstream.asked] == [False, True]
     await stop(service)
     await upstream.stop()
