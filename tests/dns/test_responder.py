@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.config.schema import Dns
-from credgate.dns import responder
+from credgate.dns import query, responder
 from credgate.dns.answer import Answer
 from credgate.dns.policy import make_policy
 from credgate.dns.query import Query
@@ -420,6 +420,23 @@ def test_any_octets_get_a_well_formed_message_or_silence(message: bytes, udp: bo
         w.read(reply)
         assert reply[2] & 0x80
         assert reply[:2] == message[:2]
+        asked = query.decode(message)
+        assert not udp or len(reply) <= (asked.limit() if isinstance(asked, Query) else 12)
+
+
+@given(st.text("abc.-_*", max_size=120), st.integers(0, 300), st.sampled_from([None, w.opt(512), w.opt(4096)]))
+def test_a_refusal_is_never_larger_than_its_query_allows(asked: str, qtype: int, edns: bytes | None) -> None:
+    """Well-formed names of every length and type: 512 octets, or what EDNS says."""
+    labels = b"".join(len(part).to_bytes() + part.encode() for part in asked.split(".") if 0 < len(part) < 64)
+    message = w.question(labels + b"\0", qtype, edns=edns)
+    reply = FUZZED.send(message)
+    if isinstance(reply, bytes):
+        w.read(reply)
+        assert len(reply) <= (1232 if edns == w.opt(4096) else 512)
+        assert w.answers(reply) == []
+    elif reply is not None:
+        FUZZED.responder.failed(reply, FUZZED.now)
+        FUZZED.now += 100.0
 
 
 @given(st.data())

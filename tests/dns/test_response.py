@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import dns.exception
 import dns.message
 import dns.name
 import dns.rdatatype
+import dnslib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -211,6 +213,34 @@ def test_a_changed_answer_is_read_as_dnspython_reads_it(data: st.DataObject) -> 
         return  # it judges records that nobody asked for; ours walks over them
     addresses = [r[0].to_text() for r in theirs.answer if r.rdtype == 1 and r.rdclass == 1]
     assert [".".join(map(str, one.rdata)) for one in ours.answers if one.rtype == 1] == addresses
+
+
+HOSTS = st.lists(st.text("abcz019", min_size=1, max_size=9), min_size=1, max_size=4).map(".".join)
+
+
+@given(
+    HOSTS,
+    st.lists(HOSTS, max_size=4),
+    st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=20),
+    st.integers(0, 2**31 - 1),
+)
+def test_what_dnslib_writes_is_read(asked_name: str, aliases: list[str], addresses: list[int], ttl: int) -> None:
+    """An independent writer, with its compression: the same aliases, addresses and times come out."""
+    asked = response.ask(tuple(asked_name.encode().split(b".")), 1, bytes)
+    written = dnslib.DNSRecord.parse(asked.message).reply(ra=1, aa=0)
+    owner = asked_name
+    for alias in aliases:
+        written.add_answer(dnslib.RR(owner, dnslib.QTYPE.CNAME, rdata=dnslib.CNAME(alias), ttl=ttl))
+        owner = alias
+    for number in addresses:
+        rdata = dnslib.A(str(ipaddress.IPv4Address(number)))
+        written.add_answer(dnslib.RR(owner, dnslib.QTYPE.A, rdata=rdata, ttl=ttl))
+    written.add_auth(dnslib.RR("example", dnslib.QTYPE.SOA, rdata=dnslib.SOA("a.example", "b.example"), ttl=ttl))
+    found = response.read(written.pack(), asked)
+    assert [b".".join(one.target).decode() for one in found.answers if one.rtype == 5] == aliases
+    assert [int.from_bytes(one.rdata) for one in found.answers if one.rtype == 1] == addresses
+    assert {one.ttl for one in found.answers} == {ttl}
+    assert found.negative_ttl == 0
 
 
 def test_64_kilobytes_of_chained_pointers_cost_milliseconds() -> None:
