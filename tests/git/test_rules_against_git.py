@@ -1,0 +1,279 @@
+"""The rules between real git and a real repository: what moves there, what the client prints, how it exits.
+
+Nothing of the gateway but its cores is in between (``tests/fakes/gatekeeper.py``), so what fails here is a decision or
+a byte of ours. Every refusal stands beside a push that passes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define
+
+from tests.fakes import gatekeeper
+
+ROOT = Path(__file__).parents[2]
+
+
+@define
+class Place:
+    """A work tree with two commits on main, a bare repository with the first one, and the gatekeeper between."""
+
+    home: Path
+    env: dict[str, str]
+
+    @property
+    def bare(self) -> Path:
+        """The forge's repository."""
+        return self.home / "bare.git"
+
+    def run(self, *words: str, where: str = "work", **more: str) -> tuple[int, str]:
+        """Run git; its exit status and all that it printed, without trailing blanks."""
+        done = subprocess.run(
+            ["git", *words],
+            cwd=self.home / where,
+            env=self.env | more,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        return done.returncode, "\n".join(line.rstrip() for line in (done.stdout + done.stderr).splitlines())
+
+    def git(self, *words: str, where: str = "work") -> str:
+        """Run git, which must succeed."""
+        status, text = self.run(*words, where=where)
+        assert status == 0, text
+        return text
+
+    def refs(self) -> dict[str, str]:
+        """Return what the forge has."""
+        lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", where="bare.git").splitlines()
+        return dict(line.split(" ") for line in lines)
+
+    def through(self, service: str) -> str:
+        """Return the option that puts the gatekeeper in the way."""
+        return f"--{service}={self.home / service}"
+
+    def push(
+        self, *words: str, grant: dict[str, Any] | None = None, where: str = "work", **more: Any
+    ) -> tuple[int, str]:
+        """Push through the gatekeeper under a grant and a policy."""
+        given = json.dumps({"grant": grant or {}, "policy": more.pop("policy", {})})
+        remote = f"file://{self.bare}"
+        return self.run("push", self.through("receive-pack"), remote, *words, where=where, GATEKEEPER=given, **more)
+
+
+@pytest.fixture(params=["sha1"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """Make the repositories and the two programs."""
+    people = {f"GIT_{role}_{part}": "x@example" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **people}
+    made = Place(tmp_path, env)
+    for service in ("receive-pack", "upload-pack"):
+        script = tmp_path / service
+        script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} {gatekeeper.__file__} {service} "$@"\n')
+        script.chmod(0o755)
+    made.git("init", "-q", "-b", "main", f"--object-format={request.param}", "work", where=".")
+    made.git("init", "-q", "--bare", f"--object-format={request.param}", "bare.git", where=".")
+    made.git("config", "receive.advertisePushOptions", "true", where="bare.git")
+    made.git("config", "receive.certNonceSeed", "seed", where="bare.git")
+    for text in ("first", "second"):
+        made.git("commit", "-q", "--allow-empty", "-m", text)
+    made.git("push", "-q", "../bare.git", "main~:refs/heads/main", "main~:refs/heads/agent/old")
+    return made
+
+
+AGENT = {"push": [{"refs": "refs/heads/agent/*", "allow": ["create", "update", "delete"]}]}
+BOTH = ["main:refs/heads/agent/new", "main:refs/heads/main"]
+
+
+@pytest.mark.parametrize("place", ["sha1", "sha256"], indirect=True)
+def test_the_defaults_let_a_branch_and_a_tag_be_made_and_moved_forward(place: Place) -> None:
+    """Both hashes; the forge has what the client says it has."""
+    status, text = place.push("main", "main:refs/heads/x/y", "main:refs/tags/v1")
+    assert status == 0, text
+    assert set(place.refs()) == {"refs/heads/agent/old", "refs/heads/main", "refs/heads/x/y", "refs/tags/v1"}
+    assert place.refs()["refs/heads/main"] == place.git("rev-parse", "main")
+
+
+@pytest.mark.parametrize("place", ["sha1", "sha256"], indirect=True)
+def test_a_refused_ref_keeps_the_others_back(place: Place) -> None:
+    """Nothing moves; git shows the reason for the one and why the other was not attempted."""
+    before = place.refs()
+    status, text = place.push(*BOTH, grant=AGENT)
+    assert (status, place.refs()) == (1, before)
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref; it may push " in text
+    assert "(credgate: not attempted: another ref in this push was refused)" in text
+    assert "remote: credgate: refs/heads/main: update refused by push (push-ref)" in text
+    assert "remote: credgate: this session may push refs/heads/agent/* (create, update, delete)" in text
+    assert "up-to-date" not in text
+    assert place.push(BOTH[0], grant=AGENT)[0] == 0
+    assert "refs/heads/agent/new" in place.refs()
+
+
+def test_partial_lets_the_others_go_on(place: Place) -> None:
+    """Side by side in one report: one made, one refused."""
+    before = place.refs()
+    status, text = place.push(*BOTH, grant={**AGENT, "partial": True})
+    assert status == 1
+    assert " * [new branch]      main -> agent/new" in text
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref" in text
+    assert place.refs() == {**before, "refs/heads/agent/new": place.git("rev-parse", "main")}
+
+
+def test_partial_is_whole_under_atomic(place: Place) -> None:
+    """What git promised its user is kept."""
+    before = place.refs()
+    status, text = place.push("--atomic", *BOTH, grant={**AGENT, "partial": True})
+    assert (status, place.refs()) == (1, before)
+    assert text.count("[remote rejected]") == 2
+    assert place.push("--atomic", BOTH[0], "main:refs/heads/agent/y", grant=AGENT)[0] == 0
+
+
+def test_partial_without_its_pack(place: Place) -> None:
+    """If all that goes on deletes, the forge must not be sent a pack: it would wait for commands instead."""
+    status, text = place.push(":refs/heads/agent/old", "main:refs/heads/main", grant={**AGENT, "partial": True})
+    assert status == 1
+    assert " - [deleted]         agent/old" in text
+    assert set(place.refs()) == {"refs/heads/main"}
+
+
+@pytest.mark.parametrize(
+    ("ref", "reason"),
+    [
+        (":refs/heads/main", "no rule of this session is for this ref"),
+        ("main:refs/for/main", "no rule of this session is for this ref"),
+        ("main:refs/tags/v1", "no rule of this session is for this ref"),
+        ("main:refs/heads/agent/x/y", "no rule of this session is for this ref"),
+    ],
+)
+def test_what_is_not_granted_does_not_happen(place: Place, ref: str, reason: str) -> None:
+    """A foreign branch's deletion, a review, a tag, another's prefix; the own branch can be deleted."""
+    before = place.refs()
+    status, text = place.push(ref, grant=AGENT)
+    assert (status, place.refs()) == (1, before)
+    assert f"credgate: {reason}" in text
+    assert place.push(":refs/heads/agent/old", grant=AGENT)[0] == 0
+    assert "refs/heads/agent/old" not in place.refs()
+
+
+def test_a_namespace_must_be_named(place: Place) -> None:
+    """A double star over all refs does not reach reviews; their name does."""
+    wide = {"push": [{"refs": "refs/**", "allow": ["create"]}]}
+    status, text = place.push("main:refs/for/main", grant=wide)
+    assert status == 1
+    assert "(credgate: refs/for/ must be granted by name; this session may push refs/** (create))" in text
+    named = {"push": [{"refs": "refs/for/*", "allow": ["create"]}]}
+    assert place.push("main:refs/for/main", grant=named)[0] == 0
+
+
+def test_sessions_push_under_their_own_name_only(place: Place) -> None:
+    """The public id stands in for ``{session}``."""
+    own = {"push": [{"refs": "refs/heads/agent/{session}/*", "allow": ["create"]}]}
+    status, text = place.push("main:refs/heads/agent/s-fedcba9876543210/x", grant=own)
+    assert status == 1
+    assert "it may push refs/heads/agent/s-0123456789abcdef/* (create))" in text
+    assert place.push("main:refs/heads/agent/s-0123456789abcdef/x", grant=own)[0] == 0
+
+
+def test_an_update_that_is_no_fast_forward_is_told_so(place: Place) -> None:
+    """When whoever walks the pack says so; where force is granted nobody asks."""
+    refspec = "+main:refs/heads/agent/old"
+    before = place.refs()
+    status, text = place.push(refspec, grant=AGENT, GATEKEEPER_FOUND="false")
+    assert (status, place.refs()) == (1, before)
+    assert "(credgate: not a fast-forward, and push[0] refs/heads/agent/* does not allow force: rebase, or" in text
+    force = {"push": [{"refs": "refs/heads/agent/*", "allow": ["force"]}]}
+    assert place.push(refspec, grant=force, GATEKEEPER_FOUND="false")[0] == 0
+
+
+def test_policy_holds_against_any_grant(place: Place) -> None:
+    """Main is the operator's."""
+    grant = {"push": [{"refs": "refs/**", "allow": ["create", "update", "force", "delete"]}]}
+    policy = {"push": [{"refs": "refs/heads/main", "allow": []}]}
+    status, text = place.push("main", grant=grant, policy=policy)
+    assert status == 1
+    assert "(credgate: policy.push[0] refs/heads/main does not allow update; this session may push refs/** (" in text
+    assert place.push("main:refs/heads/other", grant=grant, policy=policy)[0] == 0
+
+
+def test_push_options_arrive_only_if_granted(place: Place) -> None:
+    """Not offered without a grant, so git says so itself; with one, each is judged, and those that pass arrive."""
+    hook = place.bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\necho "$GIT_PUSH_OPTION_COUNT $GIT_PUSH_OPTION_0" >seen\n')
+    hook.chmod(0o755)
+    status, text = place.push("-o", "repo.private=false", "main")
+    assert (status, text.splitlines()[0]) == (128, "fatal: the receiving end does not support push options")
+    granted = {"push_options": ["ci.*"]}
+    status, text = place.push("-o", "ci.skip", "-o", "repo.private=false", "main", grant=granted)
+    assert status == 1
+    assert (
+        "(credgate: push option repo.private=false is not allowed by push_options; this session may send ci.*)" in text
+    )
+    assert not (place.bare / "seen").exists()
+    assert place.push("-o", "ci.skip", "main", grant=granted)[0] == 0
+    assert (place.bare / "seen").read_text() == "1 ci.skip\n"
+
+
+def test_signed_pushes_are_not_offered(place: Place) -> None:
+    """Their commands would be read by the forge and not by us; git stops by itself, or goes on unsigned."""
+    status, text = place.push("--signed=yes", "main")
+    assert status == 128
+    assert "the receiving end does not support --signed push" in text
+    assert place.push("--signed=if-asked", "main")[0] == 0
+
+
+def test_a_push_from_a_shallow_clone_passes(place: Place) -> None:
+    """Its shallow lines are written again, before the commands."""
+    place.git("clone", "-q", "--depth=1", f"file://{place.home / 'work'}", "shallow", where=".")
+    place.git("commit", "-q", "--allow-empty", "-m", "third", where="shallow")
+    status, text = place.push("main:refs/heads/agent/new", grant=AGENT, where="shallow")
+    assert (status, "refs/heads/agent/new" in place.refs()) == (1, False)
+    assert "shallow update not allowed" in text
+    place.git("config", "receive.shallowUpdate", "true", where="bare.git")
+    assert place.push("main:refs/heads/agent/new", grant=AGENT, where="shallow")[0] == 0
+
+
+def test_two_thousand_tags_pass_and_one_too_many_does_not(place: Place) -> None:
+    """Git's own tests push as many; the report spans several bands."""
+    tags = [f"main:refs/tags/t{number}" for number in range(2000)]
+    status, text = place.push("-q", *tags, grant={"max_refs": 1999})
+    assert (status, text.count("[remote rejected]"), len(place.refs())) == (1, 2000, 2)
+    assert "(credgate: 2000 refs in one push, where at most 1999 are allowed)" in text
+    assert place.push("-q", *tags)[0] == 0
+    assert len(place.refs()) == 2002
+
+
+@pytest.mark.parametrize("version", ["0", "1", "2"])
+def test_a_clone_through_the_rewriter_is_a_clone(place: Place, version: str) -> None:
+    """Every protocol version: the refs and the commits that git itself would give."""
+    words = ["-c", f"protocol.version={version}"]
+    remote = f"file://{place.bare}"
+    plain = place.git(*words, "ls-remote", remote)
+    assert place.git(*words, "ls-remote", place.through("upload-pack"), remote) == plain
+    place.git(*words, "clone", "-q", "-b", "main", place.through("upload-pack"), remote, "copy", where=".")
+    assert place.git("rev-parse", "HEAD", where="copy") == place.refs()["refs/heads/main"]
+
+
+def test_packfile_uris_are_neither_offered_nor_taken(place: Place) -> None:
+    """With the forge configured for them and a client that wants them: it clones, from the forge alone."""
+    oid = place.git("hash-object", "-w", "--stdin", where="bare.git")
+    place.git(
+        "config", "uploadpack.blobPackfileUri", f"{oid} {'0' * 40} https://elsewhere.example/x.pack", where="bare.git"
+    )
+    remote = f"file://{place.bare}"
+    words = ["-c", "fetch.uriProtocols=https", "-c", "protocol.version=2"]
+    offered = place.run(*words, "ls-remote", remote, GIT_TRACE_PACKET="1")[1]
+    assert "packfile-uris" in offered
+    relayed = place.run(*words, "ls-remote", place.through("upload-pack"), remote, GIT_TRACE_PACKET="1")[1]
+    assert "upload-pack< command=ls-refs" in relayed
+    assert not [line for line in relayed.splitlines() if "packfile-uris" in line and "ls-remote<" in line]
+    place.git(*words, "clone", "-q", "-b", "main", place.through("upload-pack"), remote, "copy", where=".")
