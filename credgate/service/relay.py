@@ -134,6 +134,7 @@ class RelayExchange:
             if self._whole and not self._inflow:
                 self._end()
         except RequestError as error:
+            self._unreadable()
             self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
 
     def _send(self, parts: list[bytes]) -> None:
@@ -230,9 +231,7 @@ class RelayExchange:
 
     def _follow(self, moved: Moved) -> None:
         """Ask again under the repository's new name, once; later requests of the session go there at once."""
-        forge, self._forge = self._forge, None
-        if forge is not None:
-            forge.abort()
+        self._leave()
         if self._followed:
             text = f"{moved.repo.forge} redirects this repository more than once"
             self._refuse(Decision(allow=False, reason=Reason.FORGE_MOVED, rule="forge", text=text), 502)
@@ -296,10 +295,12 @@ class RelayExchange:
         """Read what is held back of a push, for the refs in it; what cannot be read names none."""
         try:
             deque(chain.from_iterable(self._inflow), maxlen=0)
-            broken = False
         except RequestError:
-            broken = True
-        if broken and self._push is not None and not self._push.commands.done:
+            self._unreadable()
+
+    def _unreadable(self) -> None:
+        self._inflow.clear()
+        if self._push is not None and not self._push.commands.done:
             self._push = None
 
     # Flow and time.

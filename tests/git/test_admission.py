@@ -146,7 +146,7 @@ def test_whoami_has_its_session() -> None:
 
 @pytest.mark.parametrize("line", [FETCH, PUSH, POST, b"GET /whoami", b"GET /forge/nobody/a/b/git-upload-pack"])
 def test_without_a_credential_there_is_a_challenge(line: bytes) -> None:
-    """git sends its credential only after a 401 with Basic; it is no failure for the brake."""
+    """Git sends its credential only after a 401 with Basic; it is no failure for the brake."""
     door = Door()
     if b"nobody" in line:
         line = line.replace(b"GET", b"GET").replace(b"git-upload-pack", b"info/refs?service=git-upload-pack")

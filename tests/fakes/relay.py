@@ -1,0 +1,420 @@
+"""A gateway without sockets: the real gate, channels, exchanges and pool between sandboxes and forges in memory.
+
+``House`` is all of it. ``client()`` is a sandbox's connection; ``forge`` the way to forges, which tests let in, refuse
+or keep waiting. What either side received is read by h11, which shares no code with ours.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import h11
+from attrs import define, evolve, field, frozen
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.task import Clock
+
+from credgate.config.schema import Forge, Limits
+from credgate.forges.registry import driver_for
+from credgate.git.admission import Admission
+from credgate.git.pktline import FLUSH, encode
+from credgate.service.credentials import Credential
+from credgate.service.forge import ForgePool
+from credgate.service.gate import Gate, GateService, SandboxFactory
+from credgate.sessions.brake import Brake
+from credgate.sessions.model import Grant
+from credgate.values import Access
+from tests.fakes.sessions import LeaseClock, session
+from tests.fakes.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from credgate.audit.event import Event
+    from credgate.sessions.model import Session
+
+PEER = "10.0.0.7"
+FORGE_SECRET = "forge-secret"
+ZERO, ONE = b"0" * 40, b"1" * 40
+KIB64 = 64 * 1024
+PACK = b"PACK" + b"\xff" * 1000
+
+
+# What a sandbox sends.
+
+
+def login(token: str = "token", secret: str = "secret") -> bytes:
+    """Make an Authorization field."""
+    return b"Authorization: Basic " + base64.b64encode(f"x:{token}:{secret}".encode())
+
+
+def ask(line: bytes, *fields: bytes, body: bytes = b"", auth: bytes | None = None, version: bytes = b"1.1") -> bytes:
+    """Make a request, by default with the right credential."""
+    shown = [login() if auth is None else auth] if auth != b"" else []
+    return b"\r\n".join([line + b" HTTP/" + version, b"Host: gate", *shown, *fields, b"", body])
+
+
+def discover(service: bytes = b"upload", repo: bytes = b"octo/hello", *fields: bytes, **more: Any) -> bytes:
+    """Make a discovery."""
+    return ask(b"GET /git/%b/info/refs?service=git-%b-pack" % (repo, service), *fields, **more)
+
+
+def chunks(*pieces: bytes, last: bool = True) -> bytes:
+    """Frame ``pieces`` as chunks, as simply as can be; an empty one would be the last."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces if one) + (b"0\r\n\r\n" if last else b"")
+
+
+def post(
+    body: bytes,
+    *fields: bytes,
+    service: bytes = b"upload",
+    repo: bytes = b"octo/hello",
+    chunked: bool = False,
+    **more: Any,
+) -> bytes:
+    """Make a fetch (or, with ``service`` receive, a push) of ``body``."""
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    return ask(
+        b"POST /git/%b/git-%b-pack" % (repo, service),
+        b"Content-Type: application/x-git-%b-pack-request" % service,
+        framing,
+        *fields,
+        body=chunks(body) if chunked else body,
+        **more,
+    )
+
+
+def command(ref: bytes = b"refs/heads/main", *, first: bool = True, old: bytes = ZERO, new: bytes = ONE) -> bytes:
+    """Make one line of a push's list."""
+    return encode(b"%b %b %b%b" % (old, new, ref, b"\x00 report-status side-band-64k" if first else b""))
+
+
+def commands(*refs: bytes) -> bytes:
+    """Make a push's list."""
+    return b"".join(command(ref, first=not at) for at, ref in enumerate(refs or (b"refs/heads/main",))) + FLUSH
+
+
+# What a forge answers.
+
+
+def answer(
+    body: bytes = b"",
+    *fields: bytes,
+    status: bytes = b"200 OK",
+    kind: bytes = b"upload-pack-result",
+    chunked: bool = False,
+    length: int | None = None,
+) -> bytes:
+    """Make an answer of git's type ``kind``; ``length`` may lie."""
+    framing = (
+        b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (len(body) if length is None else length)
+    )
+    lines = [b"HTTP/1.1 " + status, b"Content-Type: application/x-git-" + kind, framing, *fields, b"", b""]
+    return b"\r\n".join(lines) + (chunks(body) if chunked else body)
+
+
+LISTED = answer(b"listed", kind=b"upload-pack-advertisement")
+RESULT = answer(b"packed")
+REPORTED = answer(b"reported", kind=b"receive-pack-result")
+
+
+# What was received, read by another.
+
+
+@frozen
+class Message:
+    """A request or response as h11 reads it; ``whole`` is whether its end came."""
+
+    start: Any
+    body: bytes
+    whole: bool
+
+    @property
+    def status(self) -> int:
+        """Of a response."""
+        return int(self.start.status_code)
+
+    def field(self, name: bytes) -> bytes | None:
+        """Return the value of a field, or None."""
+        return dict(self.start.headers).get(name)
+
+
+def _read(reader: h11.Connection, data: bytes, *, eof: bool) -> Message | None:
+    if data:
+        reader.receive_data(data)
+    start, body = None, b""
+    while True:
+        try:
+            event = reader.next_event()
+        except h11.RemoteProtocolError:
+            if eof:  # it ended in the middle
+                return None if start is None else Message(start, body, whole=False)
+            raise
+        if isinstance(event, h11.Request | h11.Response):
+            start = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage):
+            return Message(start, body, whole=True)
+        elif event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+            return None if start is None else Message(start, body, whole=False)
+
+
+def requests_in(data: bytes) -> list[Message]:
+    """Read the requests that a forge received on one connection; the last may be unfinished."""
+    reader, found = h11.Connection(h11.SERVER), []
+    while (one := _read(reader, data, eof=False)) is not None:
+        found.append(one)
+        data = b""
+        if not one.whole:
+            break
+        reader.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+        reader.send(h11.EndOfMessage())
+        if reader.our_state is not h11.DONE:
+            break
+        reader.start_next_cycle()
+    return found
+
+
+def answers_in(data: bytes, *methods: bytes) -> list[Message]:
+    """Read the answers that a sandbox received to requests of ``methods`` (by default all are GET)."""
+    found: list[Message] = []
+    data = data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    while data:
+        reader = h11.Connection(h11.CLIENT)
+        method = methods[len(found)] if len(methods) > len(found) else b"GET"
+        reader.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+        reader.send(h11.EndOfMessage())
+        one = _read(reader, data, eof=False)
+        if one is None:
+            break
+        found.append(one)
+        data = reader.trailing_data[0] if one.whole else b""
+    return found
+
+
+def only(wire: Wire, method: bytes = b"GET") -> Message:
+    """Read the one answer that a sandbox received."""
+    (one,) = answers_in(wire.received, method)
+    return one
+
+
+# The house.
+
+
+@define
+class Sessions:
+    """Sessions by token and secret, and who is told of their end."""
+
+    known: dict[tuple[str, str], Session] = field(factory=dict)
+    touched: list[str] = field(factory=list)
+    listeners: list[Callable[[Session, str], None]] = field(factory=list)
+
+    def authenticate(self, token: str, secret: str, address: str) -> Session | None:
+        """Find one."""
+        return self.known.get((token, secret))
+
+    def touch(self, session_id: str) -> None:
+        """Note it."""
+        self.touched.append(session_id)
+
+    def on_end(self, callback: Callable[[Session, str], None]) -> None:
+        """Note who wants to know."""
+        self.listeners.append(callback)
+
+    def revoke(self, one: Session) -> None:
+        """End it, as the registry does: dead first, then everybody is told."""
+        self.known = {key: value for key, value in self.known.items() if value != one}
+        for listener in self.listeners:
+            listener(one, "revoked")
+
+
+@define
+class Credentials:
+    """One credential a forge."""
+
+    held: dict[str, Credential]
+    reread_for: list[str] = field(factory=list)
+    fails: Exception | None = None
+
+    def current(self, forge_name: str) -> Credential | None:
+        """Return it."""
+        return self.held.get(forge_name)
+
+    async def reread(self, forge_name: str) -> bool:
+        """Note that it was asked for."""
+        self.reread_for.append(forge_name)
+        if self.fails is not None:
+            raise self.fails
+        return False
+
+
+@define
+class Audit:
+    """Keeps events; ``writable`` is the test's to say."""
+
+    events: list[Event] = field(factory=list)
+    writable: bool = True
+
+    def write(self, event: Event) -> None:
+        """Keep one."""
+        self.events.append(event)
+
+
+@define(eq=False)
+class Coming:
+    """A connection to a forge that is being made."""
+
+    factory: Any
+    made: Deferred[Any]
+    reactor: Clock
+    cancelled: bool = False
+
+    def accept(self, *, shake: bool = True) -> Wire:
+        """Let it in, and (with ``shake``) TLS's handshake be done, as ``TlsEndpoint`` tells it."""
+        protocol = self.factory.buildProtocol(None)
+        wire = Wire(self.reactor, protocol)
+        self.made.callback(protocol)
+        if shake:
+            protocol.handshakeCompleted()
+        return wire
+
+    def fail(self, why: Exception) -> None:
+        """Do not."""
+        self.made.errback(why)
+
+
+@define(eq=False)
+class Forges:
+    """The network towards forges: ``wires`` are open or were, ``coming`` wait to be let in."""
+
+    reactor: Clock
+    open: bool = True
+    """Let everybody in at once."""
+    wires: list[Wire] = field(factory=list)
+    coming: list[Coming] = field(factory=list)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """Begin a connection, as an endpoint does; cancelling fails it in an endpoint's own way."""
+        made: Deferred[Any] = Deferred(lambda made: self._cancel(coming, made))
+        coming = Coming(factory, made, self.reactor)
+        self.coming.append(coming)
+        if self.open:
+            self.let_in()
+        return made
+
+    def _cancel(self, coming: Coming, made: Deferred[Any]) -> None:
+        coming.cancelled = True
+        self.coming.remove(coming)
+        made.errback(ConnectingCancelledError(IPv4Address("TCP", "192.0.2.1", 443)))
+
+    def let_in(self, *, shake: bool = True) -> Wire:
+        """Let the first one in."""
+        wire = self.coming.pop(0).accept(shake=shake)
+        self.wires.append(wire)
+        return wire
+
+    def refuse(self, why: Exception) -> None:
+        """Fail the first one."""
+        self.coming.pop(0).fail(why)
+
+    @property
+    def wire(self) -> Wire:
+        """The youngest connection."""
+        return self.wires[-1]
+
+    def asked(self) -> Message:
+        """Read the last request on the youngest connection."""
+        return requests_in(self.wire.received)[-1]
+
+
+class House:
+    """Everything, with one session that may use ``octo/*`` and read ``read/only``."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.reactor = Clock()
+        self.limits = evolve(Limits(), **limits)
+        self.forge = Forges(self.reactor)
+        self.sessions, self.audit, self.clock = Sessions(), Audit(), LeaseClock()
+        self.credentials = Credentials({"github.com": Credential("cred-1", FORGE_SECRET)})
+        self.drivers = {
+            "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
+            "lab": driver_for(Forge("lab", "generic", "http://lab.example/srv", allow_plain_http=True)),
+        }
+        grants = (
+            Grant("octo/*", "github.com"),
+            Grant("read/only", "github.com", Access.READ),
+            Grant("team/*", "lab"),
+        )
+        self.session = session(grants=grants)
+        self.sessions.known["token", "secret"] = self.session
+        self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
+        admission = Admission(
+            self.drivers, "github.com", self.sessions, Brake(10), lambda name: name in self.credentials.held
+        )
+        self.gate = Gate(
+            self.reactor, self.limits, admission, self.sessions, self.credentials, self.pool, self.audit, self.clock
+        )  # type: ignore[arg-type]  # fakes
+        self.factory = SandboxFactory(self.gate)
+        self.service = GateService(self.gate)
+        self.clients: list[Wire] = []
+        self.sessions.on_end(self.gate.session_ended)
+
+    def client(self, peer: str = PEER) -> Wire:
+        """Connect a sandbox."""
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", peer, 40000))
+        self.clients.append(Wire(self.reactor, protocol))
+        return self.clients[-1]
+
+    def say(self, data: bytes, **more: Any) -> Wire:
+        """Connect a sandbox that sends ``data``, and let it settle."""
+        client = self.client(**more)
+        client.deliver(data)
+        self.settle()
+        return client
+
+    def settle(self) -> None:
+        """Let everything that is due happen."""
+        for _ in range(50):
+            self.reactor.advance(0)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, with a sweep a second, as the service does."""
+        for _ in range(int(seconds)):
+            self.reactor.advance(1)
+            self.service.sweep()
+            self.settle()
+
+    @property
+    def reasons(self) -> list[str]:
+        """The reasons of all audit lines so far."""
+        return [event.reason for event in self.audit.events]
+
+    def nothing_left(self) -> None:
+        """Check that no exchange is registered, no connection is without an owner, and no timer runs."""
+        self.settle()
+        assert self.gate._busy == {}
+        assert self.gate._session_of == {}
+        idle = {id(one) for kept in self.pool._idle.values() for one in kept}
+        for wire in self.forge.wires:
+            owner = wire.protocol
+            assert wire.ended or (id(owner) in idle and wire.reading and owner.asker is None and wire.producer is None)
+        assert {id(one.protocol) for one in self.forge.wires if not one.ended} == {id(one) for one in self.pool._open}
+        for wire in self.clients:
+            channel = wire.protocol
+            assert wire.ended or (channel._exchange is None and (wire.reading or wire.disconnecting or channel._full))
+        assert self.forge.coming == []
+        assert self.reactor.getDelayedCalls() == []
+
+
+def busy_house(**limits: Any) -> tuple[House, Wire]:
+    """Have a kept connection to the forge, by one discovery that went well, and the client that made it."""
+    house = House(**limits)
+    client = house.say(discover())
+    house.forge.wire.deliver(LISTED)
+    house.settle()
+    house.audit.events.clear()
+    client.received = b""
+    return house, client
