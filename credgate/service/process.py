@@ -13,6 +13,8 @@ import resource
 import sys
 
 _PR_SET_DUMPABLE = 4
+SPARE = 256
+"""Descriptors for all but what sandboxes take: listeners, control socket, store, audit, DNS, idle forge connections."""
 
 
 def harden() -> None:
@@ -23,6 +25,15 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
         _undumpable()
+
+
+def most_connections() -> int:
+    """Return how many sandbox connections the descriptors allow; each may need another one, to its forge.
+
+    More than these would leave none for the control socket, which must answer under a flood (threats.md, row 58).
+    """
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE) // 2)
 
 
 def _undumpable() -> None:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from attrs import evolve
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -34,7 +35,7 @@ from credgate.service.forge import ForgePool, forge_endpoints
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
-from credgate.service.process import harden
+from credgate.service.process import harden, most_connections
 from credgate.service.reload import Reloading
 from credgate.service.sessions import SessionRegistry
 from credgate.sessions.brake import Brake
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from twisted.application.service import IService
     from twisted.internet.interfaces import IStreamServerEndpoint
 
-    from credgate.config.schema import Config
+    from credgate.config.schema import Config, Limits
 
 _log = Logger()
 
@@ -154,8 +155,21 @@ def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: A
     return endpoint
 
 
+def _affordable(limits: Limits) -> Limits:
+    """Return ``limits`` with no more connections than the process has descriptors for."""
+    most = most_connections()
+    if limits.max_connections <= most:
+        return limits
+    _log.warn(
+        "max_connections = {asked} needs more file descriptors than the hard limit allows: {most} is used instead",
+        asked=limits.max_connections,
+        most=most,
+    )
+    return evolve(limits, max_connections=most)
+
+
 def _gate(config: Config, reactor: Any, registry: SessionRegistry, credentials: Credentials, audit: AuditLog) -> Gate:  # noqa: ANN401
-    limits = config.limits
+    limits = _affordable(config.limits)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
     for name in drivers:
         if credentials.current(name) is None:

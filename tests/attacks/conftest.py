@@ -98,12 +98,14 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _open_field(stack: contextlib.ExitStack, folder: Path, settings: dict[str, dict[str, Any]]) -> Field:
+def _open_field(
+    stack: contextlib.ExitStack, folder: Path, settings: dict[str, dict[str, Any]], prefix: tuple[str, ...] = ()
+) -> Field:
     folder.mkdir()
     secret = "ghp_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(36))
     forge = ScriptedForge(good)
     stack.callback(forge.close)
-    gateway = Gateway(folder, forge.url, secret, settings)
+    gateway = Gateway(folder, forge.url, secret, settings, prefix=prefix)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     return Field(forge, gateway, gateway.grant([REPO, CONTROL]), secret)
@@ -130,7 +132,8 @@ def start_field(place: Path) -> Iterator[StartField]:
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
 
-        def start(**limits: object) -> Field:
-            return _open_field(stack, place / f"own{next(numbers)}-{secrets.token_hex(3)}", {"limits": dict(limits)})
+        def start(*, prefix: tuple[str, ...] = (), **limits: object) -> Field:
+            folder = place / f"own{next(numbers)}-{secrets.token_hex(3)}"
+            return _open_field(stack, folder, {"limits": dict(limits)}, prefix)
 
         yield start
