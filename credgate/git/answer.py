@@ -16,6 +16,7 @@ from attrs import frozen
 from credgate.git import refusal as forms
 from credgate.git.admission import Refuse, Relay
 from credgate.git.coding import Gunzip, is_gzip
+from credgate.git.echo import echoes
 from credgate.git.push import PushReader
 from credgate.git.route import Kind
 from credgate.http import crossing
@@ -79,14 +80,17 @@ class PushInBody:
         self.commands.end()
 
 
-def judge_answer(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> bytes | Moved | Refuse:
-    """Return the body type to relay, where the repository went, or the refusal that stands in for the answer."""
+def judge_answer(head: ResponseHead, verdict: Relay, *, secret: str) -> bytes | Moved | Refuse:
+    """Return the body type to relay, where the repository went, or the refusal that stands in for the answer.
+
+    ``secret`` is the credential that the forge was shown; ``""``: none.
+    """
     expected = forms.content_type(verdict.request.kind, verdict.request.service)
     if head.status == _OK and crossing.content_type(head) == expected:
         return expected
     if head.status in _MOVED:
-        return _moved(head, verdict)
-    return _trouble(head, verdict, anonymous=anonymous)
+        return _moved(head, verdict, secret)
+    return _trouble(head, verdict, anonymous=not secret)
 
 
 def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: object) -> Refuse:
@@ -94,7 +98,7 @@ def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: obje
     return Refuse(decision, status, verdict.request.kind, verdict.session, verdict.request, **more)  # type: ignore[arg-type]
 
 
-def _moved(head: ResponseHead, verdict: Relay) -> Moved | Refuse:
+def _moved(head: ResponseHead, verdict: Relay, secret: str) -> Moved | Refuse:
     """Judge a redirect: never shown to the client, followed by the gateway inside the session's scope only."""
     request, name = verdict.request, verdict.driver.forge.name
     location = head.get(b"location") or b""
@@ -104,7 +108,8 @@ def _moved(head: ResponseHead, verdict: Relay) -> Moved | Refuse:
         return _refuse(verdict, Reason.FORGE_MOVED, 502, text)
     match = scope.find(verdict.session.grants, RepoPath(name, path), request.needed)
     if not match.decision.allow:
-        return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved to {path}, outside this session")
+        where = "elsewhere" if echoes(secret, path) else f"to {path}"
+        return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved {where}, outside this session")
     return Moved(RepoPath(name, path), match.path, b".git/info/refs?" in location)
 
 

@@ -21,7 +21,10 @@ REPLAY_BYTES = 64 * 1024
 
 
 class Question:
-    """One request as the forge sees it. ``key`` says which connections it may use, ``lines`` is its head."""
+    """One request as the forge sees it. ``key`` says which connections it may use, ``lines`` is its head.
+
+    ``secret`` is the credential in it, ``""`` without one: what the answer must not repeat.
+    """
 
     def __init__(self, credentials: Credentials, head: RequestHead, verdict: Relay, *, recoded: bool) -> None:
         self._credentials, self._head, self._recoded = credentials, head, recoded
@@ -29,6 +32,7 @@ class Question:
         self.chunked = head.chunked or recoded
         self._said: list[bytes] | None = []
         self._size = 0
+        self.secret = ""
         self.key, self.lines = self._address(verdict)
 
     def redirect(self, verdict: Relay) -> None:
@@ -38,12 +42,13 @@ class Question:
     def _address(self, verdict: Relay) -> tuple[Key, bytes]:
         forge = verdict.driver.forge.name
         credential = self._credentials.current(forge)
+        self.secret = credential.secret if credential else ""
         lines = crossing.upstream_head(
             method=self.method,
             path=verdict.driver.path(verdict.path, verdict.request.tail, dot_git=verdict.dot_git),
             host=verdict.driver.authority,
             head=self._head,
-            authorization=verdict.driver.login(credential.secret) if credential else None,
+            authorization=verdict.driver.login(self.secret) if credential else None,
             length=None if self._recoded else self._head.length,
             drop=(b"content-encoding",) if self._recoded else (),
         )

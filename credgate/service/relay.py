@@ -208,7 +208,7 @@ class RelayExchange:
     def answer_head(self, head: ResponseHead) -> None:
         """Relay the answer if it is the expected one; else say what it means."""
         self.record.upstream_status = head.status
-        judged = judge_answer(head, self._verdict, anonymous=not self._question.key.credential)
+        judged = judge_answer(head, self._verdict, secret=self._question.secret)
         if isinstance(judged, Moved):
             self._follow(judged)
             return
