@@ -1,0 +1,162 @@
+"""What would happen: a dry run of a decision, for ``POST /v1/explain``, and what fixtures are judged with.
+
+    {"session": "s-..." | "grant": GRANT, "label": TEXT, "repo": "owner/repo", "forge": NAME,
+     "verb": "fetch" | "create" | "update" | "force" | "delete", "ref": "refs/heads/x", "path": TEXT, "option": TEXT}
+
+The same functions decide as when git asks (``scope``, ``rules``): an explanation that could differ from the decision
+would be worse than none. What a dry run cannot know it lists as ``needs``: an update must turn out to be a
+fast-forward, the old object id the forge's, no protected path changed. Whoever asks looks the session up; nothing here
+reads a store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.errors import InvalidValueError
+from credgate.git import refname
+from credgate.git import rules as rule
+from credgate.git.verdict import quoted_path
+from credgate.sessions import scope
+from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
+from credgate.values import Access, Decision, Reason, RepoPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from credgate.config.schema import Policy
+    from credgate.forges.driver import Driver
+    from credgate.git.rules import Rules
+    from credgate.sessions.model import Grant
+
+FETCH = "fetch"
+VERBS = (FETCH, *rule.VERBS)
+KEYS = ("session", "grant", "label", "repo", "forge", "verb", "ref", "path", "option")
+NOBODY = "s-0000000000000000"
+"""Stands for ``{session}`` where a grant is asked about and not a session."""
+
+
+@frozen(slots=True)
+class Question:
+    """What is asked. ``session`` is a public id, or ``""`` where ``grants`` and ``label`` stand for one."""
+
+    repo: RepoPath
+    verb: str
+    ref: bytes = b""
+    path: bytes = b""
+    option: bytes = b""
+    session: str = ""
+    grants: tuple[Grant, ...] = ()
+    label: str = ""
+
+
+@frozen(slots=True)
+class Explanation:
+    """The decision, and what an allowed push must still turn out to be."""
+
+    decision: Decision
+    needs: tuple[str, ...] = ()
+    """Of ``fast-forward``, ``old-oid``, ``protected-paths``."""
+
+    def view(self) -> dict[str, object]:
+        """Return it as JSON."""
+        decision = "allow" if self.decision.allow else "deny"
+        said = {"decision": decision, "reason": str(self.decision.reason), "rule": self.decision.rule}
+        return {**said, "text": self.decision.text, "needs": list(self.needs)}
+
+
+def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge: str) -> Question:
+    """Judge the decoded JSON of a question; raise InvalidValueError with the text for its sender."""
+    if not isinstance(payload, dict):
+        raise InvalidValueError("The body must be a JSON object")
+    refuse_unknown_keys(payload, KEYS)
+    given = {key: value for key, value in payload.items() if value is not None}
+    texts = {key: _text(given, key) for key in KEYS if key != "grant"}
+    if bool(texts["session"]) == ("grant" in given):
+        raise InvalidValueError("Either session or grant says who asks: give one of them")
+    if texts["verb"] not in VERBS:
+        raise InvalidValueError(f"verb must be one of {', '.join(VERBS)}")
+    grants = parse_repos([given["grant"]], drivers, default_forge) if "grant" in given else ()
+    check_label(grants, texts["label"])
+    return Question(
+        repo=repository(texts["repo"], texts["forge"] or default_forge, drivers),
+        verb=texts["verb"],
+        ref=_ref(texts["verb"], texts["ref"]),
+        path=_bytes(texts["path"]),
+        option=_bytes(texts["option"]),
+        session=texts["session"],
+        grants=grants,
+        label=texts["label"],
+    )
+
+
+def repository(path: str, forge: str, drivers: Mapping[str, Driver]) -> RepoPath:
+    """Return the repository in its forge's normal form; raise InvalidValueError."""
+    if forge not in drivers:
+        raise InvalidValueError(f"Unknown forge: {quoted(forge)} (configured: {', '.join(drivers)})")
+    normal = drivers[forge].normal(path)
+    if normal is None:
+        raise InvalidValueError(f"Invalid repo format: {quoted(path)}")
+    return RepoPath(forge, normal)
+
+
+def explain(
+    question: Question, policy: Policy, *, session: str = NOBODY, grants: Sequence[Grant] = (), label: str = ""
+) -> Explanation:
+    """Answer for a session (``session``, ``grants``, ``label``), or for the question's own grant without one."""
+    asked = question.grants or tuple(grants)
+    needed = Access.READ if question.verb == FETCH else Access.WRITE
+    match = scope.find(asked, question.repo, needed)
+    if match.grant is None or question.verb == FETCH:
+        return Explanation(match.decision)
+    rules = rule.rules_for(match.grant, policy, session, question.label or label)
+    for decision in _push(question, rules):
+        if not decision.allow:
+            return Explanation(decision)
+    return Explanation(rule.decide(rules, question.ref, question.verb), _needs(question, rules))
+
+
+def _push(question: Question, rules: Rules) -> list[Decision]:
+    """Every decision that the push hangs on, the ref's first."""
+    decisions = [rule.decide(rules, question.ref, question.verb)]
+    if question.option:
+        decisions.append(rule.judge_options(rules, [question.option]))
+    moves = question.path and question.verb != rule.DELETE
+    glob = rules.protected.protects(question.path) if moves else None
+    if glob is not None:
+        text = f"{quoted_path(question.path)} is protected ({quoted_path(glob.encode(), 40)})"
+        decisions.append(Decision(allow=False, reason=Reason.PUSH_PATH, rule="protected_paths", text=text))
+    return decisions
+
+
+def _needs(question: Question, rules: Rules) -> tuple[str, ...]:
+    ancestry = question.verb == rule.UPDATE and not rule.decide(rules, question.ref, rule.FORCE).allow
+    paths = bool(rules.protected) and not question.path and question.verb != rule.DELETE
+    needs = {"fast-forward": ancestry, "old-oid": rules.require_old_oid, "protected-paths": paths}
+    return tuple(name for name, needed in needs.items() if needed)
+
+
+def _text(given: Mapping[str, object], key: str) -> str:
+    value = given.get(key, "")
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{key} must be a text")
+    return value
+
+
+def _bytes(text: str) -> bytes:
+    # JSON can spell half a character; then the bytes are no UTF-8, and whoever judges them says so.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _ref(verb: str, text: str) -> bytes:
+    ref = _bytes(text)
+    if verb == FETCH:
+        if ref:
+            raise InvalidValueError("A fetch is of a repository, not of a ref")
+        return b""
+    fault = refname.fault(ref)
+    if fault is not None:
+        raise InvalidValueError(f"Invalid ref: {quoted(text)} ({fault})")
+    return ref

@@ -1,0 +1,225 @@
+"""Fixtures of a policy: what must be allowed and what refused, judged by the rules themselves. For operators' own CI.
+
+    label = "box"                                       # all keys but [[push]] and [[fetch]] are optional
+    grants = ["octo/hello", {repo = "octo/docs", access = "read"}]
+    [policy]                                            # as in credgate.toml; else the one that is configured
+    protected_paths = [".github/**"]
+    [[push]]
+    name = "an agent's own branch"
+    repo = "octo/hello"
+    refs = [{ref = "refs/heads/agent/x", verb = "create", expect = "allowed", rule = "push[0] refs/heads/agent/*"}]
+    [[fetch]]
+    repo = "octo/docs"
+    expect = "allowed"
+
+``expect`` is a reason code (``docs/operations.md``). ``verb`` is what the push does: of a ref that is there ``update``
+is a fast-forward and ``force`` any other move. A ref may have ``changes`` (paths) and ``stale = true`` (the forge has
+it elsewhere); a push ``options`` and ``atomic``; a case its own ``grants``, ``label`` and ``session`` (a public id).
+What is not understood is refused, and so is a document that expects nothing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from credgate.config.structure import structure
+from credgate.errors import ConfigError, InvalidValueError
+from credgate.git import refname
+from credgate.git import rules as rule
+from credgate.git.explain import FETCH, NOBODY, repository
+from credgate.git.push import Command
+from credgate.git.verdict import Found, Verdict, judge, refuse_all, settle
+from credgate.sessions import scope
+from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
+from credgate.values import Access, Decision, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from credgate.config.schema import Policy
+    from credgate.forges.driver import Driver
+    from credgate.git.rules import Rules
+
+SESSION_KEYS = ("grants", "label", "session")
+TOP_KEYS = (*SESSION_KEYS, "policy", "push", "fetch")
+CASE_KEYS = ("name", "repo", "forge", *SESSION_KEYS)
+PUSH_KEYS = (*CASE_KEYS, "refs", "options", "atomic")
+FETCH_KEYS = (*CASE_KEYS, "expect")
+REF_KEYS = ("ref", "verb", "expect", "rule", "changes", "stale")
+
+_FORMS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("name", "repo", "forge", "label", "session", "ref", "verb", "expect", "rule"), (str, "a text")),
+    **dict.fromkeys(("grants", "refs", "options", "changes", "push", "fetch"), (list, "a list")),
+    **dict.fromkeys(("atomic", "stale"), (bool, "true or false")),
+    "policy": (dict, "a table"),
+}
+PUSH = "push"
+_OLD, _NEW, _ELSEWHERE, _ZERO = b"1" * 40, b"2" * 40, b"3" * 40, b"0" * 40
+_MOVES = {
+    rule.CREATE: (_ZERO, _NEW),
+    rule.UPDATE: (_OLD, _NEW),
+    rule.FORCE: (_OLD, _NEW),
+    rule.DELETE: (_OLD, _ZERO),
+}
+
+
+@frozen(slots=True)
+class Outcome:
+    """One expectation and what came of it. ``ref`` is ``""`` for a fetch; ``rule`` is ``""`` where none is expected."""
+
+    case: str
+    ref: str
+    expect: str
+    rule: str
+    decision: Decision
+
+    @property
+    def passed(self) -> bool:
+        """Whether the decision is the expected one."""
+        return self.decision.reason == self.expect and self.rule in ("", self.decision.rule)
+
+    def __str__(self) -> str:
+        place = f"{self.case}: {self.ref}" if self.ref else self.case
+        if self.passed:
+            return f"ok   {place}: {self.expect}"
+        wanted = f"{self.expect} by {self.rule}" if self.rule else self.expect
+        got = f"{self.decision.reason} by {self.decision.rule}"
+        return f"FAIL {place}: expected {wanted}, got {got}" + (f": {self.decision.text}" if self.decision.text else "")
+
+
+@frozen
+class Fixtures:
+    """Judges the documents of one configuration: its forges and, where a document has none of its own, its policy."""
+
+    drivers: Mapping[str, Driver]
+    default_forge: str
+    policy: Policy
+
+    def run(self, text: str, file: str = "") -> list[Outcome]:
+        """Judge every case of a document. Raises ConfigError, with the file, for one that cannot be used."""
+        try:
+            top = _keys(_toml(text), TOP_KEYS)
+            policy = _policy(top["policy"]) if "policy" in top else self.policy
+            cases = [*_cases(top, PUSH, PUSH_KEYS), *_cases(top, FETCH, FETCH_KEYS)]
+            outcomes = [outcome for case in cases for outcome in self._case(case, policy)]
+        except InvalidValueError as error:
+            raise ConfigError(str(error), file=file) from None
+        if not outcomes:
+            raise ConfigError("it expects nothing: write [[push]] or [[fetch]]", file=file)
+        return outcomes
+
+    def _case(self, case: Mapping[str, Any], policy: Policy) -> list[Outcome]:
+        try:
+            grants = parse_repos(case.get("grants", []), self.drivers, self.default_forge)
+            check_label(grants, case.get("label", ""))
+            repo = repository(_needed(case, "repo"), case.get("forge", self.default_forge), self.drivers)
+            fetch = case["kind"] == FETCH
+            match = scope.find(grants, repo, Access.READ if fetch else Access.WRITE)
+            if fetch:
+                return [Outcome(case["name"], "", _expected(case), "", match.decision)]
+            return _push(case, match, policy)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{case['name']}: {error}") from None
+
+
+def exit_status(outcomes: list[Outcome]) -> int:
+    """Return 0 if every expectation was met, else 1; a document that cannot be used is 2, and the caller's to say."""
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _push(case: Mapping[str, Any], match: scope.Match, policy: Policy) -> list[Outcome]:
+    refs = [_keys(ref, REF_KEYS) for ref in _needed(case, "refs")]
+    commands = [_command(ref) for ref in refs]
+    if match.grant is None:
+        verdict = refuse_all(commands, match.decision)
+    else:
+        rules = rule.rules_for(match.grant, policy, case.get("session", NOBODY), case.get("label", ""))
+        verdict = _judged(case, refs, commands, rules)
+    return [
+        Outcome(case["name"], ref["ref"], _expected(ref), ref.get("rule", ""), one.decision)
+        for ref, one in zip(refs, verdict.refs, strict=True)
+    ]
+
+
+def _judged(case: Mapping[str, Any], refs: list[dict[str, Any]], commands: list[Command], rules: Rules) -> Verdict:
+    """Judge a push as the gateway would, with what the fixture says would be found out."""
+    options = rule.judge_options(rules, _texts(case, "options"))
+    if not options.allow:
+        return refuse_all(commands, options)
+    pairs = list(zip(refs, commands, strict=True))
+    there = {one.ref: _ELSEWHERE if ref.get("stale") else one.old for ref, one in pairs}
+    found = Found(
+        old={ref: oid for ref, oid in there.items() if oid != _ZERO},
+        fast_forward={one.ref: ref["verb"] != rule.FORCE for ref, one in pairs},
+        touched={one.ref: _touched(_texts(ref, "changes"), rules) for ref, one in pairs},
+    )
+    return settle(judge(commands, rules, atomic=case.get("atomic", False)), found, rules)
+
+
+def _touched(changes: list[bytes], rules: Rules) -> bytes:
+    return next((path for path in changes if rules.protected.matches(path)), b"")
+
+
+def _command(ref: Mapping[str, Any]) -> Command:
+    verb, name = _needed(ref, "verb"), _needed(ref, "ref").encode()
+    if verb not in _MOVES:
+        raise InvalidValueError(f"verb must be one of {', '.join(_MOVES)}")
+    fault = refname.fault(name)
+    if fault is not None:
+        raise InvalidValueError(f"{quoted(ref['ref'])}: {fault}")
+    return Command(*_MOVES[verb], name, b"")
+
+
+def _texts(table: Mapping[str, Any], key: str) -> list[bytes]:
+    values = table.get(key, [])
+    if not all(isinstance(value, str) for value in values):
+        raise InvalidValueError(f"{key}: a list of texts is meant")
+    return [value.encode() for value in values]
+
+
+def _toml(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError(f"not TOML: {error}") from None
+
+
+def _policy(table: Mapping[str, Any]) -> Policy:
+    config = structure({"policy": table})
+    if isinstance(config, list):
+        raise InvalidValueError(f"{'.'.join(config[0].path)}: {config[0].text}")
+    return config.policy
+
+
+def _cases(top: Mapping[str, Any], kind: str, known: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for number, table in enumerate(top.get(kind, [])):
+        case = {key: top[key] for key in SESSION_KEYS if key in top} | _keys(table, known)
+        yield {**case, "kind": kind, "name": case.get("name", f"{kind}[{number}]")}
+
+
+def _keys(table: object, known: tuple[str, ...]) -> dict[str, Any]:
+    """Judge the keys of a table and the types of their values."""
+    if not isinstance(table, dict):
+        raise InvalidValueError(f"a table is meant, with {', '.join(known)}")
+    refuse_unknown_keys(table, known)
+    for key, value in table.items():
+        kind, meant = _FORMS[key]
+        if not isinstance(value, kind):
+            raise InvalidValueError(f"{key}: {meant} is meant")
+    return table
+
+
+def _needed(table: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - its form was judged
+    if key not in table:
+        raise InvalidValueError(f"{key} is missing")
+    return table[key]
+
+
+def _expected(table: Mapping[str, Any]) -> str:
+    expect: str = _needed(table, "expect")
+    if expect not in tuple(Reason):
+        raise InvalidValueError(f"expect: {expect} is no reason code")
+    return expect
