@@ -1,0 +1,302 @@
+"""What the sandbox is told: only the expected answer passes, and every other becomes a refusal in the asker's words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.config.schema import Forge
+from credgate.errors import RequestError
+from credgate.forges.registry import driver_for
+from credgate.git import refusal as forms
+from credgate.git.admission import Refuse, Relay
+from credgate.git.answer import Moved, PushInBody, judge_answer, refusal
+from credgate.git.route import GitRequest, Kind, route
+from credgate.http.fields import ResponseHead
+from credgate.sessions.model import Grant
+from credgate.values import Decision, Reason, RepoPath
+from tests.fakes.relay import Message, answers_in, command, commands
+from tests.fakes.sessions import session
+
+DRIVERS = {
+    "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
+    "lab": driver_for(Forge("lab", "generic", "https://lab.example/srv")),
+}
+GRANTS = Grant("octo/*", "github.com"), Grant("Team/X", "lab")
+GOT = b"application/x-git-upload-pack-"
+PUT = b"application/x-git-receive-pack-"
+SECRET = "ghp_forge-secret-0123456789"
+TEXT = Decision(allow=False, reason=Reason.READ_ONLY, rule="grants", text="this session may only read it")
+
+
+def relayed(line: bytes) -> Relay:
+    """Make what admission makes of a granted request."""
+    method, target = line.split(b" ")
+    request = route(method, target, DRIVERS, "github.com")
+    assert isinstance(request, GitRequest)
+    return Relay(request, session(grants=GRANTS), DRIVERS[request.forge], request.repo.path, request.dot_git)
+
+
+DISCOVERY = relayed(b"GET /git/octo/hello/info/refs?service=git-upload-pack")
+FETCH = relayed(b"POST /git/octo/hello/git-upload-pack")
+PUSH = relayed(b"POST /git/octo/hello/git-receive-pack")
+AT_LAB = relayed(b"GET /forge/lab/Team/X/info/refs?service=git-upload-pack")
+
+
+def head(status: int = 200, **fields: bytes) -> ResponseHead:
+    """Make a forge's head."""
+    lines = tuple((name.replace("_", "-").encode(), value) for name, value in fields.items())
+    return ResponseHead(status, b"1.1", lines, 0, chunked=False, keep_alive=True)
+
+
+def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # noqa: FBT001, FBT002 - of a fake
+    """Have an answer judged that is not relayed."""
+    judged = judge_answer(head(**more), verdict, secret="" if anonymous else SECRET)
+    assert isinstance(judged, Refuse)
+    assert (judged.kind, judged.session, judged.request) == (verdict.request.kind, verdict.session, verdict.request)
+    assert judged.decision.rule == "forge"
+    return judged
+
+
+# The forge's head.
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [
+        (DISCOVERY, GOT + b"advertisement"),
+        (FETCH, GOT + b"result"),
+        (PUSH, PUT + b"result"),
+        (relayed(b"GET /git/octo/hello/info/refs?service=git-receive-pack"), PUT + b"advertisement"),
+    ],
+)
+def test_only_the_expected_type_passes(verdict: Relay, kind: bytes) -> None:
+    """200 with exactly the type that git asked for; anything else of 200 is no answer to it."""
+    assert judge_answer(head(content_type=kind), verdict, secret=SECRET) == kind
+    for other in (GOT + b"advertisement", GOT + b"result", PUT + b"result", b"text/html", b"text/plain"):
+        if other != kind:
+            judged = refused(verdict, content_type=other)
+            assert (judged.decision.reason, judged.status) == (Reason.FORGE_MALFORMED, 502)
+    assert refused(verdict).decision.reason is Reason.FORGE_MALFORMED
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 304])
+def test_another_success_is_none(status: int) -> None:
+    """A part is not the whole."""
+    assert refused(DISCOVERY, status=status, content_type=GOT + b"advertisement").status == 502
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "shown"),
+    [
+        (400, Reason.FORGE_REFUSED, 502),
+        (401, Reason.FORGE_REFUSED_CREDENTIAL, 502),
+        (403, Reason.FORGE_REFUSED, 403),
+        (404, Reason.FORGE_REFUSED, 404),
+        (407, Reason.FORGE_REFUSED, 502),
+        (429, Reason.FORGE_REFUSED, 429),
+        (500, Reason.FORGE_ERROR, 502),
+        (503, Reason.FORGE_ERROR, 503),
+    ],
+)
+def test_trouble_is_told_by_its_status(status: int, reason: Reason, shown: int) -> None:
+    """A 401 of the forge must never reach git: it would throw the session's credential away."""
+    judged = refused(DISCOVERY, status=status, retry_after=b"7", www_authenticate=b"Basic")
+    assert (judged.decision.reason, judged.status, judged.retry_after, judged.challenge) == (reason, shown, 7, False)
+    assert judged.decision.text == DISCOVERY.driver.sentence(status, DISCOVERY.request.needed)
+
+
+def test_a_401_for_nobody_is_not_about_a_credential() -> None:
+    """None was sent."""
+    judged = refused(DISCOVERY, anonymous=True, status=401)
+    assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
+
+
+# Redirects.
+
+
+HERE = b"https://github.com/%b/info/refs?service=git-upload-pack"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("suffix", [b"", b".git"])
+def test_a_move_inside_the_grants_is_followed(status: int, suffix: bytes) -> None:
+    """The new name is the forge's, the spelling the grant's, or the normal form."""
+    judged = judge_answer(head(status, location=HERE % (b"Octo/New" + suffix)), DISCOVERY, secret=SECRET)
+    assert judged == Moved(RepoPath("github.com", "octo/new"), "octo/new", bool(suffix))
+
+
+def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
+    """As any request for it does."""
+    verdict = evolve(AT_LAB, path="old")
+    where = b"https://lab.example/srv/Team/X.git/info/refs?service=git-upload-pack"
+    assert judge_answer(head(301, location=where), verdict, secret=SECRET) == Moved(
+        RepoPath("lab", "Team/X"), "Team/X", dot_git=True
+    )
+
+
+def test_a_move_out_of_the_grants_is_refused_by_name() -> None:
+    """Whoever may use the old name was not given the new one."""
+    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/new")
+    assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
+    assert "elsewhere/new" in judged.decision.text
+
+
+def test_a_move_is_not_named_when_the_name_repeats_the_credential() -> None:
+    """A name is the one text of a forge's that a sandbox is shown."""
+    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/ghp_forge-secret-0123456789")
+    assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
+    assert judged.decision.text == "the repository has moved elsewhere, outside this session"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "location"),
+    [
+        (DISCOVERY, b"https://evil.example/octo/hello/info/refs?service=git-upload-pack"),
+        (DISCOVERY, b"https://github.com/login"),
+        (DISCOVERY, b""),
+        (FETCH, HERE % b"octo/new"),
+        (PUSH, HERE % b"octo/new"),
+    ],
+)
+def test_any_other_redirect_is_an_error(verdict: Relay, location: bytes) -> None:
+    """Also a good one that answers a POST: git would not repeat its body."""
+    judged = refused(verdict, status=302, location=location)
+    assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 502)
+    assert refused(verdict, status=302).decision.reason is Reason.FORGE_MOVED
+
+
+# Our words.
+
+
+def said(refuse: Refuse, push: PushInBody | None = None, *, close: bool = False) -> Message:
+    """Read a refusal."""
+    (one,) = answers_in(refusal(refuse, push, close=close))
+    assert one.whole
+    return one
+
+
+def pushed(body: bytes) -> PushInBody:
+    """Read the body of a push."""
+    push = PushInBody(None)
+    assert b"".join(push.receive(body)) == body
+    return push
+
+
+def test_discovery_is_refused_in_text() -> None:
+    """Git prints its lines after ``remote:``."""
+    one = said(Refuse(TEXT, 403, Kind.ADVERTISEMENT))
+    assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")
+    assert one.field(b"content-type") == b"text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_a_refusal_says_whether_it_is_the_last(*, close: bool) -> None:
+    """And is the same otherwise."""
+    assert said(Refuse(TEXT, 403), close=close).field(b"connection") == (b"close" if close else None)
+
+
+def test_a_challenge_asks_for_basic_credentials() -> None:
+    """Without it git never sends what it has."""
+    assert said(Refuse(TEXT, 401, challenge=True)).field(b"www-authenticate") == b'Basic realm="credgate"'
+    assert said(Refuse(TEXT, 401)).field(b"www-authenticate") is None
+
+
+def test_a_wait_is_told_in_seconds() -> None:
+    """Newer gits act on it."""
+    assert said(Refuse(TEXT, 429, retry_after=7)).field(b"retry-after") == b"7"
+    assert said(Refuse(TEXT, 429)).field(b"retry-after") is None
+
+
+def test_a_fetch_is_refused_in_a_packet() -> None:
+    """Git hides the body of any HTTP error to a POST."""
+    one = said(Refuse(TEXT, 403, Kind.UPLOAD_PACK))
+    assert (one.status, one.body) == (200, forms.err(TEXT.text))
+    assert one.field(b"content-type") == forms.UPLOAD_PACK_RESULT
+
+
+def test_lfs_is_refused_in_json() -> None:
+    """git-lfs shows ``message`` and nothing else."""
+    one = said(Refuse(evolve(TEXT, reason=Reason.LFS_NOT_SERVED), 501))
+    assert (one.status, json.loads(one.body)) == (501, {"message": f"credgate: {TEXT.text}"})
+    assert one.field(b"content-type") == forms.LFS_JSON
+
+
+def test_a_push_is_refused_ref_by_ref() -> None:
+    """Otherwise git says "Everything up-to-date"."""
+    one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), pushed(commands(b"refs/heads/a", b"refs/tags/b") + b"PACK"))
+    assert one.status == 200
+    assert one.field(b"content-type") == forms.RECEIVE_PACK_RESULT
+    assert one.body == forms.report(
+        [b"refs/heads/a", b"refs/tags/b"], f"credgate: {TEXT.text}", sideband=True, lines=[TEXT.text]
+    )
+
+
+def test_a_refused_probe_is_answered_with_nothing() -> None:
+    """Git only asks whether it may talk; it hears the refusal on the push itself."""
+    one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), pushed(b"0000"))
+    assert (one.status, one.body, one.field(b"content-type")) == (200, b"", forms.RECEIVE_PACK_RESULT)
+
+
+SILENT = commands().replace(b" report-status", b" ofs-delta-xyz")
+
+
+@pytest.mark.parametrize("push", [None, pushed(b""), pushed(command()), pushed(SILENT)])
+def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: PushInBody | None) -> None:
+    """Its list was not read to the end, or it did not ask for a report."""
+    one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), push)
+    assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")
+
+
+# A push in a body.
+
+
+@given(st.lists(st.integers(0, 2000), max_size=5), st.sampled_from([None, b"gzip", b"x-gzip"]))
+def test_what_goes_on_is_what_came_decoded(places: list[int], coding: bytes | None) -> None:
+    """Nothing is lost, added or reordered, however the body is cut; and the list is read."""
+    body = commands(b"refs/heads/a", b"refs/heads/b") + bytes(range(256)) * 4
+    sent = body if coding is None else gzip.compress(body)
+    push = PushInBody(coding)
+    ends = [0, *sorted(places), len(sent)]
+    passed = b"".join(piece for a, b in zip(ends, ends[1:], strict=False) if a < b for piece in push.receive(sent[a:b]))
+    push.end()
+    assert (passed, push.recodes) == (body, coding is not None)
+    assert push.commands.refs == [b"refs/heads/a", b"refs/heads/b"]
+
+
+def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
+    """A caller that stops asking holds no more than it asked for."""
+    body = commands() + b"".join(bytes([at % 251]) * 400 + str(at).encode() for at in range(1000))
+    pieces = PushInBody(b"gzip").receive(gzip.compress(body))
+    assert next(pieces) == body[: 64 * 1024]
+    assert b"".join(pieces) == body[64 * 1024 :]
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent", "reason"),
+    [
+        (None, command(), Reason.MALFORMED_PUSH),
+        (b"gzip", gzip.compress(commands())[:-9], Reason.MALFORMED_REQUEST),
+        (b"gzip", gzip.compress(command()), Reason.MALFORMED_PUSH),
+    ],
+)
+def test_a_push_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: bytes, reason: Reason) -> None:
+    """In its list, or in its coding."""
+    push = PushInBody(coding)
+    list(push.receive(sent))
+    with pytest.raises(RequestError) as raised:
+        push.end()
+    assert raised.value.reason is reason
+
+
+def test_another_coding_is_refused() -> None:
+    """Admission has done so before; this is the second lock."""
+    with pytest.raises(RequestError) as raised:
+        PushInBody(b"br")
+    assert raised.value.reason is Reason.UNSUPPORTED_CODING
