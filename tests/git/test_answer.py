@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from typing import Any
 
@@ -264,7 +265,7 @@ def test_what_goes_on_is_what_came_decoded(places: list[int], coding: bytes | No
     sent = body if coding is None else gzip.compress(body)
     push = PushInBody(coding)
     ends = [0, *sorted(places), len(sent)]
-    passed = b"".join(piece for a, b in zip(ends, ends[1:], strict=False) if a < b for piece in push.receive(sent[a:b]))
+    passed = b"".join(piece for a, b in itertools.pairwise(ends) if a < b for piece in push.receive(sent[a:b]))
     push.end()
     assert (passed, push.recodes) == (body, coding is not None)
     assert push.commands.refs == [b"refs/heads/a", b"refs/heads/b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,9 @@ from credgate.git.route import Kind
 from credgate.service.exchange import Page, RefusalAnswer
 from credgate.values import Decision, Reason
 from tests.fakes.relay import House, answers_in, commands, discover, only, post
-from tests.fakes.wire import Wire
+
+if TYPE_CHECKING:
+    from tests.fakes.wire import Wire
 
 TEXT = Decision(allow=False, reason=Reason.READ_ONLY, rule="grants", text="no")
 
