@@ -132,8 +132,9 @@ def start_field(place: Path) -> Iterator[StartField]:
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
 
-        def start(*, prefix: tuple[str, ...] = (), **limits: object) -> Field:
+        def start(*, prefix: tuple[str, ...] = (), gc_interval: str = "60s", **limits: object) -> Field:
             folder = place / f"own{next(numbers)}-{secrets.token_hex(3)}"
-            return _open_field(stack, folder, {"limits": dict(limits)}, prefix)
+            settings = {"limits": dict(limits), "sessions": {"gc_interval": gc_interval}}
+            return _open_field(stack, folder, settings, prefix)
 
         yield start

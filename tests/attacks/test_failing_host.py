@@ -77,6 +77,11 @@ def test_a_store_that_cannot_be_written_refuses_new_sessions_only(victim: Field)
     victim.gateway.revoke(victim.gateway.grant([CONTROL]))
 
 
+def test_the_process_leaves_no_core(victim: Field) -> None:
+    """A core file would hold every credential."""
+    assert resource.prlimit(victim.gateway.pid, resource.RLIMIT_CORE) == (0, 0)
+
+
 def test_the_control_socket_has_descriptors_left_under_a_flood(start_field: StartField) -> None:
     """Where descriptors are few, the connections are fewer than configured, and the host gets in all the same."""
     field = start_field(prefix=("sh", "-c", 'ulimit -n 300; exec "$0" "$@"'), max_connections=1024)

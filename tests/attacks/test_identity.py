@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attacks.conftest import REPO
-from tests.attacks.rawclient import ask, login
+from tests.attacks.rawclient import RawClient, ask, login
+from tests.attacks.scripted import Said
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.attacks.conftest import Field
+    from tests.attacks.conftest import Field, StartField
     from tests.fakes.gateway import Lease
 
 HERE, THERE = "127.0.0.1", "127.0.0.66"
@@ -170,6 +171,16 @@ def test_what_the_forge_receives_does_not_depend_on_foreign_fields(arena: Field,
     assert sent(foreign) == plain
 
 
+@pytest.mark.parametrize("host", [b"gateway", b"github.com", b"169.254.169.254", b"[::1]:9", b"forge.test:443"])
+def test_the_host_that_a_client_names_chooses_nothing(arena: Field, host: bytes) -> None:
+    """The forge is the configured one; its Host is its own."""
+    data = arena.discovery(REPO).replace(b"Host: gateway", b"Host: " + host)
+    assert ask(arena.gateway.port, data, answers=1).only.status == 200
+    (asked,) = arena.forge.asked
+    assert asked.get(b"host") == f"127.0.0.1:{arena.forge.port}".encode()
+    assert host not in arena.forge.heard
+
+
 def test_only_what_git_sends_crosses(arena: Field) -> None:
     """The control of the test above: the few fields that are on the list arrive."""
     crossing = (
@@ -178,6 +189,22 @@ def test_only_what_git_sends_crosses(arena: Field) -> None:
     )  # fmt: skip
     ask(arena.gateway.port, arena.discovery(REPO, "git-upload-pack", *crossing), answers=1)
     assert all(line in arena.forge.heard for line in crossing)
+
+
+def test_the_end_of_a_session_ends_its_transfer(start_field: StartField) -> None:
+    """A transfer that is older than its session is cut, in the middle and visibly, while another's goes on."""
+    field = start_field(gc_interval="1s")
+    half = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\nContent-Length: 9\r\n\r\n0000"
+    field.forge.script = lambda _: Said([half])
+    short = field.gateway.grant([REPO], absolute_ttl="2s")
+    data = field.post("git-upload-pack", b"0000")
+    with RawClient(field.gateway.port) as doomed, RawClient(field.gateway.port) as other:
+        doomed.send(data.replace(field.authorization, login(short.line)))
+        other.send(data)
+        heard = doomed.hear()
+        assert (heard.end, heard.only.whole) == ("reset", False)
+        assert other.hear(seconds=0.5).end == "open"
+    assert field.gateway.audited(session=short.id, reason="session-ended")["operation"] == "git-upload-pack"
 
 
 def test_readers_of_a_read_only_session_cannot_write_by_any_endpoint(arena: Field) -> None:
