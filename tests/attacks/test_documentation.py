@@ -1,0 +1,45 @@
+"""docs/attacks.md names a test for every row of the threats it covers, and every test it names exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from tests.fakes.gateway import ROOT
+from tests.http.hostile_requests import HOSTILE_REQUESTS
+from tests.http.hostile_responses import HOSTILE_RESPONSES
+
+TEXT = (ROOT / "docs" / "attacks.md").read_text()
+COVERED = [*range(1, 66), *range(83, 99)]
+ROWS = dict(re.findall(r"^\| (\d+) \|(.*)\|$", TEXT, re.MULTILINE))
+NAMED = sorted(set(re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", TEXT)))
+
+
+def test_every_threat_has_its_row_and_every_row_its_test() -> None:
+    """A threat without a test is a hope."""
+    assert [int(number) for number in ROWS] == COVERED
+    for number, row in ROWS.items():
+        assert re.search(r"`(tests/[\w/.]+\.py::\w+|WHOLE|SIEGE)`", row.rpartition("|")[2]), number
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED, ids="::".join)
+def test_every_test_that_is_named_exists(file: str, name: str) -> None:
+    """A renamed test takes its proof along."""
+    tree = ast.parse((ROOT / file).read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert name in {node.name for node in tree.body if isinstance(node, functions)}
+
+
+def test_the_tables_are_as_large_as_is_said() -> None:
+    """The numbers in the text are those of the tables."""
+    assert len(HOSTILE_REQUESTS) > int(re.findall(r"over (\d+)\) and of hostile", TEXT)[0])
+    assert len(HOSTILE_RESPONSES) > int(re.findall(r"over (\d+), each to", TEXT)[0])
+
+
+def test_what_is_not_promised_is_said() -> None:
+    """As clearly as what is."""
+    said = TEXT.partition("## What is not promised")[2]
+    for word in ("Host root", "CAP_NET_RAW", "old database", "full disk", "write-ahead log", "floor rate", "Covert"):
+        assert word in said
