@@ -1,0 +1,318 @@
+"""The gate: what only it knows about a request, who is let in, and who looks after everybody once a second."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from credgate.git.answer import Moved
+from credgate.service.gate import GateService
+from credgate.sessions.model import Grant
+from credgate.values import Reason, RepoPath
+from tests.fakes.relay import (
+    LISTED,
+    PACK,
+    REPORTED,
+    RESULT,
+    House,
+    answers_in,
+    ask,
+    busy_house,
+    commands,
+    discover,
+    login,
+    only,
+    post,
+)
+from tests.fakes.sessions import session
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+HEALTH = ask(b"GET /health", auth=b"")
+
+
+# What only the gate knows about a request.
+
+
+@pytest.mark.parametrize("request_bytes", [discover(), post(b"0000"), post(commands(), service=b"receive")])
+def test_unaudited_means_unserved(request_bytes: bytes) -> None:
+    """Not a byte goes upstream; and when the log can be written again, all is well."""
+    house = House()
+    house.audit.writable = False
+    client = house.say(request_bytes)
+    assert house.reasons == [Reason.AUDIT_UNWRITABLE]
+    assert house.forge.wires == []
+    said = only(client, request_bytes.split(b" ")[0])
+    assert b"the audit log cannot be written" in said.body
+    if request_bytes.startswith(b"GET"):
+        assert (said.status, said.field(b"retry-after")) == (503, b"5")
+    house.audit.writable = True
+    client.deliver(discover())
+    house.settle()
+    assert len(house.forge.wires) == 1
+
+
+def test_our_own_pages_need_no_audit() -> None:
+    """Who looks after the gateway must be able to see it."""
+    house = House()
+    house.audit.writable = False
+    client = house.say(HEALTH)
+    assert only(client).body == b'{"status":"healthy"}'
+
+
+def test_a_session_has_so_many_transfers() -> None:
+    """One that ends makes room for the next; and other sessions are not its matter."""
+    house = House(max_transfers_per_session=2)
+    other = session(2, grants=(Grant("octo/*", "github.com"),))
+    house.sessions.known["other", "other"] = other
+    first, second = house.say(discover()), house.say(discover())
+    third = house.say(discover())
+    assert (only(third).status, only(third).field(b"retry-after")) == (429, b"5")
+    assert b"2 transfers running already" in only(third).body
+    assert house.reasons == [Reason.TOO_MANY_TRANSFERS]
+    house.say(discover(auth=login("other", "other")))
+    assert len(house.forge.wires) == 3
+    first.hang_up()
+    house.settle()
+    third.deliver(discover())
+    house.settle()
+    assert len(house.forge.wires) == 4
+    second.hang_up()
+    third.hang_up()
+
+
+def test_broken_requests_do_not_use_up_a_sessions_transfers() -> None:
+    """However often it breaks one in its middle."""
+    house = House(max_transfers_per_session=2)
+    for _ in range(5):
+        client = house.say(post(b"x" * 100, chunked=True)[:-5])
+        client.deliver(b"zz\r\n")
+        client.hang_up()
+        house.settle()
+    assert set(house.reasons) == {Reason.MALFORMED_REQUEST}
+    house.say(discover())
+    assert house.forge.asked().start.method == b"GET"
+
+
+def test_every_relayed_request_touches_its_session() -> None:
+    """And a refused one does not."""
+    house = House()
+    house.say(discover(repo=b"else/where"))
+    assert house.sessions.touched == []
+    house.say(discover())
+    assert house.sessions.touched == [house.session.id]
+
+
+def test_whoami_is_json_about_the_session() -> None:
+    """With the times of now."""
+    client = House().say(ask(b"GET /whoami"))
+    told = json.loads(only(client).body)
+    assert only(client).field(b"content-type") == b"application/json"
+    assert told["session"] == "s-0000000000000001"
+    assert told["repositories"][0] == {"repo": "octo/*", "forge": "github.com", "access": "write"}
+
+
+# Renamed repositories.
+
+
+MOVED = Moved(RepoPath("github.com", "octo/new"), "octo/new", dot_git=True)
+
+
+def moved_house() -> House:
+    """Have a session whose ``octo/hello`` has moved."""
+    house = House()
+    house.gate.moves[house.session.id, RepoPath("github.com", "octo/hello")] = MOVED
+    return house
+
+
+def test_a_post_goes_where_its_discovery_was_sent() -> None:
+    """A discovery itself finds out anew, for a repository may move back."""
+    house = moved_house()
+    house.say(post(b"0000"))
+    assert house.forge.asked().start.target == b"/octo/new.git/git-upload-pack"
+    house.say(discover())
+    assert house.forge.asked().start.target.startswith(b"/octo/hello.git/info/refs")
+    assert house.gate.moves == {}
+
+
+def test_a_move_is_judged_again_by_what_is_asked_now() -> None:
+    """Found by a read, it must not carry a write to where the session may only read."""
+    house = House()
+    there = RepoPath("github.com", "read/only")
+    house.gate.moves[house.session.id, RepoPath("github.com", "octo/hello")] = Moved(there, "read/only", dot_git=True)
+    house.say(post(b"0000"))
+    assert house.forge.asked().start.target == b"/read/only.git/git-upload-pack"
+    house.say(post(commands() + PACK, service=b"receive"))
+    assert house.forge.asked().start.target == b"/octo/hello.git/git-receive-pack"
+
+
+def test_moves_go_with_their_session() -> None:
+    """Others keep theirs."""
+    house = moved_house()
+    house.gate.moves["other", RepoPath("github.com", "octo/hello")] = MOVED
+    house.sessions.revoke(house.session)
+    assert list(house.gate.moves) == [("other", RepoPath("github.com", "octo/hello"))]
+
+
+# Credentials.
+
+
+def test_a_credential_that_cannot_be_read_again_is_logged(clean_reactor: list[Failure]) -> None:
+    """The refusal is told all the same."""
+    house = House()
+    house.credentials.fails = RuntimeError("broken")
+    client = house.say(discover())
+    house.forge.wire.deliver(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+    house.settle()
+    assert only(client).status == 502
+    assert [failure.type for failure in clean_reactor] == [RuntimeError]
+    clean_reactor.clear()
+
+
+# Who is let in.
+
+
+@pytest.mark.parametrize(
+    ("limits", "peers"),
+    [
+        ({"max_connections_per_address": 2}, ["10.0.0.1", "10.0.0.1", "10.0.0.1"]),
+        ({"max_connections": 2}, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+    ],
+)
+def test_one_connection_too_many_is_told_so(limits: dict[str, int], peers: list[str]) -> None:
+    """At once and without reading; one that ends makes room."""
+    house = House(**limits)
+    clients = [house.client(peer) for peer in peers]
+    house.settle()
+    assert [client.ended for client in clients] == ["", "", "closed"]
+    said = only(clients[2])
+    assert (said.status, said.field(b"retry-after"), said.field(b"connection")) == (429, b"5", b"close")
+    assert b"too many connections" in said.body
+    clients[0].hang_up()
+    assert only(house.say(HEALTH, peer=peers[2])).status == 200
+
+
+def test_another_address_is_not_kept_out() -> None:
+    """Its connections are counted by themselves, and no count is left behind."""
+    house = House(max_connections_per_address=1)
+    clients = [house.client("10.0.0.1"), house.client("10.0.0.2")]
+    house.settle()
+    assert [client.ended for client in clients] == ["", ""]
+    for client in clients:
+        client.hang_up()
+    assert house.gate.addresses == {}
+    assert house.gate.channels == set()
+
+
+def test_a_peer_without_an_address_is_a_peer() -> None:
+    """A UNIX socket's has none."""
+    house = House()
+    assert house.factory.buildProtocol(None).peer == ""  # type: ignore[attr-defined]
+
+
+# Once a second.
+
+
+def test_the_service_looks_once_a_second_until_it_stops() -> None:
+    """Deadlines need no timers of their own; starting again looks again."""
+    house = House(head_timeout=5, connect_timeout=30)
+    house.service.startService()
+    silent = house.client()
+    house.reactor.pump([1] * 7)
+    assert silent.ended == "closed"
+    house.service.stopService()
+    assert house.reactor.getDelayedCalls() == []
+    assert house.gate.closing
+
+
+def test_a_session_that_ends_is_heard_of_once_the_service_runs() -> None:
+    """The registry tells whoever asked to be told."""
+    house = House()
+    house.sessions.listeners.clear()
+    house.service.startService()
+    client = house.say(discover())
+    house.sessions.revoke(house.session)
+    house.settle()
+    assert client.ended == "reset"
+    house.service.stopService()
+
+
+def test_stopping_cuts_everything() -> None:
+    """Nothing looks complete, every request has its line, no connection stays."""
+    house, idle = busy_house()
+    uploading = house.say(post(commands() + PACK, service=b"receive", chunked=True)[:-5])
+    answered = house.say(post(b"0000"))
+    house.forge.wires[0].deliver(RESULT[:-1])  # it got the kept one
+    house.settle()
+    waiting = house.say(post(b"x" * 100, repo=b"else/where")[:-5])
+    silent = house.client()
+    house.service.startService()
+    house.service.stopService()
+    house.settle()
+    assert [one.ended for one in (idle, uploading, answered, waiting, silent)] == ["reset"] * 5
+    assert sorted(house.reasons) == sorted([Reason.SHUTDOWN, Reason.SHUTDOWN, Reason.OUTSIDE_SESSION])
+    assert not answers_in(answered.received, b"POST")[0].whole
+    assert all(wire.ended == "reset" for wire in house.forge.wires)
+    house.nothing_left()
+
+
+def test_stopping_what_never_started_is_no_error() -> None:
+    """A start that failed half-way is stopped, too."""
+    House().service.stopService()
+
+
+def test_a_defect_in_one_connection_is_not_the_others(clean_reactor: list[Failure]) -> None:
+    """It is cut, both sides, with its line; the rest is looked after."""
+    house = House(stall_timeout=5)
+    broken, stalled = (house.say(post(b"x" * 10)[:-5]) for _ in range(2))
+    broken.protocol._exchange.overdue = None
+    house.wait(8)
+    assert [broken.ended, stalled.ended] == ["reset", "reset"]
+    assert all(wire.ended == "reset" for wire in house.forge.wires)
+    assert house.reasons == [Reason.INTERNAL, Reason.STALLED]
+    house.nothing_left()
+    assert [failure.type for failure in clean_reactor] == [TypeError]
+    clean_reactor.clear()
+
+
+def test_a_defect_in_the_cutting_is_not_the_others_either(clean_reactor: list[Failure]) -> None:
+    """The connection ends all the same, and takes its forge's along."""
+    house = House(stall_timeout=5)
+    broken, stalled = (house.say(post(b"x" * 10)[:-5]) for _ in range(2))
+    exchange = broken.protocol._exchange
+    exchange.overdue, exchange.cut = None, None
+    house.wait(8)
+    assert [broken.ended, stalled.ended] == ["reset", "reset"]
+    assert all(wire.ended == "reset" for wire in house.forge.wires)
+    assert sorted(house.reasons) == [Reason.CLIENT_LEFT, Reason.STALLED]
+    house.nothing_left()
+    assert len(clean_reactor) == 2
+    clean_reactor.clear()
+
+
+def test_old_failures_and_idle_forge_connections_are_swept() -> None:
+    """Both are bounded in time."""
+    house, _client = busy_house()
+    house.say(discover(auth=login("token", "wrong")))
+    brake: Any = house.gate.admission.brake
+    assert (len(brake), house.pool.count()) == (1, 1)
+    house.wait(61)
+    assert (len(brake), house.pool.count()) == (0, 0)
+
+
+def test_a_push_and_a_read_of_one_session_run_side_by_side() -> None:
+    """The positive control of all the above."""
+    house = House()
+    service = GateService(house.gate)
+    service.startService()
+    push, read = house.say(post(commands() + PACK, service=b"receive")), house.say(discover())
+    house.forge.wires[0].deliver(REPORTED)
+    house.forge.wires[1].deliver(LISTED)
+    house.settle()
+    assert (only(push, b"POST").body, only(read).body) == (b"reported", b"listed")
+    assert house.reasons == [Reason.ALLOWED, Reason.ALLOWED]
+    service.stopService()
+    house.nothing_left()

@@ -1,0 +1,67 @@
+"""What the forge is asked: the head built anew, and the body kept for one second try."""
+
+from __future__ import annotations
+
+import pytest
+
+from credgate.git.admission import Relay
+from credgate.http.request import judge
+from credgate.service.question import REPLAY_BYTES, Question
+from tests.fakes.relay import FORGE_SECRET, House, discover, post
+
+
+def question(house: House, request: bytes, *, recoded: bool = False) -> Question:
+    """Make what the relay makes of ``request``."""
+    head = judge(request[: request.index(b"\r\n\r\n") + 4])
+    verdict = house.gate.judge(head, "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    return Question(house.credentials, head, verdict, recoded=recoded)  # type: ignore[arg-type]
+
+
+def test_it_has_the_credential_of_now() -> None:
+    """And the key of the connections that belong to it."""
+    house = House()
+    asked = question(house, discover())
+    assert (asked.key.forge, asked.key.credential, asked.secret) == ("github.com", "cred-1", FORGE_SECRET)
+    assert b"\r\nAuthorization: Basic " in asked.lines
+    del house.credentials.held["github.com"]
+    asked = question(house, discover())
+    assert (asked.key.credential, asked.secret) == ("", "")
+    assert b"Authorization" not in asked.lines
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("recoded", [False, True])
+def test_what_is_recoded_has_another_length(*, chunked: bool, recoded: bool) -> None:
+    """So it is chunked, and no longer gzip."""
+    asked = question(House(), post(b"12345", b"Content-Encoding: gzip", chunked=chunked), recoded=recoded)
+    assert asked.chunked is (chunked or recoded)
+    assert (b"Transfer-Encoding: chunked" in asked.lines) is (chunked or recoded)
+    assert (b"Content-Length: 5" in asked.lines) is not (chunked or recoded)
+    assert (b"Content-Encoding: gzip" in asked.lines) is not recoded
+
+
+def test_what_was_said_is_told_once() -> None:
+    """There is one second try."""
+    asked = question(House(), post(b"12345"))
+    asked.says([b"12", b"34"])
+    asked.says([b"5"])
+    assert asked.said() == [b"12", b"34", b"5"]
+    asked.says([b"6"])
+    assert asked.said() is None
+
+
+def test_nothing_said_is_something_to_repeat() -> None:
+    """A discovery has no body."""
+    assert question(House(), discover()).said() == []
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_more_than_is_kept_cannot_be_repeated(more: int) -> None:
+    """Memory is bounded, however the body comes."""
+    asked = question(House(), post(b"12345"))
+    for _ in range(16):
+        asked.says([b"x" * (REPLAY_BYTES // 16)])
+    asked.says([b"x" * more])
+    said = asked.said()
+    assert (said is None) is (more == 1)
