@@ -144,6 +144,7 @@ def test_a_dot_in_a_label_is_escaped() -> None:
     assert names.presentation((b"git.example.com",)) == r"git\.example\.com"
     assert names.presentation((b"git", b"example", b"com")) == "git.example.com"
     assert names.presentation((b"a\0\n\x1b\\",)) == r"a\000\010\027\\"
+    assert names.presentation((b" !~\x7f",)) == r"\032!~\127"
     assert names.presentation(names.ROOT) == "."
 
 

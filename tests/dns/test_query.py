@@ -111,6 +111,13 @@ def test_what_must_not_be_answered(message: bytes) -> None:
     assert query.decode(message) is None
 
 
+def test_512_octets_are_the_limit() -> None:
+    """The limit itself is a query."""
+    padded = w.question("a.b", edns=w.opt(options=w.option(12, bytes(512 - len(w.question("a.b", edns=w.opt())) - 4))))
+    assert len(padded) == query.MAX_QUERY
+    assert isinstance(query.decode(padded), Query)
+
+
 @given(st.binary(max_size=600))
 def test_no_octets_make_it_raise(message: bytes) -> None:
     """Parse, or say what it is: never anything else."""

@@ -163,6 +163,16 @@ def test_the_fast_path_gives_the_same_octets_and_knows_time() -> None:
     assert w.read(server.ask("ok.example")).answer[0].ttl == 59
 
 
+def test_the_fast_path_ends_with_the_answer() -> None:
+    """An answer with half a second left is given for half a second, not for a whole one."""
+    server = Server()
+    server.found(server.pend("ok.example"), PUBLIC, ttl=60)
+    server.now += 59.5
+    server.ask("ok.example")
+    server.now += 0.5
+    server.pend("ok.example")
+
+
 def test_the_fast_path_keeps_refusals_for_a_minute() -> None:
     """Thousands of repeats cost one judgement and one audit line."""
     server = Server()

@@ -34,6 +34,7 @@ def public(packed: bytes) -> bool:
 def test_a_record_survives_reading_and_writing() -> None:
     """Positive control; dnspython reads what is written."""
     assert svcb.read(RECORD).wire() == RECORD
+    assert svcb.read(b"\0\1\0") == Service(1, (), ())
     assert svcb.read(b"\0\0" + w.name("Cdn.Example")) == Service(0, (b"cdn", b"example"), ())
 
 

@@ -24,6 +24,7 @@ def nobody(_: str) -> bool:
         ("[2620:fe::fe]", ("2620:fe::fe", 53)),
         ("[2620:fe::fe]:5353", ("2620:fe::fe", 5353)),
         ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("127.0.0.1:65535", ("127.0.0.1", 65535)),
     ],
 )
 def test_an_endpoint(text: str, expected: tuple[str, int]) -> None:
