@@ -84,7 +84,10 @@ class GatewayService(MultiService):
     async def _stop(self) -> None:
         Service.stopService(self)
         for part in reversed(list(self)):
-            await maybeDeferred(part.stopService)
+            try:
+                await maybeDeferred(part.stopService)
+            except Exception:  # noqa: BLE001 - whatever broke in it, the others have connections, rows and lines to end
+                _log.failure("a part of the gateway did not stop well: {part}", part=type(part).__name__)
 
 
 def _or_exit(step: Any) -> Any:  # noqa: ANN401 - whatever the step returns
