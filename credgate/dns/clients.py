@@ -51,7 +51,7 @@ class Client:
     """Questions of this client that wait for an upstream."""
 
 
-def _counted_as(address: addresses.Address) -> str:
+def counted_as(address: addresses.Address) -> str:
     """Return what an address is counted as: one IPv6 host has a whole /64."""
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
@@ -115,7 +115,7 @@ class Clients:
         if len(self._known) >= MAX_CLIENTS:
             for table in (self._known, self._buckets, self.current):
                 table.clear()
-        key = _counted_as(addresses.client(host))
+        key = counted_as(addresses.client(host))
         bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
         self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
         return client

@@ -19,7 +19,8 @@ from twisted.names.dns import DNSDatagramProtocol, DNSProtocol
 from twisted.names.server import DNSServerFactory
 from zope.interface import implementer
 
-from credgate.dns import framing
+from credgate.dns import addresses, framing
+from credgate.dns.clients import counted_as
 from credgate.dns.names import WireError
 from credgate.dns.query import MAX_QUERY
 from credgate.dns.responder import Pending
@@ -168,6 +169,11 @@ class Stream(DNSProtocol):
         super().connectionLost(reason)
 
 
+def _place(host: str) -> str:
+    """Return what a peer's connections are counted by: its address, or an IPv6 address's /64."""
+    return counted_as(addresses.client(host))
+
+
 class StreamFactory(DNSServerFactory):
     """The TCP door: bounds how many connections there are."""
 
@@ -178,13 +184,13 @@ class StreamFactory(DNSServerFactory):
         super().__init__()
         self.desk, self.reactor = desk, reactor
         self._most, self._most_per_address = most, most_per_address
-        self._by_host: Counter[str] = Counter()
+        self._by_place: Counter[str] = Counter()
         self.refused = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Accept a connection, or close it at once."""
-        host: str = getattr(addr, "host", "")
-        if len(self.connections) >= self._most or self._by_host[host] >= self._most_per_address:
+        place = _place(getattr(addr, "host", ""))
+        if len(self.connections) >= self._most or self._by_place[place] >= self._most_per_address:
             self.refused += 1
             return None
         return super().buildProtocol(addr)  # type: ignore[no-any-return]
@@ -192,11 +198,12 @@ class StreamFactory(DNSServerFactory):
     def connectionMade(self, protocol: Stream) -> None:
         """Count a connection."""
         super().connectionMade(protocol)
-        self._by_host[protocol.host] += 1
+        self._by_place[_place(protocol.host)] += 1
 
     def connectionLost(self, protocol: Stream) -> None:
         """Forget it."""
         super().connectionLost(protocol)
-        self._by_host[protocol.host] -= 1
-        if not self._by_host[protocol.host]:
-            del self._by_host[protocol.host]
+        place = _place(protocol.host)
+        self._by_place[place] -= 1
+        if not self._by_place[place]:
+            del self._by_place[place]

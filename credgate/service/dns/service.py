@@ -151,8 +151,11 @@ class DnsService(Service):
     async def _reload(self, config: Config) -> None:
         if not self.enabled:
             return
-        made: Policy = await deferToThread(policy.make_policy, config.dns)
-        self.upstream.servers = tuple(_servers(config, self.address))
+        try:
+            made: Policy = await deferToThread(policy.make_policy, config.dns)
+            self.upstream.servers = tuple(_servers(config, self.address))
+        except ConfigError as error:
+            raise _placed(error, config) from None
         self.desk.replace(config.dns, made)
 
     async def ready(self) -> bool:
@@ -185,6 +188,9 @@ def dns_service(config: Config, registry: SessionRegistry, audit: AuditLog, reac
     try:
         return DnsService(config, registry, audit, reactor)
     except ConfigError as error:
-        if error.file or not error.key:
-            raise
-        raise config.error(error.text, *error.key.split(".")) from None
+        raise _placed(error, config) from None
+
+
+def _placed(error: ConfigError, config: Config) -> ConfigError:
+    """Return the error with the place of its key; one that has a file (the allowlist's) knows its own."""
+    return error if error.file else config.error(error.text, *error.key.split("."))

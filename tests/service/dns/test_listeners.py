@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.testing import StringTransportWithDisconnection
 
 from credgate.dns.framing import Frames, frame
@@ -222,6 +222,16 @@ def test_connections_are_bounded_in_all_and_by_address() -> None:
     assert line.connect()[0] is not None
     line.transport.loseConnection()
     assert len(line.factory.connections) == 2
+
+
+def test_an_ipv6_network_is_one_address() -> None:
+    """A sandbox has a /64 of them; an IPv4-mapped peer is its IPv4 self."""
+    line = Line(most=9, most_per_address=2)
+    inside = [IPv6Address("TCP", f"fd00::{number}", 4000) for number in (1, 2, 3)]
+    assert [line.connect(peer)[0] is None for peer in inside] == [False, False, True]
+    assert line.connect(IPv6Address("TCP", "fd00:0:0:1::1", 4000))[0] is not None
+    mapped = [line.connect(IPv6Address("TCP", "::ffff:10.0.0.1", port))[0] is None for port in (1, 2)]
+    assert mapped == [False, True]
 
 
 def test_reads_are_small() -> None:

@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
@@ -152,6 +153,9 @@ async def test_a_reload_takes_effect_at_once_or_not_at_all(tmp_path: Path) -> No
     file.write_text("three.example\nnot a good line\n")
     with pytest.raises(ConfigError, match=r"allowlist\.conf:2"):
         await service.reload(config)
+    itself = evolve(config, dns=Dns(upstream=(f"127.0.0.1:{service.address[1]}",)))
+    with pytest.raises(ConfigError, match=r"^dns\.upstream: .* is this gateway itself"):
+        await service.reload(itself)
     assert w.rcode(await ask(service, "two.example")) == "SERVFAIL"
     assert w.rcode(await ask(service, "three.example")) == "NXDOMAIN"
     await stop(service)
