@@ -150,7 +150,7 @@ allowed name. credgate says in each refusal that it is policy.
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of half an hour")
+    parser.add_argument("--quick", action="store_true", help="minutes instead of half an hour")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--only", default="bulk,small,latency,git,dns", help="groups of rows, by comma")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
