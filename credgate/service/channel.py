@@ -21,7 +21,7 @@ from credgate.http.crossing import CONTINUE
 from credgate.http.fields import END, RequestHead
 from credgate.http.request import RequestReader
 from credgate.service.exchange import PATIENCE, Exchange, OwnAnswer, Page, RefusalAnswer
-from credgate.service.flow import BUFFER_SIZE, Transport, Valve, grow, send, shrink
+from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, Transport, Valve, pace, send, shrink
 from credgate.service.record import Record
 from credgate.service.relay import RelayExchange
 from credgate.values import Decision, Reason
@@ -51,7 +51,7 @@ class SandboxChannel(Protocol):
         self._since, self._wait = gate.reactor.seconds(), gate.limits.head_timeout
         self._head: RequestHead | None = None
         self._begun = self._served = self._held = self._gone = False
-        self._asks = False
+        self._asks = self._trusts = False
         self._full = False
         self._feeder: Valve | None = None
         self._linger: int | None = None
@@ -59,7 +59,7 @@ class SandboxChannel(Protocol):
     def connectionMade(self) -> None:
         """Join the gate's connections."""
         self.transport.setTcpNoDelay(True)
-        self.transport.bufferSize = BUFFER_SIZE
+        self.transport.bufferSize = CAREFUL_SIZE
         self.transport.registerProducer(Valve(self._fills, self._drains), streaming=True)
         self.gate.joined(self)
 
@@ -86,10 +86,11 @@ class SandboxChannel(Protocol):
         except RequestError as error:
             self._malformed(error)
             return
-        grow(self.transport, len(data))
         body = [event for event in events if isinstance(event, bytes)]
         if events and isinstance(events[0], RequestHead):
             self._begin(events[0])
+        elif body and self._trusts:
+            pace(self.transport, len(data), sum(map(len, body)))
         if body and self._exchange is not None:
             self._exchange.body(body)
         if events and events[-1] is END and self._exchange is not None:
@@ -105,6 +106,9 @@ class SandboxChannel(Protocol):
 
     def _begin(self, head: RequestHead) -> None:
         self._head, self.keeps, self._asks = head, head.keep_alive, head.expect_continue
+        self._trusts = head.get(b"content-encoding") is None
+        if self._trusts and not head.chunked:
+            self.transport.bufferSize = BUFFER_SIZE
         record = Record(self.gate, self.peer)
         try:
             verdict = self.gate.judge(head, self.peer)
@@ -219,6 +223,7 @@ class SandboxChannel(Protocol):
             return
         self._reader.reset()
         self._head, self._begun, self._served = None, False, True
+        self.transport.bufferSize = CAREFUL_SIZE
         self._idle()
 
     def _idle(self) -> None:

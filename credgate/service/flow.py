@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BUFFER_SIZE = 64 * 1024
 """Bytes read at once, and held unsent before the other side is paused."""
+CAREFUL_SIZE = 8 * 1024
+"""Bytes read at once while they may cost far more than others of their number: chunks of a byte, gzip. A turn of the
+reactor reads from every connection, so a neighbour waits for as many times this as an attacker has connections."""
 GROWN_SIZE = 128 * 1024
 """Bytes read at once while the other side takes all of them; more would only leave the processor's cache."""
 MAX_PIECES = 64
@@ -110,5 +113,13 @@ def grow(transport: Transport, size: int) -> None:
 
 
 def shrink(transport: Transport) -> None:
-    """Read ordinary pieces again: whoever they are for does not keep up."""
-    transport.bufferSize = BUFFER_SIZE
+    """Read ordinary pieces at most: whoever they are for does not keep up."""
+    transport.bufferSize = min(transport.bufferSize, BUFFER_SIZE)
+
+
+def pace(transport: Transport, size: int, body: int) -> None:
+    """Read larger pieces if the last one, of ``size`` bytes, was mostly body; small ones if it was mostly framing."""
+    if 4 * body < 3 * size:
+        transport.bufferSize = CAREFUL_SIZE
+    else:
+        grow(transport, size)

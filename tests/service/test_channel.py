@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.service.channel import LINGER_BYTES
+from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, GROWN_SIZE
 from credgate.values import Reason
 from tests.fakes.relay import (
     KIB64,
@@ -25,6 +26,7 @@ from tests.fakes.relay import (
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+FETCH = b"Content-Type: application/x-git-upload-pack-request"
 WHOAMI = ask(b"GET /whoami")
 HEALTH = ask(b"GET /health", auth=b"")
 WRONG = login("token", "wrong")
@@ -51,6 +53,29 @@ def test_requests_are_answered_one_by_one_however_they_are_cut(step: int) -> Non
     assert client.ended == ""
     assert house.reasons == [Reason.ALLOWED, Reason.ALLOWED, Reason.NOT_FOUND, Reason.ALLOWED]
     house.nothing_left()
+
+
+def test_a_body_is_read_in_small_pieces_until_it_shows_that_it_is_cheap() -> None:
+    """A turn of the reactor reads from everybody: what an attacker's piece costs, a neighbour waits for."""
+    house = House()
+    client = house.client()
+    sizes = [client.bufferSize]
+    client.deliver(ask(b"POST /git/octo/hello/git-upload-pack", FETCH, b"Transfer-Encoding: chunked"))
+    sizes.append(client.bufferSize)
+    for body in (b"2000\r\n" + b"x" * 8192 + b"\r\n", b"1\r\nx\r\n" * 1000, b"0\r\n\r\n"):
+        client.deliver(body)
+        sizes.append(client.bufferSize)
+    assert sizes == [CAREFUL_SIZE, CAREFUL_SIZE, GROWN_SIZE, CAREFUL_SIZE, CAREFUL_SIZE]
+
+
+def test_a_coded_body_never_shows_that_it_is_cheap() -> None:
+    """It may grow a hundredfold; one of known length that is not coded is what it says."""
+    for coding, size in ((b"Content-Encoding: gzip", CAREFUL_SIZE), (b"X-Coding: none", BUFFER_SIZE)):
+        client = House().client()
+        client.deliver(ask(b"POST /git/octo/hello/git-upload-pack", FETCH, b"Content-Length: 90000", coding))
+        assert client.bufferSize == size
+        client.deliver(b"x" * 8192)
+        assert client.bufferSize == size
 
 
 @pytest.mark.parametrize("fields", [{"version": b"1.0"}, {"close": True}])

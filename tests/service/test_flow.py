@@ -12,7 +12,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 
 from credgate.service import flow
-from credgate.service.flow import BUFFER_SIZE, GROWN_SIZE, MAX_PIECES, Valve, grow, send, shrink
+from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, GROWN_SIZE, MAX_PIECES, Valve, grow, pace, send, shrink
 
 
 class Kernel:
@@ -169,6 +169,20 @@ def test_reads_grow_while_they_are_full_and_shrink_again() -> None:
     assert transport.bufferSize == GROWN_SIZE
     shrink(transport)
     assert transport.bufferSize == BUFFER_SIZE
+
+
+def test_reads_that_are_mostly_framing_become_small_and_stay_so_when_held() -> None:
+    """A byte a chunk costs ten times what bulk does: whoever sends that gets shorter turns, and no fewer."""
+    transport, _, _ = connected(0)
+    transport.bufferSize = GROWN_SIZE
+    pace(transport, GROWN_SIZE, GROWN_SIZE // 6)
+    assert transport.bufferSize == CAREFUL_SIZE
+    shrink(transport)
+    assert transport.bufferSize == CAREFUL_SIZE
+    pace(transport, CAREFUL_SIZE - 1, CAREFUL_SIZE - 9)
+    assert transport.bufferSize == CAREFUL_SIZE
+    pace(transport, CAREFUL_SIZE, CAREFUL_SIZE - 8)
+    assert transport.bufferSize == GROWN_SIZE
 
 
 def test_a_valve_ignores_the_end_of_its_consumer() -> None:
