@@ -44,11 +44,12 @@ class RefPattern:
 
     text: str
     """As written, placeholders expanded: what people are shown."""
-    _regex: re.Pattern[bytes] = field(repr=False, eq=False)
+    regex: re.Pattern[bytes] = field(repr=False, eq=False)
+    """Matches, whole, the refs that are meant; compiled with ``DOTALL``, without groups of its own."""
 
     def matches(self, ref: bytes) -> bool:
         """Whether ``ref``, a legal ref name, is one of those meant."""
-        return self._regex.fullmatch(ref) is not None
+        return self.regex.fullmatch(ref) is not None
 
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""

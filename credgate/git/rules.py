@@ -18,7 +18,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
 from credgate.git import patterns
 from credgate.git.patterns import PathGlobs, RefPattern
@@ -46,7 +46,7 @@ _SAYABLE = re.compile(rb"[A-Za-z0-9._=/-]{1,40}")
 ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
 
 
-@frozen(slots=True)
+@frozen(eq=False, slots=True)
 class Line:
     """One rule, made for one session. ``name`` is where it stands: ``push[0]``, ``policy.push[2]``."""
 
@@ -62,12 +62,33 @@ class Line:
         return f"{self.name} {_short(self.pattern.text)}"
 
 
-@frozen(slots=True)
+@frozen(eq=False)
+class Lines:
+    """A list of rules, all of whose patterns are tried at once: a push may have thousands of refs."""
+
+    all: tuple[Line, ...]
+    _any: re.Pattern[bytes] = field(init=False, repr=False)
+
+    @_any.default
+    def _together(self) -> re.Pattern[bytes]:
+        each = [b"(%s)" % line.pattern.regex.pattern for line in self.all]
+        return re.compile(b"|".join(each) or rb"(?!)", re.DOTALL)
+
+    def first(self, ref: bytes) -> Line | None:
+        """Return the first rule whose pattern matches."""
+        match = self._any.fullmatch(ref)
+        if match is None:
+            return None
+        assert match.lastindex is not None  # every alternative is a group, and no pattern has one inside
+        return self.all[match.lastindex - 1]
+
+
+@frozen(eq=False)
 class Rules:
     """Everything that limits the pushes of one session to one repository."""
 
-    grant: tuple[Line, ...]
-    policy: tuple[Line, ...]
+    grant: Lines
+    policy: Lines
     max_refs: int
     max_push_bytes: int | None
     """Of the pack; ``None``: no limit."""
@@ -76,6 +97,7 @@ class Rules:
     partial: bool
     granted_options: tuple[str, ...]
     policy_options: tuple[str, ...]
+    _known: dict[tuple[Line | None, Line | None, str], Decision] = field(factory=dict, init=False, repr=False)
 
     @property
     def options(self) -> bool:
@@ -85,14 +107,21 @@ class Rules:
     @property
     def inspects(self) -> bool:
         """Whether a pack may have to be read, and so must not be thin."""
-        bounded = any(line.allow & {UPDATE} and FORCE not in line.allow for line in self.policy)
-        forced = any(FORCE in line.allow for line in self.grant)
-        updated = any(UPDATE in line.allow and FORCE not in line.allow for line in self.grant)
+        bounded = any(UPDATE in line.allow and FORCE not in line.allow for line in self.policy.all)
+        forced = any(FORCE in line.allow for line in self.grant.all)
+        updated = any(UPDATE in line.allow and FORCE not in line.allow for line in self.grant.all)
         return bool(self.protected) or updated or (forced and bounded)
+
+    def of_lines(self, line: Line | None, bound: Line | None, verb: str) -> Decision:
+        """Decide by the rules that matched; refs that the same rules match are decided once."""
+        key = (line, bound, verb)
+        if key not in self._known:
+            self._known[key] = _decide(self, line, bound, verb)
+        return self._known[key]
 
     def summary(self, room: int) -> str:
         """List what may be pushed in at most ``room`` characters: ``refs/heads/** (create, update)``."""
-        said = [f"{_short(line.pattern.text)} ({_verbs(line.allow)})" for line in self.grant if line.allow]
+        said = [f"{_short(line.pattern.text)} ({_verbs(line.allow)})" for line in self.grant.all if line.allow]
         return _fitting(said, room)
 
 
@@ -116,20 +145,14 @@ def rules_for(grant: Grant, policy: Policy, session: str, label: str) -> Rules:
 
 def decide(rules: Rules, ref: bytes, verb: str) -> Decision:
     """Decide one verb on one ref, by the grant first; the refusal says what may be pushed instead."""
-    line = _first(rules.grant, ref)
-    if line is None:
-        return _refused(rules, Reason.PUSH_REF, "push", "no rule of this session is for this ref")
-    if not line.allows(verb):
-        return _refused(rules, Reason.PUSH_VERB, str(line), f"{line} does not allow {verb}")
-    namespace = _unnamed(line, ref)
-    if namespace is not None:
+    line, bound = rules.grant.first(ref), rules.policy.first(ref)
+    namespace = None if line is None else _unnamed(line, ref)
+    if line is not None and namespace is not None and line.allows(verb):
         return _refused(rules, Reason.PUSH_NAMESPACE, str(line), f"{namespace} must be granted by name")
-    bound = _first(rules.policy, ref)
-    if bound is not None and not bound.allows(verb):
-        return _refused(rules, Reason.PUSH_VERB, str(bound), f"{bound} does not allow {verb}")
-    return Decision(allow=True, reason=Reason.ALLOWED, rule=str(line))
+    return rules.of_lines(line, bound, verb)
 
 
+@lru_cache(maxsize=256)
 def not_fast_forward(refused: Decision) -> Decision:
     """Turn the refusal of ``force`` on a ref into the one of an update that turned out to need it."""
     text = f"not a fast-forward, and {refused.rule} does not allow force: rebase, or push to a new branch"
@@ -138,7 +161,7 @@ def not_fast_forward(refused: Decision) -> Decision:
 
 def at_discovery(rules: Rules) -> Decision | None:
     """Refuse before git has packed anything, where no push at all could be allowed."""
-    if any(line.allow for line in rules.grant):
+    if any(line.allow for line in rules.grant.all):
         return None
     text = "this session may push nothing to this repository"
     return Decision(allow=False, reason=Reason.PUSH_REF, rule="push", text=text)
@@ -168,15 +191,21 @@ def too_large(rules: Rules) -> Decision:
     return Decision(allow=False, reason=Reason.PUSH_TOO_LARGE, rule="max_push_bytes", text=text)
 
 
-def _lines(name: str, written: Sequence[PushRule], session: str, label: str) -> tuple[Line, ...]:
-    return tuple(
+def _decide(rules: Rules, line: Line | None, bound: Line | None, verb: str) -> Decision:
+    if line is None:
+        return _refused(rules, Reason.PUSH_REF, "push", "no rule of this session is for this ref")
+    for each in (line, bound):
+        if each is not None and not each.allows(verb):
+            return _refused(rules, Reason.PUSH_VERB, str(each), f"{each} does not allow {verb}")
+    return Decision(allow=True, reason=Reason.ALLOWED, rule=str(line))
+
+
+def _lines(name: str, written: Sequence[PushRule], session: str, label: str) -> Lines:
+    lines = [
         Line(f"{name}[{index}]", patterns.ref_pattern(rule.refs, session, label), rule.allow)
         for index, rule in enumerate(written)
-    )
-
-
-def _first(lines: tuple[Line, ...], ref: bytes) -> Line | None:
-    return next((line for line in lines if line.pattern.matches(ref)), None)
+    ]
+    return Lines(tuple(lines))
 
 
 def _unnamed(line: Line, ref: bytes) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import tracemalloc
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import pytest
 from dulwich.client import read_pkt_refs_v1
@@ -16,6 +19,9 @@ from credgate.errors import ResponseError
 from credgate.git.advertisement import MAX_V2_LINES, AdvertisementRewriter
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
 from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OID = b"a1" * 20
 RECEIVE, UPLOAD = "git-receive-pack", "git-upload-pack"
@@ -247,3 +253,49 @@ def test_any_bytes_pass_or_are_refused(data: bytes, size: int, service: str) -> 
     """Never another error; and what passes passes whole."""
     with contextlib.suppress(ResponseError):
         rewritten(data, size, service)
+
+
+HIDDEN = {b"push-cert", b"push-options", b"packfile-uris", b"bundle-uri", b"promisor-remote"}
+
+
+def offered(wire: bytes) -> tuple[set[bytes], bytes]:
+    """Return the words that an advertisement offers (of v2: keys and their values), and all that is not one of them."""
+    packets = Protocol(BytesIO(wire).read, lambda _: None)
+    first_lines = [line for line in packets.read_pkt_seq() if line != b"version 1\n"]
+    if not first_lines:
+        return set(), b""
+    if first_lines[0] == b"version 2\n":
+        return {word for line in first_lines[1:] for word in line.replace(b"=", b" ").split()}, b""
+    refs, capabilities = read_pkt_refs_v1(iter(first_lines))
+    return {word.partition(b"=")[0] for word in capabilities if word}, repr(refs).encode()
+
+
+@pytest.mark.parametrize("version", ["0", "1", "2"])
+@pytest.mark.parametrize("service", [RECEIVE, UPLOAD])
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_what_real_git_advertises_is_rewritten(tmp_path: Path, algorithm: str, service: str, version: str) -> None:
+    """An empty repository and one with refs, all offered that git can offer: dulwich finds the rest as it was."""
+    place = tmp_path / "x"
+    person = ["-c", "user.name=x", "-c", "user.email=x@example"]
+    settings = {
+        "receive.advertisePushOptions": "true",
+        "receive.certNonceSeed": "seed",
+        "uploadpack.blobPackfileUri": f"{'1' * 40} {'2' * 40} https://elsewhere.example/x.pack",
+        "uploadpack.advertiseBundleURIs": "true",
+    }
+    made = ["init", "-q", f"--object-format={algorithm}", "x"]
+    for number, words in enumerate((made, ["commit", "-q", "--allow-empty", "-m", "x"])):
+        subprocess.run(["git", *person, *words], cwd=place if number else tmp_path, check=True)
+        for key, value in settings.items():
+            subprocess.run(["git", "config", key, value], cwd=place, check=True)
+        command = ["git", service.removeprefix("git-"), "--advertise-refs", str(place)]
+        env = {**os.environ, "GIT_PROTOCOL": f"version={version}"}
+        wire = subprocess.run(command, env=env, capture_output=True, check=True).stdout
+        before, after = offered(wire), offered(rewritten(wire, 7, service, no_thin=True))
+        added = {b"no-thin"} if service == RECEIVE else set()
+        assert after == ((before[0] - HIDDEN) | added, before[1])
+        assert rewritten(SERVICE[service] + wire, 7, service) == SERVICE[service] + rewritten(wire, 99, service)
+        if (service, version) == (UPLOAD, "2"):
+            assert b"packfile-uris" in before[0]
+        if service == RECEIVE:
+            assert {b"push-cert", b"push-options"} <= before[0]

@@ -341,6 +341,13 @@ def legal(lines: list[tuple[str, str]]) -> tuple[PushRule, ...]:
     return push(*kept)
 
 
+@given(lists, refs)
+def test_all_patterns_at_once_find_what_each_would(granted: list[tuple[str, str]], ref: bytes) -> None:
+    """The first that matches alone, in the order written."""
+    lines = made(legal(granted)).grant
+    assert lines.first(ref) is next((line for line in lines.all if line.pattern.matches(ref)), None)
+
+
 @given(lists, lists, refs, st.sampled_from(VERBS))
 def test_policy_never_loosens_and_no_text_is_too_long(
     granted: list[tuple[str, str]], bounds: list[tuple[str, str]], ref: bytes, verb: str
