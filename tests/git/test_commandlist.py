@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from hashlib import sha1
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.git.commandlist import KNOWN, MAX_CAPABILITY, encode_commands
 from credgate.git.push import Command, PushReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 A, B, ZERO = b"a1" * 20, b"b2" * 20, b"0" * 40
 
@@ -76,3 +83,53 @@ def test_what_is_written_reads_as_what_was_judged(
     assert [(one.old, one.new, one.ref) for one in reader.commands] == [(one.old, one.new, one.ref) for one in pushed]
     assert reader.capabilities == tuple(capabilities)
     assert reader.shallows == shallows
+
+
+EMPTY_PACK = b"PACK\x00\x00\x00\x02\x00\x00\x00\x00"
+EMPTY_PACK += sha1(EMPTY_PACK).digest()
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[bytes]]:
+    """Return what git's own ``receive-pack`` takes a list for: its hook writes each command down, and refuses all.
+
+    Creations and moves are to a commit that is there; where the moved refs were does not matter before the hook.
+    """
+    place = tmp_path_factory.mktemp("seen")
+
+    def git(*words: str) -> bytes:
+        return subprocess.run(["git", *words], cwd=place, check=True, capture_output=True, input=b"").stdout.strip()
+
+    git("init", "-q", "--bare", ".")
+    tree = git("hash-object", "-w", "-t", "tree", "--stdin").decode()
+    made = git("-c", "user.name=x", "-c", "user.email=x@example", "commit-tree", "-m", "x", tree)
+    hook = place / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ncat >{place}/seen\nexit 1\n")
+    hook.chmod(0o755)
+
+    def lines(wire: bytes) -> list[bytes]:
+        (place / "seen").write_bytes(b"")
+        body = wire.replace(A, made) + EMPTY_PACK
+        subprocess.run(
+            ["git", "receive-pack", "--stateless-rpc", str(place)], input=body, capture_output=True, check=False
+        )
+        return (place / "seen").read_bytes().replace(made, A).splitlines()
+
+    return lines
+
+
+moves = st.sampled_from([(ZERO, A), (B, A)])
+existing = st.builds(lambda name, move: command(name, *move), names, moves)
+
+
+@given(
+    st.lists(existing, min_size=1, max_size=5, unique_by=lambda one: one.ref),
+    st.lists(st.sampled_from([b"report-status", b"atomic", b"quiet", b"agent=x/1", b"frobnicate"]), unique=True),
+)
+def test_git_sees_what_was_judged_and_nothing_else(
+    seen: Callable[[bytes], list[bytes]], pushed: list[Command], capabilities: list[bytes]
+) -> None:
+    """The last reader before a ref moves: the same commands, in the same order."""
+    written = encode_commands(pushed, capabilities)
+    assert seen(written) == [b"%s %s %s" % (one.old, one.new, one.ref) for one in pushed]

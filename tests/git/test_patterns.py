@@ -81,6 +81,18 @@ def test_a_label_that_is_not_there_matches_nothing() -> None:
     assert ref_pattern("refs/heads/{label}/{session}", "s-1", "a").text == "refs/heads/a/s-1"
 
 
+def test_a_pattern_that_was_written_before_there_were_rules_means_no_more() -> None:
+    """Rows keep patterns that would be refused today: none matches across a component or stops a session's load."""
+    for text in ("refs/heads/a**b", "refs/heads/***", "refs/heads/{x}", "refs/heads/**/**"):
+        with pytest.raises(PatternError):
+            check_ref_pattern(text)
+    assert ref_pattern("refs/heads/a**b", "s", "").matches(b"refs/heads/axb")
+    assert not ref_pattern("refs/heads/a**b", "s", "").matches(b"refs/heads/a/b")
+    assert not ref_pattern("refs/heads/***", "s", "").matches(b"refs/heads/a/b")
+    assert ref_pattern("refs/heads/{x}", "s", "").matches(b"refs/heads/{x}")
+    assert not ref_pattern("refs/heads/{x}", "s", "").matches(b"refs/heads/x")
+
+
 def test_a_namespace_is_named_by_letters_only() -> None:
     """What a star stands for was not named."""
     assert ref_pattern("refs/for/**", "s", "").names(b"for")
