@@ -8,23 +8,18 @@ requests. Names and certificates are checked by ``tls``.
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
 
 from attrs import define, field, frozen
-from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 
-from credgate.errors import ConfigError, ResponseError
+from credgate.errors import ResponseError
 from credgate.http.fields import ResponseHead
 from credgate.http.response import ResponseReader
 from credgate.service.flow import BUFFER_SIZE, Transport, Valve, grow, send, shrink
-from credgate.service.tls import TlsEndpoint, client_context
 from credgate.values import Reason
 
 if TYPE_CHECKING:
@@ -253,46 +248,3 @@ class ForgePool:
     def count(self) -> int:
         """Count open connections, idle ones included."""
         return len(self._open)
-
-
-def unreachable(why: BaseException) -> str:
-    """Say in a few words why no connection could be made; never with the error's own text, which may name anything."""
-    if isinstance(why, ssl.SSLCertVerificationError):
-        return "its TLS certificate is not accepted"
-    if isinstance(why, ssl.SSLError):
-        return "it does not speak TLS as we do"
-    # The last is what an endpoint makes of our own deadline.
-    if isinstance(why, error.TimeoutError | DeferredTimeout | error.ConnectingCancelledError):
-        return "it does not answer in time"
-    if isinstance(why, error.ConnectionRefusedError):
-        return "it refuses connections"
-    if isinstance(why, error.DNSLookupError):
-        return "its name cannot be resolved"
-    return "the connection failed"
-
-
-def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Driver], IStreamClientEndpoint]:
-    """Return the function that makes a forge's client endpoint; TLS options are made once a forge."""
-    made: dict[str, IStreamClientEndpoint] = {}
-
-    def endpoint(driver: Driver) -> IStreamClientEndpoint:
-        name = driver.forge.name
-        if name not in made:
-            made[name] = _endpoint(reactor, driver, connect_timeout)
-        return made[name]
-
-    return endpoint
-
-
-def _endpoint(reactor: object, driver: Driver, connect_timeout: float) -> IStreamClientEndpoint:
-    plain = HostnameEndpoint(reactor, driver.host, driver.port, timeout=connect_timeout)
-    if not driver.tls:
-        return plain
-    path = driver.forge.ca_file
-    try:
-        context = client_context(path)
-    except ssl.SSLError:
-        raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file") from None
-    except OSError as why:
-        raise ConfigError(f"cannot read ca_file {path}: {why.strerror}", key="ca_file") from None
-    return cast("IStreamClientEndpoint", TlsEndpoint(plain, context, driver.host))

@@ -205,8 +205,11 @@ class GateService(Service):
             except Exception:  # noqa: BLE001 - whatever broke one connection must not stop the clock of all
                 _log.failure("a connection failed in the sweep and is cut")
                 self._give_up(channel)
-        self.gate.pool.sweep(now)
-        self.gate.admission.brake.prune(now)
+        try:
+            self.gate.pool.sweep(now)
+            self.gate.admission.brake.prune(now)
+        except Exception:  # noqa: BLE001 - it would stop the clock of all, for good
+            _log.failure("the sweep failed; the next one tries again")
 
     def _give_up(self, channel: SandboxChannel) -> None:
         try:

@@ -28,8 +28,8 @@ from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
-from credgate.service.forge import ForgeConnection, unreachable
 from credgate.service.question import Question
+from credgate.service.reach import unreachable
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from credgate.http.fields import RequestHead, ResponseHead
     from credgate.service.channel import SandboxChannel
+    from credgate.service.forge import ForgeConnection
     from credgate.service.record import Record
 
 _log = Logger()

@@ -31,11 +31,12 @@ from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
 from credgate.service.dns.service import dns_service
-from credgate.service.forge import ForgePool, forge_endpoints
+from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
 from credgate.service.process import harden, most_connections
+from credgate.service.reach import forge_endpoints
 from credgate.service.reload import Reloading
 from credgate.service.sessions import SessionRegistry
 from credgate.sessions.brake import Brake

@@ -135,7 +135,9 @@ class TlsClient(Protocol):
         self.transport.bufferSize = size
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send; nothing may be written before ``handshakeCompleted``."""
+        """Encrypt and send; nothing may be written before ``handshakeCompleted``, and nothing is after a failure."""
+        if self._failure is not None:  # the connection is ending, and whoever writes does not know yet
+            return
         rest = memoryview(data)
         while rest:
             rest = rest[self._tls.write(rest) :]

@@ -293,6 +293,20 @@ def test_a_defect_in_the_cutting_is_not_the_others_either(clean_reactor: list[Fa
     clean_reactor.clear()
 
 
+def test_a_defect_in_the_sweep_does_not_stop_the_clock(clean_reactor: list[Failure]) -> None:
+    """Every deadline of every connection hangs on it."""
+    house = House(head_timeout=5)
+    house.service.startService()
+    silent = house.client()
+    house.reactor.advance(1)
+    object.__setattr__(house.gate.admission, "brake", None)
+    house.reactor.pump([1] * 6)
+    assert silent.ended == "closed"
+    house.service.stopService()
+    assert {failure.type for failure in clean_reactor} == {AttributeError}
+    clean_reactor.clear()
+
+
 def test_old_failures_and_idle_forge_connections_are_swept() -> None:
     """Both are bounded in time."""
     house, _client = busy_house()

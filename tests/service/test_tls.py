@@ -191,6 +191,9 @@ def test_a_forged_record_ends_the_connection(line: Line) -> None:
     line.tls.dataReceived(bytes(data))
     assert line.above.got == []
     assert line.below.aborted
+    line.below.clear()
+    line.tls.write(b"from whoever does not know yet")
+    assert line.below.value() == b""
 
 
 def test_the_ends_of_both_layers_reach_the_protocol(line: Line) -> None:
