@@ -14,8 +14,6 @@ before it answered a byte.
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -30,11 +28,10 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
 from credgate.service.question import Question
 from credgate.service.reach import unreachable
+from credgate.service.upload import Upload
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
@@ -52,44 +49,34 @@ class RelayExchange:
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: Relay) -> None:
         self.channel, self.record, self._verdict = channel, record, verdict
         self._gate = channel.gate
-        self._push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
-        self._recodes = self._push is not None and self._push.recodes
-        self._question = Question(self._gate.credentials, head, verdict, recoded=self._recodes)
-        self._inflow: deque[Iterator[bytes]] = deque()
-        self._waiting: list[bytes] = []
+        push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
+        recoded = push is not None and push.recodes
+        self._question = Question(self._gate.credentials, head, verdict, recoded=recoded)
+        self._upload = Upload(channel, self._question, push, self._no_push)
         self._reply: list[bytes] = []
         self._forge: ForgeConnection | None = None
         self._connecting: Deferred[ForgeConnection] | None = None
-        self._whole = self._asked = self._answering = self._answered = self._framed = self._followed = False
-        self._client_full = self._forge_full = False
+        self._answering = self._answered = self._framed = self._followed = self._client_full = False
         self._drained = 0
         self._moved, self._since = 0, self._gate.reactor.seconds()
 
     def start(self) -> None:
         """Find or open a connection and ask."""
-        kept = self._gate.pool.take(self._question.key) if self._push is None else None
+        repeatable = self._verdict.request.kind is not Kind.RECEIVE_PACK
+        kept = self._gate.pool.take(self._question.key) if repeatable else None
         if kept is not None:
             self._connected(kept)
         else:
             self._connect()
 
     def _connect(self) -> None:
-        if not self._whole:
-            self.channel.hold()
+        self._upload.hold()
         connecting = self._connecting = self._gate.pool.connect(self._question.key, self._verdict.driver)
         connecting.addCallbacks(self._connected, self._unreachable).addErrback(self._broke)
 
     def _connected(self, forge: ForgeConnection) -> None:
-        self._connecting, self._forge, self._forge_full = None, forge, False
-        question, valve = self._question, Valve(self._forge_fills, self._forge_drains)
-        forge.ask(self, question.method, question.lines, valve)
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            forge.send(waiting)
-        if self._asked:
-            forge.sent()
-        elif not self._forge_full:
-            self._forge_drains()
+        self._connecting, self._forge = None, forge
+        self._upload.go(self, forge)
 
     def _unreachable(self, failure: Failure) -> None:
         if self._connecting is None:  # given up by us, not failed
@@ -113,63 +100,19 @@ class RelayExchange:
             self._drained += size
             if self._drained > self._gate.limits.max_drain:
                 self.cut(Reason.STALLED)
-        elif self._push is None:
-            self._send(parts)
         else:
-            self._inflow.extend(map(self._push.receive, parts))
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Send what was read of a push; a gzipped one piece by piece as the forge takes it, for it may grow."""
-        try:
-            if not self._recodes:
-                parts = [part for read in self._inflow for part in read]
-                self._inflow.clear()
-                self._send(parts)
-            while self._inflow and not (self._forge_full or self._waiting):
-                part = next(self._inflow[0], None)
-                if part is None:
-                    self._inflow.popleft()
-                else:
-                    self._send([part])
-            if self._whole and not self._inflow:
-                self._end()
-        except RequestError as error:
-            self._unreadable()
-            self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
-
-    def _send(self, parts: list[bytes]) -> None:
-        if self._question.chunked:
-            parts = frame(parts)
-        self._question.says(parts)
-        if self._forge is None:
-            self._waiting += parts
-        elif parts:
-            self._forge.send(parts)
+            self._upload.body(parts)
 
     def body_end(self) -> None:
-        """Pass the end on. From now on reading only tells when the client leaves."""
-        self._whole = True
-        self.channel.release()
+        """Pass the end on, or finish if the forge's answer came before it."""
         if self._answered:
+            self._upload.whole = True
             self._finish()
-        elif self._push is None:
-            self._end()
         else:
-            self._pass_on()
+            self._upload.end()
 
-    def _end(self) -> None:
-        if self._push is not None:
-            self._push.end()
-        self._asked, self._forge_full = True, False
-        end = [LAST_CHUNK] if self._question.chunked else []
-        self._question.says(end)
-        if self._forge is None:
-            self._waiting += end
-        else:
-            if end:
-                self._forge.send(end)
-            self._forge.sent()
+    def _no_push(self, error: RequestError) -> None:
+        self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
 
     def client_lost(self) -> None:
         """Leave the forge with what is unfinished."""
@@ -198,7 +141,7 @@ class RelayExchange:
     def _leave(self) -> None:
         forge, self._forge = self._forge, None
         connecting, self._connecting = self._connecting, None
-        self._inflow.clear()
+        self._upload.leave()
         if connecting is not None:
             connecting.cancel()
         if forge is not None:
@@ -256,10 +199,10 @@ class RelayExchange:
 
     def answer_end(self) -> None:
         """Finish, now if the request is whole, else when it is."""
-        self._forge, self._answered, self._forge_full = None, True, False
-        self._inflow.clear()
+        self._forge, self._answered = None, True
+        self._upload.leave()
         self.channel.feed(None)
-        if self._whole:
+        if self._upload.whole:
             self._finish()
         else:
             self.channel.release()
@@ -267,10 +210,8 @@ class RelayExchange:
     def answer_failed(self, error: ResponseError) -> None:
         """Try again if nothing was lost by it; else never let it look complete."""
         forge, self._forge = self._forge, None
-        stale = forge is not None and forge.reused and not forge.answered
-        said = self._question.said() if stale else None
-        if said is not None:
-            self._waiting = said
+        self._upload.leave()
+        if forge is not None and forge.reused and not forge.answered and self._upload.again():
             self._connect()
             return
         name = self._verdict.driver.forge.name
@@ -286,38 +227,13 @@ class RelayExchange:
         if self._answering:
             self._cut(decision)
             return
-        self._read_out()
+        push = self._upload.read_out()
         self._leave()
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
-        self.channel.refuse(refuse, self.record, self._push, whole=self._whole)
-
-    def _read_out(self) -> None:
-        """Read what is held back of a push, for the refs in it; what cannot be read names none."""
-        try:
-            deque(chain.from_iterable(self._inflow), maxlen=0)
-        except RequestError:
-            self._unreadable()
-
-    def _unreadable(self) -> None:
-        self._inflow.clear()
-        if self._push is not None and not self._push.commands.done:
-            self._push = None
+        self.channel.refuse(refuse, self.record, push, whole=self._upload.whole)
 
     # Flow and time.
-
-    def _forge_fills(self) -> None:
-        if not self._asked:
-            self._forge_full = True
-        if not self._whole:
-            self.channel.hold()
-
-    def _forge_drains(self) -> None:
-        self._forge_full = False
-        if self._inflow:
-            self._pass_on()
-        if not self._forge_full:
-            self.channel.release()
 
     def _client_fills(self) -> None:
         self._client_full = True
@@ -336,11 +252,11 @@ class RelayExchange:
             self._moved, self._since = moved, now
             self._gate.registry.touch(self._verdict.session.id)
             return
-        waited, limits = now - self._since, self._gate.limits
-        if self._client_full or not (self._whole or self._forge_full or self._connecting):
+        waited, limits, upload = now - self._since, self._gate.limits, self._upload
+        if self._client_full or not (upload.whole or upload.full or self._connecting):
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)
-        elif waited >= (limits.forge_timeout if self._whole else limits.stall_timeout) and not self._connecting:
+        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._connecting:
             self._forge_silent()
 
     def _forge_silent(self) -> None:

@@ -438,7 +438,7 @@ def test_a_defect_in_an_exchange_cuts_both_sides(clean_reactor: list[Failure]) -
     """The forge's connection does not stay behind."""
     house = House()
     client = house.say(post(b"x" * 10)[:-5])
-    client.protocol._exchange._question = None
+    client.protocol._exchange._upload._question = None
     client.deliver(b"x")
     house.settle()
     assert client.ended == "reset"
@@ -454,7 +454,7 @@ def test_a_defect_in_the_cutting_still_ends_the_connection(clean_reactor: list[F
     client = house.say(post(b"x" * 10)[:-5])
     exchange = client.protocol._exchange
     broken = exchange.cut
-    exchange.cut = exchange._question = None
+    exchange.cut = exchange._upload._question = None
     with pytest.raises(TypeError):
         client.deliver(b"x")
     exchange.cut = broken

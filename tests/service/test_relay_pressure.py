@@ -59,7 +59,7 @@ def test_a_gzipped_push_is_inflated_no_faster_than_it_is_taken() -> None:
     house.forge.open = False
     client = house.say(post(gzip.compress(body), b"Content-Encoding: gzip", service=b"receive"))
     exchange = client.protocol._exchange
-    assert sum(map(len, exchange._waiting)) <= 2 * KIB64
+    assert sum(map(len, exchange._upload._waiting)) <= 2 * KIB64
     forge = house.forge.let_in()
     forge.stall()
     house.settle()
@@ -83,7 +83,7 @@ def test_what_is_read_before_the_connection_stands_waits() -> None:
     client.deliver(whole[-3 * KIB64 :])
     house.settle()
     assert not client.reading
-    assert sum(map(len, client.protocol._exchange._waiting)) <= KIB64
+    assert sum(map(len, client.protocol._exchange._upload._waiting)) <= KIB64
     forge = house.forge.let_in()
     house.settle()
     assert client.reading

@@ -177,7 +177,7 @@ def test_a_gzipped_push_to_a_forge_that_fails_still_names_its_refs() -> None:
         client = house.client()
         client.bufferSize = 4 * KIB64
         client.deliver(post(sent, b"Content-Encoding: gzip", service=b"receive"))
-        assert client.protocol._exchange._inflow
+        assert client.protocol._exchange._upload._inflow
         house.forge.refuse(error.ConnectionRefusedError())
         house.settle()
         said = only(client, b"POST")
