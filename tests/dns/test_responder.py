@@ -163,6 +163,15 @@ def test_the_fast_path_gives_the_same_octets_and_knows_time() -> None:
     assert w.read(server.ask("ok.example")).answer[0].ttl == 59
 
 
+def test_the_fast_path_knows_both_generations() -> None:
+    """What is in use survives the turn-over of the cache, and is judged no second time."""
+    server = Server()
+    server.responder.clients.of(HOST, server.now).replies._size = 1
+    for asked in ("gateway", "other.example", "gateway"):
+        server.ask(asked)
+    assert (server.responder.counters.judged, server.responder.counters.hits) == (2, 1)
+
+
 def test_the_fast_path_ends_with_the_answer() -> None:
     """An answer with half a second left is given for half a second, not for a whole one."""
     server = Server()

@@ -17,6 +17,7 @@ from twisted.logger import globalLogPublisher
 from credgate.config.load import load
 from credgate.config.schema import Config, Dns, Listen
 from credgate.errors import ConfigError
+from credgate.service.dns import probe
 from credgate.service.dns import service as module
 from credgate.service.dns.service import DnsService, dns_service
 from tests.fakes import dnswire as w
@@ -25,6 +26,12 @@ from tests.fakes.waiting import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for a sign of life: a busy machine is not a dead server."""
+    monkeypatch.setattr(probe, "TIMEOUT", 5.0)
 
 
 def made(listen: str = "127.0.0.1:0", **settings: Any) -> DnsService:

@@ -26,8 +26,8 @@ A = w.record(w.ASKED, 1, b"\1\2\3\4")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait a tenth of the time."""
-    monkeypatch.setattr(module, "TIMEOUTS", (0.1, 0.2))
+    """Wait a third of the time."""
+    monkeypatch.setattr(module, "TIMEOUTS", (0.3, 0.6))
 
 
 class Played:
@@ -170,13 +170,14 @@ async def test_the_next_server_is_asked(bad: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_server_that_is_not_there_costs_no_time() -> None:
+async def test_a_server_that_is_not_there_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Port unreachable is heard; TCP refused and cut are too."""
+    monkeypatch.setattr(module, "TIMEOUTS", (30.0, 30.0))
     played = Played(answer)
     played.upstream.servers = (("127.0.0.1", free_port()), *played.upstream.servers)
     before = reactor.seconds()
     assert (await played.resolve()).resources
-    assert reactor.seconds() - before < 0.09
+    assert reactor.seconds() - before < 4.0
     await played.stop()
     for script in (lambda query, tcp: [] if tcp else [w.response(query, flags=0x8380)],):
         cut = Played(script, answer)
@@ -195,7 +196,7 @@ async def test_two_rounds_and_then_no_more() -> None:
     before = reactor.seconds()
     with pytest.raises(UpstreamError, match="no upstream"):
         await played.resolve()
-    assert 0.55 < reactor.seconds() - before < 2.0
+    assert 1.7 < reactor.seconds() - before < 9.0
     assert [len(fake.asked) for fake in played.fakes] == [2, 2]
     await played.stop()
 
@@ -203,12 +204,12 @@ async def test_two_rounds_and_then_no_more() -> None:
 @ensureDeferred
 async def test_all_tries_end_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client's resolver waits five seconds; we have said SERVFAIL before."""
-    monkeypatch.setattr(module, "DEADLINE", 0.15)
+    monkeypatch.setattr(module, "DEADLINE", 0.45)
     played = Played(silent, silent, silent)
     before = reactor.seconds()
     with pytest.raises(UpstreamError):
         await played.resolve()
-    assert reactor.seconds() - before < 0.5
+    assert reactor.seconds() - before < 3.0
     assert [len(fake.asked) for fake in played.fakes] == [1, 1, 0]
     await played.stop()
 
