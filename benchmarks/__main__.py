@@ -43,6 +43,7 @@ class Size:
 FULL = Size(rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7, questions=10_000_000)
 QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, questions=0)
 
+MIB = 1024 * 1024
 Measure = Callable[[Target], float]
 
 
@@ -67,16 +68,30 @@ def _rows(size: Size) -> list[tuple[str, Row, Measure, int]]:
     return rows
 
 
-def _measure(rows: list[tuple[str, Row, Measure, int]], targets: list[Target]) -> None:
-    """Go round: every kind of work, every target, in an order that turns with each round."""
+def _measure(rows: list[tuple[str, Row, Measure, int]], targets: list[Target], size: Size) -> list[Row]:
+    """Go round: every kind of work, every target, in an order that turns with each round; rows of processor time.
+
+    What a proxy itself takes of the processor says most on a machine that others use too.
+    """
+    costs = [_cost(row) for _, row, *_ in rows]
     for number in range(max(rounds for *_, rounds in rows)):
-        for _, row, work, rounds in rows:
+        for (_, row, work, rounds), cost in zip(rows, costs, strict=True):
             if number >= rounds:
                 continue
             turn = number % len(targets)
             for target in targets[turn:] + targets[:turn]:
-                row.add(target.name, work(target))
+                before, figure = target.spent(), work(target)
+                row.add(target.name, figure)
+                if target.pid and cost.unit:
+                    done = size.mib * MIB / 1e9 if row.unit == "MB/s" else figure * size.seconds / 1000
+                    cost.add(target.name, (target.spent() - before) / done)
             print(f"round {number + 1}: {row.name}: {_latest(row)}", file=sys.stderr, flush=True)
+    return [cost for cost in costs if cost.figures]
+
+
+def _cost(row: Row) -> Row:
+    unit = {"MB/s": "s/GB", "1/s": "s/1,000"}.get(row.unit, "")
+    return Row(f"processor time: {row.name}", unit, 3, more_is_better=False)
 
 
 def _latest(row: Row) -> str:
@@ -86,7 +101,7 @@ def _latest(row: Row) -> str:
 def _latency(targets: list[Target], size: Size) -> list[Row]:
     """Latency of one request at a time, as it is and as what each target adds to going direct."""
     rows = [Row(f"latency {name}", "ms", 2, more_is_better=False) for name in ("p50", "p99")]
-    added = [Row(f"added latency {name}", "ms", 2, more_is_better=False) for name in ("p50", "p99")]
+    added = [Row(f"added latency {name}", "ms", 2, compares=False) for name in ("p50", "p99")]
     for _ in range(size.rounds):
         found = {target.name: small.latencies(target.places["small"], size.requests) for target in targets}
         for name, pair in found.items():
@@ -130,8 +145,10 @@ Written by `tox run -e bench` (`python -m benchmarks --write`); do not edit.
 """
 PAGE_FOOT = """
 Figures are medians of interleaved rounds; a ratio is the median of the rounds' ratios, so that it means something on a
-busy machine too. For MB/s and 1/s more is better, for ms and s less. All targets are one process with 64 KiB buffers,
-stream bodies both ways and check the TLS certificate of the upstream. credgate also authenticates the session, checks
+busy machine too. For MB/s and 1/s more is better, for ms and s less. Processor time is what the proxy's own
+process takes for a gigabyte or for a thousand requests: the figure that depends least on who else is at work. All
+targets are one process, stream bodies both ways and check the TLS certificate of the upstream. `nginx` has its own
+buffer sizes (proxy_buffering and proxy_request_buffering off), `nginx 64k` credgate's. credgate also authenticates the session, checks
 scope, reads every head twice, rebuilds it, puts the credential in and writes an audit line for each request; the others
 pass on what they get. `direct` is the client and the upstream without anything between. The upstream of the bulk rows
 is benchmarks/origin.py, of the small requests nginx answering from memory, of the git rows nginx, fcgiwrap and
@@ -184,12 +201,13 @@ def _relayed(size: Size, groups: set[str], mitmdump: str | None) -> list[Row]:
         rows = [row for row in _rows(size) if row[0] in groups]
         if "git" in groups:
             rows += _git(place, size)
+        costs: list[Row] = []
         if rows:
-            _measure(rows, place.targets)
+            costs = _measure(rows, place.targets, size)
         found = [row for _, row, *_ in rows]
         if "latency" in groups:
             found += _latency(place.targets, size)
-    return found
+    return found + costs
 
 
 def main() -> int:

@@ -38,6 +38,8 @@ class Row:
     unit: str
     digits: int = 0
     more_is_better: bool = True
+    compares: bool = True
+    """Whether a ratio of its figures means anything: differences may be nothing, or less."""
     aims: tuple[Aim, ...] = ()
     figures: dict[str, list[float]] = field(factory=dict)
 
@@ -53,7 +55,7 @@ class Row:
     def ratio(self, against: str) -> float | None:
         """Credgate's figure as a multiple of another's."""
         ours, theirs = self.figures.get("credgate"), self.figures.get(against)
-        if not ours or not theirs:
+        if not ours or not theirs or not self.compares:
             return None
         return statistics.median(our / their for our, their in zip(ours, theirs, strict=True))
 
