@@ -79,6 +79,13 @@ class Field:
         length = (b"Content-Length: %d" % len(body),) if framed else ()
         return b"\r\n".join((line, b"Host: gateway", self.authorization, kind, *length, *fields)) + b"\r\n\r\n" + body
 
+    def check_log(self) -> None:
+        """Assert that nothing broke inside, and that no attack wrote the log full."""
+        log = self.gateway.log()
+        assert "Traceback" not in log
+        assert "Unhandled" not in log
+        assert len(log) < 100_000
+
     def control(self) -> Heard:
         """Ask for something good on a fresh connection and assert that it is answered, by its own answer."""
         self.forge.script = good
@@ -115,7 +122,9 @@ def _open_field(
 def common_field(place: Path) -> Iterator[Field]:
     """Start what most attacks share."""
     with contextlib.ExitStack() as stack:
-        yield _open_field(stack, place / "common", {})
+        field = _open_field(stack, place / "common", {})
+        yield field
+        field.check_log()
 
 
 @pytest.fixture

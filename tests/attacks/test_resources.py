@@ -35,7 +35,7 @@ pause = threading.Event().wait
 """The attacker's own slowness; nothing is awaited by it."""
 
 
-def rounds(seconds: float = 1.5) -> Iterator[int]:
+def rounds(seconds: float = 1.0) -> Iterator[int]:
     """Attack again and again, long enough for the neighbour to feel it."""
     end = time.monotonic() + seconds
     for number in itertools.count():
@@ -325,6 +325,7 @@ def test_one_sandbox_cannot_starve_another(hasty: Field, fortress: Field, attack
     assert cost["failed"] == 0
     assert cost["page p99"] < 2000
     field.control()
+    field.check_log()
 
 
 @contextlib.contextmanager
