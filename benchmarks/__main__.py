@@ -145,14 +145,14 @@ Written by `tox run -e bench` (`python -m benchmarks --write`); do not edit.
 """
 PAGE_FOOT = """
 Figures are medians of interleaved rounds; a ratio is the median of the rounds' ratios, so that it means something on a
-busy machine too. For MB/s and 1/s more is better, for ms and s less. Processor time is what the proxy's own
-process takes for a gigabyte or for a thousand requests: the figure that depends least on who else is at work. All
-targets are one process, stream bodies both ways and check the TLS certificate of the upstream. `nginx` has its own
-buffer sizes (proxy_buffering and proxy_request_buffering off), `nginx 64k` credgate's. credgate also authenticates the session, checks
-scope, reads every head twice, rebuilds it, puts the credential in and writes an audit line for each request; the others
-pass on what they get. `direct` is the client and the upstream without anything between. The upstream of the bulk rows
-is benchmarks/origin.py, of the small requests nginx answering from memory, of the git rows nginx, fcgiwrap and
-`git http-backend`. Clients, upstream and proxy share the machine's cores.
+busy machine too. For MB/s and 1/s more is better, for ms and s less. Processor time is what the proxy's own process
+takes for a gigabyte or for a thousand requests: the figure that depends least on who else is at work. All targets are
+one process, stream bodies both ways and check the TLS certificate of the upstream. `nginx` has its own buffer sizes
+(proxy_buffering and proxy_request_buffering off), `nginx 64k` credgate's. credgate also authenticates the session,
+checks scope, reads every head twice, rebuilds it, puts the credential in and writes an audit line for each request;
+the others pass on what they get. `direct` is the client and the upstream without anything between. The upstream of the
+bulk rows is benchmarks/origin.py, of the small requests nginx answering from memory, of the git rows nginx, fcgiwrap
+and `git http-backend`. Clients, upstream and proxy share the machine's cores.
 """
 
 
