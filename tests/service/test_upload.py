@@ -137,7 +137,7 @@ def test_a_connection_that_is_full_at_once_lets_nobody_loose() -> None:
     way.forges.open = False
     made: list[Any] = []
     way.pool.connect(Key("lab", ""), _TLS).addCallback(made.append)  # type: ignore[arg-type]
-    wire = other.forges.let_in(shake=False)
+    wire = way.forges.let_in(shake=False)
     wire.stall()
     wire.protocol.handshakeCompleted()
     way.upload.go(None, made[0])  # type: ignore[arg-type]
