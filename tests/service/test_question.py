@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from credgate.git.admission import Relay
 from credgate.http.request import judge
+from credgate.service.credentials import Credential
 from credgate.service.question import REPLAY_BYTES, Question
 from tests.fakes.relay import FORGE_SECRET, House, discover, post
 
@@ -28,6 +30,20 @@ def test_it_has_the_credential_of_now() -> None:
     asked = question(house, discover())
     assert (asked.key.credential, asked.secret) == ("", "")
     assert b"Authorization" not in asked.lines
+
+
+def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
+    """The rest of it stays as it was."""
+    house = House()
+    asked = question(house, discover())
+    before = asked.lines
+    house.credentials.held["github.com"] = Credential("cred-2", "other")
+    verdict = house.gate.judge(judge(discover()), "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    asked.redirect(evolve(verdict, path="octo/new"))
+    assert (asked.key.credential, asked.secret) == ("cred-2", "other")
+    assert asked.lines.startswith(b"GET /octo/new.git/info/refs")
+    assert asked.lines.split(b"\r\n")[3:] == before.split(b"\r\n")[3:]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
