@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 
 BACKLOG = 1024
-"""Connections that the kernel holds until we accept them. Twisted's 50 let a sandbox's burst delay the others' by
-seconds: what does not fit is dropped, and its client's kernel tries again after one second, then three (threats, 58)."""
+"""Connections that the kernel holds until we accept them. Twisted's 50 let a sandbox's burst delay others by seconds:
+what does not fit is dropped, and its client's kernel tries again after one second, then three (threats, 58)."""
 PROBE_TIMEOUT = 2
 """Seconds in which our own port must accept."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound to
