@@ -1,0 +1,199 @@
+"""What is kept of a pack in passing: its commits and tags, and its trees when somebody asks, deltas resolved.
+
+An entry that is a delta is a commit if its base is one (OFS_DELTA: by offset, REF_DELTA: by id), so every commit must
+be remembered by where it stands, with its body as a possible base. A delta on something that is no kept object is not
+wanted. A REF_DELTA may come before its base; it waits, up to a limit, for git itself writes the base first. Follows
+git's ``gitformat-pack``; like ``index-pack`` it makes every id from the bytes and believes none.
+
+Never keeps a blob. Over a limit it loses objects and says so: a lost commit only makes a push harder to judge
+(``graph.complete``), a lost tree is one that :meth:`Kept.body` does not have. Neither ever makes a rule lenient.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from credgate.git import delta
+from credgate.git.bodies import Bodies
+from credgate.git.objects import Kind, object_id, parse_commit, parse_tag
+from credgate.git.pack import OFS_DELTA, Entry
+
+if TYPE_CHECKING:
+    from credgate.git.graph import Graph
+
+
+@frozen(slots=True)
+class Limits:
+    """What one walk may hold and do. Bytes, unless said otherwise."""
+
+    kept: int = 32 * 1024 * 1024
+    """Commits, tags and trees, compressed as they are held."""
+    body: int = 4 * 1024 * 1024
+    """One of them."""
+    delta: int = 256 * 1024
+    """One delta."""
+    waiting: int = 2 * 1024 * 1024
+    """Deltas whose base was not seen yet."""
+    made: int = 4 * 1024 * 1024 * 1024
+    """All that deltas make, together."""
+    oids: int = 400_000
+    """Ids, counted."""
+    inflated: int = 64 * 1024 * 1024 * 1024
+    """All that the pack's entries inflate to."""
+
+
+_WAITING_COST = 200
+_NONE = 0xFFFFFFFF
+
+
+class Kept:
+    """A pack's :class:`~credgate.git.pack.Sink`: fills a graph, keeps trees, resolves deltas."""
+
+    def __init__(self, graph: Graph, limits: Limits, *, trees: bool) -> None:
+        self._graph, self._limits, self._format = graph, limits, graph.object_format
+        self._kinds = frozenset({Kind.COMMIT, Kind.TAG} | ({Kind.TREE} if trees else set()))
+        self._bodies = Bodies(limits.kept)
+        # One row an object: where it stands, what it is, its body's number. Ascending by offset; an object that had to
+        # wait repeats the last offset here and has its own in _late.
+        self._offsets, self._row_kinds, self._row_bodies = array("Q"), bytearray(), array("I")
+        self._late: dict[int, int] = {}
+        self._row_of = array("I")
+        self._waiting: dict[int | bytes, list[tuple[Entry, bytes]]] = {}
+        self._waiting_offsets: set[int] = set()
+        self._waiting_bytes = self._made = 0
+        self._ready: deque[tuple[Entry, bytes, int]] = deque()
+
+    @property
+    def backlog(self) -> bool:
+        """Whether deltas that had waited can be resolved now."""
+        return bool(self._ready)
+
+    @property
+    def waiting(self) -> int:
+        """Deltas whose base was not seen: of blobs, of objects that the forge has (a thin pack), or to come."""
+        return len(self._waiting_offsets)
+
+    def wants(self, entry: Entry) -> bool:
+        """Say whether an entry is, or may be, a commit, a tag or a tree to keep."""
+        if entry.base is None:
+            if entry.kind not in self._kinds:
+                return False
+            if entry.size > self._limits.body:
+                self._lost(entry.kind)
+                return False
+            return True
+        row = self._row(entry.base)
+        if row is None:
+            return self._may_wait(entry)
+        if entry.size > self._limits.delta or self._row_bodies[row] == _NONE:
+            self._lost(self._row_kinds[row])
+            return False
+        return True
+
+    def take(self, entry: Entry, body: bytes) -> int:
+        """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed."""
+        if entry.base is None:
+            self._keep(entry.offset, entry.kind, body)
+            return len(body)
+        row = self._row(entry.base)
+        if row is None:
+            self._wait(entry, body)
+            return 0
+        return self._resolve(entry, body, row)
+
+    def catch_up(self) -> int:
+        """Resolve one delta that had waited."""
+        entry, body, row = self._ready.popleft()
+        self._waiting_offsets.discard(entry.offset)
+        return self._resolve(entry, body, row)
+
+    def body(self, oid: bytes) -> bytes | None:
+        """Return the body of a kept object, ``None`` when it is not here."""
+        row = self._row(oid)
+        if row is None or self._row_bodies[row] == _NONE:
+            return None
+        return self._bodies.get(self._row_bodies[row])
+
+    def _row(self, base: int | bytes) -> int | None:
+        """Find a kept object by offset or by id."""
+        if isinstance(base, bytes):
+            number = self._graph.find(base)
+            if number is None or number >= len(self._row_of) or self._row_of[number] == _NONE:
+                return None
+            return self._row_of[number]
+        row = bisect_left(self._offsets, base)
+        if row < len(self._offsets) and self._offsets[row] == base:
+            return row
+        return self._late.get(base)
+
+    def _lost(self, kind: int) -> None:
+        if kind == Kind.COMMIT:
+            self._graph.complete = False
+
+    def _may_wait(self, entry: Entry) -> bool:
+        """Whether a delta on nothing known may yet turn out to be one on a commit, and there is room for it."""
+        if entry.kind == OFS_DELTA and entry.base not in self._waiting_offsets:
+            return False
+        return entry.size <= self._limits.delta and self._waiting_bytes < self._limits.waiting
+
+    def _wait(self, entry: Entry, body: bytes) -> None:
+        assert entry.base is not None
+        self._waiting.setdefault(entry.base, []).append((entry, body))
+        self._waiting_offsets.add(entry.offset)
+        self._waiting_bytes += len(body) + _WAITING_COST
+
+    def _resolve(self, entry: Entry, body: bytes, row: int) -> int:
+        """Apply a delta on a kept object and keep what it makes; return the bytes made."""
+        kind, number = self._row_kinds[row], self._row_bodies[row]
+        _, size, _ = delta.sizes(body)
+        self._made += size
+        if number == _NONE or size > self._limits.body or self._made > self._limits.made:
+            self._lost(kind)
+            return 0
+        self._keep(entry.offset, kind, delta.apply(self._bodies.get(number), body))
+        return size
+
+    def _keep(self, offset: int, kind: int, body: bytes) -> None:
+        graph = self._graph
+        oid = object_id(self._format, kind, body)
+        if kind == Kind.COMMIT:
+            graph.add(oid, parse_commit(self._format, body))
+        elif kind == Kind.TAG:
+            graph.add_tag(oid, parse_tag(self._format, body))
+        number = self._bodies.add(body)
+        if kind == Kind.COMMIT or number is not None:
+            row = self._add_row(offset, kind, _NONE if number is None else number)
+            self._name(oid, row)
+            self._wake(offset, row)
+            self._wake(oid, row)
+
+    def _add_row(self, offset: int, kind: int, number: int) -> int:
+        row = len(self._offsets)
+        last = self._offsets[-1] if row else 0
+        if offset < last:
+            self._late[offset] = row
+        self._offsets.append(max(offset, last))
+        self._row_kinds.append(kind)
+        self._row_bodies.append(number)
+        return row
+
+    def _name(self, oid: bytes, row: int) -> None:
+        """Make the row findable by id, if ids are still numbered."""
+        if self._graph.full and self._graph.find(oid) is None:
+            return
+        number = self._graph.number(oid)
+        missing = number + 1 - len(self._row_of)
+        if missing > 0:
+            self._row_of.extend([_NONE] * missing)
+        self._row_of[number] = row
+
+    def _wake(self, base: int | bytes, row: int) -> None:
+        """Make ready what waited for this object."""
+        for entry, body in self._waiting.pop(base, ()):
+            self._waiting_bytes -= len(body) + _WAITING_COST
+            self._ready.append((entry, body, row))
