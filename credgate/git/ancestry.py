@@ -1,0 +1,110 @@
+"""Whether a push is a fast-forward: whether *old* is an ancestor of *new*, as ``git merge-base --is-ancestor`` says.
+
+From *new* the walk follows parents through the commits of the push's pack. If it meets *old*, that is proof: every step
+is a commit whose id was made from its bytes. If it leaves the pack, the commits that it leaves to (the *boundary*) are
+at the forge, and the forge is asked for their history down to *old* in git's own protocol (``ask``): what it sends goes
+into the same graph and the walk is made again. A boundary commit that the forge does not send is one that *old*
+reaches; it cannot reach *old* too, for history has no circles. So the second verdict is final and exact.
+
+Never guesses: a pack with more commits than could be held, or more boundary than can be asked for, is ``UNKNOWN`` and
+the reason says so. A lost or lying commit can only make a push look forced, never the other way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from credgate.git.graph import Graph
+
+MAX_BOUNDARY = 256
+"""Boundary commits that are asked for in one push, unless the caller says otherwise."""
+TOO_MANY_COMMITS = "more commits than can be judged in one push"
+BOUNDARY_TOO_WIDE = "more merged branches than can be asked about in one push"
+
+
+class Outcome(Enum):
+    """What the walk found."""
+
+    FAST_FORWARD = "fast-forward"
+    NOT = "not a fast-forward"
+    ASK = "the forge must be asked"
+    UNKNOWN = "cannot be told"
+
+
+@frozen(slots=True)
+class Verdict:
+    """``boundary`` holds what to ask for (``ASK``), ``reason`` why nothing can be said (``UNKNOWN``)."""
+
+    outcome: Outcome
+    boundary: frozenset[bytes] = frozenset()
+    reason: str = ""
+
+
+FAST_FORWARD, NOT = Verdict(Outcome.FAST_FORWARD), Verdict(Outcome.NOT)
+
+
+def judge(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Verdict:
+    """Judge by the push's pack alone. Never raises."""
+    reached, boundary = _walk(graph, new, old)
+    if reached:
+        return FAST_FORWARD
+    if not boundary:
+        return NOT
+    if not graph.complete:
+        return Verdict(Outcome.UNKNOWN, reason=TOO_MANY_COMMITS)
+    if len(boundary) > max_boundary:
+        return Verdict(Outcome.UNKNOWN, reason=BOUNDARY_TOO_WIDE)
+    return Verdict(Outcome.ASK, boundary=graph.oids(boundary))
+
+
+def settle(graph: Graph, old: bytes, new: bytes) -> Verdict:
+    """Judge again, now that ``graph`` also holds what the forge sent for the boundary with ``have old``. Final."""
+    reached, boundary = _walk(graph, new, old)
+    if reached:
+        return FAST_FORWARD
+    if boundary and not graph.complete:
+        return Verdict(Outcome.UNKNOWN, reason=TOO_MANY_COMMITS)
+    return NOT
+
+
+def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes]:
+    """Return the commits that the history of ``tip`` leaves ``graph`` to; ``tip`` itself if it is not there.
+
+    After the forge sent that history down to its default branch (``have default``), these are on the default branch,
+    and the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the
+    others; an empty answer means that it is reached. One alone is the merge base.
+    """
+    return graph.oids(_walk(graph, tip, None)[1])
+
+
+def steps(graph: Graph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...] | None]]:
+    """Yield each commit that ``tip`` reaches, once, by number, with its parents (``None``: it is not here)."""
+    start = graph.number(tip)
+    seen, ahead = bytearray(len(graph)), [start]
+    seen[start] = 1
+    while ahead:
+        number = ahead.pop()
+        parents = graph.parents(number)
+        for parent in parents or ():
+            if not seen[parent]:
+                seen[parent] = 1
+                ahead.append(parent)
+        yield number, parents
+
+
+def _walk(graph: Graph, new: bytes, old: bytes | None) -> tuple[bool, set[int]]:
+    """Return whether ``old`` was met, and the numbers of the boundary met until then."""
+    boundary: set[int] = set()
+    goal = None if old is None else graph.number(old)
+    for number, parents in steps(graph, new):
+        if number == goal:
+            return True, boundary
+        if parents is None:
+            boundary.add(number)
+    return False, boundary

@@ -1,0 +1,166 @@
+"""Over random histories the verdict is that of ``git merge-base --is-ancestor``, the forge being a real upload-pack."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.errors import ResponseError
+from credgate.git.ancestry import FAST_FORWARD, NOT, Outcome, Verdict, boundary_of, judge, settle
+from credgate.git.ask import AnswerReader, fetch_request
+from credgate.git.graph import Graph
+from credgate.git.objects import SHA1, SHA256
+from credgate.git.walk import PackWalk
+from tests.fakes import packs
+from tests.fakes.packs import Repository, walked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMATS = {"sha1": SHA1, "sha256": SHA256}
+History = list[tuple[int, ...]]
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> list[Repository]:
+    """Make one repository a format for all histories: commits of one never reach another's."""
+    place = tmp_path_factory.mktemp("ancestry")
+    return [Repository.make(place / f"{name}.git", f"--object-format={name}") for name in FORMATS]
+
+
+@pytest.fixture(params=range(len(FORMATS)), ids=FORMATS)
+def repository(request: pytest.FixtureRequest, repositories: list[Repository]) -> Repository:
+    """Choose one (a test that draws cannot be parametrised under pytest-twisted and draws it instead)."""
+    chosen: Repository = repositories[request.param]
+    return chosen
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """Draw a history: for each commit the numbers of its parents among those before it; roots and octopuses too."""
+    count = draw(st.integers(2, 14))
+    chosen: History = [()]
+    for number in range(1, count):
+        width = draw(st.sampled_from((0, 1, 1, 1, 1, 1, 2, 2, 3)))
+        near = st.integers(max(0, number - draw(st.sampled_from((1, 3, 14)))), number - 1)
+        chosen.append(tuple(sorted(draw(st.sets(near, max_size=width, min_size=min(width, 1))))))
+    return chosen
+
+
+def imported(repository: Repository, history: History) -> list[bytes]:
+    """Write the history and return its commits' ids."""
+    out = [b"feature done\n"]
+    for number, parents in enumerate(history, 1):
+        text = b"%d %r" % (number, history)
+        out.append(b"reset refs/heads/c\ncommit refs/heads/c\nmark :%d\n" % number)
+        out.append(b"committer A <a@example> %d +0000\ndata %d\n%s\n" % (1700000000 + number, len(text), text))
+        words = [b"from", *[b"merge"] * 20]
+        out += [b"%s :%d\n" % (word, parent + 1) for word, parent in zip(words, parents, strict=False)]
+    out += [b"get-mark :%d\n" % number for number in range(1, len(history) + 1)]
+    printed = repository.git("fast-import", "--quiet", "--force", data=b"".join((*out, b"done\n")))
+    return [bytes.fromhex(line) for line in printed.decode().split()]
+
+
+def asked(repository: Repository, graph: Graph, wants: Iterable[bytes], haves: Iterable[bytes]) -> PackWalk:
+    """Ask the forge, and read its answer into the graph."""
+    answer = repository.ask(fetch_request(graph.object_format, wants, haves))
+    walk = PackWalk(graph.object_format, graph=graph)
+    reader = AnswerReader(walk)
+    reader.receive(answer)
+    while reader.step():
+        pass
+    reader.end()
+    return walk
+
+
+def verdict(repository: Repository, graph: Graph, old: bytes, new: bytes) -> Verdict:
+    """Judge as a push is judged."""
+    result = judge(graph, old, new)
+    if result.outcome is not Outcome.ASK:
+        return result
+    asked(repository, graph, result.boundary, [old])
+    return settle(graph, old, new)
+
+
+def is_ancestor(repository: Repository, old: bytes, new: bytes) -> bool:
+    """Ask git itself."""
+    return repository.run("merge-base", "--is-ancestor", old.hex(), new.hex()).returncode == 0
+
+
+@given(histories(), st.data())
+def test_the_verdict_is_git_s_own(repositories: list[Repository], history: History, data: st.DataObject) -> None:
+    """Whatever the forge has already: the pack is what git would push then."""
+    repository = data.draw(st.sampled_from(repositories))
+    commits = imported(repository, history)
+    one = st.sampled_from(commits)
+    old, new, there = data.draw(one), data.draw(one), data.draw(st.sets(one, max_size=3))
+    object_format = {20: SHA1, 32: SHA256}[len(old)]
+    revisions = [new.hex(), *(f"^{name.hex()}" for name in {old, *there})]
+    options = data.draw(st.sampled_from([("--thin",), ("--delta-base-offset",), ()]))
+    graph = walked(repository.packed("\n".join(revisions) + "\n", *options), object_format).graph
+    expected = FAST_FORWARD if is_ancestor(repository, old, new) else NOT
+    assert verdict(repository, graph, old, new) == expected
+
+
+@given(histories(), st.data())
+def test_merge_bases_are_found(repositories: list[Repository], history: History, data: st.DataObject) -> None:
+    """As git finds them: the boundary with the default branch, less what others of it reach."""
+    repository = data.draw(st.sampled_from(repositories))
+    commits = imported(repository, history)
+    default, new = data.draw(st.sampled_from(commits)), data.draw(st.sampled_from(commits))
+    object_format = {20: SHA1, 32: SHA256}[len(new)]
+    graph = Graph(object_format)
+    asked(repository, graph, [new], [default])
+    boundary = boundary_of(graph, new)
+    bases = {
+        name
+        for name in boundary
+        if len(boundary) == 1 or asked(repository, Graph(object_format), [name], boundary - {name}).objects
+    }
+    printed = repository.git("merge-base", "--all", default.hex(), new.hex(), ok=(0, 1)).decode().split()
+    assert bases == {bytes.fromhex(word) for word in printed}
+
+
+def test_a_shallow_clone_s_push_is_judged(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its pack leaves to commits that the client itself has without their parents."""
+    old, middle, other = imported(repository, [(), (0,), (0,)])
+    place = tmp_path_factory.mktemp("shallow") / "clone.git"
+    repository.git("update-ref", "refs/heads/shallow", middle.hex())
+    command = [
+        "git",
+        "clone",
+        "-q",
+        "--bare",
+        "--depth=1",
+        "--branch=shallow",
+        f"file://{repository.place}",
+        str(place),
+    ]
+    subprocess.run(command, env=packs.ENVIRON, check=True)
+    clone = Repository(place)
+    tree = clone.git("write-tree").decode().strip()
+    new = clone.git("commit-tree", "-p", middle.hex(), "-m", "new", tree).decode().strip()
+    object_format = {20: SHA1, 32: SHA256}[len(old)]
+    for before, expected in ((old, FAST_FORWARD), (middle, FAST_FORWARD), (other, NOT)):
+        graph = walked(clone.packed(f"{new}\n^{middle.hex()}\n"), object_format).graph
+        assert verdict(repository, graph, before, bytes.fromhex(new)) == expected
+
+
+def test_an_unknown_commit_is_refused_by_the_forge_in_its_words(repository: Repository) -> None:
+    """A boundary that is nowhere, a lost commit: the forge says so and nothing is proved."""
+    (commit,) = imported(repository, [()])
+    object_format = {20: SHA1, 32: SHA256}[len(commit)]
+    with pytest.raises(ResponseError, match="the forge refused: upload-pack: not our ref"):
+        asked(repository, Graph(object_format), [b"\xab" * len(commit)], [commit])
+
+
+def test_the_forge_sends_no_tree_with_the_history(repository: Repository) -> None:
+    """Or a question about a branch would bring the whole repository."""
+    commits = imported(repository, [(), (0,), (1,), (2,)])
+    object_format = {20: SHA1, 32: SHA256}[len(commits[0])]
+    walk = asked(repository, Graph(object_format), [commits[3]], [commits[1]])
+    assert (walk.objects, walk.graph.commits) == (2, 2)
