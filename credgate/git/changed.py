@@ -1,0 +1,141 @@
+"""Which protected paths a push changes: the tree that it brings against the trees that are allowed.
+
+A path is unchanged when what stands there (mode and object) is what stands there in one of the *bases*: the tree at
+the ref's old value, and for a merge the tree at the merge base with the default branch, so that bringing in the default
+branch's own version passes and an evil merge does not. Without a base everything that is there is a change. Only the
+directories that a rule looks below are read, and what both sides have in common is not: trees are looked up by id, and
+those that are missing are named together, level by level, so that they can be fetched. Never looks at a blob, knows no
+renames (a rename is a deletion and a creation), and compares bytes: folding case is the matcher's business.
+
+A symbolic link or a submodule at a place that a rule looks below is a change: what lies behind it is not in the tree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from credgate.git.objects import Tree, TreeEntry
+
+MAX_NAMES = 1_000_000
+"""Names that are compared unless the caller says otherwise, some 3 s: one tree may stand in a thousand places."""
+MAX_CHANGED = 20
+"""Changed paths that are named; finding one more ends the comparison."""
+
+
+class Matcher(Protocol):
+    """The protected paths, compiled. Paths are bytes as in the trees, joined by ``/``, without one at either end."""
+
+    def matches(self, path: bytes) -> bool:
+        """Whether what stands at ``path`` is protected."""
+        ...
+
+    def below(self, directory: bytes) -> bool:
+        """Whether something below ``directory`` may be protected."""
+        ...
+
+
+@frozen(slots=True)
+class Comparison:
+    """What was found: ``changed`` paths if there are any; ``missing`` trees to fetch before comparing again.
+
+    A changed path is final, whatever is missing. ``exceeded``: there was too much to compare, so nothing is proved.
+    """
+
+    changed: tuple[bytes, ...] = ()
+    missing: frozenset[bytes] = frozenset()
+    exceeded: bool = False
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it is proved that no protected path is changed."""
+        return not (self.changed or self.missing or self.exceeded)
+
+
+@frozen(slots=True)
+class _Directory:
+    """One directory to compare; ``None`` where a side has none."""
+
+    prefix: bytes
+    new: bytes | None
+    bases: tuple[bytes | None, ...]
+
+
+def compare(
+    new: bytes,
+    bases: Sequence[bytes],
+    lookup: Callable[[bytes], Tree | None],
+    protected: Matcher,
+    max_names: int = MAX_NAMES,
+) -> Comparison:
+    """Compare the tree ``new`` with the trees ``bases`` (ids all) where ``protected`` looks.
+
+    ``lookup`` gives a tree's entries, ``None`` when it is missing; what it raises goes through.
+    """
+    if new in bases:
+        return Comparison()
+    search = _Search(lookup, protected)
+    search.ahead.append(_Directory(b"", new, tuple(bases)))
+    while search.ahead and search.names < max_names and len(search.changed) <= MAX_CHANGED:
+        search.directory(search.ahead.pop())
+    changed = tuple(sorted(search.changed)[:MAX_CHANGED])
+    return Comparison(changed, frozenset(search.missing), exceeded=bool(search.ahead) and not changed)
+
+
+class _Search:
+    """A comparison on its way."""
+
+    def __init__(self, lookup: Callable[[bytes], Tree | None], protected: Matcher) -> None:
+        self.ahead: list[_Directory] = []
+        self.changed: list[bytes] = []
+        self.missing: set[bytes] = set()
+        self.names = 0
+        self._lookup, self._protected = lookup, protected
+
+    def directory(self, here: _Directory) -> None:
+        """Compare one directory; put those below it that differ ahead."""
+        trees = [self._tree(oid) for oid in (here.new, *here.bases)]
+        whole = [tree for tree in trees if tree is not None]
+        if len(whole) < len(trees):
+            return
+        new, bases = whole[0], whole[1:]
+        names = sorted(set().union(*whole))
+        self.names += 1 + len(names)
+        for name in names:
+            entry, others = new.get(name), [base.get(name) for base in bases]
+            if entry not in others or not bases:
+                self._difference(here.prefix + name, entry, others)
+
+    def _tree(self, oid: bytes | None) -> Tree | None:
+        if oid is None:
+            return {}
+        tree = self._lookup(oid)
+        if tree is None:
+            self.missing.add(oid)
+        return tree
+
+    def _difference(self, path: bytes, entry: TreeEntry | None, others: list[TreeEntry | None]) -> None:
+        """Judge a name that differs from each base."""
+        new, bases = _subtree(entry), tuple(map(_subtree, others))
+        trees = any(oid is not None for oid in (new, *bases))
+        below = self._protected.below(path)
+        if trees and below:
+            self.ahead.append(_Directory(path + b"/", new, bases))
+        away = below and entry is not None and entry.leads_away
+        # A directory that a rule looks below is opened, so that files are named; one that only matches is named itself.
+        opened = below and _only_trees(entry, others)
+        if away or (self._protected.matches(path) and not opened):
+            self.changed.append(path)
+
+
+def _subtree(entry: TreeEntry | None) -> bytes | None:
+    return entry.oid if entry is not None and entry.is_tree else None
+
+
+def _only_trees(entry: TreeEntry | None, others: list[TreeEntry | None]) -> bool:
+    """Whether the name stands for a directory, or nothing, on every side."""
+    return all(one is None or one.is_tree for one in (entry, *others))
