@@ -75,8 +75,15 @@ def test_63_octets_a_label_and_255_a_name_are_the_limits() -> None:
     longest = (b"a" * 63, b"b" * 63, b"c" * 63, b"d" * 61)
     assert len(names.encode(longest)) == 255
     assert names.read(names.encode(longest), 0) == (longest, 255)
+    assert names.decompress(b"x" + names.encode(longest) + b"tail", 1) == (longest, 256)
+    assert names.parse(b".".join(longest).decode()) == longest
+    longer = (*longest[:3], b"d" * 62)
     with pytest.raises(WireError, match="255"):
-        names.read(names.encode((*longest[:3], b"d" * 62)), 0)
+        names.read(names.encode(longer), 0)
+    with pytest.raises(WireError, match="255"):
+        names.decompress(names.encode(longer), 0)
+    with pytest.raises(ValueError, match="255"):
+        names.parse(b".".join(longer).decode())
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,14 @@ def test_a_wildcard_allows_up_to_its_limits(asked: str) -> None:
     assert (found.outcome, found.wildcard) == (Outcome.ASK, name("wild.example"))
 
 
+def test_the_longest_name_that_a_wildcard_allows() -> None:
+    """Octets are counted as on the wire: 128 is allowed, 129 is not."""
+    longest = f"{'a' * 38}.{'b' * 38}.{'c' * 35}.wild.example"
+    assert len(longest) + 2 == 128
+    assert outcome(longest) == (Outcome.ASK, Reason.ALLOWED)
+    assert outcome("d" + longest) == (Outcome.NO_NAME, Reason.DNS_NAME_FORM)
+
+
 def test_an_exact_entry_is_not_limited_nor_counted() -> None:
     """The operator wrote every octet of it: it carries nothing out."""
     long = ".".join(["x" * 50] * 4)

@@ -177,6 +177,18 @@ def test_records_of_other_types_and_classes_are_dropped() -> None:
     )
 
 
+def test_64_records_are_the_limit() -> None:
+    """The limit itself is read; a CAA record's tag may end its record."""
+    asked = ask()
+    many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(64))
+    assert len(response.read(w.response(asked.message, many), asked).answers) == 64
+    other = ask(257)
+    whole = w.record(w.ASKED, 257, b"\0\5issue")
+    assert response.read(w.response(other.message, (whole,)), other).answers[0].rdata == b"\0\5issue"
+    with pytest.raises(WireError, match="CAA"):
+        response.read(w.response(other.message, (w.record(w.ASKED, 257, b"\0\6issue"), A)), other)
+
+
 def test_a_ttl_with_the_top_bit_is_none() -> None:
     """RFC 2181 section 8: or it would be 68 years."""
     asked = ask()
