@@ -52,21 +52,28 @@ class Datagrams(DNSDatagramProtocol):
         self._desk, self._receive, self._now = desk, desk.responder.receive, desk.now
         self.unsent = 0
 
+    def startProtocol(self) -> None:
+        """Begin: the socket's own ``sendto`` is at hand."""
+        super().startProtocol()
+        self._sendto = self.transport.getHandle().sendto
+
     def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one packet: the hot path."""
         reply = self._receive(data, addr[0], self._now())
         if reply.__class__ is bytes:
-            self._send(reply, addr)
+            try:
+                self._sendto(reply, addr)
+            except OSError:
+                self.unsent += 1
         elif isinstance(reply, Pending):
-            self._desk.look_up(reply, lambda late: self._send(late, addr))
+            self._desk.look_up(reply, lambda late: self._send_late(late, addr))
 
-    def _send(self, reply: bytes, addr: tuple[str, int]) -> None:
-        if self.transport is None:
-            return
-        try:
-            self.transport.getHandle().sendto(reply, addr)
-        except OSError:
-            self.unsent += 1
+    def _send_late(self, reply: bytes, addr: tuple[str, int]) -> None:
+        if self.transport is not None:
+            try:
+                self._sendto(reply, addr)
+            except OSError:
+                self.unsent += 1
 
 
 @implementer(IPushProducer)

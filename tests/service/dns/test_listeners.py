@@ -42,7 +42,7 @@ class Door:
     def __init__(self) -> None:
         self.rig, self.socket = Rig(), Socket()
         self.protocol = Datagrams(self.rig.desk, self.rig.clock)
-        self.protocol.transport = self.socket
+        self.protocol.makeConnection(self.socket)
 
     def send(self, message: bytes) -> list[tuple[bytes, Any]]:
         """Send a datagram; what was sent back so far."""
@@ -71,7 +71,9 @@ def test_what_cannot_be_sent_is_dropped_and_counted() -> None:
     door = Door()
     door.socket.broken = True
     door.send(REFUSED)
-    assert door.protocol.unsent == 1
+    door.send(ASKED)
+    door.rig.lookups.waiting[0][1].callback(FOUND)
+    assert door.protocol.unsent == 2
 
 
 def test_an_answer_after_the_end_goes_nowhere() -> None:
