@@ -51,6 +51,30 @@ BYTES_UP: Final = "bytes_up"
 BYTES_DOWN: Final = "bytes_down"
 DURATION_MS: Final = "duration_ms"
 TEXT: Final = "text"
+REFS: Final = "refs"
+
+MAX_REFS: Final = 50
+"""Refs of one push that a line lists; ``refs_more`` counts the others."""
+REFS_MORE: Final = "refs_more"
+
+
+@frozen(slots=True, kw_only=True)
+class RefChange:
+    """What became of one ref of a push. Object ids are hexadecimal."""
+
+    ref: str
+    old: str
+    new: str
+    verb: str
+    reason: str
+    """A reason code of ours."""
+    forge: str = ""
+    """``ok``, or ``ng`` and the forge's own words; "" when the forge was not asked, or did not say."""
+
+    def told(self) -> dict[str, str]:
+        """Return it as the line shows it."""
+        pairs = {name: visible(getattr(self, name)) for name in ("ref", "old", "new", "verb", "reason", "forge")}
+        return {name: value for name, value in pairs.items() if value}
 
 
 @frozen(slots=True, kw_only=True)
@@ -83,6 +107,7 @@ class Event:
     duration: float | None = None
     """Seconds."""
     text: str = ""
+    refs: tuple[RefChange, ...] = ()
 
 
 def line(event: Event) -> str:
@@ -105,7 +130,12 @@ def line(event: Event) -> str:
         (DURATION_MS, None if event.duration is None else round(event.duration * 1000)),
         (TEXT, visible(event.text)),
     )
-    return json.dumps({key: value for key, value in pairs if value not in {None, ""}}, separators=(",", ":"))
+    told: dict[str, object] = {key: value for key, value in pairs if value not in {None, ""}}
+    if event.refs:
+        told[REFS] = [change.told() for change in event.refs[:MAX_REFS]]
+    if len(event.refs) > MAX_REFS:
+        told[REFS_MORE] = len(event.refs) - MAX_REFS
+    return json.dumps(told, separators=(",", ":"))
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,19 +15,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from credgate.git.route import GitRequest, Kind, Local, Refused, Route, route
+from credgate.git.rules import at_discovery, rules_for
 from credgate.sessions import scope, tokens
 from credgate.values import Access, Decision, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from credgate.config.schema import Policy
     from credgate.forges.driver import Driver
+    from credgate.git.rules import Rules
     from credgate.http.fields import RequestHead
     from credgate.sessions.brake import Brake
-    from credgate.sessions.model import Session
+    from credgate.sessions.model import Grant, Session
 
 _CODINGS = {None, b"identity", b"gzip", b"x-gzip"}
 
@@ -53,11 +56,16 @@ class Relay:
     driver: Driver
     path: str
     dot_git: bool
+    rules: Rules | None = None
+    """What limits the pushes of this session to this repository; None where nothing is written."""
 
 
 @frozen(slots=True)
 class Refuse:
-    """Say no. ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none)."""
+    """Say no. ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none).
+
+    ``refs`` are a push's refused refs, each with its reason, and ``lines`` what else git prints.
+    """
 
     decision: Decision
     status: int
@@ -66,6 +74,8 @@ class Refuse:
     request: GitRequest | None = None
     challenge: bool = False
     retry_after: int = 0
+    refs: Sequence[tuple[bytes, str]] = ()
+    lines: Sequence[str] = ()
 
 
 Verdict = Serve | Relay | Refuse
@@ -89,6 +99,8 @@ class Admission:
     brake: Brake
     has_credential: Callable[[str], bool]
     """Whether the forge of this name has a credential now."""
+    policy: Policy
+    """The operator's own rules on pushes."""
 
     def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
@@ -151,7 +163,16 @@ class Admission:
             text = f"no credential is configured for {where.repo.forge}, so nothing can be pushed there"
             decision = Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
             return Refuse(decision, 403, where.kind, session, where)
-        return Relay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git)
+        relay = Relay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git)
+        return relay if where.needed is Access.READ or match.grant is None else self._ruled(relay, match.grant)
+
+    def _ruled(self, relay: Relay, grant: Grant) -> Relay | Refuse:
+        """Give a push its rules; one that could not push anything is told so before it packs."""
+        rules = rules_for(grant, self.policy, relay.session.id, relay.session.label)
+        refused = at_discovery(rules)
+        if refused is not None:
+            return Refuse(refused, 403, relay.request.kind, relay.session, relay.request)
+        return evolve(relay, rules=rules)
 
     def _form(self, head: RequestHead, where: GitRequest) -> Decision | None:
         """Judge the body's declared type and coding: git names both exactly (gitprotocol-http)."""

@@ -3,7 +3,7 @@
 Pure. ``judge_answer`` looks at the head of the forge's answer: only 200 with exactly the body type that git asked
 for is relayed; everything else, redirects and challenges above all, becomes ours. ``refusal`` turns a ``Refuse`` into
 bytes: text at discovery, an ``ERR`` packet on a fetch, a report-status on a push, each measured on real git.
-``PushInBody`` reads a push's command list from its (perhaps gzipped) body while it passes.
+Refs that a push was refused for are named one by one, each with its own reason.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from attrs import frozen
 
 from credgate.git import refusal as forms
 from credgate.git.admission import Refuse, Relay
-from credgate.git.coding import Gunzip, is_gzip
 from credgate.git.echo import echoes
-from credgate.git.push import PushReader
 from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.crossing import local_reply
@@ -25,8 +23,8 @@ from credgate.sessions import scope
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from credgate.git.passage import PushPassage
+    from credgate.git.push import PushReader
     from credgate.http.fields import ResponseHead
 
 _MOVED = frozenset({301, 302, 307, 308})
@@ -49,35 +47,6 @@ class Moved:
     repo: RepoPath
     path: str
     dot_git: bool
-
-
-class PushInBody:
-    """The command list of a push, read while the body passes; gzip is decoded and stays decoded."""
-
-    def __init__(self, coding: bytes | None) -> None:
-        self._gunzip = Gunzip() if is_gzip(coding) else None
-        self.commands = PushReader()
-
-    @property
-    def recodes(self) -> bool:
-        """Whether what goes on differs from what came: what was judged must be what is sent."""
-        return self._gunzip is not None
-
-    def receive(self, data: bytes) -> Iterator[bytes]:
-        """Read ``data`` and yield what goes on, each piece when it is asked for: a gzipped one may hold many.
-
-        To be exhausted before the next call. Raises RequestError.
-        """
-        for piece in (data,) if self._gunzip is None else self._gunzip.receive(data):
-            if not self.commands.done:
-                self.commands.receive(piece)
-            yield piece
-
-    def end(self) -> None:
-        """Note the end of the body. Raises RequestError if the command list or the coding is cut."""
-        if self._gunzip is not None:
-            self._gunzip.end()
-        self.commands.end()
 
 
 def judge_answer(head: ResponseHead, verdict: Relay, *, secret: str) -> bytes | Moved | Refuse:
@@ -129,7 +98,7 @@ def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
     return _refuse(verdict, reason, shown, text, retry_after=crossing.retry_after(head) or 0)
 
 
-def refusal(refuse: Refuse, push: PushInBody | None, *, close: bool) -> bytes:
+def refusal(refuse: Refuse, push: PushPassage | None, *, close: bool) -> bytes:
     """Return the whole answer that says ``refuse`` to whoever asked."""
     text = refuse.decision.text
     if refuse.decision.reason is Reason.LFS_NOT_SERVED:
@@ -150,7 +119,8 @@ def _report(refuse: Refuse, commands: PushReader) -> bytes | None:
     if not commands.report:
         return None
     text = refuse.decision.text
-    return forms.report(commands.refs, f"credgate: {text}", sideband=commands.sideband, lines=[text])
+    refs = refuse.refs or [(ref, f"credgate: {text}") for ref in commands.refs]
+    return forms.status_report(refs, sideband=commands.sideband, lines=refuse.lines or [text])
 
 
 def _extra(refuse: Refuse) -> list[tuple[bytes, bytes]]:

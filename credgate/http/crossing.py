@@ -148,12 +148,15 @@ def content_type(head: ResponseHead) -> bytes | None:
     return None if value is None else _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
 
 
-def is_gzip(head: ResponseHead) -> bool:
-    """Return whether the forge's body is gzipped. Raises ResponseError for any other coding than gzip or none."""
+def is_gzip(head: ResponseHead, *, asked: bool = True) -> bool:
+    """Return whether the forge's body is gzipped.
+
+    Raises ResponseError for any other coding than gzip or none, and for gzip if it was not ``asked`` for.
+    """
     value = head.get(b"content-encoding")
     if value is None or value.lower() == b"identity":
         return False
-    if value.lower() in _GZIP:
+    if asked and value.lower() in _GZIP:
         return True
     raise ResponseError("the forge sent a Content-Encoding that was not asked for")
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from credgate.errors import RequestError
 from credgate.git.admission import Refuse, Relay, Serve, Verdict
-from credgate.git.answer import PushInBody
+from credgate.git.passage import PushPassage
 from credgate.git.route import Kind
 from credgate.http.crossing import CONTINUE
 from credgate.http.fields import END, RequestHead
@@ -130,7 +130,7 @@ class SandboxChannel(Protocol):
             page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
             self._own(record, page, verdict.session)
         else:
-            push = PushInBody(head.get(b"content-encoding")) if verdict.kind is Kind.RECEIVE_PACK else None
+            push = PushPassage(head.get(b"content-encoding")) if verdict.kind is Kind.RECEIVE_PACK else None
             self.refuse(verdict, record, push, whole=False)
 
     def _busy(self, exchange: Exchange, session: Session | None) -> None:
@@ -139,7 +139,7 @@ class SandboxChannel(Protocol):
         if session is not None:
             self.gate.entered(exchange, session.id)
 
-    def refuse(self, refuse: Refuse, record: Record, push: PushInBody | None, *, whole: bool) -> None:
+    def refuse(self, refuse: Refuse, record: Record, push: PushPassage | None, *, whole: bool) -> None:
         """Answer a refusal, after the rest of the body if the session is proved and the client did not ask first."""
         record.ends(refuse.decision)
         self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
 from credgate.errors import RequestError
-from credgate.git.answer import PushInBody, refusal
+from credgate.git.answer import refusal
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
     from credgate.git.admission import Refuse
+    from credgate.git.passage import PushPassage
     from credgate.service.channel import SandboxChannel
     from credgate.service.record import Record
 
@@ -65,7 +66,7 @@ class Page:
 class RefusalAnswer:
     """A refusal, in the words of whoever asked; a push's refs are read from its body."""
 
-    def __init__(self, refuse: Refuse, push: PushInBody | None) -> None:
+    def __init__(self, refuse: Refuse, push: PushPassage | None) -> None:
         self._refuse, self._push = refuse, push
 
     def read(self, data: bytes) -> None:
@@ -74,7 +75,8 @@ class RefusalAnswer:
             try:
                 deque(self._push.receive(data), maxlen=0)
             except RequestError:
-                self._push = None
+                if not self._push.commands.done:
+                    self._push = None
 
     def bytes(self, *, close: bool) -> bytes:
         """Return it."""

@@ -23,16 +23,20 @@ from credgate.git.answer import Moved, refusal
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.service.channel import SandboxChannel
+from credgate.service.inquiry import Inquiry
 from credgate.sessions import scope
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from credgate.config.schema import Limits
+    from credgate.forges.driver import Driver
     from credgate.http.fields import RequestHead
     from credgate.service.audit import AuditLog
     from credgate.service.credentials import Credentials
@@ -58,6 +62,8 @@ class Gate:
     pool: ForgePool
     audit: AuditLog
     clock: Callable[[], LeaseReading]
+    in_thread: Callable[..., Deferred[Any]]
+    """Runs what takes the processor's time: the reading of packs."""
     closing: bool = False
     channels: set[SandboxChannel] = field(factory=set, init=False)
     addresses: Counter[str] = field(factory=Counter, init=False)
@@ -109,6 +115,10 @@ class Gate:
             now = self.clock()
             body = json.dumps(whoami(serve.session, now.boot, now.wall)).encode()
         return local_reply(200, body, _JSON, close=close)
+
+    def inquiry(self, driver: Driver, path: str, *, dot_git: bool) -> Inquiry:
+        """Return the means to ask a forge about one of its repositories."""
+        return Inquiry(self.pool, self.credentials, driver, path, dot_git, self.limits.inquiry_timeout, self.in_thread)
 
     def suspect(self, forge: str) -> None:
         """Have the forge's credential read again: it was refused, so a newer one may lie there already."""

@@ -23,11 +23,15 @@ REPLAY_BYTES = 64 * 1024
 class Question:
     """One request as the forge sees it. ``key`` says which connections it may use, ``lines`` is its head.
 
+    ``recoded``: the body is written anew, in chunks; ``read``: the answer's body is read here, and must not be coded.
     ``secret`` is the credential in it, ``""`` without one: what the answer must not repeat.
     """
 
-    def __init__(self, credentials: Credentials, head: RequestHead, verdict: Relay, *, recoded: bool) -> None:
+    def __init__(
+        self, credentials: Credentials, head: RequestHead, verdict: Relay, *, recoded: bool, read: bool
+    ) -> None:
         self._credentials, self._head, self._recoded = credentials, head, recoded
+        self._drop = [name for name, drops in ((b"content-encoding", recoded), (b"accept-encoding", read)) if drops]
         self.method = head.method
         self.chunked = head.chunked or recoded
         self._said: list[bytes] | None = []
@@ -50,7 +54,7 @@ class Question:
             head=self._head,
             authorization=verdict.driver.login(self.secret) if credential else None,
             length=None if self._recoded else self._head.length,
-            drop=(b"content-encoding",) if self._recoded else (),
+            drop=self._drop,
         )
         return Key(forge, credential.id if credential else ""), lines
 

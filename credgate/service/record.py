@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from credgate.audit.event import Event, Happening
+from credgate.audit.event import Event, Happening, RefChange
 from credgate.git.route import Kind
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
     from credgate.git.admission import Verdict
+    from credgate.git.report import RefResult, ReportReader
     from credgate.git.route import GitRequest
+    from credgate.git.verdict import RefVerdict
+    from credgate.git.verdict import Verdict as PushVerdict
     from credgate.service.gate import Gate
 
 _UNDECIDED = Decision(allow=True, reason=Reason.ALLOWED)
@@ -26,6 +29,7 @@ class Record:
         self._decision = _UNDECIDED
         self._status: int | None = None
         self._closed = False
+        self._refs: tuple[RefChange, ...] = ()
         self.upstream_status: int | None = None
         self.bytes_up = self.bytes_down = 0
 
@@ -47,6 +51,11 @@ class Record:
         if self._decision is _UNDECIDED:
             self._decision = decision
         return self
+
+    def refs(self, verdict: PushVerdict, report: ReportReader | None) -> None:
+        """Note what became of each ref of a push; ``report`` is the forge's own word."""
+        results = {} if report is None else report.results
+        self._refs = tuple(_change(one, results.get(one.command.ref)) for one in verdict.refs)
 
     def close(self) -> None:
         """Write the line, once."""
@@ -71,6 +80,7 @@ class Record:
             bytes_down=self.bytes_down,
             duration=self._gate.reactor.seconds() - self._began,
             text="" if decision.allow else decision.text,
+            refs=self._refs,
         )
         self._gate.audit.write(event)
 
@@ -78,3 +88,17 @@ class Record:
 def _operation(request: GitRequest) -> str:
     """``git-upload-pack``, ``git-receive-pack``, or either's ``-advertisement``."""
     return f"{request.service}-advertisement" if request.kind is Kind.ADVERTISEMENT else request.service
+
+
+def _change(one: RefVerdict, result: RefResult | None) -> RefChange:
+    command, said = one.command, ""
+    if result is not None:
+        said = "ok" if result.ok else f"ng {result.text}"
+    return RefChange(
+        ref=command.ref.decode("utf-8", "backslashreplace"),
+        old=command.old.decode(),
+        new=command.new.decode(),
+        verb=one.verb,
+        reason=one.decision.reason,
+        forge=said,
+    )

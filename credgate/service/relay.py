@@ -21,11 +21,14 @@ from twisted.logger import Logger
 
 from credgate.errors import RequestError, ResponseError
 from credgate.git.admission import Refuse, Relay
-from credgate.git.answer import Moved, PushInBody, judge_answer
+from credgate.git.answer import Moved, judge_answer
+from credgate.git.passage import FetchPassage, PushPassage
+from credgate.git.rewriting import Report, Rewriting, rewriting
 from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
+from credgate.service.push import PushUpload
 from credgate.service.question import Question
 from credgate.service.reach import unreachable
 from credgate.service.upload import Upload
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from credgate.git.verdict import Verdict as PushVerdict
     from credgate.http.fields import RequestHead, ResponseHead
     from credgate.service.channel import SandboxChannel
     from credgate.service.forge import ForgeConnection
@@ -49,10 +53,17 @@ class RelayExchange:
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: Relay) -> None:
         self.channel, self.record, self._verdict = channel, record, verdict
         self._gate = channel.gate
-        push = PushInBody(head.get(b"content-encoding")) if verdict.request.kind is Kind.RECEIVE_PACK else None
-        recoded = push is not None and push.recodes
-        self._question = Question(self._gate.credentials, head, verdict, recoded=recoded)
-        self._upload = Upload(channel, self._question, push, self._no_push)
+        kind = verdict.request.kind
+        self._question = Question(
+            self._gate.credentials,
+            head,
+            verdict,
+            recoded=kind is Kind.RECEIVE_PACK,
+            read=kind is not Kind.UPLOAD_PACK,
+        )
+        self._passage = PushPassage(head.get(b"content-encoding"), verdict.rules) if kind is Kind.RECEIVE_PACK else None
+        self._upload: Upload | PushUpload = self._push(self._passage) if self._passage else self._fetch(head, kind)
+        self._rewriting: Rewriting | None = None
         self._reply: list[bytes] = []
         self._forge: ForgeConnection | None = None
         self._connecting: Deferred[ForgeConnection] | None = None
@@ -60,10 +71,31 @@ class RelayExchange:
         self._drained = 0
         self._moved, self._since = 0, self._gate.reactor.seconds()
 
+    def _fetch(self, head: RequestHead, kind: Kind) -> Upload:
+        coding, v2 = head.get(b"content-encoding"), head.get(b"git-protocol") == b"version=2"
+        fetch = FetchPassage(coding, v2=v2) if kind is Kind.UPLOAD_PACK else None
+        return Upload(self.channel, self._question, fetch, self._malformed, self._unfetched)
+
+    def _push(self, passage: PushPassage) -> PushUpload:
+        gate, verdict = self._gate, self._verdict
+        inquiry = gate.inquiry(verdict.driver, verdict.path, dot_git=verdict.dot_git)
+        return PushUpload(
+            self.channel,
+            self._question,
+            passage,
+            inquiry,
+            gate.in_thread,
+            begins=self._connect,
+            fails=self._malformed,
+            refuses=self._unpushed,
+            broke=self._broke,
+        )
+
     def start(self) -> None:
-        """Find or open a connection and ask."""
-        repeatable = self._verdict.request.kind is not Kind.RECEIVE_PACK
-        kept = self._gate.pool.take(self._question.key) if repeatable else None
+        """Find or open a connection and ask; a push does so itself, once it is judged."""
+        if self._passage is not None:
+            return
+        kept = self._gate.pool.take(self._question.key)
         if kept is not None:
             self._connected(kept)
         else:
@@ -111,8 +143,19 @@ class RelayExchange:
         else:
             self._upload.end()
 
-    def _no_push(self, error: RequestError) -> None:
-        self._refuse(Decision(allow=False, reason=error.reason, rule="push", text=str(error)), error.status)
+    def _malformed(self, error: RequestError) -> None:
+        self._refuse(Decision(allow=False, reason=error.reason, rule="form", text=str(error)), error.status)
+
+    def _unfetched(self, decision: Decision) -> None:
+        self._refuse(decision, 403)
+
+    def _unpushed(self, verdict: PushVerdict) -> None:
+        relay, rules = self._verdict, self._verdict.rules
+        assert rules is not None
+        request = relay.request
+        decision, lines = verdict.decision, verdict.lines(rules)
+        refuse = Refuse(decision, 403, request.kind, relay.session, request, refs=verdict.refused, lines=lines)
+        self._refuse(decision, 403, refuse)
 
     def client_lost(self) -> None:
         """Leave the forge with what is unfinished."""
@@ -161,15 +204,17 @@ class RelayExchange:
                 self._gate.suspect(self._question.key.forge)
             self._refuse(judged.decision, judged.status, judged)
             return
+        request = self._verdict.request
+        self._rewriting = rewriting(request.kind, request.service, self._verdict.rules, self._passage)
         try:
-            gzip = crossing.is_gzip(head)
+            gzip = crossing.is_gzip(head, asked=self._rewriting is None)
         except ResponseError as error:
             self._leave()
             self.answer_failed(error)
             return
-        self._answering, self._framed = True, head.length is None
-        close = not self.channel.keeps
-        self._reply = [crossing.downstream_head(200, judged, length=head.length, gzip=gzip, close=close)]
+        length = head.length if self._rewriting is None else None
+        self._framed, close = length is None, not self.channel.keeps
+        self._reply = [crossing.downstream_head(200, judged, length=length, gzip=gzip, close=close)]
         self.record.answers(200)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
@@ -189,8 +234,19 @@ class RelayExchange:
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
         """Relay body bytes as they come, git's keep-alives must not wait; the head goes with the first."""
+        if self._rewriting is not None:
+            try:
+                parts = [passed for part in parts for passed in self._rewriting.receive(part)]
+                if last:
+                    self._rewriting.end()
+            except ResponseError as error:
+                self._leave()
+                self.answer_failed(error)
+                return
         self.record.bytes_down += sum(map(len, parts))
-        reply, self._reply = self._reply, []
+        if not (parts or last):
+            return
+        reply, self._reply, self._answering = self._reply, [], True
         reply += frame(parts) if self._framed else parts
         if last and self._framed:
             reply.append(LAST_CHUNK)
@@ -219,8 +275,15 @@ class RelayExchange:
         self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
 
     def _finish(self) -> None:
+        self._tell_refs()
         self.record.close()
         self.channel.finished()
+
+    def _tell_refs(self) -> None:
+        """Note what became of each ref of a push, here and at the forge."""
+        if self._passage is not None and self._passage.verdict is not None:
+            reader = self._rewriting.reader if isinstance(self._rewriting, Report) else None
+            self.record.refs(self._passage.verdict, reader)
 
     def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
         """Hand over to an answer of our own, which reads the rest of the body first; cut if another has begun."""
@@ -228,6 +291,7 @@ class RelayExchange:
             self._cut(decision)
             return
         push = self._upload.read_out()
+        self._tell_refs()
         self._leave()
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)

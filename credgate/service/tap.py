@@ -30,6 +30,7 @@ from credgate.service.audited import Audited
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
+from credgate.service.digest import Walkers
 from credgate.service.dns.service import dns_service
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
@@ -122,7 +123,8 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
     credentials = Credentials(config, reactor=reactor)
     credentials.read()
-    gate = _gate(config, reactor, registry, credentials, audit)
+    walkers = Walkers(reactor)
+    gate = _gate(config, reactor, registry=registry, credentials=credentials, audit=audit, walkers=walkers)
     rounds = Rounds(registry, config.sessions.gc_interval, reactor)
     git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
     audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
@@ -146,7 +148,19 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         reload=reloading.reload,
     )
     gateway = GatewayService()
-    for part in (audit, registry, audited, rounds, credentials, dns, GateService(gate), git, reloading, control):
+    for part in (
+        audit,
+        registry,
+        audited,
+        rounds,
+        credentials,
+        walkers,
+        dns,
+        GateService(gate),
+        git,
+        reloading,
+        control,
+    ):
         part.setServiceParent(gateway)
     return gateway
 
@@ -172,7 +186,15 @@ def _affordable(limits: Limits) -> Limits:
     return evolve(limits, max_connections=most)
 
 
-def _gate(config: Config, reactor: Any, registry: SessionRegistry, credentials: Credentials, audit: AuditLog) -> Gate:  # noqa: ANN401
+def _gate(  # noqa: PLR0913 - where the parts meet
+    config: Config,
+    reactor: Any,  # noqa: ANN401 - as above
+    *,
+    registry: SessionRegistry,
+    credentials: Credentials,
+    audit: AuditLog,
+    walkers: Walkers,
+) -> Gate:
     limits = _affordable(config.limits)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
     for name in drivers:
@@ -180,10 +202,15 @@ def _gate(config: Config, reactor: Any, registry: SessionRegistry, credentials: 
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
     brake = Brake(limits.wrong_credentials_per_minute)
     admission = Admission(
-        drivers, config.default_forge, registry, brake, lambda name: credentials.current(name) is not None
+        drivers,
+        config.default_forge,
+        registry,
+        brake,
+        lambda name: credentials.current(name) is not None,
+        config.policy,
     )
     endpoints = forge_endpoints(reactor, limits.connect_timeout)
     for driver in drivers.values():
         endpoints(driver)  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)
-    return Gate(reactor, limits, admission, registry, credentials, pool, audit, read_lease_clock)
+    return Gate(reactor, limits, admission, registry, credentials, pool, audit, read_lease_clock, walkers.in_thread)

@@ -1,16 +1,14 @@
 """A relayed request's body on its way to the forge, from the sandbox's reads to the forge connection's writes.
 
 Holds the sandbox while there is no connection or the forge does not take what came, and lets it be read as soon as the
-request is whole: from then on reading only tells when the client leaves. A push's command list is read while it passes;
-a gzipped push goes on decoded, and no faster than the forge takes it, for 64 KiB of it may become megabytes.
+request is whole: from then on reading only tells when the client leaves. A fetch is looked at while it passes
+(``git.passage``); pushes go by ``push``, which has the same face.
 
-The end is sent only if the sandbox sent it and the push was one. Leaving sends nothing: what is unfinished stays so.
+The end is sent only if the sandbox sent it. Leaving sends nothing: what is unfinished stays so.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from credgate.errors import RequestError
@@ -18,27 +16,28 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from credgate.git.answer import PushInBody
+    from credgate.git.passage import FetchPassage
     from credgate.service.channel import SandboxChannel
     from credgate.service.forge import Asker, ForgeConnection
     from credgate.service.question import Question
+    from credgate.values import Decision
 
 
 class Upload:
-    """One body. ``fails`` is told, once, of a push that turns out to be none."""
+    """One body. ``fails`` is told of a fetch that is none, ``refuses`` of one that asks what is not allowed."""
 
     def __init__(
         self,
         channel: SandboxChannel,
         question: Question,
-        push: PushInBody | None,
+        fetch: FetchPassage | None,
         fails: Callable[[RequestError], None],
+        refuses: Callable[[Decision], None],
     ) -> None:
-        self._channel, self._question, self._push, self._fails = channel, question, push, fails
-        self._recodes = push is not None and push.recodes
-        self._inflow: deque[Iterator[bytes]] = deque()
+        self._channel, self._question, self._fetch = channel, question, fetch
+        self._fails, self._refuses = fails, refuses
         self._waiting: list[bytes] = []
         self._forge: ForgeConnection | None = None
         self._asked = False
@@ -72,56 +71,40 @@ class Upload:
 
     def body(self, parts: list[bytes]) -> None:
         """Take what came."""
-        if self._push is None:
+        if self._look(parts):
             self._send(parts)
-        else:
-            self._inflow.extend(map(self._push.receive, parts))
-            self._pass_on()
 
     def end(self) -> None:
         """Take the end."""
         self.whole = True
         self._channel.release()
-        if self._push is None:
-            self._end()
+        try:
+            if self._fetch is not None:
+                self._fetch.end()
+        except RequestError as error:
+            self._fails(error)
         else:
-            self._pass_on()
+            self._end()
 
     def leave(self) -> None:
         """Send nothing any more."""
-        self._forge, self.full = None, False
-        self._inflow.clear()
+        self._forge, self.full, self._fetch = None, False, None
 
-    def read_out(self) -> PushInBody | None:
-        """Read what is held back of a push, for the refs in it; None if it is none, or cannot be read so far."""
-        try:
-            deque(chain.from_iterable(self._inflow), maxlen=0)
-        except RequestError:
-            self._unreadable()
-        return self._push
+    def read_out(self) -> None:
+        """Name no refs: a fetch moves none."""
 
-    def _pass_on(self) -> None:
+    def _look(self, parts: list[bytes]) -> bool:
+        """Whether these bytes of a fetch may go on; if not, it was told."""
         try:
-            if not self._recodes:
-                parts = [part for read in self._inflow for part in read]
-                self._inflow.clear()
-                self._send(parts)
-            while self._inflow and not (self.full or self._waiting):
-                part = next(self._inflow[0], None)
-                if part is None:
-                    self._inflow.popleft()
-                else:
-                    self._send([part])
-            if self.whole and not self._inflow:
-                self._end()
+            for part in parts:
+                refused = None if self._fetch is None else self._fetch.receive(part)
+                if refused is not None:
+                    self._refuses(refused)
+                    return False
         except RequestError as error:
-            self._unreadable()
             self._fails(error)
-
-    def _unreadable(self) -> None:
-        self._inflow.clear()
-        if self._push is not None and not self._push.commands.done:
-            self._push = None
+            return False
+        return True
 
     def _send(self, parts: list[bytes]) -> None:
         if self._question.chunked:
@@ -133,8 +116,6 @@ class Upload:
             self._forge.send(parts)
 
     def _end(self) -> None:
-        if self._push is not None:
-            self._push.end()
         self._asked, self.full = True, False
         end = [LAST_CHUNK] if self._question.chunked else []
         self._question.says(end)
@@ -153,7 +134,4 @@ class Upload:
 
     def _drains(self) -> None:
         self.full = False
-        if self._inflow:
-            self._pass_on()
-        if not self.full:
-            self._channel.release()
+        self._channel.release()

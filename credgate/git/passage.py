@@ -1,0 +1,128 @@
+"""A push as it passes: its command list and options are read and judged, its pack is let through or not.
+
+Takes the body as it came (perhaps gzipped) and yields the bytes of the pack; the list before it is never passed on but
+written again (``head``) from what was read, so that what was judged is what is sent, whatever another reader would have
+made of the bytes. Decides by ``git.verdict`` alone; holds the list and one piece, never the pack.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.errors import RequestError
+from credgate.git import rules as rule
+from credgate.git.coding import Gunzip, is_gzip
+from credgate.git.commandlist import encode_commands
+from credgate.git.fetch import FetchReader
+from credgate.git.options import OptionsReader, encode_options
+from credgate.git.pktline import FLUSH
+from credgate.git.push import PushReader
+from credgate.git.verdict import Verdict, judge, refuse_all
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from credgate.git.rules import Rules
+    from credgate.values import Decision
+
+
+class PushPassage:
+    """One push. ``coding`` is its Content-Encoding; without ``rules`` it is only read, for the refs in it."""
+
+    def __init__(self, coding: bytes | None, rules: Rules | None = None) -> None:
+        self.rules = rules
+        self.commands = PushReader()
+        self.options = OptionsReader()
+        self.verdict: Verdict | None = None
+        """Set once the list and the options are read."""
+        self._gunzip = Gunzip() if is_gzip(coding) else None
+        self._size = 0
+
+    @property
+    def listed(self) -> bool:
+        """Whether all that comes before the pack was read."""
+        return self.commands.done and (not self.commands.options or self.options.done)
+
+    @property
+    def head(self) -> bytes:
+        """What the forge is sent before the pack."""
+        assert self.verdict is not None
+        if self.commands.probe:
+            return FLUSH
+        written = encode_commands(self.verdict.forwarded, self.commands.capabilities, self.commands.shallows)
+        return written + (encode_options(self.options.options) if self.commands.options else b"")
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing of it may go on."""
+        return self.verdict is not None and not self.verdict.forwarded and not self.commands.probe
+
+    def receive(self, data: bytes) -> Iterator[bytes]:
+        """Read ``data`` and yield the bytes of the pack in it, each piece when it is asked for.
+
+        To be exhausted before the next call, but for a refused push. Raises RequestError; if the list is ``listed`` by
+        then, git can be told for each ref.
+        """
+        for piece in (data,) if self._gunzip is None else self._gunzip.receive(data):
+            rest = piece if self.verdict is not None else self._list(piece)
+            if rest:
+                self._count(rest)
+            if rest and self.verdict is not None and self.verdict.pack:
+                yield rest
+            elif self.verdict is not None:
+                yield b""  # so that whoever reads learns of the verdict before the next piece is made
+
+    def end(self) -> None:
+        """Note the end of the body. Raises RequestError if the list, the options or the coding are cut."""
+        if self._gunzip is not None:
+            self._gunzip.end()
+        self.commands.end()
+        if self.commands.options:
+            self.options.end()
+
+    def _list(self, piece: bytes) -> bytes:
+        at = 0 if self.commands.done else self.commands.receive(piece)
+        if self.commands.done and self.commands.options:
+            at = self.options.receive(piece, at)
+        if not self.listed:
+            return b""
+        if self.rules is not None:
+            self.verdict = self._judged(self.rules)
+        return piece[at:]
+
+    def _judged(self, rules: Rules) -> Verdict:
+        allowed = rule.judge_options(rules, self.options.options)
+        if not allowed.allow:
+            return refuse_all(self.commands.commands, allowed)
+        return judge(self.commands.commands, rules, atomic=b"atomic" in self.commands.capabilities)
+
+    def _count(self, rest: bytes) -> None:
+        if self.commands.probe:
+            raise RequestError("push refused: bytes behind a probe", reason=Reason.MALFORMED_PUSH)
+        self._size += len(rest)
+        limit = self.rules.max_push_bytes if self.rules is not None else None
+        if limit is not None and self._size > limit and self.rules is not None:
+            self.verdict = refuse_all(self.commands.commands, rule.too_large(self.rules))
+
+
+class FetchPassage:
+    """A fetch as it passes: only looked at. ``coding`` is its Content-Encoding, ``v2`` whether it speaks version 2."""
+
+    def __init__(self, coding: bytes | None, *, v2: bool) -> None:
+        self._gunzip = Gunzip() if is_gzip(coding) else None
+        self._reader = FetchReader(v2=v2)
+
+    def receive(self, data: bytes) -> Decision | None:
+        """Look at ``data``; return the refusal of what it asks, if it is one. Raises RequestError."""
+        for piece in (data,) if self._gunzip is None else self._gunzip.receive(data):
+            refused = self._reader.receive(piece)
+            if refused is not None:
+                return refused
+        return None
+
+    def end(self) -> None:
+        """Note the end of the body. Raises RequestError if it is cut."""
+        if self._gunzip is not None:
+            self._gunzip.end()
+        self._reader.end()

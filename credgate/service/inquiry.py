@@ -1,0 +1,197 @@
+"""What credgate itself asks a forge about a repository while a push waits: capabilities, refs, history, trees.
+
+Asked in git's own protocol, version 2, with the session's own forge credential and on connections of the same pool;
+bounded in bytes, commits and time. Answers are read by ``git.ask`` and ``git.refs``; this only carries. Whatever goes
+wrong is an ``InquiryError`` with a few words of our own: the push is then refused, because what could not be told
+counts against it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - Twisted's own, as addTimeout raises it
+from twisted.internet.error import ConnectError
+
+from credgate import __version__
+from credgate.errors import CredgateError, ResponseError
+from credgate.git import ask, refs
+from credgate.http import crossing
+from credgate.http.fields import RequestHead
+from credgate.service.digest import Digest
+from credgate.service.flow import Valve
+from credgate.service.forge import Key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from twisted.python.failure import Failure
+
+    from credgate.forges.driver import Driver
+    from credgate.git.objects import ObjectFormat
+    from credgate.git.walk import PackWalk
+    from credgate.http.fields import ResponseHead
+    from credgate.service.credentials import Credentials
+    from credgate.service.forge import ForgeConnection, ForgePool
+
+MAX_SMALL = 1024 * 1024
+"""Bytes of an advertisement or a list of refs."""
+_OK = 200
+
+
+class InquiryError(CredgateError):
+    """The forge could not be asked; the text is a few words for a person."""
+
+
+@define(eq=False)
+class Inquiry:
+    """Asks one repository's forge. ``timeout`` is seconds for each question."""
+
+    pool: ForgePool
+    credentials: Credentials
+    driver: Driver
+    path: str
+    dot_git: bool
+    timeout: float
+    in_thread: Callable[..., Deferred[None]]
+    _lines: list[bytes] | None = field(default=None, init=False)
+
+    async def capabilities(self) -> list[bytes]:
+        """Return the lines of the forge's version 2 advertisement; asked once."""
+        if self._lines is None:
+            body = await self._small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
+            self._lines = refs.read_capabilities(body)
+        return self._lines
+
+    async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the ids (hexadecimal) of those of ``names`` that the forge has."""
+        await self.capabilities()
+        wanted = list(names)
+        body = await self._small("POST", "git-upload-pack", refs.refs_request(object_format, wanted), ask.ANSWER_TYPE)
+        found = refs.read_refs(body)
+        return {name: found[name] for name in wanted if name in found}
+
+    async def fetch(
+        self, walk: PackWalk, wants: Collection[bytes], haves: Iterable[bytes] = (), deepen: int = 0
+    ) -> None:
+        """Fetch ``wants`` into ``walk``, without trees or blobs but those that are named."""
+        if not ask.offers_filter(await self.capabilities()):
+            raise InquiryError("this forge cannot send history without files")
+        body = ask.fetch_request(walk.graph.object_format, wants, haves, deepen=deepen)
+        reader = ask.AnswerReader(walk)
+        done: Deferred[None] = Deferred()
+        digest = Digest(reader, self.in_thread, _nothing, lambda: done.callback(None), done.errback)
+        asking = _Asking(ask.ANSWER_TYPE, digest.feed, digest.close, done.errback)
+        digest.fills, digest.drains = asking.hold, asking.release
+        try:
+            await self._ask(asking, "POST", "git-upload-pack", body, done)
+        finally:
+            digest.abandon()
+
+    async def _small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
+        held = bytearray()
+        done: Deferred[None] = Deferred()
+
+        def take(part: bytes) -> None:
+            held.extend(part)
+            if len(held) > MAX_SMALL:
+                asking.answer_failed(ResponseError("the forge's answer is too long"))
+
+        asking = _Asking(content_type, take, lambda: done.callback(None), done.errback)
+        await self._ask(asking, method, tail, body, done)
+        return bytes(held)
+
+    async def _ask(self, asking: _Asking, method: str, tail: str, body: bytes, done: Deferred[None]) -> None:
+        credential = self.credentials.current(self.driver.forge.name)
+        key = Key(self.driver.forge.name, credential.id if credential else "")
+        login = self.driver.login(credential.secret) if credential else None
+        lines = crossing.upstream_head(
+            method=method.encode(),
+            path=self.driver.path(self.path, tail, dot_git=self.dot_git),
+            host=self.driver.authority,
+            head=_head(method, len(body)),
+            authorization=login,
+            length=len(body),
+        )
+        try:
+            connection = await self.pool.connect(key, self.driver)
+            asking.begin(connection, method.encode(), lines + body)
+            await done.addTimeout(self.timeout, self.pool.reactor)
+        except TimeoutError:
+            raise InquiryError("the forge did not answer in time") from None
+        except ResponseError as error:
+            raise InquiryError(str(error)) from None
+        except ConnectError:
+            raise InquiryError("the forge cannot be reached") from None
+        finally:
+            asking.leave()
+
+
+_ADVERTISEMENT = b"application/x-git-upload-pack-advertisement"
+
+
+def _nothing() -> None:
+    """Wait for the end: an answer is judged whole."""
+
+
+def _head(method: str, length: int) -> RequestHead:
+    """Make the head that ``crossing`` takes its fields from."""
+    fields = [(b"user-agent", f"credgate/{__version__}".encode()), (b"git-protocol", b"version=2")]
+    if method == "POST":
+        fields += [(b"content-type", ask.CONTENT_TYPE), (b"accept", ask.ANSWER_TYPE)]
+    return RequestHead(method.encode(), b"/", b"1.1", tuple(fields), length, False, True, False)  # noqa: FBT003 - positional by its definition
+
+
+class _Asking:
+    """One question on one connection; the connection's ``Asker``."""
+
+    def __init__(
+        self,
+        content_type: bytes,
+        take: Callable[[bytes], None],
+        end: Callable[[], None],
+        fail: Callable[[Failure | Exception], None],
+    ) -> None:
+        self._type, self._take, self._end, self._fail_with = content_type, take, end, fail
+        self._connection: ForgeConnection | None = None
+        self._over = False
+
+    def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> None:
+        self._connection = connection
+        connection.ask(self, method, request, Valve(_nothing, _nothing))
+        connection.sent()
+
+    def hold(self) -> None:
+        if self._connection is not None:
+            self._connection.pauseProducing()
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._connection.resumeProducing()
+
+    def leave(self) -> None:
+        self._over = True
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def answer_head(self, head: ResponseHead) -> None:
+        if head.status != _OK or crossing.content_type(head) != self._type or crossing.is_gzip(head):
+            self.answer_failed(ResponseError(f"the forge answered {head.status} when it was asked for history"))
+
+    def answer_body(self, parts: list[bytes], *, last: bool) -> None:
+        for part in parts:
+            if not self._over:
+                self._take(part)
+
+    def answer_end(self) -> None:
+        self._connection = None
+        if not self._over:
+            self._over = True
+            self._end()
+
+    def answer_failed(self, error: ResponseError) -> None:
+        if not self._over:
+            self.leave()
+            self._fail_with(cast("Exception", error))

@@ -1,0 +1,268 @@
+"""A push's body on its way to the forge: judged before a byte of it goes, walked while it goes if a rule asks for that.
+
+The connection to the forge is opened once the command list is allowed. If a rule must know more, the pack is read in a
+thread as it passes (``digest``, ``git.walk``), its checksum is held back (``git.holdback``), and at its end it is found
+out what must be known (``findings``): only then are the last bytes sent, or the request is left unfinished, so that no
+ref moves, and git is told why. It has the face of ``upload.Upload``, which carries everything else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import ensureDeferred
+
+from credgate.errors import RequestError
+from credgate.git.holdback import HoldBack
+from credgate.git.objects import PackError
+from credgate.git.verdict import Verdict, settle
+from credgate.http.chunked import LAST_CHUNK, frame
+from credgate.service.digest import Digest
+from credgate.service.findings import Findings, walk_for
+from credgate.service.flow import BUFFER_SIZE, Valve
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    from credgate.git.passage import PushPassage
+    from credgate.git.verdict import Found
+    from credgate.git.walk import PackWalk
+    from credgate.service.channel import SandboxChannel
+    from credgate.service.forge import Asker, ForgeConnection
+    from credgate.service.inquiry import Inquiry
+    from credgate.service.question import Question
+
+
+class PushUpload:
+    """One push's body. ``begins`` opens the forge; ``fails`` is told of what is no push, ``refuses`` of a verdict."""
+
+    def __init__(  # noqa: PLR0913 - what it stands between
+        self,
+        channel: SandboxChannel,
+        question: Question,
+        passage: PushPassage,
+        inquiry: Inquiry,
+        in_thread: Callable[..., Deferred[Any]],
+        *,
+        begins: Callable[[], None],
+        fails: Callable[[RequestError], None],
+        refuses: Callable[[Verdict], None],
+        broke: Callable[[Failure], None],
+    ) -> None:
+        self.passage = passage
+        self.whole = self.full = False
+        self._channel, self._question, self._inquiry, self._in_thread = channel, question, inquiry, in_thread
+        self._begins, self._fails, self._refuses, self._broke = begins, fails, refuses, broke
+        self._inflow: deque[Iterator[bytes]] = deque()
+        self._waiting: list[bytes] = []
+        self._held = 0
+        self._forge: ForgeConnection | None = None
+        self._begun = self._asked = self._ended = self._left = False
+        self._walk: PackWalk | None = None
+        self._holdback: HoldBack | None = None
+        self._digest: Digest | None = None
+        self._finding: Deferred[None] | None = None
+
+    # The face of an upload.
+
+    def hold(self) -> None:
+        """Wait for a connection: what comes meanwhile is bounded by ``_pass_on``."""
+
+    def go(self, asker: Asker, forge: ForgeConnection) -> None:
+        """Have ``asker`` ask on ``forge``, which is sent what waited and what comes."""
+        self._forge, self.full = forge, False
+        forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
+        waiting, self._waiting, self._held = self._waiting, [], 0
+        if waiting:
+            forge.send(waiting)
+        if self._asked:
+            forge.sent()
+        elif not self.full:
+            self._drains()
+
+    def again(self) -> bool:
+        """Say no: a push is never sent twice."""
+        return False
+
+    def body(self, parts: list[bytes]) -> None:
+        """Take what came."""
+        self._inflow.extend(map(self.passage.receive, parts))
+        self._pass_on()
+
+    def end(self) -> None:
+        """Take the end."""
+        self.whole = True
+        self._channel.release()
+        self._pass_on()
+
+    def leave(self) -> None:
+        """Send nothing any more, read nothing any more, ask nothing any more."""
+        self._left, self._forge, self.full = True, None, False
+        self._inflow.clear()
+        if self._digest is not None:
+            self._digest.abandon()
+        finding, self._finding = self._finding, None
+        if finding is not None:
+            finding.cancel()
+
+    def read_out(self) -> PushPassage | None:
+        """Read what is held back, for the refs in it; None if it names none."""
+        try:
+            while self._inflow and not self.passage.commands.done:
+                deque(self._inflow.popleft(), maxlen=0)
+        except RequestError:
+            pass
+        return self.passage if self.passage.commands.done else None
+
+    # On the way.
+
+    def _pass_on(self) -> None:
+        try:
+            while self._inflow and not (self._blocked() or self._left):
+                part = next(self._inflow[0], None)
+                if part is None:
+                    self._inflow.popleft()
+                elif self._judged() and part:
+                    self._pack(part)
+            if self.whole and not (self._inflow or self._ended or self._left):
+                self._end()
+        except RequestError as error:
+            self._inflow.clear()
+            self._fails(error)
+        except PackError as error:
+            self._malformed(error)
+
+    def _blocked(self) -> bool:
+        """Whether what is held here is enough for now; the sandbox is held, too, then."""
+        digesting = self._digest is not None and self._digest.full
+        blocked = self.full or digesting or (self._forge is None and self._held > BUFFER_SIZE)
+        if blocked and not self.whole:
+            self._channel.hold()
+        return blocked
+
+    def _judged(self) -> bool:
+        """Act on the verdict, once; whether the push goes on."""
+        verdict = self.passage.verdict
+        if verdict is None:
+            return False
+        if self.passage.refused:
+            self._refuses(verdict)
+            return False
+        if not self._begun:
+            self._begun = True
+            if verdict.pack and not verdict.settled:
+                self._inspect(verdict)
+            self._send([self.passage.head])
+            self._begins()
+        return True
+
+    def _inspect(self, verdict: Verdict) -> None:
+        walk = self._walk = walk_for(verdict)
+        self._holdback = HoldBack(walk.graph.object_format.size)
+        self._digest = Digest(walk, self._in_thread, self._advanced, self._found_end, self._unread)
+        self._digest.drains = self._pass_on_again
+
+    def _pack(self, part: bytes) -> None:
+        if self._digest is None or self._holdback is None:
+            self._send([part])
+            return
+        self._holdback.receive(part)
+        self._digest.feed(part)
+
+    def _advanced(self) -> None:
+        """Send on what the walk has read for good."""
+        assert self._walk is not None
+        assert self._holdback is not None
+        try:
+            self._send(self._holdback.advance(self._walk.passed, done=self._walk.done))
+        except PackError as error:
+            self._malformed(error)
+
+    def _end(self) -> None:
+        self._ended = True
+        self.passage.end()
+        verdict = self.passage.verdict
+        if self._digest is not None:
+            self._digest.close()
+        elif verdict is not None and not verdict.settled:  # deletes only: nothing to walk, but refs to compare
+            self._find()
+        else:
+            self._finish()
+
+    def _found_end(self) -> None:
+        self._advanced()
+        if not self._left:
+            self._find()
+
+    def _find(self) -> None:
+        verdict, rules = self.passage.verdict, self.passage.rules
+        assert verdict is not None
+        assert rules is not None
+        walk = self._walk or walk_for(verdict)
+        findings = Findings(verdict, rules, walk, self._inquiry, self._in_thread)
+        self._finding = ensureDeferred(findings.find()).addCallback(self._found)
+        self._finding.addErrback(self._broke_down)
+
+    def _found(self, found: Found) -> None:
+        self._finding = None
+        verdict, rules = self.passage.verdict, self.passage.rules
+        if self._left or verdict is None or rules is None:
+            return
+        self.passage.verdict = settle(verdict, found, rules)
+        if self.passage.refused:
+            self._refuses(self.passage.verdict)
+            return
+        if self._holdback is not None:
+            self._send([self._holdback.release()])
+        self._finish()
+
+    def _broke_down(self, failure: Failure) -> None:
+        if not self._left:
+            self._broke(failure)
+
+    def _unread(self, failure: Failure) -> None:
+        if failure.check(PackError) is None:
+            self._broke(failure)
+        else:
+            self._malformed(failure.value)
+
+    def _malformed(self, error: object) -> None:
+        self._inflow.clear()
+        self._fails(RequestError(f"push refused: {error}", reason=Reason.MALFORMED_PUSH))
+
+    def _send(self, parts: list[bytes]) -> None:
+        framed = frame(parts)
+        if self._forge is None:
+            self._waiting += framed
+            self._held += sum(map(len, framed))
+        elif framed:
+            self._forge.send(framed)
+
+    def _finish(self) -> None:
+        self._asked, self.full = True, False
+        if self._forge is None:
+            self._waiting.append(LAST_CHUNK)
+        else:
+            self._forge.send([LAST_CHUNK])
+            self._forge.sent()
+
+    def _fills(self) -> None:
+        if not self._asked:
+            self.full = True
+        if not self.whole:
+            self._channel.hold()
+
+    def _drains(self) -> None:
+        self.full = False
+        self._pass_on_again()
+
+    def _pass_on_again(self) -> None:
+        self._pass_on()
+        if not (self._left or self._blocked()):
+            self._channel.release()
