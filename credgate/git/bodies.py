@@ -1,7 +1,7 @@
 """Many small bodies held in little memory: compressed in blocks, found by number, up to a limit.
 
 Deltas among a pack's commits and trees may name any earlier one as their base, so all of them are held until the push
-is decided. Commits and trees resemble their neighbours: blocks of 32 KiB at zlib's fastest level hold three to ten
+is decided. Commits and trees resemble their neighbours: blocks of 16 KiB at zlib's fastest level hold three to ten
 times as many, and a block is cheap to open again. Never drops what it took: over its limit it takes no more.
 """
 
@@ -11,8 +11,8 @@ import zlib
 from array import array
 from bisect import bisect_right
 
-BLOCK = 32 * 1024
-_OPEN_BLOCKS = 32
+BLOCK = 16 * 1024
+_OPEN_BLOCKS = 128
 _LEVEL = 1
 
 

@@ -27,7 +27,8 @@ OFS_DELTA, REF_DELTA = 6, 7
 _PIECE = 64 * 1024
 _START = len(b"PACK") + 8
 _MAGIC = b"PACK\x00\x00\x00\x02"
-_KINDS = frozenset({1, 2, 3, 4, OFS_DELTA, REF_DELTA})
+_DELTAS = frozenset({OFS_DELTA, REF_DELTA})
+_KINDS = _DELTAS | {1, 2, 3, 4}
 _MORE, _LOW = 0x80, 0x7F
 _MAX_SHIFT = 60
 
@@ -80,6 +81,7 @@ class PackReader:
         self._entry: Entry | None = None
         self._inflate = zlib.decompressobj()
         self._missing = self._worked = 0
+        self._backlog = False
         self._pieces: list[bytes] | None = None
 
     @property
@@ -113,8 +115,9 @@ class PackReader:
 
     def _advance(self) -> bool:
         """Read the next part; return false when more bytes are needed."""
-        if self._sink.backlog:
+        if self._backlog:
             self._worked += 1 + self._sink.catch_up()
+            self._backlog = self._sink.backlog
             return True
         if self._entry is not None:
             return self._body(self._entry)
@@ -149,35 +152,35 @@ class PackReader:
         return False
 
     def _head(self) -> bool:
+        offset = self._before + self._at
         try:
             kind, size, at = _kind_and_size(self._data, self._at)
-            base, at = self._base(kind, at)
+            base: int | bytes | None = None
+            if kind in _DELTAS:
+                base, at = self._base(kind, at, offset)
         except IndexError:
             return False
         self.inflated += size
         if self.inflated > self._max_inflated:
             raise PackError("the pack inflates too far")
         self._worked += at - self._at
-        self._entry = entry = Entry(self.passed, kind, size, base)
+        self._entry = entry = Entry(offset, kind, size, base)
         self._at, self._missing = at, size
         self._inflate = zlib.decompressobj()
         self._pieces = [] if self._sink.wants(entry) else None
-        return True
+        return self._body(entry)
 
-    def _base(self, kind: int, at: int) -> tuple[int | bytes | None, int]:
-        """Read what a delta is a delta of. ``IndexError`` when it is not all there yet."""
+    def _base(self, kind: int, at: int, offset: int) -> tuple[int | bytes, int]:
+        """Read what the delta at ``offset`` is a delta of. ``IndexError`` when it is not all there yet."""
         if kind == OFS_DELTA:
             back, at = _distance(self._data, at)
-            base = self.passed - back
-            if not 0 < base < self.passed:
+            if not 0 < back < offset:
                 raise PackError("a delta whose base lies outside the pack")
-            return base, at
-        if kind == REF_DELTA:
-            oid = self._data[at : at + self._size]
-            if len(oid) < self._size:
-                raise IndexError
-            return oid, at + self._size
-        return None, at
+            return offset - back, at
+        oid = self._data[at : at + self._size]
+        if len(oid) < self._size:
+            raise IndexError
+        return oid, at + self._size
 
     def _body(self, entry: Entry) -> bool:
         # A window a little larger than what is missing: zlib hands back what it did not need as a copy.
@@ -209,6 +212,7 @@ class PackReader:
         self.objects += 1
         if self._pieces is not None:
             self._worked += self._sink.take(entry, b"".join(self._pieces))
+            self._backlog = self._sink.backlog
             self._pieces = None
 
 
