@@ -25,7 +25,7 @@ from credgate.forges.origin import Origin
         ("https://xn--nxasmq6b.example", True, "xn--nxasmq6b.example", 443, "", "xn--nxasmq6b.example"),
     ],
 )
-def test_a_good_url_comes_apart(url: str, tls: bool, host: str, port: int, prefix: str, authority: str) -> None:  # noqa: FBT001, PLR0913, PLR0917 - a table's columns
+def test_a_good_url_comes_apart(url: str, tls: bool, host: str, port: int, prefix: str, authority: str) -> None:  # noqa: FBT001 - a table's columns
     """Where to connect, what to verify and what to say in Host are all told here."""
     origin = Origin.parse(url, allow_plain_http=False)
     assert (origin.tls, origin.host, origin.port, origin.prefix) == (tls, host, port, prefix)
