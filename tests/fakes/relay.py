@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import h11
 from attrs import define, evolve, field, frozen
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 
-from credgate.config.schema import Forge, Limits
+from credgate.config.schema import Forge, Limits, Policy
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
 from credgate.git.pktline import FLUSH, encode
@@ -352,10 +352,18 @@ class House:
         self.sessions.known["token", "secret"] = self.session
         self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
         admission = Admission(
-            self.drivers, "github.com", self.sessions, Brake(10), lambda name: name in self.credentials.held
+            self.drivers, "github.com", self.sessions, Brake(10), lambda name: name in self.credentials.held, Policy()
         )
         self.gate = Gate(
-            self.reactor, self.limits, admission, self.sessions, self.credentials, self.pool, self.audit, self.clock
+            self.reactor,
+            self.limits,
+            admission,
+            self.sessions,
+            self.credentials,
+            self.pool,
+            self.audit,
+            self.clock,
+            maybeDeferred,  # a thread that has done its work at once
         )  # type: ignore[arg-type]  # fakes
         self.factory = SandboxFactory(self.gate)
         self.service = GateService(self.gate)

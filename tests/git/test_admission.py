@@ -7,7 +7,7 @@ import base64
 import pytest
 from attrs import evolve
 
-from credgate.config.schema import Forge
+from credgate.config.schema import Forge, Policy
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
 from credgate.git.route import Kind
@@ -57,7 +57,7 @@ class Door:
         self.brake = Brake(LIMIT)
         self.without: set[str] = set()
         self.admission = Admission(
-            DRIVERS, "github.com", self.sessions, self.brake, lambda name: name not in self.without
+            DRIVERS, "github.com", self.sessions, self.brake, lambda name: name not in self.without, Policy()
         )
 
     def ask(self, line: bytes, *fields: bytes, login: bytes | None = b"basic", now: float = 100.0) -> Verdict:
