@@ -145,6 +145,7 @@ def door(common_door: Door, forge: Forge) -> Door:
     """Show the shared gateway, the records of both sides empty."""
     for recorder in [common_door.front, *forge.recorders]:
         recorder.clear()
+    common_door.gateway.forget_audit()
     return common_door
 
 

@@ -117,6 +117,7 @@ class Gateway:
     twistd_options: tuple[str, ...] = ()
     replies: list[Reply] = field(factory=list, repr=False)
     process: subprocess.Popen[bytes] | None = None
+    _audit_start: int = 0
 
     @property
     def credential_file(self) -> Path:
@@ -233,10 +234,16 @@ class Gateway:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def audit(self) -> list[dict[str, Any]]:
-        """Read the audit lines so far."""
+        """Read the audit lines since ``forget_audit``, or from the beginning."""
         if not self.audit_file.exists():
             return []
-        return [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+        with self.audit_file.open("rb") as file:
+            file.seek(self._audit_start)
+            return [json.loads(line) for line in file]
+
+    def forget_audit(self) -> None:
+        """Let a test see its own lines only."""
+        self._audit_start = self.audit_file.stat().st_size if self.audit_file.exists() else 0
 
     def audited(self, **expected: object) -> dict[str, Any]:
         """Wait for an audit line that holds these keys and values; the newest such line."""
