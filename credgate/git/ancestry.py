@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BOUNDARY = 256
 """Boundary commits that are asked for in one push, unless the caller says otherwise."""
 TOO_MANY_COMMITS = "more commits than can be judged in one push"
+TOO_MUCH_TO_WALK = "more refs over more commits than can be judged in one push"
 BOUNDARY_TOO_WIDE = "more merged branches than can be asked about in one push"
 
 
@@ -52,12 +53,8 @@ FAST_FORWARD, NOT = Verdict(Outcome.FAST_FORWARD), Verdict(Outcome.NOT)
 def judge(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Verdict:
     """Judge by the push's pack alone. Never raises."""
     reached, boundary = _walk(graph, new, old)
-    if reached:
-        return FAST_FORWARD
-    if not boundary:
-        return NOT
-    if not graph.complete:
-        return Verdict(Outcome.UNKNOWN, reason=TOO_MANY_COMMITS)
+    if reached or not boundary or not _whole(graph):
+        return _final(graph, reached, boundary)
     if len(boundary) > max_boundary:
         return Verdict(Outcome.UNKNOWN, reason=BOUNDARY_TOO_WIDE)
     return Verdict(Outcome.ASK, boundary=graph.oids(boundary))
@@ -65,30 +62,34 @@ def judge(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY
 
 def settle(graph: Graph, old: bytes, new: bytes) -> Verdict:
     """Judge again, now that ``graph`` also holds what the forge sent for the boundary with ``have old``. Final."""
-    reached, boundary = _walk(graph, new, old)
-    if reached:
-        return FAST_FORWARD
-    if boundary and not graph.complete:
-        return Verdict(Outcome.UNKNOWN, reason=TOO_MANY_COMMITS)
-    return NOT
+    return _final(graph, *_walk(graph, new, old))
 
 
-def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes]:
+def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes] | None:
     """Return the commits that the history of ``tip`` leaves ``graph`` to; ``tip`` itself if it is not there.
+
+    ``None`` when it cannot be told: commits had to be left out, or there was too much to walk.
 
     After the forge sent that history down to its default branch (``have default``), these are on the default branch,
     and the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the
     others; an empty answer means that it is reached. One alone is the merge base.
     """
-    return graph.oids(_walk(graph, tip, None)[1])
+    _, boundary = _walk(graph, tip, None)
+    return graph.oids(boundary) if _whole(graph) else None
 
 
 def steps(graph: Graph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...] | None]]:
-    """Yield each commit that ``tip`` reaches, once, by number, with its parents (``None``: it is not here)."""
+    """Yield each commit that ``tip`` reaches, once, by number, with its parents (``None``: it is not here).
+
+    Ends early when ``graph.steps_left`` is used up.
+    """
     start = graph.number(tip)
     seen, ahead = bytearray(len(graph)), [start]
     seen[start] = 1
-    while ahead:
+    # What a walk costs before its first step: its marks, and looking up the boundary's ids.
+    graph.steps_left -= len(graph) // 8
+    while ahead and graph.steps_left > 0:
+        graph.steps_left -= 1
         number = ahead.pop()
         parents = graph.parents(number)
         for parent in parents or ():
@@ -108,3 +109,19 @@ def _walk(graph: Graph, new: bytes, old: bytes | None) -> tuple[bool, set[int]]:
         if parents is None:
             boundary.add(number)
     return False, boundary
+
+
+def _whole(graph: Graph) -> bool:
+    """Whether the walks over this graph saw all that there is to see."""
+    return graph.complete and graph.steps_left > 0
+
+
+def _final(graph: Graph, reached: bool, boundary: set[int]) -> Verdict:  # noqa: FBT001 - what the walk returned
+    """Return the verdict when nobody is left to be asked."""
+    if reached:
+        return FAST_FORWARD
+    if graph.steps_left <= 0:
+        return Verdict(Outcome.UNKNOWN, reason=TOO_MUCH_TO_WALK)
+    if boundary and not graph.complete:
+        return Verdict(Outcome.UNKNOWN, reason=TOO_MANY_COMMITS)
+    return NOT

@@ -22,6 +22,9 @@ MAX_OIDS = 400_000
 MAX_TAGS = 20_000
 """Annotated tags that are kept: as many as one push may name."""
 
+MAX_STEPS = 20_000_000
+"""Commits that all walks over one graph may visit together, some 6 s: a push may name 20,000 refs."""
+
 _UNKNOWN, _ROOT, _MERGE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 
 
@@ -34,6 +37,8 @@ class Graph:
         """No commit had to be left out."""
         self.commits = 0
         """How many commits are here."""
+        self.steps_left = MAX_STEPS
+        """Commits that walks may yet visit; those who walk count."""
         self._max_oids, self._edges_left = max_oids, 4 * max_oids
         self._numbers: dict[bytes, int] = {}
         self._parents = array("I")

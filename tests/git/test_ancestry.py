@@ -98,3 +98,22 @@ def test_a_long_history_is_walked_without_recursion() -> None:
     assert commits.complete
     assert judge(commits, ids[0], ids[-1]) == FAST_FORWARD
     assert judge(commits, T, ids[-1]) == Verdict(Outcome.ASK, boundary=frozenset({ids[0]}))
+
+
+def test_twenty_thousand_refs_over_a_long_history_are_not_all_walked() -> None:
+    """All walks over one push's commits share one bound; what is proved within it stays proved."""
+    commits = graph("c:b b:a d:c")
+    commits.steps_left = 8
+    unknown = Verdict(Outcome.UNKNOWN, reason=ancestry.TOO_MUCH_TO_WALK)
+    verdicts = [judge(commits, name(old), name("d")) for old in "acoa"]
+    assert verdicts == [FAST_FORWARD, FAST_FORWARD, unknown, unknown]
+    assert settle(commits, name("a"), name("d")) == unknown
+    assert boundary_of(commits, name("d")) is None
+
+
+def test_a_boundary_with_lost_commits_is_none() -> None:
+    """A merge base must not be taken from half a history."""
+    commits = graph("c:b")
+    assert boundary_of(commits, name("c")) == {name("b")}
+    commits.complete = False
+    assert boundary_of(commits, name("c")) is None

@@ -116,6 +116,7 @@ def test_merge_bases_are_found(repositories: list[Repository], history: History,
     graph = Graph(object_format)
     asked(repository, graph, [new], [default])
     boundary = boundary_of(graph, new)
+    assert boundary is not None
     bases = {
         name
         for name in boundary
