@@ -8,6 +8,7 @@ if all are kept.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import venv
@@ -212,6 +213,7 @@ def _relayed(size: Size, groups: set[str], mitmdump: str | None) -> list[Row]:
 
 def main() -> int:
     """Run; the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process that was started is ended
     try:
         rows, asked = run(_arguments())
     except MissingError as error:

@@ -33,6 +33,7 @@ class GitWork:
         files = {f"f{number:04d}": noise(FILE_MIB, number) for number in range(max(1, mib // FILE_MIB))}
         self.path = self._repositories.seeded("bench/large", files=[files])
         bare = self._repositories.folder(self.path)
+        git("-C", bare, "config", "pack.window", "0")
         git("-C", bare, "repack", "-adq")
         self.head = self._repositories.head(self.path)
         self._source = self._folder / "source.git"
