@@ -36,9 +36,14 @@ class Bodies:
         """Bytes held, compressed."""
         return self._held + len(self._last)
 
+    @property
+    def full(self) -> bool:
+        """The limit is reached: nothing more is taken."""
+        return self._held >= self._max_bytes
+
     def add(self, body: bytes) -> int | None:
         """Keep ``body`` and return its number, or ``None`` when the limit is reached."""
-        if self._held >= self._max_bytes:
+        if self.full:
             return None
         self._last += body
         self._ends.append((self._ends[-1] if self._ends else 0) + len(body))

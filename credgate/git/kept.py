@@ -83,17 +83,11 @@ class Kept:
         if entry.base is None:
             if entry.kind not in self._kinds:
                 return False
-            if entry.size > self._limits.body:
-                self._lost(entry.kind)
-                return False
-            return True
+            return self._fits(entry.kind, entry.size <= self._limits.body)
         row = self._row(entry.base)
         if row is None:
             return self._may_wait(entry)
-        if entry.size > self._limits.delta or self._row_bodies[row] == _NONE:
-            self._lost(self._row_kinds[row])
-            return False
-        return True
+        return self._fits(self._row_kinds[row], entry.size <= self._limits.delta and self._row_bodies[row] != _NONE)
 
     def take(self, entry: Entry, body: bytes) -> int:
         """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed."""
@@ -134,6 +128,14 @@ class Kept:
     def _lost(self, kind: int) -> None:
         if kind == Kind.COMMIT:
             self._graph.complete = False
+
+    def _fits(self, kind: int, possible: bool) -> bool:  # noqa: FBT001 - the limit that the caller looked up
+        """Whether to read an entry of this kind; what cannot be read is lost."""
+        if not possible:
+            self._lost(kind)
+            return False
+        # Once no body can be kept there is more to learn only of commits: their parents.
+        return kind == Kind.COMMIT or not self._bodies.full
 
     def _may_wait(self, entry: Entry) -> bool:
         """Whether a delta on nothing known may yet turn out to be one on a commit, and there is room for it."""

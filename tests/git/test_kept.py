@@ -138,6 +138,23 @@ def test_a_tree_lost_to_a_limit_is_only_missing() -> None:
     assert walked(packs.pack([packs.entry(TREE, body)])).tree(oid(TREE, body)) is not None
 
 
+def test_once_no_body_can_be_kept_trees_are_not_even_read() -> None:
+    """A large push has gigabytes of them; commits are still read, for their parents."""
+    chance = random.Random(2)
+    large = packs.tree({b"%04d" % number: (0o100644, chance.randbytes(20)) for number in range(900)})
+    longer = large + b"100644 z\0" + T
+    change = packs.number(len(large)) + packs.number(len(longer)) + b"\xb0" + len(large).to_bytes(2, "little")
+    change += bytes([len(longer) - len(large)]) + longer[len(large) :]
+    name, after = oid(TREE, large), oid(TREE, longer)
+    behind = [packs.entry(TREE, large), packs.entry(REF, change, name), packs.entry(COMMIT, ONE)]
+    before = [behind[1], behind[0], behind[2]]
+    for order in (behind, before):
+        walk = walked(packs.pack(order), limits=evolve(LIMITS, kept=1))
+        assert (walk.tree(name) is not None, walk.tree(after), walk.waiting) == (True, None, 0)
+        assert (walk.graph.has(IDS[0]), walk.graph.complete) == (True, True)
+        assert walked(packs.pack(order)).tree(after) is not None
+
+
 def test_a_commit_without_a_kept_body_has_none() -> None:
     """Its parents are known; as a base, or for its bytes, it is lost."""
     walk = walked(packs.pack([packs.entry(COMMIT, ONE)]), limits=evolve(LIMITS, kept=0))
