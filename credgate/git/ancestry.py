@@ -70,10 +70,10 @@ def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes] | None:
 
     ``None`` when it cannot be told: commits had to be left out, or there was too much to walk.
 
-    In a graph that holds only what the forge sent for ``tip`` with ``have default``, these are on the default branch, and
-    the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the others; an
-    empty answer means that it is reached. One alone is the merge base. A push's own graph may hold commits of the default
-    branch too, and then leaves it too late: never take the merge base from that without looking for those.
+    In a graph that holds only what the forge sent for ``tip`` with ``have default``, these are on the default branch,
+    and the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the
+    others; an empty answer means that it is reached. One alone is the merge base. A push's own graph may hold commits
+    of the default branch too, and then leaves it too late: never take the merge base from that before looking for those.
     """
     _, boundary = _walk(graph, tip, None)
     return graph.oids(boundary) if _whole(graph) else None
