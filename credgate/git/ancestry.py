@@ -73,7 +73,7 @@ def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes] | None:
     In a graph that holds only what the forge sent for ``tip`` with ``have default``, these are on the default branch,
     and the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the
     others; an empty answer means that it is reached. One alone is the merge base. A push's own graph may hold commits
-    of the default branch too, and then leaves it too late: never take the merge base from that before looking for those.
+    of the default branch too, and then leaves it too late: look for those before taking one.
     """
     _, boundary = _walk(graph, tip, None)
     return graph.oids(boundary) if _whole(graph) else None
