@@ -21,6 +21,7 @@ from credgate.service.inquiry import InquiryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from twisted.internet.defer import Deferred
 
@@ -88,11 +89,10 @@ class Findings:
     async def _forward(self, command: Command) -> bool:
         old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
         graph = self.walk.graph
-        tip = graph.peel(new)
-        judged = await self.in_thread(ancestry.judge, graph, old, tip)
+        judged = await self.in_thread(ancestry.judge, graph, old, graph.peel(new))
         if judged.outcome is Outcome.ASK:
             await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
-            judged = await self.in_thread(ancestry.settle, graph, old, tip)
+            judged = await self.in_thread(ancestry.settle, graph, old, graph.peel(new))
         if judged.outcome is Outcome.UNKNOWN:
             raise InquiryError(judged.reason)
         return bool(judged.outcome is Outcome.FAST_FORWARD)
@@ -100,16 +100,25 @@ class Findings:
     # Which protected path changes?
 
     async def _touched(self, command: Command) -> bytes:
-        new = self.walk.graph.peel(bytes.fromhex(command.new.decode()))
-        bases = await self._bases(command, new)
+        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's."""
+        new = await self._commit(bytes.fromhex(command.new.decode()))
+        old = None if command.creates else bytes.fromhex(command.old.decode())
         tree = await self._tree_of(new)
-        return await self._compare(tree, [await self._tree_of(base) for base in bases])
+        trees = [] if old is None else [await self._tree_of(old)]
+        path = await self._compare(tree, trees) if trees else b"/"
+        if not path:
+            return path
+        bases = await self._brought_in(new, old)
+        return await self._compare(tree, [*trees, *[await self._tree_of(base) for base in bases]])
 
-    async def _bases(self, command: Command, new: bytes) -> list[bytes]:
-        """Return the commits whose trees are allowed: the ref's old one, and where it left the default branch."""
-        old = [] if command.creates else [bytes.fromhex(command.old.decode())]
+    async def _brought_in(self, new: bytes, old: bytes | None) -> list[bytes]:
+        """Return the merge bases of ``new`` and the default branch, but those that ``old`` reaches.
+
+        They are the default branch's own versions that the push brings to the ref. One that ``old`` reaches is a
+        version that the ref has left behind: going back to it is a change.
+        """
         default = await self._default_branch()
-        return old + (await self._merge_bases(new, default) if default else [])
+        return await self._merge_bases(new, default, old) if default else []
 
     async def _default_branch(self) -> bytes:
         if self._default is None:
@@ -117,22 +126,48 @@ class Findings:
             self._default = bytes.fromhex(found.get(b"HEAD", b"").decode())
         return self._default
 
-    async def _merge_bases(self, new: bytes, default: bytes) -> list[bytes]:
-        """Return the merge bases of ``new`` and ``default``, as ``git.ancestry.boundary_of`` says how."""
+    async def _merge_bases(self, new: bytes, default: bytes, old: bytes | None) -> list[bytes]:
+        """Return the merge bases of ``new`` and ``default`` that ``old`` does not reach, see ``git.ancestry``.
+
+        The push's graph alone does not tell them: its pack may hold commits of the default branch, too.
+        """
         graph = self.walk.graph
-        left = ancestry.boundary_of(graph, new)
-        if left:
+        left = await self._left(new)
+        if left - {default}:
             await self.inquiry.fetch(PackWalk(self._format, graph=graph), left, [default])
-        bases = await self.in_thread(ancestry.boundary_of, graph, new)
+            left = await self._left(new)
+        branch = Graph(self._format)
+        if default not in left:
+            await self.inquiry.fetch(PackWalk(self._format, graph=branch), [default], left)
+        bases = await self.in_thread(_met, graph, new, branch)
+        if not branch.complete or graph.steps_left <= 0:
+            raise InquiryError(ancestry.TOO_MUCH_TO_WALK)
         if len(bases) > MAX_BASES:
             raise InquiryError("too many merge bases with the default branch")
-        return [base for base in bases if len(bases) == 1 or await self._best(base, bases)]
+        others = bases | ({old} if old is not None else set())
+        return [base for base in bases if others == {base} or await self._best(base, others - {base})]
 
-    async def _best(self, base: bytes, bases: frozenset[bytes]) -> bool:
-        """Whether no other of ``bases`` reaches this one."""
+    async def _left(self, tip: bytes) -> frozenset[bytes]:
+        """Return the commits that the history of ``tip`` leaves the graph to."""
+        left: frozenset[bytes] | None = await self.in_thread(ancestry.boundary_of, self.walk.graph, tip)
+        if left is None:
+            raise InquiryError(ancestry.TOO_MANY_COMMITS)
+        if len(left) > ancestry.MAX_BOUNDARY:
+            raise InquiryError(ancestry.BOUNDARY_TOO_WIDE)
+        return left
+
+    async def _best(self, base: bytes, others: AbstractSet[bytes]) -> bool:
+        """Whether none of the ``others`` reaches this one."""
         walk = PackWalk(self._format, graph=Graph(self._format))
-        await self.inquiry.fetch(walk, [base], bases - {base})
+        await self.inquiry.fetch(walk, [base], others)
         return walk.objects > 0
+
+    async def _commit(self, oid: bytes) -> bytes:
+        """Return the commit that ``oid`` is or, as a tag, points to; a tag may be at the forge only."""
+        graph = self.walk.graph
+        if not graph.has(graph.peel(oid)):
+            await self.inquiry.fetch(PackWalk(self._format, graph=graph), [graph.peel(oid)], deepen=1)
+        return graph.peel(oid)
 
     async def _tree_of(self, commit: bytes) -> bytes:
         graph = self.walk.graph
@@ -163,6 +198,23 @@ class Findings:
             if tree is not None:
                 return tree
         return None
+
+
+def _met(graph: Graph, tip: bytes, branch: Graph) -> frozenset[bytes]:
+    """Return the first commits on every way from ``tip`` that are in ``branch``, or not in ``graph``."""
+    ends = {graph.find(oid) for oid in branch.oids(range(len(branch))) if branch.has(oid)}
+    ahead, seen, met = [graph.number(tip)], set(), set()
+    while ahead and graph.steps_left > 0:
+        graph.steps_left -= 1
+        number = ahead.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        parents = None if number in ends else graph.parents(number)
+        if parents is None:
+            met.add(number)
+        ahead += parents or ()
+    return graph.oids(met)
 
 
 def walk_for(verdict: Verdict) -> PackWalk:

@@ -8,11 +8,14 @@ counts against it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, TimeoutError  # noqa: A004 - Twisted's own, as addTimeout raises it
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    TimeoutError,  # noqa: A004 - Twisted's own, as addTimeout raises it
+)
 
 from credgate import __version__
 from credgate.errors import CredgateError, ResponseError
@@ -22,6 +25,7 @@ from credgate.http.fields import RequestHead
 from credgate.service.digest import Digest
 from credgate.service.flow import Valve
 from credgate.service.forge import Key
+from credgate.service.reach import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -37,7 +41,11 @@ if TYPE_CHECKING:
 
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
+MAX_WANTS = 10_000
+"""Objects that are named in one question."""
 _OK = 200
+
+T = TypeVar("T")
 
 
 class InquiryError(CredgateError):
@@ -56,12 +64,17 @@ class Inquiry:
     timeout: float
     in_thread: Callable[..., Deferred[None]]
     _lines: list[bytes] | None = field(default=None, init=False)
+    _left: bool = field(default=False, init=False)
+
+    def leave(self) -> None:
+        """Ask nothing any more: whoever waits for an answer is about to be cancelled."""
+        self._left = True
 
     async def capabilities(self) -> list[bytes]:
         """Return the lines of the forge's version 2 advertisement; asked once."""
         if self._lines is None:
             body = await self._small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
-            self._lines = refs.read_capabilities(body)
+            self._lines = _read(refs.read_capabilities, body)
         return self._lines
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -69,13 +82,15 @@ class Inquiry:
         await self.capabilities()
         wanted = list(names)
         body = await self._small("POST", "git-upload-pack", refs.refs_request(object_format, wanted), ask.ANSWER_TYPE)
-        found = refs.read_refs(body)
+        found = _read(refs.read_refs, body)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(
         self, walk: PackWalk, wants: Collection[bytes], haves: Iterable[bytes] = (), deepen: int = 0
     ) -> None:
         """Fetch ``wants`` into ``walk``, without trees or blobs but those that are named."""
+        if len(wants) > MAX_WANTS:
+            raise InquiryError("more would have to be fetched than can be in one push")
         if not ask.offers_filter(await self.capabilities()):
             raise InquiryError("this forge cannot send history without files")
         body = ask.fetch_request(walk.graph.object_format, wants, haves, deepen=deepen)
@@ -86,6 +101,10 @@ class Inquiry:
         digest.fills, digest.drains = asking.hold, asking.release
         try:
             await self._ask(asking, "POST", "git-upload-pack", body, done)
+        except InquiryError:
+            digest.abandon()
+            await digest.rest()  # the next look at the graph must not meet a thread in it
+            raise
         finally:
             digest.abandon()
 
@@ -103,6 +122,8 @@ class Inquiry:
         return bytes(held)
 
     async def _ask(self, asking: _Asking, method: str, tail: str, body: bytes, done: Deferred[None]) -> None:
+        if self._left:
+            raise CancelledError
         credential = self.credentials.current(self.driver.forge.name)
         key = Key(self.driver.forge.name, credential.id if credential else "")
         login = self.driver.login(credential.secret) if credential else None
@@ -114,21 +135,34 @@ class Inquiry:
             authorization=login,
             length=len(body),
         )
+        connection = await self._connection(key)
         try:
-            connection = await self.pool.connect(key, self.driver)
             asking.begin(connection, method.encode(), lines + body)
             await done.addTimeout(self.timeout, self.pool.reactor)
         except TimeoutError:
             raise InquiryError("the forge did not answer in time") from None
         except ResponseError as error:
             raise InquiryError(str(error)) from None
-        except ConnectError:
-            raise InquiryError("the forge cannot be reached") from None
         finally:
             asking.leave()
 
+    async def _connection(self, key: Key) -> ForgeConnection:
+        try:
+            return await self.pool.connect(key, self.driver)
+        except Exception as why:  # noqa: BLE001 - names, TLS, refusals, time: whatever it is, the forge was not asked
+            if self._left:  # an endpoint has its own error for being cancelled, the same as for its deadline
+                raise CancelledError from None
+            raise InquiryError(f"the forge cannot be reached: {unreachable(why)}") from None
+
 
 _ADVERTISEMENT = b"application/x-git-upload-pack-advertisement"
+
+
+def _read(reader: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return reader(body)
+    except ResponseError as error:
+        raise InquiryError(str(error)) from None
 
 
 def _nothing() -> None:
@@ -177,7 +211,8 @@ class _Asking:
             connection.abort()
 
     def answer_head(self, head: ResponseHead) -> None:
-        if head.status != _OK or crossing.content_type(head) != self._type or crossing.is_gzip(head):
+        coded = head.get(b"content-encoding") not in (None, b"identity")
+        if head.status != _OK or crossing.content_type(head) != self._type or coded:
             self.answer_failed(ResponseError(f"the forge answered {head.status} when it was asked for history"))
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:

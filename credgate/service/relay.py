@@ -177,6 +177,7 @@ class RelayExchange:
         self.channel.abort()
 
     def _stop(self, decision: Decision) -> None:
+        self._tell_refs()  # the forge may have all that it needs to move them
         self.record.ends(decision)
         self._leave()
         self.record.close()
