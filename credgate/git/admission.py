@@ -89,6 +89,12 @@ class Sessions(Protocol):
         ...
 
 
+def without_credential(forge: str) -> Decision:
+    """Refuse a push to a forge that has no credential: it could not accept it."""
+    text = f"no credential is configured for {forge}, so nothing can be pushed there"
+    return Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
+
+
 @frozen
 class Admission:
     """The rules, bound to what they consult."""
@@ -160,9 +166,7 @@ class Admission:
         if not match.decision.allow:
             return Refuse(match.decision, 403, where.kind, session, where)
         if where.needed is Access.WRITE and not self.has_credential(where.repo.forge):
-            text = f"no credential is configured for {where.repo.forge}, so nothing can be pushed there"
-            decision = Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
-            return Refuse(decision, 403, where.kind, session, where)
+            return Refuse(without_credential(where.repo.forge), 403, where.kind, session, where)
         relay = Relay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git)
         return relay if where.needed is Access.READ or match.grant is None else self._ruled(relay, match.grant)
 

@@ -3,10 +3,10 @@
     {"session": "s-..." | "grant": GRANT, "label": TEXT, "repo": "owner/repo", "forge": NAME,
      "verb": "fetch" | "create" | "update" | "force" | "delete", "ref": "refs/heads/x", "path": TEXT, "option": TEXT}
 
-The same functions decide as when git asks (``scope``, ``rules``): an explanation that could differ from the decision
-would be worse than none. What a dry run cannot know it lists as ``needs``: an update must turn out to be a
-fast-forward, the old object id the forge's, no protected path changed. Whoever asks looks the session up; nothing here
-reads a store.
+The same functions decide as when git asks (``admission``, ``scope``, ``rules``): an explanation that could differ from
+the decision would be worse than none. What a dry run cannot know it lists as ``needs``: an update must turn out to be
+a fast-forward, the old object id the forge's, no protected path changed. Whoever asks looks the session up; nothing
+here reads a store.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from attrs import frozen
 from credgate.errors import InvalidValueError
 from credgate.git import refname
 from credgate.git import rules as rule
+from credgate.git.admission import without_credential
 from credgate.git.verdict import quoted_path
 from credgate.sessions import scope
 from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
 from credgate.values import Access, Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from credgate.config.schema import Policy
     from credgate.forges.driver import Driver
@@ -102,8 +103,14 @@ def repository(path: str, forge: str, drivers: Mapping[str, Driver]) -> RepoPath
     return RepoPath(forge, normal)
 
 
-def explain(
-    question: Question, policy: Policy, *, session: str = NOBODY, grants: Sequence[Grant] = (), label: str = ""
+def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the decision hangs on
+    question: Question,
+    policy: Policy,
+    *,
+    session: str = NOBODY,
+    grants: Sequence[Grant] = (),
+    label: str = "",
+    has_credential: Callable[[str], bool] = lambda _forge: True,
 ) -> Explanation:
     """Answer for a session (``session``, ``grants``, ``label``), or for the question's own grant without one."""
     asked = question.grants or tuple(grants)
@@ -111,6 +118,8 @@ def explain(
     match = scope.find(asked, question.repo, needed)
     if match.grant is None or question.verb == FETCH:
         return Explanation(match.decision)
+    if not has_credential(question.repo.forge):
+        return Explanation(without_credential(question.repo.forge))
     rules = rule.rules_for(match.grant, policy, session, question.label or label)
     for decision in _push(question, rules):
         if not decision.allow:

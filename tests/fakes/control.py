@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from credgate.config.schema import Config, Control, Forge, Listen
+from credgate.config.schema import Config, Control, Forge, Listen, Policy
 from credgate.errors import CapacityError
 from credgate.forges.registry import driver_for
 from credgate.service.control.api import ControlAPI
@@ -207,6 +207,8 @@ class Desk:
     turned_away: list[Peer | None] = field(factory=list)
     told: list[tuple[Session, Peer | None]] = field(factory=list)
     reload: Any = None
+    policy: Policy = field(factory=Policy)
+    without: set[str] = field(factory=set)
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
@@ -219,6 +221,8 @@ class Desk:
             self.clock,  # type: ignore[arg-type]
             lambda session, peer: self.told.append((session, peer)),
             self.reload,
+            lambda: self.policy,
+            lambda forge: forge not in self.without,
         )
         site = ControlSite(
             api.app.resource(),

@@ -20,7 +20,9 @@ from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from credgate import __version__
+from credgate.config.schema import Config, Policy
 from credgate.errors import CapacityError, ConfigError, InvalidValueError, StoreError
+from credgate.git.explain import explain, parse_question
 from credgate.service.control.body import is_json, parse_json
 from credgate.service.control.reply import error, send
 from credgate.service.control.views import lifetimes, session_view
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.iweb import IRequest
 
-    from credgate.config.schema import Config
     from credgate.forges.driver import Driver
     from credgate.service.control.channel import ControlRequest
     from credgate.service.control.peer import Peer
@@ -93,6 +94,9 @@ class ControlAPI:
     reactor: IReactorTime
     created: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
     reload: Reload | None = None
+    policy: Callable[[], Policy] = Policy
+    """Returns the operator's rules on pushes as they are in force."""
+    has_credential: Callable[[str], bool] = lambda _forge: True
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -132,6 +136,20 @@ class ControlAPI:
             return send(request, 200, dict(await self.reload()))
         except ConfigError as failed:
             return send(request, 422, error(str(failed)))
+
+    @app.route("/v1/explain", methods=["POST"])
+    def explain(self, request: ControlRequest) -> bytes:
+        """Say what would be decided, and by which rule, if git asked."""
+        question = parse_question(_payload(request), self.drivers, self.config.default_forge)
+        policy, able = self.policy(), self.has_credential
+        if not question.session:
+            return send(request, 200, explain(question, policy, has_credential=able).view())
+        session = self.registry.get(question.session)
+        if session is None:
+            return send(request, 404, error("Session not found"))
+        who = {"session": session.id, "label": session.label}
+        told = explain(question, policy, grants=session.grants, has_credential=able, **who)
+        return send(request, 200, told.view())
 
     @app.route("/session/create", methods=["POST"])
     async def create_legacy(self, request: ControlRequest) -> bytes:
@@ -176,10 +194,8 @@ class ControlAPI:
         return _destroyed(request, known=known and await _unharmed(self.registry.revoke(session_id, _REVOKED)))
 
     async def _create(self, request: ControlRequest, *, legacy: bool) -> tuple[Session, Minted]:
-        if not is_json(request.getHeader(b"Content-Type")):
-            raise _MediaTypeError("send the body with Content-Type: application/json")
         asked = parse_create(
-            parse_json(request.content.read()),
+            _payload(request),
             forges=self.drivers,
             default_forge=self.config.default_forge,
             sessions=self.config.sessions,
@@ -233,6 +249,13 @@ class ControlAPI:
 
 class _MediaTypeError(InvalidValueError):
     """The body is declared as something else than JSON: 415."""
+
+
+def _payload(request: ControlRequest) -> object:
+    """Return the decoded body. Raises InvalidValueError."""
+    if not is_json(request.getHeader(b"Content-Type")):
+        raise _MediaTypeError("send the body with Content-Type: application/json")
+    return parse_json(request.content.read())
 
 
 def _destroyed(request: ControlRequest, *, known: bool) -> bytes:

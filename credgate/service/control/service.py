@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort, IReactorTime, IReactorUNIX
 
-    from credgate.config.schema import Config
+    from credgate.config.schema import Config, Policy
     from credgate.forges.driver import Driver
     from credgate.service.control.api import Readiness, Registry, Reload
     from credgate.service.control.peer import Peer
@@ -70,8 +70,10 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     clock: Callable[[], LeaseReading],
     reactor: _Reactor,
     reload: Reload | None = None,
+    policy: Callable[[], Policy] | None = None,
+    has_credential: Callable[[str], bool] = lambda _forge: True,
 ) -> ControlService:
-    """Return the service for a configuration."""
+    """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
 
     def created(session: Session, peer: Peer | None) -> None:
         audit.write(_created(clock().wall, session, peer))
@@ -79,7 +81,18 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     def refused(peer: Peer | None) -> None:
         audit.write(_refused(clock().wall, peer))
 
-    api = ControlAPI(config, registry, readiness, drivers, clock, reactor, created, reload)
+    api = ControlAPI(
+        config,
+        registry,
+        readiness,
+        drivers,
+        clock,
+        reactor,
+        created,
+        reload,
+        policy or (lambda: config.policy),
+        has_credential,
+    )
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(
         Path(config.listen.control),
