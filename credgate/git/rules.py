@@ -131,8 +131,8 @@ def rules_for(grant: Grant, policy: Policy, session: str, label: str) -> Rules:
     name, written = ("default.push", DEFAULT) if grant.push is None else ("push", grant.push)
     limits = [limit for limit in (grant.max_push_bytes, policy.max_push_bytes) if limit]
     return Rules(
-        grant=_lines(name, written, session, label),
-        policy=_lines("policy.push", policy.push, session, label),
+        grant=lines_for(name, written, session, label),
+        policy=lines_for("policy.push", policy.push, session, label),
         max_refs=min(grant.max_refs or policy.max_refs, policy.max_refs),
         max_push_bytes=min(limits, default=None),
         protected=PathGlobs((*policy.protected_paths, *grant.protected_paths)),
@@ -200,7 +200,8 @@ def _decide(rules: Rules, line: Line | None, bound: Line | None, verb: str) -> D
     return Decision(allow=True, reason=Reason.ALLOWED, rule=str(line))
 
 
-def _lines(name: str, written: Sequence[PushRule], session: str, label: str) -> Lines:
+def lines_for(name: str, written: Sequence[PushRule], session: str, label: str) -> Lines:
+    """Make one list of rules; ``name`` is where it stands, as refusals say it."""
     lines = [
         Line(f"{name}[{index}]", patterns.ref_pattern(rule.refs, session, label), rule.allow)
         for index, rule in enumerate(written)

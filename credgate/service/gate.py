@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
 
-    from credgate.config.schema import Limits
+    from credgate.config.schema import Config, Limits
     from credgate.forges.driver import Driver
     from credgate.http.fields import RequestHead
     from credgate.service.audit import AuditLog
@@ -113,8 +113,12 @@ class Gate:
             body = b'{"status":"healthy"}'
         else:
             now = self.clock()
-            body = json.dumps(whoami(serve.session, now.boot, now.wall)).encode()
+            body = json.dumps(whoami(serve.session, now.boot, now.wall, self.admission.policy)).encode()
         return local_reply(200, body, _JSON, close=close)
+
+    async def take_up(self, config: Config) -> None:
+        """Judge by another ``[policy]`` from the next request on; a push that is under way keeps its rules."""
+        self.admission = evolve(self.admission, policy=config.policy)
 
     def inquiry(self, driver: Driver, path: str, *, dot_git: bool) -> Inquiry:
         """Return the means to ask a forge about one of its repositories."""

@@ -1,7 +1,8 @@
 """Takes up a changed configuration without a restart: on SIGHUP, and for ``POST /v1/reload``.
 
 The file is read and judged whole; only then does each part that can take it up, and a part either takes it up whole or
-keeps the old one. A configuration that cannot be used changes nothing. What no part takes up while running (listeners,
+keeps the old one. A configuration that cannot be used changes nothing: parts are asked in their order, so of several
+only the first may refuse. What no part takes up while running (listeners,
 store, forges, limits) is named, so that nobody believes in a change that waits for a restart. Reloads do not overlap.
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config
 
-_SECTIONS = ("default_forge", "listen", "sessions", "limits", "audit", "control", "dns", "forges")
+_SECTIONS = ("default_forge", "listen", "sessions", "limits", "policy", "audit", "control", "dns", "forges")
 
 
 def _comparable(config: Config, section: str) -> object:

@@ -136,7 +136,8 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         working = {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
         return working | ({"dns": await dns.ready()} if dns.enabled else {})
 
-    reloading = Reloading(config, lambda: _config(config.source or None), {"dns": dns.reload}, reactor)
+    parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
+    reloading = Reloading(config, lambda: _config(config.source or None), parts, reactor)
     control = control_service(
         config,
         registry,
@@ -146,6 +147,8 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         clock=read_lease_clock,
         reactor=reactor,
         reload=reloading.reload,
+        policy=lambda: gate.admission.policy,
+        has_credential=gate.admission.has_credential,
     )
     gateway = GatewayService()
     for part in (

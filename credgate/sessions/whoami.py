@@ -1,6 +1,8 @@
 """What ``GET /whoami`` tells a sandbox about itself: what it may do, and until when, before it fails at it.
 
-Never the token, the secret, their digests or anything about other sessions.
+Grants are shown as they hold for this session: ``push`` is there for every repository that may be written, with the
+default rules spelt out and ``{session}`` and ``{label}`` put in. ``policy`` is what the operator's own rules say beside
+them, as refusals would. Never the token, the secret, their digests or anything about other sessions.
 """
 
 from __future__ import annotations
@@ -8,21 +10,52 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from credgate.config.schema import Policy
+from credgate.git.rules import Lines, lines_for, rules_for
 from credgate.sessions.grants import written
+from credgate.values import Access
 
 if TYPE_CHECKING:
-    from credgate.sessions.model import Session
+    from credgate.sessions.model import Grant, Session
+
+_UNBOUNDED = Policy()
+_LIMITS = ("max_push_bytes", "max_refs", "push_options", "protected_paths", "require_old_oid")
 
 
-def whoami(session: Session, now: float, wall: float) -> dict[str, object]:
-    """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch)."""
+def whoami(session: Session, now: float, wall: float, policy: Policy) -> dict[str, object]:
+    """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch) under ``policy``."""
     return {
         "session": session.id,
-        "repositories": [written(grant) for grant in session.grants],
+        "repositories": [_repository(grant, session, policy) for grant in session.grants],
+        "policy": _policy(session, policy),
         "dns": list(session.dns),
         "expires_at": _utc(wall + session.created + session.absolute_ttl - now),
         "idle_expires_at": _utc(wall + session.expires() - now),
     }
+
+
+def _repository(grant: Grant, session: Session, policy: Policy) -> dict[str, object]:
+    entry = written(grant)
+    if grant.access is Access.WRITE:
+        entry["push"] = _rules(rules_for(grant, policy, session.id, session.label).grant)
+    return entry
+
+
+def _policy(session: Session, policy: Policy) -> dict[str, object]:
+    """Return what differs from no policy at all."""
+    bounds: dict[str, object] = {}
+    if policy.push:
+        bounds["push"] = _rules(lines_for("policy.push", policy.push, session.id, session.label))
+    for key in _LIMITS:
+        value = getattr(policy, key)
+        if value != getattr(_UNBOUNDED, key):
+            bounds[key] = list(value) if isinstance(value, tuple) else value
+    return bounds
+
+
+def _rules(lines: Lines) -> list[dict[str, object]]:
+    """Return rules in the form of a grant's ``push``, in their order: the first that matches a ref decides."""
+    return [{"refs": line.pattern.text, "allow": sorted(line.allow)} for line in lines.all]
 
 
 def _utc(seconds: float) -> str:

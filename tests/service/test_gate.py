@@ -6,12 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
+from twisted.internet.defer import ensureDeferred
 
+from credgate.config.schema import Config, Policy
 from credgate.git.answer import Moved
 from credgate.service.gate import GateService
-from credgate.sessions.model import Grant
+from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
+    ADVERTISED,
     LISTED,
     PACK,
     REPORTED,
@@ -112,7 +116,42 @@ def test_whoami_is_json_about_the_session() -> None:
     told = json.loads(only(client).body)
     assert only(client).field(b"content-type") == b"application/json"
     assert told["session"] == "s-0000000000000001"
-    assert told["repositories"][0] == {"repo": "octo/*", "forge": "github.com", "access": "write"}
+    assert told["repositories"][1] == {"repo": "read/only", "forge": "github.com", "access": "read"}
+
+
+# The operator's policy.
+
+
+def test_another_policy_holds_from_the_next_request_on() -> None:
+    """For refusals, for what whoami tells, and for the limits of a push that is judged afterwards."""
+    house = House()
+    closed = evolve(Config(), policy=Policy(push=(PushRule("refs/**", frozenset()),)))
+
+    def refused(ref: bytes) -> bool:
+        house.audit.events.clear()
+        house.say(post(commands(ref), service=b"receive"))
+        return house.reasons == [Reason.PUSH_VERB]
+
+    assert not refused(b"refs/heads/x")
+    ensureDeferred(house.gate.take_up(closed))
+    assert refused(b"refs/heads/x")
+    told = json.loads(only(house.say(ask(b"GET /whoami"))).body)
+    assert told["policy"] == {"push": [{"refs": "refs/**", "allow": []}]}
+    ensureDeferred(house.gate.take_up(Config()))
+    assert not refused(b"refs/heads/x")
+
+
+def test_a_push_under_way_keeps_its_rules() -> None:
+    """Its verdict was made with them; half of one policy and half of another would be nobody's."""
+    house = House()
+    push = post(commands(b"refs/heads/x") + PACK, service=b"receive")
+    cut = len(push) - len(PACK) - 20
+    client = house.say(push[:cut])
+    ensureDeferred(house.gate.take_up(evolve(Config(), policy=Policy(push=(PushRule("refs/**", frozenset()),)))))
+    client.deliver(push[cut:])
+    house.settle()
+    assert Reason.PUSH_VERB not in house.reasons
+    assert b"refs/heads/x" in house.forge.wire.received
 
 
 # Renamed repositories.
@@ -326,7 +365,7 @@ def test_a_push_and_a_read_of_one_session_run_side_by_side() -> None:
     house.forge.wires[0].deliver(REPORTED)
     house.forge.wires[1].deliver(LISTED)
     house.settle()
-    assert (only(push, b"POST").body, only(read).body) == (b"reported", b"listed")
+    assert (only(push, b"POST").body, only(read).body) == (b"reported", ADVERTISED)
     assert house.reasons == [Reason.ALLOWED, Reason.ALLOWED]
     service.stopService()
     house.nothing_left()

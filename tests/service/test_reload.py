@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from credgate.config.load import config_hash
-from credgate.config.schema import Config, Dns, Forge, Limits
+from credgate.config.schema import Config, Dns, Forge, Limits, Policy
 from credgate.errors import ConfigError
 from credgate.service.reload import Reloading
 
@@ -77,6 +77,34 @@ async def test_what_waits_for_a_restart_is_named(rig: Rig) -> None:
     assert (await rig.reloading.reload())["restart_needed"] == ["forges"]
     rig.written = evolve(NEW, forges={name: evolve(one, credential="env://X") for name, one in OLD.forges.items()})
     assert (await rig.reloading.reload())["restart_needed"] == []
+
+
+@ensureDeferred
+async def test_policy_waits_for_a_restart_where_no_part_takes_it_up(rig: Rig) -> None:
+    """A section that is forgotten must be named, not believed in."""
+    rig.written = evolve(NEW, policy=Policy(max_refs=1))
+    assert (await rig.reloading.reload())["restart_needed"] == ["policy"]
+    rig.reloading._parts["policy"] = rig._take_up
+    assert (await rig.reloading.reload())["restart_needed"] == []
+    assert rig.taken[-1].policy == Policy(max_refs=1)
+
+
+@ensureDeferred
+async def test_a_part_behind_one_that_refuses_is_not_asked(rig: Rig) -> None:
+    """Names that cannot be used leave the rules of pushes alone, too: 422 means that nothing changed."""
+    ruled: list[Config] = []
+
+    async def take_up(config: Config) -> None:
+        ruled.append(config)
+
+    rig.reloading._parts["policy"] = take_up
+    rig.written = evolve(NEW, dns=Dns(allow=("bad.example",)), policy=Policy(max_refs=1))
+    with pytest.raises(ConfigError):
+        await rig.reloading.reload()
+    assert ruled == []
+    rig.written = evolve(NEW, policy=Policy(max_refs=1))
+    await rig.reloading.reload()
+    assert ruled == [rig.written]
 
 
 @pytest.mark.parametrize("written", [ConfigError("no"), evolve(NEW, dns=Dns(allow=("bad.example",)))])

@@ -14,6 +14,7 @@ from twisted.logger import globalLogPublisher
 
 import credgate
 from credgate.config.schema import Limits
+from credgate.errors import ConfigError
 from credgate.service import tap
 from credgate.service.audit import AuditLog
 from credgate.service.gate import GateService
@@ -222,6 +223,34 @@ async def test_it_is_ready_once_it_is_started_and_not_when_it_is_stopped(
     lines = (tmp_path / "audit.log").read_text().splitlines()
     assert ['"event":"started"' in lines[0], '"event":"stopped"' in lines[-1]] == [True, True]
     assert SECRET not in "".join(lines)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The gate judges by the new policy and ``/v1/explain`` by the same; a bad one leaves the old one in both."""
+    given: dict[str, Any] = {}
+    real = tap.control_service
+
+    def control_service(*args: Any, **more: Any) -> Any:
+        given.update(more)
+        return real(*args, **more)
+
+    monkeypatch.setattr(tap, "control_service", control_service)
+    gateway = tap.makeService(options(tmp_path, credential=""))
+    (gate,) = [part.gate for part in gateway if isinstance(part, GateService)]  # type: ignore[attr-defined]
+
+    def in_force() -> tuple[int, int]:
+        return gate.admission.policy.max_refs, given["policy"]().max_refs
+
+    assert in_force() == (20_000, 20_000)
+    options(tmp_path, CONFIG + "[policy]\nmax_refs = 7\n", credential="")
+    assert (await given["reload"]())["restart_needed"] == []
+    assert in_force() == (7, 7)
+    options(tmp_path, CONFIG + "[policy]\nmax_refs = 0\n", credential="")
+    with pytest.raises(ConfigError, match=r"policy\.max_refs"):
+        await given["reload"]()
+    assert in_force() == (7, 7)
+    assert not given["has_credential"]("github.com")
 
 
 def test_what_others_need_starts_first(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from attrs import evolve
+
+from credgate.config.schema import Policy
 from credgate.sessions.model import Grant, PushRule
 from credgate.sessions.whoami import whoami
 from credgate.values import Access
@@ -24,14 +27,19 @@ SESSION = session(
     absolute_ttl=5000.0,
 )
 
+DEFAULT = [
+    {"refs": "refs/heads/**", "allow": ["create", "update"]},
+    {"refs": "refs/tags/**", "allow": ["create"]},
+]
+
 
 def test_it_tells_what_may_be_done_and_until_when() -> None:
     """Times are wall-clock times, counted from now: the lease clock means nothing to a sandbox."""
-    told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0)
+    told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=Policy())
     assert told == {
         "session": SESSION.id,
         "repositories": [
-            {"repo": "Octo/Hello", "forge": "github.com", "access": "write"},
+            {"repo": "Octo/Hello", "forge": "github.com", "access": "write", "push": DEFAULT},
             {"repo": "octo/*", "forge": "lab", "access": "read"},
             {
                 "repo": "x/y",
@@ -41,14 +49,44 @@ def test_it_tells_what_may_be_done_and_until_when() -> None:
             },
             {"repo": "x/z", "forge": "lab", "access": "write", "push": []},
         ],
+        "policy": {},
         "dns": ["pypi.org"],
         "expires_at": "2027-01-15T09:06:30Z",
         "idle_expires_at": "2027-01-15T08:01:30Z",
     }
 
 
+def test_placeholders_are_put_in() -> None:
+    """An agent reads the name of the branch that it may push, not how the operator spells it for everybody."""
+    rules = (PushRule("refs/heads/{label}/{session}/*", frozenset({"force"})),)
+    asks = evolve(SESSION, label="box", grants=(Grant("a/b", "lab", push=rules),))
+    policy = Policy(push=(PushRule("refs/heads/{session}", frozenset()),))
+    told = whoami(asks, now=2010.0, wall=1_800_000_000.0, policy=policy)
+    assert told["repositories"] == [
+        {
+            "repo": "a/b",
+            "forge": "lab",
+            "access": "write",
+            "push": [{"refs": f"refs/heads/box/{SESSION.id}/*", "allow": ["force"]}],
+        }
+    ]
+    assert told["policy"] == {"push": [{"refs": f"refs/heads/{SESSION.id}", "allow": []}]}
+
+
+def test_the_operators_limits_are_told_as_far_as_there_are_any() -> None:
+    """Whatever a refusal would say later; a limit that is not set is no news."""
+    policy = Policy(max_push_bytes=5, protected_paths=(".github/**",), push_options=(), require_old_oid=True)
+    told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=policy)
+    assert told["policy"] == {
+        "max_push_bytes": 5,
+        "push_options": [],
+        "protected_paths": [".github/**"],
+        "require_old_oid": True,
+    }
+
+
 def test_it_is_json_without_secrets() -> None:
     """Neither token nor secret, nor what they hash to, nor how the operator calls the sandbox."""
-    text = json.dumps(whoami(SESSION, now=2010.0, wall=1_800_000_000.0))
+    text = json.dumps(whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=Policy()))
     for hidden in (SESSION.token_digest.hex(), SESSION.secret_digest.hex(), SESSION.label, "token-1", "secret-1"):
         assert hidden not in text
