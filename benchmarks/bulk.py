@@ -63,7 +63,7 @@ def up(place: Place, mib: int, *, chunked: bool) -> float:
         head, rest = _answer_head(connection)
         took = time.perf_counter() - began
         body = rest or connection.recv(4096)
-    if not head.startswith(b"HTTP/1.1 200") or int(re.findall(rb"[0-9]+", body)[-1]) < size:
+    if not head.startswith(b"HTTP/1.1 200") or max(map(int, re.findall(rb"[0-9]+", body))) < mib * MIB:
         raise TransferError(f"{place.name}: {head!r} {body!r}")
     return mib * MIB / took / 1e6
 
