@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 MAX_TEXT: Final = 256
 """Characters of any text in a line, after escaping."""
@@ -73,8 +73,7 @@ class RefChange:
 
     def told(self) -> dict[str, str]:
         """Return it as the line shows it."""
-        pairs = {name: visible(getattr(self, name)) for name in ("ref", "old", "new", "verb", "reason", "forge")}
-        return {name: value for name, value in pairs.items() if value}
+        return {name: visible(value) for name, value in asdict(self).items() if value}
 
 
 @frozen(slots=True, kw_only=True)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorFromThreads
     from twisted.python.failure import Failure
 
@@ -64,6 +64,7 @@ class Digest:
     full: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
     _over: bool = field(default=False, init=False)
+    _resting: list[Deferred[None]] = field(factory=list, init=False)
 
     def feed(self, part: bytes) -> None:
         """Take bytes; they are read in their turn."""
@@ -92,26 +93,49 @@ class Digest:
         piece = self._pieces.popleft() if self._pieces else None
         if piece is not None:
             self._held -= len(piece)
-        self.in_thread(_read, self.reader, piece).addCallbacks(self._read, self._fail, callbackArgs=(piece is None,))
+        reading = self.in_thread(_read, self.reader, piece)
+        reading.addCallbacks(self._read, self._fail, callbackArgs=(piece is None,))
+        reading.addErrback(self._told_wrong)
 
     def _read(self, _none: None, last: bool) -> None:  # noqa: FBT001 - a callback's argument
         self._busy = False
         if self._over:
-            return
-        if self.full and self._held <= FULL // 2:
-            self.full = False
-            self.drains()
-        if last:
+            self._rested()
+        elif last:
             self._over = True
             self.ended()
         else:
-            self.advanced()
+            self.advanced()  # before anything that could set the thread to work on the reader again
+            if self.full and self._held <= FULL // 2:
+                self.full = False
+                self.drains()
             self._next()
 
     def _fail(self, failure: Failure) -> None:
-        if not self._over:
+        self._busy = False
+        if self._over:
+            self._rested()
+        else:
             self.abandon()
             self.failed(failure)
+
+    def _told_wrong(self, failure: Failure) -> None:
+        """Whoever was told broke over it: nobody else would hear of that."""
+        self.abandon()
+        self.failed(failure)
+
+    def rest(self) -> Deferred[None]:
+        """Fire once no thread reads any more; only after :meth:`abandon`."""
+        resting: Deferred[None] = Deferred()
+        self._resting.append(resting)
+        if not self._busy:
+            self._rested()
+        return resting
+
+    def _rested(self) -> None:
+        resting, self._resting = self._resting, []
+        for one in resting:
+            one.callback(None)
 
 
 def _read(reader: Reader, piece: bytes | None) -> None:
@@ -130,16 +154,19 @@ class Walkers(Service):
     def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(0, THREADS, "credgate-walk")
+        self._turn = TURN
 
     def startService(self) -> None:
         """Be ready; and let threads take turns often, so that a walk delays no other client by much."""
         super().startService()
+        self._turn = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
         self._pool.start()
 
     def stopService(self) -> Deferred[None]:
         """End the threads, off the reactor's: a step that is under way takes milliseconds."""
         super().stopService()
+        sys.setswitchinterval(self._turn)
         return deferToThread(self._pool.stop)
 
     def in_thread(self, call: Callable[..., T], *args: object) -> Deferred[T]:

@@ -63,7 +63,7 @@ class PushUpload:
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self._asked = self._ended = self._left = False
+        self._begun = self._asked = self._ended = self._left = self._passing = False
         self._walk: PackWalk | None = None
         self._holdback: HoldBack | None = None
         self._digest: Digest | None = None
@@ -107,36 +107,40 @@ class PushUpload:
         self._inflow.clear()
         if self._digest is not None:
             self._digest.abandon()
+        self._inquiry.leave()
         finding, self._finding = self._finding, None
         if finding is not None:
             finding.cancel()
 
     def read_out(self) -> PushPassage | None:
-        """Read what is held back, for the refs in it; None if it names none."""
-        try:
-            while self._inflow and not self.passage.commands.done:
-                deque(self._inflow.popleft(), maxlen=0)
-        except RequestError:
-            pass
+        """Name its refs; None if its list was not read: nothing is held back before that."""
         return self.passage if self.passage.commands.done else None
 
     # On the way.
 
     def _pass_on(self) -> None:
+        if self._passing:  # a part is on its way: what comes of it must not overtake it
+            return
+        self._passing = True
         try:
-            while self._inflow and not (self._blocked() or self._left):
-                part = next(self._inflow[0], None)
-                if part is None:
-                    self._inflow.popleft()
-                elif self._judged() and part:
-                    self._pack(part)
-            if self.whole and not (self._inflow or self._ended or self._left):
-                self._end()
+            self._pass_parts()
         except RequestError as error:
             self._inflow.clear()
             self._fails(error)
         except PackError as error:
             self._malformed(error)
+        finally:
+            self._passing = False
+
+    def _pass_parts(self) -> None:
+        while self._inflow and not (self._blocked() or self._left):
+            part = next(self._inflow[0], None)
+            if part is None:
+                self._inflow.popleft()
+            elif self._judged() and part:
+                self._pack(part)
+        if self.whole and not (self._inflow or self._ended or self._left):
+            self._end()
 
     def _blocked(self) -> bool:
         """Whether what is held here is enough for now; the sandbox is held, too, then."""
@@ -154,13 +158,17 @@ class PushUpload:
         if self.passage.refused:
             self._refuses(verdict)
             return False
-        if not self._begun:
-            self._begun = True
-            if verdict.pack and not verdict.settled:
+        if not self._begun and (verdict.pack or verdict.settled):
+            if not verdict.settled:
                 self._inspect(verdict)
-            self._send([self.passage.head])
-            self._begins()
-        return True
+            self._begin()
+        return not self._left
+
+    def _begin(self) -> None:
+        """Ask the forge. Not of deletes that must be looked into: it acts on a list that no pack follows at once."""
+        self._begun = True
+        self._send([self.passage.head])
+        self._begins()
 
     def _inspect(self, verdict: Verdict) -> None:
         walk = self._walk = walk_for(verdict)
@@ -206,23 +214,28 @@ class PushUpload:
         assert rules is not None
         walk = self._walk or walk_for(verdict)
         findings = Findings(verdict, rules, walk, self._inquiry, self._in_thread)
-        self._finding = ensureDeferred(findings.find()).addCallback(self._found)
-        self._finding.addErrback(self._broke_down)
+        self._finding = ensureDeferred(findings.find()).addCallbacks(self._found, self._not_found)
+        self._finding.addErrback(self._broke)
 
     def _found(self, found: Found) -> None:
         self._finding = None
-        verdict, rules = self.passage.verdict, self.passage.rules
-        if self._left or verdict is None or rules is None:
+        if self._left:
             return
+        verdict, rules = self.passage.verdict, self.passage.rules
+        assert verdict is not None
+        assert rules is not None
         self.passage.verdict = settle(verdict, found, rules)
         if self.passage.refused:
             self._refuses(self.passage.verdict)
             return
+        if not self._begun:
+            self._begin()
         if self._holdback is not None:
             self._send([self._holdback.release()])
         self._finish()
 
-    def _broke_down(self, failure: Failure) -> None:
+    def _not_found(self, failure: Failure) -> None:
+        """Cut it, unless it was us who cancelled the looking."""
         if not self._left:
             self._broke(failure)
 

@@ -234,7 +234,7 @@ class RelayExchange:
         self._connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Relay body bytes as they come, git's keep-alives must not wait; the head goes with the first."""
+        """Relay body bytes as they come, git's keep-alives must not wait; nor the head, unless what is read fails."""
         if self._rewriting is not None:
             try:
                 parts = [passed for part in parts for passed in self._rewriting.receive(part)]
@@ -245,7 +245,7 @@ class RelayExchange:
                 self.answer_failed(error)
                 return
         self.record.bytes_down += sum(map(len, parts))
-        if not (parts or last):
+        if self._rewriting is not None and not (parts or last):
             return
         reply, self._reply, self._answering = self._reply, [], True
         reply += frame(parts) if self._framed else parts

@@ -88,7 +88,7 @@ class Upload:
 
     def leave(self) -> None:
         """Send nothing any more."""
-        self._forge, self.full, self._fetch = None, False, None
+        self._forge, self.full = None, False
 
     def read_out(self) -> None:
         """Name no refs: a fetch moves none."""

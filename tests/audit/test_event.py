@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.audit import event as module
-from credgate.audit.event import MAX_TEXT, Event, Happening, line, timestamp, visible
+from credgate.audit.event import MAX_REFS, MAX_TEXT, Event, Happening, RefChange, line, timestamp, visible
 
 KEYS = [
     "ts", "event", "session", "peer", "forge", "repo", "operation", "decision", "reason", "rule", "status",
-    "upstream_status", "bytes_up", "bytes_down", "duration_ms", "text",
+    "upstream_status", "bytes_up", "bytes_down", "duration_ms", "text", "refs", "refs_more",
 ]  # fmt: skip
 WHOLE = Event(
     wall=1738324800.0, event=Happening.REQUEST, session="s-0123456789abcdef", peer="10.0.0.7", forge="github.com",
     repo="octo/hello", operation="receive-pack", allow=False, reason="read-only", rule="octo/*", status=200,
     upstream_status=0, bytes_up=0, bytes_down=170, duration=0.0125, text="credgate: no",
+    refs=(RefChange(ref="refs/heads/a", old="0", new="1", verb="create", reason="push-ref"),),
 )  # fmt: skip
 
 
@@ -31,9 +32,26 @@ def test_a_whole_event_to_the_byte() -> None:
         '{"ts":"2025-01-31T12:00:00.000Z","event":"request","session":"s-0123456789abcdef","peer":"10.0.0.7",'
         '"forge":"github.com","repo":"octo/hello","operation":"receive-pack","decision":"deny","reason":"read-only",'
         '"rule":"octo/*","status":200,"upstream_status":0,"bytes_up":0,"bytes_down":170,"duration_ms":12,'
-        '"text":"credgate: no"}'
+        '"text":"credgate: no","refs":[{"ref":"refs/heads/a","old":"0","new":"1","verb":"create","reason":"push-ref"}]}'
     )
-    assert list(json.loads(line(WHOLE))) == KEYS
+    assert list(json.loads(line(WHOLE))) == KEYS[:-1]
+
+
+@pytest.mark.parametrize("count", [MAX_REFS, MAX_REFS + 3])
+def test_so_many_refs_are_listed_and_the_others_counted(count: int) -> None:
+    """A push may name twenty thousand."""
+    change = RefChange(ref="refs/heads/\x1b", old="1", new="2", verb="update", reason="allowed", forge="ng \u202eno")
+    told = json.loads(line(Event(wall=0, event=Happening.REQUEST, refs=(change,) * count)))
+    assert len(told["refs"]) == MAX_REFS
+    assert told.get("refs_more") == (3 if count > MAX_REFS else None)
+    assert told["refs"][0] == {
+        "ref": "refs/heads/\\x1b",
+        "old": "1",
+        "new": "2",
+        "verb": "update",
+        "reason": "allowed",
+        "forge": "ng \\u202eno",
+    }
 
 
 def test_what_does_not_apply_is_left_out() -> None:
@@ -45,7 +63,7 @@ def test_what_does_not_apply_is_left_out() -> None:
 def test_there_is_no_field_for_a_secret() -> None:
     """Headers, bodies, tokens, secrets and digests cannot be written because nothing could hold them."""
     names = {field.name for field in attrs.fields(Event)}
-    assert names == {*KEYS, "wall", "allow", "duration"} - {"ts", "decision", "duration_ms"}
+    assert names == {*KEYS, "wall", "allow", "duration"} - {"ts", "decision", "duration_ms", "refs_more"}
 
 
 def test_the_codes_are_stable() -> None:

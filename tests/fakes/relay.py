@@ -115,7 +115,8 @@ def answer(
     return b"\r\n".join(lines) + (chunks(body) if chunked else body)
 
 
-LISTED = answer(b"listed", kind=b"upload-pack-advertisement")
+ADVERTISED = encode(b"# service=git-upload-pack\n") + FLUSH + encode(ONE + b" HEAD\x00ofs-delta\n") + FLUSH
+LISTED = answer(ADVERTISED, kind=b"upload-pack-advertisement")
 RESULT = answer(b"packed")
 REPORTED = answer(b"reported", kind=b"receive-pack-result")
 

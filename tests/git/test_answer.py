@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import itertools
 import json
 from typing import Any
 
 import pytest
 from attrs import evolve
-from hypothesis import given
-from hypothesis import strategies as st
 
 from credgate.config.schema import Forge
-from credgate.errors import RequestError
 from credgate.forges.registry import driver_for
 from credgate.git import refusal as forms
 from credgate.git.admission import Refuse, Relay
-from credgate.git.answer import Moved, PushInBody, judge_answer, refusal
+from credgate.git.answer import Moved, judge_answer, refusal
+from credgate.git.passage import PushPassage
 from credgate.git.route import GitRequest, Kind, route
 from credgate.http.fields import ResponseHead
 from credgate.sessions.model import Grant
@@ -176,17 +172,17 @@ def test_any_other_redirect_is_an_error(verdict: Relay, location: bytes) -> None
 # Our words.
 
 
-def said(refuse: Refuse, push: PushInBody | None = None, *, close: bool = False) -> Message:
+def said(refuse: Refuse, push: PushPassage | None = None, *, close: bool = False) -> Message:
     """Read a refusal."""
     (one,) = answers_in(refusal(refuse, push, close=close))
     assert one.whole
     return one
 
 
-def pushed(body: bytes) -> PushInBody:
+def pushed(body: bytes) -> PushPassage:
     """Read the body of a push."""
-    push = PushInBody(None)
-    assert b"".join(push.receive(body)) == body
+    push = PushPassage(None)
+    assert list(push.receive(body)) == []  # without rules nothing may pass
     return push
 
 
@@ -239,6 +235,15 @@ def test_a_push_is_refused_ref_by_ref() -> None:
     )
 
 
+def test_refs_with_reasons_of_their_own_are_told_them() -> None:
+    """The one that was refused, and those that were not attempted because of it; the lines are what git prints."""
+    refs = [(b"refs/heads/a", "credgate: no"), (b"refs/tags/b", "credgate: not attempted")]
+    refuse = Refuse(TEXT, 403, Kind.RECEIVE_PACK, refs=refs, lines=["one", "two"])
+    one = said(refuse, pushed(commands(b"refs/heads/a", b"refs/tags/b")))
+    assert one.body == forms.status_report(refs, sideband=True, lines=["one", "two"])
+    assert b"not attempted" in one.body
+
+
 def test_a_refused_probe_is_answered_with_nothing() -> None:
     """Git only asks whether it may talk; it hears the refusal on the push itself."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), pushed(b"0000"))
@@ -249,55 +254,7 @@ SILENT = commands().replace(b" report-status", b" ofs-delta-xyz")
 
 
 @pytest.mark.parametrize("push", [None, pushed(b""), pushed(command()), pushed(SILENT)])
-def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: PushInBody | None) -> None:
+def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: PushPassage | None) -> None:
     """Its list was not read to the end, or it did not ask for a report."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), push)
     assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")
-
-
-# A push in a body.
-
-
-@given(st.lists(st.integers(0, 2000), max_size=5), st.sampled_from([None, b"gzip", b"x-gzip"]))
-def test_what_goes_on_is_what_came_decoded(places: list[int], coding: bytes | None) -> None:
-    """Nothing is lost, added or reordered, however the body is cut; and the list is read."""
-    body = commands(b"refs/heads/a", b"refs/heads/b") + bytes(range(256)) * 4
-    sent = body if coding is None else gzip.compress(body)
-    push = PushInBody(coding)
-    ends = [0, *sorted(places), len(sent)]
-    passed = b"".join(piece for a, b in itertools.pairwise(ends) if a < b for piece in push.receive(sent[a:b]))
-    push.end()
-    assert (passed, push.recodes) == (body, coding is not None)
-    assert push.commands.refs == [b"refs/heads/a", b"refs/heads/b"]
-
-
-def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
-    """A caller that stops asking holds no more than it asked for."""
-    body = commands() + b"".join(bytes([at % 251]) * 400 + str(at).encode() for at in range(1000))
-    pieces = PushInBody(b"gzip").receive(gzip.compress(body))
-    assert next(pieces) == body[: 64 * 1024]
-    assert b"".join(pieces) == body[64 * 1024 :]
-
-
-@pytest.mark.parametrize(
-    ("coding", "sent", "reason"),
-    [
-        (None, command(), Reason.MALFORMED_PUSH),
-        (b"gzip", gzip.compress(commands())[:-9], Reason.MALFORMED_REQUEST),
-        (b"gzip", gzip.compress(command()), Reason.MALFORMED_PUSH),
-    ],
-)
-def test_a_push_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: bytes, reason: Reason) -> None:
-    """In its list, or in its coding."""
-    push = PushInBody(coding)
-    list(push.receive(sent))
-    with pytest.raises(RequestError) as raised:
-        push.end()
-    assert raised.value.reason is reason
-
-
-def test_another_coding_is_refused() -> None:
-    """Admission has done so before; this is the second lock."""
-    with pytest.raises(RequestError) as raised:
-        PushInBody(b"br")
-    assert raised.value.reason is Reason.UNSUPPORTED_CODING

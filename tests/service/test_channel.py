@@ -10,6 +10,7 @@ from credgate.service.channel import LINGER_BYTES
 from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, GROWN_SIZE
 from credgate.values import Reason
 from tests.fakes.relay import (
+    ADVERTISED,
     KIB64,
     LISTED,
     RESULT,
@@ -95,7 +96,7 @@ def test_a_relayed_answer_to_who_wants_to_leave_says_close() -> None:
     client = house.say(discover(b"upload", b"octo/hello", b"Connection: close"))
     house.forge.wire.deliver(LISTED)
     house.settle()
-    assert (only(client).field(b"connection"), only(client).body) == (b"close", b"listed")
+    assert (only(client).field(b"connection"), only(client).body) == (b"close", ADVERTISED)
     assert client.ended == "closed"
     house.nothing_left()
 

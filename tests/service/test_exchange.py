@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.git.admission import Refuse
-from credgate.git.answer import PushInBody
+from credgate.git.passage import PushPassage
 from credgate.git.route import Kind
 from credgate.service.exchange import Page, RefusalAnswer
 from credgate.values import Decision, Reason
@@ -59,7 +59,7 @@ def test_a_refused_push_with_a_broken_list_is_told_in_text() -> None:
 
 def test_a_list_is_read_to_its_end_and_no_further() -> None:
     """What follows is thrown away as it came: nothing is inflated for nothing."""
-    answer = RefusalAnswer(Refuse(TEXT, 403, Kind.RECEIVE_PACK), PushInBody(b"gzip"))
+    answer = RefusalAnswer(Refuse(TEXT, 403, Kind.RECEIVE_PACK), PushPassage(b"gzip"))
     squeezed = gzip.compress(commands(b"refs/heads/a"))
     answer.read(squeezed[:-8])
     answer.read(b"no gzip at all")

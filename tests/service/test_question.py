@@ -12,12 +12,12 @@ from credgate.service.question import REPLAY_BYTES, Question
 from tests.fakes.relay import FORGE_SECRET, House, discover, post
 
 
-def question(house: House, request: bytes, *, recoded: bool = False) -> Question:
+def question(house: House, request: bytes, *, recoded: bool = False, read: bool = False) -> Question:
     """Make what the relay makes of ``request``."""
     head = judge(request[: request.index(b"\r\n\r\n") + 4])
     verdict = house.gate.judge(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
-    return Question(house.credentials, head, verdict, recoded=recoded)  # type: ignore[arg-type]
+    return Question(house.credentials, head, verdict, recoded=recoded, read=read)  # type: ignore[arg-type]
 
 
 def test_it_has_the_credential_of_now() -> None:
@@ -55,6 +55,13 @@ def test_what_is_recoded_has_another_length(*, chunked: bool, recoded: bool) -> 
     assert (b"Transfer-Encoding: chunked" in asked.lines) is (chunked or recoded)
     assert (b"Content-Length: 5" in asked.lines) is not (chunked or recoded)
     assert (b"Content-Encoding: gzip" in asked.lines) is not recoded
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
+    """The forge is not told that gzip would do."""
+    asked = question(House(), discover(b"upload", b"octo/hello", b"Accept-Encoding: gzip"), read=read)
+    assert (b"Accept-Encoding: gzip" in asked.lines) is not read
 
 
 def test_what_was_said_is_told_once() -> None:

@@ -13,6 +13,7 @@ from attrs import evolve
 
 from credgate.values import Reason
 from tests.fakes.relay import (
+    ADVERTISED,
     FORGE_SECRET,
     LISTED,
     PACK,
@@ -51,15 +52,15 @@ def test_a_discovery_crosses_with_the_forges_credential_and_no_other() -> None:
     assert asked.field(b"git-protocol") == b"version=2"
     assert asked.field(b"cookie") is None
     assert b"secret:token" not in house.forge.wire.received
-    house.forge.wire.deliver(answer(b"listed", b"Set-Cookie: leak=1", kind=b"upload-pack-advertisement"))
+    house.forge.wire.deliver(answer(ADVERTISED, b"Set-Cookie: leak=1", kind=b"upload-pack-advertisement"))
     house.settle()
     said = only(client)
-    assert (said.status, said.body, said.whole) == (200, b"listed", True)
+    assert (said.status, said.body, said.whole) == (200, ADVERTISED, True)
     assert b"leak" not in client.received
     assert FORGE_SECRET.encode() not in client.received
     (line,) = house.audit.events
     assert (line.allow, line.reason, line.status, line.upstream_status) == (True, Reason.ALLOWED, 200, 200)
-    assert (line.bytes_up, line.bytes_down, line.operation) == (0, 6, "git-upload-pack-advertisement")
+    assert (line.bytes_up, line.bytes_down, line.operation) == (0, len(ADVERTISED), "git-upload-pack-advertisement")
     house.nothing_left()
 
 
@@ -147,15 +148,54 @@ def test_a_gzipped_fetch_goes_on_as_it_came() -> None:
 
 
 def test_a_gzipped_answer_stays_gzipped() -> None:
-    """The forge squeezes advertisements when it is asked to."""
+    """The forge squeezes answers when it is asked to."""
+    house = House()
+    client = house.say(post(b"0000", b"Accept-Encoding: gzip"))
+    assert house.forge.asked().field(b"accept-encoding") == b"gzip"
+    house.forge.wire.deliver(answer(gzip.compress(b"packed"), b"Content-Encoding: gzip"))
+    house.settle()
+    assert only(client, b"POST").field(b"content-encoding") == b"gzip"
+    assert gzip.decompress(only(client, b"POST").body) == b"packed"
+
+
+def test_an_answer_that_is_read_here_must_not_be_gzipped() -> None:
+    """The forge is not asked for it; one that does it all the same cannot be read."""
     house = House()
     client = house.say(discover(b"upload", b"octo/hello", b"Accept-Encoding: gzip"))
-    house.forge.wire.deliver(
-        answer(gzip.compress(b"listed"), b"Content-Encoding: gzip", kind=b"upload-pack-advertisement")
-    )
+    assert house.forge.asked().field(b"accept-encoding") == b"identity"
+    squeezed = gzip.compress(ADVERTISED)
+    house.forge.wire.deliver(answer(squeezed, b"Content-Encoding: gzip", kind=b"upload-pack-advertisement"))
     house.settle()
-    assert only(client).field(b"content-encoding") == b"gzip"
-    assert gzip.decompress(only(client).body) == b"listed"
+    assert only(client).status == 502
+    assert house.reasons == [Reason.FORGE_MALFORMED]
+    house.nothing_left()
+
+
+def test_the_head_of_an_answer_that_is_read_here_waits_for_its_first_line() -> None:
+    """So that what turns out to be no advertisement can still be refused."""
+    house = House()
+    client = house.say(discover())
+    head = LISTED.index(b"\r\n\r\n") + 4
+    house.forge.wire.deliver(LISTED[:head])
+    house.settle()
+    assert client.received == b""
+    house.forge.wire.deliver(b"x" * len(ADVERTISED))
+    house.settle()
+    assert (only(client).status, only(client).whole) == (502, True)
+    assert house.reasons == [Reason.FORGE_MALFORMED]
+    house.nothing_left()
+
+
+@pytest.mark.parametrize("end", [5, 40, 70, len(ADVERTISED) - 1])
+def test_an_advertisement_that_ends_too_soon_never_looks_whole(end: int) -> None:
+    """Although its framing does: git would take the list of refs for shorter than it is."""
+    house = House()
+    client = house.say(discover())
+    house.forge.wire.deliver(answer(ADVERTISED[:end], kind=b"upload-pack-advertisement"))
+    house.settle()
+    assert only(client).status == 502 or (client.ended == "reset" and not only(client).whole)
+    assert house.reasons == [Reason.FORGE_CUT]
+    house.nothing_left()
 
 
 def test_expect_is_answered_once_everything_allows() -> None:
@@ -185,8 +225,9 @@ def test_a_client_that_leaves_takes_its_forge_connection_along(request_bytes: by
     client = house.say(request_bytes)
     coming = house.forge.coming[:]
     if point == "answering":
-        kind = b"upload-pack-advertisement" if request_bytes.startswith(b"GET") else b"upload-pack-result"
-        house.forge.wire.deliver(answer(b"half", kind=kind, length=8))
+        got = request_bytes.startswith(b"GET")
+        kind, half = (b"upload-pack-advertisement", ADVERTISED[:50]) if got else (b"upload-pack-result", b"half")
+        house.forge.wire.deliver(answer(half, kind=kind, length=len(half) + 4))
         house.settle()
     client.hang_up()
     house.settle()
@@ -272,7 +313,7 @@ def test_a_rename_inside_the_session_is_followed_and_remembered() -> None:
     assert house.forge.asked().start.target == b"/octo/renamed.git/info/refs?service=git-upload-pack"
     house.forge.wire.deliver(LISTED)
     house.settle()
-    assert only(client).body == b"listed"
+    assert only(client).body == ADVERTISED
     client.deliver(post(b"0000"))
     house.settle()
     assert house.forge.asked().start.target == b"/octo/renamed.git/git-upload-pack"

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from tests.fakes.relay import House, answer, answers_in, commands, discover, post, requests_in
+from credgate.git.pktline import FLUSH, encode
+from tests.fakes.relay import ADVERTISED, House, answer, answers_in, commands, discover, post, requests_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BIG = b"0123456789abcdef" * 16 * 1024
 """256 KiB: more than any buffer on the way."""
 BODIES = [b"", b"0000want", BIG]
+ADVERTISEMENTS = [ADVERTISED, ADVERTISED[:-4] + encode(b"x" * 65000) * 4 + FLUSH]
 PUSHES = [commands(b"refs/heads/a", b"refs/heads/b") + pack for pack in (b"", b"PACK", BIG)]
 
 
@@ -71,7 +73,8 @@ def replies(draw: st.DrawFn, talk: Talk) -> Answer:
     """Draw an answer to ``talk``."""
     kind = b"receive-pack-" if b"git-receive-pack" in talk.sent.split(b"\r\n")[0] else b"upload-pack-"
     kind += b"advertisement" if talk.method == b"GET" else b"result"
-    body, chunked = draw(st.sampled_from(BODIES)), draw(st.booleans())
+    bodies = ADVERTISEMENTS if talk.method == b"GET" else BODIES
+    body, chunked = draw(st.sampled_from(bodies)), draw(st.booleans())
     shape = draw(st.sampled_from(["good", "good", "good", "refusal", "garbage", "excess"]))
     if shape == "good":
         return Answer(answer(body, kind=kind, chunked=chunked), body)
@@ -115,7 +118,7 @@ class Play:
         """Leave an idle connection to the forge behind."""
         self.client.deliver(discover())
         self.house.settle()
-        self.house.forge.wire.deliver(answer(b"", kind=b"upload-pack-advertisement"))
+        self.house.forge.wire.deliver(answer(ADVERTISED, kind=b"upload-pack-advertisement"))
         self.house.settle()
         self.house.forge.wire.received = self.client.received = b""
         self.house.audit.events.clear()

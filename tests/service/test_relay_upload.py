@@ -24,6 +24,8 @@ from tests.fakes.relay import (
     requests_in,
 )
 
+BIG = bytes(4 * KIB64)
+
 # Early answers.
 
 
@@ -101,14 +103,14 @@ def test_a_refusal_in_mid_upload_reads_the_rest_first() -> None:
 
 
 def test_a_push_that_breaks_half_way_never_reaches_its_end() -> None:
-    """What was sent of it stays unfinished; the client hears why."""
+    """Nothing of it was sent; the client hears why."""
     house = House()
     whole = post(command() + b"zzzz" + PACK, service=b"receive", chunked=True)
     broken = whole.index(b"zzzz")
     client = house.say(whole[:broken])
     client.deliver(whole[broken:])
     house.settle()
-    assert not house.forge.asked().whole
+    assert house.forge.wires == []
     said = only(client, b"POST")
     assert said.status == 400
     assert b"push refused" in said.body
@@ -135,7 +137,7 @@ def test_a_push_without_the_end_of_its_list_is_refused() -> None:
     client.deliver(whole[-5:])
     house.settle()
     assert only(client, b"POST").status == 400
-    assert not house.forge.asked().whole
+    assert house.forge.wires == []
     assert house.reasons == [Reason.MALFORMED_PUSH]
     house.nothing_left()
 
@@ -144,16 +146,17 @@ def test_a_push_without_the_end_of_its_list_is_refused() -> None:
 def test_a_push_that_breaks_after_its_answer_began_resets_the_client(cut: bytes | None) -> None:
     """There is no second answer to put into the first one's middle."""
     house = House()
-    whole = post(command(), service=b"receive", chunked=True)
+    squeezed = gzip.compress(commands() + PACK)[:-8]
+    whole = post(squeezed, b"Content-Encoding: gzip", service=b"receive", chunked=True)
     client = house.say(whole[:-5])
     house.forge.wire.deliver(answer(b"reported", kind=b"receive-pack-result", length=100))
     house.settle()
-    client.deliver(whole[-5:] if cut is None else chunks(cut))
+    client.deliver(whole[-5:] if cut is None else chunks(cut * 2))
     house.settle()
     assert client.ended == "reset"
     assert client.received.count(b"HTTP/1.1") == 1
     assert not only(client, b"POST").whole
-    assert house.reasons == [Reason.MALFORMED_PUSH]
+    assert house.reasons == [Reason.MALFORMED_REQUEST]
     house.nothing_left()
 
 
@@ -167,22 +170,31 @@ def test_a_gzipped_push_that_is_no_gzip_is_refused() -> None:
 
 
 def test_a_gzipped_push_to_a_forge_that_fails_still_names_its_refs() -> None:
-    """What was held back of it is read out for that, if the refs are still in it."""
+    """The list is read before the forge is asked, however much of the rest waits here."""
+    refs = [b"refs/heads/branch-%04d" % number for number in range(1000)]
+    house = House()
+    house.forge.open = False
+    client = house.client()
+    client.bufferSize = 8 * KIB64
+    client.deliver(post(gzip.compress(commands(*refs) + BIG, 0), b"Content-Encoding: gzip", service=b"receive"))
+    assert client.protocol._exchange._upload._inflow
+    house.forge.refuse(error.ConnectionRefusedError())
+    house.settle()
+    said = only(client, b"POST")
+    assert (said.status, b"ng refs/heads/branch-0999" in said.body) == (200, True)
+    assert len(house.audit.events[0].refs) == 1000
+    house.nothing_left()
+
+
+def test_a_gzipped_push_whose_list_is_none_never_asks_the_forge() -> None:
+    """Cut or broken, far into it."""
     refs = [b"refs/heads/branch-%04d" % number for number in range(1000)]
     stored = gzip.compress(commands(*refs), 0)
-    broken = stored.replace(b"branch-0999", b"branch 0999")
-    for sent, status in ((stored, 200), (stored[:-40], 502), (broken, 502)):
+    for sent in (stored[:-40], stored.replace(b"branch-0999", b"branch 0999")):
         house = House()
-        house.forge.open = False
-        client = house.client()
-        client.bufferSize = 4 * KIB64
-        client.deliver(post(sent, b"Content-Encoding: gzip", service=b"receive"))
-        assert client.protocol._exchange._upload._inflow
-        house.forge.refuse(error.ConnectionRefusedError())
-        house.settle()
-        said = only(client, b"POST")
-        assert (b"ng refs/heads/branch-0999" in said.body) is (status == 200)
-        assert said.status == status
+        client = house.say(post(sent, b"Content-Encoding: gzip", service=b"receive"))
+        assert only(client, b"POST").status == 400
+        assert house.forge.wires == []
         house.nothing_left()
 
 

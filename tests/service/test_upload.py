@@ -9,14 +9,16 @@ import pytest
 from twisted.internet.task import Clock
 
 from credgate.errors import RequestError
-from credgate.git.answer import PushInBody
+from credgate.git.passage import FetchPassage
+from credgate.git.pktline import FLUSH, encode
 from credgate.service.forge import ForgePool, Key
 from credgate.service.upload import Upload
 from credgate.values import Reason
-from tests.fakes.relay import KIB64, PACK, Forges, chunks, command, commands
+from tests.fakes.relay import KIB64, Forges, chunks
 
 if TYPE_CHECKING:
     from credgate.service.forge import ForgeConnection
+    from credgate.values import Decision
     from tests.fakes.wire import Wire
 
 
@@ -57,13 +59,15 @@ class Question:
 class Way:
     """An upload and the forge that it goes to, by and by."""
 
-    def __init__(self, push: PushInBody | None = None, *, chunked: bool = False, kept: bool = True) -> None:
+    def __init__(self, fetch: FetchPassage | None = None, *, chunked: bool = False, kept: bool = True) -> None:
         self.reactor = Clock()
         self.forges = Forges(self.reactor)
         self.pool = ForgePool(self.reactor, 30, lambda _: self.forges)
-        self.channel, self.failed = Channel(), []
+        self.channel = Channel()
+        self.failed: list[RequestError] = []
+        self.refused: list[Decision] = []
         question: Any = Question(chunked=chunked, kept=kept)
-        self.upload = Upload(self.channel, question, push, self.failed.append)  # type: ignore[arg-type]
+        self.upload = Upload(self.channel, question, fetch, self.failed.append, self.refused.append)  # type: ignore[arg-type]
 
     def go(self) -> Wire:
         """Give it a connection."""
@@ -183,84 +187,61 @@ def test_nothing_said_can_be_said_again() -> None:
     assert way.go().received == b"HEAD|"
 
 
-# Pushes.
+# Fetches.
+
+
+def fetch(name: bytes) -> bytes:
+    """Make the lines of a v2 request."""
+    return encode(b"command=" + name) + FLUSH
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_a_push_is_read_while_it_passes(coding: bytes | None) -> None:
-    """What goes on is what was read."""
-    push = PushInBody(coding)
-    way = Way(push, chunked=True)
+def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
+    """What is served goes on as it came."""
+    way = Way(FetchPassage(coding, v2=True))
     wire = way.go()
-    body = commands() + PACK
-    way.upload.body([gzip.compress(body) if coding else body])
-    assert push.commands.refs == [b"refs/heads/main"]
+    body = fetch(b"ls-refs") if coding is None else gzip.compress(fetch(b"ls-refs"))
+    for byte in body:
+        way.upload.body([bytes([byte])])
     way.upload.end()
     way.settle()
-    assert wire.received == b"HEAD|" + chunks(body)
-    assert way.failed == []
-    assert way.upload.read_out() is push
+    assert wire.received == b"HEAD|" + body
+    assert (way.failed, way.refused) == ([], [])
 
 
-@pytest.mark.parametrize("parts", [[b"zzzz"], [command()], [command(), b"zzzz"]])
-def test_a_push_that_is_none_is_told_and_never_ended(parts: list[bytes]) -> None:
-    """Whatever of it was sent stays unfinished; and no ref can be named."""
-    way = Way(PushInBody(None), chunked=True)
+def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
+    """Nor is what came with it."""
+    way = Way(FetchPassage(None, v2=True))
     wire = way.go()
-    for part in parts:
-        way.upload.body([part])
+    way.upload.body([fetch(b"bundle-uri")[:10]])
+    way.upload.body([fetch(b"bundle-uri")[10:], b"more"])
+    way.settle()
+    assert [one.reason for one in way.refused] == [Reason.FETCH_COMMAND]
+    assert wire.received == b"HEAD|" + fetch(b"bundle-uri")[:10]
+
+
+@pytest.mark.parametrize("body", [b"zzzz", encode(b"command=ls-refs")])
+def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
+    """Broken in its middle, or cut."""
+    way = Way(FetchPassage(None, v2=True), chunked=True)
+    wire = way.go()
+    way.upload.body([body])
     if not way.failed:
         way.upload.end()
     way.settle()
     (error,) = way.failed
     assert isinstance(error, RequestError)
-    assert error.reason is Reason.MALFORMED_PUSH
     assert not wire.received.endswith(b"0\r\n\r\n")
     assert way.upload.read_out() is None
 
 
-def test_a_sound_list_with_an_impossible_ref_can_still_be_named() -> None:
-    """Git is told ref by ref."""
-    push = PushInBody(None)
-    way = Way(push)
-    way.upload.body([commands(b"refs/heads/a", b"refs/heads/a")])
-    assert len(way.failed) == 1
-    assert way.upload.read_out() is push
-
-
-def test_a_gzipped_push_goes_on_piece_by_piece() -> None:
-    """One waits for a connection, the next for the forge; the end waits for all of them."""
-    body = commands() + b"".join(bytes([at % 251]) * 4000 for at in range(100))
-    way = Way(PushInBody(b"gzip"), chunked=True)
-    way.upload.body([gzip.compress(body)])
-    way.upload.end()
-    assert sum(map(len, way.upload._waiting)) <= KIB64 + 20
-    wire = way.go()
-    way.settle()
-    assert wire.received.endswith(b"\r\n0\r\n\r\n")
-    assert wire.producer is None
-    wire.received = b""
-    stalled = Way(PushInBody(b"gzip"), chunked=True)
-    stalled.go().stall()
-    stalled.upload.body([gzip.compress(body)])
-    stalled.upload.end()
-    assert stalled.upload.full
-    assert len(stalled.forges.wire.unsent) <= 2 * KIB64 + 20
-    stalled.forges.wire.resume()
-    stalled.settle()
-    assert stalled.forges.wire.received.endswith(b"\r\n0\r\n\r\n")
-
-
-def test_what_is_held_back_is_read_for_its_refs() -> None:
-    """When the forge fails, each ref is told; unless what is held back is no push."""
-    refs = [b"refs/heads/branch-%04d" % number for number in range(1000)]
-    stored = gzip.compress(commands(*refs), 0)
-    push = PushInBody(b"gzip")
-    way = Way(push, chunked=True)
-    way.upload.body([stored])
-    assert not push.commands.done
-    assert way.upload.read_out() is push
-    assert push.commands.refs == refs
-    broken = Way(PushInBody(b"gzip"), chunked=True)
-    broken.upload.body([stored.replace(b"branch-0999", b"branch 0999")])
-    assert broken.upload.read_out() is None
+def test_a_second_try_is_looked_at_as_the_first() -> None:
+    """A kept connection may be lost in the middle of a request: the rest of it is judged all the same."""
+    way = Way(FetchPassage(None, v2=True))
+    way.go()
+    way.upload.body([fetch(b"bundle-uri")[:10]])
+    way.upload.leave()
+    assert way.upload.again()
+    way.go()
+    way.upload.body([fetch(b"bundle-uri")[10:]])
+    assert [one.reason for one in way.refused] == [Reason.FETCH_COMMAND]
