@@ -33,9 +33,14 @@ def noise(mib: int, seed: int = 1) -> bytes:
 
 def git(*arguments: str | Path, stdin: bytes = b"") -> bytes:
     """Run git outside of every sandbox; its standard output, stripped."""
-    done = subprocess.run(["git", *arguments], env=ENVIRON, input=stdin, capture_output=True, check=False)
+    return output(["git", *arguments], stdin).strip()
+
+
+def output(command: Sequence[str | Path], stdin: bytes = b"") -> bytes:
+    """Run a command that must succeed, in an environment of its own; its standard output as it is."""
+    done = subprocess.run(command, env=ENVIRON, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.strip()
+    return done.stdout
 
 
 class Repositories:
