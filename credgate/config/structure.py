@@ -57,6 +57,7 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "stall_timeout": forms.duration,
         "forge_timeout": forms.duration,
         "connect_timeout": forms.duration,
+        "inquiry_timeout": forms.duration,
         "max_head": forms.whole(1024, 1024 * 1024),
         "max_connections": _count,
         "max_connections_per_address": _count,
