@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from credgate.git.objects import ObjectFormat
 
-_REF = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([^\x00-\x20\x7f]+)(?: [ -~]+)*\n?")
+_REF = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([^\x00-\x20\x7f]+)(?: [ -~]+)*")
 
 
 def read_capabilities(body: bytes) -> list[bytes]:

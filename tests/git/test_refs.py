@@ -1,0 +1,135 @@
+"""Asking the forge for its refs: the request to the byte, both answers read whole and strictly."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.errors import ResponseError
+from credgate.git.objects import SHA1, SHA256
+from credgate.git.pktline import DELIMITER, FLUSH, encode
+from credgate.git.refs import read_capabilities, read_refs, refs_request
+
+ONE, TWO, LONG = b"1" * 40, b"2" * 40, b"3" * 64
+SERVICE = encode(b"# service=git-upload-pack\n") + FLUSH
+V2 = encode(b"version 2\n") + encode(b"agent=x\n") + encode(b"fetch=filter") + FLUSH
+
+
+# Capabilities.
+
+
+@pytest.mark.parametrize("before", [b"", SERVICE, SERVICE.removesuffix(FLUSH)])
+def test_the_capabilities_of_version_2_are_its_lines(before: bytes) -> None:
+    """With the line that names the service, or without; with its flush, or without."""
+    result = read_capabilities(before + V2)
+    assert result == [b"agent=x", b"fetch=filter"]
+
+
+def test_a_forge_may_offer_nothing() -> None:
+    """It is version 2 all the same."""
+    assert read_capabilities(encode(b"version 2\n") + FLUSH) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        FLUSH,
+        SERVICE,
+        encode(b"version 1\n") + FLUSH,
+        SERVICE + encode(ONE + b" HEAD\x00ofs-delta\n") + FLUSH,
+        V2.removesuffix(FLUSH),
+        encode(b"version 2\n"),
+    ],
+)
+def test_what_is_not_version_2_cannot_be_asked(body: bytes) -> None:
+    """An older forge, nothing, or one that is cut between two lines."""
+    with pytest.raises(ResponseError, match="does not speak git's protocol version 2"):
+        read_capabilities(body)
+
+
+# The request.
+
+
+def test_the_request_names_the_refs() -> None:
+    """Packet by packet; a name is a prefix to the forge, so the caller picks its own from the answer."""
+    lines = encode(b"ref-prefix refs/heads/a") + encode(b"ref-prefix HEAD")
+    head = encode(b"command=ls-refs") + encode(b"object-format=sha256") + DELIMITER
+    assert refs_request(SHA256, [b"refs/heads/a", b"HEAD"]) == head + lines + FLUSH
+    assert refs_request(SHA1, []) == encode(b"command=ls-refs") + encode(b"object-format=sha1") + DELIMITER + FLUSH
+
+
+# The answer.
+
+
+def test_refs_are_read_with_their_ids() -> None:
+    """In either hash, with attributes or without; one without an id is no ref yet."""
+    body = (
+        encode(ONE + b" HEAD symref-target:refs/heads/main\n")
+        + encode(TWO + b" refs/heads/main")
+        + encode(LONG + b" refs/tags/v1 peeled:" + LONG + b"\n")
+        + encode(b"unborn HEAD symref-target:refs/heads/none\n")
+        + FLUSH
+    )
+    assert read_refs(body) == {b"HEAD": ONE, b"refs/heads/main": TWO, b"refs/tags/v1": LONG}
+    assert read_refs(FLUSH) == {}
+
+
+@pytest.mark.parametrize("body", [b"", encode(ONE + b" HEAD")])
+def test_a_list_without_its_end_is_cut(body: bytes) -> None:
+    """What is missing could be the ref that was asked for."""
+    with pytest.raises(ResponseError, match="list of refs is cut"):
+        read_refs(body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"x" * 40 + b" HEAD",
+        ONE,
+        ONE + b" ",
+        ONE + b"  HEAD",
+        ONE[:39] + b" HEAD",
+        ONE + b" a\x01b",
+        b"\n",
+        ONE + b" a\n\n",
+    ],
+)
+def test_a_line_that_is_no_ref_is_refused(line: bytes) -> None:
+    """Not stepped over: nobody knows what it would have said."""
+    with pytest.raises(ResponseError, match="list of refs cannot be read"):
+        read_refs(encode(line) + FLUSH)
+
+
+def test_a_list_does_not_go_on_behind_its_flush() -> None:
+    """Two lists are none."""
+    with pytest.raises(ResponseError, match="cannot be read"):
+        read_refs(encode(ONE + b" HEAD") + FLUSH + encode(TWO + b" HEAD") + FLUSH)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (encode(ONE + b" HEAD")[:-1], "the forge's answer is cut"),
+        (b"000", "the forge's answer is cut"),
+        (b"zzzz", "the forge's answer cannot be read"),
+        (DELIMITER + FLUSH, "a packet that does not belong there"),
+        (encode(b"ERR no\n") + FLUSH, "the forge refused to answer"),
+    ],
+)
+def test_what_is_no_list_of_packets_is_refused(body: bytes, text: str) -> None:
+    """In both answers alike."""
+    for read in (read_refs, read_capabilities):
+        with pytest.raises(ResponseError, match=text):
+            read(body)
+
+
+@given(st.binary(max_size=200) | st.lists(st.sampled_from([FLUSH, V2, SERVICE, b"0005x", b"0004"])).map(b"".join))
+def test_nothing_else_is_raised(body: bytes) -> None:
+    """Whatever a forge sends."""
+    for read in (read_refs, read_capabilities):
+        with contextlib.suppress(ResponseError):
+            read(body)
