@@ -7,7 +7,8 @@ directories that a rule looks below are read, and what both sides have in common
 those that are missing are named together, level by level, so that they can be fetched. Never looks at a blob, knows no
 renames (a rename is a deletion and a creation), and compares bytes: folding case is the matcher's business.
 
-A symbolic link or a submodule at a place that a rule looks below is a change: what lies behind it is not in the tree.
+A symbolic link or a submodule in the place of a directory that a rule spells is a change: what lies behind it is not in
+the tree. Where a rule merely looks everywhere (``**/CODEOWNERS``) links and submodules are like any file.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ class Matcher(Protocol):
 
     def below(self, directory: bytes) -> bool:
         """Whether something below ``directory`` may be protected."""
+        ...
+
+    def shadows(self, path: bytes) -> str | None:
+        """Return the rule that names ``path`` as a directory of its own; ``None``: none does."""
         ...
 
 
@@ -125,7 +130,7 @@ class _Search:
         below = self._protected.below(path)
         if trees and below:
             self.ahead.append(_Directory(path + b"/", new, bases))
-        away = below and entry is not None and entry.leads_away
+        away = entry is not None and entry.leads_away and self._protected.shadows(path) is not None
         # A directory that a rule looks below is opened, so that files are named; one that only matches is named itself.
         opened = below and _only_trees(entry, others)
         if away or (self._protected.matches(path) and not opened):

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from credgate.git.changed import MAX_CHANGED, Comparison, compare
 from credgate.git.objects import Tree, TreeEntry
+from credgate.git.patterns import PathGlobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,10 @@ class Below:
         """Whether it lies on the way to the directory, or in it."""
         directory = self._folded(directory) + b"/"
         return (self.directory + b"/").startswith(directory) or directory.startswith(self.directory + b"/")
+
+    def shadows(self, path: bytes) -> str | None:
+        """Spell the directory and those above it."""
+        return "the directory" if self.below(path) else None
 
 
 class Trees:
@@ -219,6 +224,9 @@ class Everything:
         """Look everywhere."""
         return bool(directory)
 
+    def shadows(self, path: bytes) -> None:
+        """Spell nothing."""
+
 
 def test_only_so_many_changed_paths_are_named() -> None:
     """One is enough to refuse."""
@@ -240,3 +248,16 @@ def test_one_tree_in_a_million_places_is_not_opened_a_million_times() -> None:
         oid = bytes([len(trees.all) - 1]) * 20
     result = compare(oid, [], trees, Everything(), max_names=5000)
     assert (result.exceeded, result.unchanged) == (True, False)
+
+
+def test_a_rule_that_looks_everywhere_minds_no_link() -> None:
+    """``**/CODEOWNERS`` may stand below any name: a link is no reason to refuse, unless it takes the file's place."""
+    trees, globs = Trees(), PathGlobs(("**/CODEOWNERS", ".github/workflows/**"))
+    old = trees.make(OLD)
+    for kind in (LINK, SUB):
+        for name in ("lib.so", "vendor/x"):
+            assert compare(trees.make({**OLD, name: (kind, "3")}), [old], trees, globs).unchanged
+        taken = trees.make({**OLD, "d/CODEOWNERS": (kind, "3")})
+        assert compare(taken, [old], trees, globs).changed == (b"d/CODEOWNERS",)
+        above = trees.make({**without(W + "ci.yml", W + "x.yml"), ".github": (kind, "3")})
+        assert b".github" in compare(above, [old], trees, globs).changed

@@ -35,6 +35,9 @@ class Everything:
         """Look everywhere."""
         return bool(directory)
 
+    def shadows(self, path: bytes) -> None:
+        """Spell nothing."""
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
