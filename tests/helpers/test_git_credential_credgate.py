@@ -189,7 +189,7 @@ def test_git_takes_the_answer(token_file: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-@pytest.mark.parametrize("name", ["git-credential-credgate", "credgate-sandbox"])
+@pytest.mark.parametrize("name", ["git-credential-credgate", "credgate-sandbox", "../.ci/tox", "../.ci/run"])
 def test_shellcheck_has_nothing_to_say(name: str) -> None:
     """As POSIX sh, every severity."""
     ran = subprocess.run(["shellcheck", "--shell=sh", HELPERS / name], capture_output=True, check=False, text=True)
