@@ -10,6 +10,7 @@ Nothing is decoded: a percent sign is not in the alphabet.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 MAX_PATH = 255
@@ -20,6 +21,7 @@ _SERVICES = frozenset({"git-upload-pack", "git-receive-pack", "git-upload-archiv
 _UNDER_INFO = frozenset({"refs", "lfs"})
 
 
+@lru_cache(maxsize=1024)
 def bare_path(path: str) -> str | None:
     """Return ``path`` without its ``.git`` suffix, letters as they are; ``None`` if it is no legal path anywhere."""
     if len(path) > MAX_PATH or _PATH.fullmatch(path) is None:

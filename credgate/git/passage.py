@@ -45,6 +45,11 @@ class PushPassage:
         return self.commands.done and (not self.commands.options or self.options.done)
 
     @property
+    def coded(self) -> bool:
+        """Whether the body is decoded here: a piece of it may hold much more than it shows."""
+        return self._gunzip is not None
+
+    @property
     def head(self) -> bytes:
         """What the forge is sent before the pack."""
         assert self.verdict is not None

@@ -13,6 +13,7 @@ when the whole list is upstream already. Nothing here touches bytes of a pack.
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attrs import Factory, evolve, frozen
@@ -63,7 +64,7 @@ class Verdict:
     needs_paths: tuple[Command, ...] = ()
     """Which must not change a protected path from ``old`` to ``new``."""
 
-    @property
+    @cached_property
     def forwarded(self) -> tuple[Command, ...]:
         """The commands that go upstream; none: the push is refused."""
         return tuple(one.command for one in self.refs if one.decision.allow)
@@ -73,7 +74,7 @@ class Verdict:
         """(ref, reason) of the others, as ``refusal.status_report`` and ``partial.Splicer`` take them."""
         return [(one.command.ref, f"credgate: {one.decision.text}") for one in self.refs if not one.decision.allow]
 
-    @property
+    @cached_property
     def pack(self) -> bool:
         """Whether a pack belongs to what is forwarded: git sends none, and forges read none, if all are deletes."""
         return not all(command.deletes for command in self.forwarded)

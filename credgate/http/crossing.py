@@ -11,6 +11,7 @@ Never parses a message and never decides whether one may cross. RFC 9110 section
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from credgate.errors import RequestError, ResponseError
@@ -59,15 +60,15 @@ _CONTENT_TYPES: Final = {
 }
 
 _MEDIA_TYPE = rb"[A-Za-z0-9.+-]{1,64}/[A-Za-z0-9.+-]{1,64}(?:; ?charset=[A-Za-z0-9-]{1,32})?"
-# Field as we spell it, name as it is read, grammar of what may cross. In the order of git's own requests.
-_CROSSING: Final = (
-    (b"User-Agent", b"user-agent", re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,255}")),
-    (b"Accept", b"accept", re.compile(rb"[A-Za-z0-9*/+.;=, -]{1,512}")),
-    (b"Accept-Language", b"accept-language", re.compile(rb"[A-Za-z0-9*,;=. -]{1,256}")),
-    (b"Pragma", b"pragma", re.compile(rb"no-cache")),
-    (b"Git-Protocol", b"git-protocol", re.compile(rb"version=[012]")),
-    (b"Content-Type", b"content-type", re.compile(_MEDIA_TYPE)),
-)
+# By name as it is read: the field as we spell it, the grammar of what may cross. In the order of git's own requests.
+_CROSSING: Final = {
+    b"user-agent": (b"User-Agent", re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,255}")),
+    b"accept": (b"Accept", re.compile(rb"[A-Za-z0-9*/+.;=, -]{1,512}")),
+    b"accept-language": (b"Accept-Language", re.compile(rb"[A-Za-z0-9*,;=. -]{1,256}")),
+    b"pragma": (b"Pragma", re.compile(rb"no-cache")),
+    b"git-protocol": (b"Git-Protocol", re.compile(rb"version=[012]")),
+    b"content-type": (b"Content-Type", re.compile(_MEDIA_TYPE)),
+}
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 _ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
 
@@ -97,17 +98,22 @@ def upstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
     if authorization is not None and not _VALUE.fullmatch(authorization):
         raise ValueError("the forge credential cannot be sent: it holds a control or non-ASCII byte")
     lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
-    sent = fields.joined(name_value for name_value in head.fields if name_value[0] not in drop)
-    for spelling, name, grammar in _CROSSING:
-        value = sent.get(name)
-        if value is not None and grammar.fullmatch(value):
-            lines.append(b"%b: %b\r\n" % (spelling, value))
+    sent = fields.joined([line for line in head.fields if line[0] not in drop] if drop else head.fields)
+    lines += [_crossed(name, sent[name]) for name in _CROSSING if name in sent]
     lines.append(_accepted(sent.get(b"accept-encoding")))
     lines.append(_coding(sent.get(b"content-encoding")))
     lines.append(_upstream_framing(method, length))
     return b"".join(lines)
 
 
+@lru_cache(maxsize=256)
+def _crossed(name: bytes, value: bytes) -> bytes:
+    """Return the line of a field whose value matches its grammar, else nothing. The same few values come for ever."""
+    spelling, grammar = _CROSSING[name]
+    return b"%b: %b\r\n" % (spelling, value) if grammar.fullmatch(value) else b""
+
+
+@lru_cache(maxsize=1024)
 def _request_line(method: bytes, path: str, host: str) -> bytes:
     target = path.encode()
     if not fields.TARGET.fullmatch(target) or fields.AMBIGUOUS_SEGMENT.search(target):
@@ -118,6 +124,7 @@ def _request_line(method: bytes, path: str, host: str) -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, its_host)
 
 
+@lru_cache(maxsize=256)
 def _accepted(codings: bytes | None) -> bytes:
     """Only gzip may come back, for only gzip can be read here."""
     if codings is not None and _ACCEPTS_GZIP.search(codings):

@@ -86,8 +86,11 @@ class _Fields:
 
     def get(self, name: bytes) -> bytes | None:
         """Return the value of ``name`` (lower-case), or None; several lines are joined as RFC 9110 section 5.3 says."""
-        values = self.all(name)
-        return b", ".join(values) if values else None
+        found: bytes | None = None
+        for its_name, value in self.fields:
+            if its_name == name:
+                found = value if found is None else found + b", " + value
+        return found
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """Return the value of each line of ``name`` (lower-case), in order."""

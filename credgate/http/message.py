@@ -37,7 +37,7 @@ class MessageReader(ABC, Generic[H]):
         self._extensions = extensions
         self._held = bytearray()
         self._left = 0
-        self._decoder = ChunkedDecoder(extensions=extensions)
+        self._decoder: ChunkedDecoder  # of the body, once that is known to be chunked
         self._read: Callable[[bytes], list[H | bytes | End]] = self._read_head
         self.excess = False
         """Whether bytes arrived behind the message's end: the connection must not be kept."""

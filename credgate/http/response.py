@@ -89,7 +89,9 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
         raise ResponseError("the forge's head can be read in two ways")
     if interim:
         return None
-    close = any(b"close" in fields.options(value) for name, value in lines if name == b"connection")
+    close = b"connection" in single and any(
+        b"close" in fields.options(value) for name, value in lines if name == b"connection"
+    )
     return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close)
 
 

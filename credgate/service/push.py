@@ -133,12 +133,18 @@ class PushUpload:
             self._passing = False
 
     def _pass_parts(self) -> None:
+        plain: list[bytes] = []
         while self._inflow and not (self._blocked() or self._left):
             part = next(self._inflow[0], None)
             if part is None:
                 self._inflow.popleft()
             elif self._judged() and part:
-                self._pack(part)
+                if self._digest is None and not self.passage.coded:
+                    plain.append(part)  # what one read held goes on in one piece
+                else:
+                    self._pack(part)
+        if plain and not self._left:
+            self._send(plain)
         if self.whole and not (self._inflow or self._ended or self._left):
             self._end()
 

@@ -103,8 +103,8 @@ def _pair_of_basic(value: bytes) -> re.Match[bytes] | None:
     if outer is None:
         return None
     try:
-        plain = base64.b64decode(outer[1], validate=True)
+        plain = binascii.a2b_base64(outer[1], strict_mode=True)
     except binascii.Error:
         return None
     # Several texts decode to the same bytes when the unused last bits are set; only the canonical one is ours.
-    return _USER_PASS.fullmatch(plain) if base64.b64encode(plain) == outer[1] else None
+    return _USER_PASS.fullmatch(plain) if binascii.b2a_base64(plain, newline=False) == outer[1] else None
