@@ -252,6 +252,25 @@ def test_a_read_grant_does_not_push(line: bytes, fields: tuple[bytes, ...]) -> N
     assert isinstance(door.ask(read, *([FETCH_TYPE] if fields else [])), Relay)
 
 
+def test_a_push_has_its_rules_and_one_that_may_push_nothing_is_told_at_discovery() -> None:
+    """Before git packs anything; a fetch has no rules, and the policy bounds the push."""
+    door = Door()
+    verdict = door.ask(PUSH)
+    assert isinstance(verdict, Relay)
+    assert verdict.rules is not None
+    assert verdict.rules.max_refs == Policy().max_refs
+    door.admission = evolve(door.admission, policy=Policy(max_refs=3))
+    verdict = door.ask(PUSH)
+    assert isinstance(verdict, Relay)
+    assert verdict.rules is not None
+    assert verdict.rules.max_refs == 3
+    door.sessions.known = evolve(door.session, grants=(Grant("octo/hello", "github.com", push=()),))
+    assert refused(door.ask(PUSH)) == (Reason.PUSH_REF, 403)
+    fetch = door.ask(FETCH)
+    assert isinstance(fetch, Relay)
+    assert fetch.rules is None
+
+
 def test_without_a_forge_credential_there_are_reads_only() -> None:
     """What the forge could only refuse is refused here, with the reason."""
     door = Door()

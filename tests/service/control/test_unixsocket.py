@@ -322,7 +322,10 @@ def test_the_lock_is_not_inherited_by_what_we_start(home: Path) -> None:
     """A child that lives on after a crash would keep the place for ever."""
     place = SocketPlace(home / "control.sock")
     place.take()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False) as child:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, close_fds=False, **pipes) as child:  # type: ignore[call-overload]
+        child.stdout.readline()  # the kernel closes what is not inherited a moment after Popen returns
         place.release()
         with (home / "control.sock.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
