@@ -54,7 +54,7 @@ class InquiryError(CredgateError):
 
 @define(eq=False)
 class Inquiry:
-    """Asks one repository's forge. ``timeout`` is seconds for each question."""
+    """Asks one repository's forge, for one push. ``timeout`` is seconds for each question; bytes are for all."""
 
     pool: ForgePool
     credentials: Credentials
@@ -65,6 +65,7 @@ class Inquiry:
     in_thread: Callable[..., Deferred[None]]
     _lines: list[bytes] | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
+    _room: int = field(default=ask.MAX_ANSWER, init=False)
 
     def leave(self) -> None:
         """Ask nothing any more: whoever waits for an answer is about to be cancelled."""
@@ -94,10 +95,15 @@ class Inquiry:
         if not ask.offers_filter(await self.capabilities()):
             raise InquiryError("this forge cannot send history without files")
         body = ask.fetch_request(walk.graph.object_format, wants, haves, deepen=deepen)
-        reader = ask.AnswerReader(walk)
+        reader = ask.AnswerReader(walk, self._room)
         done: Deferred[None] = Deferred()
         digest = Digest(reader, self.in_thread, _nothing, lambda: done.callback(None), done.errback)
-        asking = _Asking(ask.ANSWER_TYPE, digest.feed, digest.close, done.errback)
+
+        def take(part: bytes) -> None:
+            self._room -= len(part)
+            digest.feed(part)
+
+        asking = _Asking(ask.ANSWER_TYPE, take, digest.close, done.errback)
         digest.fills, digest.drains = asking.hold, asking.release
         try:
             await self._ask(asking, "POST", "git-upload-pack", body, done)
