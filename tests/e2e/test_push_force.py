@@ -90,7 +90,7 @@ def test_every_kind_of_move_is_told_as_git_tells_it(desk: Desk, enter: Enter, do
             assert f"! [remote rejected] {new} -> agent/{name} (credgate: {NOT_FORWARD})" in ran.err
             assert "Everything up-to-date" not in ran.err
             assert desk.refs() == before, name
-            assert desk.audited(decision="deny")[f"{REF}/{name}"] == {
+            assert desk.audited(f"{REF}/{name}", decision="deny")[f"{REF}/{name}"] == {
                 "ref": f"{REF}/{name}", "old": old, "new": new, "verb": "force", "reason": "push-force",
             }  # fmt: skip
     forced = desk_for(enter, door, repos, desk.path, FORCED)

@@ -107,7 +107,7 @@ def test_single_changes(desk: Desk) -> None:
                 reason = f" -> {ref.removeprefix('refs/heads/')} (credgate: {path}"
                 assert reason in ran[name].err, (name, kind)
                 assert "is protected (" in ran[name].err
-                assert desk.audited(decision="deny")[ref]["reason"] == "push-path"
+                assert desk.audited(ref, decision="deny")[ref]["reason"] == "push-path"
 
 
 def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:

@@ -56,10 +56,19 @@ def toml(settings: Settings) -> str:
     for table, entries in settings.items():
         lines += [
             f"[{table}]" if table else "",
-            *(f"{key} = {json.dumps(value)}" for key, value in entries.items()),
+            *(f"{key} = {_value(value)}" for key, value in entries.items()),
             "",
         ]
     return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    """Write one value: as JSON does, but for tables inside it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_value(held)}" for key, held in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)
 
 
 class _UnixConnection(http.client.HTTPConnection):

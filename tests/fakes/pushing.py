@@ -6,6 +6,7 @@ git would: the body of a push as bytes, with its answer read by nobody's parser 
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import itertools
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from attrs import define, field, frozen
 from credgate.git.pktline import FLUSH, encode
 from tests.fakes import repositories
 from tests.fakes.sandbox import address
+from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,8 @@ ZERO = "0" * 40
 Content = bytes | tuple[str, bytes]
 """A file's bytes, or a mode and what it holds: for a submodule (``160000``) a commit's id."""
 CAPS = b" report-status side-band-64k agent=test"
+EMPTY = b"PACK\0\0\0\2\0\0\0\0" + hashlib.sha1(b"PACK\0\0\0\2\0\0\0\0").digest()
+"""A pack of nothing."""
 
 
 @frozen
@@ -163,7 +167,17 @@ class Desk:
         """Push raw bytes in this session."""
         return post(self.gateway, self.lease, self.path, body, fields)
 
-    def audited(self, **expected: object) -> dict[str, dict[str, str]]:
-        """Wait for the newest audit line of a push here, and return what it says of each ref."""
-        line = self.gateway.audited(operation="git-receive-pack", repo=self.path, **expected)
-        return {change["ref"]: change for change in line.get("refs", [])}
+    def move(self, old: str, new: str, ref: str) -> Told:
+        """Push one move of what the forge has already, whatever its git would think of it first."""
+        return self.post(commands((old, new, ref)) + (b"" if new == ZERO else EMPTY))
+
+    def audited(self, ref: str, **expected: object) -> dict[str, dict[str, str]]:
+        """Wait for the newest audit line that names ``ref`` in a push here; return what it says of each ref."""
+        expected |= {"operation": "git-receive-pack", "repo": self.path}
+
+        def lines() -> list[dict[str, dict[str, str]]]:
+            found = [line for line in self.gateway.audit() if expected.items() <= line.items()]
+            said = [{change["ref"]: change for change in line.get("refs", [])} for line in found]
+            return [changes for changes in said if ref in changes]
+
+        return wait_until(lines, f"an audit line about {ref} with {expected}")[-1]
