@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from credgate.git.pktline import FLUSH, encode
 from tests.attacks.rawclient import Heard, ask, login
 from tests.attacks.scripted import Asked, Said, ScriptedForge
 from tests.fakes.gateway import Gateway, Lease
@@ -42,6 +43,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
 
 
+def advertised(target: bytes) -> bytes:
+    """Write the advertisement of ``target``, which it names: git's own form, else the gateway would not pass it on."""
+    service = target.rpartition(b"=")[2]
+    agent = b"agent=" + target.replace(b"?", b"/").replace(b"=", b"/")
+    version = encode(b"version 2\n") + encode(agent + b"\n")
+    refs = encode(b"0" * 40 + b" capabilities^{}\x00report-status no-thin " + agent + b"\n")
+    lines = version if service == b"git-upload-pack" else refs
+    return encode(b"# service=" + service + b"\n") + FLUSH + lines + FLUSH
+
+
 def good(asked: Asked) -> Said:
     """Answer as a forge does that has the repository, naming the target so that answers cannot be mixed up."""
     kind = b"application/x-git-upload-pack-result"
@@ -49,7 +60,7 @@ def good(asked: Asked) -> Said:
         kind = b"application/x-%b-advertisement" % asked.target.rpartition(b"=")[2]
     elif asked.target.endswith(b"git-receive-pack"):
         kind = b"application/x-git-receive-pack-result"
-    body = ADVERTISEMENT + asked.target
+    body = advertised(asked.target) if asked.method == b"GET" else ADVERTISEMENT + asked.target
     return Said([b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(body), body)])
 
 
@@ -92,7 +103,7 @@ class Field:
         heard = ask(self.gateway.port, self.discovery(), answers=1)
         assert heard.end == "open"
         assert (heard.only.status, heard.only.whole) == (200, True)
-        assert heard.only.body == ADVERTISEMENT + f"/{CONTROL}.git/info/refs?service=git-upload-pack".encode()
+        assert heard.only.body == advertised(f"/{CONTROL}.git/info/refs?service=git-upload-pack".encode())
         return heard
 
 
