@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import os
 import select
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 ALLOWED = 16 * MIB
+WALKED = 96 * MIB
+"""With what the walk remembers of 200,000 commits."""
 GIB = 1024
 """In MiB."""
 CLIENTS = 20
@@ -118,10 +122,10 @@ class Watch:
         return self.largest - self.before
 
 
-def judge(watch: Watch, door: Door) -> None:
+def judge(watch: Watch, door: Door, allowed: int = ALLOWED) -> None:
     """Assert that it stayed small, and had no file open but its own."""
     assert watch.looks > 0
-    assert watch.grown < ALLOWED, f"{watch.grown / MIB:.1f} MiB"
+    assert watch.grown < allowed, f"{watch.grown / MIB:.1f} MiB"
     files = {name for name in watch.opened if name.startswith("/") and not name.startswith("/dev/")}
     own = {door.gateway.audit_file, door.gateway.log_file, door.gateway.control_socket.with_name("control.sock.lock")}
     own |= {Path(f"{door.gateway.store_file}{suffix}") for suffix in ("", "-wal", "-shm")}
@@ -143,6 +147,45 @@ def test_a_gibibyte_passes(door: Door, place: Place, transfer: Callable[[Place],
     with Watch(door.gateway.pid) as watch:
         assert transfer(place) > 0
     judge(watch, door)
+
+
+def test_a_gibibyte_is_walked(door: Door, place: Place) -> None:
+    """An update that must be a fast-forward: 200,000 commits down to the old one, then blobs, all of it read."""
+    tip, commits = _chain(200_000)
+    entry = b"\xb0\x80\x80\x04" + zlib.compress(os.urandom(MIB), 0)  # a blob of 1 MiB
+    old = "1" * 40
+    command = f"{old} {tip} refs/heads/main\0report-status side-band-64k\n".encode()
+    start = b"%04x%b0000" % (len(command) + 4, command)
+    head = b"PACK\0\0\0\2" + (200_000 + GIB).to_bytes(4, "big")
+    digest = hashlib.sha1(head + commits)
+    length = len(start) + len(head) + len(commits) + GIB * len(entry) + digest.digest_size
+    with bulk.connect(place) as connection, Watch(door.gateway.pid) as watch:
+        framing = b"Content-Length: %d" % length
+        connection.sendall(bulk.request_head(place, "/bench/walked/git-receive-pack", "receive-pack", framing))
+        connection.sendall(start + head + commits)
+        for _ in range(GIB):
+            digest.update(entry)
+            connection.sendall(entry)
+        connection.sendall(digest.digest())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    line = door.gateway.audited(repo="bench/walked", decision="allow")
+    assert line["bytes_up"] == length
+    assert line["refs"][0]["verb"] == "update"
+    judge(watch, door, WALKED)
+
+
+def _chain(count: int) -> tuple[str, bytes]:
+    """Make this many commits on top of a made-up one, newest last; the newest, and their entries of a pack."""
+    tip, entries = "1" * 40, []
+    for _ in range(count):
+        body = b"tree %b\nparent %b\nauthor A <a@x> 1 +0000\ncommitter A <a@x> 1 +0000\n\nx\n" % (
+            b"4" * 40,
+            tip.encode(),
+        )
+        tip = hashlib.sha1(b"commit %d\0" % len(body) + body).hexdigest()
+        entries.append(bytes([0x90 | len(body) & 15, len(body) >> 4]) + zlib.compress(body, 1))
+    return tip, b"".join(entries)
 
 
 def test_clients_that_stand_still_hold_nothing(door: Door, place: Place) -> None:
