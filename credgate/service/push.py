@@ -79,8 +79,7 @@ class PushUpload:
         self._forge, self.full = forge, False
         forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
-        if waiting:
-            forge.send(waiting)
+        forge.send(waiting)  # the list, at least: nobody connects before it was judged
         if self._asked:
             forge.sent()
         elif not self.full:
@@ -159,8 +158,7 @@ class PushUpload:
     def _judged(self) -> bool:
         """Act on the verdict, once; whether the push goes on."""
         verdict = self.passage.verdict
-        if verdict is None:
-            return False
+        assert verdict is not None  # nothing comes out of the passage before
         if self.passage.refused:
             self._refuses(verdict)
             return False
@@ -179,7 +177,7 @@ class PushUpload:
     def _inspect(self, verdict: Verdict) -> None:
         walk = self._walk = walk_for(verdict)
         self._holdback = HoldBack(walk.graph.object_format.size)
-        self._digest = Digest(walk, self._in_thread, self._advanced, self._found_end, self._unread)
+        self._digest = Digest(walk, self._in_thread, self._advanced, self._find, self._unread)
         self._digest.drains = self._pass_on_again
 
     def _pack(self, part: bytes) -> None:
@@ -208,11 +206,6 @@ class PushUpload:
             self._find()
         else:
             self._finish()
-
-    def _found_end(self) -> None:
-        self._advanced()
-        if not self._left:
-            self._find()
 
     def _find(self) -> None:
         verdict, rules = self.passage.verdict, self.passage.rules
