@@ -63,7 +63,7 @@ def _rows(size: Size) -> list[tuple[str, Row, Measure, int]]:
     rows: list[tuple[str, Row, Measure, int]] = []
     for name, upstream, work in bulk_rows:
         row = Row(name, "MB/s", aims=fast)
-        rows.append(("bulk", row, lambda t, w=work, u=upstream: w(t.places[u]), size.rounds))  # type: ignore[misc]
+        rows.append(("bulk", row, lambda t, w=work, u=upstream: w(t.places[u]), size.rounds))
     requests = Row("small requests, 16 connections", "1/s", aims=(Aim("nginx", 0.3), Aim("mitmproxy", 20)))
     rows.append(("small", requests, lambda t: small.rate(t.places["small"], size.seconds), size.rounds))
     return rows

@@ -102,7 +102,7 @@ def servers() -> Iterator[tuple[list[Server], dict[str, Path]]]:
         for server in started:
             wait_until(
                 lambda s=server: "NOERROR" in _dnsperf(s, questions["allowed"], "-n", "1"), f"{server.name} answers"
-            )  # type: ignore[misc]
+            )
         yield started, questions
 
 

@@ -165,7 +165,7 @@ class World:
             )
         self._stack.callback(_end, process)
         for port in ports:
-            wait_until(lambda port=port: process.poll() is not None or accepts(port), command[0], seconds=30)  # type: ignore[misc]
+            wait_until(lambda port=port: process.poll() is not None or accepts(port), command[0], seconds=30)
         if process.poll() is not None:
             raise MissingError(f"{command[0]} ended by itself: {said.read_text()}")
         return process.pid
