@@ -4,6 +4,7 @@
     ├── ConfigError        the operator wrote something that cannot be used: file, line, key and what was meant
     ├── StoreError         the session store is damaged, unwritable or of another version
     ├── CapacityError      a limit that the operator set is reached (sessions)
+    ├── CredentialError    there is no credential for a forge now: carries our reason code
     ├── InvalidValueError  a value handed to the control API is malformed: the text is for its sender
     └── ProtocolError      a peer broke its protocol: carries our reason code and the HTTP status to answer
         ├── RequestError   the sandbox's side
@@ -37,6 +38,17 @@ class StoreError(CredgateError):
 
 class CapacityError(CredgateError):
     """``max_sessions`` is reached."""
+
+
+class CredentialError(CredgateError):
+    """A forge's credential cannot be had now. ``text`` is one line for people, without secrets or a forge's bytes.
+
+    ``retry_after`` is seconds after which asking again may help; 0: nobody knows.
+    """
+
+    def __init__(self, text: str, *, reason: Reason = Reason.CREDENTIAL_UNAVAILABLE, retry_after: int = 0) -> None:
+        super().__init__(text)
+        self.text, self.reason, self.retry_after = text, reason, retry_after
 
 
 class InvalidValueError(CredgateError):

@@ -76,6 +76,8 @@ class Reason(StrEnum):
     FORGE_MALFORMED = "forge-malformed"
     FORGE_CUT = "forge-cut"
     FORGE_REFUSED_CREDENTIAL = "forge-refused-credential"
+    CREDENTIAL_UNAVAILABLE = "credential-unavailable"
+    CREDENTIAL_RENEWED = "credential-renewed"
     FORGE_REFUSED = "forge-refused"
     FORGE_MOVED = "forge-moved"
     FORGE_ERROR = "forge-error"
