@@ -110,7 +110,8 @@ def one_of(*words: str) -> Callable[[object], str]:
         if (text := string(value)) in words:
             return text
         near = nearest(text, words)
-        choice = " or ".join(f'"{word}"' for word in words)
+        *others, last = [f'"{word}"' for word in words]
+        choice = f"{', '.join(others)} or {last}"
         raise ValueError(f'"{text[:40]}" is unknown; ' + (f'did you mean "{near}"?' if near else f"{choice} is meant"))
 
     return form
@@ -175,6 +176,23 @@ def credential(value: object) -> str:
             parse_reference(text)
         except ConfigError as error:
             raise ValueError(error.text) from None
+    return text
+
+
+def credentials(value: object) -> dict[str, str]:
+    """Accept a table of references by pattern. The patterns are the forge's driver's to judge."""
+    if not isinstance(value, dict):
+        raise ValueError('a table is meant, such as "octo/*" = "file:///run/secrets/octo"')  # noqa: TRY004 - as above
+    return {string(pattern): filled(credential(reference)) for pattern, reference in value.items()}
+
+
+def app_id(value: object) -> str:
+    """Accept a GitHub App's number or its client id."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return str(value)
+    text = filled(value)
+    if not re.fullmatch(r"[A-Za-z0-9.]{1,64}", text):
+        raise ValueError("an App's id is its number, or the client id of letters and digits")
     return text
 
 

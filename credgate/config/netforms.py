@@ -35,6 +35,27 @@ def forge_url(value: object) -> str:
     return f"{form['scheme']}://{host}" + (f":{int(form['port'])}" if form["port"] else "") + form["prefix"]
 
 
+def proxy_url(value: object) -> str:
+    """Accept ``http://host:port``, or ``""`` for none."""
+    if not (text := string(value)):
+        return ""
+    form = _URL.fullmatch(text)
+    if form is None or form["scheme"] != "http" or not form["port"] or form["prefix"] or text.endswith("/"):
+        raise ValueError('a proxy is meant, "http://host:port", without user or path')
+    return forge_url(text)
+
+
+def host_patterns(value: object) -> tuple[str, ...]:
+    """Accept a list of host names, each may stand for all names below it (``*.example.com``); in lower case."""
+    texts = tuple(text.lower() for text in strings(value))
+    for text in texts:
+        labels = text.removeprefix("*.").split(".")
+        everybody = text.startswith("*.") and len(labels) == 1  # such as "*.com"
+        if everybody or not all(map(_LABEL.fullmatch, labels)):
+            raise ValueError('host names are meant, such as ["objects.example.com", "*.lfs.example.com"]')
+    return texts
+
+
 def _host(host: str) -> str:
     """Check a host that the pattern let through: labels of a name (RFC 1123), or an address in its usual form."""
     literal = host.startswith("[") or _ENDS_LIKE_A_NUMBER.fullmatch(host)

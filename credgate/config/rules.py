@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Forge
 
+_MINTING = {"app": ("github",), "oauth": ("gitea", "bitbucket"), "rotate": ("gitlab",)}
+_NEEDED = {
+    "app": ("app_id", "private_key"),
+    "oauth": ("client_id", "client_secret", "refresh_token", "key"),
+    "rotate": ("token", "key"),
+}
+
 
 def problems(config: Config) -> list[Problem]:
     """Return everything that keeps ``config`` from being served. Blocks for a small file a forge."""
     found = [*_places(config), *_default_forge(config)]
     for forge in config.forges.values():
-        found += [*_url(forge), *_authorities(forge)]
+        found += [*_url(forge), *_authorities(forge), *_short_lived(forge)]
     return found + [Problem(("dns", key), text) for key, text in policy.faults(config.dns)]
 
 
@@ -63,6 +70,22 @@ def _url(forge: Forge) -> Iterator[Problem]:
         yield Problem(path, f'it is missing; did you mean url = "https://{forge.name}"?')
     elif forge.url.startswith("http:") and not (forge.allow_plain_http or netforms.is_loopback(forge.url)):
         yield Problem(path, "plain http shows the credential to the network; use https, or allow_plain_http = true")
+
+
+def _short_lived(forge: Forge) -> Iterator[Problem]:
+    """Each table is whole, of a kind that knows it, and the only one."""
+    path = ("forges", forge.name)
+    tables = [key for key, kinds in _MINTING.items() if getattr(forge, key) is not None]
+    for key in tables:
+        table = getattr(forge, key)
+        if forge.kind not in _MINTING[key]:
+            meant = " or ".join(f'"{kind}"' for kind in _MINTING[key])
+            yield Problem((*path, key), f"only forges of kind {meant} have it")
+        for name in _NEEDED[key]:
+            if not getattr(table, name):
+                yield Problem((*path, key, name), "it is missing")
+    if len(tables) > 1:
+        yield Problem((*path, tables[1]), f'"{tables[0]}" is there already; a forge has one of them')
 
 
 def _authorities(forge: Forge) -> Iterator[Problem]:

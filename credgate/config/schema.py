@@ -11,6 +11,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from credgate.config.position import Path, dotted, line_of
+from credgate.config.short_lived import App, OAuth, Rotate  # noqa: TC001 - as PushRule below
 from credgate.errors import ConfigError
 from credgate.sessions.model import PushRule  # noqa: TC001 - cattrs resolves the annotations
 
@@ -82,10 +83,26 @@ class Forge:
     username: str = ""
     """The login's user name; ``""``: the driver's own (``x-access-token``)."""
     credential: str = field(default="", repr=False)
-    """A reference, never the secret; ``""``: anonymous."""
+    """A reference, never the secret; ``""``: anonymous. Stands for every repository that ``credentials`` leaves out."""
     allow_plain_http: bool = False
     ca_file: str = ""
     """PEM file of the authorities trusted for this forge; ``""``: the system's."""
+    internal: bool = False
+    """True: its names may resolve to private addresses."""
+    proxy: str = ""
+    """``http://host:port`` that tunnels to the forge (CONNECT); ``""``: none, whatever the environment says."""
+    api_url: str = ""
+    """Where the forge's API is; ``""``: where forges of its kind have it."""
+    lfs_hosts: tuple[str, ...] = ()
+    """Hosts that LFS objects may be fetched from beside those of the kind: a name, or ``*.name`` for all below it."""
+    credentials: dict[str, str] = field(factory=dict, repr=False)
+    """References by pattern (``owner/*``, ``owner/repo``, ``**``); the longest that matches is used."""
+    app: App | None = None
+    """A GitHub App that mints credentials."""
+    oauth: OAuth | None = None
+    """An OAuth application whose refresh token yields credentials."""
+    rotate: Rotate | None = None
+    """A token that is rotated through the forge's API before it ends."""
 
 
 @frozen(slots=True)

@@ -17,6 +17,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from credgate.config import forms, netforms, pushforms
 from credgate.config.schema import Audit, Config, Control, Dns, Forge, Limits, Listen, Policy, Sessions
+from credgate.config.short_lived import App, OAuth, Rotate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +33,8 @@ SECTIONS = {
     "control": Control,
     "dns": Dns,
 }
-KINDS = ("github", "generic")
+FORGE_TABLES = {"app": App, "oauth": OAuth, "rotate": Rotate}
+KINDS = ("github", "gitlab", "gitea", "bitbucket", "bitbucket-datacenter", "azure", "generic")
 
 # Not in a file: a forge's name is its table's, the rest is where the file was.
 _UNWRITTEN = {"name", "source", "lines"}
@@ -72,7 +74,20 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "credential": forms.credential,
         "allow_plain_http": forms.boolean,
         "ca_file": forms.optional(forms.absolute_path),
+        "internal": forms.boolean,
+        "proxy": netforms.proxy_url,
+        "api_url": forms.optional(netforms.forge_url),
+        "lfs_hosts": netforms.host_patterns,
+        "credentials": forms.credentials,
     },
+    App: {"app_id": forms.app_id, "private_key": forms.credential, "installation_id": forms.whole(0)},
+    OAuth: {
+        "client_id": forms.filled,
+        "client_secret": forms.credential,
+        "refresh_token": forms.credential,
+        "key": forms.credential,
+    },
+    Rotate: {"token": forms.credential, "key": forms.credential, "lifetime": forms.duration},
     Policy: {
         "push": pushforms.rules,
         "max_push_bytes": forms.whole(0),
@@ -126,7 +141,7 @@ def keys(cls: type[Any]) -> list[str]:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     # Config last: what its tables become is looked up when its own function is made.
-    for cls in (*SECTIONS.values(), Forge, Config):
+    for cls in (*SECTIONS.values(), *FORGE_TABLES.values(), Forge, Config):
         rules: dict[str, Any] = {key: override(struct_hook=_hook(form)) for key, form in FORMS[cls].items()}
         if cls is Config:
             rules |= dict.fromkeys(("source", "lines"), override(omit=True))

@@ -13,11 +13,15 @@ from attrs import evolve
 from credgate.config.environment import GITHUB, Environment, defaults
 from credgate.config.load import load
 from credgate.config.schema import Config, Dns, Forge
-from credgate.config.structure import FORMS, SECTIONS, keys
+from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, keys
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
-TABLES: dict[str, type[Any]] = {**SECTIONS, 'forges."NAME"': Forge}
+TABLES: dict[str, type[Any]] = {
+    **SECTIONS,
+    'forges."NAME"': Forge,
+    **{f'forges."NAME".{name}': cls for name, cls in FORGE_TABLES.items()},
+}
 
 
 def _rows(heading: str) -> dict[str, str]:
@@ -38,6 +42,7 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         url="https://git.example.com/scm",
         username="gateway-bot",
         credential="file:///run/secrets/git-example",
+        credentials={"team/*": "file:///run/secrets/git-example-team"},
     )
     forges = {GITHUB.name: evolve(GITHUB, credential="env://GITHUB_TOKEN"), other.name: other}
     assert load(path, {}, uid=0) == Config(dns=shown, forges=forges, source=str(path))
@@ -48,7 +53,7 @@ def test_the_example_shows_every_key() -> None:
     written = tomllib.loads(EXAMPLE)
     for section, cls in SECTIONS.items():
         assert set(written[section]) == set(keys(cls))
-    assert set(written["forges"]["git.example.com"]) == set(keys(Forge))
+    assert set(written["forges"]["git.example.com"]) == set(keys(Forge)) - set(FORGE_TABLES)
     assert set(written) == set(keys(Config))
 
 
@@ -56,7 +61,8 @@ def test_the_example_shows_every_key() -> None:
 def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[Any]) -> None:
     """What is written as the default is what the schema has, through the same form that a file's value takes."""
     rows = _rows(f"### `[{section}]`")
-    assert set(rows) == set(keys(cls))
+    tables = set(FORGE_TABLES) if cls is Forge else set()
+    assert set(rows) == set(keys(cls)) - tables
     schema = cls(name="x") if cls is Forge else cls()
     for key, text in rows.items():
         if text == "none":

@@ -37,6 +37,10 @@ ACCEPTED: list[tuple[str, Any, object, object]] = [
     ("username, none", forms.username, "", ""),
     ("credential", forms.credential, "env://TOKEN", "env://TOKEN"),
     ("credential, none", forms.credential, "", ""),
+    ("credentials", forms.credentials, {"octo/*": "env://TOKEN"}, {"octo/*": "env://TOKEN"}),
+    ("credentials, none", forms.credentials, {}, {}),
+    ("app_id, number", forms.app_id, 12, "12"),
+    ("app_id, client id", forms.app_id, "Iv1.8a61f9b3", "Iv1.8a61f9b3"),
     ("uids", forms.uids, [0, 1000], (0, 1000)),
 ]
 
@@ -84,6 +88,12 @@ REFUSED: list[tuple[Any, object, str]] = [
     (forms.credential, "ghp_CANARY", "a reference is meant"),
     (forms.credential, "ghp_CANARY\n", "a reference is meant"),
     (forms.credential, 5, "a text in quotes"),
+    (forms.credentials, "env://TOKEN", "a table is meant"),
+    (forms.credentials, {"octo/*": "ghp_CANARY"}, "a reference is meant"),
+    (forms.credentials, {"octo/*": ""}, "empty"),
+    (forms.app_id, 0, "a text in quotes"),
+    (forms.app_id, True, "a text in quotes"),
+    (forms.app_id, "a b", "its number, or the client id"),
     (forms.uids, 1000, "a list of user ids"),
     (forms.uids, ["root"], "a whole number"),
     (forms.uids, [2**32 - 1], "out of range"),

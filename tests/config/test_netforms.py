@@ -141,6 +141,14 @@ ACCEPTED: list[tuple[Any, object, object]] = [
     (netforms.address_port, "127.0.0.1:5353", "127.0.0.1:5353"),
     (netforms.address_port, "0.0.0.0:0", "0.0.0.0:0"),
     (netforms.address_port, "[::]:53", "[::]:53"),
+    (netforms.proxy_url, "", ""),
+    (netforms.proxy_url, "http://Proxy:3128", "http://proxy:3128"),
+    (
+        netforms.host_patterns,
+        ["Objects.example.com", "*.lfs.example.com"],
+        ("objects.example.com", "*.lfs.example.com"),
+    ),
+    (netforms.host_patterns, [], ()),
     (netforms.upstreams, ["9.9.9.9", "9.9.9.9:53", "2620:fe::fe", "[2620:fe::fe]:53"], None),
     (netforms.networks, ["10.0.0.0/8", "10.0.0.1", "fd00::/8"], None),
     (
@@ -159,6 +167,14 @@ REFUSED: list[tuple[Any, object, str]] = [
     (netforms.address_port, "127.0.0.1:65536", "address:port is meant"),
     (netforms.address_port, "127.0.0.1:\uff15", "address:port is meant"),
     (netforms.address_port, 53, "a text in quotes"),
+    *[
+        (netforms.proxy_url, text, "a proxy is meant")
+        for text in ("https://a:1", "http://a", "http://a:1/", "http://a:1/x", "http://u:p@a:1", "a:1")
+    ],
+    *[
+        (netforms.host_patterns, [text], "host names are meant")
+        for text in ("*", "*.com", "a.*", "*a.b", "https://a", "a:1", "a/b", "", "-a", "*.*.a.b")
+    ],
     (netforms.upstreams, "9.9.9.9", "a list of texts"),
     (netforms.upstreams, ["dns.quad9.net"], "addresses are meant"),
     (netforms.networks, ["10.0.0.1/8"], "host bits set"),

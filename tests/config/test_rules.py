@@ -8,6 +8,7 @@ from attrs import evolve
 
 from credgate.config.rules import problems
 from credgate.config.schema import Config, Forge, Listen, Sessions
+from credgate.config.short_lived import App, OAuth, Rotate
 
 
 def _with(forge: Forge) -> Config:
@@ -77,3 +78,25 @@ def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
     assert "holds no certificate" in _found(_with(evolve(forge, ca_file=str(authority))))[("forges", "a", "ca_file")]
     missing = _found(_with(evolve(forge, ca_file=str(tmp_path / "none.pem"))))[("forges", "a", "ca_file")]
     assert missing == "the file cannot be read: No such file or directory"
+
+
+def test_a_table_for_short_lived_credentials_is_for_its_kind_and_whole() -> None:
+    """Each names an API that the kind has; half a table would fail at the first request only."""
+    app = App(app_id="7", private_key="file:///k")
+    forge = Forge(name="a", kind="github", url="https://a", app=app)
+    assert problems(_with(forge)) == []
+    assert _found(_with(evolve(forge, kind="generic"))) == {
+        ("forges", "a", "app"): 'only forges of kind "github" have it'
+    }
+    oauth = Forge(name="a", kind="gitea", url="https://a", oauth=OAuth(client_id="c", client_secret="env://S"))
+    assert set(_found(_with(oauth))) == {
+        ("forges", "a", "oauth", "refresh_token"),
+        ("forges", "a", "oauth", "key"),
+    }
+
+
+def test_a_forge_has_one_way_to_short_lived_credentials() -> None:
+    """Two would leave open which of them serves."""
+    app, rotate = App(app_id="7", private_key="file:///k"), Rotate(token="env://T", key="env://K")
+    found = _found(_with(Forge(name="a", kind="github", url="https://a", app=app, rotate=rotate)))
+    assert found[("forges", "a", "rotate")] == '"app" is there already; a forge has one of them'

@@ -5,21 +5,22 @@ from __future__ import annotations
 from attrs import fields
 
 from credgate.config.schema import Config, Forge, Sessions
-from credgate.config.structure import FORMS, SECTIONS, Problem, keys, structure
+from credgate.config.short_lived import App, OAuth, Rotate
+from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, Problem, keys, structure
 
 
 def test_every_key_of_the_schema_has_its_form() -> None:
     """A key added to the schema without a form would be taken as cattrs pleases."""
     for cls, forms in FORMS.items():
-        tables = {*SECTIONS, "forges"} if cls is Config else set()
+        tables = {Config: {*SECTIONS, "forges"}, Forge: set(FORGE_TABLES)}.get(cls, set())
         assert set(forms) == set(keys(cls)) - tables
-    assert {*SECTIONS.values(), Forge, Config} == set(FORMS)
+    assert {*SECTIONS.values(), *FORGE_TABLES.values(), Forge, Config} == set(FORMS)
 
 
 def test_every_default_passes_its_own_form() -> None:
     """What a file may leave out it may also write: each default is a value that the form accepts."""
     for cls, forms in FORMS.items():
-        if cls is Forge:
+        if cls is Forge or cls in FORGE_TABLES.values():  # what these need has no default
             continue
         defaults = cls()
         for key, form in forms.items():
@@ -45,6 +46,36 @@ def test_a_written_key_is_its_value() -> None:
     assert structure(written) == Config(
         sessions=Sessions(idle_ttl=7200.0), forges={"a": Forge(name="a", url="https://a")}
     )
+
+
+def test_a_forges_own_tables_are_values() -> None:
+    """What mints credentials is read like any table, its keys by their forms."""
+    written = {
+        "forges": {
+            "a": {"app": {"app_id": 7, "private_key": "file:///k", "installation_id": 3}},
+            "b": {
+                "oauth": {"client_id": "c", "client_secret": "env://S", "refresh_token": "env://R", "key": "env://K"}
+            },
+            "c": {"rotate": {"token": "env://T", "key": "env://K", "lifetime": "2d"}},
+        }
+    }
+    config = structure(written)
+    assert isinstance(config, Config)
+    assert config.forges["a"].app == App("7", "file:///k", 3)
+    assert config.forges["b"].oauth == OAuth("c", "env://S", "env://R", "env://K")
+    assert config.forges["c"].rotate == Rotate("env://T", "env://K", 2 * 86400.0)
+
+
+def test_a_wrong_key_in_a_forges_own_table_is_named() -> None:
+    """The path leads into the table; a value pasted where a reference belongs is not repeated."""
+    problems = structure({"forges": {"a": {"app": {"app_idd": 1, "private_key": "hunter2"}, "oauth": 3}}})
+    assert isinstance(problems, list)
+    assert {problem.path for problem in problems} == {
+        ("forges", "a", "app", "app_idd"),
+        ("forges", "a", "app", "private_key"),
+        ("forges", "a", "oauth"),
+    }
+    assert "hunter2" not in str(problems)
 
 
 def test_all_problems_are_found() -> None:
