@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
     from twisted.python.failure import Failure
 
-    from credgate.forges.driver import Driver
+    from credgate.forges.place import Place
 
 IDLE_SECONDS = 15.0
 """Shorter than any forge's own keep-alive, so that a kept connection is rarely found closed."""
@@ -190,7 +190,7 @@ class ForgePool:
     reactor: IReactorTime
     timeout: float
     """Seconds for a new connection, TLS handshake included."""
-    endpoint_for: Callable[[Driver], IStreamClientEndpoint]
+    endpoint_for: Callable[[Place], IStreamClientEndpoint]
     _idle: dict[Key, deque[ForgeConnection]] = field(factory=dict, init=False)
     _open: set[ForgeConnection] = field(factory=set, init=False)
 
@@ -203,11 +203,11 @@ class ForgePool:
         connection.reused = True
         return connection
 
-    def connect(self, key: Key, driver: Driver) -> Deferred[ForgeConnection]:
+    def connect(self, key: Key, place: Place) -> Deferred[ForgeConnection]:
         """Open a new connection; cancelling leaves it, wherever it is."""
-        factory = Factory.forProtocol(lambda: ForgeConnection(self, key, tls=driver.tls))
+        factory = Factory.forProtocol(lambda: ForgeConnection(self, key, tls=place.tls))
         factory.noisy = False
-        made = cast("Deferred[ForgeConnection]", self.endpoint_for(driver).connect(factory))
+        made = cast("Deferred[ForgeConnection]", self.endpoint_for(place).connect(factory))
         made.addCallback(lambda connection: connection.ready).addCallback(self._opened)
         return made.addTimeout(self.timeout, self.reactor)
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import (
 
 from credgate import __version__
 from credgate.errors import CredgateError, ResponseError
+from credgate.forges.place import Place
 from credgate.git import ask, refs
 from credgate.http import crossing
 from credgate.http.fields import RequestHead
@@ -154,7 +155,7 @@ class Inquiry:
 
     async def _connection(self, key: Key) -> ForgeConnection:
         try:
-            return await self.pool.connect(key, self.driver)
+            return await self.pool.connect(key, Place.of(self.driver))
         except Exception as why:  # noqa: BLE001 - names, TLS, refusals, time: whatever it is, the forge was not asked
             if self._left:  # an endpoint has its own error for being cancelled, the same as for its deadline
                 raise CancelledError from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IStreamClientEndpoint
 
-    from credgate.forges.driver import Driver
+    from credgate.forges.place import Place
 
 
 def unreachable(why: BaseException) -> str:
@@ -40,28 +40,27 @@ def unreachable(why: BaseException) -> str:
     return "the connection failed"
 
 
-def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Driver], IStreamClientEndpoint]:
-    """Return the function that makes a forge's client endpoint; TLS options are made once a forge."""
-    made: dict[str, IStreamClientEndpoint] = {}
+def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Place], IStreamClientEndpoint]:
+    """Return the function that makes a place's client endpoint, once for each; it raises ``ConfigError``."""
+    made: dict[Place, IStreamClientEndpoint] = {}
 
-    def endpoint(driver: Driver) -> IStreamClientEndpoint:
-        name = driver.forge.name
-        if name not in made:
-            made[name] = _endpoint(reactor, driver, connect_timeout)
-        return made[name]
+    def endpoint(place: Place) -> IStreamClientEndpoint:
+        if place not in made:
+            made[place] = _endpoint(reactor, place, connect_timeout)
+        return made[place]
 
     return endpoint
 
 
-def _endpoint(reactor: object, driver: Driver, connect_timeout: float) -> IStreamClientEndpoint:
-    plain = HostnameEndpoint(reactor, driver.host, driver.port, timeout=connect_timeout)
-    if not driver.tls:
+def _endpoint(reactor: object, place: Place, connect_timeout: float) -> IStreamClientEndpoint:
+    plain = HostnameEndpoint(reactor, place.host, place.port, timeout=connect_timeout)
+    if not place.tls:
         return plain
-    path = driver.forge.ca_file
+    path = place.ca_file
     try:
         context = client_context(path)
     except ssl.SSLError:
         raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file") from None
     except OSError as why:
         raise ConfigError(f"cannot read ca_file {path}: {why.strerror}", key="ca_file") from None
-    return cast("IStreamClientEndpoint", TlsEndpoint(plain, context, driver.host))
+    return cast("IStreamClientEndpoint", TlsEndpoint(plain, context, place.host))

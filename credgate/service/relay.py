@@ -20,6 +20,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from credgate.errors import RequestError, ResponseError
+from credgate.forges.place import Place
 from credgate.git.admission import Refuse, Relay
 from credgate.git.answer import Moved, judge_answer
 from credgate.git.passage import FetchPassage, PushPassage
@@ -103,7 +104,7 @@ class RelayExchange:
 
     def _connect(self) -> None:
         self._upload.hold()
-        connecting = self._connecting = self._gate.pool.connect(self._question.key, self._verdict.driver)
+        connecting = self._connecting = self._gate.pool.connect(self._question.key, Place.of(self._verdict.driver))
         connecting.addCallbacks(self._connected, self._unreachable).addErrback(self._broke)
 
     def _connected(self, forge: ForgeConnection) -> None:

@@ -23,6 +23,7 @@ from twisted.python import usage
 import credgate
 from credgate.config.load import config_hash, from_environment, load
 from credgate.errors import CredgateError
+from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
 from credgate.service.audit import AuditLog
@@ -214,6 +215,6 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     )
     endpoints = forge_endpoints(reactor, limits.connect_timeout)
     for driver in drivers.values():
-        endpoints(driver)  # an unreadable ca_file stops the start, not the first request
+        endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)
     return Gate(reactor, limits, admission, registry, credentials, pool, audit, read_lease_clock, walkers.in_thread)

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from credgate.config.schema import Forge
+from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.service.flow import BUFFER_SIZE, GROWN_SIZE, Valve
 from credgate.service.forge import IDLE_SECONDS, MAX_IDLE, ForgeConnection, ForgePool, Key
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from credgate.errors import ResponseError
     from tests.fakes.wire import Wire
 
-PLAIN = driver_for(Forge("lab", "generic", "http://127.0.0.1:8000"))
-TLS = driver_for(Forge("github.com", "github", "https://github.com"))
+PLAIN = Place.of(driver_for(Forge("lab", "generic", "http://127.0.0.1:8000")))
+TLS = Place.of(driver_for(Forge("github.com", "github", "https://github.com")))
 KEY, OTHER = Key("lab", "one"), Key("lab", "two")
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -66,10 +67,10 @@ class Net:
         self.forges = Forges(self.reactor)
         self.pool = ForgePool(self.reactor, timeout, lambda _: self.forges)
 
-    def connect(self, key: Key = KEY, driver: Any = PLAIN) -> tuple[ForgeConnection, Wire]:
+    def connect(self, key: Key = KEY, place: Place = PLAIN) -> tuple[ForgeConnection, Wire]:
         """Open a connection."""
         got: list[ForgeConnection] = []
-        self.pool.connect(key, driver).addCallback(got.append)
+        self.pool.connect(key, place).addCallback(got.append)
         (connection,) = got
         return connection, self.forges.wire
 

@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from credgate.config.schema import Forge
 from credgate.errors import ConfigError
+from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.service.reach import forge_endpoints, unreachable
 from credgate.service.tls import TlsEndpoint
@@ -20,8 +21,8 @@ from credgate.service.tls import TlsEndpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = driver_for(Forge("lab", "generic", "http://127.0.0.1:8000"))
-TLS = driver_for(Forge("github.com", "github", "https://github.com"))
+PLAIN = Place.of(driver_for(Forge("lab", "generic", "http://127.0.0.1:8000")))
+TLS = Place.of(driver_for(Forge("github.com", "github", "https://github.com")))
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,6 @@ def test_an_authority_that_cannot_be_read_is_a_configuration_error(tmp_path: Pat
         path.write_text(text)
     driver = driver_for(Forge("x", "generic", "https://x.example", ca_file=str(path)))
     with pytest.raises(ConfigError) as raised:
-        forge_endpoints(MemoryReactorClock(), 30)(driver)
+        forge_endpoints(MemoryReactorClock(), 30)(Place.of(driver))
     assert raised.value.key == "ca_file"
     assert str(path) in str(raised.value)

@@ -1,0 +1,53 @@
+"""Places: what a forge's table says about dialling it, and which forges count as internal without saying so."""
+
+from __future__ import annotations
+
+import pytest
+
+from credgate.config.schema import Forge
+from credgate.forges.place import Place
+from credgate.forges.registry import driver_for
+
+
+def test_a_place_holds_what_is_needed_to_dial_a_forge() -> None:
+    """And nothing of its credentials."""
+    forge = Forge(
+        "lab",
+        "generic",
+        "https://git.lab.example:8443/srv",
+        credential="env://NOT_HERE",
+        ca_file="/etc/lab.pem",
+        proxy="http://10.0.0.1:3128",
+    )
+    assert Place.of(driver_for(forge)) == Place(
+        name="lab",
+        host="git.lab.example",
+        port=8443,
+        tls=True,
+        authority="git.lab.example:8443",
+        ca_file="/etc/lab.pem",
+        internal=False,
+        proxy="http://10.0.0.1:3128",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "internal"),
+    [
+        ("https://github.com", False),
+        ("https://localhost.example", False),
+        ("https://10.0.0.9", True),
+        ("https://140.82.121.4", True),
+        ("https://[fd00::9]:8443", True),
+        ("http://127.0.0.1:3000", True),
+        ("http://localhost:3000", True),
+    ],
+)
+def test_a_forge_written_as_an_address_counts_as_internal(url: str, internal: bool) -> None:  # noqa: FBT001 - a table
+    """Its operator said where it is; a name says nothing of the kind."""
+    assert Place.of(driver_for(Forge("lab", "generic", url))).internal is internal
+
+
+def test_a_name_is_internal_if_the_configuration_says_so() -> None:
+    """By the forge's own key."""
+    assert Place.of(driver_for(Forge("lab", "generic", "https://git.lab.example", internal=True))).internal
