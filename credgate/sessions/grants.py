@@ -5,7 +5,7 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
     {"repo": "octo/hello", "forge": "github.com", "access": "read" | "write",
      "push": [{"refs": "refs/heads/agent/*", "allow": ["create", "update", "force", "delete"]}],
      "max_push_bytes": 1048576, "max_refs": 10, "push_options": ["ci.skip"],
-     "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false}
+     "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false, "workflows": false}
 
 What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
 limits it belong to a write grant only. Unknown keys, forges and verbs are refused: a grant that is not understood
@@ -24,7 +24,15 @@ from credgate.values import Access
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-LIMIT_KEYS = ("max_push_bytes", "max_refs", "push_options", "protected_paths", "require_old_oid", "partial")
+LIMIT_KEYS = (
+    "max_push_bytes",
+    "max_refs",
+    "push_options",
+    "protected_paths",
+    "require_old_oid",
+    "partial",
+    "workflows",
+)
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
 RULE_KEYS = ("refs", "allow")
 VERBS = ("create", "update", "force", "delete")
@@ -175,7 +183,7 @@ def _number(value: object) -> int:
 
 def _switch(value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidValueError(f"require_old_oid and partial are true or false, not {quoted(value)}")
+        raise InvalidValueError(f"require_old_oid, partial and workflows are true or false, not {quoted(value)}")
     return value
 
 
@@ -187,4 +195,5 @@ _FORMS: dict[str, Callable[[object], Any]] = {
     "protected_paths": parse_globs,
     "require_old_oid": _switch,
     "partial": _switch,
+    "workflows": _switch,
 }

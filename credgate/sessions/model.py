@@ -52,6 +52,8 @@ class Grant:
     """A ref must be, before the push, where the client says it is."""
     partial: bool = field(default=False, kw_only=True)
     """Whether the rest of a push goes on when some of its refs are refused."""
+    workflows: bool = field(default=False, kw_only=True)
+    """Whether a minted credential may change files that GitHub guards apart: those below ``.github/workflows``."""
 
 
 @frozen(slots=True)

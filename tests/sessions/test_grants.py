@@ -172,6 +172,7 @@ LIMITED = {
     "protected_paths": [".github/workflows/**"],
     "require_old_oid": True,
     "partial": True,
+    "workflows": True,
 }
 
 
@@ -226,7 +227,7 @@ def test_a_limit_of_pushes_needs_a_grant_to_push(key: str) -> None:
 
 
 NUMBERS = "max_push_bytes and max_refs are whole numbers from 1, not "
-SWITCHES = "require_old_oid and partial are true or false, not "
+SWITCHES = "require_old_oid, partial and workflows are true or false, not "
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,7 @@ SWITCHES = "require_old_oid and partial are true or false, not "
         ("max_refs", 1.5, NUMBERS + "float"),
         ("require_old_oid", 1, SWITCHES + "int"),
         ("partial", "yes", SWITCHES + "yes"),
+        ("workflows", 1, SWITCHES + "int"),
         ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} texts"),
         ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} texts"),
         ("push_options", [5], "Invalid push option: int (a text is meant)"),
