@@ -189,6 +189,7 @@ def test_limits_are_read() -> None:
             protected_paths=(".github/workflows/**",),
             require_old_oid=True,
             partial=True,
+            workflows=True,
         ),
     )
 
