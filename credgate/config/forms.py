@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from credgate.config.duration import LONGEST, MEANT, parse_duration
-from credgate.config.secrets import parse_reference
+from credgate.config.references import parse_reference
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,44 +1,43 @@
-"""References to secrets, and reading what they name.
+"""Reading what references name, as far as a file or a variable does: ``env://``, ``file://`` and ``systemd://``.
 
-The configuration says where a credential is, never what it is: ``env://NAME`` or ``file:///absolute/path``. A file is
-read only if it can be trusted to have been written for this: not a symbolic link, a regular file, closed to everybody
-but its owner and group, at most 64 KiB, one line. The ``Stamp`` of a file changes when its content may have: the shell
-that watches for rotation compares stamps before it reads again.
+A file is read only if it can be trusted to have been written for this: not a symbolic link, a regular file, closed to
+everybody but its owner and group, at most 64 KiB, one line (``read_document``: any number, for keys in PEM). The
+``Stamp`` of a file changes when its content may have: the shell that watches for rotation compares stamps before it
+reads again. Commands and keyrings are not read here: they take a process, or another program's answer.
 
-No error here carries a value, nor a reference that did not parse: people paste tokens where references belong.
-Reading blocks; shells call it in a thread.
+No error here carries a value. Reading blocks; shells call it in a thread.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import unicodedata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from credgate.config.references import Reference, parse_reference
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = [
+    "MAX_SECRET_BYTES",
+    "Reference",
+    "Stamp",
+    "located",
+    "parse_reference",
+    "read_document",
+    "read_file",
+    "read_reference",
+    "stamp",
+]
+
 MAX_SECRET_BYTES = 64 * 1024
 
-_ENV = re.compile(r"env://([A-Za-z_][A-Za-z0-9_]*)")
-_FILE = re.compile(r"file://(/[^\x00-\x1f\x7f]+)")
-
-
-@frozen(slots=True)
-class Reference:
-    """Where a secret is: ``target`` is a variable's name or an absolute path."""
-
-    kind: Literal["env", "file"]
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}://{self.target}"
+_SYSTEMD = "CREDENTIALS_DIRECTORY"
 
 
 @frozen(slots=True)
@@ -50,22 +49,38 @@ class Stamp:
     size: int
 
 
-def parse_reference(text: str) -> Reference:
-    """Return the reference that ``text`` spells; raise ``ConfigError`` (without place) for anything else."""
-    if name := _ENV.fullmatch(text):
-        return Reference("env", name[1])
-    if path := _FILE.fullmatch(text):
-        return Reference("file", path[1])
-    raise ConfigError('a reference is meant: "env://NAME" or "file:///absolute/path", never the secret itself')
+def located(reference: Reference, environ: Mapping[str, str]) -> Reference:
+    """Return the file that a ``systemd://`` reference names as a ``file://`` one; all others as they are."""
+    if reference.kind != "systemd":
+        return reference
+    directory = environ.get(_SYSTEMD, "")
+    if not directory.startswith("/"):
+        meant = f"LoadCredential={reference.target}:/path in the unit sets it"
+        raise ConfigError(f"{reference} cannot be read: {_SYSTEMD} is not set; {meant}")
+    return evolve(reference, kind="file", target=f"{directory.rstrip('/')}/{reference.target}")
 
 
 def read_reference(reference: Reference, environ: Mapping[str, str]) -> str:
-    """Return the secret that ``reference`` names. Blocks. Raises ``ConfigError`` without place."""
+    """Return the secret of one line that ``reference`` names. Blocks. Raises ``ConfigError`` without place."""
+    return _one_line(_read(reference, environ), reference)
+
+
+def read_document(reference: Reference, environ: Mapping[str, str]) -> str:
+    """Return the secret of any number of lines that ``reference`` names, a key in PEM. Blocks. Raises as above."""
+    if text := _read(reference, environ).strip():
+        return text + "\n"
+    raise ConfigError(f"{reference} is empty")
+
+
+def _read(reference: Reference, environ: Mapping[str, str]) -> str:
+    reference = located(reference, environ)
     if reference.kind == "file":
-        return read_file(reference)[0]
+        return _content(reference)[0]
+    if reference.kind != "env":
+        raise ConfigError(f"{reference.kind}:// cannot be used here; write an env://, file:// or systemd:// reference")
     if not environ.get(reference.target):
         raise ConfigError(f"{reference} cannot be read: the variable is not set")
-    return _one_line(environ[reference.target], reference)
+    return environ[reference.target]
 
 
 def stamp(reference: Reference) -> Stamp | None:
@@ -81,6 +96,11 @@ def read_file(reference: Reference) -> tuple[str, Stamp]:
 
     The stamp is taken first: a writer that is half-way leaves another one behind, so the file is read again.
     """
+    text, seen = _content(reference)
+    return _one_line(text, reference), seen
+
+
+def _content(reference: Reference) -> tuple[str, Stamp]:
     try:
         # Without O_NONBLOCK a FIFO would hold the thread before fstat can refuse it.
         descriptor = os.open(reference.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -94,10 +114,9 @@ def read_file(reference: Reference) -> tuple[str, Stamp]:
         raise ConfigError(f"{reference} is larger than {MAX_SECRET_BYTES} bytes; one line is expected")
     try:
         # Editors on Windows put a byte order mark first; sent along it would be a puzzling 401.
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig"), _stamp(status)
     except UnicodeDecodeError:
         raise ConfigError(f"{reference} is not UTF-8 text") from None
-    return _one_line(text, reference), _stamp(status)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -7,13 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from credgate.config.secrets import (
     MAX_SECRET_BYTES,
     Reference,
-    parse_reference,
+    located,
+    read_document,
     read_file,
     read_reference,
     stamp,
@@ -35,58 +34,6 @@ def _refused(reference: Reference, environ: dict[str, str] | None = None) -> str
         read_reference(reference, environ or {})
     assert "CANARY" not in str(caught.value)
     return str(caught.value).removeprefix(str(reference)).strip()
-
-
-@pytest.mark.parametrize(
-    ("text", "reference"),
-    [
-        ("env://GITHUB_TOKEN", Reference("env", "GITHUB_TOKEN")),
-        ("env://_a1", Reference("env", "_a1")),
-        ("file:///run/secrets/github", Reference("file", "/run/secrets/github")),
-        ("file:///a b%20c", Reference("file", "/a b%20c")),
-    ],
-)
-def test_the_two_forms_are_read(text: str, reference: Reference) -> None:
-    """Nothing is decoded: a path means its bytes. The reference spells itself again."""
-    assert parse_reference(text) == reference
-    assert str(reference) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        CANARY,
-        "env://",
-        "env://1A",
-        "env://A-B",
-        "env://A\n",
-        "ENV://A",
-        "env:A",
-        "file://",
-        "file:///",
-        "file://host/path",
-        "file:/path",
-        "file:///a\x00b",
-        "file:///a\n",
-        "cmd:///bin/true",
-        "vault://x",
-    ],
-)
-def test_anything_else_is_refused_and_not_repeated(text: str) -> None:
-    """The likeliest mistake is the token itself."""
-    with pytest.raises(ConfigError, match="a reference is meant") as caught:
-        parse_reference(text)
-    assert "CANARY" not in str(caught.value)
-
-
-@given(st.text(max_size=30))
-def test_any_text_is_parsed_or_refused(text: str) -> None:
-    """What parses spells the same again."""
-    try:
-        assert str(parse_reference(text)) == text
-    except ConfigError:
-        assert not text.startswith("env://A")
 
 
 def test_a_variable_is_read_without_its_spaces() -> None:
@@ -210,3 +157,40 @@ def test_reading_leaves_no_descriptor_open(tmp_path: Path) -> None:
         read_reference(good, {})
         _refused(bad)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_systemd_credential_is_a_file_of_the_service_managers(tmp_path: Path) -> None:
+    """It is checked and watched as any other file; the reference spells itself as it was written."""
+    _file(tmp_path, b"of systemd\n")
+    environ = {"CREDENTIALS_DIRECTORY": f"{tmp_path}/"}
+    assert read_reference(Reference("systemd", "token"), environ) == "of systemd"
+    assert located(Reference("systemd", "token"), environ) == Reference("file", f"{tmp_path}/token")
+
+
+@pytest.mark.parametrize("environ", [{}, {"CREDENTIALS_DIRECTORY": ""}, {"CREDENTIALS_DIRECTORY": "run"}])
+def test_without_a_service_manager_there_are_no_systemd_credentials(environ: dict[str, str]) -> None:
+    """The unit's own line that is missing is named."""
+    text = _refused(Reference("systemd", "token"), environ)
+    assert text == "cannot be read: CREDENTIALS_DIRECTORY is not set; LoadCredential=token:/path in the unit sets it"
+
+
+def test_a_document_may_have_many_lines(tmp_path: Path) -> None:
+    """A key in PEM has. It is one line where one is meant."""
+    reference = _file(tmp_path, b"\n-----BEGIN KEY-----\nabc\n-----END KEY-----\n\n")
+    assert read_document(reference, {}) == "-----BEGIN KEY-----\nabc\n-----END KEY-----\n"
+    assert "more than one line" in _refused(reference)
+    assert read_document(Reference("env", "A"), {"A": "one"}) == "one\n"
+
+
+def test_an_empty_document_is_none(tmp_path: Path) -> None:
+    """An empty key would be told by whoever uses it, later and worse."""
+    with pytest.raises(ConfigError, match="is empty"):
+        read_document(_file(tmp_path, b" \n"), {})
+
+
+@pytest.mark.parametrize("reference", [Reference("cmd", f"echo {CANARY}"), Reference("keyring", "a/b")])
+def test_what_takes_a_process_is_not_read_here(reference: Reference) -> None:
+    """Reading blocks a thread; a command must be watched."""
+    with pytest.raises(ConfigError, match=f"{reference.kind}:// cannot be used here") as caught:
+        read_reference(reference, {})
+    assert "CANARY" not in str(caught.value)
