@@ -1,0 +1,339 @@
+# shellcheck shell=sh
+# gateway.sh: sessions for containers, as shell functions for the host's scripts. Source it; it runs nothing by itself.
+#
+# The names, arguments, variables and return codes are those of foundry-sandbox's lib/gateway.sh, over credgate's
+# control socket. One thing differs: destroy_gateway_session looks at the HTTP status, so a refusal is a failure.
+# Needs curl, sed, tr and docker or podman; no jq, no python. POSIX sh; works under `set -eu`. Names that begin with
+# _gateway are its own. A secret goes through pipes and shell variables only: never into an argument, where every user
+# of the host could read it, never into a file of the host.
+#
+# Environment: GATEWAY_SOCKET_PATH         the control socket; looked at first
+#              GATEWAY_URL                 only without it: a control API that you published on TCP yourself
+#              GATEWAY_SESSION_MGMT_KEY    sent as X-Session-Mgmt-Key; GATEWAY_URL is not used without it
+#              (neither of the first two)  /run/credgate/control.sock, if it is there
+#              CONTAINER_RUNTIME           docker or podman (the one that is installed, docker before podman)
+#              COMPOSE_PROJECT_NAME        the compose project (asked of the container)
+#              GATEWAY_TOKEN_OWNER         UID:GID of the sandbox's user (1000:1000)
+
+command -v log_error > /dev/null 2>&1 || log_error() { printf 'credgate: error: %s\n' "$*" >&2; }
+command -v log_warn > /dev/null 2>&1 || log_warn() { printf 'credgate: warning: %s\n' "$*" >&2; }
+command -v log_info > /dev/null 2>&1 || log_info() { printf 'credgate: %s\n' "$*" >&2; }
+command -v log_debug > /dev/null 2>&1 || log_debug() { [ "${SANDBOX_DEBUG:-}" != 1 ] || printf 'credgate: %s\n' "$*" >&2; }
+
+_gateway_newline='
+'
+
+# Find docker or podman: its name in _gateway_cli.
+_gateway_find_runtime() {
+    for _gateway_cli in ${CONTAINER_RUNTIME:-docker podman}; do
+        ! command -v "$_gateway_cli" > /dev/null 2>&1 || return 0
+    done
+    log_error "${CONTAINER_RUNTIME:-neither docker nor podman} is not to be found; CONTAINER_RUNTIME names another"
+    return 1
+}
+
+# Run it.
+_gateway_runtime() {
+    _gateway_find_runtime && "$_gateway_cli" "$@"
+}
+
+# Which way leads to the control API, as lines of a curl configuration, in _gateway_way; 1 if there is none.
+_gateway_find() {
+    _gateway_way=
+    _gateway_socket=${GATEWAY_SOCKET_PATH:-}
+    if [ -z "$_gateway_socket" ] && [ -z "${GATEWAY_URL:-}" ] && [ -S /run/credgate/control.sock ]; then
+        _gateway_socket=/run/credgate/control.sock
+    fi
+    if [ -n "$_gateway_socket" ]; then
+        case $_gateway_socket in
+            *[!A-Za-z0-9._/@:+=~,-]*)
+                log_error "GATEWAY_SOCKET_PATH holds a character that cannot be used: $_gateway_socket"
+                return 1
+                ;;
+        esac
+        _gateway_base=http://localhost
+        _gateway_way="unix-socket = \"$_gateway_socket\""
+        _gateway_place=$_gateway_socket
+        return 0
+    fi
+    _gateway_find_tcp
+}
+
+_gateway_find_tcp() {
+    case ${GATEWAY_URL:-} in
+        '') return 1 ;;
+        *[!A-Za-z0-9._/:-]*) ;;
+        http://?* | https://?*)
+            if [ -z "${GATEWAY_SESSION_MGMT_KEY:-}" ]; then
+                log_error 'GATEWAY_URL is not used without GATEWAY_SESSION_MGMT_KEY: a control API on TCP needs a lock'
+                return 1
+            fi
+            case $GATEWAY_SESSION_MGMT_KEY in
+                *[!A-Za-z0-9+/=_.~-]*)
+                    log_error 'GATEWAY_SESSION_MGMT_KEY holds a character that cannot be used (openssl rand -base64 32 makes one)'
+                    return 1
+                    ;;
+            esac
+            _gateway_base=${GATEWAY_URL%/}
+            _gateway_way="header = \"X-Session-Mgmt-Key: $GATEWAY_SESSION_MGMT_KEY\""
+            _gateway_place=$_gateway_base
+            return 0
+            ;;
+    esac
+    log_error "GATEWAY_URL must be http://HOST:PORT or https://HOST:PORT, not $GATEWAY_URL"
+    return 1
+}
+
+# _gateway_ask METHOD PATH [JSON]: the answer's body in _gateway_body, its status in _gateway_status; 1 if there is none.
+# All of the request is told to curl on its standard input.
+_gateway_ask() {
+    _gateway_body=
+    _gateway_status=000
+    _gateway_find || return 1
+    _gateway_answer=$(
+        {
+            printf 'url = "%s%s"\nrequest = "%s"\n%s\n' "$_gateway_base" "$2" "$1" "$_gateway_way"
+            printf 'silent\nshow-error\nglobeoff\nnoproxy = "*"\nmax-time = 20\nwrite-out = "\\n%%{http_code}"\n'
+            [ -z "${3:-}" ] || printf 'header = "Content-Type: application/json"\ndata = "%s"\n' \
+                "$(printf '%s' "$3" | sed 's/"/\\"/g')"
+        } | curl --disable --config -
+    ) || return 1
+    _gateway_status=${_gateway_answer##*"$_gateway_newline"}
+    _gateway_body=${_gateway_answer%"$_gateway_newline"*}
+}
+
+# _gateway_text KEY: the text under this key in _gateway_body, of the characters that tokens and statuses have.
+_gateway_text() {
+    printf '%s\n' "$_gateway_body" | sed -n "s/^[^{]*{\(.*, *\)\{0,1\}\"$1\": *\"\([A-Za-z0-9_-]*\)\".*/\2/p"
+}
+
+# Why the gateway refused; its texts hold no secret.
+_gateway_reason() {
+    _gateway_said=$(printf '%s\n' "$_gateway_body" | sed -n 's/.*"error": *"\(.*\)"}.*/\1/p')
+    printf 'HTTP %s%s' "$_gateway_status" "${_gateway_said:+: $_gateway_said}"
+}
+
+_gateway_is_name() {
+    case $1 in
+        '' | *[!A-Za-z0-9_.-]*) return 1 ;;
+    esac
+}
+
+# A comma list of owner/repo as the inside of a JSON list, in _gateway_repos.
+_gateway_list_repos() {
+    _gateway_repos=
+    _gateway_rest=$1,
+    while [ -n "$_gateway_rest" ]; do
+        _gateway_repo=${_gateway_rest%%,*}
+        _gateway_rest=${_gateway_rest#*,}
+        case $_gateway_repo in
+            '') continue ;;
+            *[!A-Za-z0-9_./*-]*)
+                log_error "not a repository: $_gateway_repo"
+                return 1
+                ;;
+        esac
+        _gateway_repos="$_gateway_repos${_gateway_repos:+, }\"$_gateway_repo\""
+    done
+}
+
+# create_gateway_session CONTAINER_ID CONTAINER_IP [OWNER/REPO,...]: sets GATEWAY_TOKEN and GATEWAY_SECRET.
+create_gateway_session() {
+    GATEWAY_TOKEN=
+    GATEWAY_SECRET=
+    if ! _gateway_is_name "${1:-}"; then
+        log_error 'create_gateway_session: a container id of letters, digits, "_", "." and "-" is required'
+        return 1
+    fi
+    case ${2:-} in
+        '' | *[!0-9A-Fa-f.:]*)
+            log_error 'create_gateway_session: the address of the container is required'
+            return 1
+            ;;
+    esac
+    _gateway_list_repos "${3:-}" || return 1
+    [ -n "$_gateway_repos" ] || log_warn "no repository is named: the session of $1 may use none"
+    if ! _gateway_ask POST /session/create \
+        "{\"container_ip\": \"$2\", \"container_id\": \"$1\", \"repos\": [$_gateway_repos]}"; then
+        log_error 'create_gateway_session: the gateway cannot be reached (GATEWAY_SOCKET_PATH names its socket)'
+        return 1
+    fi
+    if [ "$_gateway_status" != 201 ]; then
+        log_error "create_gateway_session: $(_gateway_reason)"
+        return 1
+    fi
+    GATEWAY_TOKEN=$(_gateway_text token)
+    GATEWAY_SECRET=$(_gateway_text secret)
+    _gateway_body=
+    _gateway_answer=
+    if [ -z "$GATEWAY_TOKEN" ] || [ -z "$GATEWAY_SECRET" ]; then
+        log_error 'create_gateway_session: this is no answer of credgate'
+        return 1
+    fi
+    log_debug "a session for $1 was made"
+}
+
+# destroy_gateway_session TOKEN: 0 only if the gateway says that it was destroyed.
+destroy_gateway_session() {
+    case ${1:-} in
+        '' | *[!A-Za-z0-9_-]*)
+            log_error 'destroy_gateway_session: the token of a session is required'
+            return 1
+            ;;
+    esac
+    if ! _gateway_ask DELETE "/session/$1"; then
+        log_error 'destroy_gateway_session: the gateway cannot be reached'
+        return 1
+    fi
+    if [ "$_gateway_status" != 200 ]; then
+        log_error "destroy_gateway_session: $(_gateway_reason)"
+        return 1
+    fi
+}
+
+# wait_for_gateway_health [SECONDS]: asks once a second, 30 times if not told otherwise.
+# shellcheck disable=SC2120 # those who source this give it one
+wait_for_gateway_health() {
+    _gateway_left=${1:-30}
+    while :; do
+        if _gateway_ask GET /health 2> /dev/null && [ "$(_gateway_text status)" = healthy ]; then
+            return 0
+        fi
+        [ "$_gateway_left" -gt 0 ] || break
+        _gateway_left=$((_gateway_left - 1))
+        sleep 1
+    done
+    if _gateway_find; then
+        log_error "the gateway at $_gateway_place does not answer; look at its log ('compose logs gateway'),"
+        log_error 'and whether this user may use its socket (control.allow_uids)'
+    else
+        log_error 'no way to the gateway: set GATEWAY_SOCKET_PATH to its control socket'
+    fi
+    return 1
+}
+
+# What runs in the container: a whole file or none, never through a link that lies there already.
+# shellcheck disable=SC2016 # it is expanded there
+_gateway_writer='
+umask 077
+folder=/run/secrets
+[ -d "$folder" ] || mkdir -m 0755 "$folder" || exit 1
+draft=$(mktemp "$folder/.gateway_token.XXXXXX") || exit 1
+trap '\''rm -f "$draft"'\'' EXIT
+cat > "$draft" && [ -s "$draft" ] || exit 1
+[ "$(id -u):$(id -g)" = "$1" ] || chown "$1" "$draft" || exit 1
+chmod 0400 "$draft" && mv -f "$draft" "$folder/gateway_token" || exit 1
+stat -c %a "$folder/gateway_token"
+'
+
+_gateway_write_as() {
+    printf '%s:%s\n' "$3" "$4" |
+        _gateway_runtime exec -i -u "$1" "$2" sh -c "$_gateway_writer" sh "$_gateway_owner"
+}
+
+# write_gateway_token_to_container CONTAINER_ID TOKEN SECRET: /run/secrets/gateway_token, one line, mode 0400.
+# By root, as before; in a container whose root may not change owners (cap_drop: ALL), by the sandbox's own user.
+write_gateway_token_to_container() {
+    if ! _gateway_is_name "${1:-}" || [ -z "${2:-}" ] || [ -z "${3:-}" ]; then
+        log_error 'write_gateway_token_to_container: container id, token and secret are required'
+        return 1
+    fi
+    _gateway_owner=${GATEWAY_TOKEN_OWNER:-1000:1000}
+    _gateway_mode=$(_gateway_write_as 0 "$@" 2> /dev/null) || _gateway_mode=$(_gateway_write_as "$_gateway_owner" "$@") ||
+        _gateway_mode=
+    if [ "$_gateway_mode" != 400 ]; then
+        log_error "the session could not be written to /run/secrets/gateway_token in $1${_gateway_mode:+: mode $_gateway_mode}"
+        return 1
+    fi
+}
+
+# get_container_ip CONTAINER_ID [NETWORK]: prints the address in this network (credential-isolation); 1 if there is none.
+get_container_ip() {
+    if ! _gateway_is_name "${1:-}" || ! _gateway_is_name "${2:-credential-isolation}"; then
+        log_error 'get_container_ip: a container id is required'
+        return 1
+    fi
+    _gateway_form="{{with index .NetworkSettings.Networks \"${2:-credential-isolation}\"}}{{.IPAddress}}{{end}}"
+    _gateway_address=$(_gateway_runtime inspect -f "$_gateway_form" "$1" 2> /dev/null) || return 1
+    [ -n "$_gateway_address" ] || return 1
+    printf '%s\n' "$_gateway_address"
+}
+
+# The compose project of a container.
+_gateway_project() {
+    if [ -n "${COMPOSE_PROJECT_NAME:-}" ]; then
+        printf '%s\n' "$COMPOSE_PROJECT_NAME"
+        return
+    fi
+    _gateway_runtime inspect -f '{{index .Config.Labels "com.docker.compose.project"}}' "$1" 2> /dev/null
+}
+
+# setup_gateway_session CONTAINER_ID [OWNER/REPO,...]: all of it; what was begun is undone if the end cannot be reached.
+setup_gateway_session() {
+    if ! _gateway_is_name "${1:-}"; then
+        log_error 'setup_gateway_session: a container id is required'
+        return 1
+    fi
+    _gateway_find_runtime || return 1
+    # shellcheck disable=SC2119 # as long as it waits by itself
+    wait_for_gateway_health || return 1
+    _gateway_ip=$(get_container_ip "$1") ||
+        _gateway_ip=$(get_container_ip "$1" "$(_gateway_project "$1")_credential-isolation") || _gateway_ip=
+    if [ -z "$_gateway_ip" ]; then
+        log_error "the container $1 has no address in the network credential-isolation"
+        return 1
+    fi
+    create_gateway_session "$1" "$_gateway_ip" "${2:-}" || return 1
+    if ! write_gateway_token_to_container "$1" "$GATEWAY_TOKEN" "$GATEWAY_SECRET"; then
+        destroy_gateway_session "$GATEWAY_TOKEN" || log_warn 'the session that nobody got could not be destroyed, either'
+        GATEWAY_TOKEN=
+        GATEWAY_SECRET=
+        return 1
+    fi
+    log_info "$1 has a session${2:+ for $2}"
+}
+
+# The public ids of the sessions that were made for this container.
+_gateway_sessions_of() {
+    _gateway_ask GET /v1/sessions || return 1
+    [ "$_gateway_status" = 200 ] || return 1
+    _gateway_label=$(printf '%s' "$1" | sed 's/\./\\./g')
+    printf '%s\n' "$_gateway_body" | tr '{' '\n' |
+        sed -n "s/^\"id\": *\"\(s-[0-9a-f]*\)\", *\"label\": *\"$_gateway_label\".*/\1/p"
+}
+
+# cleanup_gateway_session CONTAINER_ID: ends what was made for it; always 0, silent where there is no gateway.
+# The gateway knows whose sessions they are, so a container that is gone already is no hindrance. One that was set up
+# under another name still holds its token.
+cleanup_gateway_session() {
+    _gateway_is_name "${1:-}" || return 0
+    _gateway_find 2> /dev/null || return 0
+    _gateway_ended=
+    for _gateway_session in $(_gateway_sessions_of "$1" 2> /dev/null); do
+        _gateway_ended=yes
+        if ! _gateway_ask DELETE "/v1/sessions/$_gateway_session" || [ "$_gateway_status" != 200 ]; then
+            log_warn "the session $_gateway_session could not be ended: $(_gateway_reason)"
+        fi
+    done
+    [ -z "$_gateway_ended" ] || return 0
+    _gateway_token=$(_gateway_runtime exec -u "${GATEWAY_TOKEN_OWNER:-1000:1000}" "$1" \
+        cat /run/secrets/gateway_token 2> /dev/null) || return 0
+    _gateway_token=${_gateway_token%%:*}
+    [ -z "$_gateway_token" ] || destroy_gateway_session "$_gateway_token" || log_warn "the session of $1 could not be ended"
+    return 0
+}
+
+# get_gateway_host_port PROJECT: the port of the host that leads to the gateway's 8080, if it was published.
+get_gateway_host_port() {
+    _gateway_runtime port "${1:-}-gateway-1" 8080 2> /dev/null | sed -n '1s/.*://p'
+}
+
+# setup_gateway_url PROJECT: as before where the control API is published; with its socket there is nothing to set up.
+setup_gateway_url() {
+    [ -z "${GATEWAY_SOCKET_PATH:-}" ] || return 0
+    [ ! -S /run/credgate/control.sock ] || return 0
+    _gateway_port=$(get_gateway_host_port "${1:-}")
+    [ -n "$_gateway_port" ] || return 1
+    GATEWAY_URL=http://127.0.0.1:$_gateway_port
+    export GATEWAY_URL
+}
