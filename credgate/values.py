@@ -72,11 +72,15 @@ class Reason(StrEnum):
 
     # What became of it.
     FORGE_UNREACHABLE = "forge-unreachable"
+    FORGE_ADDRESS = "forge-address"
     FORGE_TIMEOUT = "forge-timeout"
     FORGE_MALFORMED = "forge-malformed"
     FORGE_CUT = "forge-cut"
     FORGE_REFUSED_CREDENTIAL = "forge-refused-credential"
     CREDENTIAL_UNAVAILABLE = "credential-unavailable"
+    CREDENTIAL_LIMITED = "credential-limited"
+    CREDENTIAL_DENIED = "credential-denied"
+    CREDENTIAL_NOT_COVERING = "credential-not-covering"
     CREDENTIAL_RENEWED = "credential-renewed"
     FORGE_REFUSED = "forge-refused"
     FORGE_MOVED = "forge-moved"

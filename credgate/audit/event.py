@@ -23,10 +23,15 @@ class Happening(StrEnum):
     """What an event is about: the ``event`` key. Stable; operators search for these."""
 
     SESSION_CREATED = "session-created"
+    SESSION_EXTENDED = "session-extended"
     SESSION_REVOKED = "session-revoked"
     SESSION_EXPIRED = "session-expired"
     REQUEST = "request"
     CONTROL = "control"
+    CREDENTIAL_MINTED = "credential-minted"
+    """``text`` says what for; no event holds a value."""
+    CREDENTIAL_REVOKED = "credential-revoked"
+    CREDENTIAL_FAILED = "credential-failed"
     DNS = "dns"
     """A question that was refused or failed; ``operation`` is the type, ``text`` the name, escaped."""
     STARTED = "started"
@@ -52,10 +57,16 @@ BYTES_DOWN: Final = "bytes_down"
 DURATION_MS: Final = "duration_ms"
 TEXT: Final = "text"
 REFS: Final = "refs"
+CREDENTIAL: Final = "credential"
+CREDENTIAL_KIND: Final = "credential_kind"
+EXPIRES: Final = "expires"
+PERMISSIONS: Final = "permissions"
+REPOSITORIES: Final = "repositories"
 
 MAX_REFS: Final = 50
-"""Refs of one push that a line lists; ``refs_more`` counts the others."""
+"""Refs of one push, and repositories of one credential, that a line lists; these keys count the others:"""
 REFS_MORE: Final = "refs_more"
+REPOSITORIES_MORE: Final = "repositories_more"
 
 
 @frozen(slots=True, kw_only=True)
@@ -107,6 +118,15 @@ class Event:
     """Seconds."""
     text: str = ""
     refs: tuple[RefChange, ...] = ()
+    credential: str = ""
+    """The id of the forge's credential, never its value."""
+    credential_kind: str = ""
+    expires: float | None = None
+    """When the credential does, in seconds since the epoch."""
+    permissions: str = ""
+    """Of a minted credential, as the forge calls them: ``contents: write, metadata: read``."""
+    repositories: tuple[str, ...] = ()
+    """What a minted credential is limited to, in normal form."""
 
 
 def line(event: Event) -> str:
@@ -127,6 +147,10 @@ def line(event: Event) -> str:
         (BYTES_UP, event.bytes_up),
         (BYTES_DOWN, event.bytes_down),
         (DURATION_MS, None if event.duration is None else round(event.duration * 1000)),
+        (CREDENTIAL, visible(event.credential)),
+        (CREDENTIAL_KIND, visible(event.credential_kind)),
+        (EXPIRES, None if event.expires is None else timestamp(event.expires)),
+        (PERMISSIONS, visible(event.permissions)),
         (TEXT, visible(event.text)),
     )
     told: dict[str, object] = {key: value for key, value in pairs if value not in {None, ""}}
@@ -134,6 +158,10 @@ def line(event: Event) -> str:
         told[REFS] = [change.told() for change in event.refs[:MAX_REFS]]
     if len(event.refs) > MAX_REFS:
         told[REFS_MORE] = len(event.refs) - MAX_REFS
+    if event.repositories:
+        told[REPOSITORIES] = [visible(path) for path in event.repositories[:MAX_REFS]]
+    if len(event.repositories) > MAX_REFS:
+        told[REPOSITORIES_MORE] = len(event.repositories) - MAX_REFS
     return json.dumps(told, separators=(",", ":"))
 
 

@@ -16,13 +16,16 @@ from credgate.audit.event import MAX_REFS, MAX_TEXT, Event, Happening, RefChange
 
 KEYS = [
     "ts", "event", "session", "peer", "forge", "repo", "operation", "decision", "reason", "rule", "status",
-    "upstream_status", "bytes_up", "bytes_down", "duration_ms", "text", "refs", "refs_more",
+    "upstream_status", "bytes_up", "bytes_down", "duration_ms", "credential", "credential_kind", "expires",
+    "permissions", "text", "refs", "refs_more", "repositories", "repositories_more",
 ]  # fmt: skip
 WHOLE = Event(
     wall=1738324800.0, event=Happening.REQUEST, session="s-0123456789abcdef", peer="10.0.0.7", forge="github.com",
     repo="octo/hello", operation="receive-pack", allow=False, reason="read-only", rule="octo/*", status=200,
     upstream_status=0, bytes_up=0, bytes_down=170, duration=0.0125, text="credgate: no",
+    credential="0a1b2c3d", credential_kind="app", expires=1738328400.0, permissions="contents: write",
     refs=(RefChange(ref="refs/heads/a", old="0", new="1", verb="create", reason="push-ref"),),
+    repositories=("octo/hello",),
 )  # fmt: skip
 
 
@@ -32,9 +35,12 @@ def test_a_whole_event_to_the_byte() -> None:
         '{"ts":"2025-01-31T12:00:00.000Z","event":"request","session":"s-0123456789abcdef","peer":"10.0.0.7",'
         '"forge":"github.com","repo":"octo/hello","operation":"receive-pack","decision":"deny","reason":"read-only",'
         '"rule":"octo/*","status":200,"upstream_status":0,"bytes_up":0,"bytes_down":170,"duration_ms":12,'
-        '"text":"credgate: no","refs":[{"ref":"refs/heads/a","old":"0","new":"1","verb":"create","reason":"push-ref"}]}'
+        '"credential":"0a1b2c3d","credential_kind":"app","expires":"2025-01-31T13:00:00.000Z",'
+        '"permissions":"contents: write",'
+        '"text":"credgate: no","refs":[{"ref":"refs/heads/a","old":"0","new":"1","verb":"create","reason":"push-ref"}],'
+        '"repositories":["octo/hello"]}'
     )
-    assert list(json.loads(line(WHOLE))) == KEYS[:-1]
+    assert list(json.loads(line(WHOLE))) == [key for key in KEYS if not key.endswith("_more")]
 
 
 @pytest.mark.parametrize("count", [MAX_REFS, MAX_REFS + 3])
@@ -54,6 +60,15 @@ def test_so_many_refs_are_listed_and_the_others_counted(count: int) -> None:
     }
 
 
+@pytest.mark.parametrize("count", [MAX_REFS, MAX_REFS + 1])
+def test_so_many_repositories_are_listed_and_the_others_counted(count: int) -> None:
+    """A credential may be for a hundred."""
+    event = Event(wall=0, event=Happening.CREDENTIAL_MINTED, repositories=("octo/\x1b",) * count)
+    told = json.loads(line(event))
+    assert told["repositories"] == ["octo/\\x1b"] * MAX_REFS
+    assert told.get("repositories_more") == (1 if count > MAX_REFS else None)
+
+
 def test_what_does_not_apply_is_left_out() -> None:
     """A key that is there means something."""
     small = Event(wall=0, event=Happening.SESSION_EXPIRED, allow=True)
@@ -63,14 +78,16 @@ def test_what_does_not_apply_is_left_out() -> None:
 def test_there_is_no_field_for_a_secret() -> None:
     """Headers, bodies, tokens, secrets and digests cannot be written because nothing could hold them."""
     names = {field.name for field in attrs.fields(Event)}
-    assert names == {*KEYS, "wall", "allow", "duration"} - {"ts", "decision", "duration_ms", "refs_more"}
+    assert names == {*KEYS, "wall", "allow", "duration"} - {
+        "ts", "decision", "duration_ms", "refs_more", "repositories_more",
+    }  # fmt: skip
 
 
 def test_the_codes_are_stable() -> None:
     """Operators search for these; a change here is a change for them."""
     assert [str(one) for one in Happening] == [
-        "session-created", "session-revoked", "session-expired", "request", "control", "dns", "started", "stopped",
-        "audit-gap",
+        "session-created", "session-extended", "session-revoked", "session-expired", "request", "control",
+        "credential-minted", "credential-revoked", "credential-failed", "dns", "started", "stopped", "audit-gap",
     ]  # fmt: skip
 
 
@@ -131,6 +148,11 @@ TEXTS = st.text(alphabet=st.characters(), max_size=300)
         status=st.none() | st.integers(),
         duration=st.none() | st.floats(allow_nan=False, allow_infinity=False, max_value=1e15, min_value=-1e15),
         text=TEXTS,
+        credential=TEXTS,
+        credential_kind=TEXTS,
+        expires=st.none() | st.floats(),
+        permissions=TEXTS,
+        repositories=st.lists(TEXTS).map(tuple),
     )
 )
 def test_any_event_is_one_line_of_ascii_json(event: Event) -> None:
