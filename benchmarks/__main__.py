@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, dns, small
+from benchmarks import bulk, dns, small, walk
 from benchmarks.gitwork import GitWork
 from benchmarks.table import Aim, Row, machine, markdown, versions
 from benchmarks.targets import MissingError, Target, World, world
@@ -37,12 +37,15 @@ class Size:
     requests: int
     git_mib: int
     git_rounds: int
+    walk_mib: int
     questions: int
     """DNS questions while memory is watched; 0: it is not."""
 
 
-FULL = Size(rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7, questions=10_000_000)
-QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, questions=0)
+FULL = Size(
+    rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7, walk_mib=1024, questions=10_000_000
+)
+QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, walk_mib=128, questions=0)
 
 MIB = 1024 * 1024
 Measure = Callable[[Target], float]
@@ -133,9 +136,29 @@ def _mitmdump() -> str:
     return str(program)
 
 
-def _page(rows: list[Row], asked: list[Row], where: str, what: str) -> str:
-    page = PAGE_HEAD + f"{where}; {what}.\n\n{markdown(rows)}" + PAGE_FOOT
-    return page + (DNS_HEAD + dns.markdown(asked) if asked else "")
+@frozen
+class Found:
+    """The rows of a run, a table each."""
+
+    relayed: list[Row]
+    walked: list[Row]
+    asked: list[Row]
+
+    @property
+    def all(self) -> list[Row]:
+        """All rows."""
+        return self.relayed + self.walked + self.asked
+
+    def markdown(self) -> str:
+        """Return the tables, without words."""
+        tables = [markdown(self.relayed) if self.relayed else "", walk.markdown(self.walked) if self.walked else ""]
+        return "\n".join(table for table in [*tables, dns.markdown(self.asked) if self.asked else ""] if table)
+
+    def page(self, where: str, what: str) -> str:
+        """Return the page of the documentation."""
+        page = PAGE_HEAD + f"{where}; {what}.\n\n{markdown(self.relayed)}" + PAGE_FOOT
+        page += WALK_HEAD + walk.markdown(self.walked) if self.walked else ""
+        return page + (DNS_HEAD + dns.markdown(self.asked) if self.asked else "")
 
 
 PAGE_HEAD = """\
@@ -156,7 +179,16 @@ bulk rows is benchmarks/origin.py, of the small requests nginx answering from me
 and `git http-backend`. Clients, upstream and proxy share the machine's cores.
 """
 
+WALK_HEAD = """
+## Pushes that are walked
 
+Real git pushes one commit on top of what the forge has (nginx, fcgiwrap, `git http-backend`); the files do not
+compress. With a grant that allows `force` credgate passes the pack on unread; without, it finds every commit in it,
+walks its history and holds the last bytes back. `git index-pack` reads the same pack from a file: the forge does that,
+too, in every push. The processor time is the gateway's, its threads included. The neighbour is another session that
+asks the same forge for an advertisement, one request after the other, while a push runs; its time includes the forge's.
+
+"""
 DNS_HEAD = """
 ## DNS
 
@@ -170,33 +202,36 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="minutes instead of half an hour")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
-    parser.add_argument("--only", default="bulk,small,latency,git,dns", help="groups of rows, by comma")
+    parser.add_argument("--only", default="bulk,small,latency,git,walk,dns", help="groups of rows, by comma")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
     parser.add_argument("--without-mitmproxy", action="store_true")
     parser.add_argument("--mitmdump", default="", help="the program; default: installed under .tox")
     return parser.parse_args()
 
 
-def run(arguments: argparse.Namespace) -> tuple[list[Row], list[Row]]:
-    """Measure; the rows, and those of DNS."""
+def run(arguments: argparse.Namespace) -> Found:
+    """Measure."""
     size = QUICK if arguments.quick else FULL
     if arguments.rounds:
         size = evolve(size, rounds=arguments.rounds, git_rounds=arguments.rounds)
     groups = set(arguments.only.split(","))
-    without = arguments.without_mitmproxy or groups == {"dns"}
+    without = arguments.without_mitmproxy or groups <= {"dns", "walk"}
     mitmdump = None if without else arguments.mitmdump or _mitmdump()
     where, what = machine(), versions(mitmdump)
     print(f"{where}; {what}", file=sys.stderr)
-    found, asked = _relayed(size, groups, mitmdump), []
+    relayed, walked, asked = _relayed(size, groups - {"dns", "walk"}, mitmdump), [], []
+    if "walk" in groups:
+        walked = walk.rows(rounds=min(size.git_rounds, 5), mib=size.walk_mib)
     if "dns" in groups:
         asked = dns.rows(rounds=size.rounds, seconds=size.seconds, questions=size.questions)
+    found = Found(relayed, walked, asked)
     if arguments.write:
-        PAGE.write_text(_page(found, asked, where, what), encoding="utf-8")
-    return found, asked
+        PAGE.write_text(found.page(where, what), encoding="utf-8")
+    return found
 
 
 def _relayed(size: Size, groups: set[str], mitmdump: str | None) -> list[Row]:
-    if groups == {"dns"}:
+    if not groups:
         return []
     with world(mitmdump) as place:
         rows = [row for row in _rows(size) if row[0] in groups]
@@ -215,12 +250,12 @@ def main() -> int:
     """Run; the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process that was started is ended
     try:
-        rows, asked = run(_arguments())
+        found = run(_arguments())
     except MissingError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    print(*([markdown(rows)] if rows else []), *([dns.markdown(asked)] if asked else []), sep="\n")
-    return int(any("MISSED" in said for row in rows + asked for said in row.verdicts()))
+    print(found.markdown())
+    return int(any("MISSED" in said for row in found.all for said in row.verdicts()))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def rate(server: Server, questions: Path, seconds: int, *, tcp: bool) -> float:
     return float(re.findall(r"Queries per second: *([0-9.]+)", said)[0])
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     """Return a process's resident memory in MiB."""
     return int(re.findall(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024
 
@@ -126,9 +126,9 @@ def _resident(pid: int) -> float:
 def growth(server: Server, questions: Path, count: int) -> float:
     """Ask ``count`` questions over far more names than a cache holds; the MiB by which memory has grown."""
     _asked(server, questions, UNTIL_SETTLED)
-    before = _resident(server.pid)
+    before = resident(server.pid)
     _asked(server, questions, count)
-    return _resident(server.pid) - before
+    return resident(server.pid) - before
 
 
 def _asked(server: Server, questions: Path, count: int) -> None:

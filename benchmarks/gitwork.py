@@ -63,19 +63,21 @@ class GitWork:
         return f"http://127.0.0.1:{place.port}{place.prefix}/{path}.git"
 
     def _timed(self, place: Place, *arguments: str) -> float:
-        environ = _environ(self._folder, place)
+        variables = environ(self._folder, place)
         began = time.perf_counter()
-        ran = subprocess.run(["git", *arguments], env=environ, capture_output=True, text=True, timeout=300, check=False)
+        ran = subprocess.run(
+            ["git", *arguments], env=variables, capture_output=True, text=True, timeout=300, check=False
+        )
         took = time.perf_counter() - began
         assert ran.returncode == 0, f"{place.name}: {ran.stderr}"
         return took
 
 
-def _environ(home: Path, place: Place) -> dict[str, str]:
+def environ(home: Path, place: Place) -> dict[str, str]:
     """Give git its login by the environment: not in a URL, not in an argument."""
     pairs = [("http.extraHeader", place.fields[0]), ("pack.window", "0"), ("gc.auto", "0")]
-    environ = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
-    environ["GIT_CONFIG_COUNT"] = str(len(pairs))
+    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+    variables["GIT_CONFIG_COUNT"] = str(len(pairs))
     for number, (key, value) in enumerate(pairs):
-        environ |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return environ
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables

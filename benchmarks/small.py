@@ -37,18 +37,28 @@ def rate(place: Place, seconds: int) -> float:
 
 def latencies(place: Place, count: int) -> tuple[float, float]:
     """Ask ``count`` times, one after the other, on one connection; p50 and p99 in milliseconds."""
-    lines = [f"GET {place.prefix}{PATH} HTTP/1.1", f"Host: 127.0.0.1:{place.port}", *FIELDS, *place.fields]
+    return middle_and_worst(times(place, 50 + count)[50:])
+
+
+def middle_and_worst(took: list[float]) -> tuple[float, float]:
+    """Return the p50 and the p99 of these."""
+    cuts = statistics.quantiles(took, n=100, method="inclusive")
+    return cuts[49], cuts[98]
+
+
+def times(place: Place, count: int, path: str = PATH) -> list[float]:
+    """Ask for ``path`` ``count`` times, one after the other, on one connection; how long each took, in milliseconds."""
+    lines = [f"GET {place.prefix}{path} HTTP/1.1", f"Host: 127.0.0.1:{place.port}", *FIELDS, *place.fields]
     request = "\r\n".join(lines).encode() + b"\r\n\r\n"
     took: list[float] = []
     with socket.create_connection(("127.0.0.1", place.port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(50 + count):
+        for _ in range(count):
             began = time.perf_counter()
             connection.sendall(request)
             _whole(connection, place)
-            took.append(time.perf_counter() - began)
-    cuts = statistics.quantiles(took[50:], n=100, method="inclusive")
-    return cuts[49] * 1000, cuts[98] * 1000
+            took.append((time.perf_counter() - began) * 1000)
+    return took
 
 
 def _whole(connection: socket.socket, place: Place) -> None:

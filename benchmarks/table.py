@@ -41,6 +41,8 @@ class Row:
     compares: bool = True
     """Whether a ratio of its figures means anything: differences may be nothing, or less."""
     aims: tuple[Aim, ...] = ()
+    limit: tuple[str, float] | None = None
+    """A target and the most that its figure should be."""
     figures: dict[str, list[float]] = field(factory=dict)
 
     def add(self, target: str, figure: float) -> None:
@@ -69,7 +71,12 @@ class Row:
             kept = ratio >= aim.factor if self.more_is_better else ratio <= aim.factor
             sign = ">=" if self.more_is_better else "<="
             said.append(f"{sign} {aim.factor:g} of {aim.against}: {'kept' if kept else 'MISSED'}")
-        return said
+        return said + self._limited()
+
+    def _limited(self) -> list[str]:
+        if self.limit is None or (median := self.median(self.limit[0])) is None:
+            return []
+        return [f"< {self.limit[1]:g} {self.unit}: {'kept' if median < self.limit[1] else 'MISSED'}"]
 
     def cells(self) -> list[str]:
         """Format the row."""

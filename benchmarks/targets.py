@@ -102,13 +102,18 @@ class Target:
     """Of its process; 0: there is none between."""
 
     def spent(self) -> float:
-        """Seconds of the processor that the process, its threads and its children have had so far."""
-        tree = Path(f"/proc/{self.pid}/task")
-        if not self.pid or not tree.exists():
-            return 0.0
-        children = [pid for task in tree.iterdir() for pid in (task / "children").read_text().split()]
-        tasks = [task for pid in [self.pid, *children] for task in Path(f"/proc/{pid}/task").iterdir()]
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        """Seconds of the processor that its process has had so far; 0 without one."""
+        return spent(self.pid) if self.pid else 0.0
+
+
+def spent(pid: int) -> float:
+    """Seconds of the processor that a process, its threads and its children have had so far."""
+    tree = Path(f"/proc/{pid}/task")
+    if not tree.exists():
+        return 0.0
+    children = [child for task in tree.iterdir() for child in (task / "children").read_text().split()]
+    tasks = [task for each in [pid, *children] for task in Path(f"/proc/{each}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def found(program: str) -> str:
