@@ -5,6 +5,8 @@
     ├── StoreError         the session store is damaged, unwritable or of another version
     ├── CapacityError      a limit that the operator set is reached (sessions)
     ├── CredentialError    there is no credential for a forge now: carries our reason code
+    ├── AddressError       a forge's name leads only to addresses that are not dialled: carries their kinds
+    ├── TunnelError        the proxy before a forge opens no tunnel
     ├── InvalidValueError  a value handed to the control API is malformed: the text is for its sender
     └── ProtocolError      a peer broke its protocol: carries our reason code and the HTTP status to answer
         ├── RequestError   the sandbox's side
@@ -49,6 +51,18 @@ class CredentialError(CredgateError):
     def __init__(self, text: str, *, reason: Reason = Reason.CREDENTIAL_UNAVAILABLE, retry_after: int = 0) -> None:
         super().__init__(text)
         self.text, self.reason, self.retry_after = text, reason, retry_after
+
+
+class AddressError(CredgateError):
+    """A name led only to addresses that are not dialled; ``kinds`` are their ranges, named as in ``dns.addresses``."""
+
+    def __init__(self, kinds: frozenset[str]) -> None:
+        super().__init__(f"its name leads only to addresses that are not public ({', '.join(sorted(kinds))})")
+        self.kinds = kinds
+
+
+class TunnelError(CredgateError):
+    """A proxy opened no tunnel; the text is a few words of ours, none of the proxy's."""
 
 
 class InvalidValueError(CredgateError):

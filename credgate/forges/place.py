@@ -52,6 +52,19 @@ class Place:
             forge.proxy,
         )
 
+    @property
+    def target(self) -> str:
+        """What a proxy is asked to connect to: host and port, always both (RFC 9112 section 3.2.3)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def proxy_address(self) -> tuple[str, int] | None:
+        """The host and port of ``proxy``."""
+        if not self.proxy:
+            return None
+        host, _, port = self.proxy.removeprefix("http://").rpartition(":")
+        return host.strip("[]"), int(port)
+
 
 def _chosen(host: str) -> bool:
     """Whether whoever wrote ``host`` wrote where it leads."""

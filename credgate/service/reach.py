@@ -1,20 +1,26 @@
 """How forges are reached: an endpoint each, made once, and what to say when none of it works.
 
-Names are resolved and addresses tried by Twisted's own ``HostnameEndpoint``; over it goes ``tls`` unless the forge is
-plain. What an authority's file holds is read when the endpoint is made, so that a bad one stops the start.
+Only places of the configuration, and only the ways that it names: straight, where a name is dialled at public addresses
+alone unless the place is internal (``dial``), or through the place's own proxy (``tunnel``), which then is who resolves
+the name. The environment's proxies are never looked at. Over either goes ``tls`` unless the place is plain. What an
+authority's file holds is read when the endpoint is made, so that a bad one stops the start.
 """
 
 from __future__ import annotations
 
 import ssl
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet import error
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint
 
-from credgate.errors import ConfigError
+from credgate.errors import AddressError, ConfigError, TunnelError
+from credgate.service.dial import CheckedEndpoint
 from credgate.service.tls import TlsEndpoint, client_context
+from credgate.service.tunnel import TunnelEndpoint
+from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,44 +29,66 @@ if TYPE_CHECKING:
 
     from credgate.forges.place import Place
 
+MAX_PLACES = 256
+"""Endpoints that are kept."""
+_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((ssl.SSLCertVerificationError,), "its TLS certificate is not accepted"),
+    ((ssl.SSLError,), "it does not speak TLS as we do"),
+    # The last is what an endpoint makes of our own deadline.
+    ((error.TimeoutError, DeferredTimeout, error.ConnectingCancelledError), "it does not answer in time"),
+    ((error.ConnectionRefusedError,), "it refuses connections"),
+    ((error.DNSLookupError,), "its name cannot be resolved"),
+)
+
 
 def unreachable(why: BaseException) -> str:
-    """Say in a few words why no connection could be made; never with the error's own text, which may name anything."""
-    if isinstance(why, ssl.SSLCertVerificationError):
-        return "its TLS certificate is not accepted"
-    if isinstance(why, ssl.SSLError):
-        return "it does not speak TLS as we do"
-    # The last is what an endpoint makes of our own deadline.
-    if isinstance(why, error.TimeoutError | DeferredTimeout | error.ConnectingCancelledError):
-        return "it does not answer in time"
-    if isinstance(why, error.ConnectionRefusedError):
-        return "it refuses connections"
-    if isinstance(why, error.DNSLookupError):
-        return "its name cannot be resolved"
-    return "the connection failed"
+    """Say in a few words why no connection could be made; never with a library's own text, which may name anything."""
+    if isinstance(why, AddressError | TunnelError):
+        return str(why)
+    return next((words for kinds, words in _WORDS if isinstance(why, kinds)), "the connection failed")
+
+
+def unconnected(name: str, why: BaseException) -> Decision:
+    """Return what to tell whoever wanted the place called ``name``; status 502."""
+    text = f"{name} cannot be reached: {unreachable(why)}"
+    if isinstance(why, AddressError):
+        text = f"{name} is not dialled: {why}; its operator can declare it internal"
+        return Decision(allow=False, reason=Reason.FORGE_ADDRESS, rule="forge", text=text)
+    return Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=f"{text}; try again later")
 
 
 def forge_endpoints(reactor: object, connect_timeout: float) -> Callable[[Place], IStreamClientEndpoint]:
-    """Return the function that makes a place's client endpoint, once for each; it raises ``ConfigError``."""
-    made: dict[Place, IStreamClientEndpoint] = {}
+    """Return the function that makes a place's client endpoint; it raises ``ConfigError``.
 
+    A file of authorities is read once. Endpoints are kept for the places used last: wildcards may name many.
+    """
+    context_for = cache(_context)
+
+    @lru_cache(MAX_PLACES)
     def endpoint(place: Place) -> IStreamClientEndpoint:
-        if place not in made:
-            made[place] = _endpoint(reactor, place, connect_timeout)
-        return made[place]
+        plain = tcp_endpoint(reactor, place, connect_timeout)
+        if not place.tls:
+            return plain
+        return cast("IStreamClientEndpoint", TlsEndpoint(plain, context_for(place.ca_file), place.host))
 
     return endpoint
 
 
-def _endpoint(reactor: object, place: Place, connect_timeout: float) -> IStreamClientEndpoint:
-    plain = HostnameEndpoint(reactor, place.host, place.port, timeout=connect_timeout)
-    if not place.tls:
-        return plain
-    path = place.ca_file
+def _context(path: str) -> ssl.SSLContext:
     try:
-        context = client_context(path)
+        return client_context(path)
     except ssl.SSLError:
         raise ConfigError(f"ca_file {path} holds no PEM certificate", key="ca_file") from None
     except OSError as why:
         raise ConfigError(f"cannot read ca_file {path}: {why.strerror}", key="ca_file") from None
-    return cast("IStreamClientEndpoint", TlsEndpoint(plain, context, place.host))
+
+
+def tcp_endpoint(reactor: object, place: Place, timeout: float) -> IStreamClientEndpoint:
+    """Return the endpoint for the way to ``place``, without TLS; ``timeout`` is seconds for each address."""
+    if (proxy := place.proxy_address) is not None:
+        return cast(
+            "IStreamClientEndpoint", TunnelEndpoint(HostnameEndpoint(reactor, *proxy, timeout=timeout), place.target)
+        )
+    if place.internal:
+        return HostnameEndpoint(reactor, place.host, place.port, timeout=timeout)
+    return cast("IStreamClientEndpoint", CheckedEndpoint(reactor, place.host, place.port, timeout))

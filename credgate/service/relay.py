@@ -31,7 +31,7 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
 from credgate.service.push import PushUpload
 from credgate.service.question import Question
-from credgate.service.reach import unreachable
+from credgate.service.reach import unconnected
 from credgate.service.upload import Upload
 from credgate.values import Decision, Reason
 
@@ -115,9 +115,7 @@ class RelayExchange:
         if self._connecting is None:  # given up by us, not failed
             return
         self._connecting = None
-        name = self._verdict.driver.forge.name
-        text = f"{name} cannot be reached: {unreachable(failure.value or failure)}; try again later"
-        self._refuse(Decision(allow=False, reason=Reason.FORGE_UNREACHABLE, rule="forge", text=text), 502)
+        self._refuse(unconnected(self._verdict.driver.forge.name, failure.value or failure), 502)
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("a relayed request failed and is cut", failure)

@@ -6,17 +6,23 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 from twisted.internet import error
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from credgate.config.schema import Forge
-from credgate.errors import ConfigError
+from credgate.errors import AddressError, ConfigError, TunnelError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.reach import forge_endpoints, unreachable
+from credgate.service.dial import CheckedEndpoint
+from credgate.service.reach import MAX_PLACES, forge_endpoints, tcp_endpoint, unconnected, unreachable
 from credgate.service.tls import TlsEndpoint
+from credgate.service.tunnel import TunnelEndpoint
+from credgate.values import Reason
+from tests.fakes.names import Names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +41,58 @@ TLS = Place.of(driver_for(Forge("github.com", "github", "https://github.com")))
         (error.ConnectionRefusedError(), "it refuses connections"),
         (error.DNSLookupError(), "its name cannot be resolved"),
         (error.NoRouteError("secret"), "the connection failed"),
+        (TunnelError("the proxy answered 403"), "the proxy answered 403"),
+        (
+            AddressError(frozenset({"private", "loopback"})),
+            "its name leads only to addresses that are not public (loopback, private)",
+        ),
     ],
 )
 def test_trouble_is_named_without_the_errors_own_words(why: Exception, text: str) -> None:
     """They may name anything."""
     assert unreachable(why) == text
+
+
+def test_a_forge_that_may_not_be_dialled_has_a_reason_of_its_own() -> None:
+    """Trying again later does not help: the operator or the name's owner must act."""
+    refused = unconnected("lab", AddressError(frozenset({"loopback"})))
+    assert (refused.allow, refused.reason) == (False, Reason.FORGE_ADDRESS)
+    assert "lab is not dialled" in refused.text
+    assert "internal" in refused.text
+    failed = unconnected("lab", error.ConnectionRefusedError())
+    assert (failed.allow, failed.reason) == (False, Reason.FORGE_UNREACHABLE)
+    assert failed.text == "lab cannot be reached: it refuses connections; try again later"
+
+
+def test_a_way_is_straight_guarded_or_through_a_proxy() -> None:
+    """A name is guarded unless its forge is internal; whoever has a proxy goes through it."""
+    net = MemoryReactorClock()
+    assert isinstance(tcp_endpoint(net, PLAIN, 30), HostnameEndpoint)
+    assert isinstance(tcp_endpoint(net, TLS, 30), CheckedEndpoint)
+    assert isinstance(tcp_endpoint(net, evolve(TLS, internal=True), 30), HostnameEndpoint)
+    for proxy, address in (("http://127.0.0.1:3128", "127.0.0.1"), ("http://[::1]:3128", "::1")):
+        net = MemoryReactorClock()
+        net.nameResolver = Names(net, [address])
+        way = tcp_endpoint(net, evolve(TLS, proxy=proxy), 30)
+        assert isinstance(way, TunnelEndpoint)
+        way.connect(Factory()).addErrback(lambda _: None)
+        assert [one[:2] for one in net.tcpClients] == [(address, 3128)]
+
+
+def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets a variable of the gateway's process must not see its connections."""
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert isinstance(tcp_endpoint(MemoryReactorClock(), TLS, 30), CheckedEndpoint)
+
+
+def test_authorities_are_read_once_and_endpoints_kept_within_a_bound() -> None:
+    """A wildcard of object hosts names as many places as a forge likes."""
+    endpoints = forge_endpoints(MemoryReactorClock(), 30)
+    first = endpoints(TLS)
+    made = [endpoints(evolve(TLS, host=f"h{number}.example.com")) for number in range(MAX_PLACES)]
+    assert {id(one._context) for one in made} == {id(first._context)}  # type: ignore[attr-defined]
+    assert endpoints(TLS) is not first
 
 
 def test_an_endpoint_is_made_once_a_forge() -> None:

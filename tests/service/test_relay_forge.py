@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from twisted.internet import error
 
+from credgate.errors import AddressError
 from credgate.service.question import REPLAY_BYTES
 from credgate.values import Reason
 from tests.fakes.relay import LISTED, PACK, RESULT, House, answer, busy_house, commands, discover, only, post
+
+PUSH = post(commands() + PACK, service=b"receive")
 
 # The forge's trouble.
 
@@ -34,6 +37,22 @@ def test_an_unreachable_forge_is_named_with_the_reason(why: Exception, text: str
         assert b"credgate: github.com cannot be reached" in said.body
         assert said.status == (502 if method == b"GET" else 200)
         assert house.reasons == [Reason.FORGE_UNREACHABLE]
+        house.nothing_left()
+
+
+def test_a_forge_at_a_special_address_is_refused_by_that_reason() -> None:
+    """Git says what is wrong and who can mend it, for a fetch and for every ref of a push."""
+    for request_bytes, method in ((discover(), b"GET"), (post(b"0000"), b"POST"), (PUSH, b"POST")):
+        house = House()
+        house.forge.open = False
+        client = house.say(request_bytes)
+        house.forge.refuse(AddressError(frozenset({"loopback"})))
+        house.settle()
+        said = only(client, method)
+        assert b"credgate: github.com is not dialled: its name leads only to addresses that are not public" in said.body
+        assert b"declare it internal" in said.body
+        assert (b"ng refs/heads/main" in said.body) == (request_bytes is PUSH)
+        assert house.reasons == [Reason.FORGE_ADDRESS]
         house.nothing_left()
 
 
