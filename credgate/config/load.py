@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import asdict, evolve
 
 from credgate.config import environment, position, rules
-from credgate.config.schema import Config, Forge
+from credgate.config.schema import Config, Forge, Policy
 from credgate.config.structure import SECTIONS, Problem, structure
 from credgate.errors import ConfigError
 
@@ -58,8 +58,17 @@ def from_environment(environ: Mapping[str, str], *, uid: int | None = None) -> C
 
 def config_hash(config: Config) -> str:
     """Return 12 hex digits that change with any value; not with comments, order or the file's name."""
+    return _digest(config)
+
+
+def policy_hash(policy: Policy) -> str:
+    """Return 12 hex digits that change with any rule on pushes."""
+    return _digest(policy)
+
+
+def _digest(section: Config | Policy) -> str:
     values = asdict(
-        config,
+        section,
         filter=lambda attribute, _: attribute.name not in {"source", "lines"},
         value_serializer=lambda _instance, _attribute, value: sorted(value) if isinstance(value, frozenset) else value,
     )

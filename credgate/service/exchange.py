@@ -30,6 +30,8 @@ PATIENCE = 64 * 1024
 class Exchange(Interface):
     """What a channel is busy with."""
 
+    record: Record
+
     def body(self, parts: list[bytes]) -> None:
         """Take decoded body bytes, as many as came at once."""
 

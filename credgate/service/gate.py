@@ -134,6 +134,10 @@ class Gate:
         self._busy.setdefault(session_id, set()).add(exchange)
         self._session_of[exchange] = session_id
 
+    def transfers(self) -> list[dict[str, object]]:
+        """Return what is running for sessions now, in the order of its beginning."""
+        return [exchange.record.running() for exchange in self._session_of]
+
     def left(self, exchange: Exchange) -> None:
         """Note that it no longer does."""
         session_id = self._session_of.pop(exchange, None)

@@ -65,6 +65,11 @@ class Listener(Service):
         port, self._port = self._port, None
         return None if port is None else port.stopListening()
 
+    @property
+    def address(self) -> str:
+        """Where it is bound: ``127.0.0.1:8080``, ``[::1]:8080`` or a path; "" while it is not."""
+        return "" if self._port is None else _spelled(self._port.getHost())
+
     async def accepts(self) -> bool:
         """Whether a connection to our own port is accepted now."""
         if self._port is None:
@@ -87,6 +92,16 @@ class Listener(Service):
         if isinstance(where, UNIXAddress):
             return UNIXClientEndpoint(self._reactor, where.name, PROBE_TIMEOUT)
         return None
+
+
+def _spelled(where: object) -> str:
+    if isinstance(where, IPv6Address):
+        return f"[{where.host}]:{where.port}"
+    if isinstance(where, IPv4Address):
+        return f"{where.host}:{where.port}"
+    if isinstance(where, UNIXAddress):
+        return str(where.name if isinstance(where.name, str) else (where.name or b"").decode(errors="replace"))
+    return "?"
 
 
 def _deepen(port: IListeningPort) -> None:

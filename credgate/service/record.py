@@ -57,6 +57,13 @@ class Record:
         results = {} if report is None else report.results
         self._refs = tuple(_change(one, results.get(one.command.ref)) for one in verdict.refs)
 
+    def running(self) -> dict[str, object]:
+        """Return what is known while it runs: for ``GET /v1/transfers``. ``seconds`` since it began."""
+        seconds = round(self._gate.reactor.seconds() - self._began, 3)
+        what = {"session": self._session, "forge": self._forge, "repo": self._repo, "operation": self._operation}
+        moved = {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
+        return {**what, "peer": self._peer, "seconds": seconds, **moved}
+
     def close(self) -> None:
         """Write the line, once."""
         if self._closed:

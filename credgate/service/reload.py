@@ -65,6 +65,11 @@ class Reloading(Service):
         super().stopService()
         signal.signal(signal.SIGHUP, self._before)
 
+    @property
+    def config(self) -> Config:
+        """What is in force: of what no part takes up while running, what the start found."""
+        return self._config
+
     def reload(self) -> Deferred[dict[str, object]]:
         """Read and take up; fires with what changed. Fails with ``ConfigError``, and then nothing did."""
         return self._turn.run(lambda: ensureDeferred(self._reload()))

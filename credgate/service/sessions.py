@@ -26,7 +26,9 @@ from credgate.errors import CapacityError, StoreError
 from credgate.service.store_thread import StoreThread
 from credgate.sessions import lease, tokens
 from credgate.sessions.address import admits
+from credgate.sessions.extension import extended
 from credgate.sessions.model import Session
+from credgate.sessions.store import longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +144,13 @@ class SessionRegistry(Service):
         """
         return ensureDeferred(self._revoke(session_id, reason))
 
+    def extend(self, session_id: str, seconds: float) -> Deferred[Session | None]:
+        """Let a session live ``seconds`` from now; it is on disk when this fires. None: there is none (any more).
+
+        Fails with InvalidValueError when it would live too long, StoreError when the disk refused: nothing changed.
+        """
+        return ensureDeferred(self._extend(session_id, seconds))
+
     def revoke_token(self, token: str) -> Deferred[bool]:
         """End the session of ``token`` (the ancestor's way)."""
         session_id = self._by_token.get(tokens.digest(token))
@@ -182,6 +191,19 @@ class SessionRegistry(Service):
         removed = await self._thread.run(self._store.remove, [session_id])
         self._ended.discard(session_id)
         return removed > 0 or session is not None
+
+    async def _extend(self, session_id: str, seconds: float) -> Session | None:
+        session = self.get(session_id)
+        if session is None:
+            return None
+        now = self._clock()
+        asked = extended(session, seconds, now.boot, self._config.absolute_ttl)
+        written = await self._thread.run(self._store.extend, asked, now)
+        meanwhile = self.get(session_id)  # used, revoked or expired
+        if meanwhile is None or not written:
+            return None
+        self._by_id[session_id] = longer(meanwhile, asked)
+        return self._by_id[session_id]
 
     async def _collect(self) -> int:
         now = self._clock()

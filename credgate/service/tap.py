@@ -29,6 +29,7 @@ from credgate.git.admission import Admission
 from credgate.service.audit import AuditLog
 from credgate.service.audited import Audited
 from credgate.service.clock import read_lease_clock
+from credgate.service.control.overview import Overview
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
 from credgate.service.digest import Walkers
@@ -37,6 +38,7 @@ from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
+from credgate.service.private import Leash, private
 from credgate.service.process import harden, most_connections
 from credgate.service.reach import forge_endpoints
 from credgate.service.reload import Reloading
@@ -45,10 +47,13 @@ from credgate.sessions.brake import Brake
 from credgate.sessions.named import store_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.application.service import IService
     from twisted.internet.interfaces import IStreamServerEndpoint
 
     from credgate.config.schema import Config, Limits
+    from credgate.service.dns.service import DnsService
 
 _log = Logger()
 
@@ -61,7 +66,10 @@ class Options(usage.Options):
         "Gives sandboxes git without credentials. Without --config, github.com is served with the token in "
         "GITHUB_TOKEN (or GH_TOKEN). See docs/configuration.md."
     )
-    optParameters = [["config", "c", None, "The configuration file (TOML)."]]  # noqa: RUF012, N815 - Twisted's form
+    optParameters = [  # noqa: RUF012, N815 - Twisted's form
+        ["config", "c", None, "The configuration file (TOML)."],
+        ["private", None, None, "Live in this directory alone, until standard input ends (credgate run)."],
+    ]
 
     def opt_version(self) -> NoReturn:
         """Print credgate's version and exit."""
@@ -110,14 +118,21 @@ def makeService(options: Options) -> IService:
     """Return the gateway that ``options`` describe; exits with one line if it cannot be."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
 
-    return _or_exit(lambda: _gateway(_config(options["config"]), reactor))  # type: ignore[no-any-return]
+    def read() -> Config:
+        config = _config(options["config"])
+        return private(config, options["private"]) if options["private"] else config
+
+    gateway = _or_exit(lambda: _gateway(read(), reactor, read))
+    if options["private"]:
+        Leash(reactor).setServiceParent(gateway)
+    return gateway  # type: ignore[no-any-return]
 
 
 def _config(path: str | None) -> Config:
     return load(Path(path), os.environ) if path else from_environment(os.environ)
 
 
-def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - every interface of a reactor
+def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
     harden()
     audit = AuditLog(config.audit.to, reactor)
     store = store_for(config.sessions.store)
@@ -138,7 +153,19 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         return working | ({"dns": await dns.ready()} if dns.enabled else {})
 
     parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
-    reloading = Reloading(config, lambda: _config(config.source or None), parts, reactor)
+    reloading = Reloading(config, read, parts, reactor)
+    overview = Overview(
+        started=read_lease_clock(),
+        clock=read_lease_clock,
+        config=lambda: reloading.config,
+        places=lambda: {"git": git.address, **_dns_place(dns), "control": config.listen.control},
+        sessions=lambda: registry.count,
+        connections=lambda: len(gate.channels),
+        transfers=lambda: len(gate.transfers()),
+        has_credential=gate.admission.has_credential,
+        dns=lambda: dns.counters() if dns.enabled else {},
+        resolvers=lambda: dns.upstream.servers,
+    )
     control = control_service(
         config,
         registry,
@@ -150,6 +177,8 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
         reload=reloading.reload,
         policy=lambda: gate.admission.policy,
         has_credential=gate.admission.has_credential,
+        status=overview,
+        transfers=gate.transfers,
     )
     gateway = GatewayService()
     for part in (
@@ -167,6 +196,11 @@ def _gateway(config: Config, reactor: Any) -> MultiService:  # noqa: ANN401 - ev
     ):
         part.setServiceParent(gateway)
     return gateway
+
+
+def _dns_place(dns: DnsService) -> dict[str, str]:
+    host, port = dns.address
+    return {"dns": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"} if dns.enabled else {}
 
 
 def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: ANN401 - as above

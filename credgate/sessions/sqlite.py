@@ -56,6 +56,7 @@ CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT, boot 
 """
 _INSERT = f"INSERT INTO sessions ({', '.join(rows.COLUMNS)}) VALUES ({', '.join('?' * len(rows.COLUMNS))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM sessions ORDER BY created, id"  # noqa: S608 - constants
+_EXTEND = "UPDATE sessions SET used = max(used, ?), absolute_ttl = max(absolute_ttl, ?) WHERE id = ?"
 _KEEP_READING = "INSERT OR REPLACE INTO clock (one, boot_id, boot, wall) VALUES (1, ?, ?, ?)"
 
 
@@ -91,6 +92,13 @@ class SqliteStore:
         """Remove sessions in one transaction."""
         with self._transaction() as db:
             return db.executemany("DELETE FROM sessions WHERE id = ?", [(key,) for key in ids]).rowcount
+
+    def extend(self, session: Session, now: LeaseReading) -> bool:
+        """Move the session's times up and keep the reading, in one transaction."""
+        with self._transaction() as db:
+            db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
+            times = (session.used, session.absolute_ttl, session.id)
+            return db.execute(_EXTEND, times).rowcount > 0
 
     def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
         """Move ``used`` forward and keep the reading, in one transaction."""

@@ -2,8 +2,8 @@
 
 The registry answers from memory; a store only makes changes outlive the process. Its methods block and are called from
 one worker thread, one at a time, in the order of the registry's calls. When ``insert`` or ``remove`` returns, the
-change is durable; ``touch`` may batch. A store holds digests only. Any failure is a ``StoreError`` whose text names the
-place and what to do, and leaves the store as it was before the call.
+change is durable (``extend``, too); ``touch`` may batch. A store holds digests only. Any failure is a ``StoreError``
+whose text names the place and what to do, and leaves the store as it was before the call.
 """
 
 from __future__ import annotations
@@ -40,11 +40,20 @@ class Store(Protocol):
     def remove(self, ids: Collection[str]) -> int:
         """Remove sessions, and say how many of them were there; unknown ids are no error."""
 
+    def extend(self, session: Session, now: LeaseReading) -> bool:
+        """Move a session's ``used`` and ``absolute_ttl`` up to these, and keep the reading; False: it is not there."""
+
     def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
         """Move ``used`` of the given sessions forward (never back), and keep the reading."""
 
     def close(self) -> None:
         """Let go of it; a closed store may be opened again."""
+
+
+def longer(one: Session, other: Session) -> Session:
+    """Return ``one`` with the later of both times of last use, and the longer of both lives."""
+    longest = max(one.absolute_ttl, other.absolute_ttl)
+    return evolve(one, used=max(one.used, other.used), absolute_ttl=longest)
 
 
 class MemoryStore:
@@ -71,6 +80,14 @@ class MemoryStore:
     def remove(self, ids: Collection[str]) -> int:
         """Forget sessions."""
         return sum(self._sessions.pop(key, None) is not None for key in ids)
+
+    def extend(self, session: Session, now: LeaseReading) -> bool:
+        """Move its times."""
+        self._last = now
+        kept = self._sessions.get(session.id)
+        if kept is not None:
+            self._sessions[session.id] = longer(kept, session)
+        return kept is not None
 
     def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
         """Move ``used`` forward."""

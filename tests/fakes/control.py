@@ -19,6 +19,7 @@ from credgate.service.control.api import ControlAPI
 from credgate.service.control.channel import ControlSite
 from credgate.service.control.peer import Peer, PeerRule
 from credgate.sessions import tokens
+from credgate.sessions.extension import extended
 from credgate.sessions.lease import LeaseReading
 from credgate.sessions.model import Session
 
@@ -116,6 +117,19 @@ class FakeRegistry:
             raise self.fails
         return self.sessions.pop(session_id, None) is not None
 
+    def extend(self, session_id: str, seconds: float) -> Deferred[Session | None]:
+        """Let a session live longer."""
+        return succeed(None).addCallback(lambda _: self._extend(session_id, seconds))
+
+    def _extend(self, session_id: str, seconds: float) -> Session | None:
+        if self.fails is not None:
+            raise self.fails
+        if session_id not in self.sessions:
+            return None
+        longest = config().sessions.absolute_ttl
+        self.sessions[session_id] = extended(self.sessions[session_id], seconds, NOW.boot, longest)
+        return self.sessions[session_id]
+
     def revoke_token(self, token: str) -> Deferred[bool]:
         """Forget a session that is named by its token."""
         self.on_question()
@@ -209,6 +223,9 @@ class Desk:
     reload: Any = None
     policy: Policy = field(factory=Policy)
     without: set[str] = field(factory=set)
+    status: Any = None
+    transfers: Any = list
+    prolonged: list[tuple[Session, Peer | None]] = field(factory=list)
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
@@ -223,6 +240,9 @@ class Desk:
             self.reload,
             lambda: self.policy,
             lambda forge: forge not in self.without,
+            self.status,
+            self.transfers,
+            lambda session, peer: self.prolonged.append((session, peer)),
         )
         site = ControlSite(
             api.app.resource(),

@@ -145,6 +145,11 @@ class BreakableStore(MemoryStore):
         self._maybe_break("remove")
         return super().remove(ids)
 
+    def extend(self, session: Session, now: LeaseReading) -> bool:
+        """Extend, or break."""
+        self._maybe_break("extend")
+        return super().extend(session, now)
+
     def touch(self, uses: Any, now: LeaseReading) -> None:
         """Touch, or break."""
         self._maybe_break("touch")

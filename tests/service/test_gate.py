@@ -369,3 +369,17 @@ def test_a_push_and_a_read_of_one_session_run_side_by_side() -> None:
     assert house.reasons == [Reason.ALLOWED, Reason.ALLOWED]
     service.stopService()
     house.nothing_left()
+
+
+# What is told while it runs.
+
+
+def test_running_transfers_are_listed_until_they_end() -> None:
+    """Who moves how much, for ``GET /v1/transfers``; never a secret."""
+    house = House()
+    house.say(discover())
+    (one,) = house.gate.transfers()
+    assert (one["session"], one["repo"]) == (house.session.id, "octo/hello")
+    assert (one["operation"], one["peer"]) == ("git-upload-pack-advertisement", "10.0.0.7")
+    house.sessions.revoke(house.session)
+    assert house.gate.transfers() == []

@@ -157,3 +157,19 @@ async def test_a_port_of_another_kind_is_taken_at_its_word() -> None:
     assert await service.accepts()
     await stopped(service)
     assert port.stopped
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "spelled"),
+    [("tcp:0:interface=127.0.0.1", "127.0.0.1:"), (r"tcp:0:interface=\:\:1", "[::1]:"), ("unix:{}/s", "{}/s")],
+)
+@pytest_twisted.ensureDeferred
+async def test_it_says_where_it_is_bound(endpoint: str, spelled: str, tmp_path: Path) -> None:
+    """As a client would write it; a port that the kernel chose is told nowhere else."""
+    service = listener(endpoint.format(tmp_path))
+    assert service.address == ""
+    service.startService()
+    assert service.address.startswith(spelled.format(tmp_path))
+    assert not service.address.endswith(":0")
+    await stopped(service)
+    assert service.address == ""

@@ -571,3 +571,47 @@ def test_the_default_entropy_is_the_kernel_s() -> None:
     """Nothing seeded, nothing predictable."""
     one = real(MemoryStore())
     assert one._entropy is os.urandom
+
+
+# Extensions.
+
+
+def test_an_extended_session_lives_on_and_is_written_first(rig: Rig) -> None:
+    """In memory and on the disk; the row is there before the Deferred fires."""
+    one, minted = rig.create(absolute_ttl=3600.0, idle_ttl=3600.0)
+    rig.clock.pass_time(1800.0)
+    longer = now(rig.registry.extend(one.id, 3600.0))
+    assert rig.store._sessions[one.id] == longer
+    rig.clock.pass_time(3000.0)
+    assert rig.registry.authenticate(minted.token, minted.secret, "192.0.2.1") == longer
+    rig.clock.pass_time(601.0)
+    assert rig.registry.get(one.id) is None
+
+
+def test_what_is_not_there_is_not_extended(rig: Rig) -> None:
+    """Unknown, expired or revoked: dead is dead."""
+    one, _ = rig.create(absolute_ttl=10.0)
+    rig.clock.pass_time(11.0)
+    assert now(rig.registry.extend(one.id, 60.0)) is None
+    assert now(rig.registry.extend("s-0000000000000000", 60.0)) is None
+    assert "extend" not in rig.store.calls
+
+
+def test_a_session_revoked_while_its_extension_is_written_stays_dead(rig: Rig) -> None:
+    """The disk's answer comes late; it must not bring it back."""
+    one, minted = rig.create()
+    rig.pool.held = True
+    extending, revoking = rig.registry.extend(one.id, 60.0), rig.registry.revoke(one.id)
+    rig.pool.release()
+    assert (now(extending), now(revoking)) == (None, True)
+    assert rig.registry.authenticate(minted.token, minted.secret, "192.0.2.1") is None
+    assert rig.on_disk() == []
+
+
+def test_an_extension_that_the_disk_refused_did_not_happen(rig: Rig) -> None:
+    """What a restart would not know must not hold now."""
+    one, _ = rig.create(absolute_ttl=10.0)
+    rig.store.broken.add("extend")
+    with pytest.raises(StoreError):
+        now(rig.registry.extend(one.id, 60.0))
+    assert rig.registry.get(one.id) == one

@@ -76,6 +76,19 @@ def test_touches_move_use_forward_only(store: Store, clock: LeaseClock) -> None:
     assert reopened(store, clock) == [session(1, used=1100.0), session(2)]
 
 
+def test_an_extension_moves_times_up_only(store: Store, clock: LeaseClock) -> None:
+    """It outlives a restart; a late one that says less changes nothing, and a session that is gone stays gone."""
+    store.open(clock())
+    store.insert(session(1))
+    clock.pass_time(5000.0)
+    longer = session(1, used=6000.0, absolute_ttl=8 * DAY)
+    assert store.extend(longer, clock())
+    assert store.extend(session(1), clock())
+    assert not store.extend(session(2), clock())
+    assert reopened(store, clock) == [longer]
+    assert store.damaged == ()
+
+
 def test_an_id_is_taken_once(store: Store, clock: LeaseClock) -> None:
     """Two sessions under one id: revoking one would leave the other."""
     store.open(clock())

@@ -27,6 +27,7 @@ from credgate.service.control.body import is_json, parse_json
 from credgate.service.control.reply import error, send
 from credgate.service.control.views import lifetimes, session_view
 from credgate.sessions.body import parse_create
+from credgate.sessions.extension import parse_extend
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
     Reload = Callable[[], Awaitable[Mapping[str, object]]]
+    Status = Callable[[], Mapping[str, object]]
+    Transfers = Callable[[], list[dict[str, object]]]
 
 READY_TIMEOUT = 5.0
 """Seconds that the checks of ``/v1/ready`` may take; then the answer is that they did not."""
@@ -64,6 +67,10 @@ class Registry(Protocol):
 
     def revoke(self, session_id: str, reason: str) -> Deferred[bool]:
         """End a session; ``False``: there is none."""
+        ...
+
+    def extend(self, session_id: str, seconds: float) -> Deferred[Session | None]:
+        """Let a session live longer; it is on disk when this fires. ``None``: there is none."""
         ...
 
     def revoke_token(self, token: str) -> Deferred[bool]:
@@ -97,6 +104,10 @@ class ControlAPI:
     policy: Callable[[], Policy] = Policy
     """Returns the operator's rules on pushes as they are in force."""
     has_credential: Callable[[str], bool] = lambda _forge: True
+    status: Status | None = None
+    transfers: Transfers = list
+    extended: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
+    """Is told of each session that was extended, and by whom, before that is answered."""
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -126,6 +137,18 @@ class ControlAPI:
         is_ready = bool(checks) and all(state is True for state in checks.values())
         answer = {"status": "ready" if is_ready else "not ready", "checks": checks}
         return send(request, 200 if is_ready else 503, answer)
+
+    @app.route("/v1/status", methods=["GET"])
+    async def overview(self, request: ControlRequest) -> bytes:
+        """Say what the gateway is and does, in one look: for people and for ``credgate status``."""
+        if self.status is None:
+            return send(request, 404, error("Not found"))
+        return send(request, 200, dict(self.status()))
+
+    @app.route("/v1/transfers", methods=["GET"])
+    def running(self, request: ControlRequest) -> bytes:
+        """List the requests that run for sessions now."""
+        return send(request, 200, {"transfers": self.transfers()})
 
     @app.route("/v1/reload", methods=["POST"])
     async def take_up(self, request: ControlRequest) -> bytes:
@@ -184,6 +207,17 @@ class ControlAPI:
         session = self.registry.get(session_id)
         if session is None:
             return send(request, 404, error("Session not found"))
+        return send(request, 200, session_view(session, self.clock()))
+
+    @app.route("/v1/sessions/<session_id>/extend", methods=["POST"])
+    async def extend(self, request: ControlRequest, session_id: str) -> bytes:
+        """Let a session live longer."""
+        seconds, peer = parse_extend(_payload(request)), request.channel.peer
+        known = _SESSION_ID.fullmatch(session_id) is not None
+        session = await _unharmed(self.registry.extend(session_id, seconds)) if known else None
+        if session is None:
+            return send(request, 404, error("Session not found"))
+        self.extended(session, peer)
         return send(request, 200, session_view(session, self.clock()))
 
     @app.route("/v1/sessions/<session_id>", methods=["DELETE"])

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Policy
     from credgate.forges.driver import Driver
-    from credgate.service.control.api import Readiness, Registry, Reload
+    from credgate.service.control.api import Readiness, Registry, Reload, Status, Transfers
     from credgate.service.control.peer import Peer
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
@@ -72,11 +72,16 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     reload: Reload | None = None,
     policy: Callable[[], Policy] | None = None,
     has_credential: Callable[[str], bool] = lambda _forge: True,
+    status: Status | None = None,
+    transfers: Transfers = list,
 ) -> ControlService:
     """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
 
     def created(session: Session, peer: Peer | None) -> None:
-        audit.write(_created(clock().wall, session, peer))
+        audit.write(_granted(Happening.SESSION_CREATED, clock().wall, session, peer))
+
+    def extended(session: Session, peer: Peer | None) -> None:
+        audit.write(_granted(Happening.SESSION_EXTENDED, clock().wall, session, peer))
 
     def refused(peer: Peer | None) -> None:
         audit.write(_refused(clock().wall, peer))
@@ -92,6 +97,9 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         reload,
         policy or (lambda: config.policy),
         has_credential,
+        status,
+        transfers,
+        extended,
     )
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(
@@ -160,10 +168,10 @@ def _why(error: BaseException | None) -> str:
     return str(error.socketError) if isinstance(error, CannotListenError) else str(error)
 
 
-def _created(wall: float, session: Session, peer: Peer | None) -> Event:
+def _granted(happening: Happening, wall: float, session: Session, peer: Peer | None) -> Event:
     return Event(
         wall=wall,
-        event=Happening.SESSION_CREATED,
+        event=happening,
         session=session.id,
         peer=str(peer),
         allow=True,

@@ -1,0 +1,55 @@
+"""Letting a session live longer: what may be asked, and what becomes of its times.
+
+``POST /v1/sessions/<id>/extend`` takes ``{"for": "8h"}``: the session is to live this long from now. Its absolute end
+moves there, but never beyond the configured ``absolute_ttl`` counted from the session's creation, so that no number of
+extensions makes a session that a create could not have made; what asks for more is refused whole, not cut to fit. An
+end that is later already stays: extending never shortens. The extension counts as a use, so the idle time starts anew;
+``idle_ttl`` itself stays. Grants never change. Values only: the clock's reading is an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from credgate.config.duration import parse_duration
+from credgate.errors import InvalidValueError
+from credgate.sessions.grants import refuse_unknown_keys
+
+if TYPE_CHECKING:
+    from credgate.sessions.model import Session
+
+KEYS = ("for",)
+MEANT = 'for must be a duration such as "90s", "15m", "24h" or "7d"'
+
+
+def parse_extend(payload: object) -> float:
+    """Return the seconds that the decoded JSON of an extension asks for; raise InvalidValueError (HTTP 400)."""
+    if not isinstance(payload, dict):
+        raise InvalidValueError("The body must be a JSON object")
+    refuse_unknown_keys(payload, KEYS)
+    asked = payload.get("for")
+    if not isinstance(asked, str):
+        raise InvalidValueError(MEANT)
+    try:
+        seconds = parse_duration(asked)
+    except ValueError as error:
+        raise InvalidValueError(f"for: {error}") from None
+    if seconds <= 0:
+        raise InvalidValueError("for must be more than zero")
+    return seconds
+
+
+def extended(session: Session, seconds: float, now: float, longest: float) -> Session:
+    """Return the session with its end ``seconds`` from ``now`` (lease clock), or later if it was.
+
+    Raises InvalidValueError when that is more than ``longest`` seconds after its creation.
+    """
+    age = now - session.created
+    if age + seconds > longest:
+        left = max(0, int(longest - age))
+        raise InvalidValueError(
+            f"for: no session lives longer than the configured {longest:g}s; this one has at most {left}s left"
+        )
+    return evolve(session, used=max(session.used, now), absolute_ttl=max(session.absolute_ttl, age + seconds))
