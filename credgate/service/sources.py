@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from credgate.sessions.model import Session
     from credgate.values import Access, RepoPath
 
-SourceKind = Literal["env", "file", "cmd", "systemd", "keyring", "app", "oauth", "rotated"]
+SourceKind = Literal["env", "file", "cmd", "systemd", "keyring", "app", "oauth", "rotated", "none"]
 
 
 @frozen(slots=True)
@@ -34,6 +34,10 @@ class Credential:
     secret: str = field(repr=False)
     kind: SourceKind = "env"
     expires_at: float | None = None
+
+
+ANONYMOUS = Credential("", "", "none")
+"""Stands for no credential, where none is configured: neither an id nor a secret is ever empty otherwise."""
 
 
 @frozen(slots=True)
