@@ -130,9 +130,10 @@ def _open_door(
     secret: str,
     settings: dict[str, dict[str, Any]],
     environ: dict[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
 ) -> Door:
     folder.mkdir()
-    gateway = Gateway(folder, url, secret, settings, environ=environ or {})
+    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     front = Recorder(gateway.port)
@@ -160,12 +161,13 @@ def start_gateway(forge: Forge, scratch: Path) -> Iterator[StartGateway]:
             secret: str = "",
             settings: dict[str, dict[str, Any]] | None = None,
             environ: dict[str, str] | None = None,
+            prefix: tuple[str, ...] = (),
         ) -> Door:
             for recorder in forge.recorders:
                 recorder.clear()
             folder = scratch / f"own{next(numbers)}-{secrets.token_hex(3)}"
             place = url or forge.plain.url
-            return _open_door(stack, folder, place, secret or forge.secret, settings or {}, environ)
+            return _open_door(stack, folder, place, secret or forge.secret, settings or {}, environ, prefix)
 
         yield start
 
