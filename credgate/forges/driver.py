@@ -1,4 +1,4 @@
-"""What the rest of credgate may ask about a forge: names, URLs, login form, redirects and what its answers mean.
+"""What the rest of credgate may ask about a forge: names, URLs, login form, LFS hosts and what its answers mean.
 
 A driver decides which spellings are legal repository names on its kind of forge and what their one normal form is;
 it builds every upstream path, so no byte of a client's target ever reaches a forge. It never opens a connection,
@@ -43,6 +43,25 @@ class Driver(Protocol):
         """The value of the upstream ``Host`` field: brackets for IPv6, the port only when it is not the default."""
         ...
 
+    @property
+    def shape(self) -> str:
+        """How people write a repository's path here, with capitals for what they fill in: ``OWNER/REPO``."""
+        ...
+
+    @property
+    def api(self) -> str | None:
+        """The base URL of the forge's API, without a trailing slash; ``None``: it has none that credgate knows."""
+        ...
+
+    @property
+    def lfs_hosts(self) -> tuple[str, ...]:
+        """The hosts whose URLs an LFS answer of this forge may hold: names, and ``*.name`` for all below one."""
+        ...
+
+    def lfs_host(self, host: str) -> bool:
+        """Whether ``host`` (no port; IPv6 without brackets) is one of them. Says nothing of scheme, port or path."""
+        ...
+
     def normal(self, path: str) -> str | None:
         """Return the one form under which ``path`` (``owner/repo``, any spelling) is compared; ``None``: no legal name.
 
@@ -75,5 +94,15 @@ class Driver(Protocol):
         ...
 
     def sentence(self, status: int, access: Access) -> str:
-        """Say what the forge's 4xx or 5xx to a request that needed ``access`` means; one line, without our name."""
+        """Say what the forge's 4xx or 5xx to a request that needed ``access`` means; one line, without our name.
+
+        Also what a success or redirect means that is no answer to git, where a forge tells a refusal by one.
+        """
+        ...
+
+    def refuses_credential(self, status: int) -> bool:
+        """Whether ``status`` says that the credential itself is not accepted: another one might be.
+
+        False for a credential that is known and may not do this. A redirect that :meth:`moved` knows comes first.
+        """
         ...

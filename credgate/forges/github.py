@@ -3,88 +3,73 @@
 GitHub compares owners and repositories without regard to case and redirects renamed ones; grants are compared folded,
 and the spelling that goes upstream is the grant's. ``repo.wiki`` is a repository of its own and never admitted by a
 grant of ``repo``. Owners are up to 39 letters, digits, hyphens and (for managed users) underscores; repositories up to
-100 of ``[A-Za-z0-9._-]``, ``.github`` included.
+100 of ``[A-Za-z0-9._-]``, ``.github`` included. Private repositories answer 404 to whoever may not see them; a token
+that may read but not push, or that an organisation's SAML or token rules do not accept, is answered 403.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.login import basic
-from credgate.forges.sentences import sentence
+from credgate.forges.base import Base
+from credgate.values import Access
 
 if TYPE_CHECKING:
-    from credgate.config.schema import Forge
-    from credgate.forges.origin import Origin
-    from credgate.values import Access
+    from credgate.forges.sentences import Words
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}")
 _REPO = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_COM = "github.com"
+_TENANTS = ".ghe.com"
 
 
 @frozen(slots=True)
-class GitHub:
-    """The driver of kind ``github``."""
+class GitHub(Base):
+    """The driver of kind ``github``: github.com, tenants of ghe.com and GitHub Enterprise Server."""
 
-    forge: Forge
-    origin: Origin
-
-    @property
-    def host(self) -> str:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        return self.origin.host
-
-    @property
-    def port(self) -> int:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        return self.origin.port
-
-    @property
-    def tls(self) -> bool:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        return self.origin.tls
-
-    @property
-    def authority(self) -> str:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        return self.origin.authority
+    words: ClassVar[Words] = {
+        401: "credgate's token is wrong, expired or revoked; ask the operator of this gateway to renew it",
+        (403, Access.READ): (
+            "the organisation bars credgate's token: no SAML SSO authorisation, or its token or IP rules; "
+            "ask the operator of this gateway"
+        ),
+        (403, Access.WRITE): (
+            "credgate's token may not push: no Contents: write, no SAML SSO authorisation, or an archived repository; "
+            "ask the operator"
+        ),
+        404: "no such repository, or a private one that credgate's token was not given: GitHub hides the difference",
+        429: "it limits credgate's requests, which all sessions share; try again in some minutes",
+        451: "GitHub blocks this repository after a legal notice (DMCA); nobody at this gateway can change that",
+    }
 
     def normal(self, path: str) -> str | None:
         """Return ``owner/repo`` in lower case, without ``.git``."""
-        bare = names.bare_path(path)
-        owner, slash, repo = (bare or "").partition("/")
-        if not slash or _OWNER.fullmatch(owner) is None or _REPO.fullmatch(repo) is None:
-            return None
-        return f"{owner}/{repo}".lower()
+        pair = names.pair(path, _OWNER, _REPO)
+        return None if pair is None else "/".join(pair).lower()
 
-    def normal_pattern(self, text: str) -> str | None:
-        """Take ``**``, ``owner/*`` or ``owner/repo``, in lower case."""
-        if text == "**":
-            return text
-        owner = text.removesuffix("/*")
-        if owner == text:
-            return self.normal(text)
-        return text.lower() if _OWNER.fullmatch(owner) else None
+    def group(self, path: str) -> str | None:
+        """Take an owner."""
+        return path.lower() if _OWNER.fullmatch(path) else None
 
-    def login(self, secret: str) -> bytes:
-        """Return ``Basic x-access-token:SECRET``: good for classic, fine-grained and installation tokens alike."""
-        return basic(self.forge.username or "x-access-token", secret)
+    def usual_api(self) -> str | None:
+        """Return the REST API's base: a host of its own, but on GitHub Enterprise Server."""
+        if self.host == _COM or self.host.endswith(_TENANTS):
+            return f"https://api.{self.host}"
+        return f"{self.origin.url}/api/v3"
 
-    def path(self, repo_path: str, tail: str, *, dot_git: bool = False) -> str:  # noqa: ARG002 - one form serves all
-        """See :class:`~credgate.forges.driver.Driver`; ``.git`` is always sent: both forms are one repository."""
-        if self.normal(repo_path) is None:
-            raise ValueError("not a repository path on this forge")
-        return f"{self.origin.prefix}/{repo_path.removesuffix('.git')}.git/{tail}"
+    def storage(self) -> tuple[str, ...]:
+        """Return where GitHub keeps LFS objects.
 
-    def moved(self, location: bytes) -> str | None:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        path = self.origin.repository_in(location)
-        return None if path is None else self.normal(path)
-
-    def sentence(self, status: int, access: Access) -> str:
-        """See :class:`~credgate.forges.driver.Driver`."""
-        return sentence(self.forge.name, status, access)
+        Tenants of ghe.com may also keep them at an Azure storage account, which only the configuration can name: the
+        wildcard that GitHub's documents give is everybody's. With subdomain isolation an Enterprise Server has
+        ``media.HOST``.
+        """
+        if self.host == _COM:
+            return "lfs.github.com", "github-cloud.s3.amazonaws.com", "*.githubusercontent.com"
+        if self.host.endswith(_TENANTS):
+            return f"*.{self.host}", "*.githubusercontent.com"
+        return (f"media.{self.host}",)

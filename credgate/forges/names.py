@@ -32,6 +32,12 @@ def bare_path(path: str) -> str | None:
     return "/".join(segments)
 
 
+def pair(path: str, owner: re.Pattern[str], repo: re.Pattern[str]) -> tuple[str, str] | None:
+    """Return the two segments of a legal path, without ``.git``, if they match ``owner`` and ``repo`` whole."""
+    first, slash, second = (bare_path(path) or "").partition("/")
+    return (first, second) if slash and owner.fullmatch(first) and repo.fullmatch(second) else None
+
+
 def _legal(segment: str) -> bool:
     """Whether it is not empty (``x/.git``), not dots, and no second or foreign ``.git``."""
     return bool(segment) and not segment.endswith(".") and not segment.lower().endswith(".git")

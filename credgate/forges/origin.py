@@ -61,6 +61,11 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.tls] else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """The URL of this place, without a trailing slash."""
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.prefix}"
+
     def repository_in(self, location: bytes) -> str | None:
         """Return the repository path, as spelled, of a ``Location`` that is an ``info/refs`` URL of this place."""
         match = self._location.fullmatch(location) if len(location) <= _MAX_LOCATION else None

@@ -10,8 +10,13 @@ import re
 from typing import TYPE_CHECKING
 
 from credgate.errors import ConfigError
+from credgate.forges.azure import Azure
+from credgate.forges.bitbucket import Bitbucket
+from credgate.forges.bitbucket_datacenter import BitbucketDataCenter
 from credgate.forges.generic import Generic
+from credgate.forges.gitea import Gitea
 from credgate.forges.github import GitHub
+from credgate.forges.gitlab import GitLab
 from credgate.forges.origin import Origin
 
 if TYPE_CHECKING:
@@ -20,7 +25,15 @@ if TYPE_CHECKING:
     from credgate.config.schema import Forge
     from credgate.forges.driver import Driver
 
-_KINDS: dict[str, Callable[[Forge, Origin], Driver]] = {"github": GitHub, "generic": Generic}
+_KINDS: dict[str, Callable[[Forge, Origin], Driver]] = {
+    "github": GitHub,
+    "gitlab": GitLab,
+    "gitea": Gitea,
+    "bitbucket": Bitbucket,
+    "bitbucket-datacenter": BitbucketDataCenter,
+    "azure": Azure,
+    "generic": Generic,
+}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 """What the router takes between ``/forge/`` and the repository path."""
 _USERNAME = re.compile(r"[!-9;-~]*")

@@ -1,30 +1,46 @@
-"""What a forge's error status means to the person whose git command failed, in words that hold for any forge.
+"""What a forge's error status means to the person whose git command failed.
 
 The reader did not make the request that failed: credgate did, with its own stored credential. So every sentence says
-that the forge answered, what it most likely means, and who can help. Never a byte of the forge's own answer.
+that the forge answered, what it most likely means, and who can help. Never a byte of the forge's own answer. The words
+in ``COMMON`` hold for any forge; a driver's own come first, for a status whatever was asked or for one with the access
+that it needed. ``docs/operations.md`` lists all of them (a test compares).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from credgate.values import Access
 
-_DEED = {Access.READ: "read", Access.WRITE: "write to"}
+Words = Mapping[int | tuple[int, Access], str]
+"""Words by status, or by status and access; 500 stands for all of 5xx and 400 for all that is left."""
+
+MAX_WORDS = 140
+"""Bytes: with what stands before them, a line that git shows whole beside a forge's name of 35."""
+
 _OPERATOR = "ask the operator of this gateway"
+COMMON: Words = {
+    400: "it did not accept the request that credgate relayed",
+    401: f"it refused credgate's stored credential; {_OPERATOR} to renew it",
+    (403, Access.READ): f"credgate's credential may not read this repository; {_OPERATOR}",
+    (403, Access.WRITE): f"credgate's credential may not write to this repository; {_OPERATOR}",
+    (404, Access.READ): "no such repository, or credgate's credential may not read it",
+    (404, Access.WRITE): "no such repository, or credgate's credential may not write to it",
+    407: f"a proxy between credgate and the forge asks for a login; {_OPERATOR}",
+    410: "the repository has been removed from there for good",
+    413: "the request is larger than the forge takes",
+    429: "it limits credgate's requests; try again later",
+    451: "it withholds this repository for legal reasons; nobody at this gateway can change that",
+    500: "the forge has trouble of its own; try again later",
+}
 
 
-def sentence(forge: str, status: int, access: Access) -> str:
-    """Write one line for people about ``forge`` (its configured name) answering ``status`` (400-599) to a request."""
-    said = f"{forge} answered {status}"
-    texts = {
-        401: f"{said}: it refused credgate's stored credential; {_OPERATOR} to renew it",
-        403: f"{said}: credgate's credential may not {_DEED[access]} this repository; {_OPERATOR}",
-        404: f"{said}: no such repository, or credgate's credential may not {_DEED[access]} it",
-        407: f"{said}: a proxy between credgate and the forge asks for a login; {_OPERATOR}",
-        413: f"{said}: the request is larger than the forge takes",
-        429: f"{said}: it limits credgate's requests; try again later",
-    }
-    if status in texts:
-        return texts[status]
-    if status >= 500:  # noqa: PLR2004  (RFC 9110 section 15.6: the server's own failure)
-        return f"{said}: the forge has trouble of its own; try again later"
-    return f"{said}: it did not accept the request that credgate relayed"
+def sentence(forge: str, status: int, access: Access, own: Words | None = None) -> str:
+    """Write one line for people about ``forge`` (its configured name) answering ``status`` to a request.
+
+    ``own`` are the words of the forge's kind.
+    """
+    rest = 500 if status >= 500 else 400  # noqa: PLR2004  (RFC 9110 section 15.6: the server's own failure)
+    tables, keys = (own or {}, COMMON), ((status, access), status)
+    words = next((table[key] for table in tables for key in keys if key in table), None)
+    return f"{forge} answered {status}: {words or (own or {}).get(rest) or COMMON[rest]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from credgate.config.schema import Config, Forge
+from credgate.config.structure import KINDS
 from credgate.errors import ConfigError
 from credgate.forges.generic import Generic
 from credgate.forges.github import GitHub
@@ -17,6 +18,13 @@ def test_kinds_have_their_drivers() -> None:
     assert isinstance(driver_for(Forge("b", "generic", "https://github.com")), Generic)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_that_may_be_written_has_a_driver_of_its_own(kind: str) -> None:
+    """The configuration accepts a kind only if something serves it."""
+    made = driver_for(Forge("a", kind, "https://git.example"))
+    assert type(made).__name__.lower() == kind.replace("-", "")
+
+
 def test_the_default_configuration_can_be_served() -> None:
     """No file is needed to serve github.com."""
     drivers = [driver_for(forge) for forge in Config().forges.values()]
@@ -26,7 +34,8 @@ def test_the_default_configuration_can_be_served() -> None:
 @pytest.mark.parametrize(
     ("forge", "text"),
     [
-        (Forge("x", "gitlub", "https://x.example"), 'forges."x".kind: unknown kind; known are generic, github'),
+        (Forge("x", "gitlub", "https://x.example"), ('forges."x".kind: unknown kind; known are azure, bitbucket, '
+         "bitbucket-datacenter, generic, gitea, github, gitlab")),
         (Forge("x", "generic", ""), 'forges."x".url: expected https://host[:port][/prefix]'),
         (Forge("x", "generic", "http://x.example"), ('forges."x".url: plain http sends the credential in clear: '
          "use https, or allow_plain_http = true")),

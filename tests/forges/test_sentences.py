@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.forges.sentences import sentence
+from credgate.config.schema import Forge
+from credgate.config.structure import KINDS
+from credgate.forges.registry import driver_for
+from credgate.forges.sentences import COMMON, MAX_WORDS, sentence
+from credgate.git.refusal import MAX_REASON, named
 from credgate.values import Access
 
 
@@ -36,3 +40,26 @@ def test_every_error_status_has_a_line(status: int, access: Access) -> None:
 def test_the_words(status: int, access: Access, expected: str) -> None:
     """The words are what agents act on: they tell the stored credential from the session's, and what to do."""
     assert sentence("f", status, access) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_line_that_git_shows_whole(kind: str) -> None:
+    """Git is sent 200 bytes: what a person can do stands at the end of the sentence and must not be cut off."""
+    name = "f" * 35
+    driver = driver_for(Forge(name, kind, "https://git.example"))
+    for status in range(200, 600):
+        for access in Access:
+            text = driver.sentence(status, access)
+            assert text.startswith(f"{name} answered {status}: ")
+            assert len(text.partition(": ")[2]) <= MAX_WORDS
+            assert named(text).decode() == f"credgate: {text}"
+            assert len(named(text)) <= MAX_REASON
+            assert text.isascii()
+
+
+def test_a_kinds_own_words_come_first() -> None:
+    """For the access that was needed, then for the status, then anybody's; a class's own words stand for the class."""
+    own = {(403, Access.WRITE): "one", 404: "two", 500: "three", 400: "four"}
+    asked = [(403, Access.WRITE), (403, Access.READ), (404, Access.WRITE), (451, Access.READ), (599, Access.READ)]
+    words = [sentence("f", status, access, own).partition(": ")[2] for status, access in [*asked, (418, Access.READ)]]
+    assert words == ["one", COMMON[403, Access.READ], "two", COMMON[451], "three", "four"]

@@ -1,0 +1,80 @@
+"""Azure DevOps Repos: ``ORG/PROJECT/_git/REPO``, names folded, never ``.git``, the PAT as password of nobody.
+
+``ORG/_git/REPO`` is short for the repository that is called as its project; the long form is the normal one and the
+one that is sent. ``.git`` that a client adds is dropped. Azure DevOps Server has its collection for ``ORG``. Names
+with spaces or other characters that a URL must escape are not served, since nothing here is ever decoded: such a
+project or repository is reached by its id, which Azure takes in place of each name (and which is then another name to
+a grant). Names beginning with an underscore do not exist. A PAT that is not accepted is answered by the sign-in page
+(203, or a redirect to it), sometimes 401.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+from credgate.forges import names
+from credgate.forges.base import Base
+from credgate.values import Access
+
+if TYPE_CHECKING:
+    from credgate.forges.sentences import Words
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPOSITORY = re.compile(rf"(?P<org>{_NAME})(?:/(?P<project>{_NAME}))?/_git/(?P<repo>{_NAME})")
+_GROUP = re.compile(rf"{_NAME}(?:/{_NAME}(?:/_git)?)?")
+_SIGN_IN = "it showed its sign-in page: credgate's PAT is wrong, expired or revoked; ask the operator of this gateway"
+
+
+@frozen(slots=True)
+class Azure(Base):
+    """The driver of kind ``azure``: Azure DevOps Services and Server."""
+
+    user: ClassVar[str] = ""
+    shape: ClassVar[str] = "ORG/PROJECT/_git/REPO"
+    rejections: ClassVar[frozenset[int]] = frozenset({203, 302, 401})
+    words: ClassVar[Words] = {
+        203: _SIGN_IN,
+        302: _SIGN_IN,
+        401: (
+            "credgate's PAT is wrong, expired or revoked, or the organisation takes none; "
+            "ask the operator of this gateway"
+        ),
+        (403, Access.READ): (
+            "credgate's PAT lacks the scope Code (read), or a conditional access policy bars it; "
+            "ask the operator of this gateway"
+        ),
+        (403, Access.WRITE): (
+            "credgate's PAT lacks Code (read and write), or its user the permission Contribute; "
+            "ask the operator of this gateway"
+        ),
+        404: "no such organisation, project or repository, or one that credgate's PAT may not see (TF401019)",
+        429: "Azure DevOps slows credgate's user down; try again in some minutes",
+    }
+
+    def normal(self, path: str) -> str | None:
+        """Return the long form in lower case, without ``.git``."""
+        long = _long(path)
+        return None if long is None else long.lower()
+
+    def group(self, path: str) -> str | None:
+        """Take ``ORG``, ``ORG/PROJECT`` and the same with ``/_git``: all repositories of either."""
+        return path.lower() if names.bare_path(path) == path and _GROUP.fullmatch(path) else None
+
+    def spelled(self, repo_path: str, *, dot_git: bool) -> str:  # noqa: ARG002 - Azure's own URLs never have it
+        """Send the long form, without ``.git``."""
+        return _long(repo_path) or ""
+
+    def usual_api(self) -> str | None:
+        """Return what stands before ``/ORG/_apis``."""
+        return self.origin.url
+
+
+def _long(path: str) -> str | None:
+    """Return ``path`` in its long form, letters as they are; ``None``: no repository's."""
+    found = _REPOSITORY.fullmatch(names.bare_path(path) or "")
+    if found is None:
+        return None
+    return f"{found['org']}/{found['project'] or found['repo']}/_git/{found['repo']}"

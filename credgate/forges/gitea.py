@@ -1,0 +1,57 @@
+"""Gitea and Forgejo: ``owner/repo``, names folded, ``.git`` always sent, the token as the password.
+
+Names are letters, digits and ``- _ .``; owners begin with a letter or digit. The login's user name does not matter
+beside a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path.
+Archived repositories and mirrors answer 403 to a push; a password of a user with two-factor login answers 401.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from attrs import frozen
+
+from credgate.forges import names
+from credgate.forges.base import Base
+from credgate.values import Access
+
+if TYPE_CHECKING:
+    from credgate.forges.sentences import Words
+
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPO = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+@frozen(slots=True)
+class Gitea(Base):
+    """The driver of kind ``gitea``."""
+
+    words: ClassVar[Words] = {
+        401: (
+            "credgate's token is wrong or revoked, or a password where two-factor login wants a token; "
+            "ask the operator of this gateway"
+        ),
+        (403, Access.READ): (
+            "credgate's token lacks the scope read:repository, or its user may not read this; "
+            "ask the operator of this gateway"
+        ),
+        (403, Access.WRITE): (
+            "credgate's token lacks write:repository, its user may not write, or the repository is archived or a "
+            "mirror; ask the operator"
+        ),
+        404: "no such repository, or one that the user of credgate's token may not see",
+    }
+
+    def normal(self, path: str) -> str | None:
+        """Return ``owner/repo`` in lower case, without ``.git``."""
+        pair = names.pair(path, _OWNER, _REPO)
+        return None if pair is None else "/".join(pair).lower()
+
+    def group(self, path: str) -> str | None:
+        """Take an owner."""
+        return path.lower() if names.bare_path(path) == path and _OWNER.fullmatch(path) else None
+
+    def usual_api(self) -> str | None:
+        """Return the REST API's base."""
+        return f"{self.origin.url}/api/v1"
