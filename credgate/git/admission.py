@@ -111,7 +111,7 @@ class Admission:
     def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
         where = route(head.method, head.target, self.drivers, self.default_forge)
-        if isinstance(where, Refused) and where.decision.reason is not Reason.UNKNOWN_FORGE:
+        if isinstance(where, Refused) and not where.tells:
             return Refuse(where.decision, where.status)
         if isinstance(where, Local) and where.name == "health":
             return Serve("health")

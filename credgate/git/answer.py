@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _MOVED = frozenset({301, 302, 307, 308})
 _OK = 200
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 401, 403, 404, 429, 503
+_FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 403, 404, 429, 503
 _KEPT = frozenset({_FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE})
 """Statuses of the forge that the sandbox sees as they are; git acts on 429 and 503 by itself."""
 _BASIC = (b"WWW-Authenticate", b'Basic realm="credgate"')
@@ -72,6 +72,8 @@ def _moved(head: ResponseHead, verdict: Relay, secret: str) -> Moved | Refuse:
     request, name = verdict.request, verdict.driver.forge.name
     location = head.get(b"location") or b""
     path = verdict.driver.moved(location)
+    if path is None and verdict.driver.refuses_credential(head.status):
+        return _trouble(head, verdict, anonymous=not secret)  # to a sign-in page
     if path is None or request.kind is not Kind.ADVERTISEMENT:
         text = f"{name} answered with a redirect, which credgate does not follow"
         return _refuse(verdict, Reason.FORGE_MOVED, 502, text)
@@ -87,11 +89,12 @@ def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
     if status == _OK:
         text = f"{name} answered with something that is not git's protocol"
         return _refuse(verdict, Reason.FORGE_MALFORMED, 502, text)
-    if status == _UNAUTHORIZED and anonymous:
+    credential = verdict.driver.refuses_credential(status)
+    if credential and anonymous:
         text = f"{name} wants a credential for this repository and none is configured"
         return _refuse(verdict, Reason.NO_FORGE_CREDENTIAL, 403, text)
     reason = Reason.FORGE_REFUSED if status < 500 else Reason.FORGE_ERROR  # noqa: PLR2004 - RFC 9110's classes
-    if status == _UNAUTHORIZED:
+    if credential:
         reason = Reason.FORGE_REFUSED_CREDENTIAL
     text = verdict.driver.sentence(status, verdict.request.needed)
     shown = status if status in _KEPT else 502

@@ -64,9 +64,14 @@ class Refused:
 
     decision: Decision
     status: int
+    tells: bool = False
+    """Whether it tells which forges there are, or of what kind: only who has a session may hear that."""
 
 
 Route = Local | GitRequest | Refused
+
+MAX_LISTED = 100
+"""Characters of configured names that the refusal of an unknown forge lists."""
 
 _LOCAL = {b"/health": "health", b"/whoami": "whoami"}
 _PLACE = rb"/(?:git|forge/(?P<forge>[A-Za-z0-9][A-Za-z0-9.-]{0,62}))/"
@@ -99,11 +104,11 @@ def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_f
         return _METHOD
     forge = default_forge if served["forge"] is None else served["forge"].decode("ascii")
     if forge not in drivers:
-        return _FORGE
+        return _no_forge(drivers)
     spelled = served["path"].decode("ascii")
     path = drivers[forge].normal(spelled)
     if path is None:
-        return _NAME
+        return _no_name(drivers[forge])
     tail = served["tail"].decode("ascii")
     return GitRequest(forge, RepoPath(forge, path), service, kind, needed, tail, spelled.endswith(".git"))
 
@@ -117,17 +122,30 @@ def _unserved(method: bytes, target: bytes) -> Refused:
     return _DUMB_PATH if _DUMB.fullmatch(target) else _UNKNOWN
 
 
-def _refused(reason: Reason, status: int, text: str) -> Refused:
-    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status)
+def _no_forge(drivers: Mapping[str, Driver]) -> Refused:
+    """Name the forges that there are, as many as fit into ``MAX_LISTED`` characters."""
+    names, shown = sorted(drivers), list[str]()
+    for name in names:
+        if len(", ".join([*shown, name])) > MAX_LISTED:
+            shown.append(f"{len(names) - len(shown)} more")
+            break
+        shown.append(name)
+    text = f"no forge of this name is configured in this gateway; it has {', '.join(shown) or 'none'}"
+    return _refused(Reason.UNKNOWN_FORGE, 404, text, tells=True)
+
+
+def _no_name(driver: Driver) -> Refused:
+    text = f"not a repository name on this forge; write {driver.shape}, with or without .git"
+    return _refused(Reason.NOT_FOUND, 404, text, tells=True)
+
+
+def _refused(reason: Reason, status: int, text: str, *, tells: bool = False) -> Refused:
+    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status, tells)
 
 
 _UNKNOWN = _refused(
     Reason.NOT_FOUND, 404, "nothing here; repositories are at /git/<owner>/<repo> and /forge/<name>/<path>"
 )
-_NAME = _refused(
-    Reason.NOT_FOUND, 404, "not a repository name on this forge; write <owner>/<repo> or <owner>/<repo>.git"
-)
 _METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here; git needs GET and POST only")
-_FORGE = _refused(Reason.UNKNOWN_FORGE, 404, "no forge of this name is configured in this gateway")
 _DUMB_PATH = _refused(Reason.DUMB_PROTOCOL, 404, "only git's smart HTTP protocol is served; use git 1.6.6 or newer")
 _LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "Git LFS is not served by this gateway")

@@ -176,12 +176,16 @@ def test_every_wrong_credential_has_one_answer(login: bytes, status: int, *, cha
 
 def test_a_forge_that_is_not_there_is_told_to_sessions_only() -> None:
     """Who is not proved learns nothing about forges."""
-    line = b"GET /forge/nobody/a/b/info/refs?service=git-upload-pack"
-    assert refused(Door().ask(line, login=b"wrong")) == (Reason.BAD_CREDENTIAL, 401)
-    verdict = Door().ask(line)
-    assert refused(verdict) == (Reason.UNKNOWN_FORGE, 404)
-    assert isinstance(verdict, Refuse)
-    assert verdict.session is not None
+    for place, reason in ((b"nobody/a", Reason.UNKNOWN_FORGE), (b"lab/a.git", Reason.NOT_FOUND)):
+        line = b"GET /forge/" + place + b"/b/info/refs?service=git-upload-pack"
+        stranger = Door().ask(line, login=b"wrong")
+        assert refused(stranger) == (Reason.BAD_CREDENTIAL, 401)
+        assert isinstance(stranger, Refuse)
+        assert "lab" not in stranger.decision.text
+        verdict = Door().ask(line)
+        assert refused(verdict) == (reason, 404)
+        assert isinstance(verdict, Refuse)
+        assert verdict.session is not None
 
 
 def test_guessing_is_braked_and_the_right_credential_is_not() -> None:

@@ -24,8 +24,9 @@ from tests.fakes.sessions import session
 DRIVERS = {
     "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
     "lab": driver_for(Forge("lab", "generic", "https://lab.example/srv")),
+    "azure": driver_for(Forge("azure", "azure", "https://dev.azure.com")),
 }
-GRANTS = Grant("octo/*", "github.com"), Grant("Team/X", "lab")
+GRANTS = Grant("octo/*", "github.com"), Grant("Team/X", "lab"), Grant("org/*", "azure")
 GOT = b"application/x-git-upload-pack-"
 PUT = b"application/x-git-receive-pack-"
 SECRET = "ghp_forge-secret-0123456789"
@@ -43,6 +44,7 @@ def relayed(line: bytes) -> Relay:
 DISCOVERY = relayed(b"GET /git/octo/hello/info/refs?service=git-upload-pack")
 FETCH = relayed(b"POST /git/octo/hello/git-upload-pack")
 PUSH = relayed(b"POST /git/octo/hello/git-receive-pack")
+AT_AZURE = relayed(b"GET /forge/azure/Org/P/_git/R/info/refs?service=git-upload-pack")
 AT_LAB = relayed(b"GET /forge/lab/Team/X/info/refs?service=git-upload-pack")
 
 
@@ -113,6 +115,22 @@ def test_a_401_for_nobody_is_not_about_a_credential() -> None:
     """None was sent."""
     judged = refused(DISCOVERY, anonymous=True, status=401)
     assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
+
+
+def test_a_sign_in_page_is_about_the_credential() -> None:
+    """Azure DevOps says so by 203 or a redirect, which must neither be followed nor called a move."""
+    for status in (203, 302):
+        judged = refused(AT_AZURE, status=status, location=b"https://spsprodeus2.vssps.visualstudio.com/_signin")
+        assert (judged.decision.reason, judged.status) == (Reason.FORGE_REFUSED_CREDENTIAL, 502)
+        assert "sign-in page: credgate's PAT is wrong" in judged.decision.text
+        judged = refused(AT_AZURE, anonymous=True, status=status)
+        assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
+    here = b"https://dev.azure.com/org/P/_git/New/info/refs?service=git-upload-pack"
+    assert judge_answer(head(302, location=here), AT_AZURE, secret=SECRET) == Moved(
+        RepoPath("azure", "org/p/_git/new"), "org/p/_git/new", dot_git=False
+    )
+    judged = refused(DISCOVERY, status=302, location=b"https://github.com/login")
+    assert judged.decision.reason is Reason.FORGE_MOVED
 
 
 # Redirects.

@@ -247,6 +247,39 @@ def test_the_default_forge_may_be_unconfigured() -> None:
     assert isinstance(route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", only_lab, "github.com"), GitRequest)
 
 
+def test_an_unknown_forge_is_told_from_the_configured_ones() -> None:
+    """A typing error is mended by whoever reads the names; they come from the configuration, never from the target."""
+    found = ask(b"POST", b"/forge/githup.com/octo/hello/git-upload-pack")
+    assert isinstance(found, Refused)
+    assert found.decision.text == "no forge of this name is configured in this gateway; it has github.com, lab"
+    assert found.tells
+    none = route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", {}, "github.com")
+    assert isinstance(none, Refused)
+    assert none.decision.text.endswith("; it has none")
+
+
+@pytest.mark.parametrize("length", [1, 30, 63])
+def test_the_list_of_forges_is_bounded(length: int) -> None:
+    """Git cuts a line at 200 bytes; what is left out is counted."""
+    names = [f"{number:0{length}}" for number in range(10)] + ["z" * 63 for _ in range(length > 1)]
+    found = route(b"POST", b"/forge/y/octo/hello/git-upload-pack", dict.fromkeys(names, DRIVERS["lab"]), "y")
+    assert isinstance(found, Refused)
+    listed = found.decision.text.partition("; it has ")[2].split(", ")
+    shown = [name for name in listed if name in names]
+    assert len(found.decision.text) < 190
+    assert shown
+    assert (listed[len(shown) :] or ["0 more"]) == [f"{len(names) - len(shown)} more"]
+
+
+@pytest.mark.parametrize(("path", "shape"), [(b"/git/octo", "OWNER/REPO"), (b"/forge/lab/info/refs/x", "PATH/OF/REPO")])
+def test_a_bad_name_is_told_how_names_look_here(path: bytes, shape: str) -> None:
+    """Each kind has its own shape of path; which kind a forge is, only a session may hear."""
+    found = ask(b"POST", path + b"/git-upload-pack")
+    assert isinstance(found, Refused)
+    assert f"write {shape}, with or without .git" in found.decision.text
+    assert found.tells
+
+
 def test_the_content_type_of_a_request_follows_its_service() -> None:
     """``application/x-git-*-request`` is the one type that git sends (gitprotocol-http)."""
     found = ask(b"POST", b"/git/octo/hello/git-receive-pack")
