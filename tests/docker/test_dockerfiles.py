@@ -1,0 +1,138 @@
+"""The Dockerfiles and what goes into their builds."""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from credgate.config.load import load
+from tests.docker.shipped import DOCKER, ROOT, compose, dockerfile
+
+NAMES = ("gateway.Dockerfile", "sandbox.Dockerfile")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_base_and_the_index_are_arguments(name: str) -> None:
+    """So that it builds behind a mirror; the default base has a version, and no address is written down."""
+    lines = dockerfile(name)
+    bases = [line.rest for line in lines if line.word == "FROM"]
+    assert {base.partition(" ")[0] for base in bases} == {"${BASE_IMAGE}"}
+    default = next(line.rest for line in lines if line.word == "ARG" and line.stage == 0).partition("=")[2]
+    _, _, tag = default.partition(":")
+    assert tag not in {"", "latest"}
+    assert "/" not in default
+    assert "://" not in "".join(line.rest for line in lines)
+
+
+def test_the_compose_file_has_the_same_defaults() -> None:
+    """One base image, said in two places."""
+    for service, name in (("gateway", "gateway.Dockerfile"), ("dev", "sandbox.Dockerfile")):
+        build = compose("compose.yml")["services"][service]["build"]
+        assert (ROOT / "docker" / build["context"]).resolve() == ROOT
+        assert build["dockerfile"] == f"docker/{name}"
+        assert f"BASE_IMAGE={build['args']['BASE_IMAGE']}" == dockerfile(name)[0].rest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_user_is_not_root(name: str) -> None:
+    """By number: an engine can then prove it without looking into the image."""
+    user = [line.rest for line in dockerfile(name) if line.word == "USER"][-1]
+    assert min(map(int, user.split(":"))) > 0
+
+
+def test_the_gateways_last_stage_installs_and_compiles_nothing() -> None:
+    """It gets files from the first one, where only wheels are taken; the index's address stays there."""
+    lines = dockerfile("gateway.Dockerfile")
+    last = max(line.stage for line in lines)
+    assert last == 2
+    for line in lines:
+        if line.stage == last:
+            assert line.word not in {"ARG", "ADD"}
+            assert not any(word in line.rest for word in ("pip", "apt", "gcc", "curl", "PIP_"))
+    installs = [line.rest for line in lines if "pip" in line.rest and " install " in line.rest]
+    assert installs
+    assert all("--only-binary :all:" in text for text in installs)
+
+
+def test_the_gateway_is_process_one_itself() -> None:
+    """Signals reach it, not a shell; its root may be read-only."""
+    lines = dockerfile("gateway.Dockerfile")
+    (entry,) = [line.rest for line in lines if line.word == "ENTRYPOINT"]
+    assert entry == '["twistd", "-n", "--pidfile=", "credgate"]'
+    assert [line.rest for line in lines if line.word == "CMD"] == ['["--config", "/etc/credgate/credgate.toml"]']
+
+
+def test_the_health_check_is_the_one_that_is_shipped() -> None:
+    """And all the files that are copied are there."""
+    (check,) = [line.rest for line in dockerfile("gateway.Dockerfile") if line.word == "HEALTHCHECK"]
+    assert check.endswith('CMD ["python", "/opt/credgate/healthcheck.py"]')
+    copies = [line for line in dockerfile("gateway.Dockerfile") if line.word == "COPY"]
+    assert any(line.rest == "docker/healthcheck.py /opt/credgate/healthcheck.py" for line in copies)
+
+
+def _admitted(path: str) -> bool:
+    """Whether .dockerignore lets this path in: the last line that matches it or a folder above it decides."""
+    kept = True
+    for line in (ROOT / ".dockerignore").read_text().split("\n"):
+        pattern = line.strip().removeprefix("!")
+        if not pattern or pattern.startswith("#"):
+            continue
+        steps = [path, *map(str, Path(path).parents)][:-1]
+        names = [Path(step).name for step in steps] if pattern.startswith("**/") else steps
+        if any(fnmatch.fnmatchcase(step, pattern.removeprefix("**/")) for step in names):
+            kept = line.strip().startswith("!")
+    return kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_copied_is_there_and_is_not_ignored(name: str) -> None:
+    """A module that is missing from the image was the ancestor's bug, three times."""
+    for line in dockerfile(name):
+        for source in line.sources if line.word == "COPY" else []:
+            assert (ROOT / source).exists(), source
+            assert _admitted(source), source
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        "docker/credentials/github",
+        "docker/run/control.sock",
+        "docker/state/sessions.db",
+        "tests/conftest.py",
+        ".env",
+        "credgate/__pycache__/values.cpython-311.pyc",
+        "twisted/plugins/dropin.cache",
+    ],
+)
+def test_nothing_else_goes_to_the_builder(path: str) -> None:
+    """Least of all what compose keeps beside its file."""
+    assert not _admitted(path)
+
+
+def test_the_wheel_is_built_of_everything_that_it_needs() -> None:
+    """The build's own stage gets each package of the source tree."""
+    sources = {source for line in dockerfile("gateway.Dockerfile") for source in line.sources if line.word == "COPY"}
+    assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE", "credgate", "twisted"} <= sources
+
+
+def test_the_shipped_configuration_loads(tmp_path: Path) -> None:
+    """With a credential where compose mounts it, and the doors where the health check knocks."""
+    text = (DOCKER / "credgate.toml").read_text()
+    credential = tomllib.loads(text)["forges"]["github.com"]["credential"]
+    assert credential == "file:///etc/credgate/credentials/github"
+    file = tmp_path / "github"
+    file.touch(mode=0o600)
+    file.write_text("ghp_nobody\n")
+    path = tmp_path / "credgate.toml"
+    path.write_text(text.replace("/etc/credgate/credentials/github", str(file)))
+    listen = load(path, {}).listen
+    assert listen.git == "tcp:8080:interface=0.0.0.0"
+    assert str(listen.control) == "/run/credgate/control.sock"
+    assert listen.dns
+    check = (DOCKER / "healthcheck.py").read_text()
+    assert all(place in check for place in ('"127.0.0.1:8080"', '"127.0.0.1:53"', '"/run/credgate/control.sock"'))
