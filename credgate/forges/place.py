@@ -15,6 +15,7 @@ from attrs import frozen
 
 if TYPE_CHECKING:
     from credgate.forges.driver import Driver
+    from credgate.forges.origin import Origin
 
 
 @frozen(slots=True)
@@ -50,6 +51,15 @@ class Place:
             forge.ca_file,
             forge.internal or _chosen(driver.host),
             forge.proxy,
+        )
+
+    @classmethod
+    def at(cls, driver: Driver, origin: Origin) -> Place:
+        """Return the place of something else that is configured for a forge: its API."""
+        forge = driver.forge
+        internal = forge.internal or _chosen(origin.host)
+        return cls(
+            forge.name, origin.host, origin.port, origin.tls, origin.authority, forge.ca_file, internal, forge.proxy
         )
 
     @property

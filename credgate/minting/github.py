@@ -142,11 +142,20 @@ def not_found(forge: str, path: str) -> CredentialError:
     return CredentialError(text, reason=Reason.CREDENTIAL_NOT_COVERING, retry_after=refusal.SOON)
 
 
-def not_minted(forge: str, scope: Scope, answer: Answer, now: float) -> CredentialError:
-    """Refuse because the App, or its installation, may not have what was asked for."""
+def refused(forge: str, answer: Answer, now: float) -> CredentialError:
+    """Refuse because the App is not accepted, or for what means the same for every kind of credential."""
+    text = ""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         text = f"no credential for {forge}: it refuses the App's id or private key; {refusal.OPERATOR} to check them"
+    elif answer.status == HTTPStatus.FORBIDDEN and "suspended" in message(answer):
+        text = f"no credential for {forge}: the GitHub App's installation is suspended; {refusal.OPERATOR}"
+    if text:
         return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=refusal.SOON)
+    return refusal.general(forge, answer, now)
+
+
+def not_minted(forge: str, scope: Scope, answer: Answer, now: float) -> CredentialError:
+    """Refuse because the installation may not have what was asked for."""
     if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and "permissions" in message(answer):
         asked = ", ".join(f"{name}: {level}" for name, level in permissions(scope).items())
         text = (
@@ -160,10 +169,7 @@ def not_minted(forge: str, scope: Scope, answer: Answer, now: float) -> Credenti
             f"{refusal.OPERATOR} to add it"
         )
         return CredentialError(text, reason=Reason.CREDENTIAL_NOT_COVERING, retry_after=refusal.SOON)
-    if answer.status == HTTPStatus.FORBIDDEN and "suspended" in message(answer):
-        text = f"no credential for {forge}: the GitHub App's installation is suspended; {refusal.OPERATOR}"
-        return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=refusal.SOON)
-    return refusal.general(forge, answer, now)
+    return refused(forge, answer, now)
 
 
 def _as(bearer: str) -> dict[str, str]:

@@ -1,0 +1,181 @@
+"""Installation tokens as a source: one for each scope that sessions need, for as long as one of them needs it.
+
+A scope is what ``minting.repositories`` makes of a session's grants, so two sessions with the same grants share a token
+and two with different ones never do. A token is minted when the first request needs it, replaced in good time (a
+transfer that runs goes on with the one it began with) and revoked, with those it replaced, when the last session that
+used it has ended. Where GitHub will not mint for all repositories of a scope together, each gets a token by itself.
+What failed is not tried again for a few seconds; a token that is still good is used meanwhile. Every token that is
+minted, revoked or refused is told to the audit log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.errors import CredentialError
+from credgate.minting import refusal
+from credgate.minting.renewal import early
+from credgate.minting.repositories import granted
+from credgate.service.flight import Flight
+from credgate.service.minting.held import Failed, Forced, Held
+from credgate.service.sources import Credential, Described, Ids
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from credgate.minting.repositories import Scope
+    from credgate.service.minting.github import GitHubApp
+    from credgate.service.minting.told import Told
+    from credgate.service.sources import SourceKind, Wanted
+    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.model import Session
+
+MAX_SCOPES = 10_000
+"""Scopes of one forge in use at once: a session with a pattern has one for each repository that it touches."""
+MAX_MEMORY = 10_000
+"""Answers to "what is the scope of this request" that are remembered."""
+SPLIT_SECONDS = 300.0
+"""How long repositories that got no token together are asked for one by one."""
+
+
+class AppSource:
+    """All tokens of one App."""
+
+    kind: SourceKind = "app"
+
+    def __init__(self, forge: str, app: GitHubApp, clock: Callable[[], LeaseReading], told: Told) -> None:
+        self._forge, self._app, self._clock, self._told = forge, app, clock, told
+        self._ids = Ids(f"{forge} app")
+        self._held: dict[Scope, Held] = {}
+        self._replaced: dict[Scope, list[Held]] = {}
+        self._users: dict[Scope, set[str]] = {}
+        self._flights: dict[Scope, Flight[Held]] = {}
+        self._failed: dict[Scope, Failed] = {}
+        self._forced: dict[Scope, Forced] = {}
+        self._split: dict[Scope, float] = {}
+        self._scopes: dict[tuple[str, str, str], Scope] = {}
+
+    def at_hand(self, wanted: Wanted) -> Credential | None:
+        """See :class:`~credgate.service.sources.Source`; for a pattern there is nothing."""
+        if "*" in wanted.repo.path:
+            return None
+        scope = self._scope(wanted)
+        held = self._held.get(scope)
+        if held is None or self._clock().boot >= held.due:
+            return None
+        self._users.setdefault(scope, set()).add(wanted.session.id)
+        return held.credential
+
+    async def obtain(self, wanted: Wanted, refused: str = "") -> Credential:
+        """See :class:`~credgate.service.sources.Source`."""
+        scope = self._scope(wanted)
+        try:
+            return await self._obtain(scope, wanted, refused)
+        except CredentialError as error:
+            if error.reason is not Reason.CREDENTIAL_NOT_COVERING or len(scope.repositories) == 1:
+                raise
+        self._split[scope] = self._clock().boot + SPLIT_SECONDS
+        return await self._obtain(scope.alone(wanted.repo.path), wanted, refused)
+
+    async def session_ended(self, session: Session) -> None:
+        """Revoke what nobody needs any more."""
+        for known in [known for known in self._scopes if known[0] == session.id]:
+            del self._scopes[known]
+        for scope, users in list(self._users.items()):
+            users.discard(session.id)
+            if not users:
+                await self._retire(scope)
+
+    def describe(self) -> list[Described]:
+        """See :class:`~credgate.service.sources.Source`."""
+        trouble = next((failed.error.text for failed in self._failed.values()), "")
+        held = [held.credential for held in self._held.values()]
+        told = [Described(one.id, self.kind, one.expires_at, trouble) for one in held]
+        return told or [Described("", self.kind, trouble=trouble)]
+
+    def _scope(self, wanted: Wanted) -> Scope:
+        known = (wanted.session.id, wanted.repo.path, str(wanted.access))
+        scope = self._scopes.get(known)
+        if scope is None:
+            if len(self._scopes) >= MAX_MEMORY:
+                self._scopes.clear()
+            scope = self._scopes[known] = granted(wanted.session.grants, wanted.repo, wanted.access)
+        if scope in self._split and self._clock().boot < self._split[scope]:
+            return scope.alone(wanted.repo.path)
+        return scope
+
+    async def _obtain(self, scope: Scope, wanted: Wanted, refused: str) -> Credential:
+        now = self._clock().boot
+        held = self._held.get(scope)
+        if held is not None and held.credential.id == refused:
+            self._forced.setdefault(scope, Forced(self._forge)).again(now)
+            # It may be good for what is under way; it is not handed out again, and revoked with the others.
+            self._replace(scope, self._held.pop(scope))
+            held = None
+        if held is not None and now < held.due:
+            return held.credential
+        if scope not in self._users and len(self._users) >= MAX_SCOPES:
+            text = f"no credential for {self._forge}: sessions use {MAX_SCOPES} already; end some"
+            raise CredentialError(text, retry_after=refusal.SOON)
+        self._users.setdefault(scope, set()).add(wanted.session.id)
+        try:
+            return (await self._minted(scope, wanted.repo.path, now)).credential
+        except CredentialError:
+            if held is not None and self._clock().boot < held.ends:
+                return held.credential
+            raise
+
+    async def _minted(self, scope: Scope, path: str, now: float) -> Held:
+        failed = self._failed.get(scope)
+        if failed is not None and now < failed.until:
+            raise failed.error
+        if scope not in self._flights:
+            self._flights[scope] = Flight(lambda: self._mint(scope, path))
+        return await self._flights[scope].join()
+
+    async def _mint(self, scope: Scope, path: str) -> Held:
+        """Mint, hold, tell. One at a time for a scope."""
+        asked = self._clock()
+        try:
+            token = await self._app.mint(scope, path)
+        except CredentialError as error:
+            self._fails(scope, error)
+            raise
+        finally:
+            self._flights.pop(scope, None)
+        self._failed.pop(scope, None)
+        credential = Credential(self._ids.another(), token.secret, self.kind, asked.wall + token.lifetime)
+        held = Held.of(credential, token.lifetime, early(token.lifetime), asked)
+        self._told.minted(held.credential, scope)
+        before = self._held.get(scope)
+        if before is not None:
+            self._replace(scope, before)
+        self._held[scope] = held
+        if not self._users.get(scope):  # whoever wanted it has ended meanwhile
+            await self._retire(scope)
+        return held
+
+    def _fails(self, scope: Scope, error: CredentialError) -> None:
+        now = self._clock().boot
+        self._failed = {known: failed for known, failed in self._failed.items() if now < failed.until}
+        self._failed[scope] = Failed.at(now, error)
+        self._told.failed(error, scope)
+
+    def _replace(self, scope: Scope, held: Held) -> None:
+        now = self._clock().boot
+        left = [one for one in self._replaced.get(scope, []) if now < one.ends]
+        self._replaced[scope] = [*left, held]
+
+    async def _retire(self, scope: Scope) -> None:
+        """Forget a scope, and end its tokens."""
+        self._users.pop(scope, None)
+        self._split.pop(scope, None)
+        self._failed.pop(scope, None)
+        self._forced.pop(scope, None)
+        held = self._held.pop(scope, None)
+        tokens = [*self._replaced.pop(scope, []), *([held] if held is not None else [])]
+        self._app.forget(scope)
+        for one in tokens:
+            if self._clock().boot < one.ends:
+                self._told.revoked(one.credential, scope, done=await self._app.revoke(one.credential.secret))
