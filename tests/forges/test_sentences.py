@@ -7,7 +7,7 @@ import pytest
 from credgate.config.schema import Forge
 from credgate.config.structure import KINDS
 from credgate.forges.registry import driver_for
-from credgate.forges.sentences import COMMON, MAX_WORDS, sentence
+from credgate.forges.sentences import COMMON, MAX_WORDS, Words, sentence
 from credgate.git.refusal import MAX_REASON, named
 from credgate.values import Access
 
@@ -59,7 +59,7 @@ def test_every_kind_has_a_line_that_git_shows_whole(kind: str) -> None:
 
 def test_a_kinds_own_words_come_first() -> None:
     """For the access that was needed, then for the status, then anybody's; a class's own words stand for the class."""
-    own = {(403, Access.WRITE): "one", 404: "two", 500: "three", 400: "four"}
+    own: Words = {(403, Access.WRITE): "one", 404: "two", 500: "three", 400: "four"}
     asked = [(403, Access.WRITE), (403, Access.READ), (404, Access.WRITE), (451, Access.READ), (599, Access.READ)]
     words = [sentence("f", status, access, own).partition(": ")[2] for status, access in [*asked, (418, Access.READ)]]
     assert words == ["one", COMMON[403, Access.READ], "two", COMMON[451], "three", "four"]
