@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from credgate.http.fields import RequestHead
     from credgate.sessions.brake import Brake
     from credgate.sessions.model import Grant, Session
+    from credgate.values import RepoPath
 
 _CODINGS = {None, b"identity", b"gzip", b"x-gzip"}
 
@@ -89,9 +90,9 @@ class Sessions(Protocol):
         ...
 
 
-def without_credential(forge: str) -> Decision:
-    """Refuse a push to a forge that has no credential: it could not accept it."""
-    text = f"no credential is configured for {forge}, so nothing can be pushed there"
+def without_credential(repo: RepoPath) -> Decision:
+    """Refuse a push to a repository that no credential is meant for: its forge could not accept it."""
+    text = f"no credential is configured for {repo}, so nothing can be pushed there"
     return Decision(allow=False, reason=Reason.NO_FORGE_CREDENTIAL, rule="forge", text=text)
 
 
@@ -103,8 +104,8 @@ class Admission:
     default_forge: str
     sessions: Sessions
     brake: Brake
-    has_credential: Callable[[str], bool]
-    """Whether the forge of this name has a credential now."""
+    has_credential: Callable[[RepoPath], bool]
+    """Whether a credential is configured for this repository."""
     policy: Policy
     """The operator's own rules on pushes."""
 
@@ -165,8 +166,8 @@ class Admission:
         match = scope.find(session.grants, where.repo, where.needed)
         if not match.decision.allow:
             return Refuse(match.decision, 403, where.kind, session, where)
-        if where.needed is Access.WRITE and not self.has_credential(where.repo.forge):
-            return Refuse(without_credential(where.repo.forge), 403, where.kind, session, where)
+        if where.needed is Access.WRITE and not self.has_credential(where.repo):
+            return Refuse(without_credential(where.repo), 403, where.kind, session, where)
         relay = Relay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git)
         return relay if where.needed is Access.READ or match.grant is None else self._ruled(relay, match.grant)
 

@@ -110,7 +110,7 @@ def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the deci
     session: str = NOBODY,
     grants: Sequence[Grant] = (),
     label: str = "",
-    has_credential: Callable[[str], bool] = lambda _forge: True,
+    has_credential: Callable[[RepoPath], bool] = lambda _repo: True,
 ) -> Explanation:
     """Answer for a session (``session``, ``grants``, ``label``), or for the question's own grant without one."""
     asked = question.grants or tuple(grants)
@@ -118,8 +118,8 @@ def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the deci
     match = scope.find(asked, question.repo, needed)
     if match.grant is None or question.verb == FETCH:
         return Explanation(match.decision)
-    if not has_credential(question.repo.forge):
-        return Explanation(without_credential(question.repo.forge))
+    if not has_credential(question.repo):
+        return Explanation(without_credential(question.repo))
     rules = rule.rules_for(match.grant, policy, session, question.label or label)
     for decision in _push(question, rules):
         if not decision.allow:

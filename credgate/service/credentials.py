@@ -1,40 +1,44 @@
-"""The forges' credentials, in memory, re-read as they rotate.
+"""The forges' credentials: from what the operator wrote to sources, and from a request to the one it may use.
 
-``read`` takes every credential once, before anything listens: one that cannot be read stops the start. From then on
-``current`` answers from memory, and a timer looks at the files every second: in a thread, since a secret may lie on a
-network file system, and only at their stamps until one changes. A file that can no longer be read leaves the last value
-in place and is logged once; the rotation that follows may well need the gateway to stay up. Variables are read once and
-then removed from the environment, so that no child inherits them (what the kernel shows of the environment a process
-was started with stays: ``file://`` is the better reference).
+``read`` makes every source before anything listens: a reference that cannot be used stops the start. From then on
+``at_hand`` answers from memory, on the path of every request; what is not at hand is waited for (``obtain``). Which
+credential a repository gets, ``forges.choice`` decides; what none is meant for is asked anonymously. Files are watched
+once a second, so that a rotated one is seen within that. Variables are read once and then removed from the environment,
+so that no child inherits them (what the kernel shows of the environment a process was started with stays: ``file://``
+is the better reference).
 
-No secret is logged, shown by ``repr`` or derivable from a credential's id: that is a keyed digest of the forge and a
-generation counter, never of the secret.
+No secret is logged, shown by ``repr`` or derivable from a credential's id.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-from typing import TYPE_CHECKING, Any, cast
+import time
+from typing import TYPE_CHECKING, Any
 
-from attrs import define, field, frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
+from credgate.audit.event import timestamp
 from credgate.config.environment import TOKEN_VARIABLES
-from credgate.config.secrets import Reference, Stamp, parse_reference, read_file, read_reference, stamp
-from credgate.errors import ConfigError
+from credgate.service.fetched import FetchedSource
+from credgate.service.files import EnvSource, FileSource
+from credgate.service.making import Making
+from credgate.service.sources import ANONYMOUS, Wanted
+from credgate.values import RepoPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
-
-    from twisted.python.failure import Failure
+    from collections.abc import Callable, Mapping, MutableMapping
 
     from credgate.config.schema import Config, Forge
+    from credgate.forges.choice import Choice
+    from credgate.forges.driver import Driver
+    from credgate.service.making import Mint
+    from credgate.service.sources import Credential, Described, Source
+    from credgate.sessions.model import Grant, Session
 
 # Of the module, not of the class: a class's logger would put the instance into every event.
 _log = Logger()
@@ -43,156 +47,146 @@ ROUND_SECONDS = 1.0
 """How long a rotated file goes unseen, at most, while its file system answers."""
 
 
-@frozen(slots=True)
-class Credential:
-    """What a forge accepts. ``id`` names one value of it: pools and logs use that, and it changes with the value."""
-
-    id: str
-    secret: str = field(repr=False)
-
-
-@frozen(slots=True)
-class _Outcome:
-    """What a look at a file found: no change (both ``None``), a value with its stamp, or what is wrong."""
-
-    secret: str | None = field(default=None, repr=False)
-    stamp: Stamp | None = None
-    trouble: str = ""
-
-
-@define(slots=True)
-class _Held:
-    """One forge's credential as last read."""
-
-    reference: Reference
-    credential: Credential
-    stamp: Stamp | None = None
-    generation: int = 1
-    trouble: str = ""
-    # Looks at one file come one at a time: two at once could put the older value over the newer.
-    looking: DeferredLock = field(factory=DeferredLock)
-
-
-def _look(reference: Reference, known: Stamp | None) -> _Outcome:
-    """Read a file unless its stamp is the ``known`` one. Runs in a thread: touches nothing but the file."""
-    if known is not None and stamp(reference) == known:
-        return _Outcome()
-    try:
-        secret, seen = read_file(reference)
-    except ConfigError as error:
-        return _Outcome(trouble=error.text)
-    return _Outcome(secret, seen)
-
-
 class Credentials(Service):
     """The credentials of all configured forges."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what tests stand in for
         self,
         config: Config,
+        drivers: Mapping[str, Driver],
         *,
+        mint: Mint = lambda _forge, _driver: None,
         environ: MutableMapping[str, str] | None = None,
         reactor: Any = None,  # noqa: ANN401 - a reactor is IReactorTime, IReactorThreads and more at once
-        in_thread: Callable[..., Deferred[_Outcome]] | None = None,
+        in_thread: Callable[..., Deferred[Any]] | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """Hold nothing yet. ``in_thread(call, *args)`` stands in for the reactor's thread pool in tests."""
+        """Hold nothing yet. ``mint`` makes the source of a forge's minting table, if it has one.
+
+        ``in_thread(call, *args)`` stands in for the reactor's thread pool in tests.
+        """
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
-        self._config = config
+        self._config, self._drivers, self._mint = config, drivers, mint
         self._environ = os.environ if environ is None else environ
-        self._reactor = reactor
+        self._reactor, self._wall = reactor, wall
         self._in_thread = in_thread or self._in_pool
-        self._key = os.urandom(32)
-        self._held: dict[str, _Held] = {}
+        self._choices: dict[str, Choice[Source]] = {}
         self._loop = LoopingCall(self._round)
         self._loop.clock = reactor
 
-    def read(self) -> None:
-        """Read every credential. Blocks. Raises ``ConfigError`` with the key's place. Variables are removed after it.
+    # What requests ask.
 
-        It may run before privileges are dropped; the files must stay readable for the user that credgate then runs as.
+    def at_hand(self, wanted: Wanted) -> Credential | None:
+        """Return the credential to use now, ``ANONYMOUS`` where none is meant for it; ``None``: ``obtain`` it."""
+        choice = self._choices.get(wanted.repo.forge)
+        source = None if choice is None else choice.find(wanted.repo.path)
+        return ANONYMOUS if source is None else source.at_hand(wanted)
+
+    async def obtain(self, wanted: Wanted, refused: str = "") -> Credential:
+        """Get it; with ``refused``, the id of one that the forge rejected, another value. Raises CredentialError."""
+        choice = self._choices.get(wanted.repo.forge)
+        source = None if choice is None else choice.find(wanted.repo.path)
+        return ANONYMOUS if source is None else await source.obtain(wanted, refused)
+
+    def configured(self, repo: RepoPath) -> bool:
+        """Whether a credential is meant for ``repo``: without one a push could not be accepted."""
+        choice = self._choices.get(repo.forge)
+        return choice is not None and choice.find(repo.path) is not None
+
+    def session_ended(self, session: Session, _reason: str = "") -> None:
+        """Have what was made for this session alone taken back; nobody waits for it."""
+        for source in self._sources():
+            ended = ensureDeferred(source.session_ended(session))
+            ended.addErrback(lambda failure: _log.failure("a credential was not taken back", failure))
+
+    # What people ask.
+
+    def serves(self, forge: str) -> bool:
+        """Whether any credential is configured for a forge."""
+        return forge in self._choices
+
+    def named(self, grant: Grant, session: Session) -> list[dict[str, object]]:
+        """Name the credentials that a session's grant may use: id, kind and end, never a value."""
+        choice = self._choices.get(grant.forge)
+        wanted = Wanted(RepoPath(grant.forge, grant.normal), grant.access, session)
+        sources = [] if choice is None else choice.within(grant.normal)
+        return [_named(source.at_hand(wanted), source) for source in sources]
+
+    def overview(self) -> list[dict[str, object]]:
+        """Return every forge with its credentials, for ``GET /v1/forges``."""
+        return [self._forge(forge) for forge in self._config.forges.values()]
+
+    def _forge(self, forge: Forge) -> dict[str, object]:
+        by_source: dict[Source, list[str]] = {}
+        if forge.name in self._choices:
+            for pattern, source in self._choices[forge.name].patterns.items():
+                by_source.setdefault(source, []).append(pattern)
+        return {
+            "name": forge.name,
+            "kind": forge.kind,
+            "url": forge.url,
+            "default": forge.name == self._config.default_forge,
+            "credentials": [
+                _described(one, patterns) for source, patterns in by_source.items() for one in source.describe()
+            ],
+        }
+
+    # The service.
+
+    def read(self) -> None:
+        """Make every source. Blocks. Raises ``ConfigError`` with the key's place. Variables are removed after it.
+
+        It may run before privileges are dropped; files must stay readable for the user that credgate then runs as, and
+        commands are only run later.
         """
-        held = {name: self._first(forge) for name, forge in self._config.forges.items() if forge.credential}
-        variables = {each.reference.target for each in held.values() if each.reference.kind == "env"}
+        making = Making(self._config, self._mint, self._environ, self._reactor, self._in_thread, self._wall)
+        choices = {name: making.choice(forge, self._drivers[name]) for name, forge in self._config.forges.items()}
+        self._choices = {name: choice for name, choice in choices.items() if choice.patterns}
+        variables = {source.variable for source in self._sources() if isinstance(source, EnvSource)}
         for variable in variables.union(TOKEN_VARIABLES):
             self._environ.pop(variable, None)
-        self._held = held
-
-    def current(self, forge_name: str) -> Credential | None:
-        """Return a forge's credential, ``None`` where it is served anonymously. No I/O."""
-        held = self._held.get(forge_name)
-        return held.credential if held else None
-
-    async def reread(self, forge_name: str) -> bool:
-        """Read a forge's file now, changed stamp or not, as its refusal suggests; return whether the value changed."""
-        held = self._held.get(forge_name)
-        if held is None or held.reference.kind != "file":
-            return False
-        return await self._look_at(forge_name, held, known=None)
 
     def startService(self) -> None:
-        """Begin to watch the files; ``read`` has been called."""
+        """Begin to watch files and to fetch what is fetched; ``read`` has been called."""
         super().startService()
-        if any(held.reference.kind == "file" for held in self._held.values()):
+        sources = self._sources()
+        if any(isinstance(source, FileSource) for source in sources):
             self._loop.start(ROUND_SECONDS, now=False)
+        for source in sources:
+            if isinstance(source, FetchedSource):
+                source.start()
 
     def stopService(self) -> None:
         """Stop watching. A look that is under way ends in its thread and changes nothing any more that matters."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()
+        for source in self._sources():
+            if isinstance(source, FetchedSource):
+                source.stop()
+
+    def _sources(self) -> list[Source]:
+        return list(dict.fromkeys(one for choice in self._choices.values() for one in choice.patterns.values()))
 
     def _round(self) -> None:
         """Look at every file, without waiting: one on a file system that hangs delays no other."""
-        for name, held in self._held.items():
-            if held.reference.kind == "file" and not held.looking.locked:
-                # A file in trouble is read again every time: its stamp is not that of a value.
-                look = self._look_at(name, held, known=None if held.trouble else held.stamp)
-                ensureDeferred(look).addErrback(self._failed, name)
+        for source in self._sources():
+            if isinstance(source, FileSource):
+                source.watch()
 
-    def _failed(self, failure: Failure, name: str) -> None:
-        # A defect of ours or a machine out of threads: what is held goes on serving, the next round tries again.
-        _log.failure("Looking at the credential of {forge} failed.", failure, forge=name)
+    def _in_pool(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *args)
 
-    async def _look_at(self, name: str, held: _Held, *, known: Stamp | None) -> bool:
-        await held.looking.acquire()
-        try:
-            return self._take(name, held, await self._in_thread(_look, held.reference, known))
-        finally:
-            held.looking.release()
 
-    def _take(self, name: str, held: _Held, outcome: _Outcome) -> bool:
-        """Take over what a look found; return whether it is another value."""
-        if outcome.trouble:
-            if outcome.trouble != held.trouble:
-                _log.error("The credential of {forge} stays as it was: {trouble}", forge=name, trouble=outcome.trouble)
-            held.trouble = outcome.trouble
-            return False
-        if outcome.secret is None:
-            return False
-        if held.trouble:
-            _log.info("The credential of {forge} can be read again.", forge=name)
-        held.trouble, held.stamp = "", outcome.stamp
-        if outcome.secret == held.credential.secret:
-            return False
-        held.generation += 1
-        held.credential = self._credential(name, held.generation, outcome.secret)
-        _log.info("The credential of {forge} was rotated: it is {id} now.", forge=name, id=held.credential.id)
-        return True
+def _named(credential: Credential | None, source: Source) -> dict[str, object]:
+    """Return what may be told of a credential; of one that is still to be had, its kind."""
+    if credential is None:
+        return {"kind": source.kind}
+    ends = {} if credential.expires_at is None else {"expires_at": timestamp(credential.expires_at)}
+    return {"id": credential.id, "kind": credential.kind, **ends}
 
-    def _first(self, forge: Forge) -> _Held:
-        try:
-            reference = parse_reference(forge.credential)
-            if reference.kind == "env":
-                return _Held(reference, self._credential(forge.name, 1, read_reference(reference, self._environ)))
-            secret, seen = read_file(reference)
-        except ConfigError as error:
-            raise self._config.error(error.text, "forges", forge.name, "credential") from None
-        return _Held(reference, self._credential(forge.name, 1, secret), seen)
 
-    def _credential(self, name: str, generation: int, secret: str) -> Credential:
-        named = f"{name}\0{generation}".encode()
-        return Credential(hmac.new(self._key, named, hashlib.sha256).hexdigest()[:8], secret)
-
-    def _in_pool(self, call: Callable[..., _Outcome], *args: object) -> Deferred[_Outcome]:
-        return cast("Deferred[_Outcome]", deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *args))
+def _described(one: Described, patterns: list[str]) -> dict[str, object]:
+    ends = None if one.expires_at is None else timestamp(one.expires_at)
+    return {"repositories": patterns, "id": one.id, "kind": one.kind, "expires_at": ends, "trouble": one.trouble}

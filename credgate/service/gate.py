@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 from twisted.application.service import Service
-from twisted.internet.defer import ensureDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -24,6 +23,7 @@ from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
+from credgate.service.question import wanted_for
 from credgate.sessions import scope
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from credgate.config.schema import Config, Limits
-    from credgate.forges.driver import Driver
     from credgate.http.fields import RequestHead
     from credgate.service.audit import AuditLog
     from credgate.service.credentials import Credentials
@@ -113,21 +112,28 @@ class Gate:
             body = b'{"status":"healthy"}'
         else:
             now = self.clock()
-            body = json.dumps(whoami(serve.session, now.boot, now.wall, self.admission.policy)).encode()
+            body = json.dumps(self._whoami(serve.session, now)).encode()
         return local_reply(200, body, _JSON, close=close)
+
+    def _whoami(self, session: Session, now: LeaseReading) -> dict[str, object]:
+        return whoami(session, now.boot, now.wall, self.admission.policy, self.credentials.named)
 
     async def take_up(self, config: Config) -> None:
         """Judge by another ``[policy]`` from the next request on; a push that is under way keeps its rules."""
         self.admission = evolve(self.admission, policy=config.policy)
 
-    def inquiry(self, driver: Driver, path: str, *, dot_git: bool) -> Inquiry:
-        """Return the means to ask a forge about one of its repositories."""
-        return Inquiry(self.pool, self.credentials, driver, path, dot_git, self.limits.inquiry_timeout, self.in_thread)
-
-    def suspect(self, forge: str) -> None:
-        """Have the forge's credential read again: it was refused, so a newer one may lie there already."""
-        looked = ensureDeferred(self.credentials.reread(forge))
-        looked.addErrback(lambda failure: _log.failure("the credential of {forge} was not read", failure, forge=forge))
+    def inquiry(self, verdict: Relay) -> Inquiry:
+        """Return the means to ask the forge about the repository that a push goes to."""
+        return Inquiry(
+            self.pool,
+            self.credentials,
+            wanted_for(verdict),
+            verdict.driver,
+            verdict.path,
+            verdict.dot_git,
+            self.limits.inquiry_timeout,
+            self.in_thread,
+        )
 
     def entered(self, exchange: Exchange, session_id: str) -> None:
         """Note that ``exchange`` serves the session."""

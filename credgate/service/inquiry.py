@@ -18,7 +18,7 @@ from twisted.internet.defer import (
 )
 
 from credgate import __version__
-from credgate.errors import CredgateError, ResponseError
+from credgate.errors import CredentialError, CredgateError, ResponseError
 from credgate.forges.place import Place
 from credgate.git import ask, refs
 from credgate.http import crossing
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from credgate.http.fields import ResponseHead
     from credgate.service.credentials import Credentials
     from credgate.service.forge import ForgeConnection, ForgePool
+    from credgate.service.sources import Credential, Wanted
 
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
@@ -59,6 +60,7 @@ class Inquiry:
 
     pool: ForgePool
     credentials: Credentials
+    wanted: Wanted
     driver: Driver
     path: str
     dot_git: bool
@@ -131,9 +133,9 @@ class Inquiry:
     async def _ask(self, asking: _Asking, method: str, tail: str, body: bytes, done: Deferred[None]) -> None:
         if self._left:
             raise CancelledError
-        credential = self.credentials.current(self.driver.forge.name)
-        key = Key(self.driver.forge.name, credential.id if credential else "")
-        login = self.driver.login(credential.secret) if credential else None
+        credential = await self._credential()
+        key = Key(self.driver.forge.name, credential.id)
+        login = self.driver.login(credential.secret) if credential.secret else None
         lines = crossing.upstream_head(
             method=method.encode(),
             path=self.driver.path(self.path, tail, dot_git=self.dot_git),
@@ -149,9 +151,33 @@ class Inquiry:
         except TimeoutError:
             raise InquiryError("the forge did not answer in time") from None
         except ResponseError as error:
+            if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
+                await self._renew(credential)
             raise InquiryError(str(error)) from None
         finally:
             asking.leave()
+
+    async def _credential(self) -> Credential:
+        """Return what is at hand, or wait for it: the push has had one, which may have ended meanwhile."""
+        at_hand = self.credentials.at_hand(self.wanted)
+        return at_hand if at_hand is not None else await self._obtain("")
+
+    async def _renew(self, refused: Credential) -> None:
+        """Have another credential got for the next try; this push is not asked about again."""
+        try:
+            await self._obtain(refused.id)
+        except InquiryError:
+            return  # the forge's own answer says it better
+        raise InquiryError("the forge refused credgate's credential, which was renewed: push again")
+
+    async def _obtain(self, refused: str) -> Credential:
+        obtaining = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
+        try:
+            return await obtaining.addTimeout(self.timeout, self.pool.reactor)
+        except TimeoutError:
+            raise InquiryError("no credential for the forge came in time") from None
+        except CredentialError as error:
+            raise InquiryError(error.text) from None
 
     async def _connection(self, key: Key) -> ForgeConnection:
         try:
@@ -197,6 +223,7 @@ class _Asking:
         self._type, self._take, self._end, self._fail_with = content_type, take, end, fail
         self._connection: ForgeConnection | None = None
         self._over = False
+        self.status: int | None = None
 
     def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> None:
         self._connection = connection
@@ -218,6 +245,7 @@ class _Asking:
             connection.abort()
 
     def answer_head(self, head: ResponseHead) -> None:
+        self.status = head.status
         coded = head.get(b"content-encoding") not in (None, b"identity")
         if head.status != _OK or crossing.content_type(head) != self._type or coded:
             self.answer_failed(ResponseError(f"the forge answered {head.status} when it was asked for history"))

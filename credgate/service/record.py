@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from credgate.audit.event import Event, Happening, RefChange
 from credgate.git.route import Kind
+from credgate.service.sources import ANONYMOUS
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from credgate.git.verdict import RefVerdict
     from credgate.git.verdict import Verdict as PushVerdict
     from credgate.service.gate import Gate
+    from credgate.service.sources import Credential
 
 _UNDECIDED = Decision(allow=True, reason=Reason.ALLOWED)
 
@@ -29,6 +31,7 @@ class Record:
         self._decision = _UNDECIDED
         self._status: int | None = None
         self._closed = False
+        self._credential = ANONYMOUS
         self._refs: tuple[RefChange, ...] = ()
         self.upstream_status: int | None = None
         self.bytes_up = self.bytes_down = 0
@@ -45,6 +48,10 @@ class Record:
     def answers(self, status: int) -> None:
         """Note the status that the sandbox is sent, which a refused push sees as 200."""
         self._status = status
+
+    def uses(self, credential: Credential) -> None:
+        """Note what the forge is shown, by its id."""
+        self._credential = credential
 
     def ends(self, decision: Decision) -> Record:
         """Note why it ends otherwise than well; the first reason is the one that counts."""
@@ -69,7 +76,7 @@ class Record:
         if self._closed:
             return
         self._closed = True
-        decision = self._decision
+        decision, credential = self._decision, self._credential
         event = Event(
             wall=self._gate.clock().wall,
             event=Happening.REQUEST,
@@ -88,6 +95,9 @@ class Record:
             duration=self._gate.reactor.seconds() - self._began,
             text="" if decision.allow else decision.text,
             refs=self._refs,
+            credential=credential.id,
+            credential_kind=credential.kind if credential.id else "",
+            expires=credential.expires_at,
         )
         self._gate.audit.write(event)
 

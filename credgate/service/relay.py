@@ -8,8 +8,8 @@ It opens the way upstream when the head is in, moves bytes both ways with back-p
   constants (``http.crossing``), and what is not the expected answer becomes a refusal in git's own words;
 * an early answer is relayed while the upload still runs; what then comes is read away.
 
-Only requests that can be repeated (no push) are repeated, once, and only when a kept connection turned out to be closed
-before it answered a byte.
+Only requests that can be repeated (no push) are repeated: once when a kept connection turned out to be closed before it
+answered a byte, and once when the forge refused the credential and another could be had.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from credgate.errors import RequestError, ResponseError
-from credgate.forges.place import Place
 from credgate.git.admission import Refuse, Relay
 from credgate.git.answer import Moved, judge_answer
 from credgate.git.passage import FetchPassage, PushPassage
@@ -31,12 +30,11 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.flow import Valve
 from credgate.service.push import PushUpload
 from credgate.service.question import Question
-from credgate.service.reach import unconnected
 from credgate.service.upload import Upload
+from credgate.service.way import Way
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from credgate.git.verdict import Verdict as PushVerdict
@@ -55,22 +53,30 @@ class RelayExchange:
         self.channel, self.record, self._verdict = channel, record, verdict
         self._gate = channel.gate
         kind = verdict.request.kind
-        self._question = Question(
-            self._gate.credentials,
-            head,
-            verdict,
-            recoded=kind is Kind.RECEIVE_PACK,
-            read=kind is not Kind.UPLOAD_PACK,
-        )
+        self._question = Question(head, recoded=kind is Kind.RECEIVE_PACK, read=kind is not Kind.UPLOAD_PACK)
+        self._way = self._to_forge()
         self._passage = PushPassage(head.get(b"content-encoding"), verdict.rules) if kind is Kind.RECEIVE_PACK else None
         self._upload: Upload | PushUpload = self._push(self._passage) if self._passage else self._fetch(head, kind)
         self._rewriting: Rewriting | None = None
         self._reply: list[bytes] = []
         self._forge: ForgeConnection | None = None
-        self._connecting: Deferred[ForgeConnection] | None = None
-        self._answering = self._answered = self._framed = self._followed = self._client_full = False
+        self._answering = self._answered = self._framed = self._followed = self._client_full = self._renewed = False
         self._drained = 0
         self._moved, self._since = 0, self._gate.reactor.seconds()
+
+    def _to_forge(self) -> Way:
+        gate = self._gate
+        return Way(
+            gate.credentials,
+            gate.pool,
+            gate.limits.connect_timeout,
+            self._question,
+            self.record,
+            holds=lambda: self._upload.hold(),  # noqa: PLW0108 - there is no upload yet
+            opened=self._connected,
+            failed=self._unconnected,
+            broke=self._broke,
+        )
 
     def _fetch(self, head: RequestHead, kind: Kind) -> Upload:
         coding, v2 = head.get(b"content-encoding"), head.get(b"git-protocol") == b"version=2"
@@ -79,7 +85,7 @@ class RelayExchange:
 
     def _push(self, passage: PushPassage) -> PushUpload:
         gate, verdict = self._gate, self._verdict
-        inquiry = gate.inquiry(verdict.driver, verdict.path, dot_git=verdict.dot_git)
+        inquiry = gate.inquiry(verdict)
         return PushUpload(
             self.channel,
             self._question,
@@ -96,26 +102,20 @@ class RelayExchange:
         """Find or open a connection and ask; a push does so itself, once it is judged."""
         if self._passage is not None:
             return
-        kept = self._gate.pool.take(self._question.key)
-        if kept is not None:
-            self._connected(kept)
-        else:
-            self._connect()
+        self._way.go(self._verdict, kept=True)
 
     def _connect(self) -> None:
-        self._upload.hold()
-        connecting = self._connecting = self._gate.pool.connect(self._question.key, Place.of(self._verdict.driver))
-        connecting.addCallbacks(self._connected, self._unreachable).addErrback(self._broke)
+        """Ask on a new connection."""
+        self._way.go(self._verdict, kept=False)
 
     def _connected(self, forge: ForgeConnection) -> None:
-        self._connecting, self._forge = None, forge
+        self._forge = forge
         self._upload.go(self, forge)
 
-    def _unreachable(self, failure: Failure) -> None:
-        if self._connecting is None:  # given up by us, not failed
-            return
-        self._connecting = None
-        self._refuse(unconnected(self._verdict.driver.forge.name, failure.value or failure), 502)
+    def _unconnected(self, decision: Decision, status: int, retry_after: int) -> None:
+        request = self._verdict.request
+        refuse = Refuse(decision, status, request.kind, self._verdict.session, request, retry_after=retry_after)
+        self._refuse(decision, status, refuse)
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("a relayed request failed and is cut", failure)
@@ -183,10 +183,8 @@ class RelayExchange:
 
     def _leave(self) -> None:
         forge, self._forge = self._forge, None
-        connecting, self._connecting = self._connecting, None
         self._upload.leave()
-        if connecting is not None:
-            connecting.cancel()
+        self._way.leave()
         if forge is not None:
             forge.abort()
 
@@ -200,9 +198,10 @@ class RelayExchange:
             self._follow(judged)
             return
         if isinstance(judged, Refuse):
-            if judged.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL:
-                self._gate.suspect(self._question.key.forge)
-            self._refuse(judged.decision, judged.status, judged)
+            if judged.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL and not self._renewed:
+                self._renew(judged)
+            else:
+                self._refuse(judged.decision, judged.status, judged)
             return
         request = self._verdict.request
         self._rewriting = rewriting(request.kind, request.service, self._verdict.rules, self._passage)
@@ -218,6 +217,24 @@ class RelayExchange:
         self.record.answers(200)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
+    def _renew(self, judged: Refuse) -> None:
+        """Have the refused credential replaced, once; ask again with the new one unless that could move a ref twice."""
+        self._renewed, again = True, self._upload.again()
+        self._leave()
+        if not self._upload.whole:
+            self.channel.hold()
+
+        def renewed() -> None:
+            if again:
+                self._way.go(self._verdict, kept=True)
+                return
+            deed = "fetch" if self._passage is None else "push"
+            text = f"{judged.decision.text}. It was renewed meanwhile: {deed} again"
+            decision = Decision(allow=False, reason=Reason.CREDENTIAL_RENEWED, rule="forge", text=text)
+            self._refuse(decision, judged.status, evolve(judged, decision=decision))
+
+        self._way.renew(self._verdict, renewed, lambda: self._refuse(judged.decision, judged.status, judged))
+
     def _follow(self, moved: Moved) -> None:
         """Ask again under the repository's new name, once; later requests of the session go there at once."""
         self._leave()
@@ -229,7 +246,6 @@ class RelayExchange:
         verdict = self._verdict
         self._gate.moves[verdict.session.id, verdict.request.repo] = moved
         self._verdict = evolve(verdict, path=moved.path, dot_git=moved.dot_git)
-        self._question.redirect(self._verdict)
         self._connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
@@ -317,10 +333,10 @@ class RelayExchange:
             self._gate.registry.touch(self._verdict.session.id)
             return
         waited, limits, upload = now - self._since, self._gate.limits, self._upload
-        if self._client_full or not (upload.whole or upload.full or self._connecting):
+        if self._client_full or not (upload.whole or upload.full or self._way.open):
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)
-        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._connecting:
+        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._way.open:
             self._forge_silent()
 
     def _forge_silent(self) -> None:

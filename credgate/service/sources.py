@@ -96,7 +96,7 @@ class Ids:
         self._name, self._count, self._key = name, 0, os.urandom(32)
 
     def another(self) -> str:
-        """Return the id of the next value: eight hexadecimal digits."""
+        """Return the id of the next value: twelve hexadecimal digits."""
         self._count += 1
         named = f"{self._name}\0{self._count}".encode()
-        return hmac.new(self._key, named, hashlib.sha256).hexdigest()[:8]
+        return hmac.new(self._key, named, hashlib.sha256).hexdigest()[:12]

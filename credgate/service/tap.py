@@ -47,12 +47,13 @@ from credgate.sessions.brake import Brake
 from credgate.sessions.named import store_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twisted.application.service import IService
     from twisted.internet.interfaces import IStreamServerEndpoint
 
     from credgate.config.schema import Config, Limits
+    from credgate.forges.driver import Driver
     from credgate.service.dns.service import DnsService
 
 _log = Logger()
@@ -137,10 +138,14 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     audit = AuditLog(config.audit.to, reactor)
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
-    credentials = Credentials(config, reactor=reactor)
+    drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
+    credentials = Credentials(config, drivers, reactor=reactor)
     credentials.read()
+    registry.on_end(credentials.session_ended)
     walkers = Walkers(reactor)
-    gate = _gate(config, reactor, registry=registry, credentials=credentials, audit=audit, walkers=walkers)
+    gate = _gate(
+        config, reactor, drivers=drivers, registry=registry, credentials=credentials, audit=audit, walkers=walkers
+    )
     rounds = Rounds(registry, config.sessions.gc_interval, reactor)
     git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
     audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
@@ -162,7 +167,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         sessions=lambda: registry.count,
         connections=lambda: len(gate.channels),
         transfers=lambda: len(gate.transfers()),
-        has_credential=gate.admission.has_credential,
+        has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
     )
@@ -179,6 +184,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         has_credential=gate.admission.has_credential,
         status=overview,
         transfers=gate.transfers,
+        forges=credentials.overview,
     )
     gateway = GatewayService()
     for part in (
@@ -228,15 +234,15 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     config: Config,
     reactor: Any,  # noqa: ANN401 - as above
     *,
+    drivers: Mapping[str, Driver],
     registry: SessionRegistry,
     credentials: Credentials,
     audit: AuditLog,
     walkers: Walkers,
 ) -> Gate:
     limits = _affordable(config.limits)
-    drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
     for name in drivers:
-        if credentials.current(name) is None:
+        if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
     brake = Brake(limits.wrong_credentials_per_minute)
     admission = Admission(
@@ -244,7 +250,7 @@ def _gate(  # noqa: PLR0913 - where the parts meet
         config.default_forge,
         registry,
         brake,
-        lambda name: credentials.current(name) is not None,
+        credentials.configured,
         config.policy,
     )
     endpoints = forge_endpoints(reactor, limits.connect_timeout)

@@ -2,7 +2,8 @@
 
 Grants are shown as they hold for this session: ``push`` is there for every repository that may be written, with the
 default rules spelt out and ``{session}`` and ``{label}`` put in. ``policy`` is what the operator's own rules say beside
-them, as refusals would. Never the token, the secret, their digests or anything about other sessions.
+them, as refusals would. ``credentials`` names what the forge is shown: an empty list is nothing, so no push will do.
+Never the token, the secret, their digests, a credential's value or anything about other sessions.
 """
 
 from __future__ import annotations
@@ -16,17 +17,30 @@ from credgate.sessions.grants import written
 from credgate.values import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from credgate.sessions.model import Grant, Session
+
+    Named = Callable[[Grant, Session], list[dict[str, object]]]
 
 _UNBOUNDED = Policy()
 _LIMITS = ("max_push_bytes", "max_refs", "push_options", "protected_paths", "require_old_oid")
 
 
-def whoami(session: Session, now: float, wall: float, policy: Policy) -> dict[str, object]:
-    """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch) under ``policy``."""
+def whoami(
+    session: Session,
+    now: float,
+    wall: float,
+    policy: Policy,
+    named: Named | None = None,
+) -> dict[str, object]:
+    """Describe ``session`` at ``now`` (lease clock) and ``wall`` (seconds since the epoch) under ``policy``.
+
+    ``named`` returns the forge's credentials that a grant may use: their ids, kinds and ends.
+    """
     return {
         "session": session.id,
-        "repositories": [_repository(grant, session, policy) for grant in session.grants],
+        "repositories": [_repository(grant, session, policy, named) for grant in session.grants],
         "policy": _policy(session, policy),
         "dns": list(session.dns),
         "expires_at": _utc(wall + session.created + session.absolute_ttl - now),
@@ -34,10 +48,12 @@ def whoami(session: Session, now: float, wall: float, policy: Policy) -> dict[st
     }
 
 
-def _repository(grant: Grant, session: Session, policy: Policy) -> dict[str, object]:
+def _repository(grant: Grant, session: Session, policy: Policy, named: Named | None) -> dict[str, object]:
     entry = written(grant)
     if grant.access is Access.WRITE:
         entry["push"] = _rules(rules_for(grant, policy, session.id, session.label).grant)
+    if named is not None:
+        entry["credentials"] = named(grant, session)
     return entry
 
 

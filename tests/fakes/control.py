@@ -239,7 +239,7 @@ class Desk:
             lambda session, peer: self.told.append((session, peer)),
             self.reload,
             lambda: self.policy,
-            lambda forge: forge not in self.without,
+            lambda repo: repo.forge not in self.without,
             self.status,
             self.transfers,
             lambda session, peer: self.prolonged.append((session, peer)),

@@ -17,15 +17,16 @@ from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 
 from credgate.config.schema import Forge, Limits, Policy
+from credgate.errors import CredentialError
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
 from credgate.git.pktline import FLUSH, encode
-from credgate.service.credentials import Credential
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
+from credgate.service.sources import ANONYMOUS, Credential, Wanted
 from credgate.sessions.brake import Brake
 from credgate.sessions.model import Grant
-from credgate.values import Access
+from credgate.values import Access, RepoPath
 from tests.fakes.sessions import LeaseClock, session
 from tests.fakes.wire import Wire
 
@@ -234,22 +235,58 @@ class Sessions:
 
 @define
 class Credentials:
-    """One credential a forge."""
+    """One credential a forge, at hand; or, with ``late``, only once the test says so (``come``, ``fail``).
+
+    ``renewed`` is what a refused one is replaced by.
+    """
 
     held: dict[str, Credential]
-    reread_for: list[str] = field(factory=list)
-    fails: Exception | None = None
+    late: bool = False
+    renewed: Credential | None = None
+    asked: list[tuple[Wanted, str]] = field(factory=list)
+    waiting: list[Deferred[Credential]] = field(factory=list)
+    named_for: list[Grant] = field(factory=list)
 
-    def current(self, forge_name: str) -> Credential | None:
+    def at_hand(self, wanted: Wanted) -> Credential | None:
         """Return it."""
-        return self.held.get(forge_name)
+        return None if self.late else self.held.get(wanted.repo.forge, ANONYMOUS)
 
-    async def reread(self, forge_name: str) -> bool:
-        """Note that it was asked for."""
-        self.reread_for.append(forge_name)
-        if self.fails is not None:
-            raise self.fails
-        return False
+    async def obtain(self, wanted: Wanted, refused: str = "") -> Credential:
+        """Note that it was asked for, and answer when the test does."""
+        self.asked.append((wanted, refused))
+        if self.late:
+            waiter: Deferred[Credential] = Deferred(self.waiting.remove)
+            self.waiting.append(waiter)
+            self.held[wanted.repo.forge] = await waiter
+        elif refused and self.renewed is None:
+            raise CredentialError("there is no other")
+        elif self.renewed is not None:
+            self.held[wanted.repo.forge] = self.renewed
+        return self.held[wanted.repo.forge]
+
+    def come(self, credential: Credential, *, late: bool = False) -> None:
+        """Let it be there for all who wait; from then on it is at hand."""
+        self.late, waiting = late, list(self.waiting)
+        self.waiting.clear()
+        for one in waiting:
+            one.callback(credential)
+
+    def fail(self, why: Exception) -> None:
+        """Do not."""
+        waiting = list(self.waiting)
+        self.waiting.clear()
+        for one in waiting:
+            one.errback(why)
+
+    def configured(self, repo: RepoPath) -> bool:
+        """Whether there is one."""
+        return self.late or repo.forge in self.held
+
+    def named(self, grant: Grant, session: Session) -> list[dict[str, object]]:
+        """Name it."""
+        self.named_for.append(grant)
+        credential = self.held.get(grant.forge)
+        return [] if credential is None else [{"id": credential.id, "kind": credential.kind}]
 
 
 @define
@@ -353,7 +390,7 @@ class House:
         self.sessions.known["token", "secret"] = self.session
         self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
         admission = Admission(
-            self.drivers, "github.com", self.sessions, Brake(10), lambda name: name in self.credentials.held, Policy()
+            self.drivers, "github.com", self.sessions, Brake(10), self.credentials.configured, Policy()
         )
         self.gate = Gate(
             self.reactor,

@@ -57,7 +57,12 @@ class Door:
         self.brake = Brake(LIMIT)
         self.without: set[str] = set()
         self.admission = Admission(
-            DRIVERS, "github.com", self.sessions, self.brake, lambda name: name not in self.without, Policy()
+            DRIVERS,
+            "github.com",
+            self.sessions,
+            self.brake,
+            lambda repo: not self.without & {repo.forge, str(repo)},
+            Policy(),
         )
 
     def ask(self, line: bytes, *fields: bytes, login: bytes | None = b"basic", now: float = 100.0) -> Verdict:
@@ -282,6 +287,15 @@ def test_without_a_forge_credential_there_are_reads_only() -> None:
     assert refused(door.ask(PUSH)) == (Reason.NO_FORGE_CREDENTIAL, 403)
     assert isinstance(door.ask(FETCH), Relay)
     door.without.clear()
+    assert isinstance(door.ask(PUSH), Relay)
+
+
+def test_a_credential_for_another_repository_is_none() -> None:
+    """One forge may have several, each for its own."""
+    door = Door()
+    door.without.add("github.com/octo/hello")
+    assert refused(door.ask(PUSH)) == (Reason.NO_FORGE_CREDENTIAL, 403)
+    door.without = {"github.com/octo/other"}
     assert isinstance(door.ask(PUSH), Relay)
 
 

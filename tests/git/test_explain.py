@@ -175,7 +175,7 @@ def test_a_dry_run_decides_as_the_push_would(push: tuple[PushRule, ...], verb: s
 def test_a_push_needs_a_credential_at_the_forge() -> None:
     """Said before any rule, as admission does; a fetch needs none."""
     question, nobody = parse(grant="a/b", repo="a/b", verb="create", ref="refs/heads/x"), Policy()
-    assert explain(question, nobody, has_credential=lambda forge: forge == "github.com").decision.allow
+    assert explain(question, nobody, has_credential=lambda repo: repo.path == "a/b").decision.allow
     refused = explain(question, nobody, has_credential=lambda _: False).decision
     assert (refused.reason, refused.rule) == (Reason.NO_FORGE_CREDENTIAL, "forge")
     fetch = parse(grant="a/b", repo="a/b", verb="fetch")

@@ -16,6 +16,7 @@ from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
     ADVERTISED,
+    FORGE_SECRET,
     LISTED,
     PACK,
     REPORTED,
@@ -111,12 +112,20 @@ def test_every_relayed_request_touches_its_session() -> None:
 
 
 def test_whoami_is_json_about_the_session() -> None:
-    """With the times of now."""
+    """With the times of now, and the credentials by their ids."""
     client = House().say(ask(b"GET /whoami"))
     told = json.loads(only(client).body)
     assert only(client).field(b"content-type") == b"application/json"
     assert told["session"] == "s-0000000000000001"
-    assert told["repositories"][1] == {"repo": "read/only", "forge": "github.com", "access": "read"}
+    named = [{"id": "cred-1", "kind": "env"}]
+    assert told["repositories"][1] == {
+        "repo": "read/only",
+        "forge": "github.com",
+        "access": "read",
+        "credentials": named,
+    }
+    assert told["repositories"][2]["credentials"] == []
+    assert FORGE_SECRET not in json.dumps(told)
 
 
 # The operator's policy.
@@ -194,21 +203,6 @@ def test_moves_go_with_their_session() -> None:
     house.gate.moves["other", RepoPath("github.com", "octo/hello")] = MOVED
     house.sessions.revoke(house.session)
     assert list(house.gate.moves) == [("other", RepoPath("github.com", "octo/hello"))]
-
-
-# Credentials.
-
-
-def test_a_credential_that_cannot_be_read_again_is_logged(clean_reactor: list[Failure]) -> None:
-    """The refusal is told all the same."""
-    house = House()
-    house.credentials.fails = RuntimeError("broken")
-    client = house.say(discover())
-    house.forge.wire.deliver(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
-    house.settle()
-    assert only(client).status == 502
-    assert [failure.type for failure in clean_reactor] == [RuntimeError]
-    clean_reactor.clear()
 
 
 # Who is let in.

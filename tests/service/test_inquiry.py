@@ -15,6 +15,8 @@ from credgate.git.pktline import FLUSH, encode
 from credgate.git.walk import PackWalk
 from credgate.service.digest import FULL
 from credgate.service.inquiry import MAX_SMALL, MAX_WANTS, Inquiry, InquiryError
+from credgate.service.sources import Wanted
+from credgate.values import Access, RepoPath
 from tests.fakes import packs
 from tests.fakes.relay import FORGE_SECRET, House, answer, chunks
 from tests.fakes.threads import Threads
@@ -44,7 +46,9 @@ class Asked:
         self.threads = Threads(eager)
         driver = self.house.drivers["github.com"]
         house: Any = self.house
-        self.inquiry = Inquiry(house.pool, house.credentials, driver, "octo/hello", True, 30.0, self.threads)  # noqa: FBT003 - positional by its definition
+        wanted = Wanted(RepoPath("github.com", "octo/hello"), Access.WRITE, house.session)
+        means = house.pool, house.credentials, wanted, driver
+        self.inquiry = Inquiry(*means, "octo/hello", True, 30.0, self.threads)  # noqa: FBT003 - positional by its definition
         self.walk = PackWalk(SHA1)
         self.results: list[Any] = []
         self.asking: Deferred[Any] | None = None

@@ -7,8 +7,9 @@ from attrs import evolve
 
 from credgate.git.admission import Relay
 from credgate.http.request import judge
-from credgate.service.credentials import Credential
-from credgate.service.question import REPLAY_BYTES, Question
+from credgate.service.question import REPLAY_BYTES, Question, wanted_for
+from credgate.service.sources import ANONYMOUS, Credential
+from credgate.values import Access, RepoPath
 from tests.fakes.relay import FORGE_SECRET, House, discover, post
 
 
@@ -17,7 +18,9 @@ def question(house: House, request: bytes, *, recoded: bool = False, read: bool 
     head = judge(request[: request.index(b"\r\n\r\n") + 4])
     verdict = house.gate.judge(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
-    return Question(house.credentials, head, verdict, recoded=recoded, read=read)  # type: ignore[arg-type]
+    made = Question(head, recoded=recoded, read=read)
+    made.address(verdict, house.credentials.at_hand(wanted_for(verdict)) or ANONYMOUS)
+    return made
 
 
 def test_it_has_the_credential_of_now() -> None:
@@ -37,10 +40,9 @@ def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
     house = House()
     asked = question(house, discover())
     before = asked.lines
-    house.credentials.held["github.com"] = Credential("cred-2", "other")
     verdict = house.gate.judge(judge(discover()), "10.0.0.7")
     assert isinstance(verdict, Relay)
-    asked.redirect(evolve(verdict, path="octo/new"))
+    asked.address(evolve(verdict, path="octo/new"), Credential("cred-2", "other"))
     assert (asked.key.credential, asked.secret) == ("cred-2", "other")
     assert asked.lines.startswith(b"GET /octo/new.git/info/refs")
     assert asked.lines.split(b"\r\n")[3:] == before.split(b"\r\n")[3:]
@@ -64,14 +66,36 @@ def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
     assert (b"Accept-Encoding: gzip" in asked.lines) is not read
 
 
-def test_what_was_said_is_told_once() -> None:
-    """There is one second try."""
+def test_what_was_said_is_there_for_another_try() -> None:
+    """All of it, however it came, and what comes later too: a connection may be closed, then a credential refused."""
     asked = question(House(), post(b"12345"))
     asked.says([b"12", b"34"])
     asked.says([b"5"])
     assert asked.said() == [b"12", b"34", b"5"]
     asked.says([b"6"])
-    assert asked.said() is None
+    assert asked.said() == [b"12", b"34", b"5", b"6"]
+
+
+def judged(house: House, request: bytes) -> Relay:
+    """Return what the gate says to ``request``."""
+    verdict = house.gate.judge(judge(request), "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    return verdict
+
+
+def test_a_credential_is_wanted_for_the_repository_that_is_asked() -> None:
+    """In its forge's normal form, for what is to be done, for the session that does it."""
+    house = House()
+    wanted = wanted_for(judged(house, discover(b"receive", b"Octo/Hello.git")))
+    assert (wanted.repo, wanted.access) == (RepoPath("github.com", "octo/hello"), Access.WRITE)
+    assert wanted.session is house.session
+
+
+def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
+    """The old name's owner may have another credential, which must not go there."""
+    house = House()
+    moved = evolve(judged(house, discover()), path="Other/New")
+    assert wanted_for(moved).repo == RepoPath("github.com", "other/new")
 
 
 def test_nothing_said_is_something_to_repeat() -> None:

@@ -118,7 +118,7 @@ def test_what_a_forge_refuses_is_said_in_our_words(
     assert said.status == (shown if method == b"GET" else 200)
     assert (said.field(b"retry-after") == b"7") is (method == b"GET" and reason is not Reason.FORGE_MOVED)
     assert house.reasons == [reason]
-    assert house.credentials.reread_for == (["github.com"] if status.startswith(b"401") else [])
+    assert [refused for _, refused in house.credentials.asked] == (["cred-1"] if status.startswith(b"401") else [])
     house.nothing_left()
 
 

@@ -19,6 +19,7 @@ from credgate.service import tap
 from credgate.service.audit import AuditLog
 from credgate.service.gate import GateService
 from credgate.service.sessions import SessionRegistry
+from credgate.values import RepoPath
 from tests.fakes.waiting import free_port
 
 if TYPE_CHECKING:
@@ -215,10 +216,11 @@ async def test_it_is_ready_once_it_is_started_and_not_when_it_is_stopped(
     gateway.privilegedStartService()
     gateway.startService()
     told = await ensureDeferred(asked["ready"]())
-    assert told == {"git": True, "sessions": True, "audit": True} | ({"dns": True} if dns else {})
+    assert told == {"serving": True, "git": True, "sessions": True, "audit": True} | ({"dns": True} if dns else {})
     assert (tmp_path / "run" / "control.sock").exists()
     await stop(gateway)
-    assert not (await ensureDeferred(asked["ready"]()))["git"]
+    told = await ensureDeferred(asked["ready"]())
+    assert (told["serving"], told["git"]) == (False, False)
     assert not (tmp_path / "run" / "control.sock").exists()
     lines = (tmp_path / "audit.log").read_text().splitlines()
     assert ['"event":"started"' in lines[0], '"event":"stopped"' in lines[-1]] == [True, True]
@@ -250,7 +252,7 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"policy\.max_refs"):
         await given["reload"]()
     assert in_force() == (7, 7)
-    assert not given["has_credential"]("github.com")
+    assert not given["has_credential"](RepoPath("github.com", "octo/hello"))
 
 
 def test_what_others_need_starts_first(tmp_path: Path) -> None:

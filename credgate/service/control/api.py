@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session, SessionRequest
     from credgate.sessions.tokens import Minted
+    from credgate.values import RepoPath
 
     Readiness = Callable[[], Awaitable[Mapping[str, bool]]]
     Reload = Callable[[], Awaitable[Mapping[str, object]]]
     Status = Callable[[], Mapping[str, object]]
     Transfers = Callable[[], list[dict[str, object]]]
+    Forges = Callable[[], list[dict[str, object]]]
 
 READY_TIMEOUT = 5.0
 """Seconds that the checks of ``/v1/ready`` may take; then the answer is that they did not."""
@@ -103,11 +105,12 @@ class ControlAPI:
     reload: Reload | None = None
     policy: Callable[[], Policy] = Policy
     """Returns the operator's rules on pushes as they are in force."""
-    has_credential: Callable[[str], bool] = lambda _forge: True
+    has_credential: Callable[[RepoPath], bool] = lambda _repo: True
     status: Status | None = None
     transfers: Transfers = list
     extended: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
     """Is told of each session that was extended, and by whom, before that is answered."""
+    forges: Forges = list
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -135,7 +138,8 @@ class ControlAPI:
             self._log.error("readiness could not be told: {type}", type=type(failed).__name__)
             checks = {}
         is_ready = bool(checks) and all(state is True for state in checks.values())
-        answer = {"status": "ready" if is_ready else "not ready", "checks": checks}
+        unready = "draining" if checks.get("serving") is False else "not ready"
+        answer = {"status": "ready" if is_ready else unready, "checks": checks}
         return send(request, 200 if is_ready else 503, answer)
 
     @app.route("/v1/status", methods=["GET"])
@@ -149,6 +153,11 @@ class ControlAPI:
     def running(self, request: ControlRequest) -> bytes:
         """List the requests that run for sessions now."""
         return send(request, 200, {"transfers": self.transfers()})
+
+    @app.route("/v1/forges", methods=["GET"])
+    def places(self, request: ControlRequest) -> bytes:
+        """List the forges with their credentials: ids, kinds, ends and troubles, never a value."""
+        return send(request, 200, {"forges": self.forges()})
 
     @app.route("/v1/reload", methods=["POST"])
     async def take_up(self, request: ControlRequest) -> bytes:

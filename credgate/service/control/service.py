@@ -39,10 +39,11 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Policy
     from credgate.forges.driver import Driver
-    from credgate.service.control.api import Readiness, Registry, Reload, Status, Transfers
+    from credgate.service.control.api import Forges, Readiness, Registry, Reload, Status, Transfers
     from credgate.service.control.peer import Peer
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
+    from credgate.values import RepoPath
 
     class _Reactor(IReactorTime, IReactorUNIX):
         """What is needed of the reactor."""
@@ -71,9 +72,10 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     reactor: _Reactor,
     reload: Reload | None = None,
     policy: Callable[[], Policy] | None = None,
-    has_credential: Callable[[str], bool] = lambda _forge: True,
+    has_credential: Callable[[RepoPath], bool] = lambda _repo: True,
     status: Status | None = None,
     transfers: Transfers = list,
+    forges: Forges = list,
 ) -> ControlService:
     """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
 
@@ -100,6 +102,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         status,
         transfers,
         extended,
+        forges,
     )
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(
