@@ -2,7 +2,8 @@
 
 Names are letters, digits and ``- _ .``; owners begin with a letter or digit. The login's user name does not matter
 beside a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path.
-Archived repositories and mirrors answer 403 to a push; a password of a user with two-factor login answers 401.
+Archived repositories and mirrors answer 403 to a push, and so does a token without the scope; who may not write is
+answered 404, as if there were nothing; a password of a user with two-factor login 401.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ class Gitea(Base):
             "ask the operator of this gateway"
         ),
         (403, Access.READ): (
-            "credgate's token lacks the scope read:repository, or its user may not read this; "
+            "credgate's token lacks the scope read:repository, or its user's access has been restricted; "
             "ask the operator of this gateway"
         ),
         (403, Access.WRITE): (
-            "credgate's token lacks write:repository, its user may not write, or the repository is archived or a "
-            "mirror; ask the operator"
+            "credgate's token lacks the scope write:repository, or the repository is archived or a mirror; "
+            "ask the operator of this gateway"
         ),
-        404: "no such repository, or one that the user of credgate's token may not see",
+        (404, Access.READ): "no such repository, or one that the user of credgate's token may not see",
+        (404, Access.WRITE): "no such repository, or one that the user of credgate's token may not write to",
     }
 
     def normal(self, path: str) -> str | None:

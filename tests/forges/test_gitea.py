@@ -20,4 +20,5 @@ def test_what_its_refusals_mean() -> None:
     assert "read:repository" in TEA.sentence(403, Access.READ)
     assert "write:repository" in TEA.sentence(403, Access.WRITE)
     assert "archived or a mirror" in TEA.sentence(403, Access.WRITE)
+    assert TEA.sentence(404, Access.WRITE).endswith("may not write to")
     assert "two-factor" in TEA.sentence(401, Access.READ)
