@@ -60,6 +60,8 @@ class Limits:
     forge_timeout: float = 660.0
     """How long the forge may think before its first byte, and between bytes once the request is whole."""
     connect_timeout: float = 30.0
+    drain_timeout: float = 30.0
+    """How long running transfers may go on when the gateway is told to stop; 0: not at all."""
     inquiry_timeout: float = 60.0
     """How long one question to the forge about a waiting push may take: history, trees, refs."""
     max_head: int = 16 * 1024

@@ -59,6 +59,7 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "stall_timeout": forms.duration,
         "forge_timeout": forms.duration,
         "connect_timeout": forms.duration,
+        "drain_timeout": forms.duration_or_none,
         "inquiry_timeout": forms.duration,
         "max_head": forms.whole(1024, 1024 * 1024),
         "max_connections": _count,

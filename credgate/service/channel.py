@@ -287,6 +287,16 @@ class SandboxChannel(Protocol):
                 # Not a reset: the client may still be reading what the kernel holds of the last answer.
                 self._leave(unread=False)
 
+    def retire(self) -> None:
+        """Leave, unless a request is being answered: then after it."""
+        if self._exchange is None and self._linger is None and not self._gone:
+            self._leave(unread=False)
+
+    def dismiss(self, decision: Decision) -> None:
+        """Say why no answer comes, if it can be said."""
+        if isinstance(self._exchange, RelayExchange):
+            self._exchange.dismiss(decision)
+
     def cut(self, reason: Reason) -> None:
         """End whatever goes on here."""
         if self._exchange is not None:

@@ -70,6 +70,7 @@ class Gate:
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
+    _vacant: Callable[[], None] = field(default=lambda: None, init=False)
 
     def judge(self, head: RequestHead, peer: str) -> Verdict:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
@@ -161,6 +162,19 @@ class Gate:
         for known in [known for known in self.moves if known[0] == session.id]:
             del self.moves[known]
 
+    def retire(self, vacant: Callable[[], None]) -> None:
+        """Take no further request; ``vacant`` is called when the last connection has gone."""
+        self.closing, self._vacant = True, vacant
+        for channel in list(self.channels):
+            channel.retire()
+
+    def dismiss(self) -> None:
+        """Tell whoever still waits for an answer that none comes, as far as there are words for it."""
+        text = "credgate is stopping and could not finish this; try again in a minute"
+        decision = Decision(allow=False, reason=Reason.SHUTDOWN, rule="shutdown", text=text)
+        for channel in list(self.channels):
+            channel.dismiss(decision)
+
     def joined(self, channel: SandboxChannel) -> None:
         """Count a connection."""
         self.channels.add(channel)
@@ -172,6 +186,8 @@ class Gate:
         self.addresses[channel.peer] -= 1
         if self.addresses[channel.peer] <= 0:
             del self.addresses[channel.peer]
+        if self.closing and not self.channels:
+            self._vacant()
 
     def full(self, peer: str) -> bool:
         """Whether one more connection from ``peer`` is one too many."""

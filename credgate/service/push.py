@@ -63,7 +63,7 @@ class PushUpload:
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self._asked = self._ended = self._left = self._passing = False
+        self._begun = self.asked = self._ended = self._left = self._passing = False
         self._walk: PackWalk | None = None
         self._holdback: HoldBack | None = None
         self._digest: Digest | None = None
@@ -80,7 +80,7 @@ class PushUpload:
         forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
         forge.send(waiting)  # the list, at least: nobody connects before it was judged
-        if self._asked:
+        if self.asked:
             forge.sent()
         elif not self.full:
             self._drains()
@@ -257,7 +257,7 @@ class PushUpload:
             self._forge.send(framed)
 
     def _finish(self) -> None:
-        self._asked, self.full = True, False
+        self.asked, self.full = True, False
         if self._forge is None:
             self._waiting.append(LAST_CHUNK)
         else:
@@ -265,7 +265,7 @@ class PushUpload:
             self._forge.sent()
 
     def _fills(self) -> None:
-        if not self._asked:
+        if not self.asked:
             self.full = True
         if not self.whole:
             self._channel.hold()

@@ -171,6 +171,17 @@ class RelayExchange:
         """End both sides at once."""
         self._cut(Decision(allow=False, reason=reason))
 
+    def dismiss(self, decision: Decision) -> None:
+        """End because credgate does: with a refusal where it can be given and is true, else at once."""
+        if self._answered:  # the answer is on its way; what is left is to read the request away
+            return
+        taken = self._passage is not None and self._upload.asked and self._forge is not None
+        if self._answering or taken:  # the forge has the whole push: what becomes of it is not ours to say
+            self._cut(decision)
+        else:
+            request, session = self._verdict.request, self._verdict.session
+            self._refuse(decision, 503, Refuse(decision, 503, request.kind, session, request, retry_after=60))
+
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
         self.channel.abort()

@@ -34,6 +34,7 @@ from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
 from credgate.service.digest import Walkers
 from credgate.service.dns.service import dns_service
+from credgate.service.drain import Drain
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
@@ -154,7 +155,8 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     dns = dns_service(config, registry, audit, reactor)
 
     async def ready() -> dict[str, bool]:
-        working = {"git": await git.accepts(), "sessions": registry.writable, "audit": audit.writable}
+        working = {"serving": not gate.closing, "git": await git.accepts()}
+        working |= {"sessions": registry.writable, "audit": audit.writable}
         return working | ({"dns": await dns.ready()} if dns.enabled else {})
 
     parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
@@ -196,9 +198,10 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         walkers,
         dns,
         GateService(gate),
-        git,
         reloading,
         control,
+        Drain(gate, reactor, config.limits.drain_timeout),
+        git,
     ):
         part.setServiceParent(gateway)
     return gateway

@@ -40,7 +40,8 @@ class Upload:
         self._fails, self._refuses = fails, refuses
         self._waiting: list[bytes] = []
         self._forge: ForgeConnection | None = None
-        self._asked = False
+        self.asked = False
+        """The forge was sent all of it, or will be as soon as there is a connection."""
         self.whole = False
         """The sandbox has sent all of it."""
         self.full = False
@@ -58,7 +59,7 @@ class Upload:
         waiting, self._waiting = self._waiting, []
         if waiting:
             forge.send(waiting)
-        if self._asked:
+        if self.asked:
             forge.sent()
         elif not self.full:
             self._drains()
@@ -116,7 +117,7 @@ class Upload:
             self._forge.send(parts)
 
     def _end(self) -> None:
-        self._asked, self.full = True, False
+        self.asked, self.full = True, False
         end = [LAST_CHUNK] if self._question.chunked else []
         self._question.says(end)
         if self._forge is None:
@@ -127,7 +128,7 @@ class Upload:
             self._forge.sent()
 
     def _fills(self) -> None:
-        if not self._asked:
+        if not self.asked:
             self.full = True
         if not self.whole:
             self._channel.hold()

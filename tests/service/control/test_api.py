@@ -220,6 +220,13 @@ def test_ready_is_503_unless_every_check_is_true(checks: dict[str, Any]) -> None
     assert (answer.status, answer.json) == (503, {"status": "not ready", "checks": checks})
 
 
+def test_ready_says_draining_while_the_gateway_is_being_stopped() -> None:
+    """Whoever restarts it must tell that from a part that broke."""
+    checks = {"serving": False, "git": False}
+    answer = Desk(readiness=lambda: succeed(checks)).call("GET", "/v1/ready")
+    assert (answer.status, answer.json) == (503, {"status": "draining", "checks": checks})
+
+
 def test_ready_is_503_when_the_checks_fail(logged: list[dict[str, Any]]) -> None:
     """A broken check is no traceback for whoever polls."""
 
