@@ -1,0 +1,59 @@
+"""Lines are linked by their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.audit.chain import Head, Link, digest, numbered
+
+BODIES = st.dictionaries(st.text(max_size=8), st.text(max_size=20) | st.integers(), min_size=1, max_size=4)
+
+
+def test_a_line_names_the_one_before_it() -> None:
+    """The digest is of the bytes that stand in the file, so that ``sha256sum`` can check it."""
+    first, link = Link().next(b'{"a":1}')
+    second, last = link.next(b'{"a":2}')
+    assert json.loads(first) == {"a": 1, "seq": 1, "prev": "0" * 64}
+    assert json.loads(second) == {"a": 2, "seq": 2, "prev": hashlib.sha256(first).hexdigest()}
+    assert last == Link(2, digest(second))
+
+
+@given(BODIES, st.integers(min_value=0, max_value=10**17))
+def test_what_was_linked_is_read_back(body: dict[str, str | int], seq: int) -> None:
+    """Whatever the event holds, also texts that look like a link."""
+    before = Link(seq, "ab" * 32)
+    line, link = before.next(json.dumps(body, separators=(",", ":")).encode())
+    assert numbered(line) == (seq + 1, before.digest)
+    assert link.seq == seq + 1
+    assert {**json.loads(line), "seq": 0, "prev": ""} == {**body, "seq": 0, "prev": ""}
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b'{"a":1}', b'{"a":1,"seq":0,"prev":"%s"}' % (b"0" * 64), b'"seq":1'])
+def test_another_line_has_no_number(line: bytes) -> None:
+    """Fragments, and what a gateway without a chain wrote."""
+    assert numbered(line) is None
+
+
+def test_a_fragment_is_covered_without_a_number() -> None:
+    """What a full disk cut off stays in the file, and nobody may change it either."""
+    _, link = Link().next(b'{"a":1}')
+    assert link.over(b'{"a":') == Link(1, digest(b'{"a":'))
+
+
+@given(st.integers(0, 10**19), st.integers(1, 10**19))
+def test_a_head_is_written_in_one_length(seq: int, first: int) -> None:
+    """It is written over itself, and never leaves the rest of a longer one behind."""
+    head = Head(Link(seq, "cd" * 32), first)
+    assert len(head.bytes()) == 107
+    assert Head.parse(head.bytes()) == head
+
+
+@pytest.mark.parametrize("text", [b"", b"1 2 3\n", Head(Link()).bytes()[:-1], Head(Link()).bytes() * 2])
+def test_anything_else_is_no_head(text: bytes) -> None:
+    """Half a head is none."""
+    assert Head.parse(text) is None
