@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import secrets
 import shutil
 import signal
@@ -28,16 +29,24 @@ from tests.fakes.gateway import Gateway, Lease
 from tests.fakes.nginx import NginxForge, available
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
-from tests.fakes.sandbox import LOGINS, Sandbox
+from tests.fakes.sandbox import LOGINS, Sandbox, search_path
 
 Enter = Callable[..., "Visit"]
 StartGateway = Callable[..., "Door"]
 
 
-def pytest_report_header() -> str:
-    """Say which forge judges."""
+def pytest_report_header() -> list[str]:
+    """Say which forge judges, and whose git asks."""
     found = NginxForge.kind if available() else f"{PythonForge.kind} (no nginx and fcgiwrap)"
-    return f"forge: {found}"
+    return [f"forge: {found}", f"sandboxes' git: {shutil.which('git', path=search_path())}"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out, and say so, what was to be shown with another git if there is none."""
+    other = os.environ.get("CREDGATE_TEST_GIT")
+    if other and not (Path(other) / "git").exists():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=f"NOT SHOWN with another git: none in {other}, see .ci/second-git"))
 
 
 def random_secret() -> str:

@@ -2,7 +2,8 @@
 
 Set up by ``credgate-sandbox enable`` alone, with the paths that would be the system's led into the sandbox's folder.
 ``login`` says how the session is shown: ``helper`` is the credential helper (Basic), ``bearer`` a URL-scoped
-``http.<gateway>.extraHeader`` as an operator may configure it instead.
+``http.<gateway>.extraHeader`` as an operator may configure it instead. ``CREDGATE_TEST_GIT`` names a folder whose git
+sandboxes use instead of the machine's: what is shown holds for more than one version of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 HELPERS = Path(__file__).resolve().parents[2] / "helpers"
 LOGINS = ("helper", "bearer")
+
+
+def search_path() -> str:
+    """Say where a sandbox looks for commands."""
+    other = os.environ.get("CREDGATE_TEST_GIT")
+    return f"{other}:{os.environ['PATH']}" if other else os.environ["PATH"]
 
 
 @frozen
@@ -56,7 +63,7 @@ class Sandbox:
     def __attrs_post_init__(self) -> None:
         self.home.mkdir(parents=True)
         self.environ = {
-            "PATH": os.environ["PATH"],
+            "PATH": search_path(),
             "HOME": str(self.home),
             "LC_ALL": "C",
             "GIT_CONFIG_SYSTEM": str(self.system_config),
