@@ -40,7 +40,8 @@ KEPT = ("PATH", "HOME", "LANG")
 _LEAD = """
 import os, signal, sys
 os.setsid()
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
 try:
     os.execv(sys.argv[1], sys.argv[2:])
 except OSError:
