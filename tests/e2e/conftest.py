@@ -41,6 +41,11 @@ def pytest_report_header() -> list[str]:
     return [f"forge: {found}", f"sandboxes' git: {shutil.which('git', path=search_path())}"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marks of these tests."""
+    config.addinivalue_line("markers", "slow: takes minutes; run if CREDGATE_TEST_SLOW is set")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out, and say so, what was to be shown with another git if there is none."""
     other = os.environ.get("CREDGATE_TEST_GIT")
