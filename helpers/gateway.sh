@@ -268,6 +268,14 @@ _gateway_project() {
     _gateway_runtime inspect -f '{{index .Config.Labels "com.docker.compose.project"}}' "$1" 2> /dev/null
 }
 
+# The address in a network of this name with a number behind it, as a second and third sandbox have one.
+_gateway_numbered_ip() {
+    # shellcheck disable=SC2016 # the dollars are the template's
+    _gateway_form='{{range $name, $net := .NetworkSettings.Networks}}{{$name}} {{$net.IPAddress}}{{"\n"}}{{end}}'
+    _gateway_runtime inspect -f "$_gateway_form" "$1" 2> /dev/null |
+        sed -n 's/^\(.*_\)\{0,1\}credential-isolation-[0-9]* \([0-9A-Fa-f.:]\{2,\}\)$/\2/p' | sed 1q
+}
+
 # setup_gateway_session CONTAINER_ID [OWNER/REPO,...]: all of it; what was begun is undone if the end cannot be reached.
 setup_gateway_session() {
     if ! _gateway_is_name "${1:-}"; then
@@ -278,7 +286,8 @@ setup_gateway_session() {
     # shellcheck disable=SC2119 # as long as it waits by itself
     wait_for_gateway_health || return 1
     _gateway_ip=$(get_container_ip "$1") ||
-        _gateway_ip=$(get_container_ip "$1" "$(_gateway_project "$1")_credential-isolation") || _gateway_ip=
+        _gateway_ip=$(get_container_ip "$1" "$(_gateway_project "$1")_credential-isolation") ||
+        _gateway_ip=$(_gateway_numbered_ip "$1") || _gateway_ip=
     if [ -z "$_gateway_ip" ]; then
         log_error "the container $1 has no address in the network credential-isolation"
         return 1

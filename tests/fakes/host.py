@@ -38,6 +38,7 @@ case $1 in
         case $3 in
             *'"'"$(cat "$STUB/network")"'"'*) echo 10.77.0.9 ;;
             *compose.project*) echo box ;;
+            *range*) echo "$(cat "$STUB/network") 10.77.0.9"; echo "egress 10.78.0.9" ;;
         esac
         ;;
     port) cat "$STUB/port" ;;

@@ -168,9 +168,12 @@ def test_the_address_is_that_of_the_network(host: Host) -> None:
     assert host.run(f"get_container_ip {BOX} other").stdout == f"{ADDRESS}\n"
 
 
-@pytest.mark.parametrize("network", ["credential-isolation", "box_credential-isolation"])
+NETWORKS = ["credential-isolation", "box_credential-isolation", "box_credential-isolation-2", "credential-isolation-3"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_set_up_does_it_all(host: Host, network: str) -> None:
-    """Whether compose has put its project before the network's name or not."""
+    """Whether compose has put its project before the network's name or not, and on a second sandbox's network."""
     (host.folder / "network").write_text(f"{network}\n")
     ran = host.run(f'setup_gateway_session {BOX} octo/hello\nprintf "%s:%s" "$GATEWAY_TOKEN" "$GATEWAY_SECRET"')
     assert ran.returncode == 0, ran.stderr
@@ -191,7 +194,7 @@ def test_set_up_that_cannot_write_leaves_no_session(host: Host) -> None:
 
 def test_set_up_without_an_address_makes_no_session(host: Host) -> None:
     """A session that is bound to nothing could be used from anywhere."""
-    (host.folder / "network").write_text("another\n")
+    (host.folder / "network").write_text("another-credential-isolation-x\n")
     ran = host.run(f"setup_gateway_session {BOX} octo/hello || echo $?")
     assert (ran.stdout, "no address" in ran.stderr, host.sessions()) == ("1\n", True, [])
 
