@@ -44,7 +44,7 @@ class Head:
     last: Link
     first: int = 1
 
-    def bytes(self) -> bytes:
+    def encode(self) -> bytes:
         """Write it, always in the same length."""
         return b"%020d %s %020d\n" % (self.last.seq, self.last.digest.encode(), self.first)
 

@@ -37,7 +37,9 @@ class Happening(StrEnum):
     STARTED = "started"
     STOPPED = "stopped"
     AUDIT_GAP = "audit-gap"
-    """Events were lost while the log could not be written; ``text`` says how many."""
+    """Something is wrong with the log itself, such as events that were lost; ``text`` says what, and how many."""
+    AUDIT_CONTINUED = "audit-continued"
+    """A new file begins; ``text`` names the line that it goes on from."""
 
 
 TS: Final = "ts"
@@ -55,6 +57,8 @@ UPSTREAM_STATUS: Final = "upstream_status"
 BYTES_UP: Final = "bytes_up"
 BYTES_DOWN: Final = "bytes_down"
 DURATION_MS: Final = "duration_ms"
+OID: Final = "oid"
+SIZE: Final = "size"
 TEXT: Final = "text"
 REFS: Final = "refs"
 CREDENTIAL: Final = "credential"
@@ -116,6 +120,10 @@ class Event:
     """Body bytes towards the client."""
     duration: float | None = None
     """Seconds."""
+    oid: str = ""
+    """An LFS object's name, SHA-256 in hexadecimal."""
+    size: int | None = None
+    """Its bytes."""
     text: str = ""
     refs: tuple[RefChange, ...] = ()
     credential: str = ""
@@ -151,6 +159,8 @@ def line(event: Event) -> str:
         (CREDENTIAL_KIND, visible(event.credential_kind)),
         (EXPIRES, None if event.expires is None else timestamp(event.expires)),
         (PERMISSIONS, visible(event.permissions)),
+        (OID, visible(event.oid)),
+        (SIZE, event.size),
         (TEXT, visible(event.text)),
     )
     told: dict[str, object] = {key: value for key, value in pairs if value not in {None, ""}}

@@ -68,6 +68,12 @@ class Limits:
     max_connections: int = 1024
     max_connections_per_address: int = 64
     max_transfers_per_session: int = 64
+    requests_per_minute: int = 0
+    """Of one session; then 429. 0: no limit."""
+    requests_per_minute_per_address: int = 0
+    """Of one address, all its sessions together; 0: no limit."""
+    bytes_per_minute: int = 0
+    """That one session moves, both ways together; cuts nothing that runs. 0: no limit."""
     wrong_credentials_per_minute: int = 10
     """By address; then 429."""
     max_drain: int = 4 * 1024 * MIB
@@ -131,6 +137,12 @@ class Audit:
 
     to: str = "stderr"
     """``stderr`` or the path of a file that is appended to."""
+    max_bytes: int = 64 * MIB
+    """A file is rotated when it has grown so large; 0: never by credgate. Somebody else's rotation is followed."""
+    keep: int = 16
+    """Rotated files that stay; 0: all."""
+    sync: str = "second"
+    """When lines are synchronised: ``always`` (each batch), ``second`` (a second later), ``never``."""
 
 
 @frozen(slots=True)

@@ -65,6 +65,9 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "max_connections": _count,
         "max_connections_per_address": _count,
         "max_transfers_per_session": _count,
+        "requests_per_minute": forms.whole(0),
+        "requests_per_minute_per_address": forms.whole(0),
+        "bytes_per_minute": forms.whole(0),
         "wrong_credentials_per_minute": _count,
         "max_drain": forms.whole(0),
     },
@@ -97,7 +100,12 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "protected_paths": pushforms.globs,
         "require_old_oid": forms.boolean,
     },
-    Audit: {"to": forms.audit_target},
+    Audit: {
+        "to": forms.audit_target,
+        "max_bytes": forms.whole(0),
+        "keep": forms.whole(0),
+        "sync": forms.one_of("always", "second", "never"),
+    },
     Control: {"allow_uids": forms.uids},
     Dns: {
         "allow": forms.strings,

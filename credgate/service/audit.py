@@ -5,6 +5,7 @@ When a write fails, ``writable`` is false until one has succeeded: the relay the
 upstream, because unaudited means unserved. The lines that failed are kept and tried again every second; behind them
 events gather up to a bound, the rest is counted and the count written as an event of its own once lines can be.
 Stopping waits, for seconds at most, until all lines are out; an event that comes later is written on the spot.
+How soon lines outlive a power cut is the configuration's ``sync``; no answer waits for it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
     from twisted.python.failure import Failure
 
+    from credgate.audit.chain import Head
+    from credgate.config.schema import Audit
+
     class _Reactor(IReactorFromThreads, IReactorTime):
         """What is needed of the reactor."""
 
@@ -39,15 +43,19 @@ GATHER = 0.02
 line does."""
 
 
+SYNC = {"never": None, "second": 1.0, "always": 0.0}
+"""Seconds after which a written line is synchronised, by the configuration's word; None: when the kernel likes."""
+
+
 class AuditLog(Service):
-    """Writes events to ``to``: a path, or ``stderr``. Times are seconds."""
+    """Writes events to where the configuration's table says. Times are seconds."""
 
     name = "audit"
     log = Logger()
 
     def __init__(  # noqa: PLR0913 - four of them are for tests to shorten
         self,
-        to: str,
+        audit: Audit,
         reactor: _Reactor,
         *,
         retry: float = 1.0,
@@ -55,10 +63,12 @@ class AuditLog(Service):
         max_pending: int = 10_000,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._to, self._file, self._reactor, self._wall = to, LineFile(to), reactor, wall
+        self._to, self._reactor, self._wall = audit.to, reactor, wall
+        self._file = LineFile(audit.to, self._note, max_bytes=audit.max_bytes, keep=audit.keep)
+        self._sync, self._dirty = SYNC[audit.sync], False
         self._retry, self._grace, self._max_pending = retry, grace, max_pending
         self._events: deque[Event] = deque()
-        self._pending = b""
+        self._pending: list[bytes] = []
         self._lost = self._told = 0
         self._failing = False
         self._writing = threading.Lock()
@@ -69,6 +79,11 @@ class AuditLog(Service):
     def writable(self) -> bool:
         """Whether what happens now can be told: the last write succeeded and there is room for more events."""
         return not self._failing and len(self._events) < self._max_pending
+
+    @property
+    def head(self) -> Head:
+        """Where the chain of the log stands: what ``credgate audit verify`` compares its end with."""
+        return self._file.head
 
     def write(self, event: Event) -> None:
         """Take ``event``. Called in the reactor's thread only."""
@@ -106,6 +121,9 @@ class AuditLog(Service):
             "audit: {to} cannot be written ({error}); nothing is served until it can", to=self._to, error=error.strerror
         )
 
+    def _tell_unsynchronised(self, error: OSError) -> None:
+        self.log.error("audit: {to} cannot be synchronised: {error}", to=self._to, error=error.strerror)
+
     def _tell_recovered(self) -> None:
         self.log.info("audit: {to} can be written again", to=self._to)
 
@@ -118,7 +136,9 @@ class AuditLog(Service):
     def _run(self, ended: defer.Deferred[None]) -> None:
         """Write whenever there is something, until the service stops."""
         while not self._closing.is_set():
-            self._ready.wait()
+            if not self._ready.wait(self._sync if self._dirty else None):
+                self._synchronise()
+                continue
             self._closing.wait(GATHER)
             self._ready.clear()
             self._persist()
@@ -130,8 +150,20 @@ class AuditLog(Service):
     def _finish(self) -> None:
         """Write what is left, if that can be, and let the file go; once all is over also in the reactor's thread."""
         self._flush()
+        self._synchronise()
         with self._writing:
             self._file.close()
+
+    def _synchronise(self) -> None:
+        """Have the disk hold what was written. A disk that cannot is told; lines are written on all the same."""
+        self._dirty = False
+        if self._sync is None:
+            return
+        try:
+            with self._writing:
+                self._file.sync()
+        except OSError as error:
+            self._reactor.callFromThread(self._tell_unsynchronised, error)
 
     def _persist(self) -> None:
         """Write all there is; on failure again and again, the last time when the service stops."""
@@ -151,17 +183,21 @@ class AuditLog(Service):
         with self._writing:
             while self._pending or self._gather():
                 taken, error = self._file.append(self._pending)
-                self._pending = self._pending[taken:]
+                del self._pending[:taken]
+                self._dirty = self._dirty or taken > 0
                 if error is not None:
                     return error
             return None
 
     def _gather(self) -> bool:
         """Make the next lines of what has come in; whether there are any."""
-        lines = [line(self._events.popleft()) for _ in range(min(BATCH, len(self._events)))]
+        count = min(BATCH, len(self._events))
+        self._pending = [line(self._events.popleft()).encode("ascii") for _ in range(count)]
         lost, self._told = self._lost - self._told, self._lost
         if lost:
-            gap = Event(wall=self._wall(), event=Happening.AUDIT_GAP, text=f"{lost} events could not be written")
-            lines.append(line(gap))
-        self._pending = "".join(f"{one}\n" for one in lines).encode("ascii")
-        return bool(lines)
+            self._pending.append(self._note(Happening.AUDIT_GAP, f"{lost} events could not be written"))
+        return bool(self._pending)
+
+    def _note(self, happening: Happening, text: str) -> bytes:
+        """Make a line about the log itself."""
+        return line(Event(wall=self._wall(), event=happening, text=text)).encode("ascii")

@@ -136,7 +136,7 @@ def _config(path: str | None) -> Config:
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
     harden()
-    audit = AuditLog(config.audit.to, reactor)
+    audit = AuditLog(config.audit, reactor)
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}

@@ -49,11 +49,11 @@ def test_a_fragment_is_covered_without_a_number() -> None:
 def test_a_head_is_written_in_one_length(seq: int, first: int) -> None:
     """It is written over itself, and never leaves the rest of a longer one behind."""
     head = Head(Link(seq, "cd" * 32), first)
-    assert len(head.bytes()) == 107
-    assert Head.parse(head.bytes()) == head
+    assert len(head.encode()) == 107
+    assert Head.parse(head.encode()) == head
 
 
-@pytest.mark.parametrize("text", [b"", b"1 2 3\n", Head(Link()).bytes()[:-1], Head(Link()).bytes() * 2])
+@pytest.mark.parametrize("text", [b"", b"1 2 3\n", Head(Link()).encode()[:-1], Head(Link()).encode() * 2])
 def test_anything_else_is_no_head(text: bytes) -> None:
     """Half a head is none."""
     assert Head.parse(text) is None

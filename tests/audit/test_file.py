@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
@@ -10,13 +11,53 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from credgate.audit import kept
+from credgate.audit.chain import Head, Link
 from credgate.audit.file import LineFile
+from credgate.audit.verify import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from credgate.audit.event import Happening
+
 FULL = "/dev/full"
 DESCRIPTORS = Path("/proc/self/fd")
+
+
+def note(happening: Happening, text: str) -> bytes:
+    """Make a line about the log itself."""
+    return json.dumps({"event": happening.value, "text": text}).encode()
+
+
+def bodies(*names: str) -> list[bytes]:
+    """Make lines that can be told from others."""
+    return [b'{"is":"%s"}' % name.encode() for name in names]
+
+
+def told(path: Path) -> list[str]:
+    """Read them back: what each is, or says of the log, or the fragment that it is."""
+    lines = path.read_text().split("\n")
+    assert lines.pop() == ""
+    return [_told(line) for line in lines]
+
+
+def _told(line: str) -> str:
+    try:
+        held = json.loads(line)
+    except ValueError:
+        return line
+    return str(held.get("is", held.get("text")))
+
+
+def judge(*files: Path, head: Head | None = None) -> Verifier:
+    """Verify the chain over these files."""
+    verifier = Verifier()
+    for file in files:
+        for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
+            verifier.feed(file.name, number, line)
+    verifier.end(head)
+    return verifier
 
 
 @pytest.fixture
@@ -28,18 +69,36 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path) -> Iterator[LineFile]:
     """Make an open log."""
-    made = LineFile(str(path))
-    made.open()
+    made = opened(path)
     yield made
     made.close()
 
 
+def opened(path: Path, **limits: int) -> LineFile:
+    """Open a log as a new process does."""
+    made = LineFile(str(path), note, **limits)
+    made.open()
+    return made
+
+
 def test_lines_are_appended(path: Path, file: LineFile) -> None:
-    """What was there stays; what comes is behind it."""
-    path.write_text("old\n")
-    assert file.append(b"one\ntwo\n") == (8, None)
-    assert file.append(b"three\n") == (6, None)
-    assert path.read_text() == "old\none\ntwo\nthree\n"
+    """Each is what it was, with its number and the digest of the one before it."""
+    assert file.append(bodies("one", "two")) == (2, None)
+    assert file.append(bodies("three")) == (1, None)
+    assert told(path) == ["one", "two", "three"]
+    assert judge(path, head=file.head).faults == []
+    assert kept.read_head(path) == file.head
+
+
+def test_a_log_without_a_chain_is_gone_on_with(path: Path) -> None:
+    """What an older version wrote stays, and cannot be changed from now on either."""
+    path.write_text('{"is":"old"}\n')
+    file = opened(path)
+    file.append(bodies("new"))
+    assert told(path) == ["old", "new"]
+    assert judge(path, head=file.head).faults == []
+    path.write_text(path.read_text().replace("old", "odd"))
+    assert judge(path, head=file.head).broken == 1
 
 
 def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
@@ -48,10 +107,11 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> 
     old.touch(0o640)
     old.chmod(0o640)
     for name in ("new", "old"):
-        file = LineFile(str(tmp_path / name))
-        file.open()
+        file = opened(tmp_path / name)
+        file.append(bodies("one"))
         file.close()
-    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old")] == [0o600, 0o640]
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old", "new.head", "old.head")]
+    assert modes == [0o600, 0o640, 0o600, 0o600]
 
 
 def test_opening_and_closing_twice_is_once(path: Path, file: LineFile) -> None:
@@ -62,43 +122,157 @@ def test_opening_and_closing_twice_is_once(path: Path, file: LineFile) -> None:
     file.close()
     file.close()
     assert len(list(DESCRIPTORS.iterdir())) == before - 1
-    assert file.append(b"again\n") == (6, None)
-    assert path.read_text() == "again\n"
+    assert file.append(bodies("again")) == (1, None)
+    assert told(path) == ["again"]
+
+
+# The chain, from one process and file to the next.
+
+
+def test_the_next_process_goes_on_with_the_chain(path: Path, file: LineFile) -> None:
+    """A restart is no place where lines can be taken out."""
+    file.append(bodies("one"))
+    again = opened(path)
+    again.append(bodies("two"))
+    assert told(path) == ["one", "two"]
+    assert judge(path, head=again.head).faults == []
 
 
 @pytest.mark.parametrize("how", ["renamed", "removed"])
 def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
-    """Logrotate renames; the next line goes to a new file, the old one stays as it was."""
-    file.append(b"one\n")
-    kept = path.rename(path.with_suffix(".1")) if how == "renamed" else path.unlink()
-    assert file.append(b"two\n") == (4, None)
-    assert path.read_text() == "two\n"
-    assert kept is None or kept.read_text() == "one\n"
+    """Logrotate renames; the next line goes to a new file behind an anchor, the old one stays as it was."""
+    file.append(bodies("one"))
+    old = path.rename(path.with_suffix(".1")) if how == "renamed" else path.unlink()
+    assert file.append(bodies("two")) == (1, None)
+    assert told(path) == ["goes on behind line 1", "two"]
+    if old is None:
+        assert judge(path, head=file.head).faults[0].text == "1 line was removed at the beginning"
+    else:
+        assert told(old) == ["one"]
+        assert judge(old, path, head=file.head).faults == []
+
+
+def test_a_large_file_is_rotated(path: Path) -> None:
+    """Each file begins where the one before it ended; the oldest go, and the head says what is kept."""
+    file = opened(path, max_bytes=300, keep=2)
+    for number in range(30):
+        file.append(bodies(f"number {number}"))
+    files = [found for _, found in kept.rotated(path)]
+    assert len(files) == 2
+    assert files[-1].name == f"audit.log.{int(told(path)[0].split()[-1]):012d}"
+    assert told(path)[-1] == "number 29"
+    assert file.head.first > 1
+    assert judge(*files, path, head=file.head).faults == []
+    assert judge(files[1], path, head=file.head).broken == 1
+
+
+def test_all_files_are_kept_on_demand(path: Path) -> None:
+    """Zero is no limit."""
+    file = opened(path, max_bytes=1)
+    for number in range(5):
+        file.append(bodies(f"number {number}"))
+    files = [found for _, found in kept.rotated(path)]
+    assert len(files) == 4
+    assert judge(*files, path, head=file.head).faults == []
+
+
+def test_a_log_that_cannot_be_rotated_is_gone_on_with(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large is better than none; it is told once."""
+
+    def fails(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(kept, "rotate", fails)
+    file = opened(path, max_bytes=1)
+    for name in ("one", "two", "three"):
+        assert file.append(bodies(name)) == (1, None)
+    assert told(path) == ["one", "the log cannot be rotated: Permission denied", "two", "three"]
+    monkeypatch.undo()
+    file.append(bodies("four"))
+    assert told(path) == ["goes on behind line 4", "four"]
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "emptied"])
+def test_a_log_that_was_changed_meanwhile_says_so(path: Path, file: LineFile, how: str) -> None:
+    """Whoever tampers while the gateway is down finds it noted, and the verifier finds the place."""
+    file.append(bodies("one", "two"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    left = {"cut": first, "changed": first + second.replace(b"two", b"too"), "emptied": b""}[how]
+    path.write_bytes(left)
+    again = opened(path)
+    again.append(bodies("three"))
+    meant = "the log does not end with line 2 as it was written: it was changed meanwhile"
+    assert told(path)[-2] == ("goes on behind line 2" if how == "emptied" else meant)
+    assert judge(path, head=again.head).broken == (0 if how == "changed" else 1)
+
+
+def test_lines_behind_the_head_are_told(path: Path, file: LineFile) -> None:
+    """A kill between the two is no tampering, but nobody can tell it from lines that were added."""
+    file.append(bodies("one"))
+    head = kept.read_head(path)
+    assert head is not None
+    file.append(bodies("two", "three"))
+    kept.write_head(path, head)
+    again = opened(path)
+    again.append(bodies("four"))
+    assert told(path)[3].startswith("2 more lines than were noted: the gateway was killed")
+    assert judge(path, head=again.head).faults == []
+
+
+def test_a_half_written_line_of_a_dead_process_is_ended(path: Path, file: LineFile) -> None:
+    """A power cut leaves a fragment; the next line stands on its own, and covers it."""
+    file.append(bodies("one"))
+    with path.open("ab") as log:
+        log.write(b'{"is":"tw')
+    again = opened(path)
+    again.append(bodies("three"))
+    assert told(path) == ["one", '{"is":"tw', "three"]
+    assert judge(path, head=again.head).faults == []
+
+
+def test_a_log_that_is_one_fragment_is_ended(path: Path) -> None:
+    """The first line of all was cut."""
+    path.write_bytes(b'{"is')
+    file = opened(path)
+    file.append(bodies("one"))
+    assert told(path) == ['{"is', "one"]
+    assert judge(path, head=file.head).faults == []
+
+
+# What cannot be written.
 
 
 def test_a_full_disk_is_told_and_recovered_from(path: Path) -> None:
     """/dev/full answers as a full disk does; once the path leads elsewhere the same lines go in whole."""
     path.symlink_to(FULL)
-    file = LineFile(str(path))
-    taken, error = file.append(b"one\ntwo\n")
+    file = LineFile(str(path), note)
+    taken, error = file.append(bodies("one", "two"))
     assert taken == 0
     assert error is not None
     assert error.errno == errno.ENOSPC
     path.unlink()
-    assert file.append(b"one\ntwo\n") == (8, None)
-    assert path.read_text() == "one\ntwo\n"
+    assert file.append(bodies("one", "two")) == (2, None)
+    assert told(path) == ["one", "two"]
     file.close()
 
 
 def test_a_missing_directory_is_told_and_recovered_from(tmp_path: Path) -> None:
     """A log volume that comes back is used again without a restart."""
     path = tmp_path / "volume" / "audit.log"
-    file = LineFile(str(path))
-    taken, error = file.append(b"one\n")
+    file = LineFile(str(path), note)
+    taken, error = file.append(bodies("one"))
     assert (taken, error and error.errno) == (0, errno.ENOENT)
     path.parent.mkdir()
-    assert file.append(b"one\n") == (4, None)
+    assert file.append(bodies("one")) == (1, None)
     file.close()
+
+
+def test_a_head_that_cannot_be_written_is_told(path: Path, file: LineFile) -> None:
+    """The lines are in all the same, and are not repeated."""
+    kept.head_file(path).mkdir()
+    taken, error = file.append(bodies("one"))
+    assert (taken, error and error.errno) == (1, errno.EISDIR)
+    assert told(path) == ["one"]
 
 
 def write_at_most(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> None:
@@ -116,22 +290,27 @@ def write_at_most(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> None:
     monkeypatch.setattr(os, "write", write)
 
 
+LINE = len(Link().next(b'{"is":"one"}')[0]) + 1
+"""Bytes of a line here."""
+
+
 def test_short_writes_are_gone_on_with(path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """write(2) may take less than it is given, and that is no failure."""
     write_at_most(monkeypatch, 1, 2, 3)
-    assert file.append(b"one\ntwo\n") == (8, None)
-    assert path.read_text() == "one\ntwo\n"
+    assert file.append(bodies("one", "two")) == (2, None)
+    assert told(path) == ["one", "two"]
 
 
 def test_a_torn_line_stands_alone_and_comes_again_whole(
     path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills inside a line: lines before it count, the fragment is ended, the line is repeated."""
-    write_at_most(monkeypatch, 6, 0)
-    taken, error = file.append(b"one\ntwo\n")
-    assert (taken, error and error.errno) == (4, errno.ENOSPC)
-    assert file.append(b"two\n") == (4, None)
-    assert path.read_text() == "one\ntw\ntwo\n"
+    """A disk that fills inside a line: lines before it count, the fragment is ended and covered, the line repeated."""
+    write_at_most(monkeypatch, LINE + 6, 0)
+    taken, error = file.append(bodies("one", "two"))
+    assert (taken, error and error.errno) == (1, errno.ENOSPC)
+    assert file.append(bodies("two")) == (1, None)
+    assert told(path) == ["one", '{"is":', "two"]
+    assert judge(path, head=file.head).faults == []
 
 
 def test_a_fragment_is_remembered_over_more_failures(
@@ -140,34 +319,51 @@ def test_a_fragment_is_remembered_over_more_failures(
     """While the disk stays full nothing is written, and the fragment still gets its end."""
     write_at_most(monkeypatch, 2, 0, 0, 0)
     for _ in range(3):
-        assert file.append(b"one\n")[0] == 0
-    assert file.append(b"one\n") == (4, None)
-    assert path.read_text() == "on\none\n"
+        assert file.append(bodies("one"))[0] == 0
+    assert file.append(bodies("one")) == (1, None)
+    assert told(path) == ['{"', "one"]
+    assert judge(path, head=file.head).faults == []
 
 
 def test_a_fragment_in_a_rotated_file_is_no_business_of_the_next(
     path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new file begins with a whole line, not with an empty one."""
+    file.append(bodies("zero"))
     write_at_most(monkeypatch, 2, 0)
-    file.append(b"one\n")
+    file.append(bodies("one"))
     path.rename(path.with_suffix(".1"))
-    assert file.append(b"one\n") == (4, None)
-    assert path.read_text() == "one\n"
+    assert file.append(bodies("one")) == (1, None)
+    assert told(path) == ["goes on behind line 1", "one"]
 
 
 def test_a_pipe_that_nobody_reads_is_an_error(path: Path) -> None:
     """Opening it must not hang the start."""
     os.mkfifo(path)
     with pytest.raises(OSError, match="No such device"):
-        LineFile(str(path)).open()
+        opened(path)
+
+
+def test_what_is_no_file_is_not_synchronised(path: Path) -> None:
+    """A terminal or a pipe cannot be; a file is."""
+    path.symlink_to(FULL)
+    file = opened(path)
+    file.sync()
+    file.close()
+    file.sync()
+    path.unlink()
+    with_file = opened(path)
+    with_file.sync()
+    with_file.close()
 
 
 def test_stderr_is_the_process_own(capfd: pytest.CaptureFixture[str]) -> None:
     """The container's log: no path, no rotation, and closing it closes a copy."""
-    file = LineFile("stderr")
-    assert file.append(b"one\n") == (4, None)
-    assert file.append(b"two\n") == (4, None)
+    file = LineFile("stderr", note, max_bytes=1)
+    assert file.append(bodies("one")) == (1, None)
+    assert file.append(bodies("two")) == (1, None)
     file.close()
-    assert capfd.readouterr().err == "one\ntwo\n"
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["is"] for line in lines] == ["one", "two"]
+    assert [line["seq"] for line in lines] == [1, 2]
     os.fstat(2)

@@ -23,6 +23,7 @@ from attrs import define, field
 
 from benchmarks import bulk
 from benchmarks.targets import Place
+from credgate.audit import kept
 from tests.fakes.waiting import accepts, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def judge(watch: Watch, door: Door, allowed: int = ALLOWED) -> None:
     assert watch.grown < allowed, f"{watch.grown / MIB:.1f} MiB"
     files = {name for name in watch.opened if name.startswith("/") and not name.startswith("/dev/")}
     own = {door.gateway.audit_file, door.gateway.log_file, door.gateway.control_socket.with_name("control.sock.lock")}
+    own.add(kept.head_file(door.gateway.audit_file))
     own |= {Path(f"{door.gateway.store_file}{suffix}") for suffix in ("", "-wal", "-shm")}
     assert {Path(name) for name in files} <= own
 

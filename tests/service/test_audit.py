@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -17,8 +18,11 @@ from twisted.internet import defer, reactor, task
 from twisted.logger import globalLogPublisher
 
 from credgate.audit.event import Event, Happening
+from credgate.audit.kept import rotated
+from credgate.audit.verify import Verifier
+from credgate.config.schema import Audit
 from credgate.errors import ConfigError
-from credgate.service.audit import AuditLog
+from credgate.service.audit import SYNC, AuditLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,7 +149,8 @@ def messages() -> Iterator[list[str]]:
 
 def made(path: Path | str, **more: Any) -> AuditLog:
     """Make a log that tries again soon."""
-    return AuditLog(str(path), reactor, retry=0.01, wall=lambda: 0.0, **more)
+    table = {key: more.pop(key) for key in ("sync", "max_bytes", "keep") if key in more}
+    return AuditLog(Audit(to=str(path), **table), reactor, retry=0.01, wall=lambda: 0.0, **more)
 
 
 @pytest_twisted.ensureDeferred
@@ -267,7 +272,7 @@ async def test_a_full_queue_is_unwritable_too(path: Path, pipe: Pipe) -> None:
 async def test_a_stop_gives_up_on_a_full_disk(path: Path, messages: list[str]) -> None:
     """It tries once more and ends: a broken disk must not hold up the process."""
     fill(path)
-    audit = AuditLog(str(path), reactor, retry=3600.0)
+    audit = AuditLog(Audit(to=str(path)), reactor, retry=3600.0)
     audit.startService()
     audit.write(event(0))
     await until(lambda: not audit.writable)
@@ -314,3 +319,100 @@ async def test_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     audit.write(event(7))
     await stopped(audit)
     assert json.loads(capfd.readouterr().err)["status"] == 7
+
+
+def whole(path: Path, audit: AuditLog) -> int:
+    """Verify the log's files; how many lines there are."""
+    verifier = Verifier()
+    for file in [*(kept for _, kept in rotated(path)), path]:
+        for number, one in enumerate(file.read_bytes().splitlines(), 1):
+            verifier.feed(file.name, number, one)
+    verifier.end(audit.head)
+    assert verifier.faults == []
+    return verifier.lines
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_chain_goes_over_restarts_and_rotations(path: Path) -> None:
+    """Nothing that was written can be taken out unseen, wherever one process or file ended and another began."""
+    for start in range(3):
+        audit = made(path, max_bytes=2000)
+        audit.startService()
+        for number in range(20):
+            audit.write(event(20 * start + number))
+            await task.deferLater(reactor, 0.003, lambda: None)
+        await stopped(audit)
+    assert rotated(path)
+    assert [one for one in every(path) if isinstance(one, int)] == list(range(60))
+    assert whole(path, audit) == len(every(path))
+
+
+def every(path: Path) -> list[int | str]:
+    """Read what the lines of all files tell."""
+    return [one for file in [*(kept for _, kept in rotated(path)), path] for one in told(file)]
+
+
+def move(old: Path, new: Path) -> None:
+    """Rename it."""
+    old.rename(new)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_full_disk_leaves_the_chain_whole(path: Path) -> None:
+    """The lines that waited are linked as they are written at last."""
+    audit = made(path)
+    audit.startService()
+    audit.write(event(0))
+    await until(lambda: path.exists() and told(path) == [0])
+    aside = path.with_suffix(".aside")
+    move(path, aside)
+    fill(path)
+    audit.write(event(1))
+    await until(lambda: not audit.writable)
+    free(path)
+    move(aside, path)
+    await until(lambda: audit.writable)
+    await stopped(audit)
+    assert told(path) == [0, 1]
+    assert whole(path, audit) == 2
+
+
+@pytest.mark.parametrize(("sync", "expected"), [("always", True), ("second", True), ("never", False)])
+@pytest_twisted.ensureDeferred
+async def test_lines_are_synchronised_as_configured(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sync: str,
+    expected: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """A power cut takes what the disk was never told of; how much that may be is the operator's choice."""
+    synchronised: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synchronised.append)
+    monkeypatch.setitem(SYNC, "second", 0.01)
+    audit = made(path, sync=sync)
+    audit.startService()
+    audit.write(event(0))
+    await until(lambda: path.exists() and told(path) == [0])
+    if expected:
+        await until(lambda: bool(synchronised))
+    await stopped(audit)
+    assert bool(synchronised) is expected
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_disk_that_cannot_synchronise_is_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
+) -> None:
+    """The lines are in the kernel's hands, so service goes on; the operator hears of the disk."""
+
+    def fails(_fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    audit = made(path, sync="always")
+    audit.startService()
+    audit.write(event(0))
+    await until(lambda: bool(messages))
+    assert audit.writable
+    await stopped(audit)
+    assert messages[0] == f"audit: {path} cannot be synchronised: Input/output error"
