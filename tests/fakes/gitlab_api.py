@@ -1,0 +1,95 @@
+"""A server that answers as GitLab's API does to a token that rotates itself.
+
+Rotation ends the token that asks and gives the next one, to the beginning of the date that was asked for. Using a token
+that was rotated before ends the whole family, as GitLab has it: a client that asks again with an old one has lost.
+
+What it does not prove: that GitLab still behaves so, the limits that an instance sets to lifetimes, its rate limits,
+which tokens of which plans may rotate, anything of its permissions.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from tests.fakes.api import Asked, FakeApi, Reply
+
+if TYPE_CHECKING:
+    import ssl
+
+ROTATE = "/api/v4/personal_access_tokens/self/rotate"
+
+
+@define
+class AccessToken:
+    """One of a family; ``revoked`` ones stay known."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+    revoked: bool = False
+
+
+class GitLabApi(FakeApi):
+    """One token and those that came of it."""
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, scopes: tuple[str, ...] = ("self_rotate",)) -> None:
+        self.scopes = scopes
+        self.family = [AccessToken(_new(), datetime.now(UTC) + timedelta(days=30))]
+        super().__init__(tls)
+
+    @property
+    def current(self) -> str:
+        """The newest token."""
+        return self.family[-1].token
+
+    def admits(self, token: str) -> bool:
+        """Whether a git server lets the bearer of ``token`` in."""
+        now = datetime.fromtimestamp(self.now(), UTC)
+        return any(one.token == token and not one.revoked and now < one.expires_at for one in self.family)
+
+    def answer(self, asked: Asked) -> Reply:
+        """Route as GitLab does."""
+        if (asked.method, asked.path) != ("POST", ROTATE):
+            return Reply(404, {"error": "404 Not Found"})
+        shown = asked.headers.get("private-token", "")
+        found = next((one for one in self.family if one.token == shown), None)
+        if found is None or not self.admits(shown):
+            if found is not None and found.revoked:  # taken for theft
+                for one in self.family:
+                    one.revoked = True
+            return Reply(401, {"message": "401 Unauthorized"})
+        if not {"api", "self_rotate"} & set(self.scopes):
+            return Reply(
+                403, {"error": "insufficient_scope", "error_description": "The request requires more", "scope": "api"}
+            )
+        return self._rotate(found, datetime.strptime(asked.form["expires_at"], "%Y-%m-%d").replace(tzinfo=UTC))
+
+    def _rotate(self, found: AccessToken, until: datetime) -> Reply:
+        now = datetime.fromtimestamp(self.now(), UTC)
+        if until <= now:
+            return Reply(400, {"message": "400 Bad request - Expiration date must be in the future"})
+        found.revoked = True
+        self.family.append(AccessToken(_new(), until))
+        return Reply(
+            200,
+            {
+                "id": 40 + len(self.family),
+                "name": "credgate",
+                "revoked": False,
+                "created_at": now.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+                "description": "",
+                "scopes": list(self.scopes),
+                "user_id": 1337,
+                "last_used_at": None,
+                "active": True,
+                "expires_at": until.strftime("%Y-%m-%d"),
+                "token": self.current,
+            },
+        )
+
+
+def _new() -> str:
+    return f"glpat-{secrets.token_urlsafe(30)}.01.{secrets.token_hex(5)}"
