@@ -1,9 +1,9 @@
 """Whether the chain of an audit log is whole: every line changed, removed, put in or moved is found.
 
-Lines are fed oldest first, whatever file they come from; at the end the log's head says whether its last lines are
-there. The first line of the oldest file may have any number: older files were dropped when there were too many, and the
-head says where what is kept begins. A line without a number is a fragment that a full disk or a power cut left: it is
-whole if the next line covers it. Lines before the first numbered one were written by a gateway that kept no chain.
+Lines are fed oldest first, whatever file they come from; the log's head, read before them, says whether its last lines
+are there. The first line of the oldest file may have any number: older files were dropped when there were too many, and
+the head says where what is kept begins. A line without a number is a fragment that a full disk or a power cut left: it
+is whole if the next line covers it. Lines before the first numbered one were written by a gateway that kept no chain.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Fault:
 class Verifier:
     """Reads a log. ``faults`` are the first ones found, ``broken`` counts all."""
 
+    head: Head | None = None
+    """What its writer knows of the end; None: nothing does."""
     faults: list[Fault] = field(factory=list)
     broken: int = 0
     lines: int = 0
@@ -41,6 +43,8 @@ class Verifier:
     last: Link | None = None
     _before: str | None = None
     """The digest of the line before, numbered or not; None at the beginning."""
+    _at_head: str = ""
+    """The digest of the line that the head names, once it was seen."""
     _uncovered: tuple[str, int] | None = None
 
     def feed(self, file: str, number: int, line: bytes) -> None:
@@ -53,6 +57,8 @@ class Verifier:
             self._linked(file, number, *found)
             self.last = Link(found[0], digest(line))
             self._uncovered = None
+            if self.head is not None and found[0] == self.head.last.seq:
+                self._at_head = self.last.digest
         self._before = digest(line)
 
     def _linked(self, file: str, number: int, seq: int, prev: str) -> None:
@@ -71,29 +77,33 @@ class Verifier:
         elif prev != self._before:
             self._fault(file, number, "the line before this one was changed, or lines were put in between")
 
-    def end(self, head: Head | None) -> None:
-        """Compare the end, and the beginning, with what the writer knows; None: nothing is known of it."""
-        if self._uncovered is not None:
+    def end(self, *, growing: bool = False) -> None:
+        """Judge the end, and the beginning; ``growing``: the writer has gone on since the head was read."""
+        if self._uncovered is not None and not growing:
             self._fault(*self._uncovered, "this line is in no chain")
         if self.last is None:
             self._fault("", 0, "no line is in a chain")
-        elif head is not None:
-            self._compare(self.last, head)
+        elif self.head is not None:
+            self._compare(self.last, self.head, growing=growing)
 
-    def _compare(self, last: Link, head: Head) -> None:
+    def _compare(self, last: Link, head: Head, *, growing: bool) -> None:
         if self.first > head.first:
             self._fault("", 0, f"{_lines(self.first - head.first)} removed at the beginning")
         if last.seq < head.last.seq:
             self._fault("", 0, f"{_lines(head.last.seq - last.seq)} removed at the end")
-        elif last.seq > head.last.seq:
+        elif self._at_head != head.last.digest:
+            self._fault("", 0, f"line number {head.last.seq} is not the one that the gateway wrote")
+        elif last.seq > head.last.seq and not growing:
             self._fault("", 0, f"{_lines(last.seq - head.last.seq)} added behind the last that the gateway wrote")
-        elif last.digest != head.last.digest:
-            self._fault("", 0, "the last line was changed")
 
-    def _fault(self, file: str, line: int, text: str) -> None:
+    def add(self, fault: Fault) -> None:
+        """Note one."""
         self.broken += 1
         if len(self.faults) < MAX_FAULTS:
-            self.faults.append(Fault(file, line, text))
+            self.faults.append(fault)
+
+    def _fault(self, file: str, line: int, text: str) -> None:
+        self.add(Fault(file, line, text))
 
 
 def _lines(count: int) -> str:

@@ -52,11 +52,11 @@ def _told(line: str) -> str:
 
 def judge(*files: Path, head: Head | None = None) -> Verifier:
     """Verify the chain over these files."""
-    verifier = Verifier()
+    verifier = Verifier(head)
     for file in files:
         for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
             verifier.feed(file.name, number, line)
-    verifier.end(head)
+    verifier.end()
     return verifier
 
 

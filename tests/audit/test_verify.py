@@ -30,10 +30,10 @@ def written(count: int = LINES, link: Link | None = None) -> tuple[Log, Head]:
 
 def read(lines: Log, head: Head | None) -> Verifier:
     """Verify them."""
-    verifier = Verifier()
+    verifier = Verifier(head)
     for number, line in enumerate(lines, 1):
         verifier.feed("a.log", number, line)
-    verifier.end(head)
+    verifier.end()
     return verifier
 
 
@@ -95,7 +95,7 @@ def test_two_hundred_of_each_tampering_are_found(tampering: Callable[[Log, rando
         (lambda log: [*log[:10], log[3], *log[10:]], 11, "this line was put in or moved (number 4 follows 10)"),
         (lambda log: log[:-1], 0, "1 line was removed at the end"),
         (lambda log: log[1:], 0, "1 line was removed at the beginning"),
-        (lambda log: [*log[:-1], log[-1].replace(b"number 59", b"number 58")], 0, "the last line was changed"),
+        (lambda log: [*log[:-1], log[-1].replace(b"number 59", b"number 58")], 0, "line number 60 is not the one"),
         (lambda log: [b"{}", *log], 2, "the lines before this one were changed, or put in"),
         (lambda log: [*log, b"{}"], 61, "this line is in no chain"),
         (lambda log: [*log[:10], b"{}", *log[10:]], 12, "the line before this one was changed, or lines were put in"),
@@ -115,6 +115,18 @@ def test_what_follows_the_head_is_told() -> None:
     lines, head = written(10)
     more, _ = written(2, head.last)
     assert read([*lines, *more], head).faults[0].text == "2 lines were added behind the last that the gateway wrote"
+
+
+def test_a_log_that_grows_is_judged_up_to_its_head() -> None:
+    """The gateway writes on while its log is read; what came behind the head must still be linked to it."""
+    lines, head = written(10)
+    more, _ = written(2, head.last)
+    for log, growing, broken in (([*lines, *more, b'{"ha'], True, 0), ([*lines, *more], False, 1), (more, True, 2)):
+        verifier = Verifier(head)
+        for number, line in enumerate(log, 1):
+            verifier.feed("a.log", number, line)
+        verifier.end(growing=growing)
+        assert verifier.broken == broken, verifier.faults
 
 
 def test_without_a_head_the_end_is_taken_as_it_is() -> None:

@@ -323,11 +323,11 @@ async def test_stderr(capfd: pytest.CaptureFixture[str]) -> None:
 
 def whole(path: Path, audit: AuditLog) -> int:
     """Verify the log's files; how many lines there are."""
-    verifier = Verifier()
+    verifier = Verifier(audit.head)
     for file in [*(kept for _, kept in rotated(path)), path]:
         for number, one in enumerate(file.read_bytes().splitlines(), 1):
             verifier.feed(file.name, number, one)
-    verifier.end(audit.head)
+    verifier.end()
     assert verifier.faults == []
     return verifier.lines
 
