@@ -4,7 +4,8 @@ r"""The body of a ``git-upload-pack`` request, read in passing: which command it
 
 Follows git's ``gitprotocol-v2``. Only ``ls-refs``, ``fetch`` and ``object-info`` are served: ``bundle-uri`` answers
 with addresses to download from, and of a command that is not known nobody can say what it does. The argument
-``packfile-uris`` of ``fetch`` does the same and is refused. A lone flush is git's test of its credential.
+``packfile-uris`` of ``fetch`` does the same and is refused, and so is the key ``promisor-remote``, by which a client
+agrees that objects are left out that it has from elsewhere. A lone flush is git's test of its credential.
 
 Versions 0 and 1 have no such ways out and are not read. What objects are wanted is not looked at either: a repository
 is readable or it is not (git-over-http section 2.4).
@@ -24,6 +25,7 @@ MAX_KEYS = 64
 
 _COMMAND = b"command="
 _ELSEWHERE = b"packfile-uris"
+_PROMISED = b"promisor-remote"
 
 
 class _Part(Enum):
@@ -83,6 +85,8 @@ class FetchReader:
         self._keys += 1
         if self._keys > MAX_KEYS:
             raise _malformed("too many lines before the arguments")
+        if packet.startswith(_PROMISED):
+            return _PROMISOR_REMOTE
         return self._command(packet.removesuffix(b"\n")) if packet.startswith(_COMMAND) else None
 
     def _special(self, packet: Special) -> None:
@@ -114,6 +118,10 @@ _UNSERVED = _refused(
 )
 _PACKFILE_URIS = _refused(
     Reason.FETCH_ARGUMENT, "packfile-uris would download from elsewhere: unset fetch.uriProtocols and fetch again"
+)
+_PROMISOR_REMOTE = _refused(
+    Reason.FETCH_ARGUMENT,
+    "promisor-remote would download from elsewhere: unset promisor.acceptFromServer and fetch again",
 )
 
 

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import hmac
 import os
+import shutil
 import subprocess
 import threading
 from http import HTTPStatus
@@ -79,8 +80,9 @@ class PythonForge:
 
     kind = "Python's http.server + git http-backend"
 
-    def __init__(self, root: Path, secret: str, scratch: Path) -> None:
-        self.root, self.secret = root, secret
+    def __init__(self, root: Path, secret: str, scratch: Path, path: str = "") -> None:
+        """``path`` is where its git is found: the machine's own, unless said otherwise."""
+        self.root, self.secret, self.path = root, secret, path or os.environ["PATH"]
         self.git_config = write_git_config(scratch)
         self._servers = [_Server(self, public=public) for public in (False, True)]
         self.port, self.public_port = (int(server.server_address[1]) for server in self._servers)
@@ -147,7 +149,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def _run_backend(self, path: str, query: str) -> None:
         forge = self.server.forge
         environ = {
-            "PATH": os.environ["PATH"],
+            "PATH": forge.path,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": str(forge.git_config),
             "GIT_PROJECT_ROOT": str(forge.root),
@@ -159,7 +161,7 @@ class _Exchange(BaseHTTPRequestHandler):
             "REMOTE_ADDR": str(self.client_address[0]),
         }
         environ |= {name: self.headers[field] for name, field in self.passed_on.items() if field in self.headers}
-        arguments = ["git", "http-backend"]
+        arguments = [shutil.which("git", path=forge.path) or "git", "http-backend"]
         pipe = subprocess.PIPE
         with subprocess.Popen(arguments, env=environ, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as backend:
             assert backend.stdin is not None

@@ -83,6 +83,20 @@ def test_other_commands_are_refused(size: int, name: bytes) -> None:
     assert "ls-refs, fetch and object-info" in refused.text
 
 
+@pytest.mark.parametrize("size", [1, 1 << 20])
+@pytest.mark.parametrize("key", [b"promisor-remote=origin\n", b"promisor-remote"])
+@pytest.mark.parametrize("command", [b"fetch", b"ls-refs"])
+def test_promisor_remotes_are_refused(size: int, key: bytes, command: bytes) -> None:
+    """Before the command or behind it: it was not offered, and agrees to download from elsewhere."""
+    named, rest = encode(b"command=" + command), DELIMITER + encode(b"done") + FLUSH
+    for keys in (encode(key) + named, named + encode(key)):
+        _, refused = read(keys + rest, size)
+        assert refused is not None
+        assert (refused.allow, refused.reason) == (False, Reason.FETCH_ARGUMENT)
+        assert "promisor.acceptFromServer" in refused.text
+    assert read(named + encode(b"agent=" + key) + rest, size)[1] is None
+
+
 @pytest.mark.parametrize("argument", [b"packfile-uris https\n", b"packfile-uris https,http", b"packfile-uris"])
 def test_packfile_uris_are_refused(argument: bytes) -> None:
     """The advertisement does not offer it; who asks all the same wants out."""
