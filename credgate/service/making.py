@@ -65,11 +65,17 @@ class Making:
         if forge.credential:
             self._once(found, forge, "credential")
             found[EVERYTHING] = self._source(forge, forge.credential, forge.name, sources, ("credential",))
-        minted = self.mint(forge, driver)
+        minted = self._minted(forge, driver)
         if minted is not None:
             self._once(found, forge, next((key for key in MINTING if getattr(forge, key) is not None), "credential"))
             found[EVERYTHING] = minted
         return Choice(found)
+
+    def _minted(self, forge: Forge, driver: Driver) -> Source | None:
+        try:
+            return self.mint(forge, driver)
+        except ConfigError as error:
+            raise self.config.error(error.text, "forges", forge.name, *error.key.split(".")) from None
 
     def _once(self, found: dict[str, Source], forge: Forge, key: str) -> None:
         if EVERYTHING in found:

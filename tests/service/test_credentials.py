@@ -227,6 +227,18 @@ def test_a_minting_table_stands_for_all_that_no_pattern_names() -> None:
     assert service.configured(RepoPath("a", "third/x"))
 
 
+def test_a_table_that_cannot_be_carried_out_stops_the_start() -> None:
+    """With the place of the key in it."""
+
+    def mint(one: Forge, _driver: object) -> None:
+        raise ConfigError("no key in PEM", key="app.private_key")
+
+    service = service_of(forge("a", app=App()), mint=mint)
+    with pytest.raises(ConfigError) as caught:
+        service.read()
+    assert str(caught.value) == "/etc/credgate.toml:7: forges.a.app.private_key: no key in PEM"
+
+
 def test_sources_are_told_of_a_sessions_end(clean_reactor: list[Failure]) -> None:
     """What was made for it is taken back; one that breaks over it keeps nobody else from that."""
     first, second = Minting(breaks=True), Minting()
