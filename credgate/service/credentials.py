@@ -24,10 +24,10 @@ from twisted.logger import Logger
 
 from credgate.audit.event import timestamp
 from credgate.config.environment import TOKEN_VARIABLES
-from credgate.service.fetched import FetchedSource
 from credgate.service.files import EnvSource, FileSource
 from credgate.service.making import Making
-from credgate.service.sources import ANONYMOUS, Wanted
+from credgate.service.minting.refreshing import RefreshingSource
+from credgate.service.sources import ANONYMOUS, Renewing, Wanted
 from credgate.values import RepoPath
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Credentials(Service):
         if any(isinstance(source, FileSource) for source in sources):
             self._loop.start(ROUND_SECONDS, now=False)
         for source in sources:
-            if isinstance(source, FetchedSource):
+            if isinstance(source, FetchedSource | RefreshingSource):
                 source.start()
 
     def stopService(self) -> None:
@@ -163,7 +163,7 @@ class Credentials(Service):
         if self._loop.running:
             self._loop.stop()
         for source in self._sources():
-            if isinstance(source, FetchedSource):
+            if isinstance(source, FetchedSource | RefreshingSource):
                 source.stop()
 
     def _sources(self) -> list[Source]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -82,6 +82,19 @@ class Source(Protocol):
 
     def describe(self) -> list[Described]:
         """Return what is held, for status pages. No I/O, no secret."""
+        ...
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """A source that renews by itself, while it is started."""
+
+    def start(self) -> None:
+        """Begin, in the reactor."""
+        ...
+
+    def stop(self) -> None:
+        """Renew no more."""
         ...
 
 

@@ -251,6 +251,33 @@ def test_sources_are_told_of_a_sessions_end(clean_reactor: list[Failure]) -> Non
     clean_reactor.clear()
 
 
+@define(eq=False)
+class Refreshing(Minting):
+    """One that renews by itself."""
+
+    running: bool = False
+
+    def start(self) -> None:
+        """Begin."""
+        self.running = True
+
+    def stop(self) -> None:
+        """Stop."""
+        self.running = False
+
+
+def test_what_renews_by_itself_is_started_and_stopped() -> None:
+    """Not before the reactor runs, and not after."""
+    source = Refreshing()
+    service = service_of(forge("a"), mint=lambda *_: source)
+    service.read()
+    assert not source.running
+    service.startService()
+    assert source.running
+    service.stopService()
+    assert not source.running
+
+
 # What is told of them.
 
 
