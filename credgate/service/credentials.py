@@ -26,7 +26,6 @@ from credgate.audit.event import timestamp
 from credgate.config.environment import TOKEN_VARIABLES
 from credgate.service.files import EnvSource, FileSource
 from credgate.service.making import Making
-from credgate.service.minting.refreshing import RefreshingSource
 from credgate.service.sources import ANONYMOUS, Renewing, Wanted
 from credgate.values import RepoPath
 
@@ -154,7 +153,7 @@ class Credentials(Service):
         if any(isinstance(source, FileSource) for source in sources):
             self._loop.start(ROUND_SECONDS, now=False)
         for source in sources:
-            if isinstance(source, FetchedSource | RefreshingSource):
+            if isinstance(source, Renewing):
                 source.start()
 
     def stopService(self) -> None:
@@ -163,7 +162,7 @@ class Credentials(Service):
         if self._loop.running:
             self._loop.stop()
         for source in self._sources():
-            if isinstance(source, FetchedSource | RefreshingSource):
+            if isinstance(source, Renewing):
                 source.stop()
 
     def _sources(self) -> list[Source]:
