@@ -39,6 +39,7 @@ from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
+from credgate.service.minting.factory import Minting
 from credgate.service.private import Leash, private
 from credgate.service.process import harden, most_connections
 from credgate.service.reach import forge_endpoints
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twisted.application.service import IService
-    from twisted.internet.interfaces import IStreamServerEndpoint
+    from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
 
     from credgate.config.schema import Config, Limits
     from credgate.forges.driver import Driver
@@ -140,12 +141,22 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
-    credentials = Credentials(config, drivers, reactor=reactor)
+    endpoints = forge_endpoints(reactor, config.limits.connect_timeout)
+    minting = Minting.of(config, reactor, endpoints, audit, read_lease_clock)
+    credentials = Credentials(config, drivers, mint=minting.source, reactor=reactor)
     credentials.read()
+    minting.forget_variables()
     registry.on_end(credentials.session_ended)
     walkers = Walkers(reactor)
     gate = _gate(
-        config, reactor, drivers=drivers, registry=registry, credentials=credentials, audit=audit, walkers=walkers
+        config,
+        reactor,
+        drivers=drivers,
+        endpoints=endpoints,
+        registry=registry,
+        credentials=credentials,
+        audit=audit,
+        walkers=walkers,
     )
     rounds = Rounds(registry, config.sessions.gc_interval, reactor)
     git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
@@ -238,6 +249,7 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     reactor: Any,  # noqa: ANN401 - as above
     *,
     drivers: Mapping[str, Driver],
+    endpoints: Callable[[Place], IStreamClientEndpoint],
     registry: SessionRegistry,
     credentials: Credentials,
     audit: AuditLog,
@@ -256,7 +268,6 @@ def _gate(  # noqa: PLR0913 - where the parts meet
         credentials.configured,
         config.policy,
     )
-    endpoints = forge_endpoints(reactor, limits.connect_timeout)
     for driver in drivers.values():
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)

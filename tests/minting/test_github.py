@@ -62,7 +62,6 @@ def test_requests_carry_the_jwt_in_a_header_alone() -> None:
         assert "j.w.t" not in request.path
         assert b"j.w.t" not in request.body
     assert github.find_installation("octo/x.y", "j").path == "/repos/octo/x.y/installation"
-    assert github.find_installation("../x", "j").path == "/repos/../x/installation".replace("..", "..")
 
 
 @pytest.mark.parametrize("said", [{}, {"id": 0}, {"id": True}, {"id": "7"}, {"id": 2**60}, {"id": None}])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
+from twisted.internet.threads import deferToThreadPool
 
 from credgate.errors import ConfigError
 from credgate.forges.origin import Origin
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamClientEndpoint
 
-    from credgate.config.schema import Forge
+    from credgate.config.schema import Config, Forge
     from credgate.config.short_lived import App, OAuth, Rotate
     from credgate.forges.driver import Driver
     from credgate.service.audit import AuditLog
@@ -51,6 +54,24 @@ class Minting:
     store: str
     """The session store's path; ``""``: in memory, so nothing can be kept."""
     variables: set[str] = field(factory=set, init=False)
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        reactor: Any,  # noqa: ANN401 - every interface of a reactor
+        endpoints: Callable[[Place], IStreamClientEndpoint],
+        audit: AuditLog,
+        clock: Callable[[], LeaseReading],
+    ) -> Minting:
+        """Make the means of a gateway: its reactor's threads, its environment, its store's directory."""
+        in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+        return cls(reactor, endpoints, in_thread, clock, audit, os.environ, config.sessions.store_path)
+
+    def forget_variables(self) -> None:
+        """Remove the variables that were read from the process's environment, so that no child inherits them."""
+        for variable in self.variables:
+            os.environ.pop(variable, None)
 
     def source(self, forge: Forge, driver: Driver) -> Source | None:
         """Make the source of a forge's table, if it has one. Blocks. Raises ``ConfigError`` with the table's key."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,7 +156,7 @@ async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
     held = place.file.read_bytes()
     for secret in (credential.secret, getattr(place.api, "refresh", credential.secret)):
         assert not traces(secret, held)
-    assert os.listdir(place.file.parent) == [place.file.name]
+    assert [*place.file.parent.iterdir()] == [place.file]
 
 
 @ensureDeferred
