@@ -36,6 +36,8 @@ class Reason(StrEnum):
     TOO_MANY_FAILURES = "too-many-failures"
     TOO_MANY_CONNECTIONS = "too-many-connections"
     TOO_MANY_TRANSFERS = "too-many-transfers"
+    TOO_MANY_REQUESTS = "too-many-requests"
+    TOO_MANY_BYTES = "too-many-bytes"
 
     # What it may.
     UNKNOWN_FORGE = "unknown-forge"

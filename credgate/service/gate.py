@@ -25,6 +25,7 @@ from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.question import wanted_for
 from credgate.sessions import scope
+from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
 
@@ -70,14 +71,31 @@ class Gate:
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
+    rates: Rates = field(init=False)
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
+
+    @rates.default
+    def _rates(self) -> Rates:
+        limits = self.limits
+        return Rates(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.bytes_per_minute)
 
     def judge(self, head: RequestHead, peer: str) -> Verdict:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
-        verdict = self.admission.judge(head, peer, self.reactor.seconds())
+        verdict = self._paced(self.admission.judge(head, peer, self.reactor.seconds()), peer)
         if isinstance(verdict, Relay):
             return self._able(head, verdict)
         return verdict
+
+    def _paced(self, verdict: Verdict, peer: str) -> Verdict:
+        """Count what is asked with a right credential; what comes too often waits, unless it is refused anyway."""
+        if verdict.session is None:
+            return verdict
+        wait = self.rates.admit(verdict.session.id, peer, self.reactor.seconds())
+        if wait is None or isinstance(verdict, Refuse):
+            return verdict
+        request = getattr(verdict, "request", None)
+        kind, session = getattr(request, "kind", None), verdict.session
+        return Refuse(wait.decision, 429, kind, session, request, retry_after=wait.seconds)
 
     def _able(self, head: RequestHead, verdict: Relay) -> Verdict:
         session, request = verdict.session, verdict.request
@@ -145,6 +163,11 @@ class Gate:
         """Return what is running for sessions now, in the order of its beginning."""
         return [exchange.record.running() for exchange in self._session_of]
 
+    def meter(self) -> None:
+        """Count what running transfers have moved since they were last looked at."""
+        for exchange in self._session_of:
+            exchange.record.meter()
+
     def left(self, exchange: Exchange) -> None:
         """Note that it no longer does."""
         session_id = self._session_of.pop(exchange, None)
@@ -159,6 +182,7 @@ class Gate:
         """Cut whatever the session is doing."""
         for exchange in list(self._busy.get(session.id, ())):
             exchange.cut(Reason.SESSION_ENDED)
+        self.rates.forget(session.id)
         for known in [known for known in self.moves if known[0] == session.id]:
             del self.moves[known]
 
@@ -248,6 +272,8 @@ class GateService(Service):
         try:
             self.gate.pool.sweep(now)
             self.gate.admission.brake.prune(now)
+            self.gate.meter()
+            self.gate.rates.prune(now)
         except Exception:  # noqa: BLE001 - it would stop the clock of all, for good
             _log.failure("the sweep failed; the next one tries again")
 

@@ -34,7 +34,7 @@ class Record:
         self._credential = ANONYMOUS
         self._refs: tuple[RefChange, ...] = ()
         self.upstream_status: int | None = None
-        self.bytes_up = self.bytes_down = 0
+        self.bytes_up = self.bytes_down = self._metered = 0
 
     def describe(self, verdict: Verdict) -> None:
         """Note who asks for what, as far as it is known."""
@@ -71,11 +71,19 @@ class Record:
         moved = {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
         return {**what, "peer": self._peer, "seconds": seconds, **moved}
 
+    def meter(self) -> None:
+        """Count what was moved since the last time towards what its session may move."""
+        moved = self.bytes_up + self.bytes_down
+        if self._session and moved > self._metered:
+            self._gate.rates.moved(self._session, moved - self._metered, self._gate.reactor.seconds())
+            self._metered = moved
+
     def close(self) -> None:
         """Write the line, once."""
         if self._closed:
             return
         self._closed = True
+        self.meter()
         decision, credential = self._decision, self._credential
         event = Event(
             wall=self._gate.clock().wall,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+_HOST_BITS = 64
 
 
 @lru_cache(maxsize=4096)
@@ -53,6 +54,14 @@ def admits(bound_to: Network | None, address: str) -> bool:
         return True
     client = peer(address)
     return client is not None and client in bound_to
+
+
+def counted_as(text: str) -> str:
+    """Return the name under which a peer's doings are counted: IPv6 by its /64, which is what one host is handed."""
+    client = peer(text)
+    if isinstance(client, ipaddress.IPv6Address):
+        return f"/64:{int(client) >> _HOST_BITS:x}"
+    return text if client is None else str(client)
 
 
 def _folded(address: Address) -> Address:

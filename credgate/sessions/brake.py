@@ -10,12 +10,9 @@ Time comes in as an argument, in seconds of any clock that does not step.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 
-from credgate.sessions.address import peer
-
-_HOST_BITS = 64
+from credgate.sessions.address import counted_as
 
 
 class Brake:
@@ -28,14 +25,14 @@ class Brake:
 
     def blocked(self, address: str, now: float) -> float:
         """Seconds that ``address`` has to wait; 0.0: it may try."""
-        times = self._failures.get(_counted_as(address))
+        times = self._failures.get(counted_as(address))
         if times is None or len(times) < self._limit:
             return 0.0
         return max(0.0, times[0] + self._window - now)
 
     def failed(self, address: str, now: float) -> None:
         """Count one wrong credential from ``address``."""
-        key = _counted_as(address)
+        key = counted_as(address)
         self._failures.setdefault(key, deque(maxlen=self._limit)).append(now)
         self._failures.move_to_end(key)
         while len(self._failures) > self._max_addresses:
@@ -52,10 +49,3 @@ class Brake:
     def __len__(self) -> int:
         """How many addresses are remembered."""
         return len(self._failures)
-
-
-def _counted_as(address: str) -> str:
-    client = peer(address)
-    if isinstance(client, ipaddress.IPv6Address):
-        return f"/64:{int(client) >> _HOST_BITS:x}"
-    return address if client is None else str(client)
