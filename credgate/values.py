@@ -60,6 +60,14 @@ class Reason(StrEnum):
     FETCH_COMMAND = "fetch-command"
     FETCH_ARGUMENT = "fetch-argument"
 
+    # LFS.
+    LFS_MALFORMED = "lfs-malformed"
+    LFS_TRANSFER = "lfs-transfer"
+    LFS_OBJECT_TOO_LARGE = "lfs-object-too-large"
+    LFS_HANDLE = "lfs-handle"
+    LFS_STORAGE = "lfs-storage"
+    LFS_MISMATCH = "lfs-mismatch"
+
     # DNS.
     DNS_NAME = "dns-name"
     DNS_DENIED = "dns-denied"

@@ -13,12 +13,14 @@ guessing cheap for us and loud for the operator, and must not let one sandbox lo
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
-from credgate.git.route import GitRequest, Kind, Local, Refused, Route, route
+from credgate.git.route import GitRequest, Kind, Local, Refused, route
 from credgate.git.rules import at_discovery, rules_for
+from credgate.lfs.target import LfsRequest
 from credgate.sessions import scope, tokens
 from credgate.values import Access, Decision, Reason
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from credgate.values import RepoPath
 
 _CODINGS = {None, b"identity", b"gzip", b"x-gzip"}
+_LFS_JSON = re.compile(rb"application/vnd\.git-lfs\+json(?:; ?charset=utf-8)?", re.IGNORECASE)
 
 
 @frozen(slots=True)
@@ -62,6 +65,21 @@ class Relay:
 
 
 @frozen(slots=True)
+class LfsRelay:
+    """Serve a part of LFS: from the forge's LFS server, or from where it keeps objects.
+
+    ``grant`` covers what is known to be needed now; a batch says in its body that it wants to write.
+    """
+
+    request: LfsRequest
+    session: Session
+    driver: Driver
+    path: str
+    dot_git: bool
+    grant: Grant
+
+
+@frozen(slots=True)
 class Refuse:
     """Say no. ``challenge`` asks for Basic credentials, ``retry_after`` is seconds (0: none).
 
@@ -72,14 +90,16 @@ class Refuse:
     status: int
     kind: Kind | None = None
     session: Session | None = None
-    request: GitRequest | None = None
+    request: GitRequest | LfsRequest | None = None
     challenge: bool = False
     retry_after: int = 0
     refs: Sequence[tuple[bytes, str]] = ()
     lines: Sequence[str] = ()
+    lfs: bool = False
+    """Whether it is git-lfs that asked: it reads JSON."""
 
 
-Verdict = Serve | Relay | Refuse
+Verdict = Serve | Relay | LfsRelay | Refuse
 
 
 class Sessions(Protocol):
@@ -113,12 +133,14 @@ class Admission:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
         where = route(head.method, head.target, self.drivers, self.default_forge)
         if isinstance(where, Refused) and not where.tells:
-            return Refuse(where.decision, where.status)
+            return Refuse(where.decision, where.status, lfs=where.lfs)
         if isinstance(where, Local) and where.name == "health":
             return Serve("health")
         session = self._session(head.all(b"authorization"), address, now)
         if isinstance(session, Refuse):
-            return session
+            return evolve(session, lfs=isinstance(where, LfsRequest))
+        if isinstance(where, LfsRequest):
+            return self._lfs(head, where, session)
         return self._granted(head, where, session)
 
     def _session(self, authorization: Sequence[bytes], address: str, now: float) -> Session | Refuse:
@@ -155,7 +177,19 @@ class Admission:
             return Refuse(decision, 403)
         return Refuse(decision, 401, challenge=True)
 
-    def _granted(self, head: RequestHead, where: Route, session: Session) -> Verdict:
+    def _lfs(self, head: RequestHead, where: LfsRequest, session: Session) -> LfsRelay | Refuse:
+        """Judge an LFS request by what its target says; what a batch's body says is judged when it is there."""
+        refused = _lfs_form(head, where)
+        if refused is not None:
+            return Refuse(refused, 415, session=session, request=where, lfs=True)
+        match = scope.find(session.grants, where.repo, where.needed)
+        if match.grant is None:
+            return Refuse(match.decision, 403, session=session, request=where, lfs=True)
+        if where.needed is Access.WRITE and not self.has_credential(where.repo):
+            return Refuse(without_credential(where.repo), 403, session=session, request=where, lfs=True)
+        return LfsRelay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git, match.grant)
+
+    def _granted(self, head: RequestHead, where: Local | GitRequest | Refused, session: Session) -> Verdict:
         if isinstance(where, Local):
             return Serve(where.name, session)
         if isinstance(where, Refused):
@@ -189,3 +223,14 @@ class Admission:
             text = "the body may be gzip, nothing else"
             return Decision(allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text=text)
         return None
+
+
+def _lfs_form(head: RequestHead, where: LfsRequest) -> Decision | None:
+    """Judge an LFS body's declared type and coding: JSON of LFS's own type, or an object as it is."""
+    if where.takes_json and not _LFS_JSON.fullmatch(head.get(b"content-type") or b""):
+        text = "the body must be application/vnd.git-lfs+json"
+        return Decision(allow=False, reason=Reason.UNSUPPORTED_MEDIA_TYPE, rule="form", text=text)
+    if head.get(b"content-encoding") not in {None, b"identity"}:
+        text = "the body of an LFS request is sent as it is"
+        return Decision(allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text=text)
+    return None

@@ -2,13 +2,12 @@
 
 Pure. ``judge_answer`` looks at the head of the forge's answer: only 200 with exactly the body type that git asked
 for is relayed; everything else, redirects and challenges above all, becomes ours. ``refusal`` turns a ``Refuse`` into
-bytes: text at discovery, an ``ERR`` packet on a fetch, a report-status on a push, each measured on real git.
-Refs that a push was refused for are named one by one, each with its own reason.
+bytes: text at discovery, an ``ERR`` packet on a fetch, a report-status on a push, JSON to git-lfs, each measured on the
+real client. Refs that a push was refused for are named one by one, each with its own reason.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -19,6 +18,7 @@ from credgate.git.echo import echoes
 from credgate.git.route import Kind
 from credgate.http import crossing
 from credgate.http.crossing import local_reply
+from credgate.lfs import refusals as lfs
 from credgate.sessions import scope
 from credgate.values import Decision, Reason, RepoPath
 
@@ -104,9 +104,8 @@ def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
 def refusal(refuse: Refuse, push: PushPassage | None, *, close: bool) -> bytes:
     """Return the whole answer that says ``refuse`` to whoever asked."""
     text = refuse.decision.text
-    if refuse.decision.reason is Reason.LFS_NOT_SERVED:
-        body = json.dumps({"message": forms.named(text).decode()}).encode()
-        return local_reply(refuse.status, body, forms.LFS_JSON, close=close)
+    if refuse.lfs:
+        return local_reply(refuse.status, lfs.message(text), lfs.MEDIA_TYPE, close=close, extra=_extra(refuse))
     if refuse.kind is Kind.UPLOAD_PACK:
         return local_reply(_OK, forms.err(text), forms.UPLOAD_PACK_RESULT, close=close)
     if refuse.kind is Kind.RECEIVE_PACK and push is not None and push.commands.done:

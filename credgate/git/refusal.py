@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 TEXT = b"text/plain; charset=utf-8"
 UPLOAD_PACK_RESULT = b"application/x-git-upload-pack-result"
 RECEIVE_PACK_RESULT = b"application/x-git-receive-pack-result"
-LFS_JSON = b"application/vnd.git-lfs+json"
 
 MAX_REASON = 200
 """Bytes of a reason, as UTF-8."""

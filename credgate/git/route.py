@@ -2,8 +2,9 @@
 
 The operation comes from method and target alone, never from a header or a body (git-over-http section 2.1). The
 target is matched as bytes, whole, by anchored patterns over a closed alphabet; nothing is decoded, collapsed or
-repaired, so that what is judged is what was sent. Whatever does not match is refused here with the reason that helps
-most. Never decides whether a session may do it; never echoes a byte of the target.
+repaired, so that what is judged is what was sent. What is below ``info/lfs`` is for ``lfs.target`` to tell (it decodes
+one query). Whatever does not match is refused here with the reason that helps most. Never decides whether a session may
+do it; never echoes a byte of the target.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from credgate.lfs.target import Endpoint, LfsRequest, endpoint
 from credgate.values import Access, Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
@@ -66,9 +68,11 @@ class Refused:
     status: int
     tells: bool = False
     """Whether it tells which forges there are, or of what kind: only who has a session may hear that."""
+    lfs: bool = False
+    """Whether it is git-lfs that asks: it reads JSON."""
 
 
-Route = Local | GitRequest | Refused
+Route = Local | GitRequest | LfsRequest | Refused
 
 MAX_LISTED = 100
 """Characters of configured names that the refusal of an unknown forge lists."""
@@ -87,7 +91,9 @@ _ENDPOINTS = {
 }
 
 _DUMB = re.compile(_PLACE + _PATH + rb"/(?:info/refs|HEAD|objects/[A-Za-z0-9./-]+)")
-_LFS = re.compile(_PLACE + _PATH + rb"/info/lfs(?:[/?][A-Za-z0-9._~/?=&+-]*)?")
+_LFS = re.compile(
+    rb"(?P<place>" + _PLACE + _PATH + rb"/info/lfs)(?P<rest>(?:[/?][A-Za-z0-9._~/=&+-]*+(?:\?[A-Za-z0-9._~/=&+%-]*)?)?)"
+)
 _SPOKEN = frozenset({b"GET", b"POST", b"HEAD"})
 """Methods that a path may be asked with; all others are WebDAV's or nobody's."""
 
@@ -98,25 +104,40 @@ def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_f
         return Local(_LOCAL[target]) if method == b"GET" else _METHOD
     served = _SERVED.fullmatch(target)
     if served is None:
-        return _unserved(method, target)
+        lfs = _LFS.fullmatch(target)
+        return _unserved(method, target) if lfs is None else _lfs(method, lfs, drivers, default_forge)
     wanted, service, kind, needed = _ENDPOINTS[served["tail"]]
     if method != wanted:
         return _METHOD
+    repo = _repo(served, drivers, default_forge)
+    if isinstance(repo, Refused):
+        return repo
+    tail = served["tail"].decode("ascii")
+    return GitRequest(repo.forge, repo, service, kind, needed, tail, served["path"].endswith(b".git"))
+
+
+def _lfs(method: bytes, lfs: re.Match[bytes], drivers: Mapping[str, Driver], default_forge: str) -> Route:
+    found = endpoint(method, lfs["rest"])
+    if not isinstance(found, Endpoint):
+        return _LFS_METHOD if found else _LFS_PATH
+    repo = _repo(lfs, drivers, default_forge)
+    if isinstance(repo, Refused):
+        return repo
+    place, dot_git = lfs["place"].decode("ascii"), lfs["path"].endswith(b".git")
+    return LfsRequest(repo, found.call, found.needed, found.tail, dot_git, place, found.handle)
+
+
+def _repo(served: re.Match[bytes], drivers: Mapping[str, Driver], default_forge: str) -> RepoPath | Refused:
+    """Return the repository that a target names, in normal form."""
     forge = default_forge if served["forge"] is None else served["forge"].decode("ascii")
     if forge not in drivers:
         return _no_forge(drivers)
-    spelled = served["path"].decode("ascii")
-    path = drivers[forge].normal(spelled)
-    if path is None:
-        return _no_name(drivers[forge])
-    tail = served["tail"].decode("ascii")
-    return GitRequest(forge, RepoPath(forge, path), service, kind, needed, tail, spelled.endswith(".git"))
+    path = drivers[forge].normal(served["path"].decode("ascii"))
+    return _no_name(drivers[forge]) if path is None else RepoPath(forge, path)
 
 
 def _unserved(method: bytes, target: bytes) -> Refused:
     """Choose the most helpful refusal of a target that is no endpoint of ours."""
-    if _LFS.fullmatch(target):
-        return _LFS_PATH
     if method not in _SPOKEN:
         return _METHOD
     return _DUMB_PATH if _DUMB.fullmatch(target) else _UNKNOWN
@@ -139,8 +160,8 @@ def _no_name(driver: Driver) -> Refused:
     return _refused(Reason.NOT_FOUND, 404, text, tells=True)
 
 
-def _refused(reason: Reason, status: int, text: str, *, tells: bool = False) -> Refused:
-    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status, tells)
+def _refused(reason: Reason, status: int, text: str, *, tells: bool = False, lfs: bool = False) -> Refused:
+    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status, tells, lfs)
 
 
 _UNKNOWN = _refused(
@@ -148,4 +169,7 @@ _UNKNOWN = _refused(
 )
 _METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here; git needs GET and POST only")
 _DUMB_PATH = _refused(Reason.DUMB_PROTOCOL, 404, "only git's smart HTTP protocol is served; use git 1.6.6 or newer")
-_LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "Git LFS is not served by this gateway")
+_LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "this part of Git LFS is not served here", lfs=True)
+_LFS_METHOD = _refused(
+    Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here: git-lfs uses another for this", lfs=True
+)

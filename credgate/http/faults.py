@@ -82,7 +82,7 @@ def _of_target(target: bytes) -> RequestError | None:
         return RequestError("the target is too long", reason=Reason.HEAD_TOO_LARGE, status=414)
     if not target.startswith(b"/"):
         return RequestError("the target is not a path")
-    if not fields.TARGET.fullmatch(target):
+    if not (fields.TARGET.fullmatch(target) or fields.LOCKS_TARGET.fullmatch(target)):
         return RequestError("the target holds a byte that no repository path needs")
     return None
 

@@ -4,8 +4,8 @@ Follows RFC 9110 section 5 and RFC 9112 sections 2-6, read narrowly: what the gr
 refused, for every liberty that a gateway takes with a head is one that the server behind it may take differently.
 A request head is printable ASCII; its names are letters, digits and hyphens (``_`` is what CGI-like servers turn
 ``-`` into, so ``Content_Length`` is a second spelling of a framing field); its target holds no ``%``, so nothing
-downstream ever decodes. A forge's head may hold more (any token as a name, bytes above 127 in values) because none of
-it is relayed.
+downstream ever decodes (but for one query, LFS's list of locks, which ``lfs.target`` decodes and writes anew). A
+forge's head may hold more (any token as a name, bytes above 127 in values) because none of it is relayed.
 
 Only grammar lives here: no rule about what a field means, no state, no bytes kept.
 """
@@ -34,6 +34,10 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
 # RFC 9112 section 3.2.1, origin-form, without pct-encoded, sub-delims that no forge path needs, and fragments.
 TARGET: Final = re.compile(rb"/[A-Za-z0-9._~/?=&+-]*+")
+# The same with pct-encoded octets in one query: git-lfs looks for a lock by the path of a file.
+LOCKS_TARGET: Final = re.compile(
+    rb"/[A-Za-z0-9._~/+-]*+(?<=/info/lfs/locks)\?(?:[A-Za-z0-9._~/=&+-]|%[0-9A-Fa-f]{2})*+"
+)
 # RFC 3986 section 5.2.4 would remove these segments; a path that needs removing names two things at once.
 AMBIGUOUS_SEGMENT: Final = re.compile(rb"//|/\.\.?(?:[/?]|\Z)")
 
@@ -41,9 +45,9 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH
 
 REQUEST_HEAD: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) "
-    rb"(/[A-Za-z0-9._~/?=&+-]{0,%d}+) "
+    rb"(/[A-Za-z0-9._~/?=&+-]{0,%d}+(?:%%[A-Za-z0-9._~/?=&+%%-]{0,%d}+)?) "
     rb"HTTP/(1\.[01])\r\n"
-    rb"((?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)*+)\r\n" % (MAX_TARGET - 1)
+    rb"((?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)*+)\r\n" % (MAX_TARGET - 1, MAX_TARGET - 2)
 )
 
 RESPONSE_HEAD: Final = re.compile(
@@ -103,7 +107,7 @@ class RequestHead(_Fields):
 
     method: bytes
     target: bytes
-    """Origin-form, as sent: ``[A-Za-z0-9._~/?=&+-]`` only, no empty or dot segment."""
+    """Origin-form, as sent: ``[A-Za-z0-9._~/?=&+-]`` only (or ``LOCKS_TARGET``), no empty or dot segment."""
     version: bytes
     """``b"1.1"`` or ``b"1.0"``."""
     fields: Fields = field(repr=False)

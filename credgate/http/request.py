@@ -73,6 +73,8 @@ def judge(head: bytes) -> RequestHead:
     if found is None:
         raise faults.of_request(head)
     method, target, version, block = found.groups()
+    if b"%" in target and not (len(target) <= fields.MAX_TARGET and fields.LOCKS_TARGET.fullmatch(target)):
+        raise faults.of_request(head)
     if (b"//" in target or b"/." in target) and fields.AMBIGUOUS_SEGMENT.search(target):
         raise RequestError("the target holds an empty or a dot segment")
     lines = fields.split(block)

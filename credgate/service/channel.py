@@ -14,7 +14,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 
 from credgate.errors import RequestError
-from credgate.git.admission import Refuse, Relay, Serve, Verdict
+from credgate.git.admission import LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.passage import PushPassage
 from credgate.git.route import Kind
 from credgate.http.crossing import CONTINUE
@@ -22,6 +22,7 @@ from credgate.http.fields import END, RequestHead
 from credgate.http.request import RequestReader
 from credgate.service.exchange import PATIENCE, Exchange, OwnAnswer, Page, RefusalAnswer
 from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, Transport, Valve, pace, send, shrink
+from credgate.service.lfs.serve import errand
 from credgate.service.record import Record
 from credgate.service.relay import RelayExchange
 from credgate.values import Decision, Reason
@@ -119,8 +120,12 @@ class SandboxChannel(Protocol):
             raise
 
     def _do(self, head: RequestHead, verdict: Verdict, record: Record) -> None:
-        if isinstance(verdict, Relay):
-            exchange = RelayExchange(self, record, head, verdict)
+        if isinstance(verdict, Relay | LfsRelay):
+            exchange = (
+                RelayExchange(self, record, head, verdict)
+                if isinstance(verdict, Relay)
+                else errand(self, record, head, verdict)
+            )
             self._busy(exchange, verdict.session)
             if self._asks:
                 self._asks = False

@@ -8,6 +8,7 @@ which session, so that ending a session cuts its transfers at once. ``SandboxFac
 from __future__ import annotations
 
 import json
+import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
+from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.answer import Moved, refusal
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
+from credgate.lfs.handles import Handles
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.question import wanted_for
@@ -69,6 +71,8 @@ class Gate:
     addresses: Counter[str] = field(factory=Counter, init=False)
     moves: dict[tuple[str, RepoPath], Moved] = field(factory=dict, init=False)
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
+    handles: Handles = field(factory=lambda: Handles(lambda: secrets.token_urlsafe(32)), init=False)
+    """What sessions hold instead of links to LFS objects."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
     rates: Rates = field(init=False)
@@ -82,7 +86,7 @@ class Gate:
     def judge(self, head: RequestHead, peer: str) -> Verdict:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
         verdict = self._paced(self.admission.judge(head, peer, self.reactor.seconds()), peer)
-        if isinstance(verdict, Relay):
+        if isinstance(verdict, Relay | LfsRelay):
             return self._able(head, verdict)
         return verdict
 
@@ -95,31 +99,33 @@ class Gate:
             return verdict
         request = getattr(verdict, "request", None)
         kind, session = getattr(request, "kind", None), verdict.session
-        return Refuse(wait.decision, 429, kind, session, request, retry_after=wait.seconds)
+        lfs = isinstance(verdict, LfsRelay)
+        return Refuse(wait.decision, 429, kind, session, request, retry_after=wait.seconds, lfs=lfs)
 
-    def _able(self, head: RequestHead, verdict: Relay) -> Verdict:
+    def _able(self, head: RequestHead, verdict: Relay | LfsRelay) -> Verdict:
         session, request = verdict.session, verdict.request
+        kind, lfs = getattr(request, "kind", None), isinstance(verdict, LfsRelay)
         self.registry.touch(session.id)
         if not self.audit.writable:
             text = "the audit log cannot be written, so nothing is served; tell the operator"
             decision = Decision(allow=False, reason=Reason.AUDIT_UNWRITABLE, rule="audit", text=text)
-            return Refuse(decision, 503, request.kind, session, request, retry_after=5)
+            return Refuse(decision, 503, kind, session, request, retry_after=5, lfs=lfs)
         if len(self._busy.get(session.id, ())) >= self.limits.max_transfers_per_session:
             text = f"this session has {self.limits.max_transfers_per_session} transfers running already"
             decision = Decision(allow=False, reason=Reason.TOO_MANY_TRANSFERS, rule="limits", text=text)
-            return Refuse(decision, 429, request.kind, session, request, retry_after=5)
+            return Refuse(decision, 429, kind, session, request, retry_after=5, lfs=lfs)
         if head.version != b"1.1":
             decision = Decision(
                 allow=False, reason=Reason.MALFORMED_REQUEST, rule="head", text="git is served over HTTP/1.1 only"
             )
-            return Refuse(decision, 505, session=session, request=request)
+            return Refuse(decision, 505, session=session, request=request, lfs=lfs)
         return self._moved(verdict)
 
-    def _moved(self, verdict: Relay) -> Relay:
+    def _moved(self, verdict: Relay | LfsRelay) -> Relay | LfsRelay:
         moved = self.moves.get((verdict.session.id, verdict.request.repo))
         if moved is None:
             return verdict
-        if verdict.request.kind is Kind.ADVERTISEMENT:  # a discovery finds out anew
+        if isinstance(verdict, Relay) and verdict.request.kind is Kind.ADVERTISEMENT:  # a discovery finds out anew
             del self.moves[verdict.session.id, verdict.request.repo]
             return verdict
         match = scope.find(verdict.session.grants, moved.repo, verdict.request.needed)
@@ -183,6 +189,7 @@ class Gate:
         for exchange in list(self._busy.get(session.id, ())):
             exchange.cut(Reason.SESSION_ENDED)
         self.rates.forget(session.id)
+        self.handles.forget(session.id)
         for known in [known for known in self.moves if known[0] == session.id]:
             del self.moves[known]
 

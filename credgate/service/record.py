@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from credgate.audit.event import Event, Happening, RefChange
 from credgate.git.route import Kind
+from credgate.lfs.target import LfsRequest
 from credgate.service.sources import ANONYMOUS
 from credgate.values import Decision, Reason
 
@@ -32,6 +33,8 @@ class Record:
         self._status: int | None = None
         self._closed = False
         self._credential = ANONYMOUS
+        self._oid = ""
+        self._size: int | None = None
         self._refs: tuple[RefChange, ...] = ()
         self.upstream_status: int | None = None
         self.bytes_up = self.bytes_down = self._metered = 0
@@ -44,6 +47,10 @@ class Record:
         if request is not None:
             self._forge, self._repo = request.repo.forge, request.repo.path
             self._operation = _operation(request)
+
+    def concerns(self, oid: str, size: int) -> None:
+        """Note which LFS object it is about."""
+        self._oid, self._size = oid, size
 
     def answers(self, status: int) -> None:
         """Note the status that the sandbox is sent, which a refused push sees as 200."""
@@ -103,6 +110,8 @@ class Record:
             duration=self._gate.reactor.seconds() - self._began,
             text="" if decision.allow else decision.text,
             refs=self._refs,
+            oid=self._oid,
+            size=self._size,
             credential=credential.id,
             credential_kind=credential.kind if credential.id else "",
             expires=credential.expires_at,
@@ -110,8 +119,10 @@ class Record:
         self._gate.audit.write(event)
 
 
-def _operation(request: GitRequest) -> str:
-    """``git-upload-pack``, ``git-receive-pack``, or either's ``-advertisement``."""
+def _operation(request: GitRequest | LfsRequest) -> str:
+    """``git-upload-pack``, ``git-receive-pack``, or either's ``-advertisement``; or an LFS call's name."""
+    if isinstance(request, LfsRequest):
+        return request.call.value
     return f"{request.service}-advertisement" if request.kind is Kind.ADVERTISEMENT else request.service
 
 

@@ -5,11 +5,13 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
     {"repo": "octo/hello", "forge": "github.com", "access": "read" | "write",
      "push": [{"refs": "refs/heads/agent/*", "allow": ["create", "update", "force", "delete"]}],
      "max_push_bytes": 1048576, "max_refs": 10, "push_options": ["ci.skip"],
-     "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false, "workflows": false}
+     "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false, "workflows": false,
+     "max_lfs_object_bytes": 1073741824}
 
 What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
-limits it belong to a write grant only. Unknown keys, forges and verbs are refused: a grant that is not understood
-grants nothing. Patterns are judged by ``git.patterns`` here, when they are written, not when they are matched.
+limits it belong to a write grant only; LFS objects are limited either way. Unknown keys, forges and verbs are refused:
+a grant that is not understood grants nothing. Patterns are judged by ``git.patterns`` here, when they are written, not
+when they are matched.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ LIMIT_KEYS = (
     "require_old_oid",
     "partial",
     "workflows",
+    "max_lfs_object_bytes",
 )
+READ_KEYS = frozenset({"max_lfs_object_bytes"})
+"""Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
 RULE_KEYS = ("refs", "allow")
 VERBS = ("create", "update", "force", "delete")
@@ -96,8 +101,9 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
     access = _access(item.get("access", Access.WRITE))
     repo, normal = _repo(item["repo"], forges[forge])
     given = {key: item[key] for key in ("push", *LIMIT_KEYS) if item.get(key) is not None}
-    if given and access is not Access.WRITE:
-        raise InvalidValueError(f'{next(iter(given))} needs "access": "write"')
+    writing = [key for key in given if key not in READ_KEYS]
+    if writing and access is not Access.WRITE:
+        raise InvalidValueError(f'{writing[0]} needs "access": "write"')
     values = {key: _FORMS[key](value) for key, value in given.items()}
     return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
 
@@ -177,7 +183,7 @@ def _check(value: object, what: str, judge: Callable[[str], None]) -> str:
 
 def _number(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_NUMBER:
-        raise InvalidValueError(f"max_push_bytes and max_refs are whole numbers from 1, not {quoted(value)}")
+        raise InvalidValueError(f"limits such as max_push_bytes are whole numbers from 1, not {quoted(value)}")
     return value
 
 
@@ -191,6 +197,7 @@ _FORMS: dict[str, Callable[[object], Any]] = {
     "push": parse_push,
     "max_push_bytes": _number,
     "max_refs": _number,
+    "max_lfs_object_bytes": _number,
     "push_options": parse_options,
     "protected_paths": parse_globs,
     "require_old_oid": _switch,

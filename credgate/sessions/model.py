@@ -44,6 +44,8 @@ class Grant:
     max_push_bytes: int | None = field(default=None, kw_only=True)
     """Bytes of one push's pack; ``None``: no limit of the grant's own. So for ``max_refs``."""
     max_refs: int | None = field(default=None, kw_only=True)
+    max_lfs_object_bytes: int | None = field(default=None, kw_only=True)
+    """Bytes of one LFS object, either way; ``None``: no limit."""
     push_options: tuple[str, ...] = field(default=(), kw_only=True)
     """Push options that may be sent; ``*`` stands for any run of characters."""
     protected_paths: tuple[str, ...] = field(default=(), kw_only=True)

@@ -51,6 +51,7 @@ http {{
 """
 LOCATIONS = """
         auth_basic_user_file {scratch}/passwords;
+        {more}
         location ~ ^/moved-in/(.*)$ {{ try_files /none @moved_in; }}
         location @moved_in {{ rewrite ^/moved-in/(.*)$ http://$http_host/octo/$1 permanent; }}
         location ~ ^/moved-out/(.*)$ {{ try_files /none @moved_out; }}
@@ -94,8 +95,10 @@ class NginxForge:
 
     kind = "nginx + fcgiwrap + git http-backend"
 
-    def __init__(self, root: Path, secret: str, scratch: Path) -> None:
+    def __init__(self, root: Path, secret: str, scratch: Path, locations: str = "") -> None:
+        """``locations`` are nginx's own, looked at before those of git."""
         self.root, self.secret, self._scratch = root, secret, scratch
+        self._locations = locations
         self.git_config = write_git_config(scratch)
         self.port, self.public_port = free_port(), free_port()
         self.rotate(secret)
@@ -131,7 +134,7 @@ class NginxForge:
     def _start_nginx(self) -> subprocess.Popen[bytes]:
         backend = subprocess.run(["git", "--exec-path"], check=True, capture_output=True, text=True).stdout.strip()
         places = {"scratch": self._scratch, "root": self.root, "git_config": self.git_config}
-        locations = LOCATIONS.format(backend=f"{backend}/git-http-backend", **places)
+        locations = LOCATIONS.format(backend=f"{backend}/git-http-backend", more=self._locations, **places)
         text = CONFIGURATION.format(
             user="user root;" if os.geteuid() == 0 else "",
             port=self.port,

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from credgate.config.schema import Forge, Policy
 from credgate.forges.registry import driver_for
-from credgate.git.admission import Admission, Refuse, Relay, Serve, Verdict
+from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.route import Kind
 from credgate.http.request import judge as read_head
 from credgate.sessions.brake import Brake
@@ -216,7 +216,7 @@ def test_guessing_is_braked_and_the_right_credential_is_not() -> None:
         (b"GET /nowhere", Reason.NOT_FOUND, 404),
         (b"HEAD /health", Reason.METHOD_NOT_ALLOWED, 405),
         (b"GET /git/octo/hello/HEAD", Reason.DUMB_PROTOCOL, 404),
-        (b"POST /git/octo/hello.git/info/lfs/objects/batch", Reason.LFS_NOT_SERVED, 501),
+        (b"POST /git/octo/hello.git/info/lfs/objects/bulk", Reason.LFS_NOT_SERVED, 501),
     ],
 )
 def test_what_is_not_served_needs_no_session_to_be_refused(line: bytes, reason: Reason, status: int) -> None:
@@ -318,3 +318,61 @@ def test_another_coding_is_refused_with_and_without_a_body(
     verdict = Door().ask(line, *fields, b"Content-Encoding: " + coding)
     assert refused(verdict) == (Reason.UNSUPPORTED_CODING, 415)
     assert isinstance(Door().ask(line, *fields), Relay)
+
+
+# LFS.
+
+BATCH = b"POST /git/octo/hello.git/info/lfs/objects/batch"
+LFS_TYPE = b"Content-Type: application/vnd.git-lfs+json"
+HANDLE = b"/git/octo/%b.git/info/lfs/_x/" + b"h" * 43
+
+
+@pytest.mark.parametrize("suffix", [b"", b"; charset=utf-8", b";charset=UTF-8"])
+def test_a_granted_batch_is_let_in(suffix: bytes) -> None:
+    """In the grant's own spelling; what its body asks for is judged when it is there."""
+    verdict = Door().ask(BATCH, LFS_TYPE + suffix)
+    assert isinstance(verdict, LfsRelay)
+    assert (verdict.path, verdict.dot_git, verdict.grant) == ("Octo/Hello", True, GRANTS[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "reason", "status"),
+    [
+        (BATCH, [b"Content-Type: application/json"], Reason.UNSUPPORTED_MEDIA_TYPE, 415),
+        (BATCH, [], Reason.UNSUPPORTED_MEDIA_TYPE, 415),
+        (BATCH, [LFS_TYPE, b"Content-Encoding: gzip"], Reason.UNSUPPORTED_CODING, 415),
+        (BATCH.replace(b"hello", b"other"), [LFS_TYPE], Reason.OUTSIDE_SESSION, 403),
+        (b"PUT " + HANDLE % b"readable", [], Reason.READ_ONLY, 403),
+        (b"POST /git/octo/readable/info/lfs/locks/verify", [LFS_TYPE], Reason.READ_ONLY, 403),
+    ],
+)
+def test_what_lfs_may_not_is_refused_in_json(line: bytes, fields: list[bytes], reason: Reason, status: int) -> None:
+    """Before anything is read of its body."""
+    verdict = Door().ask(line, *fields)
+    assert refused(verdict) == (reason, status)
+    assert isinstance(verdict, Refuse)
+    assert verdict.lfs
+
+
+def test_a_readable_repository_is_read_by_lfs_too() -> None:
+    """Downloads and the list of locks; an object needs no type."""
+    for line in (b"GET " + HANDLE % b"readable", b"GET /git/octo/readable/info/lfs/locks?path=a%2Fb"):
+        assert isinstance(Door().ask(line), LfsRelay)
+    assert isinstance(Door().ask(b"PUT " + HANDLE % b"hello"), LfsRelay)
+
+
+def test_lfs_is_not_written_where_nothing_can_be() -> None:
+    """A forge without a credential takes no object; reading is anonymous."""
+    door = Door()
+    door.without = {"github.com"}
+    assert refused(door.ask(b"PUT " + HANDLE % b"hello")) == (Reason.NO_FORGE_CREDENTIAL, 403)
+    assert isinstance(door.ask(b"GET " + HANDLE % b"hello"), LfsRelay)
+
+
+@pytest.mark.parametrize("login", [None, b"wrong", b"wrong-bearer"])
+def test_git_lfs_is_asked_for_a_credential_in_json(login: bytes | None) -> None:
+    """It shows the message of a 401 and nothing of a text."""
+    verdict = Door().ask(BATCH, LFS_TYPE, login=login)
+    assert isinstance(verdict, Refuse)
+    assert verdict.lfs
+    assert verdict.request is None

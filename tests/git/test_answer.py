@@ -238,9 +238,16 @@ def test_a_fetch_is_refused_in_a_packet() -> None:
 
 def test_lfs_is_refused_in_json() -> None:
     """git-lfs shows ``message`` and nothing else."""
-    one = said(Refuse(evolve(TEXT, reason=Reason.LFS_NOT_SERVED), 501))
+    one = said(Refuse(evolve(TEXT, reason=Reason.LFS_NOT_SERVED), 501, lfs=True))
     assert (one.status, json.loads(one.body)) == (501, {"message": f"credgate: {TEXT.text}"})
-    assert one.field(b"content-type") == forms.LFS_JSON
+    assert one.field(b"content-type") == b"application/vnd.git-lfs+json"
+
+
+def test_git_lfs_is_challenged_and_told_to_wait_like_git() -> None:
+    """It asks its credential helper on 401 only if the challenge is there, and waits as long as it is told."""
+    one = said(Refuse(TEXT, 401, challenge=True, lfs=True))
+    assert (one.status, one.field(b"www-authenticate")) == (401, b'Basic realm="credgate"')
+    assert said(Refuse(TEXT, 429, retry_after=7, lfs=True)).field(b"retry-after") == b"7"
 
 
 def test_a_push_is_refused_ref_by_ref() -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from credgate.config.schema import Forge
 from credgate.forges.registry import driver_for
 from credgate.git.route import GitRequest, Kind, Local, Refused, Route, route
+from credgate.lfs.target import Call, LfsRequest
 from credgate.values import Access, Reason, RepoPath
 
 if TYPE_CHECKING:
@@ -219,8 +220,11 @@ def test_what_is_served(method: bytes, target: bytes, expected: Route) -> None:
         (b"GET", b"/forge/lab/a/objects/ab/cdef", Reason.DUMB_PROTOCOL, 404),
         (b"PROPFIND", b"/git/octo/hello/", Reason.METHOD_NOT_ALLOWED, 405),
         (b"PUT", b"/git/octo/hello/HEAD", Reason.METHOD_NOT_ALLOWED, 405),
-        (b"POST", b"/git/octo/hello/info/lfs/objects/batch", Reason.LFS_NOT_SERVED, 501),
-        (b"GET", b"/git/octo/hello/info/lfs/locks?path=a", Reason.LFS_NOT_SERVED, 501),
+        (b"GET", b"/git/octo/hello/info/lfs/objects/batch", Reason.METHOD_NOT_ALLOWED, 405),
+        (b"POST", b"/git/octo/hello/info/lfs/objects/bulk", Reason.LFS_NOT_SERVED, 501),
+        (b"GET", b"/git/octo/hello/info/lfs/locks?path=a&path=b", Reason.LFS_NOT_SERVED, 501),
+        (b"POST", b"/git/octo/info/lfs/objects/batch", Reason.NOT_FOUND, 404),
+        (b"POST", b"/forge/nobody/a/b/info/lfs/objects/batch", Reason.UNKNOWN_FORGE, 404),
         (b"PUT", b"/forge/lab/a/b/info/lfs", Reason.LFS_NOT_SERVED, 501),
         (b"POST", b"/git/octo/hello/git-upload-archive", Reason.NOT_FOUND, 404),
         (b"GET", b"/forge/nowhere/a/b/info/refs?service=git-upload-pack", Reason.UNKNOWN_FORGE, 404),
@@ -236,6 +240,28 @@ def test_what_is_refused_says_why(method: bytes, target: bytes, reason: Reason, 
     assert (found.decision.reason, found.status) == (reason, status)
     assert found.decision.text.isprintable()
     assert 10 < len(found.decision.text) < 180
+
+
+@pytest.mark.parametrize("suffix", [b"", b".git"])
+def test_an_lfs_request_names_its_repository_in_normal_form(suffix: bytes) -> None:
+    """Scope compares the normal form; the links of a batch's answer hang below what the client itself wrote."""
+    found = ask(b"POST", b"/git/Octo/Hello%b/info/lfs/objects/batch" % suffix)
+    assert found == LfsRequest(
+        RepoPath("github.com", "octo/hello"),
+        Call.BATCH,
+        Access.READ,
+        "info/lfs/objects/batch",
+        bool(suffix),
+        f"/git/Octo/Hello{suffix.decode()}/info/lfs",
+    )
+
+
+def test_a_refusal_below_lfs_is_for_git_lfs() -> None:
+    """It reads JSON and nothing else."""
+    for method, tail in ((b"POST", b"/x"), (b"DELETE", b"/objects/batch")):
+        found = ask(method, b"/git/octo/hello/info/lfs" + tail)
+        assert isinstance(found, Refused)
+        assert found.lfs
 
 
 def test_the_default_forge_may_be_unconfigured() -> None:

@@ -13,6 +13,7 @@ from credgate.sessions.grants import (
     MAX_NUMBER,
     MAX_QUOTED,
     MAX_RULES,
+    READ_KEYS,
     VERBS,
     check_label,
     parse_repos,
@@ -173,6 +174,7 @@ LIMITED = {
     "require_old_oid": True,
     "partial": True,
     "workflows": True,
+    "max_lfs_object_bytes": 2**30,
 }
 
 
@@ -190,6 +192,7 @@ def test_limits_are_read() -> None:
             require_old_oid=True,
             partial=True,
             workflows=True,
+            max_lfs_object_bytes=2**30,
         ),
     )
 
@@ -220,14 +223,19 @@ def test_a_limit_that_is_null_is_absent() -> None:
     assert parse({"repo": "octo/hello", "access": "read", **nothing})[0].access is Access.READ
 
 
-@pytest.mark.parametrize("key", LIMIT_KEYS)
+def test_a_grant_to_read_may_limit_lfs_objects() -> None:
+    """They fill a disk in either direction."""
+    assert parse({"repo": "a/b", "access": "read", "max_lfs_object_bytes": 5})[0].max_lfs_object_bytes == 5
+
+
+@pytest.mark.parametrize("key", [key for key in LIMIT_KEYS if key not in READ_KEYS])
 def test_a_limit_of_pushes_needs_a_grant_to_push(key: str) -> None:
     """It would be a misunderstanding."""
     assert parse({"repo": "octo/hello", key: LIMITED[key]})
     assert refusal({"repo": "octo/hello", "access": "read", key: LIMITED[key]}) == f'{key} needs "access": "write"'
 
 
-NUMBERS = "max_push_bytes and max_refs are whole numbers from 1, not "
+NUMBERS = "limits such as max_push_bytes are whole numbers from 1, not "
 SWITCHES = "require_old_oid, partial and workflows are true or false, not "
 
 
@@ -238,6 +246,7 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ("max_push_bytes", True, NUMBERS + "bool"),
         ("max_push_bytes", "1M", NUMBERS + "1M"),
         ("max_push_bytes", MAX_NUMBER + 1, NUMBERS + "int"),
+        ("max_lfs_object_bytes", 0, NUMBERS + "int"),
         ("max_refs", -1, NUMBERS + "int"),
         ("max_refs", 1.5, NUMBERS + "float"),
         ("require_old_oid", 1, SWITCHES + "int"),

@@ -1,0 +1,137 @@
+"""One action of a forge's batch answer: ``href``, ``header`` and expiry, judged.
+
+``header`` is what the storage wants sent: an allow-list of names, values of printable ASCII, bounded; what is not on
+the list is left out, so that nothing a forge writes there can frame, route or name another host. ``Transfer-Encoding:
+chunked`` is the one that concerns the client. Reads no clock.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
+
+from credgate.lfs import reading
+from credgate.lfs.handles import LIFETIME
+from credgate.lfs.hrefs import MAX_HREF, Href, read_href
+from credgate.lfs.reading import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from credgate.forges.driver import Driver
+    from credgate.lfs.handles import Fields
+
+MAX_FIELDS: Final = 32
+MAX_VALUE: Final = 8192
+MAX_VALUES: Final = 16 * 1024
+"""Bytes of all fields of one action."""
+AUTHORIZATION: Final = b"Authorization"
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_HREF: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_HREF}}}")
+_SENT: Final = {
+    "authorization": AUTHORIZATION,
+    "content-type": b"Content-Type",
+    "accept": b"Accept",
+    "content-md5": b"Content-MD5",
+    "cache-control": b"Cache-Control",
+    "if-none-match": b"If-None-Match",
+}
+_PREFIXES: Final = ("x-amz-", "x-goog-", "x-ms-", "x-artifactory-", "x-upload-content-")
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_ZERO: Final = "0001-01-01T00:00:00Z"
+"""How Go writes that there is no time."""
+
+
+@frozen(slots=True)
+class Offer:
+    """An action as the forge offers it."""
+
+    href: Href
+    fields: Fields = field(repr=False)
+    chunked: bool
+    expires_in: int
+    """Seconds; 0: not said."""
+    expires_at: str
+    """RFC 3339; ``""``: not said."""
+
+    @property
+    def authorized(self) -> bool:
+        """Whether the forge gave it a login of its own."""
+        return any(name == AUTHORIZATION for name, _ in self.fields)
+
+    def lifetime(self, wall: float) -> float:
+        """Return for how many seconds from ``wall`` (since the epoch) it is good here."""
+        if self.expires_in:
+            return min(float(self.expires_in), LIFETIME)
+        if self.expires_at:
+            return max(0.0, min(_seconds(self.expires_at) - wall, LIFETIME))
+        return LIFETIME
+
+    def told(self, href: str) -> dict[str, object]:
+        """Return it as the client sees it: at ``href``, without what the storage wants but the chunks."""
+        action: dict[str, object] = {"href": href}
+        if self.chunked:
+            action["header"] = {"Transfer-Encoding": "chunked"}
+        if self.expires_in:
+            action["expires_in"] = self.expires_in
+        if self.expires_at:
+            action["expires_at"] = self.expires_at
+        return action
+
+
+def read_action(members: Mapping[str, object], driver: Driver) -> Offer:
+    """Judge one action. Raises Unreadable, and LfsError for a place where credgate does not go."""
+    href = read_href(reading.text(members, "href", _HREF), driver)
+    fields, chunked = _fields(reading.inner(members, "header") or {})
+    seconds = reading.number(members, "expires_in") if members.get("expires_in") is not None else 0
+    at = reading.optional_text(members, "expires_at", _MOMENT)
+    if at == _ZERO:
+        at = ""
+    if at:
+        _seconds(at)
+    return Offer(href, fields, chunked, seconds, at)
+
+
+def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
+    """Return what is sent to the storage, in the written order, and whether the upload goes in chunks."""
+    if len(members) > MAX_FIELDS:
+        raise Unreadable("header is malformed")
+    fields: dict[bytes, bytes] = {}
+    chunked = False
+    for name, value in members.items():
+        if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
+            raise Unreadable("header is malformed")
+        if name.lower() == "transfer-encoding":
+            chunked = value.lower() == "chunked"
+            continue
+        spelled = _spelled(name)
+        if spelled is None:
+            continue
+        if not _VALUE.fullmatch(value) or spelled in fields:
+            raise Unreadable("header is malformed")
+        fields[spelled] = value.encode("ascii")
+    if sum(map(len, fields.values())) > MAX_VALUES:
+        raise Unreadable("header is malformed")
+    return tuple(fields.items()), chunked
+
+
+def _spelled(name: str) -> bytes | None:
+    """Return how a field is spelled, None if it is not sent."""
+    folded = name.lower()
+    if folded.startswith(_PREFIXES):
+        return folded.title().encode("ascii")
+    return _SENT.get(folded)
+
+
+def _seconds(moment: str) -> float:
+    try:
+        return datetime.fromisoformat(moment).timestamp()
+    except (ValueError, OverflowError):
+        raise Unreadable("expires_at is malformed") from None

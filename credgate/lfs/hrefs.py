@@ -1,0 +1,118 @@
+"""Where an object lies: a forge's ``href`` matched whole by one pattern and rebuilt, never parsed by a URL library.
+
+Parsers disagree about user names, backslashes, brackets and numbers, and whoever writes hrefs may know how. So the
+alphabet is small, the host is a name (or the forge's own address), and what is sent is made of the pieces that matched.
+The host must be the forge's own, or one that its driver or the operator lists; the scheme is https, unless the forge
+itself is plain http; ports other than the usual are for the forge's own host and for hosts that the operator wrote
+down. The target is a secret (it holds signatures): it is in no ``repr`` and in no error.
+
+RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.reach``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
+
+from credgate.forges.hosts import among
+from credgate.forges.place import Place
+from credgate.lfs.refusals import LfsError
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from credgate.forges.driver import Driver
+
+MAX_HREF: Final = 8192
+"""Characters: four times the longest presigned URL that is known."""
+
+# No control, whatever reads it: %00-%1F and %7F; none of a path's own signs in disguise: "." and "\".
+_CODED = r"%(?!0|1|7[Ff]|2[Ee]|5[Cc])[0-9A-Fa-f]{2}"
+_CODED_IN_QUERY = r"%(?!0|1|7[Ff])[0-9A-Fa-f]{2}"
+_PLAIN = r"[A-Za-z0-9._~!$&'()*+,;=:@-]"
+_HREF: Final = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"(?::(?P<port>[1-9][0-9]{0,4}))?"
+    rf"(?P<path>(?:/(?:{_PLAIN}|{_CODED})+)++)"
+    rf"(?P<query>\?(?:{_PLAIN}|[/?]|{_CODED_IN_QUERY})*+)?"
+)
+_DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PORTS: Final = {"https": 443, "http": 80}
+_MAX_PORT: Final = 65535
+
+
+@frozen(slots=True)
+class Href:
+    """Where one object lies, judged: what may be dialled, and what is asked there."""
+
+    place: Place
+    target: str = field(repr=False)
+    """Path and query."""
+    own: bool
+    """Whether it is the forge itself, at its own port: the only place that may see the forge's credential."""
+
+
+def read_href(text: str, driver: Driver) -> Href:
+    """Judge an action's ``href``. Raises LfsError, whose text names no part of it but a host that is a plain name."""
+    found = _HREF.fullmatch(text) if len(text) <= MAX_HREF else None
+    if found is None or _DOTS.search(found["path"]):
+        raise _refused(driver, "that is no plain https URL")
+    scheme, host = found["scheme"], found["host"].lower().strip("[]")
+    port = int(found["port"] or _PORTS[scheme])
+    if port > _MAX_PORT:
+        raise _refused(driver, "that is no plain https URL")
+    literal = _address(host)
+    if literal is None and not _is_name(host):
+        raise _refused(driver, "whose host is no name")
+    if scheme == "http" and driver.tls:
+        raise _refused(driver, "without TLS")
+    _judge_place(driver, host, port, usual=port == _PORTS[scheme])
+    if literal is not None and host != driver.host and not (literal.is_global or driver.forge.internal):
+        raise _refused(driver, "at a private address")
+    own = (host, port, scheme == "https") == (driver.host, driver.port, driver.tls)
+    return Href(_place(driver, scheme, host, port, own=own), found["path"] + (found["query"] or ""), own)
+
+
+def _judge_place(driver: Driver, host: str, port: int, *, usual: bool) -> None:
+    """Raise unless the host is allowed, and this port of it."""
+    by_operator = among(driver.forge.lfs_hosts, host)
+    if host != driver.host and not by_operator and not driver.lfs_host(host):
+        raise _refused(driver, f"on {host}, which is not among lfs_hosts")
+    if not (usual or by_operator or (host == driver.host and port == driver.port)):
+        raise _refused(driver, "at a port that is not the usual one")
+
+
+def _place(driver: Driver, scheme: str, host: str, port: int, *, own: bool) -> Place:
+    forge, its = driver.forge, Place.of(driver)
+    if own:
+        return its
+    shown = f"[{host}]" if ":" in host else host
+    authority = shown if port == _PORTS[scheme] else f"{shown}:{port}"
+    trusted = host == driver.host or among(forge.lfs_hosts, host)
+    ca_file = its.ca_file if trusted else ""
+    internal = its.internal if host == driver.host else forge.internal
+    return Place(host, host, port, scheme == "https", authority, ca_file, internal, its.proxy)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address in its one usual form."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return address if str(address) == host else None
+
+
+def _is_name(host: str) -> bool:
+    """Whether every resolver reads it as a name: labels of letters, digits and hyphens, the last not like a number."""
+    labels = host.split(".")
+    return all(map(_LABEL.fullmatch, labels)) and labels[-1][0].isalpha()
+
+
+def _refused(driver: Driver, what: str) -> LfsError:
+    text = f"{driver.forge.name} keeps this object {what}; credgate does not go there"
+    return LfsError(text, reason=Reason.LFS_STORAGE, status=502, rule="lfs_hosts")

@@ -1,0 +1,147 @@
+"""Which LFS request is this: one exact match of what follows ``<repository>/info/lfs``.
+
+Follows git-lfs's API documents (``docs/api/batch.md``, ``locking.md``). Besides them there is one path of our own,
+``_x/<handle>``: where a rewritten batch answer sends the client for an object. Matched as bytes, whole, over a closed
+alphabet; the only percent signs in all of credgate are those in the query of the list of locks (``path=a%2Fb``), which
+is decoded here, judged, and written anew. What access the batch needs stands in its body; here it is reading.
+
+Never decides whether a session may do it, and never looks at a field or a body.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from attrs import field, frozen
+
+from credgate.lfs.reading import printable
+from credgate.values import Access, RepoPath
+
+
+class Call(StrEnum):
+    """What an LFS request is; its value is the audit line's operation."""
+
+    BATCH = "lfs-batch"
+    LOCKS = "lfs-locks"
+    LOCK = "lfs-lock"
+    VERIFY_LOCKS = "lfs-locks-verify"
+    UNLOCK = "lfs-unlock"
+    DOWNLOAD = "lfs-download"
+    UPLOAD = "lfs-upload"
+    VERIFY = "lfs-verify"
+
+
+@frozen(slots=True)
+class Endpoint:
+    """What was asked for below ``info/lfs``. ``tail`` is written anew; it is the path at the forge, or ``""``."""
+
+    call: Call
+    needed: Access
+    tail: str
+    handle: str = field(default="", repr=False)
+
+
+@frozen(slots=True)
+class LfsRequest:
+    """A request for the LFS server of a repository. Nothing in it is raw but ``place``, which matched its alphabet."""
+
+    repo: RepoPath
+    call: Call
+    needed: Access
+    tail: str
+    """What follows the repository path at the forge, query included; ``""`` for an object's handle."""
+    dot_git: bool
+    """Whether the client wrote ``.git``."""
+    place: str
+    """The client's own path up to ``/info/lfs``: what handles are hung below."""
+    handle: str = field(default="", repr=False)
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether its body is LFS's JSON."""
+        return self.call not in {Call.LOCKS, Call.DOWNLOAD, Call.UPLOAD}
+
+
+HANDLE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+"""32 random bytes in URL-safe base64."""
+MAX_VALUE: Final = 512
+"""Bytes of one value in the query of the list of locks."""
+
+_OBJECT: Final = re.compile(rb"/_x/([A-Za-z0-9_-]{43})")
+_UNLOCK: Final = re.compile(rb"/locks/([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127})/unlock")
+_LIST: Final = re.compile(rb"/locks(?:\?(?P<query>[A-Za-z0-9._~/=&+%-]*))?")
+_PAIR: Final = re.compile(rb"([a-z]{2,8})=((?:[A-Za-z0-9._~/+-]|%[0-9A-Fa-f]{2})*+)")
+_LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
+_KEYS: Final = ("path", "id", "cursor", "limit", "refspec")
+
+_FIXED: Final = {
+    b"/objects/batch": (b"POST", Endpoint(Call.BATCH, Access.READ, "info/lfs/objects/batch")),
+    b"/locks/verify": (b"POST", Endpoint(Call.VERIFY_LOCKS, Access.WRITE, "info/lfs/locks/verify")),
+}
+_OBJECTS: Final = {
+    b"GET": (Call.DOWNLOAD, Access.READ),
+    b"PUT": (Call.UPLOAD, Access.WRITE),
+    b"POST": (Call.VERIFY, Access.WRITE),
+}
+
+
+def endpoint(method: bytes, rest: bytes) -> Endpoint | bool:
+    """Say what ``method`` on ``rest`` (what follows ``/info/lfs``) asks for.
+
+    ``False``: nothing here; ``True``: something is, but not for this method. Total: no input raises.
+    """
+    if rest in _FIXED:
+        wanted, found = _FIXED[rest]
+        return found if method == wanted else True
+    if handle := _OBJECT.fullmatch(rest):
+        if method not in _OBJECTS:
+            return True
+        return Endpoint(*_OBJECTS[method], "", handle[1].decode("ascii"))
+    if lock := _UNLOCK.fullmatch(rest):
+        tail = f"info/lfs/locks/{lock[1].decode('ascii')}/unlock"
+        return Endpoint(Call.UNLOCK, Access.WRITE, tail) if method == b"POST" else True
+    return _locks(method, rest)
+
+
+def _locks(method: bytes, rest: bytes) -> Endpoint | bool:
+    """Tell a list, which may have a query, from a new lock, which has none."""
+    found = _LIST.fullmatch(rest)
+    if found is None:
+        return False
+    if method == b"POST" and found["query"] is None:
+        return Endpoint(Call.LOCK, Access.WRITE, "info/lfs/locks")
+    if method != b"GET":
+        return True
+    query = read_query(found["query"] or b"")
+    return False if query is None else Endpoint(Call.LOCKS, Access.READ, f"info/lfs/locks{query}")
+
+
+def read_query(query: bytes) -> str | None:
+    """Return the query of a list of locks as it goes to the forge, ``?`` included; ``None`` if it is none.
+
+    Known keys, each at most once; values are UTF-8 without control characters. ``""`` if nothing was asked.
+    """
+    values: dict[str, str] = {}
+    for pair in query.split(b"&") if query else ():
+        found = _PAIR.fullmatch(pair)
+        value = None if found is None else _value(found[2])
+        if found is None or value is None or found[1].decode() in values:
+            return None
+        values[found[1].decode()] = value
+    if not set(values) <= set(_KEYS) or not _LIMIT.fullmatch(values.get("limit") or "1"):
+        return None
+    written = [f"{key}={quote(values[key], safe='')}" for key in _KEYS if values.get(key)]
+    return "?" + "&".join(written) if written else ""
+
+
+def _value(raw: bytes) -> str | None:
+    """Decode one value: once, as a form (Go's ``url.Values``), to printable text."""
+    octets = unquote_to_bytes(raw.replace(b"+", b" "))
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if len(octets) <= MAX_VALUE and (printable(text) or not text) else None

@@ -1,0 +1,1 @@
+"""The shell of LFS: it asks forges and storages, and carries objects."""

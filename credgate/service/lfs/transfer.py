@@ -1,0 +1,91 @@
+"""An object on its way, either direction: the handle, the place, the connection, and what both ways do alike.
+
+Bytes stream with back-pressure and are never held; sizes and digests are ``lfs.passing``'s to judge. The client's own
+fields and credential end here: what the storage is sent is made by ``lfs.heads``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.errors import ResponseError
+from credgate.http import crossing
+from credgate.lfs import trouble
+from credgate.lfs.refusals import LfsError
+from credgate.service.lfs import logins
+from credgate.service.lfs.asking import refused
+from credgate.service.lfs.errand import Errand
+from credgate.service.reach import unconnected
+
+if TYPE_CHECKING:
+    from credgate.git.admission import LfsRelay
+    from credgate.http.fields import RequestHead, ResponseHead
+    from credgate.service.channel import SandboxChannel
+    from credgate.service.forge import ForgeConnection, Key
+    from credgate.service.record import Record
+    from credgate.values import Access
+
+
+class Transfer(Errand):
+    """One object's request; the storage connection's ``Asker``."""
+
+    def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: LfsRelay) -> None:
+        super().__init__(channel, record, head, verdict)
+        self.storage: ForgeConnection | None = None
+        self.authorization: bytes | None = None
+        self.key: Key
+
+    @property
+    def storage_name(self) -> str:
+        """What people call it; its host is nobody's matter."""
+        return f"the storage of {self.verdict.driver.forge.name}"
+
+    async def log_in(self, access: Access) -> None:
+        """Find out what the storage is shown."""
+        verdict, driver = self.verdict, self.verdict.driver
+        action = self.action
+        if not action.login:
+            self.key = logins.storage_key(driver, action)
+            return
+        credential = await logins.credential_for(self.gate.credentials, verdict, access)
+        self.record.uses(credential)
+        self.authorization = logins.authorization(driver, credential)
+        self.key = logins.forge_key(driver, credential)
+
+    def find(self) -> None:
+        """Look the handle up; raises LfsError."""
+        self.action = logins.action_for(self.gate, self.verdict)
+        self.record.concerns(self.action.oid, self.action.size)
+
+    async def connect(self) -> ForgeConnection:
+        """Open a connection. Raises LfsError."""
+        try:
+            return await self.gate.pool.connect(self.key, self.action.href.place)
+        except Exception as why:
+            if self._over:
+                raise
+            raise refused(unconnected(self.storage_name, why), 502) from None
+
+    def leave(self) -> None:
+        """Leave the storage with what is unfinished."""
+        storage, self.storage = self.storage, None
+        if storage is not None:
+            storage.abort()
+
+    def judge_coding(self, head: ResponseHead) -> bool:
+        """Whether the answer is neither an error nor coded; else it is refused."""
+        self.record.upstream_status = head.status
+        if head.get(b"content-encoding") not in (None, b"identity"):
+            self.answer_failed(ResponseError("it sent a Content-Encoding that was not asked for"))
+            return False
+        if head.status // 100 != 2:  # noqa: PLR2004 - RFC 9110 section 15.3
+            after = crossing.retry_after(head) or 0
+            self.refuse(trouble.of_storage(head.status, self.verdict.driver, self.action.call, after))
+            return False
+        return True
+
+    def answer_failed(self, error: ResponseError) -> None:
+        """Refuse, or cut what has begun."""
+        self.storage = None
+        text = f"the answer of {self.storage_name} cannot be used: {error}"
+        self.refuse(LfsError(text, reason=error.reason, status=error.status, rule="forge"))

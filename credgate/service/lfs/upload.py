@@ -1,0 +1,144 @@
+"""An upload: PUT of an object from the sandbox to where the forge wants it.
+
+The size is the batch's, counted whether the client sends a length or chunks; the last bytes are held back until the
+digest is right, so what is stored under an object's name is that object, or the storage sees an unfinished request and
+stores nothing. Always a fresh connection: what streamed by cannot be sent again. A refusal of much that is still to
+come is told at once, since git-lfs reads answers while it sends; of little, after it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from credgate.http.chunked import LAST_CHUNK, frame
+from credgate.http.crossing import local_reply
+from credgate.lfs import heads
+from credgate.lfs.passing import Passing
+from credgate.lfs.refusals import OBJECT_TYPE, LfsError
+from credgate.service.flow import Valve
+from credgate.service.lfs.transfer import Transfer
+from credgate.values import Access, Reason
+
+if TYPE_CHECKING:
+    from credgate.git.admission import LfsRelay
+    from credgate.http.fields import RequestHead, ResponseHead
+    from credgate.service.channel import SandboxChannel
+    from credgate.service.record import Record
+
+PATIENCE = 1024 * 1024
+"""Bytes of a refused object that are read before its refusal is told."""
+
+
+class Upload(Transfer):
+    """One upload."""
+
+    def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: LfsRelay) -> None:
+        super().__init__(channel, record, head, verdict)
+        self._passing: Passing
+        self._waiting: list[bytes] = []
+        self._full = self._answered = False
+
+    def start(self) -> None:
+        """Find the place and connect; the sandbox waits."""
+        self.channel.hold()
+        self.do(self._ask())
+
+    async def _ask(self) -> None:
+        self.find()
+        action, length = self.action, self.head.length
+        if length is not None and length != action.size:
+            text = f"this upload has {length} bytes, and its batch said {action.size}"
+            raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
+        self._passing = Passing(action.size, action.oid)
+        await self.log_in(Access.WRITE)
+        self.storage = storage = await self.connect()
+        storage.ask(self, b"PUT", heads.upload_head(action, self.authorization), Valve(self._fills, self._drains))
+        waiting, self._waiting = self._waiting, []
+        self._send(waiting)
+        if self.whole:
+            self._sent()
+        elif not self._full:
+            self.channel.release()
+
+    @property
+    def waits_for_client(self) -> bool:
+        """See Errand: not while there is no connection, or it does not take more."""
+        return not (self.whole or self._full or (self.storage is None and not self._answered))
+
+    # The sandbox's side.
+
+    def body(self, parts: list[bytes]) -> None:
+        """Pass on what may go on."""
+        self.record.bytes_up += sum(map(len, parts))
+        try:
+            passed = self._passing.take(parts)
+        except LfsError as error:
+            self.refuse(error)
+            return
+        if self.storage is not None:
+            self._send(passed)
+        elif not self._answered:
+            self._waiting += passed
+
+    def body_end(self) -> None:
+        """Pass the end on, or answer if the storage has."""
+        self.whole = True
+        self.channel.release()
+        try:
+            self._passing.end()
+        except LfsError as error:
+            self.refuse(error)
+            return
+        if self._answered:
+            self._answer()
+        elif self.storage is not None:
+            self._sent()
+
+    def _send(self, parts: list[bytes]) -> None:
+        if parts and self.storage is not None:
+            self.storage.send(frame(parts) if self.action.chunked else parts)
+
+    def _sent(self) -> None:
+        assert self.storage is not None
+        self._full = False
+        if self.action.chunked:
+            self.storage.send([LAST_CHUNK])
+        self.storage.sent()
+
+    def _fills(self) -> None:
+        self._full = True
+        if not self.whole:
+            self.channel.hold()
+
+    def _drains(self) -> None:
+        self._full = False
+        self.channel.release()
+
+    def refuse(self, error: LfsError) -> None:
+        """See Errand; do not wait for the rest of something large."""
+        size = self.head.length
+        if not self.whole and (size is None or size - self.record.bytes_up > PATIENCE):
+            self.whole, self.channel.keeps = True, False
+        super().refuse(error)
+
+    # The storage's side.
+
+    def answer_head(self, head: ResponseHead) -> None:
+        """Note that it is stored, or refuse in its stead."""
+        self.judge_coding(head)
+
+    def answer_body(self, parts: list[bytes], *, last: bool) -> None:
+        """Ignore it: what a storage says of an object that it took is nobody's matter."""
+
+    def answer_end(self) -> None:
+        """Answer, now or when the sandbox has sent all."""
+        self.storage, self._answered, self._full = None, True, False
+        if self.whole:
+            self._answer()
+        else:
+            self.channel.release()
+
+    def _answer(self) -> None:
+        self.record.answers(200)
+        self.channel.write([local_reply(200, b"", OBJECT_TYPE, close=not self.channel.keeps)])
+        self.finish()

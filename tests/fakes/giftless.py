@@ -1,0 +1,114 @@
+"""The real LFS server: giftless (PyPI) under waitress, with its own storage folder, behind the forge's nginx.
+
+nginx demands the forge's credential for the API, as forges do. Objects are asked for with giftless's own signature,
+which it checks (``?jwt=`` or an ``Authorization`` of its own), on the forge's host. giftless ignores ``Range``, so nginx
+serves such requests from the same folder, unchecked. What this cannot show: hrefs on another host, ``header`` values of a storage, locks; for
+those there is ``tests.fakes.lfsforge``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import jwt
+
+from tests.fakes.waiting import accepts, free_port, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIGURATION = """
+AUTH_PROVIDERS: []
+LEGACY_ENDPOINTS: false
+PRE_AUTHORIZED_ACTION_PROVIDER:
+  options: {{private_key: {key}}}
+TRANSFER_ADAPTERS:
+  basic:
+    options: {{storage_options: {{path: "{folder}"}}}}
+"""
+SERVE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from waitress import serve
+from giftless.app import init_app
+serve(init_app(), host="127.0.0.1", port=int(sys.argv[1]), threads=16, max_request_body_size=1 << 40)
+"""
+LOCATIONS = """
+        location ~ "^/(?<lfs_repo>[^/]+/[^/]+)\\.git/info/lfs/objects/storage/(?<lfs_oid>[0-9a-f]{{64}})$" {{
+            auth_basic off;
+            error_page 418 = @ranged;
+            if ($http_range) {{ return 418; }}
+            proxy_pass http://127.0.0.1:{lfs_port};
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_set_header Host $http_host;
+        }}
+        location @ranged {{ root {folder}; try_files /$lfs_repo/$lfs_oid =404; }}
+        location ~ ^/[^/]+/[^/]+\\.git/info/lfs/objects/storage/verify$ {{
+            auth_basic off;
+            proxy_pass http://127.0.0.1:{lfs_port};
+            proxy_set_header Host $http_host;
+        }}
+        location ~ \\.git/info/lfs/objects/batch$ {{
+            proxy_pass http://127.0.0.1:{lfs_port};
+            proxy_set_header Host $http_host;
+            proxy_set_header Authorization "Bearer {login}";
+        }}
+"""
+
+
+def installed() -> bool:
+    """Whether giftless is."""
+    return importlib.util.find_spec("giftless") is not None
+
+
+class Giftless:
+    """One server on ``port``; objects lie in ``folder``, below their repository, by their oid."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.folder = scratch / "objects"
+        self.folder.mkdir(parents=True)
+        self.port = free_port()
+        configuration = scratch / "giftless.yaml"
+        self._key = secrets.token_hex(32)
+        configuration.write_text(CONFIGURATION.format(folder=self.folder, key=self._key))
+        environ = {"PATH": os.environ["PATH"], "GIFTLESS_CONFIG_FILE": str(configuration)}
+        with (scratch / "giftless.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, str(self.port)],
+                cwd=scratch,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(lambda: accepts(self.port), "giftless listens")
+
+    @property
+    def locations(self) -> str:
+        """What nginx needs to serve it: the API's requests, once nginx has let them in, come from one user."""
+        user = {"sub": "forge", "name": "forge", "scopes": ["obj:*"], "exp": int(time.time()) + 86400}
+        login = jwt.encode(user, self._key, "HS256", headers={"kid": "giftless-internal-jwt-key"})
+        return LOCATIONS.format(lfs_port=self.port, folder=self.folder, login=login)
+
+    def has(self, path: str, oid: str) -> bool:
+        """Whether it holds the whole of an object."""
+        return self.object(path, oid).exists()
+
+    def object(self, path: str, oid: str) -> Path:
+        """Where an object of the repository ``path`` lies."""
+        return self.folder / path / oid
+
+    def close(self) -> None:
+        """End it."""
+        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait(20)

@@ -1,0 +1,50 @@
+"""Resumed downloads: one form of range is one, anything else is all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.lfs.ranges import Part, asked_part
+
+
+@pytest.mark.parametrize("value", [b"bytes=4-9", b"bytes=4-"])
+def test_the_rest_of_an_object(value: bytes) -> None:
+    """git-lfs 3 writes the last byte, others leave it out."""
+    part = asked_part(value, 10)
+    assert (part, part.length, part.whole) == (Part(4, 10), 6, False)
+    assert (part.asked, part.told) == (b"bytes=4-9", b"bytes 4-9/10")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, b"", b"bytes=0-9", b"bytes=0-", b"bytes=10-", b"bytes=4-8", b"bytes=4-10", b"bytes=-4", b"bytes=4-5,7-9",
+        b"bytes=04-9", b"bytes= 4-9", b"Bytes=4-9", b"items=4-9", b"bytes=4-9 ", b"bytes=99999999999999999-", b"4-9",
+    ],
+)  # fmt: skip
+def test_anything_else_is_the_whole(value: bytes | None) -> None:
+    """As RFC 9110 section 14.2 lets a server do; git-lfs then begins anew."""
+    assert asked_part(value, 10) == Part(0, 10)
+
+
+@pytest.mark.parametrize(
+    ("told", "right"),
+    [
+        (b"bytes 4-9/10", True), (b"bytes 4-9/*", True), (None, False), (b"bytes 3-9/10", False),
+        (b"bytes 4-8/10", False), (b"bytes 4-9/11", False), (b"bytes */10", False), (b"4-9/10", False),
+        (b"bytes 4-9/10 ", False), (b"bytes 04-9/10", False),
+    ],
+)  # fmt: skip
+def test_a_part_must_be_the_one_that_was_asked_for(told: bytes | None, *, right: bool) -> None:
+    """Bytes from elsewhere would make another object of it."""
+    assert Part(4, 10).is_told(told) is right
+
+
+@given(st.integers(1, 10**15), st.integers(1, 10**15))
+def test_what_is_written_is_read_alike(first: int, more: int) -> None:
+    """Both directions, any size."""
+    part = Part(first, first + more)
+    assert asked_part(part.asked, part.size) == part
+    assert part.is_told(part.told)
