@@ -1,217 +1,154 @@
-"""``credgate policy test``: one line for each expectation, three exit statuses, never a traceback."""
+"""``credgate``: what there is, and the one form of every error."""
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest_twisted
 
-import credgate
+import credgate as package
 from credgate.cli import dns_check
-from credgate.cli.main import _line, main
-from credgate.git.fixtures import Outcome
-from credgate.values import Decision, Reason
+from credgate.cli.main import main
+from tests.fakes.cli import asked, borrow_reactor, credgate
+from tests.fakes.schemas import schema
 
 if TYPE_CHECKING:
-    from click.testing import Result
-
-OWN = sorted((Path(__file__).parents[1] / "git" / "testdata" / "policy").glob("*.toml"))
-MET = """\
-grants = ["octo/hello"]
-[[push]]
-name = "a branch"
-repo = "octo/hello"
-refs = [{ref = "refs/heads/x", verb = "create", expect = "allowed"}]
-"""
-MISSED = MET.replace('"create"', '"delete"')
-CLOSED = 'push = [{refs = "refs/heads/x", allow = []}]\n'
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
-def run(*words: str) -> Result:
-    """Run ``credgate`` as its console script would."""
-    return CliRunner().invoke(main, words)
-
-
-def write(name: str, text: str) -> str:
-    """Write a file in the current folder; return its name."""
-    Path(name).write_text(text, encoding="utf-8")
-    return name
-
-
-def told(result: Result) -> tuple[int, str, str]:
-    """Return the exit status and both outputs; whatever ended it was meant."""
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-def test_what_is_as_expected_is_status_0() -> None:
-    """One line for each expectation."""
-    assert told(run("policy", "test", write("a.toml", MET))) == (
-        0,
-        "ok   a.toml: a branch: refs/heads/x: allowed\n",
-        "",
-    )
-
-
-def test_what_is_not_is_status_1_and_says_what_came_instead() -> None:
-    """With the rule that decided and what git would be told; the other files are judged, too."""
-    status, out, err = told(run("policy", "test", write("a.toml", MISSED), write("b.toml", MET)))
-    assert (status, err) == (1, "")
-    assert out == (
-        "FAIL a.toml: a branch: refs/heads/x: expected allowed, got push-verb by default.push[0] refs/heads/**: "
-        "default.push[0] refs/heads/** does not allow delete; this session may push refs/heads/** (create, update), "
-        "refs/tags/** (create)\n"
-        "ok   b.toml: a branch: refs/heads/x: allowed\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("x = [", "credgate: a.toml: not TOML: "),
-        ("", "credgate: a.toml: it expects nothing: write [[push]] or [[fetch]]\n"),
-        (MET.replace("allowed", "fine"), "credgate: a.toml: a branch: expect: fine is no reason code\n"),
-        (MET + "[policy]\nmax_refs = 0\n", "credgate: a.toml: policy.max_refs: "),
-    ],
-)
-def test_a_fixture_that_cannot_be_used_is_status_2(text: str, said: str) -> None:
-    """One line on standard error; also when another file is judged well, or not as expected."""
-    status, out, err = told(run("policy", "test", write("a.toml", text), write("b.toml", MISSED)))
-    assert (status, out[:13], err.count("\n")) == (2, "FAIL b.toml: ", 1)
-    assert err.startswith(said)
-    assert told(run("policy", "test", write("a.toml", MET)))[0] == 0
-
-
-def test_a_file_that_cannot_be_read_is_status_2() -> None:
-    """Missing, a folder, or not text."""
-    Path("folder").mkdir()
-    Path("latin.toml").write_bytes(b'label = "\xe9"\n')
-    result = run("policy", "test", "missing.toml", "folder", "latin.toml")
-    assert told(result) == (
-        2,
-        "",
-        (
-            "credgate: missing.toml: No such file or directory\n"
-            "credgate: folder: Is a directory\n"
-            "credgate: latin.toml: not TOML: it is not UTF-8\n"
-        ),
-    )
-
-
-def test_the_configured_forges_and_policy_hold() -> None:
-    """Without the secrets that the gateway itself would need: CI has none."""
-    forge = '[forges."git.example"]\nurl = "https://git.example"\ncredential = "env://NOT_SET_HERE"\n'
-    config = write("credgate.toml", f'default_forge = "git.example"\n[policy]\n{CLOSED}{forge}')
-    fixture = write("a.toml", MET.replace("octo/hello", "deep/er/hello"))
-    status, out, _ = told(run("policy", "test", fixture, "--config", config))
-    assert (status, "got push-verb by policy.push[0] refs/heads/x" in out) == (1, True)
-    own = write("b.toml", Path(fixture).read_text(encoding="utf-8") + "[policy]\n")
-    assert told(run("policy", "test", "--config", config, own))[0] == 0
-    assert told(run("policy", "test", fixture))[0] == 2  # that repository is none on github.com
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[policy]\nmax_ref = 1\n", "credgate: credgate.toml:2: policy.max_ref: unknown key"),
-        ('[policy]\npush = [{refs = "main", allow = []}]\n', "credgate: credgate.toml:2: policy.push"),
-        ('[forges.x]\nurl = "http://x.example"\n', "credgate: "),
-        ("[", "credgate: credgate.toml:1: "),
-    ],
-)
-def test_a_configuration_that_cannot_be_used_is_status_2(text: str, said: str) -> None:
-    """With file and line, and nothing is judged."""
-    status, out, err = told(run("policy", "test", write("a.toml", MET), "--config", write("credgate.toml", text)))
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(said)
-
-
-def test_a_missing_configuration_is_status_2() -> None:
-    """Judging by no policy at all instead would pass what production refuses."""
-    status, out, err = told(run("policy", "test", write("a.toml", MET), "--config", "none.toml"))
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "none.toml" in err
-
-
-def test_quiet_prints_what_is_not_as_expected_alone() -> None:
-    """A log of a thousand good lines hides the bad one."""
-    names = write("a.toml", MET), write("b.toml", MISSED)
-    assert told(run("policy", "test", "-q", names[0])) == (0, "", "")
-    status, out, _ = told(run("policy", "test", "--quiet", *names))
-    assert (status, out.count("\n"), out[:12]) == (1, 1, "FAIL b.toml:")
-
-
-def test_the_projects_own_fixtures_pass() -> None:
-    """The rules' tests and operators use the same command."""
-    status, out, err = told(run("policy", "test", *map(str, OWN)))
-    assert (status, err) == (0, "")
-    assert len(out.splitlines()) > 35
-
-
-@given(st.text())
-def test_a_line_stays_a_line(name: str) -> None:
-    """A pull request's texts are printed in somebody's CI, whose log may read commands out of lines."""
-    decision = Decision(allow=True, reason=Reason.ALLOWED)
-    line = _line(Path("a.toml"), Outcome(name, "", "allowed", "", decision))
-    assert (line[:13], line.isascii(), line.isprintable()) == ("ok   a.toml: ", True, True)
-
-
-def test_what_is_no_ascii_is_escaped() -> None:
-    """In what is expected, in what is complained of, and in a file's own name."""
-    text = MET.replace("a branch", "caf\xe9\\n::error::x")
-    assert told(run("policy", "test", write("a.toml", text)))[1] == (
-        "ok   a.toml: caf\\xe9\\n::error::x: refs/heads/x: allowed\n"
-    )
-    _, _, err = told(run("policy", "test", "n\xf6\n.toml"))
-    assert err == "credgate: n\\xf6\\n.toml: No such file or directory\n"
-
-
-# Around it.
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("CREDGATE_SOCKET", raising=False)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--help"], ["policy", "dns-check", "twistd credgate"]),
+        (["--help"], ["policy", "dns-check", "twistd credgate", "Exit status: 0 done;"]),
         (["policy", "-h"], ["test"]),
         (["policy", "test", "--help"], ["FILE...", "--config", "[[push]]\n", "Exit status: 0", "--quiet"]),
         (["dns-check", "--help"], ["usage: credgate-dns-check", "--client"]),
-        (["--version"], [f"credgate {credgate.__version__}\n"]),
+        (["--version"], [f"credgate {package.__version__}\n"]),
     ],
 )
 def test_help_says_what_there_is(words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody should have to read the code for it."""
-    status, out, _ = told(run(*words))
-    assert status == 0
-    assert [one for one in said if one not in out] == []
+    told = credgate(*words)
+    assert told.status == 0
+    assert [one for one in said if one not in told.out + capsys.readouterr().out] == []
 
 
-@pytest.mark.parametrize("words", [["policy", "test"], ["policy", "tests"], ["policy", "test", "--conf", "x", "y"]])
-def test_a_wrong_word_is_status_2(words: list[str]) -> None:
-    """As for every command of click's."""
-    status, _, err = told(run(*words))
-    assert (status, "Usage: " in err) == (2, True)
+def commands(group: object = main, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Return every command's words."""
+    below = getattr(group, "commands", None)
+    if below is None:
+        return [before]
+    return [words for name, one in below.items() for words in commands(one, (*before, name))]
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words != ("dns-check",)], ids=" ".join)
+def test_every_command_has_help_and_takes_no_unknown_option(words: tuple[str, ...]) -> None:
+    """One line, and status 2."""
+    assert f"Usage: credgate {' '.join(words)} " in credgate(*words, "--help").out
+    if words != ("run",):  # its own words are the command's
+        told = credgate(*words, "--no-such-option")
+        assert told.status == 2
+        assert "--no-such-option" in told.line
+
+
+ID = "s-0123456789abcdef"
+USAGE = [
+    (["frob"], "No such command 'frob'"),
+    (["policy", "tests"], "No such command 'tests'"),
+    ([], "say which: credgate dns-check|session|env|"),
+    (["session"], "say which: credgate session create|list|show|extend|revoke"),
+    (["session", "show"], "Missing argument 'ID'"),
+    (["session", "show", "x"], "a session's id is s- and 16 hexadecimal digits"),
+    (["session", "extend", ID], "Missing option '--for'"),
+    (["session", "create", "--repo", "octo/hello:admin"], "--repo is OWNER/REPO"),
+    (["session", "create", "--repo", "o/r", "--push", "refs/heads/x:smash"], "--push is REFS"),
+    (["session", "create", "--repo", "o/r:read", "--push", "refs/heads/x"], "--push is for a repository"),
+    (["session", "revoke"], "name the sessions to revoke, or say --all"),
+    (["session", "revoke", ID, "--all"], "name the sessions to revoke, or say --all"),
+    (["session", "revoke", "--all"], "nobody is there to ask: say --yes"),
+    (["env", ID, "--format", "yaml"], "Invalid value for '--format'"),
+    (["explain", "octo/hello", "fetch"], "say for whom"),
+    (["explain", "octo/hello", "frob", "--session", ID], "Invalid value for"),
+    (["top", "--interval", "0"], "Invalid value for '--interval'"),
+    (["audit", "grep"], "Missing argument 'EXPR...'"),
+    (["audit", "grep", "repo~(", "--file", "x"], "( is no regular expression"),
+    (["audit", "tail", "--file", "none"], "none cannot be read: No such file or directory"),
+    (["check-config", "none.toml"], "none.toml: the file cannot be read: No such file or directory"),
+    (["run"], "Missing argument '[--] CMD...'"),
+    (["run", "--private", "--socket", "x", "--", "true"], "--socket names a gateway that runs"),
+    (["run", "--config", "none.toml", "--", "true"], "none.toml: the file cannot be read"),
+    (["session", "create", "--token-file", "no/such/place"], "no/such/place cannot be made: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), USAGE, ids=[" ".join(words) for words, _ in USAGE])
+def test_what_cannot_be_used_is_one_line_and_status_2(words: list[str], text: str) -> None:
+    """No traceback, no page of help."""
+    told = credgate(*words)
+    assert (told.status, told.out) == (2, "")
+    assert told.line.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["session", "create", "--repo", "octo/hello"],
+        ["session", "list"],
+        ["session", "show", ID],
+        ["session", "extend", ID, "--for", "8h"],
+        ["session", "revoke", ID],
+        ["session", "revoke", "--all", "--yes"],
+        ["env", ID],
+        ["status"],
+        ["top", "--once"],
+        ["explain", "octo/hello", "fetch", "--session", ID],
+        ["audit", "tail"],
+        ["audit", "grep", "x"],
+    ],
+    ids=" ".join,
+)
+@pytest_twisted.ensureDeferred
+async def test_a_gateway_that_is_not_there_is_status_3(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the way to name another; as JSON where that was asked for, before or behind the command."""
+    borrow_reactor(monkeypatch)
+    told = await asked(*words, "--socket", "no.sock")
+    assert (told.status, told.out) == (3, "")
+    assert told.line.startswith("no gateway answers at no.sock (No such file or directory); start one (twistd -n")
+    for wanted in ([*words, "--json", "--socket", "no.sock"], ["--json", "--socket", "no.sock", *words]):
+        told = await asked(*wanted)
+        jsonschema.validate(json.loads(told.err), schema("error"))
+        assert (told.status, '"exit": 3' in told.err) == (3, True)
+
+
+def test_no_socket_can_be_named_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then somebody must say where; a bad variable of the gateway's own is told by its name."""
+    monkeypatch.setenv("GATEWAY_PORT", "many")
+    told = credgate("session", "list")
+    assert told.status == 2
+    assert told.line.startswith("GATEWAY_PORT: ")
 
 
 def test_dns_check_is_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its words and its exit status pass unchanged."""
     given: list[object] = []
     monkeypatch.setattr(dns_check, "main", lambda words: given.append(tuple(words)) or 1)
-    assert run("dns-check", "x.example", "AAAA", "--client", "10.0.0.7", "--tcp").exit_code == 1
+    assert credgate("dns-check", "x.example", "AAAA", "--client", "10.0.0.7", "--tcp").status == 1
     assert given == [("x.example", "AAAA", "--client", "10.0.0.7", "--tcp")]
 
 
-def test_click_is_what_the_package_asks_for() -> None:
-    """``setup.cfg`` names it."""
-    assert tuple(map(int, version("click").split(".")[:2])) >= (8, 3)
+@pytest.mark.parametrize(("name", "least"), [("click", (8, 3)), ("rich", (15, 0)), ("treq", (26, 7))])
+def test_libraries_are_what_the_package_asks_for(name: str, least: tuple[int, ...]) -> None:
+    """``setup.cfg`` names them."""
+    assert tuple(map(int, version(name).split(".")[:2])) >= least

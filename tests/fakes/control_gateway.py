@@ -58,8 +58,8 @@ def within(work: Deferred[Any]) -> Deferred[Any]:
     return work.addTimeout(DEADLINE, reactor)  # type: ignore[arg-type]
 
 
-def gateway_at(settings: Config) -> Gateway:
-    """Make a gateway that is not started."""
+def gateway_at(settings: Config, **more: Any) -> Gateway:
+    """Make a gateway that is not started. ``more`` is what its control service is given besides."""
     registry = SessionRegistry(MemoryStore(), settings.sessions, clock=read_lease_clock, reactor=reactor)  # type: ignore[arg-type]
     audit, ready = Auditor(), {"git": True}
     service = control_service(
@@ -70,6 +70,7 @@ def gateway_at(settings: Config) -> Gateway:
         audit,
         clock=read_lease_clock,
         reactor=reactor,  # type: ignore[arg-type]
+        **more,
     )
     return Gateway(service, registry, audit, Path(settings.listen.control), ready)
 

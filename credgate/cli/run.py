@@ -1,0 +1,250 @@
+"""``credgate run``: a command whose git works through a gateway, with a session of its own, and no container needed.
+
+Uses the gateway that answers at the control socket, or starts one for this command alone. The command finds no
+credential in its environment (``cleaned``), git leads everywhere through the gateway (``gitenv``), signals and exit
+status pass as if nothing stood between (``passing``), and the session ends with it (``keeper``, which outlives a
+``kill -9`` of this process). ``--isolate`` takes the network away but for the gateway (``isolate``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import asdict
+
+from credgate.cli import client, gitenv, isolate, output
+from credgate.cli.cleaned import cleaned, given
+from credgate.cli.passing import NotRun, Passing
+from credgate.cli.session import request
+from credgate.config.load import load
+from credgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from credgate.cli.client import Way
+
+END = 30
+"""Seconds that the keeper may take to revoke and to clean up."""
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
+_PORT = 1024
+IDENTITY = ("user.name", "user.email", "init.defaultBranch")
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--repo", "repos", metavar="OWNER/REPO[:read]", multiple=True, help="A repository (repeatable).")
+@click.option("--push", metavar="REFS[:VERBS]", multiple=True, help="What may be pushed (repeatable).")
+@click.option("--forge", default="", metavar="NAME", help="Where the repositories are, if not on the default forge.")
+@click.option("--for", "lasting", metavar="TIME", help="How long the session lives at most.")
+@click.option("--label", metavar="NAME", default="run", show_default=True, help="The session's label.")
+@click.option("--private", is_flag=True, help="Start a gateway for this command, even if one runs.")
+@click.option("--config", type=click.Path(path_type=Path), help="The private gateway's configuration.")
+@click.option("--keep", metavar="VARIABLE", multiple=True, help="Leave this variable in the environment (repeatable).")
+@click.option("--keep-home", is_flag=True, help="Leave HOME as it is, with whatever credentials lie there.")
+@click.option("--isolate", "isolated", is_flag=True, help="Take the network away, but for the gateway (bubblewrap).")
+@click.option("--hide", type=click.Path(path_type=Path), multiple=True, help="With --isolate: empty this place, too.")
+@click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@client.socket_option
+def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's
+    """Run CMD with a session of its own; its git works through the gateway only.
+
+    The exit status is CMD's: 128+N when signal N ended it, 127 when there is no such command. 2 and 3 may also be
+    credgate's own, with a line that says so.
+    """
+    keep, keep_home = words.pop("keep"), words.pop("keep_home")
+    program = isolate.bubblewrap() if isolated else ""
+    variables, files = referred(words["config"])
+    hidden = [*hide, *files]
+    with Keeper(_wanted(way, words), isolated=isolated) as keeper:
+        told = keeper.told
+        box, url = told["box"], _inside(told) if isolated else told["url"]
+        entries = gitenv.entries(url, told, gitenv.snippet(f"{box}/token"), everything=True)
+        environ = cleaned(os.environ, keep, keep_home=keep_home, also=variables)
+        environ |= given(entries, _identity(), box, url, told["id"])
+        environ |= {} if keep_home else {"HOME": f"{box}/home"}
+        if isolated:
+            hidden += [Path(told["socket"]).parent]
+            status = _isolated(program, command, environ, keeper, hidden, int(url.rpartition(":")[2]))
+        else:
+            status = _plain(command, environ)
+    raise SystemExit(status)
+
+
+def _wanted(way: Way, words: dict[str, Any]) -> dict[str, Any]:
+    """Return the keeper's orders. Raises Failed, click.UsageError."""
+    private, config = words.pop("private"), words.pop("config")
+    body = request(**words)
+    if way.named and (private or config):
+        raise click.UsageError("--socket names a gateway that runs, --private and --config start one: choose")
+    shared = not (private or config) and (way.named or _answers(way.socket))
+    return {
+        "socket": str(way.socket.absolute()) if shared else None,
+        "config": str(config.absolute()) if config else None,
+        "session": body,
+        "door": None,
+    }
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def referred(config: Path | None) -> tuple[set[str], list[Path]]:
+    """Return the variables and files that a private gateway's configuration names: no command shall have them.
+
+    Raises Failed for a configuration that cannot be used.
+    """
+    if config is None:
+        return set(), []
+    try:
+        forges = load(config, os.environ).forges.values()
+    except ConfigError as error:
+        raise output.Failed(str(error), output.UNUSABLE) from None
+    text = json.dumps([asdict(forge) for forge in forges], default=str)
+    return set(re.findall(r"env://([A-Za-z0-9_]+)", text)), [
+        Path(one) for one in re.findall(r'file://(/[^"?#]+)', text)
+    ]
+
+
+def _identity() -> gitenv.Entries:
+    """Return who the caller is to git, which a command that commits needs, and no more of their configuration."""
+    git = shutil.which("git")
+    if git is None:
+        return []
+    found = []
+    for key in IDENTITY:
+        ran = subprocess.run([git, "config", "--get", key], capture_output=True, text=True, check=False)  # noqa: S603 - git's own answer
+        if ran.returncode == 0 and ran.stdout.strip():
+            found.append((key, ran.stdout.strip()))
+    return found
+
+
+def _inside(told: Mapping[str, Any]) -> str:
+    """Return the gateway's URL in a network namespace of its own, where ports below 1024 cannot be had."""
+    port = int(told["address"].rpartition(":")[2])
+    return f"http://127.0.0.1:{port if port >= _PORT else 8080}"
+
+
+def _plain(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    passing = Passing()
+    try:
+        child = passing.start(command, environ)
+    except NotRun as error:
+        return output.complain(str(error), error.status)
+    return passing.wait(child, lambda: child.pid)
+
+
+def _isolated(  # noqa: PLR0913, PLR0917 - one thing each
+    program: str, command: Sequence[str], environ: Mapping[str, str], keeper: Keeper, hidden: list[Path], port: int
+) -> int:
+    shared = isolate.same_terminal()
+    told, telling = os.pipe()
+    with ExitStack() as stack:
+        stack.callback(os.close, told)
+        box, cwd, home = Path(keeper.told["box"]), Path.cwd(), Path.home()
+        walls = isolate.walls(program, box=box, cwd=cwd, home=home, hide=hidden, info_fd=telling, share_terminal=shared)
+        inside = [sys.executable, "-P", "-c", _START.format("inside", "sys.argv[1:]"), str(isolate.ROOT)]
+        passing = Passing()
+        # The terminal's Ctrl-C reaches bubblewrap as well, which would end by it, and all within.
+        child = passing.start(
+            [*walls, *inside, str(keeper.door), str(port), *command],
+            environ,
+            fds=(telling, keeper.door),
+            ignore=(signal.SIGINT, signal.SIGQUIT),
+        )
+        os.close(telling)
+        keeper.close_door()
+        first = _first_inside(told, child)
+        return passing.wait(child, lambda: first, same_terminal=shared)
+
+
+def _first_inside(told: int, child: subprocess.Popen[bytes]) -> int:
+    """Return the process id of process 1 inside, as it is out here; bubblewrap's own when it did not start."""
+    text = b""
+    while piece := os.read(told, 4096):
+        text += piece
+        with suppress(ValueError, KeyError, TypeError):
+            return int(json.loads(text)["child-pid"])
+    return child.pid
+
+
+class Keeper:
+    """The process that makes and ends the session, between ``with`` and its end."""
+
+    def __init__(self, wanted: dict[str, Any], *, isolated: bool) -> None:
+        self._wanted, self._isolated = wanted, isolated
+        self.told: dict[str, Any] = {}
+        self.door = -1
+
+    def __enter__(self) -> Keeper:  # noqa: PYI034 - as everywhere here
+        """Start it, and wait for what it made. Raises Failed."""
+        fds: tuple[int, ...] = ()
+        if self._isolated:
+            ours, theirs = socket.socketpair()
+            self.door, fds = ours.detach(), (theirs.detach(),)
+            self._wanted["door"] = fds[0]
+        # Its session is its own: a Ctrl-C on the terminal is for the command.
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", _START.format("keeper", ""), str(isolate.ROOT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=fds,
+        )
+        for one in fds:
+            os.close(one)
+        self.told = self._ask()
+        if "error" in self.told:
+            self._process.wait(END)
+            raise output.Failed(self.told["error"], self.told["exit"])
+        return self
+
+    def _ask(self) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps(self._wanted).encode() + b"\n")
+            self._process.stdin.flush()
+        try:
+            told: dict[str, Any] = json.loads(self._process.stdout.readline())
+        except ValueError:
+            return {"error": "the process that keeps the session ended before it was made", "exit": output.REFUSED}
+        return told
+
+    def close_door(self) -> None:
+        """Let go of our end: the command inside has its own."""
+        os.close(self.door)
+        self.door = -1
+
+    def __exit__(self, *_: object) -> None:
+        """Let it revoke and clean up; say so if it could not."""
+        if self.door >= 0:
+            self.close_door()
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            status = self._process.wait(END)
+        except subprocess.TimeoutExpired:
+            status = -1
+        if status != 0:
+            known = self.told.get("id", "")
+            output.complain(f"the session may live on: credgate session revoke {known}", output.REFUSED)

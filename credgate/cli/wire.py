@@ -1,0 +1,126 @@
+"""The control API over its UNIX socket, with treq: the one module of the command line that needs a reactor.
+
+Imported when a command is about to ask, so that what asks nobody starts at once. Nothing is followed, kept or tried
+again: a redirect, a cookie or a second create would be nobody's wish.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import frozen
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred  # noqa: A004 - Twisted's own
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.task import deferLater, react
+from twisted.web.client import Agent, ResponseFailed
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from credgate.cli.output import Failed, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+TIMEOUT = 30
+"""Seconds in which the gateway must have answered; a store that syncs to a slow disk needs some."""
+_JSON: dict[bytes | str, bytes | str] = {"Content-Type": "application/json"}
+_ERROR = 400
+_FOREIGN = 403
+
+
+@implementer(IAgentEndpointFactory)
+class _Socket:
+    """Leads every request to one socket, whatever its URL says."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:  # noqa: ARG002 - all lead there
+        """Return it."""
+        return UNIXClientEndpoint(reactor, self._path, timeout=5)
+
+
+@frozen
+class Control:
+    """A gateway, by its control socket."""
+
+    socket: Path
+
+    async def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return the answer. Raises Failed with the gateway's own words, Unreachable when there is none."""
+        status, answer = await self.answer(method, path, body)
+        if status < _ERROR:
+            return answer
+        text = str(answer.get("error", f"the gateway answered {status}"))
+        if status == _FOREIGN:
+            text += ": run this as credgate's own user or root, or add your uid to [control] allow_uids"
+        raise Failed(text)
+
+    async def answer(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Return status and answer, whatever the status. Raises Unreachable."""
+        client = HTTPClient(Agent.usingEndpointFactory(reactor, _Socket(str(self.socket))))
+        try:
+            response = await client.request(
+                method,
+                f"http://localhost{path}",
+                data=None if body is None else json.dumps(body).encode(),
+                headers=_JSON if body is not None else None,
+                allow_redirects=False,
+                timeout=TIMEOUT,
+            )
+            answer = json.loads(await response.content())
+        except ConnectError as error:
+            raise Unreachable(f"no gateway answers at {self.socket} ({_why(error)}); {HINT}") from None
+        except (ResponseFailed, ConnectionClosed):
+            raise Unreachable(f"the gateway at {self.socket} closed the connection without an answer") from None
+        except (CancelledError, TimeoutError):
+            raise Unreachable(f"the gateway at {self.socket} did not answer in {TIMEOUT} s") from None
+        except ValueError:
+            raise Unreachable(f"what answers at {self.socket} is no credgate") from None
+        if not isinstance(answer, dict):
+            raise Unreachable(f"what answers at {self.socket} is no credgate")
+        return response.code, answer
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        await deferLater(reactor, seconds, lambda: None)
+
+
+HINT = "start one (twistd -n credgate), or name its socket (--socket, CREDGATE_SOCKET)"
+
+
+def _why(error: ConnectError) -> str:
+    code = error.osError
+    return os.strerror(code) if isinstance(code, int) else str(code or "no connection")
+
+
+def drive(work: Callable[[], Awaitable[T]]) -> T:
+    """Run the reactor until ``work`` is done; return or raise what it does. Once a process: a reactor ends for good."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            results.append(await work())
+        except CancelledError:  # Ctrl-C: the reactor stops
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again below, outside of the reactor
+            errors.append(error)
+
+    with suppress(SystemExit):
+        react(lambda _reactor: ensureDeferred(run()))
+    if errors:
+        raise errors[0]
+    if not results:
+        raise click.Abort
+    return results[0]

@@ -1,0 +1,58 @@
+"""A control service that listens, for commands to ask, and the reactor lent to them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_twisted
+
+from credgate.service.clock import read_lease_clock
+from credgate.service.control.overview import Overview
+from tests.fakes.cli import borrow_reactor
+from tests.fakes.control import config
+from tests.fakes.control_gateway import Gateway, gateway_at, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a short-named home, and nothing of the caller's around it."""
+    made = Path(tempfile.mkdtemp(prefix="cg-"))
+    monkeypatch.chdir(made)
+    for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(made))
+    monkeypatch.setenv("COLUMNS", "200")
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """Start a gateway's control API, which ``CREDGATE_SOCKET`` names."""
+    settings = config(home / "run" / "control.sock")
+    transfers: list[dict[str, object]] = []
+    overview = Overview(
+        started=read_lease_clock(),
+        clock=read_lease_clock,
+        config=lambda: settings,
+        places=lambda: {"git": "127.0.0.1:8080", "control": settings.listen.control},
+        sessions=lambda: made.registry.count,
+        connections=lambda: 0,
+        transfers=lambda: len(transfers),
+        has_credential=lambda name: name == "github.com",
+        dns=dict,
+    )
+    made = gateway_at(settings, status=overview, transfers=lambda: transfers)
+    borrow_reactor(monkeypatch)
+    monkeypatch.setenv("CREDGATE_SOCKET", str(made.socket))
+    made.registry.startService()
+    made.service.startService()
+    yield made
+    pytest_twisted.blockon(within(made.service.stopService()))
+    pytest_twisted.blockon(within(made.registry.stopService()))
