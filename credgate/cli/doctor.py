@@ -83,16 +83,18 @@ def resolvers(servers: list[str]) -> Iterator[Finding]:
 
 
 def forges(known: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Judge each forge's credential by what the gateway knows of it."""
+    """Judge each forge's credentials by what the gateway knows of them."""
     for one in known:
-        what, trouble = f"credential of {one['name']}", one.get("trouble")
-        mend = f'name it: forges."{one["name"]}".credential in credgate.toml'
         if not one["credential"]:
-            yield Finding(what, UNKNOWN, "none: anonymous reads only, pushes are refused", mend)
-        elif trouble:
-            yield Finding(what, WRONG, str(trouble), "mend or replace the credential; it is read again by itself")
-        else:
-            yield Finding(what, OK, f"until {one['expires_at']}" if one.get("expires_at") else "held")
+            mend = f'name it: forges."{one["name"]}".credential in credgate.toml'
+            text = "none: anonymous reads only, pushes are refused"
+            yield Finding(f"credential of {one['name']}", UNKNOWN, text, mend)
+        for held in one["credentials"]:
+            what, mend = f"credential of {one['name']}", "mend or replace it; the gateway looks again by itself"
+            told = status.credential(held)
+            yield (
+                Finding(what, WRONG, f"{told}: {held['trouble']}", mend) if held["trouble"] else Finding(what, OK, told)
+            )
 
 
 def room(sessions: Mapping[str, int]) -> Finding:

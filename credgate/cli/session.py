@@ -154,10 +154,15 @@ def revoke(way: Way, session_ids: tuple[str, ...], *, everything: bool, yes: boo
 
 
 def _confirm() -> None:
-    if not sys.stdin.isatty():
+    if not _is_asked():
         raise click.UsageError("nobody is there to ask: say --yes to revoke all sessions")
     if not click.confirm("Revoke every session, and cut what they transfer?", err=True):
         raise output.Failed("nothing was revoked")
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty()
 
 
 async def _revoke(control: Control, ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:

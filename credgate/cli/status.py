@@ -1,7 +1,7 @@
 """``credgate status``: the gateway in one look.
 
 Asks ``/v1/status`` and ``/v1/ready``; exit status 1 when a part does not work, so that a script may ask just for that.
-What forges' credentials are and when they end is told by ``/v1/forges``, where the gateway has it.
+What forges' credentials are, when they end and what is wrong with them is told by ``/v1/forges``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from credgate.cli.client import Way
     from credgate.cli.wire import Control
 
-_FOUND = 200
 Row = tuple[str, str | Text]
 
 
@@ -39,20 +38,13 @@ def status(way: Way, *, as_json: bool) -> None:
 
 
 async def ask(control: Control) -> dict[str, Any]:
-    """Return ``/v1/status`` with the checks of ``/v1/ready`` in it, and what ``/v1/forges`` knows."""
+    """Return ``/v1/status`` with the checks of ``/v1/ready`` and the credentials of ``/v1/forges`` in it."""
     told = await control.ask("GET", "/v1/status")
     _, ready = await control.answer("GET", "/v1/ready")
-    status_code, forges = await control.answer("GET", "/v1/forges")
-    if status_code == _FOUND:
-        known = {one.get("name"): one for one in forges.get("forges", []) if isinstance(one, dict)}
-        told["forges"] = [{**known.get(one["name"], {}), **_basic(one, known)} for one in told["forges"]]
+    forges = await control.ask("GET", "/v1/forges")
+    credentials = {one["name"]: one["credentials"] for one in forges["forges"]}
+    told["forges"] = [{**one, "credentials": credentials.get(one["name"], [])} for one in told["forges"]]
     return told | {"ready": ready.get("checks", {})}
-
-
-def _basic(one: dict[str, Any], known: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
-    """Keep the status's own keys, and what is known of the credential under a key of its own."""
-    more = known.get(one["name"], {}).get("credential")
-    return one | ({"detail": more} if isinstance(more, dict) else {})
 
 
 def works(told: Mapping[str, Any]) -> bool:
@@ -88,6 +80,15 @@ def _forge(one: Mapping[str, Any], default: str) -> Text:
     text = Text(output.printable(f"{one['kind']}, {one['url']}{', the default' if one['name'] == default else ''}, "))
     if not one["credential"]:
         return text.append("no credential: anonymous reads only", style="yellow")
-    expires, trouble = one.get("expires_at"), one.get("trouble")
-    text.append(output.printable(f"credential until {expires}" if expires else "with a credential"))
-    return text.append(output.printable(f": {trouble}"), style="bold red") if trouble else text
+    for number, held in enumerate(one["credentials"]):
+        text.append(output.printable(("; " if number else "") + credential(held)))
+        if held["trouble"]:
+            text.append(output.printable(f" ({held['trouble']})"), style="bold red")
+    return text if one["credentials"] else text.append("with a credential")
+
+
+def credential(held: Mapping[str, Any]) -> str:
+    """Say what a credential is, without its value: kind, id, whose, and its end."""
+    known = f" {held['id']}" if held["id"] else ""
+    whose = f" for {', '.join(held['repositories'])}" if held["repositories"] not in ([], ["**"]) else ""
+    return f"{held['kind']}{known}{whose}" + (f" until {held['expires_at']}" if held["expires_at"] else "")

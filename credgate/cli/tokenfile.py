@@ -54,15 +54,3 @@ class TokenFile:
         if not self._written:
             with suppress(OSError):
                 self.path.unlink()
-
-
-def read_line(path: Path) -> str:
-    """Return the line of such a file. Raises Failed; what the file holds is never told."""
-    try:
-        line = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failed(f"{path} cannot be read: {getattr(error, 'strerror', 'it is not ASCII')}", UNUSABLE) from None
-    token, colon, secret = line.partition(":")
-    if not (token and colon and secret) or not f"{token}{secret}".replace("-", "").replace("_", "").isalnum():
-        raise Failed(f"{path} holds no TOKEN:SECRET", UNUSABLE)
-    return line

@@ -1,0 +1,36 @@
+"""Exit statuses as a shell shows them (signals with real processes: ``tests/e2e/test_run.py``)."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from credgate.cli.passing import NotRun, Passing, status
+
+
+@pytest.mark.parametrize(("code", "shown"), [(0, 0), (7, 7), (-15, 143), (-9, 137)])
+def test_a_signal_is_128_and_its_number(code: int, shown: int) -> None:
+    """As scripts test for."""
+    assert status(code) == shown
+
+
+@pytest.mark.parametrize(("name", "shown"), [("/no/such/command", 127), ("/etc/passwd", 126)])
+def test_what_cannot_be_run_has_the_shell_s_status(name: str, shown: int) -> None:
+    """And the mask of signals is as it was only when a command has ended: nobody else runs here."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with pytest.raises(NotRun) as caught:
+        Passing().start([name], {})
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert caught.value.status == shown
+
+
+@pytest.mark.parametrize("reap", [False, True])
+def test_a_command_s_status_is_returned_and_signals_are_as_before(*, reap: bool) -> None:
+    """Also where orphans are waited for."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    passing = Passing()
+    child = passing.start(["sh", "-c", "exit 3"], dict(os.environ))
+    assert passing.wait(child, lambda: child.pid, reap=reap) == 3
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -1,0 +1,336 @@
+"""``credgate run``: a command has git, and nothing of its caller's; its session never outlives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.canary import traces
+from tests.fakes.waiting import wait_until
+from tests.fakes.wrapped import Caller, appears, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import Door, Forge
+    from tests.fakes.repositories import Repositories
+
+bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a short-named folder: sockets lie in it."""
+    made = Path(tempfile.mkdtemp(prefix="cg-"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def caller(folder: Path, door: Door, forge: Forge) -> Caller:
+    """Show somebody whose gateway runs."""
+    return Caller(folder / "caller", forge.secret, door.gateway)
+
+
+@pytest.fixture
+def alone(folder: Path, forge: Forge) -> Caller:
+    """Show somebody without a gateway: ``CONFIG`` in their folder says where the forge is."""
+    made = Caller(folder / "alone", forge.secret)
+    config = (
+        f"""[forges."github.com"]\nkind = "github"\nurl = "{forge.plain.url}"\ncredential = "env://FORGE_TOKEN"\n"""
+    )
+    (made.folder / "credgate.toml").write_text(config)
+    return made
+
+
+def private(caller: Caller, *words: str) -> tuple[str, ...]:
+    """Return the words that start a gateway for the command alone."""
+    return ("--config", str(caller.folder / "credgate.toml"), *words)
+
+
+JOB = """
+set -e
+git clone -q https://github.com/{path}.git work
+cd work
+echo changed > README
+git commit -qam 'a change'
+git push -q origin HEAD:refs/heads/agent/x
+git ls-remote git@github.com:{path} refs/heads/agent/x
+git rev-parse HEAD
+"""
+
+
+@pytest.mark.parametrize("kind", ["shared", "private"])
+def test_a_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repos: Repositories, kind: str) -> None:
+    """The main job, with the caller's gateway or one of its own; the author is the caller."""
+    path = repos.seeded()
+    words = ("--repo", path, "--", "bash", "-c", JOB.format(path=path))
+    who = caller if kind == "shared" else alone
+    out = who.wrapped(*(words if kind == "shared" else private(who, *words))).fine()
+    assert out.splitlines()[-1] == repos.head(path, "refs/heads/agent/x")
+    assert who.left() == []
+
+
+def test_a_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
+    """Nothing listens, lies or runs afterwards; while it ran, all of it lay in one directory."""
+    path = repos.seeded()
+    script = 'echo "$CREDGATE_URL"; ls "$(dirname "$CREDGATE_TOKEN_FILE")/.."'
+    url, *names = alone.wrapped(*private(alone, "--repo", path, "--", "sh", "-c", script)).fine().splitlines()
+    assert set(names) >= {"box", "gateway", "gateway.log"}
+    assert alone.left() == []
+    ran = alone.wrapped(*private(alone, "--", "curl", "-sS", f"{url}/health"))
+    assert "Failed to connect" in ran.refused()
+
+
+def test_nothing_of_the_caller_s_is_in_the_command_s_environment(caller: Caller, forge: Forge) -> None:
+    """By name and by value; what is no secret stays."""
+    out = caller.wrapped("--repo", "octo/hello", "--", "env").fine()
+    assert not traces(forge.secret, out.encode())
+    names = {line.partition("=")[0] for line in out.splitlines()}
+    assert "PLAIN=stays" in out.splitlines()
+    taken = {"GITHUB_TOKEN", "GH_TOKEN", "SSH_AUTH_SOCK", "GIT_ASKPASS", "XDG_RUNTIME_DIR", "CREDGATE_SOCKET"}
+    assert not names & taken
+    kept = caller.wrapped("--repo", "octo/hello", "--keep", "GITLAB_TOKEN", "--", "printenv", "GITLAB_TOKEN").fine()
+    assert kept == forge.secret
+
+
+def test_the_variable_of_a_private_gateway_s_credential_is_never_kept(alone: Caller) -> None:
+    """Whatever ``--keep`` says: it is the one thing that the gateway is there for."""
+    ran = alone.wrapped(*private(alone, "--keep", "FORGE_TOKEN", "--", "printenv", "FORGE_TOKEN"))
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_neither_netrc_nor_credential_helpers_nor_ssh_lead_around(caller: Caller, repos: Repositories) -> None:
+    """Each is there, and would answer; the refusals are credgate's, in git's output."""
+    path = repos.seeded()
+    script = """
+    git ls-remote https://github.com/octo/other; git ls-remote https://gitlab.example/a/b
+    git ls-remote git@gitlab.example:a/b; git ls-remote ssh://git@gitlab.example/a/b
+    git ls-remote other@gitlab.example:a/b
+    cat ~/.netrc; printf 'protocol=https\\nhost=github.com\\n\\n' | git credential fill
+    """
+    ran = caller.wrapped("--repo", path, "--", "sh", "-c", script)
+    assert "is outside this session" in ran.err
+    assert ran.err.count("no forge of this name is configured") >= 2
+    assert "credgate: git goes through the gateway only; ssh is not available here" in ran.err
+    assert "No such file or directory" in ran.err
+    assert caller.secret not in ran.out + ran.err
+
+
+def test_what_the_session_may_not_push_is_refused(caller: Caller, repos: Repositories) -> None:
+    """``--push`` narrows it; the positive control is beside it."""
+    path = repos.seeded()
+    script = f"git clone -q https://github.com/{path} w && cd w && git push -q origin HEAD:refs/heads/$0"
+    words = ("--repo", path, "--push", "refs/heads/agent/*", "--", "sh", "-c", script)
+    assert "push-ref" in caller.wrapped(*words, "other").refused() or not repos.head(path, "refs/heads/other")
+    shutil.rmtree(caller.project / "w")
+    caller.wrapped(*words, "agent/x").fine()
+    assert repos.head(path, "refs/heads/agent/x")
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["sh", "-c", "kill -KILL $$"], 137),
+        (["no-such-command"], 127),
+        (["/etc/passwd"], 126),
+    ],
+)
+def test_the_exit_status_is_the_command_s(caller: Caller, command: list[str], status: int) -> None:
+    """As a shell would show it; and the session is gone in every case."""
+    ran = caller.wrapped("--repo", "octo/hello", *command)
+    assert ran.code == status
+    assert ran.err == ("" if status < 126 or status > 127 else f"credgate: {command[0]}: {_why(status)}\n")
+    assert _sessions(caller) == []
+    assert caller.left() == []
+
+
+def _why(status: int) -> str:
+    return "command not found" if status == 127 else "Permission denied"
+
+
+def _sessions(caller: Caller) -> list[str]:
+    assert caller.gateway is not None
+    sessions = caller.gateway.control("GET", "/v1/sessions").json["sessions"]
+    return [one["id"] for one in sessions if one["label"] == "run"]
+
+
+TRAP = """
+for s in TERM INT HUP USR1 WINCH; do trap "echo $s >> got" $s; done
+echo $$ > ready
+while [ "$(wc -l < got)" -lt 5 ]; do sleep 0.05; done
+exit 9
+"""
+
+
+def test_signals_reach_the_command(caller: Caller) -> None:
+    """Each is passed on once, and its own traps decide."""
+    (caller.project / "got").touch()
+    process = caller.begin("--repo", "octo/hello", "--", "bash", "-c", TRAP)
+    appears(caller.project / "ready")
+    for number, name in enumerate(("TERM", "INT", "HUP", "USR1", "WINCH"), 1):
+        process.send_signal(signal.Signals[f"SIG{name}"])
+        wait_until(lambda so_far=number: (caller.project / "got").read_text().count("\n") == so_far, f"{name} arrived")
+    assert finish(process).code == 9
+    assert (caller.project / "got").read_text().split() == ["TERM", "INT", "HUP", "USR1", "WINCH"]
+
+
+@pytest.mark.parametrize("kind", ["shared", "private"])
+def test_a_killed_wrapper_s_session_is_revoked(caller: Caller, alone: Caller, kind: str) -> None:
+    """``kill -9`` lets it clean up nothing itself; the orphaned command has a dead session."""
+    who = caller if kind == "shared" else alone
+    script = ("sh", "-c", 'echo "$CREDGATE_SESSION $CREDGATE_URL $$" > ready; exec sleep 60')
+    process = who.begin(*(("--repo", "octo/hello", *script) if kind == "shared" else private(who, *script)))
+    session_id, url, pid = appears(who.project / "ready").split()
+    if kind == "shared":
+        assert _sessions(who) == [session_id]
+    process.kill()
+    try:
+        wait_until(lambda: who.left() == [], "the session's directory is gone")
+        if kind == "shared":
+            assert _sessions(who) == []
+        else:
+            wait_until(lambda: not _listens(url), "the gateway has ended")
+    finally:
+        os.kill(int(pid), signal.SIGKILL)
+        process.communicate()
+
+
+def _listens(url: str) -> bool:
+    host, _, port = url.removeprefix("http://").partition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (("--repo", "hello", "--", "true"), 1, "Invalid repo format: hello"),
+        (("--for", "99d", "--", "true"), 1, "absolute_ttl must be"),
+        (("--socket", "none.sock", "--", "true"), 3, "no gateway answers at"),
+    ],
+)
+def test_what_cannot_be_started_is_one_line(caller: Caller, words: tuple[str, ...], status: int, text: str) -> None:
+    """And nothing is left."""
+    ran = caller.wrapped(*words)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (status, "", 1)
+    assert ran.err.startswith(f"credgate: {text}")
+    assert caller.left() == []
+
+
+def test_a_gateway_that_does_not_start_says_why(alone: Caller) -> None:
+    """In its own last words."""
+    config = alone.folder / "credgate.toml"
+    config.write_text(config.read_text().replace("FORGE_TOKEN", "NOT_SET"))
+    ran = alone.wrapped(*private(alone, "--", "true"))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith("credgate: the gateway did not start: ")
+    assert "env://NOT_SET cannot be read: the variable is not set" in ran.err
+    assert alone.left() == []
+
+
+# --isolate.
+
+WAYS_OUT = """
+echo control-ok; git ls-remote https://github.com/{path} refs/heads/main
+for host in 1.1.1.1 {forge} 127.0.0.1:{port}; do curl -sS -m 5 "http://$host/" && echo "REACHED $host"; done
+curl -sS -m 5 --unix-socket {control} http://localhost/v1/sessions && echo 'REACHED control'
+curl -sS -m 5 --unix-socket {gateway} http://localhost/v1/sessions && echo 'REACHED its own control'
+for name in getent; do $name hosts github.com && echo 'REACHED dns'; done
+ps ax -o pid= | wc -l; cat /proc/*/environ | tr '\\0' '\\n' | grep -c '^GITHUB_TOKEN='
+cat {home}/.netrc {home}/.ssh/id_ed25519 2>/dev/null
+touch /etc/credgate-was-here {home}/x 2>/dev/null && echo 'REACHED the file system'
+ip link 2>/dev/null | grep -c '^[0-9]'
+echo written > here
+exit 5
+"""
+
+
+@bubblewrap
+@pytest.mark.parametrize("kind", ["shared", "private"])
+def test_an_isolated_command_has_no_way_out_but_the_gateway(
+    caller: Caller, alone: Caller, forge: Forge, repos: Repositories, kind: str
+) -> None:
+    """Network, control sockets, other processes, files; git is the positive control, and the status passes."""
+    path, who = repos.seeded(), caller if kind == "shared" else alone
+    control = who.environ.get("CREDGATE_SOCKET", "/nonexistent")
+    script = WAYS_OUT.format(
+        path=path,
+        forge=forge.plain.url.removeprefix("http://"),
+        port=caller.gateway.port + 1 if caller.gateway else 1,
+        control=control,
+        gateway="$(dirname $CREDGATE_TOKEN_FILE)/../gateway/control.sock",
+        home=who.home,
+    )
+    words = ("--isolate", "--repo", path, "--", "bash", "-c", script)
+    ran = who.wrapped(*(words if kind == "shared" else private(who, *words)))
+    assert ran.code == 5, ran.err
+    control_ok, listed, processes, tokens, *_ = ran.out.splitlines()
+    assert (control_ok, listed.split()[0]) == ("control-ok", repos.head(path))
+    assert "REACHED" not in ran.out
+    assert int(processes) < 8
+    assert int(tokens) == 0
+    assert not traces(forge.secret, (ran.out + ran.err).encode())
+    assert (who.project / "here").read_text() == "written\n"
+    assert who.left() == []
+
+
+@bubblewrap
+def test_an_isolated_command_takes_signals_and_dies_with_its_wrapper(caller: Caller) -> None:
+    """TERM reaches its trap; after ``kill -9`` of the wrapper nothing of it is left."""
+    (caller.project / "got").touch()
+    script = "trap 'echo TERM >> got; exit 4' TERM; echo x > ready; while :; do sleep 0.05; done"
+    process = caller.begin("--isolate", "--repo", "octo/hello", "--", "bash", "-c", script)
+    appears(caller.project / "ready")
+    process.terminate()
+    assert finish(process).code == 4
+    (caller.project / "ready").unlink()
+    process = caller.begin("--isolate", "--repo", "octo/hello", "--", "bash", "-c", script + " # " + str(caller.folder))
+    appears(caller.project / "ready")
+    process.kill()
+    process.communicate()
+    wait_until(lambda: caller.left() == [] and _sessions(caller) == [], "all is ended")
+    wait_until(lambda: not _running(str(caller.folder)), "the command is gone")
+
+
+def _running(words: str) -> list[str]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = place.read_text(errors="replace")
+        except OSError:
+            continue
+        if f"# {words}" in line:
+            found.append(line)
+    return found
+
+
+@bubblewrap
+def test_isolation_refuses_a_place_that_would_open_it(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current directory stays writable, so it must not hold what is taken away."""
+    monkeypatch.setattr(Caller, "project", caller.folder.parent.parent)
+    ran = caller.wrapped("--isolate", "--repo", "octo/hello", "--", "true")
+    assert ran.code == 2
+    assert "go to the project's own" in ran.err
+
+
+def test_isolation_without_bubblewrap_is_one_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install; nothing is run without the walls that were asked for."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    ran = caller.wrapped("--isolate", "--repo", "octo/hello", "--", "/bin/touch", "ran")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "--isolate needs bubblewrap, which is not here: install it" in ran.err
+    assert not (caller.project / "ran").exists()

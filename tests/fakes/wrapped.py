@@ -1,0 +1,93 @@
+"""``credgate run`` as a real process, as a caller with credentials all around starts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from tests.fakes.gateway import clean_environment
+from tests.fakes.sandbox import Ran
+from tests.fakes.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes.gateway import Gateway
+
+CREDGATE = [sys.executable, "-m", "credgate.cli.main"]
+
+
+@define(eq=False)
+class Caller:
+    """Somebody's home, project directory and environment, which hold what no command shall find."""
+
+    folder: Path
+    secret: str = field(repr=False)
+    gateway: Gateway | None = None
+    """The one that runs, if one does."""
+
+    def __attrs_post_init__(self) -> None:
+        for directory in (self.home / ".ssh", self.project, self.run):
+            directory.mkdir(parents=True, mode=0o700)
+        (self.home / ".ssh" / "id_ed25519").write_text(self.secret)
+        (self.home / ".netrc").write_text(f"machine github.com login x password {self.secret}\n")
+        store = f'[credential]\n\thelper = "!f() {{ echo username=x; echo password={self.secret}; }}; f"\n'
+        (self.home / ".gitconfig").write_text(f"[user]\n\tname = A U Thor\n\temail = author@example.com\n{store}")
+
+    @property
+    def home(self) -> Path:
+        """HOME."""
+        return self.folder / "home"
+
+    @property
+    def project(self) -> Path:
+        """Where commands are run."""
+        return self.home / "project"
+
+    @property
+    def run(self) -> Path:
+        """XDG_RUNTIME_DIR: where the directories of sessions are made."""
+        return self.folder / "run"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment: tokens and agents in it."""
+        named = ("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN")
+        made = clean_environment() | dict.fromkeys(named, self.secret)
+        made |= {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.run), "SSH_AUTH_SOCK": "/run/agent", "LC_ALL": "C"}
+        made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
+        return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Start ``credgate run``."""
+        return subprocess.Popen(
+            [*CREDGATE, "run", *words],
+            cwd=self.project,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wrapped(self, *words: str) -> Ran:
+        """Run ``credgate run`` to its end."""
+        return finish(self.begin(*words))
+
+    def left(self) -> list[str]:
+        """Return the directories of sessions that are still there."""
+        return sorted(path.name for path in self.run.iterdir())
+
+
+def finish(process: subprocess.Popen[str]) -> Ran:
+    """Wait for it."""
+    out, err = process.communicate(timeout=60)
+    return Ran(process.returncode, out, err)
+
+
+def appears(path: Path) -> str:
+    """Wait for a file that has something in it; its content."""
+    return wait_until(lambda: path.read_text().strip() if path.exists() else "", f"{path.name} is written")
