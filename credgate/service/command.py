@@ -6,7 +6,8 @@ an exit status and no more. When it ends, whatever it left in its process group 
 session of its own is not found, but can no longer hold up anybody.
 
 The child begins as a few lines of Python, because Twisted starts processes in the gateway's own group: they make the
-session and become the command. No secret is ever in an argument or in an environment.
+session, undo what Python does to signals and locale, and become the command. No secret is ever in an argument or in an
+environment.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ KEPT = ("PATH", "HOME", "LANG")
 _LEAD = """
 import os, signal, sys
 os.setsid()
+os.environ.pop("LC_CTYPE", None)
 for number in (signal.SIGPIPE, signal.SIGXFSZ):
     signal.signal(number, signal.SIG_DFL)
 try:

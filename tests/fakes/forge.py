@@ -90,6 +90,10 @@ class PythonForge:
         for thread in self._threads:
             thread.start()
 
+    def admits(self, login: str, target: str) -> bool:
+        """Whether ``user:password`` opens ``target``; called in the connection's own thread."""
+        return hmac.compare_digest(f"x-access-token:{self.secret}".encode(), login.encode())
+
     def rotate(self, secret: str) -> None:
         """From now on only this secret is accepted."""
         self.secret = secret
@@ -134,8 +138,12 @@ class _Exchange(BaseHTTPRequestHandler):
     def _admitted(self) -> bool:
         if self.server.public and "git-receive-pack" not in self.path:
             return True
-        login = base64.b64encode(f"x-access-token:{self.server.forge.secret}".encode())
-        return hmac.compare_digest(b"Basic " + login, self.headers.get("Authorization", "").encode())
+        scheme, _, coded = self.headers.get("Authorization", "").partition(" ")
+        try:
+            login = base64.b64decode(coded, validate=True).decode()
+        except ValueError:
+            return False
+        return scheme == "Basic" and self.server.forge.admits(login, self.path)
 
     def _short(self, status: HTTPStatus, *fields: tuple[str, str]) -> None:
         body = f"the forge says {status.value}\n".encode()

@@ -102,6 +102,13 @@ async def test_it_sees_three_variables_and_nothing_else_of_ours(tmp_path: Path) 
 
 
 @ensureDeferred
+async def test_python_adds_nothing_to_it() -> None:
+    """Without a locale it would make one up for its children."""
+    printed = await run("/usr/bin/env", ["env"], {"PATH": "/bin"}, reactor)
+    assert printed == b"PATH=/bin\n"
+
+
+@ensureDeferred
 async def test_a_broken_pipe_ends_it_as_in_a_shell() -> None:
     """Python ignores that signal and another, and what it starts would inherit that."""
     assert await shell("grep SigIgn /proc/self/status") == b"SigIgn:\t0000000000000000\n"
