@@ -226,6 +226,7 @@ class Desk:
     status: Any = None
     transfers: Any = list
     prolonged: list[tuple[Session, Peer | None]] = field(factory=list)
+    forges: Any = list
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
@@ -243,6 +244,7 @@ class Desk:
             self.status,
             self.transfers,
             lambda session, peer: self.prolonged.append((session, peer)),
+            self.forges,
         )
         site = ControlSite(
             api.app.resource(),

@@ -9,13 +9,14 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
+from credgate.errors import CredentialError
 from credgate.git import ask
 from credgate.git.objects import SHA1
 from credgate.git.pktline import FLUSH, encode
 from credgate.git.walk import PackWalk
 from credgate.service.digest import FULL
 from credgate.service.inquiry import MAX_SMALL, MAX_WANTS, Inquiry, InquiryError
-from credgate.service.sources import Wanted
+from credgate.service.sources import Credential, Wanted
 from credgate.values import Access, RepoPath
 from tests.fakes import packs
 from tests.fakes.relay import FORGE_SECRET, House, answer, chunks
@@ -260,6 +261,37 @@ def test_what_is_not_200_is_no_answer(which: str, status: bytes) -> None:
     one = asked(which)
     one.tell(b"leak", b"upload-pack-result", b"Location: https://leak.example/", status=status)
     assert one.text == f"the forge answered {status[:3].decode()} when it was asked for history"
+    one.over()
+
+
+def test_a_refused_credential_is_renewed_for_the_next_push() -> None:
+    """This one's questions are not asked again: it says that it may be pushed again."""
+    one = Asked()
+    one.house.credentials.renewed = Credential("cred-2", "newer")
+    one.ask(one.inquiry.capabilities())
+    one.tell(b"", status=b"401 No")
+    assert one.text == "the forge refused credgate's credential, which was renewed: push again"
+    assert [refused for _, refused in one.house.credentials.asked] == ["cred-1"]
+    assert len(one.house.forge.wires) == 1
+    one.over()
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_credential_that_is_not_at_hand_is_waited_for(*, comes: bool) -> None:
+    """The push has had one; that may have ended while it was read."""
+    one = Asked()
+    one.house.credentials.late = True
+    one.ask(one.inquiry.capabilities())
+    assert one.house.forge.wires == []
+    if comes:
+        one.house.credentials.come(Credential("cred-2", "newer"))
+        one.house.settle()
+        one.capable()
+        assert one.results != []
+    else:
+        one.house.credentials.fail(CredentialError("the command ended with status 1"))
+        one.house.settle()
+        assert one.text == "the command ended with status 1"
     one.over()
 
 

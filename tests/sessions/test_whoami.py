@@ -90,3 +90,18 @@ def test_it_is_json_without_secrets() -> None:
     text = json.dumps(whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=Policy()))
     for hidden in (SESSION.token_digest.hex(), SESSION.secret_digest.hex(), SESSION.label, "token-1", "secret-1"):
         assert hidden not in text
+
+
+def test_it_names_the_credentials_that_a_grant_may_use() -> None:
+    """By whatever the caller tells of them: ids, kinds and ends; without one to ask it says nothing."""
+    asked: list[tuple[Grant, object]] = []
+
+    def named(grant: Grant, one: object) -> list[dict[str, object]]:
+        asked.append((grant, one))
+        return [{"id": "5f1d0c9be772", "kind": "cmd"}] if grant.forge == "lab" else []
+
+    told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=Policy(), named=named)
+    entries = told["repositories"]
+    assert isinstance(entries, list)
+    assert [entry["credentials"] for entry in entries] == [[], *[[{"id": "5f1d0c9be772", "kind": "cmd"}]] * 3]
+    assert asked == [(grant, SESSION) for grant in SESSION.grants]
