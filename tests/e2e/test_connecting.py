@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.e2e.conftest import Enter, Forge, StartGateway
+    from tests.fakes.recorder import Exchange
     from tests.fakes.repositories import Repositories
 
 TABLE = 'forges."github.com"'
@@ -35,6 +36,11 @@ def _words(hosts: Path) -> tuple[str, ...]:
 def _possible() -> bool:
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", "mount --bind /etc/hosts /etc/hosts"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _came(forge: Forge, before: list[Exchange]) -> list[Exchange]:
+    """Return the connections to the forge that are newer; other gateways of this run keep some."""
+    return [one for one in forge.plain.exchanges if one not in before]
 
 
 @pytest.fixture
@@ -63,15 +69,17 @@ def test_a_name_that_leads_to_this_machine_is_refused_and_git_says_why(
     url = f"http://{NAME}:{forge.plain.port}"
     table = {"allow_plain_http": True}
     door = start_gateway(url=url, settings={TABLE: table}, prefix=own_names)
+    before = list(forge.plain.exchanges)
     said = enter([path], login=login, door=door).box.git("clone", address(path), "clone").refused()
     assert "remote: credgate: github.com is not dialled" in said
     assert "addresses that are not public (loopback)" in said
-    assert forge.plain.exchanges == []
+    assert _came(forge, before) == []
     assert door.gateway.audited(repo=path)["reason"] == "forge-address"
 
+    before = list(forge.plain.exchanges)
     internal = start_gateway(url=url, settings={TABLE: table | {"internal": True}}, prefix=own_names)
     enter([path], login=login, door=internal).box.git("clone", address(path), "clone").fine()
-    assert forge.plain.exchanges != []
+    assert _came(forge, before) != []
 
 
 def test_a_forge_is_reached_through_its_proxy_and_the_tunnel_shows_nothing(
@@ -132,10 +140,11 @@ def test_a_proxy_that_says_no_is_named_in_gits_words(
     path = repos.seeded()
     proxy.answer = answer
     door = start_gateway(settings={TABLE: {"proxy": proxy.url}})
+    before = list(forge.plain.exchanges)
     said = enter([path], door=door).box.git("ls-remote", address(path)).refused()
     assert f"remote: credgate: github.com cannot be reached: {words}" in said
     assert "<secret>" not in said
-    assert forge.plain.exchanges == []
+    assert _came(forge, before) == []
     assert door.gateway.audited(repo=path)["reason"] == "forge-unreachable"
 
 
@@ -149,4 +158,4 @@ def test_proxies_of_the_environment_are_not_used(
     door = start_gateway(url=forge.tls.url, settings=settings, environ=dict.fromkeys(names, proxy.url))
     enter([path], door=door).box.git("clone", address(path), "clone").fine()
     assert proxy.heads == []
-    assert forge.tls.exchanges != []
+    assert b"git-upload-pack" in forge.tls.up

@@ -63,7 +63,7 @@ def _pushing(door: Door, forge: Forge, repos: Repositories, enter: Enter) -> tup
     path = repos.seeded()
     box = enter([path], door=door).box
     box.git("clone", address(path), "clone").fine()
-    new = box.commit("clone", "noise", noise(8))
+    new = box.commit("clone", "noise", noise(32))  # more than the kernel holds on its way to the forge
     return _begin(door, forge, box, ["push", "origin", "HEAD:main"], cwd="clone", push=True), path, new
 
 
