@@ -2,7 +2,7 @@
 
 A request may be sent again only if it cannot have had an effect (no push is), and only as long as all that was sent of
 it is still here: ``REPLAY_BYTES`` are kept, which is more than any fetch of git's but the largest negotiations. How
-often it is tried, others decide: at most once for a connection that was closed, and once for a credential that was refused.
+often it is tried, others decide: at most once for a connection that was closed, and once for a refused credential.
 """
 
 from __future__ import annotations
