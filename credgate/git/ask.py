@@ -41,14 +41,17 @@ _PACK, _PROGRESS, _ERROR = 1, 2, 3
 
 
 def fetch_request(
-    object_format: ObjectFormat,
+    object_format: ObjectFormat | None,
     wants: Iterable[bytes],
     haves: Iterable[bytes] = (),
     *,
     filter_spec: bytes = b"tree:0",
     deepen: int = 0,
 ) -> bytes:
-    """Return the body of the request; ids are binary. ``filter_spec`` may be empty, ``deepen`` 0 for no limit."""
+    """Return the body of the request; ids are binary. ``filter_spec`` may be empty, ``deepen`` 0 for no limit.
+
+    ``object_format`` is ``None`` for a forge that does not know the word (:func:`offers_object_format`).
+    """
     arguments = [b"no-progress", b"ofs-delta"]
     if filter_spec:
         arguments.append(b"filter " + filter_spec)
@@ -57,7 +60,7 @@ def fetch_request(
     arguments += [b"want " + oid.hex().encode() for oid in sorted(wants)]
     arguments += [b"have " + oid.hex().encode() for oid in sorted(haves)]
     arguments.append(b"done")
-    head = [b"command=fetch", b"object-format=" + object_format.name]
+    head = [b"command=fetch", *([b"object-format=" + object_format.name] if object_format else [])]
     return b"".join((*map(encode, head), DELIMITER, *map(encode, arguments), FLUSH))
 
 
@@ -68,6 +71,11 @@ def offers_filter(capabilities: Iterable[bytes]) -> bool:
         if name == b"fetch":
             return b"filter" in features.split(b" ")
     return False
+
+
+def offers_object_format(capabilities: Iterable[bytes]) -> bool:
+    """Whether these lines name an object format: forges before git 2.28 do not, and refuse a request that does."""
+    return any(line.startswith(b"object-format=") for line in capabilities)
 
 
 class AnswerReader:

@@ -36,10 +36,10 @@ def read_capabilities(body: bytes) -> list[bytes]:
     return lines[1:-1]
 
 
-def refs_request(object_format: ObjectFormat, names: Iterable[bytes]) -> bytes:
-    """Return the body that asks for the refs ``names``."""
-    head = [encode(b"command=ls-refs"), encode(b"object-format=" + object_format.name), DELIMITER]
-    return b"".join((*head, *(encode(b"ref-prefix " + name) for name in names), FLUSH))
+def refs_request(object_format: ObjectFormat | None, names: Iterable[bytes]) -> bytes:
+    """Return the body that asks for the refs ``names``; ``object_format`` as in ``ask.fetch_request``."""
+    head = [b"command=ls-refs", *([b"object-format=" + object_format.name] if object_format else [])]
+    return b"".join((*map(encode, head), DELIMITER, *(encode(b"ref-prefix " + name) for name in names), FLUSH))
 
 
 def read_refs(body: bytes) -> dict[bytes, bytes]:

@@ -157,6 +157,7 @@ class Gate:
             verdict.path,
             verdict.dot_git,
             self.limits.inquiry_timeout,
+            self.limits.forge_timeout,
             self.in_thread,
         )
 

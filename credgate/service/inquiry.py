@@ -8,7 +8,7 @@ counts against it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import (
@@ -21,22 +21,20 @@ from credgate import __version__
 from credgate.errors import CredentialError, CredgateError, ResponseError
 from credgate.forges.place import Place
 from credgate.git import ask, refs
+from credgate.git.objects import SHA1
 from credgate.http import crossing
 from credgate.http.fields import RequestHead
+from credgate.service.asking import Asking
 from credgate.service.digest import Digest
-from credgate.service.flow import Valve
 from credgate.service.forge import Key
 from credgate.service.reach import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from twisted.python.failure import Failure
-
     from credgate.forges.driver import Driver
     from credgate.git.objects import ObjectFormat
     from credgate.git.walk import PackWalk
-    from credgate.http.fields import ResponseHead
     from credgate.service.credentials import Credentials
     from credgate.service.forge import ForgeConnection, ForgePool
     from credgate.service.sources import Credential, Wanted
@@ -45,7 +43,6 @@ MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
 MAX_WANTS = 10_000
 """Objects that are named in one question."""
-_OK = 200
 
 T = TypeVar("T")
 
@@ -54,9 +51,16 @@ class InquiryError(CredgateError):
     """The forge could not be asked; the text is a few words for a person."""
 
 
+class NoFilterError(InquiryError):
+    """The forge offers no ``filter``: no push makes it answer, only its operator."""
+
+
 @define(eq=False)
 class Inquiry:
-    """Asks one repository's forge, for one push. ``timeout`` is seconds for each question; bytes are for all."""
+    """Asks one repository's forge, for one push.
+
+    ``timeout`` is seconds for each question, ``patience`` for all of them together; bytes are for all, too.
+    """
 
     pool: ForgePool
     credentials: Credentials
@@ -65,10 +69,12 @@ class Inquiry:
     path: str
     dot_git: bool
     timeout: float
+    patience: float
     in_thread: Callable[..., Deferred[None]]
     _lines: list[bytes] | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
     _room: int = field(default=ask.MAX_ANSWER, init=False)
+    _until: float | None = field(default=None, init=False)
 
     def leave(self) -> None:
         """Ask nothing any more: whoever waits for an answer is about to be cancelled."""
@@ -83,10 +89,9 @@ class Inquiry:
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the ids (hexadecimal) of those of ``names`` that the forge has."""
-        await self.capabilities()
         wanted = list(names)
-        body = await self._small("POST", "git-upload-pack", refs.refs_request(object_format, wanted), ask.ANSWER_TYPE)
-        found = _read(refs.read_refs, body)
+        request = refs.refs_request(await self._named(object_format), wanted)
+        found = _read(refs.read_refs, await self._small("POST", "git-upload-pack", request, ask.ANSWER_TYPE))
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(
@@ -96,20 +101,20 @@ class Inquiry:
         if len(wants) > MAX_WANTS:
             raise InquiryError("more would have to be fetched than can be in one push")
         if not ask.offers_filter(await self.capabilities()):
-            raise InquiryError("this forge cannot send history without files")
-        body = ask.fetch_request(walk.graph.object_format, wants, haves, deepen=deepen)
+            raise NoFilterError("this forge cannot send history without files")
+        named = await self._named(walk.graph.object_format)
+        body = ask.fetch_request(named, wants, haves, deepen=deepen)
+        asking = Asking(ask.ANSWER_TYPE)
         reader = ask.AnswerReader(walk, self._room)
-        done: Deferred[None] = Deferred()
-        digest = Digest(reader, self.in_thread, _nothing, lambda: done.callback(None), done.errback)
+        digest = Digest(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
 
         def take(part: bytes) -> None:
             self._room -= len(part)
             digest.feed(part)
 
-        asking = _Asking(ask.ANSWER_TYPE, take, digest.close, done.errback)
-        digest.fills, digest.drains = asking.hold, asking.release
+        asking.take, asking.ended = take, digest.close
         try:
-            await self._ask(asking, "POST", "git-upload-pack", body, done)
+            await self._ask(asking, "POST", "git-upload-pack", body)
         except InquiryError:
             digest.abandon()
             await digest.rest()  # the next look at the graph must not meet a thread in it
@@ -117,20 +122,27 @@ class Inquiry:
         finally:
             digest.abandon()
 
+    async def _named(self, object_format: ObjectFormat) -> ObjectFormat | None:
+        """Return the format that a question names; none for a forge that does not know the word: it has SHA-1."""
+        offered = ask.offers_object_format(await self.capabilities())
+        if not offered and object_format is not SHA1:
+            raise InquiryError("this forge does not say that it has SHA-256")
+        return object_format if offered else None
+
     async def _small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
         held = bytearray()
-        done: Deferred[None] = Deferred()
+        asking = Asking(content_type)
 
         def take(part: bytes) -> None:
             held.extend(part)
             if len(held) > MAX_SMALL:
                 asking.answer_failed(ResponseError("the forge's answer is too long"))
 
-        asking = _Asking(content_type, take, lambda: done.callback(None), done.errback)
-        await self._ask(asking, method, tail, body, done)
+        asking.take, asking.ended = take, asking.finish
+        await self._ask(asking, method, tail, body)
         return bytes(held)
 
-    async def _ask(self, asking: _Asking, method: str, tail: str, body: bytes, done: Deferred[None]) -> None:
+    async def _ask(self, asking: Asking, method: str, tail: str, body: bytes) -> None:
         if self._left:
             raise CancelledError
         credential = await self._credential()
@@ -144,18 +156,39 @@ class Inquiry:
             authorization=login,
             length=len(body),
         )
-        connection = await self._connection(key)
+        kept = self.pool.take(key)
         try:
-            asking.begin(connection, method.encode(), lines + body)
-            await done.addTimeout(self.timeout, self.pool.reactor)
+            if kept is not None and not await self._told(asking, kept, method, lines + body):
+                kept = None
+            if kept is None:
+                await self._told(asking, await self._connection(key), method, lines + body)
         except TimeoutError:
             raise InquiryError("the forge did not answer in time") from None
         except ResponseError as error:
             if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
                 await self._renew(credential)
             raise InquiryError(str(error)) from None
+
+    async def _told(self, asking: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
+        """Ask on this connection; false if it was kept and turned out to be closed: a question may be repeated."""
+        try:
+            await asking.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
+        except ResponseError:
+            if connection.reused and not connection.answered:
+                return False
+            raise
         finally:
             asking.leave()
+        return True
+
+    def _seconds(self) -> float:
+        """Return how long the next answer may take: all of a push's questions share ``patience``."""
+        now = self.pool.reactor.seconds()
+        if self._until is None:
+            self._until = now + self.patience
+        if now >= self._until:
+            raise InquiryError("the forge took too long to answer what had to be asked")
+        return min(self.timeout, self._until - now)
 
     async def _credential(self) -> Credential:
         """Return what is at hand, or wait for it: the push has had one, which may have ended meanwhile."""
@@ -173,7 +206,7 @@ class Inquiry:
     async def _obtain(self, refused: str) -> Credential:
         obtaining = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
         try:
-            return await obtaining.addTimeout(self.timeout, self.pool.reactor)
+            return await obtaining.addTimeout(self._seconds(), self.pool.reactor)
         except TimeoutError:
             raise InquiryError("no credential for the forge came in time") from None
         except CredentialError as error:
@@ -208,60 +241,3 @@ def _head(method: str, length: int) -> RequestHead:
     if method == "POST":
         fields += [(b"content-type", ask.CONTENT_TYPE), (b"accept", ask.ANSWER_TYPE)]
     return RequestHead(method.encode(), b"/", b"1.1", tuple(fields), length, False, True, False)  # noqa: FBT003 - positional by its definition
-
-
-class _Asking:
-    """One question on one connection; the connection's ``Asker``."""
-
-    def __init__(
-        self,
-        content_type: bytes,
-        take: Callable[[bytes], None],
-        end: Callable[[], None],
-        fail: Callable[[Failure | Exception], None],
-    ) -> None:
-        self._type, self._take, self._end, self._fail_with = content_type, take, end, fail
-        self._connection: ForgeConnection | None = None
-        self._over = False
-        self.status: int | None = None
-
-    def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> None:
-        self._connection = connection
-        connection.ask(self, method, request, Valve(_nothing, _nothing))
-        connection.sent()
-
-    def hold(self) -> None:
-        if self._connection is not None:
-            self._connection.pauseProducing()
-
-    def release(self) -> None:
-        if self._connection is not None:
-            self._connection.resumeProducing()
-
-    def leave(self) -> None:
-        self._over = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort()
-
-    def answer_head(self, head: ResponseHead) -> None:
-        self.status = head.status
-        coded = head.get(b"content-encoding") not in (None, b"identity")
-        if head.status != _OK or crossing.content_type(head) != self._type or coded:
-            self.answer_failed(ResponseError(f"the forge answered {head.status} when it was asked for history"))
-
-    def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        for part in parts:
-            if not self._over:
-                self._take(part)
-
-    def answer_end(self) -> None:
-        self._connection = None
-        if not self._over:
-            self._over = True
-            self._end()
-
-    def answer_failed(self, error: ResponseError) -> None:
-        if not self._over:
-            self.leave()
-            self._fail_with(cast("Exception", error))

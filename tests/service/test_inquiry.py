@@ -10,8 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.errors import CredentialError
-from credgate.git import ask
-from credgate.git.objects import SHA1
+from credgate.git import ask, refs
+from credgate.git.objects import SHA1, SHA256
 from credgate.git.pktline import FLUSH, encode
 from credgate.git.walk import PackWalk
 from credgate.service.digest import FULL
@@ -29,7 +29,8 @@ ONE, TWO = b"1" * 40, b"2" * 40
 COMMIT = packs.commit(b"\xaa" * 20)
 OID = packs.oid(packs.COMMIT, COMMIT)
 PACK = packs.pack([packs.entry(packs.COMMIT, COMMIT)])
-V2 = encode(b"version 2\n") + encode(b"ls-refs\n") + encode(b"fetch=shallow filter\n") + FLUSH
+CAPABLE = encode(b"version 2\n") + encode(b"ls-refs\n") + encode(b"fetch=shallow filter\n")
+V2 = CAPABLE + encode(b"object-format=sha1\n") + FLUSH
 REFS = encode(ONE + b" refs/heads/a\n") + encode(TWO + b" refs/heads/ab\n") + FLUSH
 
 
@@ -49,7 +50,7 @@ class Asked:
         house: Any = self.house
         wanted = Wanted(RepoPath("github.com", "octo/hello"), Access.WRITE, house.session)
         means = house.pool, house.credentials, wanted, driver
-        self.inquiry = Inquiry(*means, "octo/hello", True, 30.0, self.threads)  # noqa: FBT003 - positional by its definition
+        self.inquiry = Inquiry(*means, "octo/hello", True, 30.0, 100.0, self.threads)  # noqa: FBT003 - positional by its definition
         self.walk = PackWalk(SHA1)
         self.results: list[Any] = []
         self.asking: Deferred[Any] | None = None
@@ -108,7 +109,7 @@ def test_capabilities_are_asked_once_with_the_forges_credential() -> None:
     assert request.field(b"authorization") is not None
     assert request.whole
     one.capable()
-    assert one.results == [[b"ls-refs", b"fetch=shallow filter"]]
+    assert one.results == [[b"ls-refs", b"fetch=shallow filter", b"object-format=sha1"]]
     one.ask(one.inquiry.capabilities())
     assert one.results[1] == one.results[0]
     assert len(one.house.forge.wires) == 1
@@ -161,6 +162,24 @@ def test_a_fetch_may_be_for_one_commit_alone() -> None:
     assert b"deepen 1" in one.house.forge.asked().body
     one.tell(packed())
     assert one.results == [None]
+    one.over()
+
+
+def test_an_old_forge_is_not_told_of_formats() -> None:
+    """Before git 2.28 forges do not know the word and refuse it; what has SHA-256 knows it."""
+    one = Asked()
+    one.ask(one.inquiry.refs(SHA1, [b"refs/heads/a"]))
+    one.capable(CAPABLE + FLUSH)
+    assert one.house.forge.asked().body == refs.refs_request(None, [b"refs/heads/a"])
+    one.tell(REFS)
+    one.ask(one.inquiry.fetch(one.walk, [OID]))
+    assert one.house.forge.asked().body == ask.fetch_request(None, [OID])
+    assert b"object-format" not in one.house.forge.wire.received
+    one.tell(packed())
+    assert one.results == [{b"refs/heads/a": ONE}, None]
+    one.results.clear()
+    one.ask(one.inquiry.refs(SHA256, [b"refs/heads/a"]))
+    assert one.text == "this forge does not say that it has SHA-256"
     one.over()
 
 
@@ -353,6 +372,56 @@ def test_a_connection_has_a_deadline() -> None:
     one.ask(one.inquiry.capabilities())
     one.house.wait(31)
     assert one.text == "the forge cannot be reached: it does not answer in time"
+    one.over()
+
+
+def test_questions_of_a_push_share_a_connection() -> None:
+    """Each would cost a handshake; a connection that an answer was whole on is kept for the next."""
+    one = asked("refs")
+    one.tell(REFS)
+    one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+    one.tell(REFS)
+    assert one.results == [{b"refs/heads/a": ONE}, {}]
+    assert len(one.house.forge.wires) == 1
+    one.over()
+
+
+@pytest.mark.parametrize("which", ["refs", "fetch"])
+@pytest.mark.parametrize("how", ["hang_up", "reset"])
+def test_a_kept_connection_that_is_closed_is_no_answer(which: str, how: str) -> None:
+    """The question is asked again, on a new one, and once."""
+    one = asked(which)
+    assert len(one.house.forge.wires) == 1
+    getattr(one.house.forge.wire, how)()
+    one.house.settle()
+    assert len(one.house.forge.wires) == 2
+    assert one.house.forge.asked().start.target == b"/octo/hello.git/git-upload-pack"
+    getattr(one.house.forge.wire, how)()
+    one.house.settle()
+    assert one.text == "the forge closed the connection before its answer was whole"
+    assert len(one.house.forge.wires) == 2
+    one.over()
+
+
+def test_all_questions_of_a_push_share_a_deadline() -> None:
+    """A forge that is only just in time, again and again, holds a push no longer than one that never answers."""
+    one = asked("capabilities")
+    one.inquiry.patience = 70
+    one.house.wait(25)
+    one.capable()
+    for spent in (25, 50):
+        one.results.clear()
+        one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+        one.house.wait(25)
+        if spent == 25:
+            one.tell(REFS)
+            assert one.results == [{}]
+    one.house.wait(5)
+    assert one.text == "the forge did not answer in time"
+    one.house.wait(30)
+    one.results.clear()
+    one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+    assert one.text == "the forge took too long to answer what had to be asked"
     one.over()
 
 
