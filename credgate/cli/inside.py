@@ -8,6 +8,7 @@ made it, whoever holds it. Nothing else of the network is here.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 
@@ -23,6 +24,8 @@ def main(words: list[str]) -> int:
         socket.send_fds(keeper, [b"door"], [door.fileno()])
         keeper.recv(1)  # it accepts from now on, or is gone: then git says that nobody answers
     passing = Passing()
+    for number in (signal.SIGINT, signal.SIGQUIT):  # bubblewrap was to ignore them; the command is not
+        signal.signal(number, signal.SIG_DFL)
     try:
         child = passing.start(command, os.environ)
     except NotRun as error:

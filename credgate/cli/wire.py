@@ -15,7 +15,7 @@ import click
 from attrs import frozen
 from treq.client import HTTPClient
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, TimeoutError, ensureDeferred  # noqa: A004 - Twisted's own
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred  # noqa: A004 - Twisted's own
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater, react
@@ -105,22 +105,36 @@ def _why(error: ConnectError) -> str:
 
 
 def drive(work: Callable[[], Awaitable[T]]) -> T:
-    """Run the reactor until ``work`` is done; return or raise what it does. Once a process: a reactor ends for good."""
+    """Run the reactor until ``work`` is done; return or raise what it does. Once a process: a reactor ends for good.
+
+    A signal that stops the reactor (Ctrl-C) cancels ``work`` and waits for what it then puts in order; raises Abort.
+    """
     results: list[T] = []
     errors: list[BaseException] = []
+    stopped = False
 
     async def run() -> None:
         try:
             results.append(await work())
-        except CancelledError:  # Ctrl-C: the reactor stops
-            pass
         except BaseException as error:  # noqa: BLE001 - raised again below, outside of the reactor
             errors.append(error)
 
+    def start(_reactor: object) -> Deferred[None]:
+        running = ensureDeferred(run())
+
+        def stop() -> Deferred[None]:
+            nonlocal stopped
+            stopped = not running.called
+            running.cancel()
+            return running
+
+        reactor.addSystemEventTrigger("before", "shutdown", stop)
+        return running
+
     with suppress(SystemExit):
-        react(lambda _reactor: ensureDeferred(run()))
+        react(start)
+    if stopped or not (results or errors):
+        raise click.Abort
     if errors:
         raise errors[0]
-    if not results:
-        raise click.Abort
     return results[0]

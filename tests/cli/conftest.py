@@ -51,6 +51,7 @@ def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     held = {"repositories": ["**"], "id": "0a1b2c3d", "kind": "file", "expires_at": None, "trouble": ""}
     forges = [{"name": "github.com", "kind": "github", "url": "https://github.com", "credentials": [held]}]
     made = gateway_at(settings, status=overview, transfers=lambda: transfers, forges=lambda: forges)
+    made.transfers = transfers
     borrow_reactor(monkeypatch)
     monkeypatch.setenv("CREDGATE_SOCKET", str(made.socket))
     made.registry.startService()

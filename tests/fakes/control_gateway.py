@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
@@ -41,6 +41,8 @@ class Gateway:
     audit: Auditor
     socket: Path
     ready: dict[str, bool]
+    transfers: list[dict[str, object]] = field(factory=list)
+    """What ``GET /v1/transfers`` lists, where it was told to list these."""
 
     async def curl(self, *arguments: str, stdin: bytes = b"", **options: Any) -> tuple[int, dict[str, str], bytes]:
         """Run curl on the socket; return status, fields and body."""

@@ -1,0 +1,96 @@
+"""What the doctor looks at on the machine."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import dnslib
+import pytest
+
+from credgate.cli import checkup
+from credgate.cli.checkup import OK, UNKNOWN, WRONG
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_socket_that_is_there_and_closed_is_well(tmp_path: Path) -> None:
+    """Each thing that can be wrong has its own words, and a command."""
+    path = tmp_path / "s"
+    missing = checkup.control_socket(path)
+    assert (missing.state, missing.mend[:18]) == (WRONG, "twistd -n credgate")
+    path.touch()
+    assert "is no socket" in checkup.control_socket(path).text
+    path.unlink()
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(path))
+        assert checkup.control_socket(path).state == OK
+        tmp_path.chmod(0o777)
+        found = checkup.control_socket(path)
+    assert (found.state, found.mend) == (WRONG, f"chmod go-w {tmp_path}")
+
+
+def test_a_port_is_connected_to() -> None:
+    """Whatever address it is bound to."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        assert checkup.port("git port", f"0.0.0.0:{port}").state == OK
+    assert checkup.port("git port", f"127.0.0.1:{port}").state == WRONG
+    assert checkup.port("git port", "").state == WRONG
+    assert checkup.port("git port", "/run/git.sock").state == UNKNOWN
+
+
+def test_a_resolver_is_asked() -> None:
+    """Any answer will do: whether it resolves is not the gateway's matter; none at all is."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            query, peer = server.recvfrom(4096)
+            server.sendto(dnslib.DNSRecord.parse(query).reply().pack(), peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert checkup.resolver(f"127.0.0.1#{port}").state == OK
+        thread.join()
+    silent = checkup.resolver(f"127.0.0.1#{port}")
+    assert (silent.state, "[dns] upstream" in silent.mend) == (WRONG, True)
+
+
+def test_the_clock_is_asked_and_not_set() -> None:
+    """In a container the kernel may not know."""
+    assert checkup.clock().state in {OK, UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "state", "mend"),
+    [
+        (0, ["enabled: http://gateway:8080", "session: /run/secrets/gateway_token"], OK, ""),
+        (0, ["enabled: http://gateway:8080", "session: none (x is missing)"], WRONG, "credgate session create"),
+        (1, ["disabled"], WRONG, "credgate-sandbox enable"),
+        (3, ["git is not installed"], WRONG, "apt-get install git"),
+        (4, ["credgate-sandbox is not installed"], WRONG, "docker cp git-credential-credgate"),
+        (125, ["Error: no such container"], UNKNOWN, "docker ps"),
+        (137, [], UNKNOWN, "docker ps"),
+    ],
+)
+def test_a_container_is_judged_by_what_its_own_helper_says(status: int, said: list[str], state: str, mend: str) -> None:
+    """And the command that mends it is one to copy."""
+    found = checkup.judged("container box", "docker", "box", status, said)
+    assert (found.state, mend in found.mend) == (state, True)
+
+
+def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through whichever engine is there; here a stand-in that runs the words in this machine's sh."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checkup.container("box").state == UNKNOWN
+    engine = tmp_path / "podman"
+    engine.write_text('#!/bin/sh\n[ "$1 $2" = "exec box" ] || exit 125\necho enabled\n')
+    engine.chmod(0o755)
+    assert checkup.container("box").state == OK
+    assert checkup.container("other").state == UNKNOWN

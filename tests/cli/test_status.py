@@ -1,0 +1,76 @@
+"""``credgate status``: one look, and whether all is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest_twisted
+
+from credgate import __version__
+from credgate.cli.status import credential, rows, works
+from tests.fakes.cli import asked
+from tests.fakes.schemas import schema
+
+if TYPE_CHECKING:
+    from tests.fakes.control_gateway import Gateway
+
+
+@pytest_twisted.ensureDeferred
+async def test_people_see_what_there_is(gateway: Gateway) -> None:
+    """In one column of names and one of values."""
+    told = await asked("status")
+    lines = {line.split("  ")[0].strip(): line for line in told.out.splitlines()}
+    assert told.status == 0
+    assert f"{__version__}, up " in lines["credgate"]
+    assert lines["ready"].split() == ["ready", "yes"]
+    assert lines["git listener"].split()[-1] == "127.0.0.1:8080"
+    assert "github, https://github.com, the default, file 0a1b2c3d" in lines["forge github.com"]
+    assert "no credential: anonymous reads only" in lines["forge git.example"]
+    assert "0 of at most 3" in lines["sessions"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_part_that_does_not_work_is_status_1(gateway: Gateway) -> None:
+    """A script asks for just that; the part is named."""
+    gateway.ready["git"] = False
+    told = await asked("status")
+    assert (told.status, "no: git" in told.out) == (1, True)
+    told = await asked("status", "--json")
+    assert (told.status, told.json["ready"]) == (1, {"git": False})
+    jsonschema.validate(told.json, schema("status"))
+    gateway.ready.clear()
+    assert "no: the checks did not end" in (await asked("status")).out
+
+
+def test_a_credential_is_said_without_its_value() -> None:
+    """Kind, id, whose, and its end."""
+    held = {"kind": "app", "id": "0a", "repositories": ["octo/*"], "expires_at": "2026-01-31T13:00:00Z", "trouble": ""}
+    assert credential(held) == "app 0a for octo/* until 2026-01-31T13:00:00Z"
+    assert credential(held | {"id": "", "repositories": ["**"], "expires_at": None}) == "app"
+
+
+def test_trouble_stands_out() -> None:
+    """A credential that cannot be renewed is what an operator must see."""
+    held = {"kind": "file", "id": "0a", "repositories": [], "expires_at": None, "trouble": "it cannot be read"}
+    forge = {"name": "x", "kind": "generic", "url": "https://x", "credential": True, "credentials": [held, held]}
+    told: dict[str, Any] = {
+        "version": "1",
+        "uptime": 1,
+        "ready": {"git": True},
+        "listeners": {"git": ""},
+        "configuration": "a",
+        "policy": "b",
+        "audit": "stderr",
+        "sessions": {"live": 0, "max": 1},
+        "connections": 0,
+        "transfers": 0,
+        "forges": [forge],
+        "default_forge": "y",
+        "dns": {"counters": {"refused": 2}, "upstream": ["192.0.2.1#53"]},
+    }
+    shown = {name: str(value) for name, value in rows(told)}
+    assert shown["forge x"] == "generic, https://x, file 0a (it cannot be read); file 0a (it cannot be read)"
+    assert (shown["git listener"], shown["dns"], shown["dns upstream"]) == ("not bound", "refused 2", "192.0.2.1#53")
+    assert works(told)
+    assert not works(told | {"ready": {}})

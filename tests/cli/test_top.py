@@ -1,0 +1,54 @@
+"""``credgate top``: what moves (on a real terminal: ``test_terminal``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest_twisted
+
+from credgate.cli.top import moved, rate
+from tests.fakes.cli import asked
+from tests.fakes.schemas import schema
+
+if TYPE_CHECKING:
+    from tests.fakes.control_gateway import Gateway
+
+RUNNING: dict[str, Any] = {
+    "session": "s-0123456789abcdef",
+    "forge": "github.com",
+    "repo": "octo/hello",
+    "operation": "git-upload-pack",
+    "peer": "10.0.0.7",
+    "seconds": 90.0,
+    "bytes_up": 1024,
+    "bytes_down": 5 << 20,
+}
+
+
+@pytest_twisted.ensureDeferred
+async def test_where_no_terminal_is_one_look_is_printed(gateway: Gateway) -> None:
+    """Sessions and transfers, in their columns."""
+    gateway.transfers.append(RUNNING)
+    await asked("session", "create", "--repo", "octo/hello", "--label", "box")
+    for words in ((), ("--once",)):
+        told = await asked("top", *words)
+        assert told.out.startswith("credgate: 1 sessions, 1 requests running\n")
+        (line,) = [line for line in told.out.splitlines() if "git-upload-pack" in line]
+        assert line.split() == [
+            *("s-0123456789abcdef", "octo/hello", "git-upload-pack", "10.0.0.7", "1m", "30s"),
+            *("1.0", "KiB", "5.0", "MiB"),
+        ]
+        assert " box " in told.out
+    told = await asked("top", "--json")
+    jsonschema.validate(told.json, schema("top"))
+
+
+def test_a_rate_needs_two_looks() -> None:
+    """Of the same transfer; one that is new under the same name moves nothing backwards."""
+    before = moved({"sessions": [], "transfers": [RUNNING]})
+    now = RUNNING | {"bytes_down": RUNNING["bytes_down"] + (1 << 20)}
+    assert rate(now, before, 2.0) == "512.0 KiB/s"
+    assert rate(RUNNING | {"bytes_down": 0}, before, 2.0) == "0 B/s"
+    assert rate(RUNNING | {"peer": "10.0.0.8"}, before, 2.0) == ""
+    assert rate(now, before, 0.0) == ""
