@@ -94,6 +94,12 @@ class FakeApi:
         """Say what the API itself says; the fakes know."""
         raise NotImplementedError
 
+    def serve(self, asked: Asked) -> Reply:
+        """Answer what came to another server."""
+        with self.lock:
+            self.asked.append(asked)
+            return self.answer(asked)
+
     def paths(self, method: str) -> list[str]:
         """List the paths that were asked for by this method."""
         return [one.path for one in self.asked if one.method == method]

@@ -19,9 +19,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+from tests.fakes.api import Asked
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from tests.fakes.api import Reply
 
 PIECE = 64 * 1024
 REALM = 'Basic realm="forge"'
@@ -83,6 +87,7 @@ class PythonForge:
     def __init__(self, root: Path, secret: str, scratch: Path, path: str = "") -> None:
         """``path`` is where its git is found: the machine's own, unless said otherwise."""
         self.root, self.secret, self.path = root, secret, path or os.environ["PATH"]
+        self.pages: dict[str, Callable[[Asked], Reply]] = {}
         self.git_config = write_git_config(scratch)
         self._servers = [_Server(self, public=public) for public in (False, True)]
         self.port, self.public_port = (int(server.server_address[1]) for server in self._servers)
@@ -128,7 +133,9 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path, _, query = self.path.partition("?")
-        if not self._admitted():
+        if page := self.server.forge.pages.get(path):
+            self._page(path, page)
+        elif not self._admitted():
             self._short(HTTPStatus.UNAUTHORIZED, ("WWW-Authenticate", REALM))
         elif target := moved_to(path, f"http://{self.headers['Host']}"):
             self._short(HTTPStatus.MOVED_PERMANENTLY, ("Location", target + (f"?{query}" if query else "")))
@@ -144,6 +151,14 @@ class _Exchange(BaseHTTPRequestHandler):
         except ValueError:
             return False
         return scheme == "Basic" and self.server.forge.admits(login, self.path)
+
+    def _page(self, path: str, page: Callable[[Asked], Reply]) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply = page(Asked(self.command, path, headers, b"".join(self._body())))
+        self.send_response(reply.status)
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body)
 
     def _short(self, status: HTTPStatus, *fields: tuple[str, str]) -> None:
         body = f"the forge says {status.value}\n".encode()
