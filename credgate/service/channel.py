@@ -22,6 +22,7 @@ from credgate.http.fields import END, RequestHead
 from credgate.http.request import RequestReader
 from credgate.service.exchange import PATIENCE, Exchange, OwnAnswer, Page, RefusalAnswer
 from credgate.service.flow import BUFFER_SIZE, CAREFUL_SIZE, Transport, Valve, pace, send, shrink
+from credgate.service.lfs.errand import Errand
 from credgate.service.lfs.serve import errand
 from credgate.service.record import Record
 from credgate.service.relay import RelayExchange
@@ -299,7 +300,7 @@ class SandboxChannel(Protocol):
 
     def dismiss(self, decision: Decision) -> None:
         """Say why no answer comes, if it can be said."""
-        if isinstance(self._exchange, RelayExchange):
+        if isinstance(self._exchange, RelayExchange | Errand):
             self._exchange.dismiss(decision)
 
     def cut(self, reason: Reason) -> None:

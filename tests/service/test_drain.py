@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,31 @@ def test_an_answer_that_is_all_there_is_left_to_be_read() -> None:
     client.deliver(PUSH[-20:])
     house.settle()
     assert only(client, b"POST").body == b"reported"
+    assert end.over
+    end.cut()
+
+
+def test_at_the_end_git_lfs_is_told_in_its_own_form() -> None:
+    """As JSON, with when to come again: it asks anew by itself."""
+    house = House()
+    body = b'{"operation":"download","transfers":["basic"],"objects":[{"oid":"%b","size":1}]}' % (b"a" * 64)
+    client = house.say(
+        ask(
+            b"POST /git/octo/hello.git/info/lfs/objects/batch",
+            b"Accept: application/vnd.git-lfs+json",
+            b"Content-Type: application/vnd.git-lfs+json",
+            b"Content-Length: %d" % len(body),
+            body=body,
+        )
+    )
+    house.settle()
+    assert house.forge.asked().whole
+    end = End(house, timeout=5)
+    house.wait(6)
+    said = only(client, b"POST")
+    assert (said.status, said.field(b"retry-after")) == (503, b"60")
+    assert STOPPING.decode() in json.loads(said.body)["message"]
+    assert house.reasons == [Reason.SHUTDOWN]
     assert end.over
     end.cut()
 

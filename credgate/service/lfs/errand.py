@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from credgate.service.channel import SandboxChannel
     from credgate.service.record import Record
 
+RETRY_AFTER = 60
+"""Seconds in which a gateway that stops is likely to be there again."""
 _log = Logger()
 
 
@@ -131,6 +133,12 @@ class Errand:
     def cut(self, reason: Reason) -> None:
         """End both sides at once."""
         self._cut(Decision(allow=False, reason=reason))
+
+    def dismiss(self, decision: Decision) -> None:
+        """End because credgate does; git-lfs tries a transfer again by itself."""
+        self.refuse(
+            LfsError(decision.text, reason=decision.reason, status=503, rule=decision.rule, retry_after=RETRY_AFTER)
+        )
 
     def overdue(self, now: float) -> None:
         """Cut a client that stands still, soon; give up a forge that does, later."""
