@@ -35,6 +35,7 @@ COPY --from=build /opt/credgate /opt/credgate
 COPY docker/credgate.toml /etc/credgate/credgate.toml
 COPY docker/healthcheck.py /opt/credgate/healthcheck.py
 ENV PATH=/opt/credgate/bin:/usr/local/bin:/usr/bin:/bin \
+    CREDGATE_SOCKET=/run/credgate/control.sock \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001

@@ -132,6 +132,7 @@ def test_names_and_git_lead_to_the_gateway(file: str, name: str) -> None:
     assert sandbox["extra_hosts"] == [f"gateway:{door['ipv4_address']}"]
     assert sandbox["environment"]["CREDGATE_URL"] == "http://gateway:8080"
     assert "gateway" in door["aliases"]
+    assert door["x-podman.mac_address"].startswith("02:")  # a restart must not change it
     own = sandbox["networks"][network]["ipv4_address"]
     assert ipaddress.ip_address(own) in subnet
     assert ipaddress.ip_address(door["ipv4_address"]) in subnet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import fnmatch
 import tomllib
 from pathlib import Path
@@ -118,6 +119,15 @@ def test_the_wheel_is_built_of_everything_that_it_needs() -> None:
     """The build's own stage gets each package of the source tree."""
     sources = {source for line in dockerfile("gateway.Dockerfile") for source in line.sources if line.word == "COPY"}
     assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE", "credgate", "twisted"} <= sources
+
+
+def test_every_package_of_the_source_tree_is_in_the_wheel() -> None:
+    """What setup.cfg leaves out is missing in the image alone, where no other test looks."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    folders = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("credgate/**/__init__.py")}
+    named = set(setup["options"]["packages"].split()) - {"twisted.plugins"}
+    assert folders - {name.replace(".", "/") for name in named} == set()
 
 
 def test_the_shipped_configuration_loads(tmp_path: Path) -> None:

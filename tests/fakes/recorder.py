@@ -12,7 +12,7 @@ import contextlib
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import define, field
 
@@ -48,10 +48,12 @@ class Hold:
 
 
 class Recorder:
-    """Relays ``127.0.0.1:port`` to ``target``, recording."""
+    """Relays ``127.0.0.1:port``, or what ``listener`` is bound to, to ``target`` on loopback, recording."""
 
-    def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
-        self.target, self._tls = target, tls
+    def __init__(
+        self, target: int, *, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
+    ) -> None:
+        self.target, self._tls, self._listener = target, tls, listener
         self.exchanges: list[Exchange] = []
         self._hold: Hold | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,7 +109,8 @@ class Recorder:
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:
-        return await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self._tls, backlog=256)
+        place: dict[str, Any] = {"sock": self._listener} if self._listener else {"host": "127.0.0.1", "port": 0}
+        return await asyncio.start_server(self._accepted, ssl=self._tls, backlog=256, **place)
 
     async def _end(self) -> None:
         self._server.close()
