@@ -1,9 +1,9 @@
 """The real LFS server: giftless (PyPI) under waitress, with its own storage folder, behind the forge's nginx.
 
 nginx demands the forge's credential for the API, as forges do. Objects are asked for with giftless's own signature,
-which it checks (``?jwt=`` or an ``Authorization`` of its own), on the forge's host. giftless ignores ``Range``, so nginx
-serves such requests from the same folder, unchecked. What this cannot show: hrefs on another host, ``header`` values of a storage, locks; for
-those there is ``tests.fakes.lfsforge``.
+which it checks (``?jwt=`` or an ``Authorization`` of its own), on the forge's host. giftless ignores ``Range``, so
+nginx serves such requests from the same folder, unchecked. What this cannot show: hrefs on another host, ``header``
+values of a storage, locks; for those there is ``tests.fakes.lfsforge``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ import sys, warnings
 warnings.simplefilter("ignore")
 from waitress import serve
 from giftless.app import init_app
-serve(init_app(), host="127.0.0.1", port=int(sys.argv[1]), threads=16, max_request_body_size=1 << 40)
+port, scheme = sys.argv[1:]
+serve(init_app(), host="127.0.0.1", port=int(port), threads=16, max_request_body_size=1 << 40, url_scheme=scheme)
 """
 LOCATIONS = """
         location ~ "^/(?<lfs_repo>[^/]+/[^/]+)\\.git/info/lfs/objects/storage/(?<lfs_oid>[0-9a-f]{{64}})$" {{
@@ -71,9 +72,12 @@ def installed() -> bool:
 
 
 class Giftless:
-    """One server on ``port``; objects lie in ``folder``, below their repository, by their oid."""
+    """One server on ``port``; objects lie in ``folder``, below their repository, by their oid.
 
-    def __init__(self, scratch: Path) -> None:
+    ``scheme`` is what its hrefs begin with: ``https`` where TLS ends before nginx.
+    """
+
+    def __init__(self, scratch: Path, scheme: str = "http") -> None:
         self.folder = scratch / "objects"
         self.folder.mkdir(parents=True)
         self.port = free_port()
@@ -83,7 +87,7 @@ class Giftless:
         environ = {"PATH": os.environ["PATH"], "GIFTLESS_CONFIG_FILE": str(configuration)}
         with (scratch / "giftless.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(self.port)],
+                [sys.executable, "-c", SERVE, str(self.port), scheme],
                 cwd=scratch,
                 env=environ,
                 stdin=subprocess.DEVNULL,
