@@ -7,8 +7,8 @@ directories that a rule looks below are read, and what both sides have in common
 those that are missing are named together, level by level, so that they can be fetched. Never looks at a blob, knows no
 renames (a rename is a deletion and a creation), and compares bytes: folding case is the matcher's business.
 
-A symbolic link or a submodule in the place of a directory that a rule spells is a change: what lies behind it is not in
-the tree. Where a rule merely looks everywhere (``**/CODEOWNERS``) links and submodules are like any file.
+A symbolic link or a submodule in the place of a directory that a rule spells, wherever that may lie, is a change: what
+lies behind it is not in the tree. Where a rule merely passes (by ``*``, ``**``) links and submodules are like any file.
 """
 
 from __future__ import annotations

@@ -102,6 +102,7 @@ class PathGlobs:
         self.texts = texts
         self._whole = [re.compile(_regex(text) + rb"(?:/.*)?", re.DOTALL | re.IGNORECASE) for text in texts]
         self._parts = [_components(text) for text in texts]
+        self._above = [_directories(text) for text in texts]
 
     def __bool__(self) -> bool:
         return bool(self.texts)
@@ -115,14 +116,13 @@ class PathGlobs:
         return next((text for text, whole in zip(self.texts, self._whole, strict=True) if whole.fullmatch(path)), None)
 
     def shadows(self, path: bytes) -> str | None:
-        """Return the glob whose own directories ``path`` is one of: what stands there must be, and stay, a directory.
+        """Return the glob that names ``path`` as a directory of its own: it must be, and stay, a directory.
 
-        A link or a submodule in the place of ``.github`` brings workflows of its own.
+        A link or a submodule in the place of ``.github`` brings workflows of its own. Only what a glob spells, at least
+        in part, counts: a link that ``*`` or ``**`` alone would meet may stand anywhere and is like any file.
         """
-        parts = path.split(b"/")
-        for text, wanted in zip(self.texts, self._parts, strict=True):
-            above = wanted[: len(parts)]
-            if len(parts) < len(wanted) and all(_plain(part, want) for part, want in zip(parts, above, strict=True)):
+        for text, directories in zip(self.texts, self._above, strict=True):
+            if any(directory.fullmatch(path) for directory in directories):
                 return text
         return None
 
@@ -169,9 +169,11 @@ def _components(text: str) -> list[re.Pattern[bytes] | None]:
     ]
 
 
-def _plain(part: bytes, wanted: re.Pattern[bytes] | None) -> bool:
-    """Whether ``wanted`` spells ``part`` out: no star."""
-    return wanted is not None and re.escape(part).lower() == wanted.pattern.lower()
+def _directories(text: str) -> list[re.Pattern[bytes]]:
+    """Return a pattern for each directory that the glob spells on its way down."""
+    parts = text.split("/")
+    spelled = [at for at, part in enumerate(parts) if part.strip("*") and at < len(parts) - 1]
+    return [re.compile(_regex("/".join(parts[: at + 1])), re.DOTALL | re.IGNORECASE) for at in spelled]
 
 
 def _reaches(parts: list[bytes], wanted: list[re.Pattern[bytes] | None]) -> bool:

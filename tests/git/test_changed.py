@@ -261,3 +261,14 @@ def test_a_rule_that_looks_everywhere_minds_no_link() -> None:
         assert compare(taken, [old], trees, globs).changed == (b"d/CODEOWNERS",)
         above = trees.make({**without(W + "ci.yml", W + "x.yml"), ".github": (kind, "3")})
         assert b".github" in compare(above, [old], trees, globs).changed
+
+
+def test_a_link_takes_the_place_of_no_directory_that_a_rule_spells_anywhere() -> None:
+    """Behind stars, too: ``**/workflows/**`` and ``deploy-*/config`` mean what is found below, wherever that lies."""
+    trees, globs = Trees(), PathGlobs(("**/workflows/**", "deploy-*/config"))
+    old = trees.make(OLD)
+    for kind in (LINK, SUB):
+        for name in ("a/workflows", "deploy-x"):
+            assert compare(trees.make({**OLD, name: (kind, "3")}), [old], trees, globs).changed == (name.encode(),)
+        for name in ("a/works", "a/deploy-x"):
+            assert compare(trees.make({**OLD, name: (kind, "3")}), [old], trees, globs).unchanged

@@ -243,6 +243,12 @@ def test_what_stands_for_a_protected_directory_is_told() -> None:
     ]
     for path in (b".github/workflows/x", b".git", b"any", b"a/b", b"x", b"b"):
         assert globs.shadows(path) is None
+    assert globs.shadows(b"any/secret") == "*/secret/**"
+    everywhere = PathGlobs(("**/workflows/**", "deploy-*/config", "**/CODEOWNERS"))
+    for path in (b"workflows", b".github/workflows", b"a/b/WORKFLOWS", b"deploy-x"):
+        assert everywhere.shadows(path) is not None
+    for path in (b".github", b"workflows/x", b"a/deploy-x", b"deploy", b"CODEOWNERS", b"docs"):
+        assert everywhere.shadows(path) is None
 
 
 def test_only_directories_that_matter_are_walked() -> None:
