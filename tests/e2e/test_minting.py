@@ -294,10 +294,7 @@ def kept(request: pytest.FixtureRequest, forge: Forge, start_gateway: StartGatew
         yield Mint(api, server, git, start_gateway(url=git.url, settings={'forges."github.com"': table}))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_kill_between_renewal_and_use_loses_nothing(
-    kept: Mint, repos: Repositories, enter: Enter, number: signal.Signals
-) -> None:
+def test_a_kill_between_renewal_and_use_loses_nothing(kept: Mint, repos: Repositories, enter: Enter) -> None:
     """The forge has ended the token that asked; the next one is on disk before its first use."""
     path = repos.seeded()
     visit = enter([path], door=kept.door)
@@ -305,7 +302,7 @@ def test_a_kill_between_renewal_and_use_loses_nothing(
     asking = visit.box.begin("git", "ls-remote", address(path))
     assert kept.server.asked.wait(30)
     assert kept.api.asked
-    kept.door.gateway.stop(number)
+    kept.door.gateway.stop(signal.SIGKILL)
     kept.server.open.set()
     visit.box.finish(asking).refused()
     kept.door.gateway.start()
