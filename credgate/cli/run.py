@@ -42,7 +42,7 @@ _PORT = 1024
 IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--repo", "repos", metavar="OWNER/REPO[:read]", multiple=True, help="A repository (repeatable).")
 @click.option("--push", metavar="REFS[:VERBS]", multiple=True, help="What may be pushed (repeatable).")
 @click.option("--forge", default="", metavar="NAME", help="Where the repositories are, if not on the default forge.")
