@@ -75,15 +75,13 @@ class Api:
 
     async def once(self, request: Request) -> Answer:
         """Ask once. Raises ``UnansweredError``."""
-        asking = ensureDeferred(self._answer(request)).addTimeout(self._limit, self._reactor)
+        asking = _leaving(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
         try:
             return await asking
-        except UnansweredError:
+        except (UnansweredError, CancelledError):
             raise
         except TimeoutError:
             raise UnansweredError("it did not answer in time") from None
-        except CancelledError:
-            raise
         except ResponseFailed as error:
             raise UnansweredError(unreachable(_root(error))) from None
         except Exception as error:  # noqa: BLE001 - names, TLS, resets, broken HTTP: whatever it is, there is no answer
@@ -108,6 +106,28 @@ class Api:
             for name, values in response.headers.getAllRawHeaders()
         }
         return Answer(response.code, told, await body.whole)
+
+
+def _leaving(asking: Deferred[Answer]) -> Deferred[Answer]:
+    """Return a Deferred like it that fails with ``CancelledError`` when cancelled: Twisted's client fails otherwise."""
+    left = False
+
+    def leave(_: object) -> None:
+        nonlocal left
+        left = True
+        asking.cancel()
+
+    def pass_on(result: Answer | Failure) -> None:
+        if left:
+            return
+        if isinstance(result, Answer):
+            waiter.callback(result)
+        else:
+            waiter.errback(result)
+
+    waiter: Deferred[Answer] = Deferred(leave)
+    asking.addBoth(pass_on)
+    return waiter
 
 
 def _root(error: ResponseFailed) -> BaseException:
