@@ -138,7 +138,7 @@ class Admission:
             return Serve("health")
         session = self._session(head.all(b"authorization"), address, now)
         if isinstance(session, Refuse):
-            return evolve(session, lfs=isinstance(where, LfsRequest))
+            return _for_git_lfs(session) if isinstance(where, LfsRequest) else session
         if isinstance(where, LfsRequest):
             return self._lfs(head, where, session)
         return self._granted(head, where, session)
@@ -223,6 +223,12 @@ class Admission:
             text = "the body may be gzip, nothing else"
             return Decision(allow=False, reason=Reason.UNSUPPORTED_CODING, rule="form", text=text)
         return None
+
+
+def _for_git_lfs(refuse: Refuse) -> Refuse:
+    """Say it to git-lfs, which on a 401 asks its helper again and again, for ever, while that has but one answer."""
+    wrong = refuse.decision.reason is Reason.BAD_CREDENTIAL
+    return evolve(refuse, lfs=True, status=403, challenge=False) if wrong else evolve(refuse, lfs=True)
 
 
 def _lfs_form(head: RequestHead, where: LfsRequest) -> Decision | None:

@@ -369,10 +369,18 @@ def test_lfs_is_not_written_where_nothing_can_be() -> None:
     assert isinstance(door.ask(b"GET " + HANDLE % b"hello"), LfsRelay)
 
 
-@pytest.mark.parametrize("login", [None, b"wrong", b"wrong-bearer"])
-def test_git_lfs_is_asked_for_a_credential_in_json(login: bytes | None) -> None:
-    """It shows the message of a 401 and nothing of a text."""
+@pytest.mark.parametrize(
+    ("login", "status", "reason"),
+    [
+        (None, 401, Reason.NO_CREDENTIAL),
+        (b"wrong", 403, Reason.BAD_CREDENTIAL),
+        (b"wrong-bearer", 403, Reason.BAD_CREDENTIAL),
+    ],
+)
+def test_git_lfs_is_challenged_once_and_in_json(login: bytes | None, status: int, reason: Reason) -> None:
+    """With a helper that has one answer, it repeats a 401 for ever (git-lfs 3.3)."""
     verdict = Door().ask(BATCH, LFS_TYPE, login=login)
     assert isinstance(verdict, Refuse)
+    assert (verdict.status, verdict.decision.reason, verdict.challenge) == (status, reason, status == 401)
     assert verdict.lfs
     assert verdict.request is None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import CancelledError
+
 from credgate.errors import ResponseError
 from credgate.http import crossing
 from credgate.lfs import trouble
@@ -61,9 +63,9 @@ class Transfer(Errand):
         """Open a connection. Raises LfsError."""
         try:
             return await self.gate.pool.connect(self.key, self.action.href.place)
-        except Exception as why:
-            if self._over:
-                raise
+        except Exception as why:  # noqa: BLE001 - names, TLS, addresses, time: whatever it is, nobody was asked
+            if self._over:  # an endpoint has its own error for being cancelled
+                raise CancelledError from None
             raise refused(unconnected(self.storage_name, why), 502) from None
 
     def leave(self) -> None:
