@@ -120,6 +120,8 @@ class Event:
     """Body bytes towards the client."""
     duration: float | None = None
     """Seconds."""
+    answered: float | None = None
+    """Seconds until the forge's answer began: for metrics, the line does not have it."""
     oid: str = ""
     """An LFS object's name, SHA-256 in hexadecimal."""
     size: int | None = None

@@ -95,6 +95,14 @@ def address_port(value: object) -> str:
     return text
 
 
+def loopback_port(value: object) -> str:
+    """Accept ``address:port`` with a loopback address, or ``""`` for off: what listens there has no login."""
+    text = string(value)
+    if text and not (_is_address_port(text) and ipaddress.ip_address(text.rpartition(":")[0].strip("[]")).is_loopback):
+        raise ValueError('address:port of this machine alone is meant, such as "127.0.0.1:9464"; "" is off')
+    return text
+
+
 def upstreams(value: object) -> tuple[str, ...]:
     """Accept a list of ``address`` or ``address:port``."""
     texts = strings(value)

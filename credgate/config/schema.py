@@ -28,6 +28,8 @@ class Listen:
     """Path of the UNIX socket of the control API; its directory is made 0700."""
     dns: str = "127.0.0.1:5353"
     """``address:port``; ``""`` is off."""
+    metrics: str = ""
+    """``address:port`` of this machine alone, for Prometheus; ``""`` is off."""
 
 
 @frozen(slots=True)

@@ -45,7 +45,12 @@ _SYNONYMS = {"token": "credential", "password": "credential", "secret": "credent
 _count = forms.whole(1)
 FORMS: dict[type, dict[str, Callable[[object], object]]] = {
     Config: {"default_forge": forms.filled},
-    Listen: {"git": forms.filled, "control": forms.socket_path, "dns": netforms.address_port},
+    Listen: {
+        "git": forms.filled,
+        "control": forms.socket_path,
+        "dns": netforms.address_port,
+        "metrics": netforms.loopback_port,
+    },
     Sessions: {
         "store": forms.store_url,
         "idle_ttl": forms.duration,

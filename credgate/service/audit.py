@@ -62,14 +62,16 @@ class AuditLog(Service):
         grace: float = 5.0,
         max_pending: int = 10_000,
         wall: Callable[[], float] = time.time,
+        observe: Callable[[Event], None] = lambda _event: None,
     ) -> None:
-        self._to, self._reactor, self._wall = audit.to, reactor, wall
+        """``observe`` is told of every event, written or not, in the reactor's thread; it must not raise."""
+        self._to, self._reactor, self._wall, self._observe = audit.to, reactor, wall, observe
         self._file = LineFile(audit.to, self._note, max_bytes=audit.max_bytes, keep=audit.keep)
         self._sync, self._dirty = SYNC[audit.sync], False
         self._retry, self._grace, self._max_pending = retry, grace, max_pending
         self._events: deque[Event] = deque()
         self._pending: list[bytes] = []
-        self._lost = self._told = 0
+        self._lost = self._told = self.lines = 0
         self._failing = False
         self._writing = threading.Lock()
         self._ready, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
@@ -81,12 +83,18 @@ class AuditLog(Service):
         return not self._failing and len(self._events) < self._max_pending
 
     @property
+    def lost(self) -> int:
+        """How many events could not be told, for there was no room for them."""
+        return self._lost
+
+    @property
     def head(self) -> Head:
         """Where the chain of the log stands: what ``credgate audit verify`` compares its end with."""
         return self._file.head
 
     def write(self, event: Event) -> None:
         """Take ``event``. Called in the reactor's thread only."""
+        self._observe(event)
         if len(self._events) >= self._max_pending:
             self._lost += 1
             return
@@ -184,6 +192,7 @@ class AuditLog(Service):
             while self._pending or self._gather():
                 taken, error = self._file.append(self._pending)
                 del self._pending[:taken]
+                self.lines += taken
                 self._dirty = self._dirty or taken > 0
                 if error is not None:
                     return error

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from credgate.audit.event import timestamp
 from credgate.config.environment import TOKEN_VARIABLES
+from credgate.metrics.readings import Held
 from credgate.service.files import EnvSource, FileSource
 from credgate.service.making import Making
 from credgate.service.sources import ANONYMOUS, Renewing, Wanted
@@ -115,6 +116,16 @@ class Credentials(Service):
     def overview(self) -> list[dict[str, object]]:
         """Return every forge with its credentials, for ``GET /v1/forges``."""
         return [self._forge(forge) for forge in self._config.forges.values()]
+
+    def held(self) -> list[Held]:
+        """Return what metrics say of every credential."""
+        choices = self._choices.items()
+        return [
+            Held(forge, one.kind, one.expires_at, bool(one.trouble))
+            for forge, choice in choices
+            for source in dict.fromkeys(choice.patterns.values())
+            for one in source.describe()
+        ]
 
     def _forge(self, forge: Forge) -> dict[str, object]:
         by_source: dict[Source, list[str]] = {}

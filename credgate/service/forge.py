@@ -248,3 +248,7 @@ class ForgePool:
     def count(self) -> int:
         """Count open connections, idle ones included."""
         return len(self._open)
+
+    def idle(self) -> int:
+        """Count the idle ones."""
+        return sum(map(len, self._idle.values()))

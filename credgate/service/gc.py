@@ -7,6 +7,7 @@ one runs; a round that is still waiting for the disk is not overtaken. Decides n
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -31,9 +32,20 @@ class Rounds(Service):
 
     log = Logger()
 
-    def __init__(self, registry: SessionRegistry, interval: float, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        registry: SessionRegistry,
+        interval: float,
+        clock: IReactorTime,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._collect, self._wall = registry.collect, wall
+        self.succeeded = self.failed = 0
+        """Rounds that ended expired sessions, or could not."""
+        self.last_success = 0.0
+        """Seconds since the epoch; 0: there was none."""
         self._rounds = (
-            (self._loop(registry.collect, clock), interval, True),
+            (self._loop(self._counted, clock), interval, True),
             (self._loop(registry.flush, clock), min(interval, FLUSH_INTERVAL), False),
         )
         self._ends: list[Deferred[LoopingCall]] = []
@@ -50,6 +62,18 @@ class Rounds(Service):
             if loop.running:
                 loop.stop()
         return gatherResults(self._ends).addCallback(lambda _: None)
+
+    def _counted(self) -> Deferred[int]:
+        """Collect, and count how it went, for metrics."""
+        return maybeDeferred(self._collect).addCallbacks(self._went_well, self._went_wrong)
+
+    def _went_well(self, ended: int) -> int:
+        self.succeeded, self.last_success = self.succeeded + 1, self._wall()
+        return ended
+
+    def _went_wrong(self, failure: Failure) -> Failure:
+        self.failed += 1
+        return failure
 
     def _loop(self, work: Callable[[], Deferred[Any]], clock: IReactorTime) -> LoopingCall:
         # A LoopingCall ends at its first error: none may reach it.

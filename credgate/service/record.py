@@ -36,7 +36,8 @@ class Record:
         self._oid = ""
         self._size: int | None = None
         self._refs: tuple[RefChange, ...] = ()
-        self.upstream_status: int | None = None
+        self._upstream_status: int | None = None
+        self._answered: float | None = None
         self.bytes_up = self.bytes_down = self._metered = 0
 
     def describe(self, verdict: Verdict) -> None:
@@ -55,6 +56,16 @@ class Record:
     def answers(self, status: int) -> None:
         """Note the status that the sandbox is sent, which a refused push sees as 200."""
         self._status = status
+
+    @property
+    def upstream_status(self) -> int | None:
+        """The status of the forge's answer, the last one if it was asked more than once."""
+        return self._upstream_status
+
+    @upstream_status.setter
+    def upstream_status(self, status: int) -> None:
+        self._upstream_status = status
+        self._answered = self._gate.reactor.seconds() - self._began
 
     def uses(self, credential: Credential) -> None:
         """Note what the forge is shown, by its id."""
@@ -108,6 +119,7 @@ class Record:
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
             duration=self._gate.reactor.seconds() - self._began,
+            answered=self._answered,
             text="" if decision.allow else decision.text,
             refs=self._refs,
             oid=self._oid,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,10 +27,15 @@ from credgate.errors import CredgateError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
+from credgate.metrics import readings
+from credgate.metrics.page import Page
+from credgate.metrics.readings import Readings
+from credgate.metrics.tally import Tally
 from credgate.service.audit import AuditLog
 from credgate.service.audited import Audited
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.overview import Overview
+from credgate.service.control.scrape import Scrape
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
 from credgate.service.digest import Walkers
@@ -39,6 +45,7 @@ from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
 from credgate.service.listener import Listener
+from credgate.service.metrics import MetricsService
 from credgate.service.minting.factory import Minting
 from credgate.service.private import Leash, private
 from credgate.service.process import harden, most_connections
@@ -137,7 +144,8 @@ def _config(path: str | None) -> Config:
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
     harden()
-    audit = AuditLog(config.audit, reactor)
+    tally = Tally(config.forges)
+    audit = AuditLog(config.audit, reactor, observe=tally.observe)
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
@@ -184,6 +192,9 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
     )
+    page = Page(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
+    scrape = Scrape(page, ready, reactor)
+    metrics = MetricsService(config.listen.metrics, scrape, reactor)
     control = control_service(
         config,
         registry,
@@ -198,6 +209,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         status=overview,
         transfers=gate.transfers,
         forges=credentials.overview,
+        scrape=scrape,
     )
     gateway = GatewayService()
     for part in (
@@ -211,11 +223,30 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         GateService(gate),
         reloading,
         control,
+        metrics,
         Drain(gate, reactor, config.limits.drain_timeout),
         git,
     ):
         part.setServiceParent(gateway)
     return gateway
+
+
+def _readings(config: Config, gate: Gate, rounds: Rounds, dns: DnsService, reactor: Any) -> Readings:  # noqa: ANN401 - as above
+    """Return where metrics read what is no event."""
+    audit, pool = gate.audit, gate.pool
+    return Readings(
+        sessions=lambda: gate.registry.count,
+        max_sessions=config.sessions.max_sessions,
+        connections=lambda: len(gate.channels),
+        transfers=lambda: len(gate.transfers()),
+        pool=lambda: readings.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
+        dns=lambda: dns.counters() if dns.enabled else {},
+        rounds=lambda: readings.Rounds(rounds.succeeded, rounds.failed, rounds.last_success),
+        audit=lambda: readings.AuditState(audit.lines, audit.lost, audit.writable),
+        credentials=gate.credentials.held,
+        timers=lambda: len(reactor.getDelayedCalls()),
+        threads=threading.active_count,
+    )
 
 
 def _dns_place(dns: DnsService) -> dict[str, str]:

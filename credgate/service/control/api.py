@@ -25,6 +25,7 @@ from credgate.errors import CapacityError, ConfigError, InvalidValueError, Store
 from credgate.git.explain import explain, parse_question
 from credgate.service.control.body import is_json, parse_json
 from credgate.service.control.reply import error, send
+from credgate.service.control.scrape import send_page
 from credgate.service.control.views import lifetimes, session_view
 from credgate.sessions.body import parse_create
 from credgate.sessions.extension import parse_extend
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
     from credgate.service.control.channel import ControlRequest
     from credgate.service.control.peer import Peer
+    from credgate.service.control.scrape import Exposition
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session, SessionRequest
     from credgate.sessions.tokens import Minted
@@ -111,6 +113,8 @@ class ControlAPI:
     extended: Callable[[Session, Peer | None], None] = lambda _session, _peer: None
     """Is told of each session that was extended, and by whom, before that is answered."""
     forges: Forges = list
+    scrape: Exposition | None = None
+    """Makes the page of ``/v1/metrics``."""
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -158,6 +162,13 @@ class ControlAPI:
     def places(self, request: ControlRequest) -> bytes:
         """List the forges with their credentials: ids, kinds, ends and troubles, never a value."""
         return send(request, 200, {"forges": self.forges()})
+
+    @app.route("/v1/metrics", methods=["GET"])
+    async def metrics(self, request: ControlRequest) -> bytes:
+        """Answer the page that Prometheus reads."""
+        if self.scrape is None:
+            return send(request, 404, error("Not found"))
+        return send_page(request, await self.scrape())
 
     @app.route("/v1/reload", methods=["POST"])
     async def take_up(self, request: ControlRequest) -> bytes:

@@ -36,7 +36,11 @@ def error(text: str) -> dict[str, str]:
 
 def send(request: IRequest, status: int, answer: object, extra: Headers | None = None) -> bytes:
     """Set status and fields of a request's answer; return the bytes that Klein writes."""
-    body = encode(answer)
+    return send_bytes(request, status, encode(answer), extra)
+
+
+def send_bytes(request: IRequest, status: int, body: bytes, extra: Headers | None = None) -> bytes:
+    """Do the same for a body that is written already; ``extra`` says what it is, unless it is JSON."""
     request.setResponseCode(status)
     for name, value in {**_FIXED, b"Content-Length": b"%d" % len(body), **(extra or {})}.items():
         request.setHeader(name, value)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
     from credgate.service.control.api import Forges, Readiness, Registry, Reload, Status, Transfers
     from credgate.service.control.peer import Peer
+    from credgate.service.control.scrape import Exposition
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
     from credgate.values import RepoPath
@@ -76,6 +77,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     status: Status | None = None,
     transfers: Transfers = list,
     forges: Forges = list,
+    scrape: Exposition | None = None,
 ) -> ControlService:
     """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
 
@@ -103,6 +105,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         transfers,
         extended,
         forges,
+        scrape,
     )
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(
