@@ -38,7 +38,9 @@ def test_nothing_was_kept_yet(path: Path) -> None:
     assert read(path, KEY, "another") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", Fernet(Fernet.generate_key()).encrypt(b"{}")])
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", Fernet(Fernet.generate_key()).encrypt(b"{}")], ids=["empty", "garbage", "foreign"]
+)
 def test_what_cannot_be_decrypted_is_an_error(path: Path, content: bytes) -> None:
     """Never none: then the first token would be used again."""
     write(path, KEY, "first", TOKEN)
