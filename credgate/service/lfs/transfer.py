@@ -78,6 +78,7 @@ class Transfer(Errand):
         """Whether the answer is neither an error nor coded; else it is refused."""
         self.record.upstream_status = head.status
         if head.get(b"content-encoding") not in (None, b"identity"):
+            self.leave()
             self.answer_failed(ResponseError("it sent a Content-Encoding that was not asked for"))
             return False
         if head.status // 100 != 2:  # noqa: PLR2004 - RFC 9110 section 15.3

@@ -1,0 +1,186 @@
+"""Downloads through a gateway without sockets: whole, resumed, corrupt, cut, slow."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet import error
+
+from credgate.values import Reason
+from tests.fakes.lfshouse import CONTENT, OID, OWN, STORED, batch, call, get, offered, refused, say, sent, target
+from tests.fakes.relay import House, ask, only
+
+SIZE = len(CONTENT)
+
+
+@pytest.mark.parametrize("length", [None, -1])
+def test_an_object_comes_as_it_is(length: int | None) -> None:
+    """With the length that the batch said, however the storage frames it, and nothing of the storage's head."""
+    house = House()
+    client = get(house, target(house, "download", header={"Authorization": "storage's own"}))
+    asked = house.forge.asked()
+    assert asked.start.target == b"/oid?X-Amz-Signature=signature-of-the-storage"
+    assert asked.field(b"host") == b"github-cloud.s3.amazonaws.com"
+    assert asked.field(b"authorization") == b"storage's own"
+    house.forge.wire.deliver(sent(CONTENT, "200 Whatever", b"X-Secret: secret", length=length))
+    house.settle()
+    said = only(client)
+    assert (said.status, said.body, said.field(b"content-length")) == (200, CONTENT, b"%d" % SIZE)
+    assert b"secret" not in client.received
+    event = house.audit.events[-1]
+    assert (event.operation, event.oid, event.size, event.bytes_down) == ("lfs-download", OID, SIZE, SIZE)
+    house.nothing_left()
+
+
+def test_the_forge_itself_sees_its_login() -> None:
+    """On a connection that git's requests share; a storage never does."""
+    house = House()
+    get(house, target(house, "download", href=OWN))
+    assert house.forge.asked().field(b"authorization") == house.drivers["github.com"].login("forge-secret")
+    assert len(house.forge.wires) == 1
+    house = House()
+    get(house, target(house, "download", href=STORED))
+    assert house.forge.asked().field(b"authorization") is None
+    assert len(house.forge.wires) == 2
+
+
+def test_the_rest_of_an_object_is_asked_for_and_told() -> None:
+    """206 with our own Content-Range."""
+    house = House()
+    client = get(house, target(house, "download"), b"Range: bytes=5-%d" % (SIZE - 1))
+    assert house.forge.asked().field(b"range") == b"bytes=5-%d" % (SIZE - 1)
+    house.forge.wire.deliver(sent(CONTENT[5:], "206 Partial", b"Content-Range: bytes 5-%d/%d" % (SIZE - 1, SIZE)))
+    house.settle()
+    said = only(client)
+    assert (said.status, said.body) == (206, CONTENT[5:])
+    assert said.field(b"content-range") == b"bytes 5-%d/%d" % (SIZE - 1, SIZE)
+
+
+def test_a_storage_without_ranges_sends_all_of_it() -> None:
+    """git-lfs begins anew then."""
+    house = House()
+    client = get(house, target(house, "download"), b"Range: bytes=5-")
+    house.forge.wire.deliver(sent())
+    house.settle()
+    assert (only(client).status, only(client).body) == (200, CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (sent(CONTENT[:-1]), "not the object, or not the part"),
+        (sent(CONTENT + b"x"), "not the object, or not the part"),
+        (sent(CONTENT, "206 Partial", b"Content-Range: bytes 1-2/3"), "not the object, or not the part"),
+        (sent(CONTENT, "206 Partial"), "not the object, or not the part"),
+        (sent(CONTENT, "203 Other"), "not the object, or not the part"),
+        (sent(CONTENT, "200 OK", b"Content-Encoding: gzip"), "Content-Encoding that was not asked for"),
+        (sent(b"", "302 Found", b"Location: https://evil.example/"), "redirect, which credgate does not follow"),
+        (sent(b"", "403 Forbidden"), "answered 403"),
+        (sent(b"X" + CONTENT[1:]), "its bytes are not the object"),
+        (sent(CONTENT + b"x", length=-1), "more bytes came"),
+        (sent(CONTENT[:-1], length=-1), "bytes of the object are missing"),
+    ],
+)
+def test_what_is_not_the_object_is_refused(answer: bytes, text: str) -> None:
+    """In words, while nothing of it was passed on."""
+    house = House()
+    client = get(house, target(house, "download"))
+    house.forge.wire.deliver(answer)
+    house.settle()
+    assert text in refused(client)[1]
+    assert "amazonaws" not in refused(client)[1]
+    house.nothing_left()
+
+
+def test_what_turns_out_not_to_be_it_is_cut() -> None:
+    """The last bytes are never sent, so that nobody can take it for whole."""
+    house = House()
+    client = get(house, target(house, "download"))
+    house.forge.wire.deliver(sent(b"X" + CONTENT[1:-1], length=SIZE))
+    house.settle()
+    assert b"X" + CONTENT[1:-1] in client.received
+    house.forge.wire.deliver(CONTENT[-1:])
+    house.settle()
+    assert client.ended == "reset"
+    assert house.reasons[-1] == Reason.LFS_MISMATCH
+    house.nothing_left()
+
+
+def test_an_answer_that_breaks_off_is_cut() -> None:
+    """Never finished by us."""
+    house = House()
+    client = get(house, target(house, "download"))
+    house.forge.wire.deliver(sent(CONTENT[:50], length=SIZE))
+    house.forge.wire.hang_up()
+    house.settle()
+    assert client.ended == "reset"
+    assert house.reasons[-1] == Reason.FORGE_CUT
+
+
+def test_a_kept_connection_that_was_closed_is_replaced() -> None:
+    """Nothing was lost by it."""
+    house = House()
+    place = target(house, "download")
+    client = get(house, place)
+    house.forge.wire.deliver(sent())
+    house.settle()
+    wires = len(house.forge.wires)
+    client.deliver(ask(b"GET " + place.encode()))
+    house.settle()
+    assert len(house.forge.wires) == wires
+    house.forge.wire.hang_up()
+    house.settle()
+    assert len(house.forge.wires) == wires + 1
+    house.forge.wire.deliver(sent())
+    house.settle()
+    assert house.reasons == [Reason.ALLOWED] * 3
+
+
+def test_a_storage_that_cannot_be_reached_is_told_of() -> None:
+    """By what it is, not by its name."""
+    house = House()
+    place = target(house, "download")
+    house.forge.open = False
+    client = get(house, place)
+    house.forge.refuse(error.ConnectionRefusedError())
+    house.settle()
+    assert refused(client)[1].startswith("credgate: the storage of github.com cannot be reached")
+
+
+def test_a_client_that_does_not_read_stops_the_storage_and_is_cut_in_the_end() -> None:
+    """Nothing piles up here."""
+    house = House(stall_timeout=10)
+    client = get(house, target(house, "download"))
+    client.stall()
+    house.forge.wire.deliver(sent(CONTENT[:-5], length=SIZE))
+    house.settle()
+    if house.forge.wire.reading:  # as much as a transport holds was not there yet
+        client.protocol._fills()
+    assert not house.forge.wire.reading
+    client.protocol._drains()
+    assert house.forge.wire.reading
+    client.protocol._fills()
+    house.wait(12)
+    assert client.ended == "reset"
+    assert house.reasons[-1] == Reason.STALLED
+
+
+def test_who_leaves_while_it_connects_leaves_nothing_behind() -> None:
+    """And no line in the log: it is no defect."""
+    house = House()
+    place = target(house, "download")
+    house.forge.open = False
+    get(house, place).hang_up()
+    house.settle()
+    assert house.forge.coming == []
+    assert house.reasons[-1] == Reason.CLIENT_LEFT
+    house.nothing_left()
+
+
+def test_a_handle_is_good_for_its_session_and_time() -> None:
+    """Then git-lfs asks for a new batch."""
+    house = House()
+    place = target(house, "download")
+    house.reactor.advance(24 * 3600)
+    assert refused(get(house, place))[0] == 404
+    assert say(house, batch(), offered("download"))
+    assert refused(house.say(call("/_x/" + "z" * 43, method="GET")))[0] == 404
