@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 MAX_LINES = 5
 """Lines of side-band text that explain a refusal."""
 _SHOWN = 80  # characters of a path in a refusal
+_NO_FILTER = (
+    "could not tell whether this changes a protected path: this forge cannot send history without files; "
+    "its operator can (uploadpack.allowFilter), or lift protected_paths"
+)
 _UNSAYABLE = re.compile(rb'[^ -~]|["\\]')
 
 NOT_ATTEMPTED = Decision(
@@ -84,6 +88,10 @@ class Verdict:
         """Whether nothing is left to find out."""
         return not (self.needs_old or self.needs_ancestry or self.needs_paths)
 
+    def dropped(self) -> Verdict:
+        """Return what it comes to when the push ends before the forge could act: what was allowed is not attempted."""
+        return Verdict(tuple(_whole(self.refs)))
+
     @property
     def decision(self) -> Decision:
         """The one decision for the whole: the first refusal that is one of its own, else the first ref's."""
@@ -114,6 +122,8 @@ class Found:
     """The first protected path that the push changes, by ref; ``b""``: none."""
     why: str = ""
     """What kept it from being found out, for people: a few words of our own."""
+    unasked: bool = False
+    """It cannot be found out at this forge, whatever is pushed: it sends no part of a history."""
 
 
 def judge(commands: Sequence[Command], rules: Rules, *, atomic: bool = False) -> Verdict:
@@ -202,6 +212,8 @@ def _settle_ancestry(one: RefVerdict, found: Found) -> RefVerdict:
 
 def _settle_paths(one: RefVerdict, found: Found, rules: Rules) -> RefVerdict:
     path = found.touched.get(one.command.ref)
+    if path is None and found.unasked:
+        return _refuse(one, Reason.PUSH_UNKNOWN, "protected_paths", _NO_FILTER)
     if path is None:
         return _unknown(one, found, "protected_paths", "whether this changes a protected path", "push less at a time")
     if not path:

@@ -66,6 +66,11 @@ class Digest:
     _over: bool = field(default=False, init=False)
     _resting: list[Deferred[None]] = field(factory=list, init=False)
 
+    @property
+    def behind(self) -> bool:
+        """Whether something waits to be read."""
+        return not self._over and (self._busy or bool(self._pieces))
+
     def feed(self, part: bytes) -> None:
         """Take bytes; they are read in their turn."""
         for at in range(0, len(part), PIECE):

@@ -17,7 +17,7 @@ from credgate.git.graph import Graph
 from credgate.git.objects import PackError, format_of
 from credgate.git.verdict import Found
 from credgate.git.walk import PackWalk
-from credgate.service.inquiry import InquiryError
+from credgate.service.inquiry import InquiryError, NoFilterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,7 @@ class Findings:
     inquiry: Inquiry
     in_thread: Callable[..., Deferred[Any]]
     why: str = field(default="", init=False)
+    unasked: bool = field(default=False, init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
 
@@ -65,7 +66,7 @@ class Findings:
             path = await self._tried(self._touched, command)
             if path is not None:
                 touched[command.ref] = path
-        return Found(old, forward, touched, self.why)
+        return Found(old, forward, touched, self.why, self.unasked)
 
     async def _tried(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
         """Ask; None, and the reason kept, if it could not be told."""
@@ -73,6 +74,7 @@ class Findings:
             return await ask(*args)
         except InquiryError as error:
             self.why = str(error)
+            self.unasked = self.unasked or isinstance(error, NoFilterError)
         except PackError:
             self.why = "an object in it is malformed"
         return None

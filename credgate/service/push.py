@@ -63,7 +63,7 @@ class PushUpload:
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self.asked = self._ended = self._left = self._passing = False
+        self._begun = self.asked = self._ended = self._left = self._passing = self._went = False
         self._walk: PackWalk | None = None
         self._holdback: HoldBack | None = None
         self._digest: Digest | None = None
@@ -76,7 +76,7 @@ class PushUpload:
 
     def go(self, asker: Asker, forge: ForgeConnection) -> None:
         """Have ``asker`` ask on ``forge``, which is sent what waited and what comes."""
-        self._forge, self.full = forge, False
+        self._forge, self.full, self._went = forge, False, True
         forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
         forge.send(waiting)  # the list, at least: nobody connects before it was judged
@@ -114,6 +114,16 @@ class PushUpload:
     def read_out(self) -> PushPassage | None:
         """Name its refs; None if its list was not read: nothing is held back before that."""
         return self.passage if self.passage.commands.done else None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the forge cannot act on it: it has not even the list, or not the pack's checksum."""
+        return not self._went or (self._holdback is not None and not self.asked)
+
+    @property
+    def unread(self) -> bool:
+        """Whether what came is held up here, by the reading of it and nobody else."""
+        return self._finding is None and self._digest is not None and self._digest.behind
 
     # On the way.
 

@@ -306,11 +306,12 @@ class RelayExchange:
         self.record.close()
         self.channel.finished()
 
-    def _tell_refs(self) -> None:
+    def _tell_refs(self, *, dropped: bool = False) -> None:
         """Note what became of each ref of a push, here and at the forge."""
         if self._passage is not None and self._passage.verdict is not None:
             reader = self._rewriting.reader if isinstance(self._rewriting, Report) else None
-            self.record.refs(self._passage.verdict, reader)
+            verdict = self._passage.verdict
+            self.record.refs(verdict.dropped() if dropped else verdict, reader)
 
     def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
         """Hand over to an answer of our own, which reads the rest of the body first; cut if another has begun."""
@@ -318,7 +319,7 @@ class RelayExchange:
             self._cut(decision)
             return
         push = self._upload.read_out()
-        self._tell_refs()
+        self._tell_refs(dropped=isinstance(self._upload, PushUpload) and self._upload.withheld)
         self._leave()
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
@@ -344,11 +345,20 @@ class RelayExchange:
             self._gate.registry.touch(self._verdict.session.id)
             return
         waited, limits, upload = now - self._since, self._gate.limits, self._upload
+        if isinstance(upload, PushUpload) and upload.unread:
+            if waited >= limits.stall_timeout:
+                self._unread_in_time()
+            return
         if self._client_full or not (upload.whole or upload.full or self._way.open):
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)
         elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._way.open:
             self._forge_silent()
+
+    def _unread_in_time(self) -> None:
+        """Say whose fault it is that a push stands still: neither the sandbox's nor the forge's."""
+        text = "this push could not be read in time, because the gateway has too much to do: push again later"
+        self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
 
     def _forge_silent(self) -> None:
         text = f"{self._verdict.driver.forge.name} did not answer in time; try again later"

@@ -258,7 +258,9 @@ def test_a_forge_that_cannot_send_history_alone(desk: Desk, enter: Enter, door: 
     desk.push("origin", f"{tip}:main", f"{tip}:refs/heads/other").fine()
     assert desk.refs() == before | {"refs/heads/main": tip, "refs/heads/other": tip}
     before = pathed.refs()
-    assert "could not tell whether this changes a protected path" in pathed.push("origin", "new:main").refused()
+    said = pathed.push("origin", "new:main").refused()
+    assert "could not tell whether this changes a protected path: this forge cannot send history without files" in said
+    assert "its operator can (uploadpack.allowFilter), or lift protected_paths" in said
     assert pathed.refs() == before
     pathed.behind("config", "uploadpack.allowFilter", "true")
     pathed.push("origin", "new:main").fine()

@@ -180,6 +180,13 @@ def test_a_fast_forward_passes_and_another_move_does_not() -> None:
     )
 
 
+def test_what_was_allowed_is_not_attempted_when_the_push_is_dropped() -> None:
+    """Its end was malformed, say: the audit line does not call a ref allowed that nobody was asked to move."""
+    verdict = judge([CREATE, UPDATE], made("c", partial=True))
+    assert reasons(verdict) == [Reason.ALLOWED, Reason.PUSH_VERB]
+    assert reasons(verdict.dropped()) == [Reason.PUSH_NOT_ATTEMPTED, Reason.PUSH_VERB]
+
+
 def test_what_was_not_found_out_counts_against_the_push() -> None:
     """Cannot tell: refused, and the text says so and what to do."""
     rules = made("cu", protected_paths=("x",), require_old_oid=True)
@@ -189,6 +196,10 @@ def test_what_was_not_found_out_counts_against_the_push() -> None:
     texts = {
         "could not tell where this ref is at the forge: try again": Found(),
         "could not tell whether this is a fast-forward: fetch and rebase, or push to a new branch": Found(old=old),
+        "could not tell whether this changes a protected path: this forge cannot send history without files; its "
+        "operator can (uploadpack.allowFilter), or lift protected_paths": Found(
+            old=old, fast_forward={UPDATE.ref: True}, why="it cannot", unasked=True
+        ),
         "could not tell whether this changes a protected path (too many trees): push less at a time": Found(
             old=old, fast_forward={UPDATE.ref: True}, why="too many trees"
         ),

@@ -269,6 +269,7 @@ def test_a_pack_that_is_none_is_refused(pack: bytes, text: bytes, piece: int) ->
         house.settle()
     refused(client, text)
     assert house.reasons == [Reason.MALFORMED_PUSH]
+    assert [one.reason for one in house.audit.events[0].refs] == [Reason.PUSH_NOT_ATTEMPTED]
     for wire in pushed(house):
         assert not requests_in(wire.received)[0].whole
         assert len(requests_in(wire.received)[0].body) <= len(BYTES + packed(ON_OLD)) - TRAILER

@@ -94,6 +94,7 @@ class Play:
         self.told = False
         self.judged: dict[int, int] = {}
         self.reported: list[bytes] = []
+        self.answers: dict[int, int] = {}
 
     def do(self, op: str) -> None:
         """Do one thing."""
@@ -131,7 +132,8 @@ class Play:
             if wire not in self.reported and (asked[-1].whole or op == "forge reports early"):
                 self.reported.append(wire)  # type: ignore[arg-type]
                 wire.deliver(answer(OK if asked[-1].whole else BROKEN, kind=b"receive-pack-result"))
-        elif asked and asked[-1].whole and not wire.protocol.answered and op != "forge reports early":
+        elif asked and asked[-1].whole and self.answers.get(id(wire)) != len(asked) and op != "forge reports early":
+            self.answers[id(wire)] = len(asked)  # one answer a question: a connection may carry several
             lies = op == "forge lies"
             self.lied |= lies
             wire.deliver(self._answer(asked[-1].start, asked[-1].body, lies=lies))
