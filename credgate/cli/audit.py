@@ -56,10 +56,11 @@ _file_option = click.option("--file", type=click.Path(path_type=Path), help="The
 def tail(way: Way, file: Path | None, count: int, *, follow: bool, as_json: bool) -> None:
     """Print the last lines."""
     place = place_of(way, file)
-    for line in _last(place, count):
+    lines, end = _last(place, count)
+    for line in lines:
         click.echo(shown(line, as_json=as_json))
     if follow:
-        _follow(place, as_json=as_json)
+        _follow(place, end, as_json=as_json)
 
 
 @audit.command()
@@ -152,33 +153,36 @@ def _lines(place: Path) -> Iterator[str]:
             yield line.decode(errors="replace").rstrip("\n")
 
 
-def _last(place: Path, count: int) -> list[str]:
-    """Return the last lines, read from the end: the file may be as long as years."""
+def _last(place: Path, count: int) -> tuple[list[str], int]:
+    """Return the last lines, read from the end (the file may be as long as years), and where that was."""
     with _open(place) as file:
         left, data = file.seek(0, os.SEEK_END), b""
+        end = left
         while left and data.count(b"\n") <= count:
             step = min(_BLOCK, left)
             left -= step
             file.seek(left)
             data = file.read(step) + data
     lines = data.decode(errors="replace").splitlines()
-    return lines[-count:] if count else []
+    return lines[-count:] if count else [], end
 
 
-def _follow(place: Path, *, as_json: bool) -> None:
-    """Print what is appended, for ever; a new file under the name is read from its beginning."""
+def _follow(place: Path, end: int, *, as_json: bool) -> None:
+    """Print what is behind ``end``, for ever; a new file under the name is read from its beginning."""
     never, rest = threading.Event(), b""
     file = _open(place)
-    file.seek(0, os.SEEK_END)
+    file.seek(end)
     while True:
+        moved = _moved(place, file)  # before the reading: what is read then is all that the old file will ever hold
         rest += file.read()
         *whole, rest = rest.split(b"\n")
         for line in whole:
             click.echo(shown(line.decode(errors="replace"), as_json=as_json))
-        if not whole and _moved(place, file):
+        if moved:
             file.close()
             file, rest = _open(place), b""
-        never.wait(_LOOK)
+        else:
+            never.wait(_LOOK)
 
 
 def _moved(place: Path, file: Any) -> bool:  # noqa: ANN401 - a binary file
