@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, dns, small, walk
+from benchmarks import bulk, dns, small, soak, walk
 from benchmarks.gitwork import GitWork
 from benchmarks.table import Aim, Row, machine, markdown, versions
 from benchmarks.targets import MissingError, Target, World, world
@@ -204,6 +204,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--only", default="bulk,small,latency,git,walk,dns", help="groups of rows, by comma")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
+    parser.add_argument("--minutes", type=float, default=15, help="of --only soak, which is in no default group")
     parser.add_argument("--without-mitmproxy", action="store_true")
     parser.add_argument("--mitmdump", default="", help="the program; default: installed under .tox")
     return parser.parse_args()
@@ -249,8 +250,13 @@ def _relayed(size: Size, groups: set[str], mitmdump: str | None) -> list[Row]:
 def main() -> int:
     """Run; the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every process that was started is ended
+    arguments = _arguments()
+    if arguments.only == "soak":
+        soaked = soak.run(arguments.minutes)
+        print(soaked.markdown())
+        return int(not soaked.flat)
     try:
-        found = run(_arguments())
+        found = run(arguments)
     except MissingError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
