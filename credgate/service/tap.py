@@ -259,6 +259,8 @@ def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: A
         endpoint: IStreamServerEndpoint = serverFromString(reactor, config.listen.git)
     except (ValueError, TypeError, KeyError) as error:
         raise config.error(f"not a Twisted endpoint string: {error}", "listen", "git") from None
+    except IndexError:
+        raise config.error("systemd has passed no such socket", "listen", "git") from None
     return endpoint
 
 

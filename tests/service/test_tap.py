@@ -119,6 +119,7 @@ def test_no_file_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     [
         ({"git": "nonsense:1"}, ["listen.git", "endpoint string"]),
         ({"git": "tcp:x"}, ["listen.git", "endpoint string"]),
+        ({"git": "systemd:domain=INET:index=0"}, ["listen.git", "systemd has passed no such socket"]),
         ({"credential": "env://NOT_SET"}, ["credential", "NOT_SET"]),
         ({"text": CONFIG + "bad = 1\n"}, ["bad"]),
         ({"text": CONFIG + 'ca_file = "/nowhere/ca.pem"\n'}, ["ca_file"]),
