@@ -8,7 +8,8 @@ r"""Patterns over ref names, repository paths and push options: read once, refus
 This is the part of git's wildmatch (``WM_PATHNAME``: ``git for-each-ref``, ``:(glob)`` pathspecs) on which nobody can
 be mistaken: ``?``, ``[...]`` and backslashes are refused, and ``**`` inside a component, which git reads as ``*``. Ref
 patterns are compared byte by byte. Path globs take a directory to mean all below it and ASCII letters in either case:
-whoever protects ``Makefile`` means the file that a case-folding checkout would take for it, too.
+whoever protects ``Makefile`` means the file that a case-folding checkout would take for it, too, however it is spelt
+there (``spelling``).
 
 Never decides what a match allows. Matching takes time linear in the name, for every pattern.
 """
@@ -17,8 +18,14 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+
+from credgate.git.spelling import folded, short_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 MAX_PATTERN = 255
 """Characters of a pattern."""
@@ -100,9 +107,12 @@ class PathGlobs:
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self.texts = texts
-        self._whole = [re.compile(_regex(text) + rb"(?:/.*)?", re.DOTALL | re.IGNORECASE) for text in texts]
-        self._parts = [_components(text) for text in texts]
-        self._above = [_directories(text) for text in texts]
+        # A path's other spellings are compared with the glob's own, see ``spelling``.
+        same = [folded(text.encode()).decode() for text in texts]
+        spelt = [(text, other) if text != other else (text,) for text, other in zip(texts, same, strict=True)]
+        self._whole = [_compiled(_path_regex(each, rb"(?:/.*)?") for each in each_way) for each_way in spelt]
+        self._above = [[one for each in each_way for one in _directories(each)] for each_way in spelt]
+        self._parts = [_components(each) for each_way in spelt for each in each_way]
 
     def __bool__(self) -> bool:
         return bool(self.texts)
@@ -113,7 +123,11 @@ class PathGlobs:
 
     def protects(self, path: bytes) -> str | None:
         """Return the glob that means ``path`` or a directory above it; ``None``: nobody does."""
-        return next((text for text, whole in zip(self.texts, self._whole, strict=True) if whole.fullmatch(path)), None)
+        for spelling in {path: None, folded(path): None}:
+            for text, whole in zip(self.texts, self._whole, strict=True):
+                if whole.fullmatch(spelling):
+                    return text
+        return None
 
     def shadows(self, path: bytes) -> str | None:
         """Return the glob that names ``path`` as a directory of its own: it must be, and stay, a directory.
@@ -122,14 +136,14 @@ class PathGlobs:
         in part, counts: a link that ``*`` or ``**`` alone would meet may stand anywhere and is like any file.
         """
         for text, directories in zip(self.texts, self._above, strict=True):
-            if any(directory.fullmatch(path) for directory in directories):
+            if any(above.fullmatch(way) for way in (path, folded(path)) for above in directories):
                 return text
         return None
 
     def below(self, directory: bytes) -> bool:
         """Whether something protected may lie in ``directory``: only such trees need to be looked at."""
-        parts = directory.split(b"/") if directory else []
-        return any(_reaches(parts, wanted) for wanted in self._parts)
+        ways = [way.split(b"/") if way else [] for way in {directory: None, folded(directory): None}]
+        return any(_reaches(parts, wanted) for parts in ways for wanted in self._parts)
 
 
 def check_option(text: str) -> None:
@@ -163,17 +177,29 @@ def _check_stars(text: str) -> None:
 
 def _components(text: str) -> list[re.Pattern[bytes] | None]:
     """Return one pattern a component; ``None`` for ``**``."""
-    return [
-        None if part == ACROSS else re.compile(_starred(part, b"[^/]"), re.DOTALL | re.IGNORECASE)
-        for part in text.split("/")
-    ]
+    return [None if part == ACROSS else re.compile(_name(part), re.DOTALL | re.IGNORECASE) for part in text.split("/")]
 
 
 def _directories(text: str) -> list[re.Pattern[bytes]]:
     """Return a pattern for each directory that the glob spells on its way down."""
     parts = text.split("/")
     spelled = [at for at, part in enumerate(parts) if part.strip("*") and at < len(parts) - 1]
-    return [re.compile(_regex("/".join(parts[: at + 1])), re.DOTALL | re.IGNORECASE) for at in spelled]
+    return [_compiled([_path_regex("/".join(parts[: at + 1]))]) for at in spelled]
+
+
+def _compiled(ways: Iterable[bytes]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(ways), re.DOTALL | re.IGNORECASE)
+
+
+def _path_regex(text: str, below: bytes = b"") -> bytes:
+    return b"(?:" + _regex(text, _name) + b")" + below
+
+
+def _name(part: str) -> bytes:
+    """Translate one component of a path glob; a spelt one is met by its short names, too."""
+    short = None if "*" in part else short_name(part)
+    plain = _starred(part, b"[^/]")
+    return plain if short is None else b"(?:" + plain + b"|" + short + b")"
 
 
 def _reaches(parts: list[bytes], wanted: list[re.Pattern[bytes] | None]) -> bool:
@@ -185,7 +211,11 @@ def _reaches(parts: list[bytes], wanted: list[re.Pattern[bytes] | None]) -> bool
     return True
 
 
-def _regex(text: str) -> bytes:
+def _in_component(part: str) -> bytes:
+    return _starred(part, b"[^/]")
+
+
+def _regex(text: str, component: Callable[[str], bytes] = _in_component) -> bytes:
     """Translate a whole pattern.
 
     Between two ``**`` the first fit is as good as any later one, since ``**`` takes up whatever is left: so each is
@@ -196,7 +226,7 @@ def _regex(text: str) -> bytes:
         if part == ACROSS:
             groups.append([])
         else:
-            groups[-1].append(_starred(part, b"[^/]"))
+            groups[-1].append(component(part))
     if len(groups) == 1:
         return b"/".join(groups[0])
     first, *middle, last = groups

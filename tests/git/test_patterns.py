@@ -233,6 +233,24 @@ def test_a_glob_means_all_below_what_it_matches() -> None:
     assert PathGlobs(("caf\xe9",)).protects("caf\xe9".encode()) == "caf\xe9"
 
 
+def test_a_glob_means_every_spelling_that_a_checkout_takes_for_it() -> None:
+    """Windows and macOS write ``.GITHUB.`` where ``.github`` is; trees are judged as they see them."""
+    globs = PathGlobs((".github/workflows/**", "**/CODEOWNERS", "Makefile", "caf\xe9/**", "deploy-*/config"))
+    for path in (
+        ".github./workflows/x", ".github /workflows/x", ".github::$INDEX_ALLOCATION/workflows/x", "GITHUB~1/WORKFL~1/x",
+        ".gi\u200cthub/workflows/x", ".github/wor\u212aflows/x", "GITHUB~1/woa1b2~1/x", "a/CODEOW~2", "a/CODEOWNERS..",
+        "Makefile ", "Ma\u212aefile:s", "cafe\u0301/x", "CAF\xc9/x", "deploy-x./config",
+    ):  # fmt: skip
+        assert globs.matches(path.encode()), path
+        parts = path.encode().split(b"/")
+        assert all(globs.below(b"/".join(parts[:count])) for count in range(len(parts))), path
+    for path in ("GITHUB~/workflows/x", "GITHUX~1/workflows/x", "MAKEFI~1", "caf/x", "Makefile.x", ".github:", "~1"):
+        assert not globs.matches(path.encode()), path
+    for path in (".github.", "GITHUB~1", ".gi\u200cthub", "deploy-x ", "caf\xc9:"):
+        assert globs.shadows(path.encode()) is not None, path
+    assert globs.protects(b"\xff:") is None
+
+
 def test_what_stands_for_a_protected_directory_is_told() -> None:
     """A link in the place of ``.github`` changes every workflow without touching a path below."""
     globs = PathGlobs((".github/workflows/**", "*/secret/**", "a/*/c", "x"))
