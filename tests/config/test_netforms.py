@@ -141,6 +141,9 @@ ACCEPTED: list[tuple[Any, object, object]] = [
     (netforms.address_port, "127.0.0.1:5353", "127.0.0.1:5353"),
     (netforms.address_port, "0.0.0.0:0", "0.0.0.0:0"),
     (netforms.address_port, "[::]:53", "[::]:53"),
+    (netforms.loopback_port, "", ""),
+    (netforms.loopback_port, "127.0.0.2:9464", "127.0.0.2:9464"),
+    (netforms.loopback_port, "[::1]:9464", "[::1]:9464"),
     (netforms.proxy_url, "", ""),
     (netforms.proxy_url, "http://Proxy:3128", "http://proxy:3128"),
     (
@@ -167,6 +170,10 @@ REFUSED: list[tuple[Any, object, str]] = [
     (netforms.address_port, "127.0.0.1:65536", "address:port is meant"),
     (netforms.address_port, "127.0.0.1:\uff15", "address:port is meant"),
     (netforms.address_port, 53, "a text in quotes"),
+    *[
+        (netforms.loopback_port, text, "address:port of this machine alone is meant")
+        for text in ("0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464", "localhost:9464", "127.0.0.1", ":9464")
+    ],
     *[
         (netforms.proxy_url, text, "a proxy is meant")
         for text in ("https://a:1", "http://a", "http://a:1/", "http://a:1/x", "http://u:p@a:1", "a:1")

@@ -166,6 +166,19 @@ async def test_events_come_out_in_order_and_soon(path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_every_event_is_shown_to_metrics_and_lines_are_counted(path: Path) -> None:
+    """An event for which there is no room is seen, too, and counted as lost."""
+    seen: list[Event] = []
+    audit = made(path, observe=seen.append, max_pending=2)
+    for number in range(3):
+        audit.write(event(number))
+    assert (len(seen), audit.lost, audit.lines) == (3, 1, 0)
+    audit.startService()
+    await stopped(audit)
+    assert audit.lines == len(told(path)) == 3
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_stop_loses_nothing(path: Path) -> None:
     """What was accepted before the stop is in the file when the stop is done."""
     audit = made(path)

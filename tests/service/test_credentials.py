@@ -325,6 +325,8 @@ def test_the_overview_shows_each_forge_and_each_credential_once() -> None:
     ]
     assert told[2] == {"name": "c", "kind": "github", "url": "https://c.example", "default": False, "credentials": []}
     assert "CANARY" not in repr(told)
+    held = [(one.forge, one.kind, one.expires_at is None, one.in_trouble) for one in service.held()]
+    assert held == [("a", "env", True, False), ("b", "app", False, True)], "as metrics have it"
 
 
 def test_no_repr_shows_a_secret(tmp_path: Path) -> None:

@@ -141,6 +141,20 @@ def test_a_round_is_not_overtaken_and_stopping_waits_for_it(monkeypatch: pytest.
     rig.registry.stopService()
 
 
+def test_rounds_are_counted_for_metrics(clean_reactor: list[Any]) -> None:
+    """Those that failed apart; the time of the last good one is the wall's."""
+    rig = Rig()
+    rig.pass_time(60)
+    good, when = rig.rounds.succeeded, rig.rounds.last_success
+    assert (good, rig.rounds.failed, when > 0) == (2, 0, True)
+    rig.store.broken = {"touch", "remove"}
+    rig.pass_time(120)
+    assert (rig.rounds.succeeded, rig.rounds.failed, rig.rounds.last_success) == (good, 2, when)
+    clean_reactor.clear()
+    rig.store.broken = set()
+    rig.stop()
+
+
 def test_stopping_what_never_ran_is_nothing() -> None:
     """A start that failed earlier stops all services alike."""
     done: list[object] = []

@@ -54,3 +54,16 @@ def test_what_went_well_needs_no_words() -> None:
     record.close()
     (line,) = house.audit.events
     assert (line.allow, line.reason, line.status, line.text) == (True, Reason.ALLOWED, 200, "")
+
+
+def test_the_time_of_the_forges_answer_is_told_once_it_answered() -> None:
+    """Metrics have it; the last answer counts where the forge was asked again."""
+    house = House()
+    record = Record(house.gate, "10.0.0.7")
+    for status in (401, 200):
+        house.reactor.advance(1.5)
+        record.upstream_status = status
+    house.reactor.advance(10)
+    record.close()
+    (line,) = house.audit.events
+    assert (line.upstream_status, line.answered, line.duration) == (200, 3.0, 13.0)
