@@ -76,13 +76,18 @@ def _which(one: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def drawing(found: Look, before: Mapping[tuple[Any, ...], int], seconds: float) -> Group:
     """Return the tables; ``before`` is what transfers had moved ``seconds`` ago."""
-    sessions, transfers = found["sessions"], found["transfers"]
+    # Those used last come first: a window shows the top of a long list only.
+    sessions, transfers = sorted(found["sessions"], key=_used, reverse=True), found["transfers"]
     moment = now()
     return Group(
         Text(f"credgate: {len(sessions)} sessions, {len(transfers)} requests running", style="bold"),
         output.table(TRANSFERS, (_transfer(one, before, seconds) for one in transfers)),
         output.table(HEADS, (row(one, moment) for one in sessions)),
     )
+
+
+def _used(one: Mapping[str, Any]) -> str:
+    return str(one["used_at"])
 
 
 def _transfer(one: Mapping[str, Any], before: Mapping[tuple[Any, ...], int], seconds: float) -> tuple[str, ...]:
