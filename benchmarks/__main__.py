@@ -219,6 +219,7 @@ def run(arguments: argparse.Namespace) -> Found:
     without = arguments.without_mitmproxy or groups <= {"dns", "walk"}
     mitmdump = None if without else arguments.mitmdump or _mitmdump()
     where, what = machine(), versions(mitmdump)
+    what += f"; {size.rounds} rounds of {size.mib} MiB" + (", a quick run" if arguments.quick else "")
     print(f"{where}; {what}", file=sys.stderr)
     relayed, walked, asked = _relayed(size, groups - {"dns", "walk"}, mitmdump), [], []
     if "walk" in groups:
