@@ -1,8 +1,8 @@
 """``python -m benchmarks``: credgate beside nginx, mitmproxy and dnsmasq, in one run, on one machine.
 
-Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git, wrk, dnsmasq and
-dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an aim is missed, 0
-if all are kept.
+Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git, git-lfs, giftless,
+wrk, dnsmasq and dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an
+aim is missed, 0 if all are kept.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, dns, small, soak, walk
+from benchmarks import bulk, dns, lfs, small, soak, walk
 from benchmarks.gitwork import GitWork
-from benchmarks.table import Aim, Row, machine, markdown, versions
+from benchmarks.page import Found
+from benchmarks.table import Aim, Row, machine, versions
 from benchmarks.targets import MissingError, Target, World, world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,14 +39,25 @@ class Size:
     git_mib: int
     git_rounds: int
     walk_mib: int
+    lfs_mib: int
     questions: int
     """DNS questions while memory is watched; 0: it is not."""
 
 
 FULL = Size(
-    rounds=7, mib=1024, seconds=5, requests=3000, git_mib=300, git_rounds=7, walk_mib=1024, questions=10_000_000
+    rounds=7,
+    mib=1024,
+    seconds=5,
+    requests=3000,
+    git_mib=300,
+    git_rounds=7,
+    walk_mib=1024,
+    lfs_mib=1024,
+    questions=10_000_000,
 )
-QUICK = Size(rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, walk_mib=128, questions=0)
+QUICK = Size(
+    rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, walk_mib=128, lfs_mib=128, questions=0
+)
 
 MIB = 1024 * 1024
 Measure = Callable[[Target], float]
@@ -136,73 +148,11 @@ def _mitmdump() -> str:
     return str(program)
 
 
-@frozen
-class Found:
-    """The rows of a run, a table each."""
-
-    relayed: list[Row]
-    walked: list[Row]
-    asked: list[Row]
-
-    @property
-    def all(self) -> list[Row]:
-        """All rows."""
-        return self.relayed + self.walked + self.asked
-
-    def markdown(self) -> str:
-        """Return the tables, without words."""
-        tables = [markdown(self.relayed) if self.relayed else "", walk.markdown(self.walked) if self.walked else ""]
-        return "\n".join(table for table in [*tables, dns.markdown(self.asked) if self.asked else ""] if table)
-
-    def page(self, where: str, what: str) -> str:
-        """Return the page of the documentation."""
-        page = PAGE_HEAD + f"{where}; {what}.\n\n{markdown(self.relayed)}" + PAGE_FOOT
-        page += WALK_HEAD + walk.markdown(self.walked) if self.walked else ""
-        return page + (DNS_HEAD + dns.markdown(self.asked) if self.asked else "")
-
-
-PAGE_HEAD = """\
-# Benchmarks
-
-Written by `tox run -e bench` (`python -m benchmarks --write`); do not edit.
-
-"""
-PAGE_FOOT = """
-Figures are medians of interleaved rounds; a ratio is the median of the rounds' ratios, so that it means something on a
-busy machine too. For MB/s and 1/s more is better, for ms and s less. Processor time is what the proxy's own process
-takes for a gigabyte or for a thousand requests: the figure that depends least on who else is at work. All targets are
-one process, stream bodies both ways and check the TLS certificate of the upstream. `nginx` has its own buffer sizes
-(proxy_buffering and proxy_request_buffering off), `nginx 64k` credgate's. credgate also authenticates the session,
-checks scope, reads every head twice, rebuilds it, puts the credential in and writes an audit line for each request;
-the others pass on what they get. `direct` is the client and the upstream without anything between. The upstream of the
-bulk rows is benchmarks/origin.py, of the small requests nginx answering from memory, of the git rows nginx, fcgiwrap
-and `git http-backend`. Clients, upstream and proxy share the machine's cores.
-"""
-
-WALK_HEAD = """
-## Pushes that are walked
-
-Real git pushes one commit on top of what the forge has (nginx, fcgiwrap, `git http-backend`); the files do not
-compress. With a grant that allows `force` credgate passes the pack on unread; without, it finds every commit in it,
-walks its history and holds the last bytes back. `git index-pack` reads the same pack from a file: the forge does that,
-too, in every push. The processor time is the gateway's, its threads included. The neighbour is another session that
-asks the same forge for an advertisement, one request after the other, while a push runs; its time includes the forge's.
-
-"""
-DNS_HEAD = """
-## DNS
-
-dnsperf, 4 clients, 100 questions on the way, over loopback; one process each. The same upstream answers both for the
-allowed name. credgate says in each refusal that it is policy.
-
-"""
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="minutes instead of half an hour")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
-    parser.add_argument("--only", default="bulk,small,latency,git,walk,dns", help="groups of rows, by comma")
+    parser.add_argument("--only", default="bulk,small,latency,git,walk,lfs,dns", help="groups of rows, by comma")
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
     parser.add_argument("--minutes", type=float, default=15, help="of --only soak, which is in no default group")
     parser.add_argument("--without-mitmproxy", action="store_true")
@@ -216,17 +166,18 @@ def run(arguments: argparse.Namespace) -> Found:
     if arguments.rounds:
         size = evolve(size, rounds=arguments.rounds, git_rounds=arguments.rounds)
     groups = set(arguments.only.split(","))
-    without = arguments.without_mitmproxy or groups <= {"dns", "walk"}
+    without = arguments.without_mitmproxy or groups <= {"dns", "walk", "lfs"}
     mitmdump = None if without else arguments.mitmdump or _mitmdump()
     where, what = machine(), versions(mitmdump)
     what += f"; {size.rounds} rounds of {size.mib} MiB" + (", a quick run" if arguments.quick else "")
     print(f"{where}; {what}", file=sys.stderr)
-    relayed, walked, asked = _relayed(size, groups - {"dns", "walk"}, mitmdump), [], []
+    found = Found(_relayed(size, groups - {"dns", "walk", "lfs"}, mitmdump))
     if "walk" in groups:
-        walked = walk.rows(rounds=min(size.git_rounds, 5), mib=size.walk_mib)
+        found.walked = walk.rows(rounds=min(size.git_rounds, 5), mib=size.walk_mib)
+    if "lfs" in groups:
+        found.stored = lfs.rows(rounds=min(size.git_rounds, 5), mib=size.lfs_mib)
     if "dns" in groups:
-        asked = dns.rows(rounds=size.rounds, seconds=size.seconds, questions=size.questions)
-    found = Found(relayed, walked, asked)
+        found.asked = dns.rows(rounds=size.rounds, seconds=size.seconds, questions=size.questions)
     if arguments.write:
         PAGE.write_text(found.page(where, what), encoding="utf-8")
     return found
