@@ -52,7 +52,7 @@ LOCATIONS = """
             proxy_buffering off;
             proxy_set_header Host $http_host;
         }}
-        location @ranged {{ root {folder}; try_files /$lfs_repo/$lfs_oid =404; }}
+        location @ranged {{ auth_basic off; root {folder}; try_files /$lfs_repo/$lfs_oid =404; }}
         location ~ ^/[^/]+/[^/]+\\.git/info/lfs/objects/storage/verify$ {{
             auth_basic off;
             proxy_pass http://127.0.0.1:{lfs_port};
