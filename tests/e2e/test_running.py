@@ -10,8 +10,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -21,7 +23,7 @@ from tests.fakes.sandbox import address
 from tests.fakes.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.conftest import Enter, Forge, StartGateway
     from tests.fakes.gateway import Gateway, Lease
@@ -215,10 +217,23 @@ def test_a_boot_clock_that_jumps_a_day_and_back_neither_kills_nor_revives(
     assert listed["id"] == young.id
 
 
-def test_ten_thousand_sessions_outlive_a_restart(repos: Repositories, start_gateway: StartGateway) -> None:
+@pytest.fixture
+def memory_folder() -> Iterator[Path]:
+    """Make a folder that no disk is behind, where there is one: ten thousand commits may wait long for a busy disk."""
+    place = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="cg-", dir=place if place.is_dir() and os.access(place, os.W_OK) else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_ten_thousand_sessions_outlive_a_restart(
+    repos: Repositories, start_gateway: StartGateway, memory_folder: Path
+) -> None:
     """After ``kill -9``: every one is there, and those that are tried open the door."""
     path, count = repos.seeded(), 10_000
-    settings: dict[str, dict[str, Any]] = {"sessions": {"max_sessions": count}}
+    settings: dict[str, dict[str, Any]] = {
+        "sessions": {"max_sessions": count, "store": f"sqlite:///{memory_folder / 'sessions.db'}"}
+    }
     gateway = start_gateway(settings=settings).gateway
     leases = [gateway.grant([path]) for _ in range(count)]
     gateway.replies.clear()
