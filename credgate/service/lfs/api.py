@@ -21,8 +21,8 @@ from credgate.lfs.reading import MAX_ANSWER, MAX_REQUEST, written
 from credgate.lfs.refusals import MEDIA_TYPE, LfsError
 from credgate.lfs.target import Call
 from credgate.service.lfs import logins
-from credgate.service.lfs.asking import Answer, Question, ask, refused
 from credgate.service.lfs.errand import Errand
+from credgate.service.lfs.roundtrip import Answer, Question, ask, refused
 from credgate.sessions import scope
 from credgate.values import Access, Reason
 

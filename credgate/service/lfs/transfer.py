@@ -15,8 +15,8 @@ from credgate.http import crossing
 from credgate.lfs import trouble
 from credgate.lfs.refusals import LfsError
 from credgate.service.lfs import logins
-from credgate.service.lfs.asking import refused
 from credgate.service.lfs.errand import Errand
+from credgate.service.lfs.roundtrip import refused
 from credgate.service.reach import unconnected
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ async def ask(pool: ForgePool, question: Question) -> Answer:
     kept = pool.take(question.key) if question.repeatable else None
     if kept is not None:
         try:
-            return await _Asking(question, kept).answer()
+            return await _RoundTrip(question, kept).answer()
         except ResponseError as error:
             if kept.answered:
                 raise _unusable(question, error) from None
@@ -64,7 +64,7 @@ async def ask(pool: ForgePool, question: Question) -> Answer:
     except Exception as why:  # noqa: BLE001 - names, TLS, addresses, time: whatever it is, nobody was asked
         raise refused(unconnected(question.name, why), 502) from None
     try:
-        return await _Asking(question, connection).answer()
+        return await _RoundTrip(question, connection).answer()
     except ResponseError as error:
         raise _unusable(question, error) from None
 
@@ -79,7 +79,7 @@ def _unusable(question: Question, error: ResponseError) -> LfsError:
     return LfsError(text, reason=error.reason, status=error.status, rule="forge")
 
 
-class _Asking:
+class _RoundTrip:
     """One question on one connection; the connection's ``Asker``."""
 
     def __init__(self, question: Question, connection: ForgeConnection) -> None:
