@@ -15,7 +15,6 @@ import secrets
 import shutil
 import signal
 import string
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tests.fakes.nginx import NginxForge, available
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
+from tests.fakes.scratch import make, remove
 
 Enter = Callable[..., "Visit"]
 StartGateway = Callable[..., "Door"]
@@ -99,11 +99,10 @@ class Visit:
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
-    """Make a short-named folder: the paths of UNIX sockets must be short."""
-    folder = Path(tempfile.mkdtemp(prefix="cg-"))
-    folder.chmod(0o700)
+    """Make the folder of everything that lives as long as the run."""
+    folder = make()
     yield folder
-    shutil.rmtree(folder)
+    remove(folder)
 
 
 @pytest.fixture(scope="session")
@@ -193,14 +192,22 @@ def login(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def enter(request: pytest.FixtureRequest, tmp_path: Path) -> Enter:
+def homes() -> Iterator[Path]:
+    """Make the folder of a test's sandboxes."""
+    folder = make()
+    yield folder
+    remove(folder)
+
+
+@pytest.fixture
+def enter(request: pytest.FixtureRequest, homes: Path) -> Enter:
     """Make a session and a sandbox that holds it: ``enter(["octo/r1"], login=..., door=...)``."""
     numbers = itertools.count(1)
 
     def visit(repos: Sequence[object], *, login: str = "helper", door: Door | None = None, **more: object) -> Visit:
         place = door or request.getfixturevalue("door")
         lease = place.gateway.grant(repos, **more)
-        box = Sandbox(tmp_path / f"sandbox{next(numbers)}", place.front.url, login).enable().show(lease.line)
+        box = Sandbox(homes / f"sandbox{next(numbers)}", place.front.url, login).enable().show(lease.line)
         return Visit(box, lease)
 
     return visit

@@ -10,10 +10,8 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -23,7 +21,8 @@ from tests.fakes.sandbox import address
 from tests.fakes.waiting import free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     from tests.e2e.conftest import Enter, Forge, StartGateway
     from tests.fakes.gateway import Gateway, Lease
@@ -138,23 +137,24 @@ def test_reloads_under_load_fail_nothing(repos: Repositories, enter: Enter, star
     assert "Traceback" not in gateway.log()
 
 
-def _immutable(gateway: Gateway, sign: str) -> bool:
+def _immutable(folder: Path, sign: str) -> bool:
     """Make every file of the store one that not even root can change, or end that; whether it could be done."""
-    folder = gateway.store_file.parent
     files = sorted(folder.iterdir())
     ran = subprocess.run(["chattr", f"{sign}i", *files], capture_output=True, check=False)
     return ran.returncode == 0
 
 
 def test_a_store_that_turns_read_only_refuses_new_sessions_and_no_old_one(
-    repos: Repositories, enter: Enter, start_gateway: StartGateway
+    repos: Repositories, enter: Enter, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     """The files become immutable, which binds root as well. Creating is 503; who is in works on; it mends by itself."""
     if shutil.which("chattr") is None or os.geteuid() != 0:
         pytest.skip("needs root and chattr")
-    path, door = repos.seeded(), start_gateway()
+    # On a disk: what is open already can be written on in a file system in memory.
+    store = tmp_path / "state"
+    path, door = repos.seeded(), start_gateway(settings={"sessions": {"store": f"sqlite:///{store / 'sessions.db'}"}})
     gateway, visit = door.gateway, enter([path], door=door)
-    if not _immutable(gateway, "+"):
+    if not _immutable(store, "+"):
         pytest.skip("this file system has no immutable files")
     try:
         reply = gateway.control("POST", "/v1/sessions", {"repos": [path]})
@@ -167,7 +167,7 @@ def test_a_store_that_turns_read_only_refuses_new_sessions_and_no_old_one(
         visit.box.git("clone", address(path), "clone").fine()
         visit.box.git("push", "origin", "HEAD:refs/heads/meanwhile", cwd="clone").fine()
     finally:
-        assert _immutable(gateway, "-")
+        assert _immutable(store, "-")
     after = gateway.grant([path])
     wait_until(lambda: gateway.control("GET", "/v1/ready").status == http.HTTPStatus.OK, "it is ready again")
     gateway.stop(signal.SIGKILL)
@@ -217,23 +217,10 @@ def test_a_boot_clock_that_jumps_a_day_and_back_neither_kills_nor_revives(
     assert listed["id"] == young.id
 
 
-@pytest.fixture
-def memory_folder() -> Iterator[Path]:
-    """Make a folder that no disk is behind, where there is one: ten thousand commits may wait long for a busy disk."""
-    place = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="cg-", dir=place if place.is_dir() and os.access(place, os.W_OK) else None))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def test_ten_thousand_sessions_outlive_a_restart(
-    repos: Repositories, start_gateway: StartGateway, memory_folder: Path
-) -> None:
+def test_ten_thousand_sessions_outlive_a_restart(repos: Repositories, start_gateway: StartGateway) -> None:
     """After ``kill -9``: every one is there, and those that are tried open the door."""
     path, count = repos.seeded(), 10_000
-    settings: dict[str, dict[str, Any]] = {
-        "sessions": {"max_sessions": count, "store": f"sqlite:///{memory_folder / 'sessions.db'}"}
-    }
+    settings: dict[str, dict[str, Any]] = {"sessions": {"max_sessions": count}}
     gateway = start_gateway(settings=settings).gateway
     leases = [gateway.grant([path]) for _ in range(count)]
     gateway.replies.clear()
