@@ -9,7 +9,19 @@ import pytest
 
 from credgate.git.refusal import err
 from credgate.values import Reason
-from tests.fakes.relay import KIB64, REPORTED, RESULT, House, answer, commands, only, post, requests_in
+from tests.fakes.relay import (
+    KIB64,
+    REPORTED,
+    RESULT,
+    House,
+    answer,
+    answers_in,
+    chunks,
+    commands,
+    only,
+    post,
+    requests_in,
+)
 
 # Back-pressure.
 
@@ -175,15 +187,59 @@ def test_a_forge_may_think_for_minutes_but_not_for_ever() -> None:
     house.nothing_left()
 
 
-def test_a_forge_that_falls_silent_in_mid_answer_is_cut() -> None:
-    """What is here of it must not look whole."""
-    house = House(forge_timeout=660)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_forge_that_falls_silent_in_mid_answer_is_cut(*, chunked: bool) -> None:
+    """What is here of it must not look whole, though the client has read all of it: git takes the end for an end."""
+    house = House(stall_timeout=120, forge_timeout=660)
     client = house.say(post(b"0000"))
-    house.forge.wire.deliver(answer(b"half", length=8))
+    whole = answer(b"half of a pack", chunked=chunked)
+    house.forge.wire.deliver(whole[: -len(chunks(b"")) - 2] if chunked else whole[:-2])
     house.settle()
-    house.wait(663)
-    assert client.ended == "reset"
+    assert b"half of a pa" in client.received
+    house.wait(659)
+    assert (client.ended, house.forge.wire.ended) == ("", "")
+    house.wait(3)
+    assert (client.ended, house.forge.wire.ended) == ("reset", "reset")
+    (said,) = answers_in(client.received, b"POST")
+    assert (said.status, said.whole) == (200, False)
     assert house.reasons == [Reason.FORGE_TIMEOUT]
+    house.nothing_left()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_forge_that_is_slow_in_mid_answer_is_not_cut(*, chunked: bool) -> None:
+    """One byte just in time is enough, however long all of it takes: large clones have slow minutes."""
+    house = House(stall_timeout=120, forge_timeout=660)
+    client = house.say(post(b"0000"))
+    pack = b"a slow pack"
+    house.forge.wire.deliver(answer(chunked=True)[: -len(chunks())] if chunked else answer(length=len(pack)))
+    for at in range(len(pack)):
+        house.wait(658)
+        assert (client.ended, house.forge.wire.ended) == ("", "")
+        house.forge.wire.deliver(chunks(pack[at : at + 1], last=False) if chunked else pack[at : at + 1])
+        house.settle()
+    house.forge.wire.deliver(chunks() if chunked else b"")
+    house.settle()
+    assert only(client, b"POST").body == pack
+    assert house.reasons == [Reason.ALLOWED]
+    house.nothing_left()
+
+
+def test_a_client_that_begins_to_read_again_gives_its_forge_the_whole_time() -> None:
+    """Which of the two stands still is told by who holds bytes back, not by who was slow before."""
+    house = House(stall_timeout=120, forge_timeout=660)
+    client = house.say(post(b"0000"))
+    client.stall()
+    house.forge.wire.deliver(answer(b"x" * (4 * KIB64), length=5 * KIB64))
+    house.settle()
+    house.wait(110)
+    client.resume()
+    house.settle()
+    house.wait(600)
+    assert client.ended == ""
+    house.forge.wire.deliver(b"x" * KIB64)
+    house.settle()
+    assert only(client, b"POST").whole
     house.nothing_left()
 
 
