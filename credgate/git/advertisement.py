@@ -13,12 +13,17 @@ since a key may be a command. ``no-thin`` is offered where packs will be read. A
 
 Only the lines up to the first ref, or the block of v2, are read. The refs behind it pass as the bytes they are; their
 packets are only counted, so that 500,000 refs cost no memory and little time. A cut or overlong advertisement raises.
+
+What a server says in v2 is the same for every repository and every client, and comes with every request: the last few
+such answers are kept with what becomes of them (``_at_once``). What becomes of one follows from its bytes and from what
+the client was granted, and both are looked up, so nothing that is kept can be out of date or another client's.
 """
 
 from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from credgate.errors import ResponseError
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, Packet, PacketError, PacketReader, Special, encode, length_of
@@ -27,11 +32,16 @@ from credgate.values import Reason
 MAX_V2_LINES = 256
 """Lines of a v2 capability block."""
 STRIPPED = frozenset({b"push-cert", b"packfile-uris", b"bundle-uri", b"promisor-remote"})
+_STRIPPED_UNGRANTED = STRIPPED | {b"push-options"}
 V2_KNOWN = frozenset(
     {b"agent", b"ls-refs", b"fetch", b"server-option", b"object-format", b"object-info", b"session-id"}
 )
 
+AT_ONCE, KEPT = 1024, 32
+"""Bytes of an answer that is looked up before it is read, and how many are kept: a server has one, or one a release."""
+
 _FIRST = re.compile(rb"(?P<ref>(?:[0-9a-f]{64}|[0-9a-f]{40}) [^\x00-\x20\x7f]+)\x00(?P<caps>[^\x00\n]*)(?P<end>\n?)")
+_V2, _V2_WITHIN = b"version 2", 64
 _DIGITS = 4
 _LENGTHS = {b"%04x" % length: length for length in range(5, 2048)}
 """The lengths of nearly all refs, found in one step."""
@@ -59,8 +69,9 @@ class AdvertisementRewriter:
         """The protocol version that the forge speaks, once its first lines were read."""
         self.capabilities: tuple[bytes, ...] = ()
         """What the forge offers, before anything was taken out: words of v0, lines of v2."""
+        self._asked = service, push_options, no_thin
         self._service = b"# service=" + service.encode("ascii")
-        self._stripped = STRIPPED if push_options else STRIPPED | {b"push-options"}
+        self._stripped = STRIPPED if push_options else _STRIPPED_UNGRANTED
         self._no_thin = no_thin and service == "git-receive-pack"
         self._packets = PacketReader()
         self._part = _Part.START
@@ -74,6 +85,16 @@ class AdvertisementRewriter:
 
     def receive(self, data: bytes) -> list[bytes]:
         """Return what goes to the client now. Raises :class:`ResponseError`."""
+        if self._part is _Part.START and len(data) <= AT_ONCE and not self._packets.inside and _is_v2(data):
+            known = _at_once(data, self._asked)
+            if known is not None:
+                self._part = _Part.DONE
+                self.version, self.capabilities, given = known
+                return [given]
+        return self.read(data)
+
+    def read(self, data: bytes) -> list[bytes]:
+        """Do the same without looking for it among what is kept."""
         given: list[bytes] = []
         offset = 0
         while offset < len(data) and self._part is not _Part.REFS:
@@ -124,7 +145,7 @@ class AdvertisementRewriter:
             self._part = _Part.SERVICE_FLUSH
         elif self._part is not _Part.FIRST and text == b"version 1":
             self._part, self.version = _Part.FIRST, 1
-        elif self._part is not _Part.FIRST and text == b"version 2":
+        elif self._part is not _Part.FIRST and text == _V2:
             self._part, self.version = _Part.V2, 2
         else:
             self._part = _Part.REFS
@@ -163,6 +184,23 @@ class AdvertisementRewriter:
             return [encode(packet)]
         features = b" ".join(word for word in value.split(b" ") if self._offered(word))
         return [encode((b"fetch=" + features if features else b"fetch") + packet[len(line) :])]
+
+
+def _is_v2(data: bytes) -> bool:
+    """Whether this may begin an answer in v2: one of v0 holds the names of refs, which are not to be kept."""
+    return data.find(_V2, 0, _V2_WITHIN) >= 0
+
+
+@lru_cache(maxsize=KEPT)
+def _at_once(data: bytes, asked: tuple[str, bool, bool]) -> tuple[int, tuple[bytes, ...], bytes] | None:
+    """Return version, capabilities and what the client is sent if ``data`` is a whole advertisement of v2, else None.
+
+    ``asked`` is what a rewriter is made with. What is wrong raises, and is not kept.
+    """
+    service, push_options, no_thin = asked
+    rewriter = AdvertisementRewriter(service, push_options=push_options, no_thin=no_thin)
+    given = b"".join(rewriter.read(data))
+    return (rewriter.version, rewriter.capabilities, given) if rewriter.done and rewriter.version > 1 else None
 
 
 class _Framing:

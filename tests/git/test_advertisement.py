@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.advertisement import MAX_V2_LINES, AdvertisementRewriter
+from credgate.git.advertisement import AT_ONCE, KEPT, MAX_V2_LINES, AdvertisementRewriter, _at_once
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
 from credgate.values import Reason
 
@@ -139,6 +139,55 @@ def test_what_the_forge_offers_is_known_afterwards() -> None:
     rewriter = AdvertisementRewriter(UPLOAD)
     rewriter.receive(encode(b"version 2\n") + encode(b"fetch=filter\n") + encode(b"bundle-uri") + FLUSH)
     assert (rewriter.version, rewriter.capabilities) == (2, (b"fetch=filter", b"bundle-uri"))
+
+
+v2_lines = st.lists(
+    st.sampled_from(
+        [*V2[1:], b"bundle-uri\n", b"fetch=push-options filter\n", b"fetch=packfile-uris x", b"frobnicate"]
+    ),
+    max_size=8,
+)
+
+
+grants = st.fixed_dictionaries({"push_options": st.booleans(), "no_thin": st.booleans()})
+
+
+@given(v2_lines, st.sampled_from([RECEIVE, UPLOAD]), st.lists(grants, min_size=2, max_size=4), st.integers(1, 2))
+def test_what_is_looked_up_is_what_is_read(
+    lines: list[bytes], service: str, asked: list[dict[str, bool]], ends: int
+) -> None:
+    """The first time and the second time, and for whoever was granted more; what is wrong is wrong again."""
+    wire = SERVICE[service] + b"".join(map(encode, (V2[0], *lines))) + FLUSH * ends
+    for grant in asked + asked:
+        if ends > 1:
+            with pytest.raises(ResponseError):
+                rewritten(wire, service=service, **grant)
+        else:
+            assert rewritten(wire, service=service, **grant) == rewritten(wire, 1, service, **grant)
+
+
+def test_what_is_looked_up_is_known_as_what_is_read() -> None:
+    """Version, capabilities, the end, and that nothing may follow."""
+    wire = encode(b"version 2\n") + encode(b"fetch=filter\n") + encode(b"bundle-uri") + FLUSH
+    for _ in range(2):
+        rewriter = AdvertisementRewriter(UPLOAD)
+        rewriter.receive(wire)
+        assert (rewriter.version, rewriter.capabilities, rewriter.done) == (2, (b"fetch=filter", b"bundle-uri"), True)
+        with pytest.raises(ResponseError):
+            rewriter.receive(FLUSH)
+
+
+def test_few_answers_are_kept_and_none_that_names_a_ref() -> None:
+    """A forge that answers differently each time takes no memory, and refs of a private repository stay nowhere."""
+    _at_once.cache_clear()
+    for wire in (GOOD, SERVICE[RECEIVE] + encode(b"version 1\n") + first(b"agent=version 2") + FLUSH, GOOD[:9]):
+        AdvertisementRewriter(RECEIVE).receive(wire)
+    long = encode(b"version 2\n") + encode(b"agent=" + b"x" * AT_ONCE) + FLUSH
+    rewritten(long, service=UPLOAD)
+    assert _at_once.cache_info().currsize == 0
+    for number in range(2 * KEPT):
+        rewritten(encode(b"version 2\n") + encode(b"agent=%d" % number) + FLUSH, service=UPLOAD)
+    assert _at_once.cache_info().currsize == KEPT
 
 
 @pytest.mark.parametrize("wire", [FLUSH, SERVICE[UPLOAD] + FLUSH, encode(b"version 1\n") + FLUSH])
