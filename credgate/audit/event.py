@@ -11,9 +11,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from attrs import asdict, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_TEXT: Final = 256
 """Characters of any text in a line, after escaping."""
@@ -71,6 +75,10 @@ MAX_REFS: Final = 50
 """Refs of one push, and repositories of one credential, that a line lists; these keys count the others:"""
 REFS_MORE: Final = "refs_more"
 REPOSITORIES_MORE: Final = "repositories_more"
+
+_ASKED: Final = (SESSION, PEER, FORGE, REPO, OPERATION, DECISION, REASON, RULE)
+_CREDENTIAL: Final = (CREDENTIAL, CREDENTIAL_KIND, EXPIRES, PERMISSIONS)
+_ANONYMOUS: Final = ("", "", None, "")
 
 
 @frozen(slots=True, kw_only=True)
@@ -139,54 +147,83 @@ class Event:
     """What a minted credential is limited to, in normal form."""
 
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
+"""Made once: ``json.dumps`` makes one for each line."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def line(event: Event) -> str:
     """Write ``event`` as one line of ASCII JSON, without the line feed. Total: it never raises on any content."""
-    pairs: tuple[tuple[str, str | int | None], ...] = (
-        (TS, timestamp(event.wall)),
-        (EVENT, event.event.value),
-        (SESSION, visible(event.session)),
-        (PEER, visible(event.peer)),
-        (FORGE, visible(event.forge)),
-        (REPO, visible(event.repo)),
-        (OPERATION, visible(event.operation)),
-        (DECISION, None if event.allow is None else ("allow" if event.allow else "deny")),
-        (REASON, visible(event.reason)),
-        (RULE, visible(event.rule)),
+    decision = None if event.allow is None else ("allow" if event.allow else "deny")
+    asked = event.session, event.peer, event.forge, event.repo, event.operation, decision, event.reason, event.rule
+    credential = event.credential, event.credential_kind, event.expires, event.permissions
+    pieces = (
+        f'"{TS}":"{timestamp(event.wall)}","{EVENT}":"{event.event.value}"',
+        _asked(*asked),
+        _numbers(event),
+        _credential(*credential) if credential != _ANONYMOUS else "",
+        _rest(event) if event.oid or event.text or event.refs or event.repositories or event.size is not None else "",
+    )
+    return "{" + ",".join([piece for piece in pieces if piece]) + "}"
+
+
+@lru_cache(maxsize=256)
+def _asked(*values: str | None) -> str:
+    """Tell who asked for what, and what was decided. The same few come for ever; none holds what a line may not."""
+    return _told(zip(_ASKED, values, strict=True))
+
+
+@lru_cache(maxsize=256)
+def _credential(credential: str, kind: str, expires: float | None, permissions: str) -> str:
+    """Tell what the forge was shown; the same few, too."""
+    until = None if expires is None else timestamp(expires)
+    return _told(zip(_CREDENTIAL, (credential, kind, until, permissions), strict=True))
+
+
+def _numbers(event: Event) -> str:
+    values = (
         (STATUS, event.status),
         (UPSTREAM_STATUS, event.upstream_status),
         (BYTES_UP, event.bytes_up),
         (BYTES_DOWN, event.bytes_down),
         (DURATION_MS, None if event.duration is None else round(event.duration * 1000)),
-        (CREDENTIAL, visible(event.credential)),
-        (CREDENTIAL_KIND, visible(event.credential_kind)),
-        (EXPIRES, None if event.expires is None else timestamp(event.expires)),
-        (PERMISSIONS, visible(event.permissions)),
-        (OID, visible(event.oid)),
-        (SIZE, event.size),
-        (TEXT, visible(event.text)),
     )
-    told: dict[str, object] = {key: value for key, value in pairs if value not in {None, ""}}
+    return ",".join([f'"{key}":{value}' for key, value in values if value is not None])
+
+
+def _rest(event: Event) -> str:
+    """Tell what few events have."""
+    told: list[tuple[str, object]] = [(OID, event.oid), (SIZE, event.size), (TEXT, event.text)]
     if event.refs:
-        told[REFS] = [change.told() for change in event.refs[:MAX_REFS]]
+        told.append((REFS, [change.told() for change in event.refs[:MAX_REFS]]))
     if len(event.refs) > MAX_REFS:
-        told[REFS_MORE] = len(event.refs) - MAX_REFS
+        told.append((REFS_MORE, len(event.refs) - MAX_REFS))
     if event.repositories:
-        told[REPOSITORIES] = [visible(path) for path in event.repositories[:MAX_REFS]]
+        told.append((REPOSITORIES, [visible(path) for path in event.repositories[:MAX_REFS]]))
     if len(event.repositories) > MAX_REFS:
-        told[REPOSITORIES_MORE] = len(event.repositories) - MAX_REFS
-    return json.dumps(told, separators=(",", ":"))
+        told.append((REPOSITORIES_MORE, len(event.repositories) - MAX_REFS))
+    return _told(told)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+def _told(pairs: Iterable[tuple[str, object]]) -> str:
+    """Write what there is of these, without the braces."""
+    told = {key: visible(value) if isinstance(value, str) else value for key, value in pairs}
+    return _JSON.encode({key: value for key, value in told.items() if value is not None and value != ""})[1:-1]
 
 
 def timestamp(wall: float) -> str:
     """Write ``wall`` as ``2025-01-31T12:00:00.000Z`` (ISO 8601, UTC); the epoch for what is no date."""
     try:
-        moment = _EPOCH + timedelta(milliseconds=round(wall * 1000))
+        second, milliseconds = divmod(round(wall * 1000), 1000)
+        return f"{_second(second)}.{milliseconds:03d}Z"
     except (OverflowError, ValueError):
-        moment = _EPOCH
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+        return f"{_second(0)}.000Z"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    """Write a second; many lines are of the same one."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat().removesuffix("+00:00")
 
 
 def visible(text: str) -> str:
