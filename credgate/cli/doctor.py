@@ -1,12 +1,14 @@
 """``credgate doctor``: what is wrong with this set-up, and the command that mends it.
 
-Looks at the control socket, at what the gateway says of itself, at its ports and resolvers, at the machine's clock, and
-with ``--container`` into a container. Every finding is printed; exit status 1 when one of them is wrong. Only reads.
+Looks at the control socket, at what the gateway says of itself, at its ports and resolvers, at the machine's clock, has
+the gateway ask each forge whether it accepts its credentials, and looks with ``--container`` into a container. Every
+finding is printed; exit status 1 when one of them is wrong. Changes nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 from attrs import asdict
@@ -19,8 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from credgate.cli.client import Way
+    from credgate.cli.wire import Control
+
+    Checks = list[dict[str, Any]]
 
 _STYLES = {OK: "green", WRONG: "bold red", UNKNOWN: "yellow"}
+_ACCEPTED = {"accepted": OK, "refused": WRONG}
 _READY = {
     "git": "restart the gateway; its log says why it cannot accept",
     "sessions": "free space on the store's disk, or give the file to credgate's user",
@@ -30,14 +36,16 @@ _READY = {
 
 
 @click.command()
+@click.option("--repo", metavar="OWNER/REPO", default="", help="A private repository to ask its forge for.")
+@click.option("--forge", default="", metavar="NAME", help="Where that is, if not on the default forge.")
 @click.option("--container", "containers", metavar="NAME", multiple=True, help="Look into this one, too (repeatable).")
 @client.talking
-def doctor(way: Way, containers: tuple[str, ...], *, as_json: bool) -> None:
+def doctor(way: Way, repo: str, forge: str, containers: tuple[str, ...], *, as_json: bool) -> None:
     """Say what is wrong with this set-up, and what mends it.
 
     Exit status 1 when something is.
     """
-    findings = [checkup.control_socket(way.socket), *_gateway(way), checkup.clock()]
+    findings = [checkup.control_socket(way.socket), *_gateway(way, repo, forge), checkup.clock()]
     findings += [checkup.container(name) for name in containers]
     if as_json:
         output.say_json({"findings": [asdict(one) for one in findings]})
@@ -46,9 +54,11 @@ def doctor(way: Way, containers: tuple[str, ...], *, as_json: bool) -> None:
     raise SystemExit(output.REFUSED if any(one.state == WRONG for one in findings) else 0)
 
 
-def _gateway(way: Way) -> Iterator[Finding]:
+def _gateway(way: Way, repo: str, forge: str) -> Iterator[Finding]:
+    if forge and not repo:
+        raise click.UsageError("--forge says where --repo is; name a repository")
     try:
-        told = way.run(status.ask)
+        told, asked = way.run(lambda control: _ask(control, repo, forge))
     except output.Failed as error:
         yield Finding("gateway", WRONG, error.format_message(), "twistd -n credgate; its last line says what stops it")
         return
@@ -59,7 +69,27 @@ def _gateway(way: Way) -> Iterator[Finding]:
         yield checkup.port("dns port", told["listeners"]["dns"])
         yield from resolvers(told["dns"]["upstream"])
     yield from forges(told["forges"])
+    for name, checks in asked.items():
+        yield from accepted(name, checks)
     yield room(told["sessions"])
+
+
+async def _ask(control: Control, repo: str, forge: str) -> tuple[dict[str, Any], dict[str, Checks]]:
+    """Ask the gateway for all there is, in one go: the status, and what each forge says of its credentials."""
+    told = await status.ask(control)
+    where = (forge or told["default_forge"]) if repo else ""
+    names = [one["name"] for one in told["forges"] if one["credential"]]
+    names += [where] if where and where not in names else []
+    return told, {name: await _check(control, name, repo if name == where else "") for name in names}
+
+
+async def _check(control: Control, forge: str, repo: str) -> Checks:
+    try:
+        told = await control.ask("POST", f"/v1/forges/{quote(forge, safe='')}/check", {"repo": repo} if repo else {})
+    except output.Failed as error:
+        return [{"state": "unknown", "text": error.format_message(), "kind": "", "repositories": []}]
+    checks: Checks = told["checks"]
+    return checks
 
 
 def ready(checks: Mapping[str, bool]) -> Iterator[Finding]:
@@ -95,6 +125,21 @@ def forges(known: list[dict[str, Any]]) -> Iterator[Finding]:
             yield (
                 Finding(what, WRONG, f"{told}: {held['trouble']}", mend) if held["trouble"] else Finding(what, OK, told)
             )
+
+
+def accepted(forge: str, checks: Checks) -> Iterator[Finding]:
+    """Judge what a forge says of the credentials that it was shown."""
+    what, where = f"{forge} accepts it", f'forges."{forge}" in credgate.toml'
+    mends = {
+        "refused": f"replace the credential of {where}",
+        "unknown": f"credgate doctor --forge {forge} --repo OWNER/REPO",
+    }
+    if not checks:
+        yield Finding(what, UNKNOWN, "no credential is for that repository", f"name one: credentials of {where}")
+    for one in checks:
+        whose = status.credential({"id": "", "expires_at": None, **one}).strip()
+        text = f"{whose}: {one['text']}" if whose else one["text"]
+        yield Finding(what, _ACCEPTED.get(one["state"], UNKNOWN), text, mends.get(one["state"], ""))
 
 
 def room(sessions: Mapping[str, int]) -> Finding:

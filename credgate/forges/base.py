@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from credgate.forges import hosts
-from credgate.forges.login import basic
+from credgate.forges.login import basic, bearer
 from credgate.forges.sentences import Words, sentence
 
 if TYPE_CHECKING:
@@ -106,6 +106,14 @@ class Base(ABC):
     def usual_api(self) -> str | None:
         """Return where forges of this kind have their API; ``None``: none that credgate knows."""
         return None
+
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - most kinds ask the same for any, or nothing
+        """See :class:`~credgate.forges.driver.Driver`."""
+        return None
+
+    def api_login(self, secret: str) -> bytes:
+        """See :class:`~credgate.forges.driver.Driver`."""
+        return bearer(secret)
 
     @property
     def lfs_hosts(self) -> tuple[str, ...]:

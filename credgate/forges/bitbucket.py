@@ -60,6 +60,10 @@ class Bitbucket(Base):
         """Return the REST API's base; another host's is not known."""
         return f"https://api.{_CLOUD}/2.0" if self.host == _CLOUD else None
 
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token asks the same
+        """Ask whose it is; with a configured user name it is a user's token, which the API wants another login for."""
+        return None if self.forge.username else "/user"
+
     def storage(self) -> tuple[str, ...]:
         """Return Atlassian's media store."""
         return ("api.media.atlassian.com",) if self.host == _CLOUD else ()

@@ -53,6 +53,17 @@ class Driver(Protocol):
         """The base URL of the forge's API, without a trailing slash; ``None``: it has none that credgate knows."""
         ...
 
+    def proof(self, kind: str) -> str | None:
+        """Return the path below :attr:`api` that is answered 200 to an accepted credential and never to a wrong one.
+
+        ``kind`` is the source's (``sources.SourceKind``). ``None``: there is none, or none that this one may ask.
+        """
+        ...
+
+    def api_login(self, secret: str) -> bytes:
+        """Return the ``Authorization`` value for the API. Raises ``ValueError`` for what no head can hold."""
+        ...
+
     @property
     def lfs_hosts(self) -> tuple[str, ...]:
         """The hosts whose URLs an LFS answer of this forge may hold: names, and ``*.name`` for all below one."""

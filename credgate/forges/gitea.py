@@ -57,3 +57,11 @@ class Gitea(Base):
     def usual_api(self) -> str | None:
         """Return the REST API's base."""
         return f"{self.origin.url}/api/v1"
+
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token asks the same
+        """Ask whose it is; a token without ``read:user`` is answered 403, which says neither."""
+        return "/user"
+
+    def api_login(self, secret: str) -> bytes:
+        """Log in as git does: it may be a password."""
+        return self.login(secret)

@@ -61,6 +61,13 @@ class GitHub(Base):
             return f"https://api.{self.host}"
         return f"{self.origin.url}/api/v3"
 
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token may ask
+        """Ask for the rate limit, or of an Enterprise Server, which may have none, for its version: 401 to a wrong one.
+
+        Not ``/user``: tokens of installations have none.
+        """
+        return "/rate_limit" if self.host == _COM or self.host.endswith(_TENANTS) else "/meta"
+
     def storage(self) -> tuple[str, ...]:
         """Return where GitHub keeps LFS objects.
 

@@ -57,3 +57,12 @@ class GitLab(Base):
     def usual_api(self) -> str | None:
         """Return the REST API's base."""
         return f"{self.origin.url}/api/v4"
+
+    def proof(self, kind: str) -> str | None:
+        """Let a token tell of itself, which any may whatever its scopes; one of OAuth is no such token.
+
+        With a configured user name it is a deploy token, which the API does not take though git does.
+        """
+        if self.forge.username:
+            return None
+        return "/user" if kind == "oauth" else "/personal_access_tokens/self"

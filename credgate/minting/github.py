@@ -70,6 +70,11 @@ def find_installation(path: str, jwt: str) -> Request:
     return Request("GET", f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}/installation", _as(jwt))
 
 
+def itself(installation: int, jwt: str) -> Request:
+    """Ask who the signature is, or about the installation if one is named: nothing is minted by it."""
+    return Request("GET", f"/app/installations/{installation}" if installation else "/app", _as(jwt))
+
+
 def mint(installation: int, scope: Scope, ids: Mapping[str, int], jwt: str) -> Request:
     """Ask for a token; by ids if all of them are known. There is no way to ask for no repository."""
     wanted: dict[str, object] = {"permissions": permissions(scope)}

@@ -127,18 +127,28 @@ class Credentials(Service):
             for one in source.describe()
         ]
 
-    def _forge(self, forge: Forge) -> dict[str, object]:
+    def sources(self, forge: str, path: str = "") -> dict[Source, list[str]]:
+        """Return a forge's sources with the patterns they stand for; with ``path``, the one that repository gets."""
+        choice = self._choices.get(forge)
+        if choice is None:
+            return {}
+        only = choice.find(path) if path else None
         by_source: dict[Source, list[str]] = {}
-        if forge.name in self._choices:
-            for pattern, source in self._choices[forge.name].patterns.items():
+        for pattern, source in choice.patterns.items():
+            if not path or source is only:
                 by_source.setdefault(source, []).append(pattern)
+        return by_source
+
+    def _forge(self, forge: Forge) -> dict[str, object]:
         return {
             "name": forge.name,
             "kind": forge.kind,
             "url": forge.url,
             "default": forge.name == self._config.default_forge,
             "credentials": [
-                _described(one, patterns) for source, patterns in by_source.items() for one in source.describe()
+                _described(one, patterns)
+                for source, patterns in self.sources(forge.name).items()
+                for one in source.describe()
             ],
         }
 

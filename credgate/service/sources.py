@@ -98,6 +98,15 @@ class Renewing(Protocol):
         ...
 
 
+@runtime_checkable
+class Proving(Protocol):
+    """A source that can ask its forge whether it would be given a credential, without being given one."""
+
+    async def prove(self, path: str) -> None:
+        """Ask, for the repository ``path`` or, if that is "", in general. Raises ``CredentialError`` unless it is."""
+        ...
+
+
 class Ids:
     """Ids for one source's values: keyed digests of a running number, so that none says anything of its value.
 

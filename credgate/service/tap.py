@@ -31,6 +31,7 @@ from credgate.metrics import readings
 from credgate.metrics.page import Page
 from credgate.metrics.readings import Readings
 from credgate.metrics.tally import Tally
+from credgate.service.acceptance import Acceptance
 from credgate.service.audit import AuditLog
 from credgate.service.audited import Audited
 from credgate.service.clock import read_lease_clock
@@ -210,6 +211,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         transfers=gate.transfers,
         forges=credentials.overview,
         scrape=scrape,
+        check=Acceptance(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
     gateway = GatewayService()
     for part in (

@@ -49,8 +49,19 @@ def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
         dns=dict,
     )
     held = {"repositories": ["**"], "id": "0a1b2c3d", "kind": "file", "expires_at": None, "trouble": ""}
+
+    async def check(forge: str, repo: str) -> list[dict[str, object]]:
+        made.checked.append((forge, repo))
+        return made.verdicts
+
     forges = [{"name": "github.com", "kind": "github", "url": "https://github.com", "credentials": [held]}]
-    made = gateway_at(settings, status=overview, transfers=lambda: transfers, forges=lambda: forges)
+    made = gateway_at(
+        settings,
+        status=overview,
+        transfers=lambda: transfers,
+        forges=lambda: forges,
+        check=check,
+    )
     made.transfers = transfers
     borrow_reactor(monkeypatch)
     monkeypatch.setenv("CREDGATE_SOCKET", str(made.socket))

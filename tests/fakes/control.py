@@ -227,6 +227,7 @@ class Desk:
     transfers: Any = list
     prolonged: list[tuple[Session, Peer | None]] = field(factory=list)
     forges: Any = list
+    check: Any = None
 
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
@@ -245,6 +246,7 @@ class Desk:
             self.transfers,
             lambda session, peer: self.prolonged.append((session, peer)),
             self.forges,
+            check=self.check,
         )
         site = ControlSite(
             api.app.resource(),

@@ -43,6 +43,10 @@ class Gateway:
     ready: dict[str, bool]
     transfers: list[dict[str, object]] = field(factory=list)
     """What ``GET /v1/transfers`` lists, where it was told to list these."""
+    checked: list[tuple[str, str]] = field(factory=list)
+    """Forges that were to be asked, each with the repository."""
+    verdicts: list[dict[str, object]] = field(factory=list)
+    """What they are to have answered."""
 
     async def curl(self, *arguments: str, stdin: bytes = b"", **options: Any) -> tuple[int, dict[str, str], bytes]:
         """Run curl on the socket; return status, fields and body."""

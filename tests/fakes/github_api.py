@@ -107,6 +107,8 @@ class GitHubApi(FakeApi):
             return Reply(401, _error(wrong))
         if asked.method == "GET" and parts[0] == "repos" and parts[3:] == ["installation"]:
             return self._installation(parts[1], parts[2])
+        if asked.method == "GET" and parts[0] == "app":
+            return self._itself(parts[1:])
         if asked.method == "POST" and parts[:2] == ["app", "installations"] and parts[3:] == ["access_tokens"]:
             return self._mint(int(parts[2]), asked.json)
         return Reply(404, _error("Not Found"))
@@ -151,6 +153,13 @@ class GitHubApi(FakeApi):
                 "suspended_at": "2026-01-02T03:04:05Z" if found.suspended else None,
             },
         )
+
+    def _itself(self, parts: list[str]) -> Reply:
+        """Tell the App of itself, or of one of its installations."""
+        known = [str(one.id) for one in self.installations.values()]
+        if not parts:
+            return Reply(200, {"id": int(APP_ID), "slug": "credgate"})
+        return Reply(200, {"id": int(parts[1])}) if parts[1:] and parts[1] in known else Reply(404, _error("Not Found"))
 
     def _mint(self, number: int, wanted: dict[str, Any]) -> Reply:
         found = next((one for one in self.installations.values() if one.id == number), None)

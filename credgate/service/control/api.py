@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from credgate import __version__
 from credgate.config.schema import Config, Policy
 from credgate.errors import CapacityError, ConfigError, InvalidValueError, StoreError
+from credgate.forges.acceptance import parse_check
 from credgate.git.explain import explain, parse_question
 from credgate.service.control.body import is_json, parse_json
 from credgate.service.control.reply import error, send
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     Status = Callable[[], Mapping[str, object]]
     Transfers = Callable[[], list[dict[str, object]]]
     Forges = Callable[[], list[dict[str, object]]]
+    Check = Callable[[str, str], Awaitable[list[dict[str, object]]]]
 
 READY_TIMEOUT = 5.0
 """Seconds that the checks of ``/v1/ready`` may take; then the answer is that they did not."""
@@ -115,6 +117,8 @@ class ControlAPI:
     forges: Forges = list
     scrape: Exposition | None = None
     """Makes the page of ``/v1/metrics``."""
+    check: Check | None = None
+    """Asks a forge, by its name, whether it accepts its credentials, or that of a repository."""
     _log: Logger = field(factory=Logger, init=False, repr=False)
 
     app = Klein()
@@ -162,6 +166,14 @@ class ControlAPI:
     def places(self, request: ControlRequest) -> bytes:
         """List the forges with their credentials: ids, kinds, ends and troubles, never a value."""
         return send(request, 200, {"forges": self.forges()})
+
+    @app.route("/v1/forges/<name>/check", methods=["POST"])
+    async def accepted(self, request: ControlRequest, name: str) -> bytes:
+        """Ask a forge whether it accepts its credentials; the answer says so in words, never with a value."""
+        repo = parse_check(_payload(request))
+        if self.check is None or name not in self.drivers:
+            return send(request, 404, error("No such forge"))
+        return send(request, 200, {"forge": name, "checks": await self.check(name, repo)})
 
     @app.route("/v1/metrics", methods=["GET"])
     async def metrics(self, request: ControlRequest) -> bytes:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Policy
     from credgate.forges.driver import Driver
-    from credgate.service.control.api import Forges, Readiness, Registry, Reload, Status, Transfers
+    from credgate.service.control.api import Check, Forges, Readiness, Registry, Reload, Status, Transfers
     from credgate.service.control.peer import Peer
     from credgate.service.control.scrape import Exposition
     from credgate.sessions.lease import LeaseReading
@@ -78,6 +78,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     transfers: Transfers = list,
     forges: Forges = list,
     scrape: Exposition | None = None,
+    check: Check | None = None,
 ) -> ControlService:
     """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
 
@@ -106,6 +107,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         extended,
         forges,
         scrape,
+        check,
     )
     site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
     place = SocketPlace(

@@ -78,6 +78,10 @@ class AppSource:
         self._split[scope] = self._clock().boot + SPLIT_SECONDS
         return await self._obtain(scope.alone(wanted.repo.path), wanted, refused)
 
+    async def prove(self, path: str) -> None:
+        """See :class:`~credgate.service.sources.Proving`."""
+        await self._app.prove(path)
+
     async def session_ended(self, session: Session) -> None:
         """Revoke what nobody needs any more."""
         for known in [known for known in self._scopes if known[0] == session.id]:

@@ -74,6 +74,20 @@ class GitHubApp:
             raise github.not_minted(self._forge, scope, answer, self._wall())
         return await self._taken(answer, scope)
 
+    async def prove(self, path: str) -> None:
+        """Show the App's signature, and have the installation of ``path`` looked up, if one is named.
+
+        Nothing is minted. Raises ``CredentialError`` unless the forge accepts it.
+        """
+        if path:
+            self._installations.pop(owner(path), None)
+        if path and not self._app.installation_id:
+            await self._installation(path)
+            return
+        answer = await self._signed(lambda signature: github.itself(self._app.installation_id or 0, signature))
+        if answer.status != HTTPStatus.OK:
+            raise github.refused(self._forge, answer, self._wall())
+
     async def revoke(self, secret: str) -> bool:
         """End a token; whether the forge says that it has ended. Raises nothing that a forge could cause."""
         try:

@@ -1,0 +1,91 @@
+"""``docs/control-api.md`` shows what a real gateway answers: each ``$`` line is run here, by a shell with curl.
+
+In the order of the document, against one gateway with two forges: one that accepts its credential, and one that does
+not. Lines of an answer are broken in the document where it has spaces; what differs from run to run is made alike.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.conftest import random_secret
+from tests.fakes.api import Asked, Reply
+from tests.fakes.canary import traces
+from tests.fakes.files import write_secret
+from tests.fakes.forge import PythonForge
+from tests.fakes.repositories import Repositories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import StartGateway
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.md"
+ALIKE: list[tuple[str, str]] = []
+
+
+def examples() -> list[tuple[str, str]]:
+    """Return the ``$`` lines of the document, each with what is shown below it."""
+    found: list[list[str]] = []
+    below = False
+    for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
+        if line.startswith("    $ "):
+            found.append([line.removeprefix("    $ "), ""])
+            below = True
+        elif below and line.startswith("    "):
+            found[-1][1] += line[4:] + "\n"
+        elif line.strip():
+            below = False
+    return [(command, shown) for command, shown in found]
+
+
+def alike(text: str) -> str:
+    """Return an answer in which what differs from run to run does not, on one line."""
+    for pattern, instead in ALIKE:
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[PythonForge]:
+    """Start a forge with an API and a private ``octo/hello``."""
+    for name in ("forge", "repositories"):
+        (tmp_path / name).mkdir()
+    Repositories(tmp_path / "repositories").seeded("octo/hello")
+    secret = random_secret()
+    server = PythonForge(tmp_path / "repositories", secret, tmp_path / "forge")
+
+    def meta(asked: Asked) -> Reply:
+        return Reply(200 if asked.headers.get("authorization") == f"Bearer {secret}" else 401, {})
+
+    server.pages["/api/v3/meta"] = meta
+    yield server
+    server.close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="NOT SHOWN: no curl")
+def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: PythonForge, tmp_path: Path) -> None:
+    """Whoever copies a line finds what the page says; and no answer holds a credential, right or wrong."""
+    url, wrong = f"http://127.0.0.1:{github.port}", random_secret()
+    reference = f"file://{write_secret(tmp_path / 'wrong', wrong)}"
+    table = {"kind": "generic", "url": url, "credential": reference}
+    door = start_gateway(url=url, secret=github.secret, settings={'forges."git.example"': table})
+    shell = {"SOCKET": str(door.gateway.control_socket), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    said = b""
+    for command, shown in examples():
+        ran = subprocess.run(["sh", "-c", command], env=shell, capture_output=True, timeout=30, check=False)
+        said += ran.stdout + ran.stderr
+        assert alike(ran.stdout.decode() + ran.stderr.decode()) == alike(shown), f"$ {command}"
+    log = door.gateway.log().encode() + door.gateway.audit_file.read_bytes()
+    assert traces(github.secret, said + log) | traces(wrong, said + log) == set()
+
+
+def test_the_document_shows_enough() -> None:
+    """The test above is about something."""
+    assert len(examples()) >= 4
