@@ -31,13 +31,15 @@ def test_two_hundred_small_objects_come_down(lfs_forge: LfsForge, enter_lfs: Ent
     assert all(line["decision"] == "allow" and line["size"] == line["bytes_down"] for line in lines)
 
 
-def test_objects_go_up_and_come_down_elsewhere(lfs_forge: LfsForge, enter_lfs: EnterLfs, login: str) -> None:
-    """Pushed from one sandbox, cloned in another; one of them larger than anything that is held."""
+def test_two_hundred_small_objects_go_up_and_come_down_elsewhere(
+    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
+) -> None:
+    """Two batches upwards, pushed from one sandbox, cloned in another; one is larger than anything that is held."""
     path = lfs_forge.repositories.seeded()
     box = enter_lfs([path], login=login).box
     box.git("clone", "-q", address(path), "clone").fine()
     box.git("lfs", "track", "*.bin", cwd="clone").fine()
-    contents = [*SMALL[:20], noise(64)]
+    contents = [*SMALL, noise(64)]
     for number, content in enumerate(contents):
         (box.home / "clone" / f"{number}.bin").write_bytes(content)
     box.git("add", ".", cwd="clone").fine()
@@ -45,6 +47,9 @@ def test_objects_go_up_and_come_down_elsewhere(lfs_forge: LfsForge, enter_lfs: E
     box.git("push", "origin", "HEAD:main", cwd="clone").fine()
     for content in contents:
         assert lfs_forge.lfs.object(path, oid_of(content)).read_bytes() == content
+    lines = [line for line in door.gateway.audit() if line.get("operation") == "lfs-upload"]
+    assert {line["oid"] for line in lines} == {oid_of(content) for content in contents}
+    assert all(line["decision"] == "allow" and line["size"] == line["bytes_up"] for line in lines)
     other = enter_lfs([{"repo": path, "access": "read"}]).box
     other.git("clone", "-q", address(path), "clone").fine()
     for number, content in enumerate(contents):
