@@ -12,13 +12,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
-import shutil
 import signal
 import string
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define, field
@@ -27,6 +24,10 @@ from credgate.git.pktline import FLUSH, encode
 from tests.attacks.rawclient import Heard, ask, login
 from tests.attacks.scripted import Asked, Said, ScriptedForge
 from tests.fakes.gateway import Gateway, Lease
+from tests.fakes.scratch import make, remove
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ADVERTISEMENT = b"001e# service=git-upload-pack\n0000000eversion 2\n0000"
 REPO, CONTROL, OUTSIDE = "octo/hello", "octo/control", "octo/secret"
@@ -109,11 +110,10 @@ class Field:
 
 @pytest.fixture(scope="session")
 def place() -> Iterator[Path]:
-    """Make a short-named folder: the paths of UNIX sockets must be short."""
-    folder = Path(tempfile.mkdtemp(prefix="cg-"))
-    folder.chmod(0o700)
+    """Make the folder of everything that lives as long as the run."""
+    folder = make()
     yield folder
-    shutil.rmtree(folder)
+    remove(folder)
 
 
 def _open_field(
