@@ -68,6 +68,8 @@ def _gateway(way: Way, repo: str, forge: str) -> Iterator[Finding]:
     if "dns" in told["listeners"]:
         yield checkup.port("dns port", told["listeners"]["dns"])
         yield from resolvers(told["dns"]["upstream"])
+    if "metrics" in told["listeners"]:
+        yield checkup.port("metrics port", told["listeners"]["metrics"])
     yield from forges(told["forges"])
     for name, checks in asked.items():
         yield from accepted(name, checks)

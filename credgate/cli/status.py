@@ -61,6 +61,7 @@ def rows(told: Mapping[str, Any]) -> list[Row]:
         *((f"{name} listener", place or "not bound") for name, place in told["listeners"].items()),
         ("configuration", f"{told['configuration']}, policy {told['policy']}"),
         ("audit", told["audit"]),
+        ("audit head", told["audit_head"] or "no line yet"),
         ("sessions", f"{sessions['live']} of at most {sessions['max']}"),
         ("connections", f"{told['connections']}, {told['transfers']} requests running"),
     ]

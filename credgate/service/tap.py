@@ -185,13 +185,19 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         started=read_lease_clock(),
         clock=read_lease_clock,
         config=lambda: reloading.config,
-        places=lambda: {"git": git.address, **_dns_place(dns), "control": config.listen.control},
+        places=lambda: {
+            "git": git.address,
+            **_dns_place(dns),
+            "control": config.listen.control,
+            **({"metrics": metrics.address} if config.listen.metrics else {}),
+        },
         sessions=lambda: registry.count,
         connections=lambda: len(gate.channels),
         transfers=lambda: len(gate.transfers()),
         has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
+        head=lambda: audit.head,
     )
     page = Page(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)

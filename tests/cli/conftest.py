@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_twisted
 
+from credgate.audit.chain import Head, Link
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.overview import Overview
 from tests.fakes.cli import borrow_reactor
@@ -47,6 +48,7 @@ def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
         transfers=lambda: len(transfers),
         has_credential=lambda name: name == "github.com",
         dns=dict,
+        head=lambda: Head(Link(12, "ab" * 32)),
     )
     held = {"repositories": ["**"], "id": "0a1b2c3d", "kind": "file", "expires_at": None, "trouble": ""}
 

@@ -28,6 +28,7 @@ async def test_people_see_what_there_is(gateway: Gateway) -> None:
     assert "github, https://github.com, the default, file 0a1b2c3d" in lines["forge github.com"]
     assert "no credential: anonymous reads only" in lines["forge git.example"]
     assert "0 of at most 3" in lines["sessions"]
+    assert lines["audit head"].split()[-1] == f"12:{'ab' * 32}"
 
 
 @pytest_twisted.ensureDeferred
@@ -62,6 +63,7 @@ def test_trouble_stands_out() -> None:
         "configuration": "a",
         "policy": "b",
         "audit": "stderr",
+        "audit_head": "",
         "sessions": {"live": 0, "max": 1},
         "connections": 0,
         "transfers": 0,
@@ -72,5 +74,6 @@ def test_trouble_stands_out() -> None:
     shown = {name: str(value) for name, value in rows(told)}
     assert shown["forge x"] == "generic, https://x, file 0a (it cannot be read); file 0a (it cannot be read)"
     assert (shown["git listener"], shown["dns"], shown["dns upstream"]) == ("not bound", "refused 2", "192.0.2.1#53")
+    assert shown["audit head"] == "no line yet"
     assert works(told)
     assert not works(told | {"ready": {}})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate import __version__
+from credgate.audit.chain import Head, Link
 from credgate.audit.event import timestamp
 from credgate.config.load import config_hash, policy_hash
 
@@ -42,6 +43,8 @@ class Overview:
     """The DNS server's counters; empty where there is none."""
     resolvers: Callable[[], Iterable[tuple[str, int]]] = tuple
     """Whom it asks, in order."""
+    head: Callable[[], Head] = lambda: Head(Link())
+    """Where the chain of the audit log stands."""
 
     def __call__(self) -> dict[str, object]:
         """Return it all."""
@@ -55,6 +58,7 @@ class Overview:
             "policy": policy_hash(config.policy),
             "listeners": dict(self.places()),
             "audit": config.audit.to,
+            "audit_head": self._head(),
             "sessions": {"live": self.sessions(), "max": config.sessions.max_sessions},
             "connections": self.connections(),
             "transfers": self.transfers(),
@@ -62,6 +66,11 @@ class Overview:
             "forges": [self._forge(name, config) for name in config.forges],
             "dns": {"counters": dict(self.dns()), "upstream": [f"{host}#{port}" for host, port in self.resolvers()]},
         }
+
+    def _head(self) -> str:
+        """Return the last line's number and digest, as ``credgate audit verify --head`` takes them; "" before one."""
+        last = self.head().last
+        return f"{last.seq}:{last.digest}" if last.seq else ""
 
     def _forge(self, name: str, config: Config) -> dict[str, object]:
         forge = config.forges[name]

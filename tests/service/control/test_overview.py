@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from credgate import __version__
+from credgate.audit.chain import Head, Link
 from credgate.config.load import config_hash, policy_hash
 from credgate.config.schema import Policy
 from credgate.service.control.overview import Overview
@@ -17,7 +18,7 @@ from tests.fakes.control import NOW, Desk, config
 from tests.fakes.schemas import schema
 
 
-def overview() -> Overview:
+def overview(seq: int = 12) -> Overview:
     """Return one of a gateway that has run for a quarter of an hour."""
     return Overview(
         started=LeaseReading("boot", NOW.boot - 900.0, NOW.wall - 900.0),
@@ -30,6 +31,7 @@ def overview() -> Overview:
         has_credential=lambda name: name == "github.com",
         dns=lambda: {"refused": 4},
         resolvers=lambda: [("192.0.2.53", 53)],
+        head=lambda: Head(Link(seq, "ab" * 32)),
     )
 
 
@@ -46,6 +48,7 @@ def test_it_says_what_the_gateway_is_and_does() -> None:
         "policy": policy_hash(settings.policy),
         "listeners": {"git": "127.0.0.1:8080", "dns": "", "control": "/run/credgate/control.sock"},
         "audit": "stderr",
+        "audit_head": f"12:{'ab' * 32}",
         "sessions": {"live": 2, "max": 3},
         "connections": 3,
         "transfers": 1,
@@ -56,6 +59,13 @@ def test_it_says_what_the_gateway_is_and_does() -> None:
         ],
         "dns": {"counters": {"refused": 4}, "upstream": ["192.0.2.53#53"]},
     }
+    jsonschema.validate(json.loads(json.dumps(told)), schema("status"))
+
+
+def test_there_is_no_head_before_the_first_line() -> None:
+    """Nothing that ``audit verify --head`` could look for."""
+    told = overview(0)()
+    assert told["audit_head"] == ""
     jsonschema.validate(json.loads(json.dumps(told)), schema("status"))
 
 
