@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensur
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import deferLater, react
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseFailed
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -68,28 +69,31 @@ class Control:
 
     async def answer(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """Return status and answer, whatever the status. Raises Unreachable."""
-        client = HTTPClient(Agent.usingEndpointFactory(reactor, _Socket(str(self.socket))))
+        asking = Deferred.fromCoroutine(self._asked(method, path, body)).addTimeout(TIMEOUT, reactor)
         try:
-            response = await client.request(
-                method,
-                f"http://localhost{path}",
-                data=None if body is None else json.dumps(body).encode(),
-                headers=_JSON if body is not None else None,
-                allow_redirects=False,
-                timeout=TIMEOUT,
-            )
-            answer = json.loads(await response.content())
+            status, content = await asking
+            answer = json.loads(content)
         except ConnectError as error:
             raise Unreachable(f"no gateway answers at {self.socket} ({_why(error)}); {HINT}") from None
-        except (ResponseFailed, ConnectionClosed):
-            raise Unreachable(f"the gateway at {self.socket} closed the connection without an answer") from None
-        except (CancelledError, TimeoutError):
-            raise Unreachable(f"the gateway at {self.socket} did not answer in {TIMEOUT} s") from None
+        except (ResponseFailed, ConnectionClosed, CancelledError, TimeoutError) as error:
+            how = f"did not answer in {TIMEOUT} s" if _left(error) else "closed the connection without an answer"
+            raise Unreachable(f"the gateway at {self.socket} {how}") from None
         except ValueError:
             raise Unreachable(f"what answers at {self.socket} is no credgate") from None
         if not isinstance(answer, dict):
             raise Unreachable(f"what answers at {self.socket} is no credgate")
-        return response.code, answer
+        return status, answer
+
+    async def _asked(self, method: str, path: str, body: object) -> tuple[int, bytes]:
+        client = HTTPClient(Agent.usingEndpointFactory(reactor, _Socket(str(self.socket))))
+        response = await client.request(
+            method,
+            f"http://localhost{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers=_JSON if body is not None else None,
+            allow_redirects=False,
+        )
+        return response.code, await response.content()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -102,6 +106,12 @@ HINT = "start one (twistd -n credgate), or name its socket (--socket, CREDGATE_S
 def _why(error: ConnectError) -> str:
     code = error.osError
     return os.strerror(code) if isinstance(code, int) else str(code or "no connection")
+
+
+def _left(error: Exception) -> bool:
+    """Whether it was we who gave up; Twisted's client wraps that like any other end of a connection."""
+    causes = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
+    return any(cause.check(CancelledError, TimeoutError) for cause in causes)
 
 
 def drive(work: Callable[[], Awaitable[T]]) -> T:

@@ -25,6 +25,8 @@ from tests.fakes.waiting import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Settings = Mapping[str, Mapping[str, Any]]
+COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+"""What has a child measured, where coverage runs."""
 
 
 def _installed() -> bool:
@@ -40,8 +42,8 @@ def _installed() -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """Say what a process of credgate is given: no variable of whoever runs the tests but PATH and the coverage hook."""
-    kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+    """Say what a process of credgate is given: no variable of whoever runs the tests but PATH and coverage's hooks."""
+    kept = {name: os.environ[name] for name in ("PATH", *COVERAGE) if name in os.environ}
     return kept | {"HOME": "/nonexistent", "LC_ALL": "C.UTF-8"} | ({} if _installed() else {"PYTHONPATH": str(ROOT)})
 
 
