@@ -109,7 +109,8 @@ def test_a_process_without_descriptors_recovers(victim: Field) -> None:
             for client in clients:
                 client.send(victim.discovery())
             heard = [client.hear(answers=1) for client in clients]
-            assert all(one.end != "open" or one.only.status in {200, 502} for one in heard)
+            # 502: none was left to dial; 503: none was left to keep the audit log with.
+            assert {one.only.status for one in heard if one.end == "open" and one.data} <= {200, 502, 503}
             assert any(one.data == b"" for one in heard), "there was none for everyone"
     finally:
         resource.prlimit(pid, limit, before)
