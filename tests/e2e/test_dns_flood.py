@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Forge, StartGateway
     from tests.fakes.repositories import Repositories
 
+pytestmark = pytest.mark.alone
+
 ROUNDS = 9
 MOST = 5.0
 """How many times its idle latency ``git ls-remote`` may take."""
