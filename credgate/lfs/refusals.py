@@ -13,6 +13,7 @@ from typing import Final
 
 from credgate.errors import CredgateError
 from credgate.git.refusal import named
+from credgate.lfs.target import Call
 from credgate.values import Decision, Reason
 
 MEDIA_TYPE: Final = b"application/vnd.git-lfs+json"
@@ -33,6 +34,20 @@ class LfsError(CredgateError):
     def decision(self) -> Decision:
         """The same as a decision."""
         return Decision(allow=False, reason=self.reason, rule=self.rule, text=str(self))
+
+
+STOPPING_AFTER: Final = 60
+"""Seconds in which a gateway that stops is likely to be there again."""
+
+
+def stopping(call: Call, text: str) -> LfsError:
+    """Make the error for what a gateway that stops does not do any more.
+
+    To git-lfs 3.3 a 503 for a batch is fatal, whatever its ``Retry-After``; after a 429 with one it waits that long and
+    asks again. A 503 for an object costs one of its tries, and is followed by a new batch.
+    """
+    status = 429 if call is Call.BATCH else 503
+    return LfsError(text, reason=Reason.SHUTDOWN, status=status, rule="shutdown", retry_after=STOPPING_AFTER)
 
 
 def malformed(text: str) -> LfsError:

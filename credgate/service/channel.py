@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS, LINGER_BYTES = 2.0, 1024 * 1024
 """How long, and how much, is read after a reply that came before the request's end."""
+PARTING = 2.0
+"""Seconds in which those who are told that credgate stops may read it, and git-lfs may ask on."""
 _log = Logger()
 
 
@@ -53,7 +55,7 @@ class SandboxChannel(Protocol):
         self._since, self._wait = gate.reactor.seconds(), gate.limits.head_timeout
         self._head: RequestHead | None = None
         self._begun = self._served = self._held = self._gone = False
-        self._asks = self._trusts = False
+        self._asks = self._trusts = self._serves_lfs = False
         self._full = False
         self._feeder: Valve | None = None
         self._linger: int | None = None
@@ -121,6 +123,7 @@ class SandboxChannel(Protocol):
             raise
 
     def _do(self, head: RequestHead, verdict: Verdict, record: Record) -> None:
+        self._serves_lfs = isinstance(verdict, LfsRelay) or (isinstance(verdict, Refuse) and verdict.lfs)
         if isinstance(verdict, Relay | LfsRelay):
             exchange = (
                 RelayExchange(self, record, head, verdict)
@@ -224,7 +227,8 @@ class SandboxChannel(Protocol):
         """Take the next request, or leave."""
         self._drop_exchange()
         self._feeder = None
-        if not self.keeps or self._reader.excess or not self._reader.whole or self.gate.closing:
+        stays = self._serves_lfs or not self.gate.closing
+        if not (self.keeps and stays and self._reader.whole) or self._reader.excess:
             self._leave(unread=self._reader.excess or not self._reader.whole)
             return
         self._reader.reset()
@@ -241,6 +245,8 @@ class SandboxChannel(Protocol):
             self.hold()
         else:
             self.release()
+        if self.gate.closing:
+            self._wait = min(self._wait, PARTING)
 
     def abort(self) -> None:
         """Reset the connection: nothing that was sent can be taken for whole."""
@@ -294,8 +300,16 @@ class SandboxChannel(Protocol):
                 self._leave(unread=False)
 
     def retire(self) -> None:
-        """Leave, unless a request is being answered: then after it."""
-        if self._exchange is None and self._linger is None and not self._gone:
+        """Leave, unless a request is being answered: then after it.
+
+        git-lfs asks on, for one object after the other. It takes our refusal for a reason to wait, but a closed door
+        for the end: what it asks soon on a connection that it has is answered.
+        """
+        if self._exchange is not None or self._linger is not None or self._gone:
+            return
+        if self._serves_lfs and self.keeps:
+            self._since, self._wait = self.gate.reactor.seconds(), PARTING
+        else:
             self._leave(unread=False)
 
     def dismiss(self, decision: Decision) -> None:

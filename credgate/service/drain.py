@@ -16,13 +16,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from credgate.service.channel import PARTING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from credgate.service.gate import Gate
 
-PARTING = 2.0
-"""Seconds in which those who are told why may read it."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

@@ -23,6 +23,8 @@ from credgate.git.answer import Moved, refusal
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.lfs.handles import Handles
+from credgate.lfs.refusals import STOPPING_AFTER, stopping
+from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.question import wanted_for
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from credgate.sessions.model import Session
 
 _JSON = b"application/json"
+_STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
 
 
@@ -87,8 +90,19 @@ class Gate:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
         verdict = self._paced(self.admission.judge(head, peer, self.reactor.seconds()), peer)
         if isinstance(verdict, Relay | LfsRelay):
-            return self._able(head, verdict)
+            return self._stopping(head, verdict) if self.closing else self._able(head, verdict)
         return verdict
+
+    def _stopping(self, head: RequestHead, verdict: Relay | LfsRelay) -> Verdict:
+        """Begin nothing more; the verifying of an upload is its end, without which it was for nothing."""
+        if isinstance(verdict, LfsRelay) and verdict.request.call is Call.VERIFY:
+            return self._able(head, verdict)
+        session, request = verdict.session, verdict.request
+        if isinstance(verdict, LfsRelay):
+            said = stopping(verdict.request.call, _STOPPING)
+            return Refuse(said.decision, said.status, None, session, request, retry_after=said.retry_after, lfs=True)
+        decision = Decision(allow=False, reason=Reason.SHUTDOWN, rule="shutdown", text=_STOPPING)
+        return Refuse(decision, 503, verdict.request.kind, session, request, retry_after=STOPPING_AFTER)
 
     def _paced(self, verdict: Verdict, peer: str) -> Verdict:
         """Count what is asked with a right credential; what comes too often waits, unless it is refused anyway."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credgate.service.drain import PARTING, Drain
+from credgate.service.channel import PARTING
+from credgate.service.drain import Drain
 from credgate.values import Reason
 from tests.fakes.relay import (
     LISTED,
@@ -194,7 +195,7 @@ def test_an_answer_that_is_all_there_is_left_to_be_read() -> None:
 
 
 def test_at_the_end_git_lfs_is_told_in_its_own_form() -> None:
-    """As JSON, with when to come again: it asks anew by itself."""
+    """As JSON, with when to come again: after a 429 it asks anew by itself, a 503 would be the end of it."""
     house = House()
     body = b'{"operation":"download","transfers":["basic"],"objects":[{"oid":"%b","size":1}]}' % (b"a" * 64)
     client = house.say(
@@ -211,9 +212,10 @@ def test_at_the_end_git_lfs_is_told_in_its_own_form() -> None:
     end = End(house, timeout=5)
     house.wait(6)
     said = only(client, b"POST")
-    assert (said.status, said.field(b"retry-after")) == (503, b"60")
+    assert (said.status, said.field(b"retry-after")) == (429, b"60")
     assert STOPPING.decode() in json.loads(said.body)["message"]
     assert house.reasons == [Reason.SHUTDOWN]
+    house.wait(PARTING)
     assert end.over
     end.cut()
 

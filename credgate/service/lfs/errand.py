@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from credgate.git.admission import Refuse
-from credgate.lfs.refusals import LfsError
+from credgate.lfs.refusals import LfsError, stopping
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from credgate.service.channel import SandboxChannel
     from credgate.service.record import Record
 
-RETRY_AFTER = 60
-"""Seconds in which a gateway that stops is likely to be there again."""
 _log = Logger()
 
 
@@ -135,10 +133,8 @@ class Errand:
         self._cut(Decision(allow=False, reason=reason))
 
     def dismiss(self, decision: Decision) -> None:
-        """End because credgate does; git-lfs tries a transfer again by itself."""
-        self.refuse(
-            LfsError(decision.text, reason=decision.reason, status=503, rule=decision.rule, retry_after=RETRY_AFTER)
-        )
+        """End because credgate does, so that git-lfs tries again by itself; an object that is half down is cut."""
+        self.refuse(stopping(self.verdict.request.call, decision.text))
 
     def overdue(self, now: float) -> None:
         """Cut a client that stands still, soon; give up a forge that does, later."""
