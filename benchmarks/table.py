@@ -126,7 +126,7 @@ def versions(mitmdump: str | None) -> str:
 
 
 def _python() -> str:
-    """Name the interpreter, and say if it was built without profiles: credgate then takes an eighth more per request."""
+    """Name the interpreter, and say if it was built without profiles: it is then an eighth slower, measured."""
     built = str(sysconfig.get_config_var("CONFIG_ARGS"))
     return platform.python_version() + ("" if "--enable-optimizations" in built else " (--enable-optimizations is off)")
 
