@@ -12,7 +12,6 @@ import re
 import ssl
 import statistics
 import subprocess
-import sysconfig
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -120,15 +119,9 @@ def versions(mitmdump: str | None) -> str:
     git = _said(["git", "--version"], r"([0-9.]+)")
     mitmproxy = f", mitmproxy {_said([mitmdump, '--version'], r'Mitmproxy: ([0-9.]+)')}" if mitmdump else ""
     return (
-        f"Python {_python()}, Twisted {version('twisted')}, httptools {version('httptools')}, "
+        f"Python {platform.python_version()}, Twisted {version('twisted')}, httptools {version('httptools')}, "
         f"{ssl.OPENSSL_VERSION.rsplit(' ', 3)[0]}, nginx {nginx}, git {git}{mitmproxy}"
     )
-
-
-def _python() -> str:
-    """Name the interpreter, and say if it was built without profiles: it is then an eighth slower, measured."""
-    built = str(sysconfig.get_config_var("CONFIG_ARGS"))
-    return platform.python_version() + ("" if "--enable-optimizations" in built else " (--enable-optimizations is off)")
 
 
 def _said(command: list[str], pattern: str) -> str:
