@@ -4,8 +4,9 @@
     {"token": "TOKEN", "expires_at": "2026-01-31T12:00:00Z"}      or seconds since the epoch, as a number
     {"token": "TOKEN", "expires_in": 3600}                        seconds from now
 
-Other keys are ignored, so that what a vault prints can often be used as it is. Anything else is refused, and never
-repeated: it may be the secret in another dress. Pure; ``now`` is wall seconds since the epoch.
+Other keys are ignored, so that what a vault prints can often be used as it is. Where a secret of many lines is meant
+(``read_lines``: a key in PEM), it is what was printed. Anything else is refused, and never repeated: it may be the
+secret in another dress. Pure; ``now`` is wall seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -32,12 +33,7 @@ class Printed:
 
 def read_printed(output: bytes, now: float) -> Printed:
     """Return what ``output`` holds; raise ``ConfigError`` (without place) with what was meant."""
-    try:
-        text = output.decode("utf-8-sig").strip()
-    except UnicodeDecodeError:
-        raise ConfigError("what it printed is not UTF-8 text") from None
-    if not text:
-        raise ConfigError("it printed nothing")
+    text = _text(output)
     if not text.startswith("{"):
         return Printed(_one_line(text))
     try:
@@ -51,6 +47,21 @@ def read_printed(output: bytes, now: float) -> Printed:
     if ends is not None and ends <= now:
         raise ConfigError("the credential that it printed has ended already")
     return Printed(_one_line(token.strip()), ends)
+
+
+def read_lines(output: bytes) -> Printed:
+    """Return the secret of any number of lines that ``output`` is. Raises as above."""
+    return Printed(_text(output) + "\n")
+
+
+def _text(output: bytes) -> str:
+    try:
+        text = output.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ConfigError("what it printed is not UTF-8 text") from None
+    if not text:
+        raise ConfigError("it printed nothing")
+    return text
 
 
 def _one_line(text: str) -> str:

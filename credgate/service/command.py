@@ -13,19 +13,21 @@ environment.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 
-from credgate.errors import CredentialError
+from credgate.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from twisted.internet.interfaces import IDelayedCall
@@ -50,6 +52,15 @@ except OSError:
     os._exit(127)
 """
 _NO_EXEC = 127
+
+
+def command(words: Sequence[str], environ: Mapping[str, str], reactor: Any) -> Callable[[], Deferred[bytes]]:  # noqa: ANN401 - as below
+    """Find the program that ``words`` begin with, now; return what runs it. Raises ``ConfigError`` if there is none."""
+    scrubbed = {name: environ[name] for name in KEPT if name in environ}
+    path = shutil.which(words[0], path=scrubbed.get("PATH") or os.defpath)
+    if path is None:
+        raise ConfigError("the program that cmd:// names is not there, or cannot be executed")
+    return partial(run, path, words, scrubbed, reactor)
 
 
 def run(path: str, words: Sequence[str], environ: Mapping[str, str], reactor: Any) -> Deferred[bytes]:  # noqa: ANN401 - IReactorProcess and IReactorTime

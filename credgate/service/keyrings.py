@@ -18,7 +18,19 @@ def check_installed() -> None:
 
 
 def read_entry(service: str, user: str) -> Printed:
-    """Return the secret of an entry. Blocks. Raises ``ConfigError`` (without place) if there is none."""
+    """Return the secret of one line of an entry. Blocks. Raises ``ConfigError`` (without place) if there is none."""
+    secret = _entry(service, user)
+    if not secret.isprintable():
+        raise ConfigError("the keyring's entry holds more than one line, or control characters")
+    return Printed(secret)
+
+
+def read_lines(service: str, user: str) -> Printed:
+    """Return the secret of any number of lines of an entry, a key in PEM. Blocks. Raises as above."""
+    return Printed(_entry(service, user) + "\n")
+
+
+def _entry(service: str, user: str) -> str:
     import keyring  # noqa: PLC0415 - an extra
     from keyring.errors import KeyringError  # noqa: PLC0415 - the same
 
@@ -29,6 +41,4 @@ def read_entry(service: str, user: str) -> Printed:
         raise ConfigError(f"the keyring cannot be read ({type(error).__name__})") from None
     if not secret or not secret.strip():
         raise ConfigError("the keyring has no such entry")
-    if not secret.strip().isprintable():
-        raise ConfigError("the keyring's entry holds more than one line, or control characters")
-    return Printed(secret.strip())
+    return str(secret).strip()

@@ -7,8 +7,6 @@ that is not there, two credentials that both stand for every repository. Command
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
@@ -18,7 +16,7 @@ from credgate.config.references import parse_reference
 from credgate.errors import ConfigError
 from credgate.forges.choice import Choice, normal_patterns
 from credgate.service import keyrings
-from credgate.service.command import KEPT, run
+from credgate.service.command import command
 from credgate.service.fetched import FetchedSource
 from credgate.service.files import EnvSource, FileSource
 from credgate.sessions.scope import EVERYTHING
@@ -99,13 +97,10 @@ class Making:
         return FetchedSource(name, reference.kind, fetch, reactor=self.reactor, wall=self.wall)
 
     def _command(self, reference: Reference) -> Fetch:
-        environ = {variable: self.environ[variable] for variable in KEPT if variable in self.environ}
-        path = shutil.which(reference.words[0], path=environ.get("PATH") or os.defpath)
-        if path is None:
-            raise ConfigError("the program that cmd:// names is not there, or cannot be executed")
+        printed = command(reference.words, self.environ, self.reactor)
 
         async def fetch() -> Printed:
-            return read_printed(await run(path, reference.words, environ, self.reactor), self.wall())
+            return read_printed(await printed(), self.wall())
 
         return fetch
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from credgate.config.printed import Printed, read_printed
+from credgate.config.printed import Printed, read_lines, read_printed
 from credgate.errors import ConfigError
 
 NOW = 1_700_000_000.0
@@ -71,6 +71,14 @@ def test_anything_else_is_refused_and_not_repeated(output: bytes, said: str) -> 
         read_printed(output, NOW)
     assert said in str(caught.value)
     assert "CANARY" not in str(caught.value)
+
+
+def test_a_secret_may_have_lines() -> None:
+    """Where a key in PEM is meant it is all that was printed; nothing, or no text, is none."""
+    assert read_lines(b"\xef\xbb\xbfone\ntwo\n\n") == Printed("one\ntwo\n")
+    for output, said in ((b" \n", "printed nothing"), (b"\xff", "not UTF-8")):
+        with pytest.raises(ConfigError, match=said):
+            read_lines(output)
 
 
 def test_no_repr_shows_the_secret() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.errors import ConfigError
-from credgate.service.keyrings import check_installed, read_entry
+from credgate.service.keyrings import check_installed, read_entry, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,12 @@ def test_an_entry_is_read(entries: dict[tuple[str, str], str]) -> None:
     entries["gh:github.com", "alice"] = "ghp_1\n"
     printed = read_entry("gh:github.com", "alice")
     assert (printed.secret, printed.expires_at) == ("ghp_1", None)
+
+
+def test_an_entry_may_have_lines(entries: dict[tuple[str, str], str]) -> None:
+    """Where a key in PEM is meant."""
+    entries["credgate", "app"] = "one\ntwo\n"
+    assert read_lines("credgate", "app").secret == "one\ntwo\n"
 
 
 @pytest.mark.parametrize(

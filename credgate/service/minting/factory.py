@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import field, frozen
 from twisted.internet.threads import deferToThreadPool
 
+from credgate.config.printed import read_lines, read_printed
+from credgate.config.references import parse_reference
 from credgate.errors import ConfigError
 from credgate.forges.origin import Origin
 from credgate.forges.place import Place
+from credgate.service import keyrings
+from credgate.service.command import command
 from credgate.service.minting import github, kept
 from credgate.service.minting.api import Api
 from credgate.service.minting.app import AppSource
@@ -20,7 +24,7 @@ from credgate.service.minting.connect import agent_for
 from credgate.service.minting.github import GitHubApp
 from credgate.service.minting.plans import OAuthPlan, RotatePlan
 from credgate.service.minting.refreshing import Keeping, RefreshingSource
-from credgate.service.minting.secret import Secret
+from credgate.service.minting.secret import AskedSecret, WrittenSecret
 from credgate.service.minting.told import Told
 
 if TYPE_CHECKING:
@@ -29,11 +33,15 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamClientEndpoint
 
+    from credgate.config.printed import Printed
+    from credgate.config.references import Reference
     from credgate.config.schema import Config, Forge
     from credgate.config.short_lived import App, OAuth, Rotate
     from credgate.forges.driver import Driver
     from credgate.service.audit import AuditLog
+    from credgate.service.fetched import Fetch
     from credgate.service.minting.plans import Plan
+    from credgate.service.minting.secret import Secret
     from credgate.service.sources import Source, SourceKind
     from credgate.sessions.lease import LeaseReading
 
@@ -119,13 +127,33 @@ class Minting:
         self, reference: str, key: str, check: Callable[[str], None] = lambda _: None, *, lines: bool = False
     ) -> Secret:
         try:
-            secret = Secret(reference, self.environ, self.in_thread, lines=lines)
-            check(secret.first)
+            written = parse_reference(reference)
+            if written.kind in ("cmd", "keyring"):
+                return AskedSecret(key, self._asked(written, lines=lines), check, self.reactor.seconds, self._wall)
+            secret = WrittenSecret(written, self.environ, self.in_thread, check, lines=lines)
         except ConfigError as error:
             raise ConfigError(error.text, key=key) from None
         if secret.variable:
             self.variables.add(secret.variable)
         return secret
+
+    def _asked(self, reference: Reference, *, lines: bool) -> Fetch:
+        """Return what asks a command or a keyring; raises ``ConfigError`` if it is not there."""
+        if reference.kind == "cmd":
+            printed = command(reference.words, self.environ, self.reactor)
+
+            async def fetch() -> Printed:
+                output = await printed()
+                return read_lines(output) if lines else read_printed(output, self._wall())
+
+            return fetch
+        keyrings.check_installed()
+
+        async def fetch_entry() -> Printed:
+            read = keyrings.read_lines if lines else keyrings.read_entry
+            return cast("Printed", await self.in_thread(read, *reference.entry))
+
+        return fetch_entry
 
     def _api_origin(self, driver: Driver) -> Origin:
         url = driver.forge.api_url or driver.api

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.fernet import Fernet
+from pytest_twisted import ensureDeferred
 
 from credgate.config.schema import Forge
 from credgate.config.short_lived import App, OAuth, Rotate
-from credgate.errors import ConfigError
+from credgate.errors import ConfigError, CredentialError
+from credgate.service import keyrings
 from tests.fakes.github_api import make_key
 from tests.fakes.minting import Lab
 
@@ -45,6 +48,7 @@ def test_each_table_makes_its_source(tmp_path: Path, forge: Forge, kind: str) ->
         (Forge("a", "github", "https://github.com", app=App("42", "env://NONE")), "app.private_key"),
         (Forge("a", "gitlab", "https://gitlab.com", rotate=Rotate("env://TOKEN", "env://SHORT")), "rotate.key"),
         (Forge("a", "gitlab", "https://gitlab.com", rotate=Rotate("env://NONE", "env://KEY")), "rotate.token"),
+        (Forge("a", "github", "https://github.com", app=App("42", "cmd:///not/there")), "app.private_key"),
         (
             Forge("a", "gitea", "https://g.example", oauth=OAuth("id", "env://NONE", "env://TOKEN", "env://KEY")),
             "oauth.client_secret",
@@ -58,3 +62,42 @@ def test_what_cannot_work_is_named(tmp_path: Path, forge: Forge, key: str) -> No
     assert caught.value.key == key
     assert "glpat" not in str(caught.value)
     assert "PATH" in os.environ
+
+
+async def held(tmp_path: Path, reference: str) -> str:
+    """Return the App's key, as its signing reads it."""
+    source: Any = Lab(tmp_path).source(Forge("a", "github", "https://github.com", app=App("42", reference)), ENVIRON)
+    key: str = await source._app._key.read()
+    return key
+
+
+@ensureDeferred
+async def test_a_key_may_be_printed_by_a_command(tmp_path: Path) -> None:
+    """With all its lines, and through a real process."""
+    path = tmp_path / "key.pem"
+    path.write_text(PEM)
+    assert await held(tmp_path, f"cmd:///bin/cat {path}") == PEM.strip() + "\n"
+
+
+@ensureDeferred
+async def test_what_a_command_prints_is_judged_when_it_is_used(tmp_path: Path) -> None:
+    """The start does not wait for it."""
+    with pytest.raises(CredentialError, match=r"app.private_key: an RSA private key in PEM is meant"):
+        await held(tmp_path, "cmd:///bin/echo no-key")
+
+
+@ensureDeferred
+async def test_a_key_may_be_in_a_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its lines; without the library the start is stopped."""
+    monkeypatch.setattr(keyrings, "check_installed", lambda: None)
+    monkeypatch.setattr(keyrings, "_entry", lambda service, user: {("credgate", "app"): PEM.strip()}[service, user])
+    assert await held(tmp_path, "keyring://credgate/app") == PEM.strip() + "\n"
+
+
+def test_a_keyring_without_the_library_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key that asks for it."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    oauth = OAuth("id", "keyring://credgate/client", "env://TOKEN", "env://KEY")
+    with pytest.raises(ConfigError, match="pip install") as caught:
+        Lab(tmp_path).source(Forge("a", "gitea", "https://g.example", oauth=oauth), ENVIRON)
+    assert caught.value.key == "oauth.client_secret"
