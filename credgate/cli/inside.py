@@ -18,13 +18,18 @@ HOST = "127.0.0.1"
 
 
 def main(words: list[str]) -> int:
-    """Run; ``words`` are the keeper's descriptor, the port, and the command. Return its exit status."""
-    descriptor, port, *command = words
+    """Run; ``words`` are two descriptors, the wrapper's and the keeper's, the port, and the command.
+
+    Return its exit status.
+    """
+    telling, descriptor, port, *command = words
+    with socket.socket(fileno=int(telling)) as wrapper:
+        wrapper.send(b"1")  # the kernel adds which process this is
     with socket.socket(fileno=int(descriptor)) as keeper, socket.create_server((HOST, int(port)), backlog=128) as door:
         socket.send_fds(keeper, [b"door"], [door.fileno()])
         keeper.recv(1)  # it accepts from now on, or is gone: then git says that nobody answers
     passing = Passing()
-    for number in (signal.SIGINT, signal.SIGQUIT):  # bubblewrap was to ignore them; the command is not
+    for number in (signal.SIGINT, signal.SIGQUIT):  # who built the walls was to ignore them; the command is not
         signal.signal(number, signal.SIG_DFL)
     try:
         child = passing.start(command, os.environ)

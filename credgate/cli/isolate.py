@@ -1,4 +1,4 @@
-"""The walls of ``credgate run --isolate``: what bubblewrap (bwrap(1)) is told.
+"""The walls of ``credgate run --isolate``, and who builds them: bubblewrap (bwrap(1)), or unshare(1) and ``walled``.
 
 A network namespace of its own, with loopback and nothing else: the one door is a listening socket on it that the keeper
 outside accepts on (``inside``, ``keeper``). A process namespace, so that the caller's processes and their environments
@@ -6,25 +6,36 @@ are out of sight, no capability, and no way to gain privileges. Sockets with a p
 places where they lie are taken away: ``/run``, ``/tmp``, ``/var/tmp``, and the control socket's directory wherever it
 is. The file system is read-only but for the current directory and the command's own; well-known places of credentials
 are empty. What else the caller's user may read, the command may read; it can send it nowhere but through the gateway.
+
+The walls are the same whoever builds them, and each builder is tried before anything is made: bubblewrap, unshare with
+a user namespace, and for root unshare without one, where the machine allows none.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from attrs import asdict, frozen
 
 import credgate
 from credgate.cli.output import UNUSABLE, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 EMPTIED = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - emptied, not written to
 SYSTEM = ("/etc/credgate", "/var/lib/credgate", "/root/.ssh", "/etc/ssl/private")
+OF_ROOT = tuple(f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound"))
+"""What of the whole machine is its root's to write without any capability: bubblewrap leaves ``/proc/sys`` so."""
 AT_HOME = (
     *(".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".git-credentials", ".npmrc", ".pypirc"),
     *(".config/gh", ".config/glab-cli", ".config/git/credentials", ".config/gcloud", ".config/op", ".config/hub"),
@@ -46,31 +57,26 @@ AT_HOME = (
 )
 ROOT = Path(credgate.__file__).parents[1]
 """Where this credgate is imported from."""
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
+"""How a module of ours is started by ``python -P -c``, with ROOT as the first of its words."""
 _LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 
 
-def bubblewrap() -> str:
-    """Return the program. Raises Failed when it is not there, or not allowed to make namespaces."""
-    found = shutil.which("bwrap")
-    if found is None:
-        raise Failed("--isolate needs bubblewrap, which is not here: install it (apt-get install bubblewrap)", UNUSABLE)
-    tried = [
-        found,
-        "--unshare-user",
-        "--unshare-net",
-        "--unshare-pid",
-        "--ro-bind",
-        "/",
-        "/",
-        "--proc",
-        "/proc",
-        "true",
-    ]
-    ran = subprocess.run(tried, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - found on the PATH
-    if ran.returncode != 0:
-        why = (ran.stderr.strip().splitlines() or ["it does not say why"])[0]
-        raise Failed(f"--isolate: bubblewrap may not make namespaces here ({why}); allow user namespaces", UNUSABLE)
-    return found
+@frozen
+class Walls:
+    """What is built: steps, each over what the ones before have made, and how the command starts.
+
+    A step is a kind and an absolute path: ``empty`` (a directory), ``nothing`` (a file), ``read`` and ``write`` (what
+    was there before the first step). The rest of the file system is read-only.
+    """
+
+    steps: tuple[tuple[str, str], ...]
+    cwd: str
+    own_session: bool
+
+
+Builder = Callable[[Walls], list[str]]
+"""Gives the words that stand before a command's, so that it runs behind such walls."""
 
 
 def same_terminal() -> bool:
@@ -81,27 +87,74 @@ def same_terminal() -> bool:
         return False
 
 
-def walls(  # noqa: PLR0913 - one thing each
-    program: str, *, box: Path, cwd: Path, home: Path, hide: Iterable[Path], info_fd: int, share_terminal: bool
-) -> list[str]:
-    """Return the words before the command. Raises Failed when the current directory cannot be the writable one.
+def walls(*, box: Path | None, cwd: Path, home: Path, hide: Iterable[Path], share_terminal: bool) -> Walls:
+    """Return the walls. Raises Failed when the current directory cannot be the writable one.
 
-    ``box`` is the command's own directory, ``hide`` names more places to empty.
+    ``box`` is the command's own directory, none for a mere try; ``hide`` names more places to empty.
     """
     hidden = list(dict.fromkeys([*hide, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]))
     check_place(cwd, [*map(Path, EMPTIED), *(one for one in hide if one.is_dir())])
+    emptied = [step for place in EMPTIED for step in _emptied(Path(place))]
+    needed = [("read", place) for place in _needed()]
+    needed += [("read", place) for place in OF_ROOT if Path(place).exists()]
+    taken = [step for path in hidden for step in _emptied(path)]
+    own = [("write", str(box))] if box is not None else []
+    return Walls((*emptied, *needed, ("write", str(cwd)), *taken, *own), str(cwd), not share_terminal)
+
+
+def builder(tried: Walls) -> Builder:
+    """Return the first builder that can build such walls here. Raises Failed with what each says."""
+    reasons = []
+    for name, package, builders in _builders():
+        found = shutil.which(name)
+        if found is None:
+            reasons.append(f"{name} is not here (apt-get install {package})")
+            continue
+        for build in builders:
+            why = _why_not([*build(found, tried), "true"])
+            if not why:
+                return partial(build, found)
+            reasons.append(f"{name}: {why}")
+    raise Failed(f"--isolate needs bubblewrap or util-linux, and to make namespaces: {'; '.join(reasons)}", UNUSABLE)
+
+
+def _builders() -> Iterator[tuple[str, str, list[Callable[[str, Walls], list[str]]]]]:
+    yield "bwrap", "bubblewrap", [bubblewrap]
+    as_root = [partial(unshare, user=False)] if os.geteuid() == 0 else []
+    yield "unshare", "util-linux", [unshare, *as_root]
+
+
+def _why_not(words: Sequence[str]) -> str:
+    """Return why a try fails, in its own words; "" when it does not."""
+    ran = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
+    if ran.returncode == 0:
+        return ""
+    said = ran.stderr.strip().splitlines() or ["it does not say why"]
+    return re.sub(r"^(credgate: --isolate|bwrap|unshare): ", "", said[0])
+
+
+def bubblewrap(program: str, walls: Walls) -> list[str]:
+    """Return the words before the command, for bwrap(1)."""
     words = [program, "--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
-    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL", "--info-fd", str(info_fd)]
-    words += [] if share_terminal else ["--new-session"]
+    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL"]
+    words += ["--new-session"] if walls.own_session else []
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for place in EMPTIED:
-        words += _emptied(Path(place))
-    for place in _needed():
-        words += ["--ro-bind", place, place]
-    words += ["--bind", str(cwd), str(cwd)]
-    for path in hidden:
-        words += _emptied(path)
-    return [*words, "--bind", str(box), str(box), "--chdir", str(cwd), "--"]
+    for kind, place in walls.steps:
+        words += {
+            "empty": ["--tmpfs", place],
+            "nothing": ["--ro-bind", os.devnull, place],
+            "read": ["--ro-bind", place, place],
+            "write": ["--bind", place, place],
+        }[kind]
+    return [*words, "--chdir", walls.cwd, "--"]
+
+
+def unshare(program: str, walls: Walls, *, user: bool = True) -> list[str]:
+    """Return the words before the command: namespaces by util-linux (from 2.35 on), then ``walled`` in them."""
+    words = [program, *(("--user", "--map-current-user", "--keep-caps") if user else ())]
+    words += ["--net", "--pid", "--ipc", "--mount", "--cgroup", "--fork", "--kill-child", "--propagation", "private"]
+    plan = json.dumps(asdict(walls))
+    return [*words, "--", sys.executable, "-P", "-c", START.format("walled", "sys.argv[1:]"), str(ROOT), plan]
 
 
 def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
@@ -114,12 +167,12 @@ def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
             )
 
 
-def _emptied(path: Path) -> list[str]:
+def _emptied(path: Path) -> list[tuple[str, str]]:
     try:
         real = path.resolve(strict=True)
     except OSError:
         return []
-    return ["--tmpfs", str(real)] if real.is_dir() else ["--ro-bind", os.devnull, str(real)]
+    return [("empty" if real.is_dir() else "nothing", str(real))]
 
 
 def _needed() -> list[str]:

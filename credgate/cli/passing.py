@@ -13,6 +13,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+from credgate.cli import kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -45,17 +47,23 @@ class Passing:
         *,
         fds: Sequence[int] = (),
         ignore: Sequence[signal.Signals] = (),
-        cwd: str | None = None,
+        die_with_us: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command, whose signals are as this process found them. Raises NotRun."""
+        """Start a command, whose signals are as this process found them. Raises NotRun.
+
+        ``die_with_us``: it is killed when this process ends, however that is.
+        """
+        ours = os.getpid()
 
         def as_found() -> None:
+            if die_with_us:
+                kernel.die_with(ours)
             for number in ignore:
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
         try:
-            return subprocess.Popen(command, env=environ, pass_fds=fds, cwd=cwd, preexec_fn=as_found)  # noqa: S603, PLW1509 - the caller's own command; no thread runs
+            return subprocess.Popen(command, env=environ, pass_fds=fds, preexec_fn=as_found)  # noqa: S603, PLW1509 - the caller's own command; no thread runs
         except FileNotFoundError:
             raise NotRun(f"{command[0]}: command not found", _NOT_FOUND) from None
         except OSError as error:

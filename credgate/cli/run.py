@@ -12,18 +12,17 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import asdict
 
-from credgate.cli import client, gitenv, isolate, output
+from credgate.cli import behind, client, gitenv, isolate, output
 from credgate.cli.cleaned import cleaned, given
 from credgate.cli.passing import NotRun, Passing
 from credgate.cli.session import request
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 END = 30
 """Seconds that the keeper may take to revoke and to clean up."""
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
 _PORT = 1024
 IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 
@@ -52,7 +50,7 @@ IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 @click.option("--config", type=click.Path(path_type=Path), help="The private gateway's configuration.")
 @click.option("--keep", metavar="VARIABLE", multiple=True, help="Leave this variable in the environment (repeatable).")
 @click.option("--keep-home", is_flag=True, help="Leave HOME as it is, with whatever credentials lie there.")
-@click.option("--isolate", "isolated", is_flag=True, help="Take the network away, but for the gateway (bubblewrap).")
+@click.option("--isolate", "isolated", is_flag=True, help="Take the network away, but for the gateway.")
 @click.option("--hide", type=click.Path(path_type=Path), multiple=True, help="With --isolate: empty this place, too.")
 @click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @client.socket_option
@@ -63,19 +61,19 @@ def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path,
     credgate's own, with a line that says so.
     """
     keep, keep_home = words.pop("keep"), words.pop("keep_home")
-    program = isolate.bubblewrap() if isolated else ""
     variables, files = referred(words["config"])
     hidden = [*hide, *files]
+    build = _builder(hidden) if isolated else None
     with Keeper(_wanted(way, words), isolated=isolated) as keeper:
         told = keeper.told
-        box, url = told["box"], _inside(told) if isolated else told["url"]
+        box, url = told["box"], f"http://127.0.0.1:{_port_inside(told)}" if build else told["url"]
         entries = gitenv.entries(url, told, gitenv.snippet(f"{box}/token"), everything=True)
         environ = cleaned(os.environ, keep, keep_home=keep_home, also=variables)
         environ |= given(entries, _identity(), box, url, told["id"])
         environ |= {} if keep_home else {"HOME": f"{box}/home"}
-        if isolated:
+        if build:
             hidden += [Path(told["socket"]).parent]
-            status = _isolated(program, command, environ, keeper, hidden, int(url.rpartition(":")[2]))
+            status = _isolated(build, command, environ, keeper, hidden)
         else:
             status = _plain(command, environ)
     raise SystemExit(status)
@@ -136,10 +134,16 @@ def _identity() -> gitenv.Entries:
     return found
 
 
-def _inside(told: Mapping[str, Any]) -> str:
-    """Return the gateway's URL in a network namespace of its own, where ports below 1024 cannot be had."""
+def _port_inside(told: Mapping[str, Any]) -> int:
+    """Return the gateway's port in a network namespace of its own, where those below 1024 cannot be had."""
     port = int(told["address"].rpartition(":")[2])
-    return f"http://127.0.0.1:{port if port >= _PORT else 8080}"
+    return port if port >= _PORT else 8080
+
+
+def _builder(hidden: list[Path]) -> isolate.Builder:
+    """Return who can build the walls here. Raises Failed."""
+    tried = isolate.walls(box=None, cwd=Path.cwd(), home=Path.home(), hide=hidden, share_terminal=True)
+    return isolate.builder(tried)
 
 
 def _plain(command: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -151,38 +155,23 @@ def _plain(command: Sequence[str], environ: Mapping[str, str]) -> int:
     return passing.wait(child, lambda: child.pid)
 
 
-def _isolated(  # noqa: PLR0913, PLR0917 - one thing each
-    program: str, command: Sequence[str], environ: Mapping[str, str], keeper: Keeper, hidden: list[Path], port: int
+def _isolated(
+    build: isolate.Builder, command: Sequence[str], environ: Mapping[str, str], keeper: Keeper, hidden: list[Path]
 ) -> int:
-    shared = isolate.same_terminal()
-    told, telling = os.pipe()
-    with ExitStack() as stack:
-        stack.callback(os.close, told)
-        box, cwd, home = Path(keeper.told["box"]), Path.cwd(), Path.home()
-        walls = isolate.walls(program, box=box, cwd=cwd, home=home, hide=hidden, info_fd=telling, share_terminal=shared)
-        inside = [sys.executable, "-P", "-c", _START.format("inside", "sys.argv[1:]"), str(isolate.ROOT)]
-        passing = Passing()
-        # The terminal's Ctrl-C reaches bubblewrap as well, which would end by it, and all within.
-        child = passing.start(
-            [*walls, *inside, str(keeper.door), str(port), *command],
+    shared, box = isolate.same_terminal(), Path(keeper.told["box"])
+    walls = isolate.walls(box=box, cwd=Path.cwd(), home=Path.home(), hide=hidden, share_terminal=shared)
+    try:
+        return behind.run(
+            build(walls),
+            command,
             environ,
-            fds=(telling, keeper.door),
-            ignore=(signal.SIGINT, signal.SIGQUIT),
+            door=keeper.door,
+            port=_port_inside(keeper.told),
+            started=keeper.close_door,
+            share_terminal=shared,
         )
-        os.close(telling)
-        keeper.close_door()
-        first = _first_inside(told, child)
-        return passing.wait(child, lambda: first, same_terminal=shared)
-
-
-def _first_inside(told: int, child: subprocess.Popen[bytes]) -> int:
-    """Return the process id of process 1 inside, as it is out here; bubblewrap's own when it did not start."""
-    text = b""
-    while piece := os.read(told, 4096):
-        text += piece
-        with suppress(ValueError, KeyError, TypeError):
-            return int(json.loads(text)["child-pid"])
-    return child.pid
+    except NotRun as error:
+        return output.complain(str(error), error.status)
 
 
 class Keeper:
@@ -202,7 +191,7 @@ class Keeper:
             self._wanted["door"] = fds[0]
         # Its session is its own: a Ctrl-C on the terminal is for the command.
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-c", _START.format("keeper", ""), str(isolate.ROOT)],
+            [sys.executable, "-P", "-c", isolate.START.format("keeper", ""), str(isolate.ROOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +16,13 @@ import pytest
 
 from tests.fakes.canary import traces
 from tests.fakes.waiting import wait_until
-from tests.fakes.wrapped import Caller, appears, finish
+from tests.fakes.wrapped import BUILDERS, Caller, appears, finish, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.e2e.conftest import Door, Forge
     from tests.fakes.repositories import Repositories
-
-bubblewrap = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +56,14 @@ def alone(folder: Path, forge: Forge) -> Caller:
     )
     (made.folder / "credgate.toml").write_text(config)
     return made
+
+
+@pytest.fixture(params=list(BUILDERS))
+def builder(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leave one of those who can build walls. Inside, the folder is out of reach, and PATH leads to the machine's."""
+    name: str = request.param
+    monkeypatch.setenv("PATH", only(name, folder / "bin") or pytest.skip(f"{name}: not here"))
+    return name
 
 
 def private(caller: Caller, *words: str) -> tuple[str, ...]:
@@ -267,7 +275,7 @@ exit 5
 """
 
 
-@bubblewrap
+@pytest.mark.usefixtures("builder")
 @pytest.mark.parametrize("kind", ["shared", "private"])
 def test_an_isolated_command_has_no_way_out_but_the_gateway(
     caller: Caller, alone: Caller, forge: Forge, repos: Repositories, kind: str
@@ -296,7 +304,87 @@ def test_an_isolated_command_has_no_way_out_but_the_gateway(
     assert who.left() == []
 
 
-@bubblewrap
+CALLS = """
+import socket, sys
+tcp, dns, name = sys.argv[1:]
+for family, kind, where in (
+    (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", int(tcp))),
+    (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", int(dns))),
+    (socket.AF_UNIX, socket.SOCK_STREAM, chr(0) + name),
+):
+    with socket.socket(family, kind) as called:
+        try:
+            called.connect(where)
+            called.send(b"called")
+        except OSError as error:
+            print(error)
+print("done")
+"""
+
+
+@pytest.fixture
+def listening() -> Iterator[dict[str, socket.socket]]:
+    """Listen on this machine where programs do: a port, a resolver's, and a socket that has a name and no path."""
+    places = {
+        "tcp": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
+        "dns": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
+        "abstract": (socket.AF_UNIX, socket.SOCK_STREAM, f"\0credgate-test-{os.getpid()}"),
+    }
+    with ExitStack() as stack:
+        made = {}
+        for name, (family, kind, where) in places.items():
+            made[name] = stack.enter_context(socket.socket(family, kind))
+            made[name].bind(where)
+            if kind == socket.SOCK_STREAM:
+                made[name].listen()
+            made[name].settimeout(0)
+        yield made
+
+
+def heard(listening: dict[str, socket.socket]) -> set[str]:
+    """Return which of them was called."""
+    found = set()
+    for name, one in listening.items():
+        with suppress(BlockingIOError):
+            one.recv(16) if one.type == socket.SOCK_DGRAM else one.accept()[0].close()
+            found.add(name)
+    return found
+
+
+@pytest.mark.usefixtures("builder")
+def test_nobody_on_this_machine_is_called_from_inside(caller: Caller, listening: dict[str, socket.socket]) -> None:
+    """Judged by who listens; without the walls all of them are called."""
+    ports = [str(listening[name].getsockname()[1]) for name in ("tcp", "dns")]
+    words = (sys.executable, "-c", CALLS, *ports, f"credgate-test-{os.getpid()}")
+    assert "done" in caller.wrapped("--isolate", "--", *words).fine()
+    assert heard(listening) == set()
+    assert caller.wrapped("--", *words).fine() == "done"
+    assert heard(listening) == {"tcp", "dns", "abstract"}
+
+
+HELD = """
+grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs):' /proc/self/status | awk '{{print $2}}' | sort -u | paste -sd ' '
+cd /proc/sys/kernel; cat core_pattern 2>/dev/null > core_pattern && echo 'WROTE core_pattern'
+ls -A /run /var/tmp | grep -v :
+cd /; umount /run 2>/dev/null && echo UNMOUNTED; mount -o remount,rw / 2>/dev/null && echo REMOUNTED
+echo x 2>/dev/null > {home}/x
+echo x 2>/dev/null > {project}/x && echo wrote; echo x 2>/dev/null > ~/x && echo wrote
+find /dev -type b -o -type c ! -name null ! -name zero ! -name full ! -name random ! -name urandom ! -name tty \
+    ! -path '/dev/pts/*' ! -name console
+"""
+
+
+@pytest.mark.usefixtures("builder")
+def test_nothing_inside_can_be_undone(caller: Caller) -> None:
+    """No capability, for root neither; what is written lands in the project and in the command's HOME."""
+    script = HELD.format(home=caller.home, project=caller.project)
+    ran = caller.wrapped("--isolate", "--", "sh", "-c", script)
+    assert ran.out.split("\n") == ["0000000000000000 1", "", "wrote", "wrote", ""], ran
+    assert (caller.project / "x").read_text() == "x\n"
+    assert not (caller.home / "x").exists()
+
+
+@pytest.mark.usefixtures("builder")
 def test_an_isolated_command_takes_signals_and_dies_with_its_wrapper(caller: Caller) -> None:
     """TERM reaches its trap; after ``kill -9`` of the wrapper nothing of it is left."""
     (caller.project / "got").touch()
@@ -326,7 +414,7 @@ def _running(words: str) -> list[str]:
     return found
 
 
-@bubblewrap
+@pytest.mark.usefixtures("builder")
 def test_isolation_refuses_a_place_that_would_open_it(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current directory stays writable, so it must not hold what is taken away."""
     monkeypatch.setattr(Caller, "project", caller.folder.parent.parent)
@@ -335,10 +423,11 @@ def test_isolation_refuses_a_place_that_would_open_it(caller: Caller, monkeypatc
     assert "go to the project's own" in ran.err
 
 
-def test_isolation_without_bubblewrap_is_one_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_isolation_without_who_could_build_it_is_one_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what to install; nothing is run without the walls that were asked for."""
     monkeypatch.setenv("PATH", "/nonexistent")
     ran = caller.wrapped("--isolate", "--repo", "octo/hello", "--", "/bin/touch", "ran")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "--isolate needs bubblewrap, which is not here: install it" in ran.err
+    assert "--isolate needs bubblewrap or util-linux" in ran.err
+    assert "bwrap is not here (apt-get install bubblewrap); unshare is not here (apt-get install util-linux)" in ran.err
     assert not (caller.project / "ran").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.terminal import Terminal
 from tests.fakes.waiting import wait_until
-from tests.fakes.wrapped import CREDGATE, Caller
+from tests.fakes.wrapped import BUILDERS, CREDGATE, Caller, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,11 +94,16 @@ while :; do sleep 0.1; done
 """
 
 
-@pytest.mark.parametrize("walls", [(), ("--isolate",)])
-def test_a_command_that_is_run_has_the_terminal(caller: Caller, terminal: Terminal, walls: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("builder", ["", *BUILDERS])
+def test_a_command_that_is_run_has_the_terminal(
+    caller: Caller, terminal: Terminal, builder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is asked and answers; its size is told; Ctrl-C is the command's, once, and its status passes."""
-    if walls and shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed")
+    if builder:
+        path = only(builder, caller.folder / "bin") or pytest.skip(f"{builder}: not here")
+        monkeypatch.setenv("PATH", path)
+        terminal.environ = caller.environ
+    walls = ["--isolate"] if builder else []
     (caller.project / "job").write_text(JOB)
     job = str(caller.project / "job")
     terminal.start("env", "-C", str(caller.project), *CREDGATE, "run", *walls, "--", "bash", job)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +20,28 @@ if TYPE_CHECKING:
     from tests.fakes.gateway import Gateway
 
 CREDGATE = [sys.executable, "-m", "credgate.cli.main"]
+
+BUILDERS: dict[str, dict[str, str]] = {
+    "bubblewrap": {},
+    "unshare": {"bwrap": "echo 'bwrap: not here' >&2; exit 1"},
+    "unshare as root": {
+        "bwrap": "echo 'bwrap: not here' >&2; exit 1",
+        "unshare": """case "$*" in *--user*) echo 'unshare: none for you' >&2; exit 1;; esac; exec {unshare} "$@" """,
+    },
+}
+"""Who builds the walls of ``--isolate``: what programs of the machine's do instead of what they do."""
+
+
+def only(builder: str, folder: Path) -> str:
+    """Return a PATH on which this builder alone can build, by programs in a new folder; "" where it is not here."""
+    name = "bwrap" if builder == "bubblewrap" else "unshare"
+    if shutil.which(name) is None or (builder == "unshare as root" and os.geteuid() != 0):
+        return ""
+    folder.mkdir()
+    for program, script in BUILDERS[builder].items():
+        (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))
+        (folder / program).chmod(0o700)
+    return f"{folder}:{os.environ['PATH']}"
 
 
 @define(eq=False)
