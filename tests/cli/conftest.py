@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,22 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COLUMNS", "200")
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture(autouse=True)
+def unmasked() -> Iterator[None]:
+    """Have signals blocked no longer than a test: a command that could not be started leaves them so, as it may."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT mean something to processes: whatever a shell runs in the background has it ignored, children too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

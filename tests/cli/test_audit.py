@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
+import pytest_twisted
 
 from credgate.audit.event import Event, Happening, RefChange, line
+from credgate.cli import client
 from credgate.cli.audit import holds, parse, shown
-from tests.fakes.cli import credgate
+from tests.fakes.cli import asked, credgate
 from tests.fakes.gateway import clean_environment
 from tests.fakes.schemas import schema
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.fakes.control_gateway import Gateway
 
 MOVE = RefChange(ref="refs/heads/x", old="0" * 40, new="1" * 40, verb="create", reason="allowed")
 EVENTS = [
@@ -94,8 +99,24 @@ def test_a_line_of_another_s_moves_no_cursor() -> None:
     assert not holds("[1]", [parse("1")])
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_log_that_goes_to_stderr_is_read_where_that_goes(gateway: Gateway) -> None:
+    """It is no file of ours: the refusal says where people look."""
+    told = await asked("audit", "tail")
+    assert (told.status, "goes to the gateway's stderr" in told.line) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["tail", "-n", "1"], ["grep", "s-2"]])
+def test_the_gateway_says_where_its_file_is(file: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """Nobody has to know."""
+    monkeypatch.setattr(client.Way, "ask", lambda _, method, path: {"audit": str(file)})
+    told = credgate("audit", *words, "--socket", "x", "--json")
+    assert (told.status, told.json["session"]) == (0, "s-2")
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_what_is_written_is_followed_over_a_rotation(file: Path) -> None:
-    """Line by line, as it is written."""
+    """Line by line, as it is written, a line in two pieces as one; between two names it waits. Ctrl-C is status 130."""
     command = [
         sys.executable,
         "-m",
@@ -116,6 +137,10 @@ def test_what_is_written_is_followed_over_a_rotation(file: Path) -> None:
             log.write(line(EVENTS[0]) + "\n")
         assert process.stdout.readline() == line(EVENTS[0]) + "\n"
         file.rename(file.with_name("old"))
+        with file.with_name("old").open("a") as log:
+            log.write(line(EVENTS[2]) + "\n")  # by who had it open: it belongs to the log as well
+        assert process.stdout.readline() == line(EVENTS[2]) + "\n"
         file.write_text(line(EVENTS[1]) + "\n")
         assert process.stdout.readline() == line(EVENTS[1]) + "\n"
-        process.kill()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(20), process.stdout.read()) == (130, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,12 +11,14 @@ from click.testing import CliRunner, Result
 from credgate.audit import kept
 from credgate.audit.chain import Head, Link
 from credgate.audit.file import LineFile
+from credgate.cli import audit_verify
 from credgate.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.audit.event import Happening
+    from credgate.cli.audit_verify import Read
 
 
 def note(happening: Happening, text: str) -> bytes:
@@ -133,3 +135,26 @@ def test_a_missing_log_is_told(tmp_path: Path) -> None:
     ran = verify(tmp_path / "none")
     assert ran.exit_code == 2
     assert ran.output == f"credgate: {tmp_path}/none cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(("rotations", "reads"), [(1, 2), (50, audit_verify._TRIES)])
+def test_a_log_that_goes_on_is_read_again_and_whole(
+    log: Path, monkeypatch: pytest.MonkeyPatch, rotations: int, reads: int
+) -> None:
+    """A file that was renamed in between would be read twice, or not at all; but nobody reads for ever."""
+    once, file, left = audit_verify._once, LineFile(str(log), note, max_bytes=1000), [1] * rotations
+    found: list[Read] = []
+
+    def going_on(*given: Any) -> Read:
+        found.append(once(*given))
+        before = len(kept.rotated(log))
+        while left and len(kept.rotated(log)) == before:
+            assert file.append([b'{"event":"request","text":"meanwhile"}']) == (1, None)
+        del left[:1]
+        return found[-1]
+
+    monkeypatch.setattr(audit_verify, "_once", going_on)
+    read = audit_verify.check(log, None)
+    file.close()
+    assert len(found) == reads
+    assert read.verifier.broken == 0

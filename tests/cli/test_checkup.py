@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dnslib
 import pytest
@@ -31,6 +32,18 @@ def test_a_socket_that_is_there_and_closed_is_well(tmp_path: Path) -> None:
         tmp_path.chmod(0o777)
         found = checkup.control_socket(path)
     assert (found.state, found.mend) == (WRONG, f"chmod go-w {tmp_path}")
+
+
+def test_a_directory_that_may_not_be_entered_is_another_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a gateway that is not there: the command that mends it is another."""
+
+    def locked(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.lstat", locked)
+    found = checkup.control_socket(tmp_path / "s")
+    assert (found.state, found.mend) == (WRONG, "sudo credgate doctor")
+    assert f"may not be entered by uid {os.geteuid()}" in found.text
 
 
 def test_a_port_is_connected_to() -> None:
@@ -68,6 +81,40 @@ def test_the_clock_is_asked_and_not_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "state", "text"),
+    [
+        (0, OK, "synchronised"),
+        (5, UNKNOWN, "not synchronised, says the kernel"),
+        (-1, UNKNOWN, "does not say"),
+        (OSError(), UNKNOWN, "does not say"),
+    ],
+)
+def test_a_clock_is_judged_by_what_the_kernel_says(
+    monkeypatch: pytest.MonkeyPatch, answer: object, state: str, text: str
+) -> None:
+    """A container's may not know, which is no fault; it is told with the command that helps where it is one."""
+    asked: list[int] = []
+
+    class Libc:
+        """The C library, of which one function is asked."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            """Open it."""
+
+        def adjtimex(self, state: Any) -> object:
+            """Answer; what would change the clock is written down."""
+            asked.append(state._obj.modes)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(checkup.ctypes, "CDLL", Libc)
+    found = checkup.clock()
+    assert (found.state, text in found.text) == (state, True)
+    assert asked == [0]
+
+
+@pytest.mark.parametrize(
     ("status", "said", "state", "mend"),
     [
         (0, ["enabled: http://gateway:8080", "session: /run/secrets/gateway_token"], OK, ""),
@@ -94,3 +141,6 @@ def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     engine.chmod(0o755)
     assert checkup.container("box").state == OK
     assert checkup.container("other").state == UNKNOWN
+    engine.write_text("no program of this machine's")
+    broken = checkup.container("box")
+    assert (broken.state, broken.text.startswith("podman exec: ")) == (UNKNOWN, True)

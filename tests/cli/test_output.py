@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +60,45 @@ def test_a_table_that_nobody_looks_at_is_not_cut(capsys: pytest.CaptureFixture[s
     told = capsys.readouterr().out
     assert "x" * 90 in told
     assert "[red]y[/red]\\x1b[31m" in told
+
+
+def test_a_table_on_a_terminal_is_as_wide_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it lines would break in their middle."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    assert output.console().width == 40
+    monkeypatch.delenv("FORCE_COLOR")
+    assert output.console().width == output._WIDE
+
+
+@click.group(cls=output.Program)
+def _program() -> None:
+    """Hold the commands below."""
+
+
+@_program.command()
+def aborts() -> None:
+    """End as on Ctrl-C."""
+    raise click.Abort
+
+
+@_program.command()
+def fails() -> None:
+    """End as a command does."""
+    raise output.Failed("no\nway", 7)
+
+
+def test_a_command_that_was_interrupted_says_so_by_its_status_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """130, as a shell has it; whoever pressed Ctrl-C knows."""
+    with pytest.raises(SystemExit) as caught:
+        _program.main(["aborts"])
+    assert (caught.value.code, capsys.readouterr()) == (130, ("", ""))
+
+
+def test_another_program_that_calls_it_gets_the_error_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Click's own way to be called; by itself it is one line and a status."""
+    with pytest.raises(output.Failed):
+        _program.main(["fails"], standalone_mode=False)
+    with pytest.raises(SystemExit) as caught:
+        _program.main(["fails"])
+    assert (caught.value.code, capsys.readouterr().err) == (7, "credgate: no\\nway\n")

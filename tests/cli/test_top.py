@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
+import click
 import jsonschema
 import pytest_twisted
+from rich.console import Console
 
+from credgate.cli import output
 from credgate.cli.top import moved, rate
+from credgate.cli.wire import Control
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.fakes.control_gateway import Gateway
 
 RUNNING: dict[str, Any] = {
@@ -42,6 +49,30 @@ async def test_where_no_terminal_is_one_look_is_printed(gateway: Gateway) -> Non
         assert " box " in told.out
     told = await asked("top", "--json")
     jsonschema.validate(told.json, schema("top"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the terminal's other screen, which is left as it was found; ending it is no failure."""
+    drawn = io.StringIO()
+    monkeypatch.setattr(output, "console", lambda: Console(file=drawn, force_terminal=True, width=200))
+    gateway.transfers.append(RUNNING)
+    looks: list[float] = []
+
+    async def wait(_: Control, seconds: float) -> None:
+        looks.append(seconds)
+        gateway.transfers[0] = gateway.transfers[0] | {"bytes_down": 1 << 40}
+        if len(looks) == 3:
+            raise click.Abort
+
+    monkeypatch.setattr(Control, "wait", wait)
+    told = await asked("top", "--interval", "0.1")
+    assert (told.status, looks) == (0, [0.1] * 3)
+    before, _, after = drawn.getvalue().rpartition("\x1b[?1049l")
+    assert before.startswith("\x1b[?1049h")
+    assert before.count("requests running") == 3
+    assert "TiB/s" in before
+    assert "requests running" not in after
 
 
 def test_a_rate_needs_two_looks() -> None:
