@@ -33,9 +33,12 @@ def bare_path(path: str) -> str | None:
 
 
 def pair(path: str, owner: re.Pattern[str], repo: re.Pattern[str]) -> tuple[str, str] | None:
-    """Return the two segments of a legal path, without ``.git``, if they match ``owner`` and ``repo`` whole."""
-    first, slash, second = (bare_path(path) or "").partition("/")
-    return (first, second) if slash and owner.fullmatch(first) and repo.fullmatch(second) else None
+    """Return the two segments of a legal path, without ``.git``, if they match ``owner`` and ``repo`` whole.
+
+    Neither pattern may match nothing: that is what a path of one segment has for its second.
+    """
+    first, _, second = (bare_path(path) or "").partition("/")
+    return (first, second) if owner.fullmatch(first) and repo.fullmatch(second) else None
 
 
 def _legal(segment: str) -> bool:

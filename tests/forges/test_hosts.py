@@ -34,6 +34,14 @@ def test_nothing_else_is(host: str) -> None:
     assert not among(LISTED, host)
 
 
+def test_the_longest_name_and_one_more() -> None:
+    """253 characters are what DNS has for a name (RFC 1035 section 2.3.4)."""
+    front = ".".join(["x" * 63, "y" * 63, "z" * 63, "w" * (253 - 3 * 64 - len(".objects.example"))])
+    assert len(f"{front}.objects.example") == 253
+    assert among(LISTED, f"{front}.objects.example")
+    assert not among(LISTED, f"{front}w.objects.example")
+
+
 def test_an_empty_list_lists_nothing() -> None:
     """Default deny."""
     assert not among((), "git.example")

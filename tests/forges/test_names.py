@@ -105,6 +105,7 @@ def test_no_other_spelling_is_a_path(path: str) -> None:
 
 def test_the_longest_path_and_one_more() -> None:
     """A bound, so that no pattern ever runs over more than it."""
+    assert MAX_PATH == 255
     assert bare_path("a" * MAX_PATH) == "a" * MAX_PATH
     assert bare_path("a" * (MAX_PATH + 1)) is None
 

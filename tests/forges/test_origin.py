@@ -21,6 +21,7 @@ from credgate.forges.origin import Origin
         ("http://localhost", False, "localhost", 80, "", "localhost"),
         ("http://[::1]:81", False, "::1", 81, "", "[::1]:81"),
         ("https://[2001:DB8:0::1]", True, "2001:db8::1", 443, "", "[2001:db8::1]"),
+        ("https://git.example.org:65535", True, "git.example.org", 65535, "", "git.example.org:65535"),
         ("https://10.0.0.7", True, "10.0.0.7", 443, "", "10.0.0.7"),
         ("https://xn--nxasmq6b.example", True, "xn--nxasmq6b.example", 443, "", "xn--nxasmq6b.example"),
     ],
@@ -30,6 +31,7 @@ def test_a_good_url_comes_apart(url: str, tls: bool, host: str, port: int, prefi
     origin = Origin.parse(url, allow_plain_http=False)
     assert (origin.tls, origin.host, origin.port, origin.prefix) == (tls, host, port, prefix)
     assert origin.authority == authority
+    assert origin.url == f"{'https' if tls else 'http'}://{authority}{prefix}"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def test_a_good_url_comes_apart(url: str, tls: bool, host: str, port: int, prefi
         "https://::1",
         "https://[::1]x",
         "https://[localhost]",
+        "https://[fade]",
         "https://[127.0.0.1.5]",
         "https://[fe80::1%25eth0]",
         "https://" + "a" * 64 + ".example",
@@ -153,6 +156,14 @@ def test_a_redirect_inside_the_forge_names_its_repository(url: str, location: by
 def test_any_other_redirect_names_nothing(location: bytes) -> None:
     """A redirect elsewhere would carry the session's credential there on the next POST (git-over-http 2.6)."""
     assert Origin.parse("https://f.example/p", allow_plain_http=False).repository_in(location) is None
+
+
+def test_the_longest_redirect_and_one_more() -> None:
+    """A bound, so that no pattern ever runs over more than it."""
+    origin = Origin.parse("https://f.example", allow_plain_http=False)
+    name = "a" * (1024 - len("/") - len(SERVICE))
+    assert origin.repository_in(b"/" + name.encode() + SERVICE) == name
+    assert origin.repository_in(b"/a" + name.encode() + SERVICE) is None
 
 
 @given(st.binary(max_size=80))

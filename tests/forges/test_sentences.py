@@ -34,6 +34,8 @@ def test_every_error_status_has_a_line(status: int, access: Access) -> None:
         (404, Access.READ, "f answered 404: no such repository, or credgate's credential may not read it"),
         (429, Access.READ, "f answered 429: it limits credgate's requests; try again later"),
         (503, Access.READ, "f answered 503: the forge has trouble of its own; try again later"),
+        (500, Access.READ, "f answered 500: the forge has trouble of its own; try again later"),
+        (499, Access.READ, "f answered 499: it did not accept the request that credgate relayed"),
         (418, Access.READ, "f answered 418: it did not accept the request that credgate relayed"),
     ],
 )  # fmt: skip

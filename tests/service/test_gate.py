@@ -60,6 +60,18 @@ def test_unaudited_means_unserved(request_bytes: bytes) -> None:
     assert len(house.forge.wires) == 1
 
 
+@pytest.mark.parametrize("request_bytes", [discover(), post(b"0000"), post(commands(), service=b"receive")])
+def test_git_is_served_over_http_1_1_only(request_bytes: bytes) -> None:
+    """An older client knows no chunks, so the end of an answer would be the end of the connection: a cut looks whole."""
+    house = House()
+    client = house.say(request_bytes.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    assert house.reasons == [Reason.MALFORMED_REQUEST]
+    assert b"git is served over HTTP/1.1 only" in client.received
+    assert house.forge.wires == []
+    house.say(request_bytes)
+    assert len(house.forge.wires) == 1
+
+
 def test_our_own_pages_need_no_audit() -> None:
     """Who looks after the gateway must be able to see it."""
     house = House()
@@ -205,6 +217,16 @@ def test_moves_go_with_their_session() -> None:
     assert list(house.gate.moves) == [("other", RepoPath("github.com", "octo/hello"))]
 
 
+def test_what_a_session_spent_goes_with_it() -> None:
+    """Others keep theirs; sessions come and go for months."""
+    house = House(requests_per_minute=5, bytes_per_minute=1000)
+    for one in (house.session.id, "other"):
+        house.gate.rates.admit(one, "10.0.0.1", 0)
+        house.gate.rates.moved(one, 5, 0)
+    house.sessions.revoke(house.session)
+    assert [len(house.gate.rates._requests), len(house.gate.rates._bytes)] == [1, 1]
+
+
 # Who is let in.
 
 
@@ -290,6 +312,16 @@ def test_stopping_cuts_everything() -> None:
     assert not answers_in(answered.received, b"POST")[0].whole
     assert all(wire.ended == "reset" for wire in house.forge.wires)
     house.nothing_left()
+
+
+def test_stopping_closes_what_is_kept_to_the_forge() -> None:
+    """A kept connection holds a login; nobody would ever close it."""
+    house, _idle = busy_house()
+    assert (house.pool.count(), house.forge.wire.ended) == (1, "")
+    house.service.startService()
+    house.service.stopService()
+    house.settle()
+    assert (house.pool.count(), house.forge.wire.ended) == (0, "reset")
 
 
 def test_stopping_what_never_started_is_no_error() -> None:
