@@ -1,8 +1,9 @@
 """A gateway for one command (``credgate run``): everything in one directory, and gone with whoever started it.
 
 ``private`` turns any configuration into such a gateway's: the control socket in the directory, git on a loopback port
-that the kernel chooses, sessions in memory, no DNS server. Forges, credentials, limits, ``[policy]`` and the audit file
-stay as they were written. ``Leash`` ends the process when its standard input ends: that is a pipe whose other end the
+that the kernel chooses, sessions in memory, no DNS server, and no time for what still runs at its end: the command is
+gone, and with it whoever waited for that. Forges, credentials, other limits, ``[policy]`` and the audit file stay as
+they were written. ``Leash`` ends the process when its standard input ends: that is a pipe whose other end the
 starter holds, and the kernel closes it however the starter ends, ``kill -9`` included (pipe(7)).
 """
 
@@ -30,7 +31,8 @@ _log = Logger()
 def private(config: Config, directory: str) -> Config:
     """Return the configuration of a gateway that lives in ``directory`` alone."""
     listen = Listen(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
-    return evolve(config, listen=listen, sessions=evolve(config.sessions, store="memory:"), control=Control())
+    sessions, limits = evolve(config.sessions, store="memory:"), evolve(config.limits, drain_timeout=0.0)
+    return evolve(config, listen=listen, sessions=sessions, limits=limits, control=Control())
 
 
 @implementer(IReadDescriptor)

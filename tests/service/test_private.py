@@ -55,6 +55,7 @@ def test_it_lives_in_its_directory_alone() -> None:
     assert (config.listen.control, config.listen.dns) == ("/run/x/control.sock", "")
     assert (config.listen.git, config.sessions.store) == ("tcp:0:interface=127.0.0.1", "memory:")
     assert config.control.allow_uids == ()
+    assert config.limits == evolve(shared.limits, drain_timeout=0)  # nobody waits for what an orphan still transfers
     assert (config.policy, config.audit, config.forges) == (shared.policy, shared.audit, shared.forges)
 
 
