@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from credgate.config.environment import GITHUB, TOKEN_VARIABLES
 from credgate.config.load import config_hash
 from credgate.errors import ConfigError
 
@@ -28,14 +29,23 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config
 
+_TOKENS = {f"env://{variable}" for variable in TOKEN_VARIABLES}
 _SECTIONS = ("default_forge", "listen", "sessions", "limits", "policy", "audit", "control", "dns", "forges")
 
 
 def _comparable(config: Config, section: str) -> object:
-    """Return a section as far as reading it twice gives the same: references to the environment are read once."""
-    if section == "forges":
-        return {name: evolve(forge, credential="") for name, forge in config.forges.items()}
-    return getattr(config, section)
+    """Return a section as far as reading it twice gives the same.
+
+    A variable that held github.com's token is gone since the start, so whether the default is that variable or nothing
+    is not to be told. Every reference that was written stands there as it did: another one is a change.
+    """
+    if section != "forges":
+        return getattr(config, section)
+    forges = dict(config.forges)
+    own = forges.get(GITHUB.name)
+    if own is not None and own.credential in _TOKENS:
+        forges[GITHUB.name] = evolve(own, credential="")
+    return forges
 
 
 class Reloading(Service):

@@ -13,8 +13,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from credgate.config.environment import GITHUB
 from credgate.config.load import config_hash
 from credgate.config.schema import Config, Dns, Forge, Limits, Policy
+from credgate.config.short_lived import App
 from credgate.errors import ConfigError
 from credgate.service.reload import Reloading
 
@@ -70,13 +72,38 @@ async def test_a_part_takes_up_what_was_read(rig: Rig) -> None:
 
 @ensureDeferred
 async def test_what_waits_for_a_restart_is_named(rig: Rig) -> None:
-    """A changed limit is not in force; a forge's credential reference is no change, a new forge is."""
+    """A changed limit is not in force, nor is a new forge."""
     rig.written = evolve(NEW, limits=Limits(max_head=2048))
     assert (await rig.reloading.reload())["restart_needed"] == ["limits"]
     rig.written = evolve(NEW, forges={"x": Forge("x")})
     assert (await rig.reloading.reload())["restart_needed"] == ["forges"]
-    rig.written = evolve(NEW, forges={name: evolve(one, credential="env://X") for name, one in OLD.forges.items()})
-    assert (await rig.reloading.reload())["restart_needed"] == []
+
+
+ANOTHER = evolve(GITHUB, credential="file:///token")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "waits"),
+    [
+        (evolve(GITHUB, credential="env://GITHUB_TOKEN"), GITHUB, False),
+        (GITHUB, evolve(GITHUB, credential="env://GH_TOKEN"), False),
+        (ANOTHER, ANOTHER, False),
+        (GITHUB, ANOTHER, True),
+        (ANOTHER, evolve(ANOTHER, credential="file:///other"), True),
+        (evolve(GITHUB, credential="env://GITHUB_TOKEN"), ANOTHER, True),
+        (Forge("lab"), Forge("lab", credential="env://GITHUB_TOKEN"), True),
+        (Forge("lab", credentials={"a/*": "env://A"}), Forge("lab", credentials={"a/*": "env://B"}), True),
+        (Forge("lab", credentials={"a/*": "env://A"}), Forge("lab", credentials={"a/*": "env://A"}), False),
+        (evolve(GITHUB, app=App("1", "env://A")), evolve(GITHUB, app=App("1", "cmd://b")), True),
+    ],
+)
+@ensureDeferred
+async def test_another_reference_waits_for_a_restart(before: Forge, now: Forge, *, waits: bool) -> None:
+    """Of a forge, a pattern or a minting table; but the variable that was the default is removed at the start."""
+    rig = Rig()
+    rig.reloading._config = evolve(OLD, forges={before.name: before})
+    rig.written = evolve(NEW, forges={now.name: now})
+    assert (await rig.reloading.reload())["restart_needed"] == (["forges"] if waits else [])
 
 
 @ensureDeferred
