@@ -165,6 +165,9 @@ def test_any_event_is_one_line_of_ascii_json(event: Event) -> None:
     found = json.loads(text)
     assert list(found) == [key for key in KEYS if key in found]
     assert all(len(value) <= MAX_TEXT for value in found.values() if isinstance(value, str))
+    for key, value in attrs.asdict(event, recurse=False).items():
+        if key in found and key not in {"event", "expires", "repositories"}:
+            assert found[key] == (visible(value) if isinstance(value, str) else value)
 
 
 @given(
