@@ -80,7 +80,7 @@ def read_href(text: str, driver: Driver) -> Href:
 def _judge_place(driver: Driver, host: str, port: int, *, usual: bool) -> None:
     """Raise unless the host is allowed, and this port of it."""
     by_operator = among(driver.forge.lfs_hosts, host)
-    if host != driver.host and not by_operator and not driver.lfs_host(host):
+    if not driver.lfs_host(host):
         raise _refused(driver, f"on {host}, which is not among lfs_hosts")
     if not (usual or by_operator or (host == driver.host and port == driver.port)):
         raise _refused(driver, "at a port that is not the usual one")

@@ -58,6 +58,20 @@ def test_a_header_that_could_be_more_than_a_field_is_refused(header: object) -> 
         offer(header=header)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Authorization": "x" * MAX_VALUE},
+        {f"x-amz-{number}": "v" for number in range(MAX_FIELDS)},
+        {"x-amz-a": "x" * MAX_VALUE, "x-amz-b": "x" * MAX_VALUE},
+    ],
+)
+def test_a_header_may_have_so_much(header: dict[str, str]) -> None:
+    """The positive control of the bounds above: one more of each is refused there."""
+    assert sorted(value.decode() for _, value in offer(header=header).fields) == sorted(header.values())
+    assert (MAX_FIELDS, MAX_VALUE) == (32, 8192)
+
+
 def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
     """GitLab asks for them; git-lfs does so only if it is told."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)

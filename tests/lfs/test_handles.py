@@ -74,6 +74,7 @@ def test_a_session_that_ends_takes_its_handles_along() -> None:
     assert len(handles) == 1
     assert handles.find(kept, "s-2", HERE, Call.DOWNLOAD, 0.0) is not None
     assert handles.held == ACTION.cost
+    assert list(handles._of) == list(handles._held) == ["s-2"]
 
 
 @pytest.mark.parametrize("shown", [ACTION, table()])

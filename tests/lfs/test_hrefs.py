@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.config.schema import Forge
+from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.lfs.hrefs import MAX_HREF, read_href
 from credgate.lfs.refusals import LfsError
@@ -22,6 +23,7 @@ LAB = driver_for(
 )  # fmt: skip
 INSIDE = driver_for(Forge("inside", "generic", "https://git.corp", lfs_hosts=("10.0.0.5", "minio.corp"), internal=True))
 PLAIN = driver_for(Forge("plain", "generic", "http://127.0.0.1:3000", lfs_hosts=("localhost", "127.0.0.1")))
+HOUSE = driver_for(Forge("house", "github", "https://hub.example:8443", ca_file="/hub.pem", lfs_hosts=("1.1.1.1",)))
 SIX = driver_for(Forge("six", "generic", "https://[2001:db8::1]:8443"))
 SIGNED = "/bucket/ab/cd/oid%2B1?X-Amz-Signature=ab%2Fcd&X-Amz-Date=2026&response=attachment%3B+a"
 
@@ -40,6 +42,11 @@ SIGNED = "/bucket/ab/cd/oid%2B1?X-Amz-Signature=ab%2Fcd&X-Amz-Date=2026&response
         (PLAIN, "http://127.0.0.1:3000/a/b", "127.0.0.1", 3000, "127.0.0.1:3000", True),
         (PLAIN, "https://localhost:9000/a", "localhost", 9000, "localhost:9000", False),
         (SIX, "https://[2001:db8::1]:8443/a", "2001:db8::1", 8443, "[2001:db8::1]:8443", True),
+        (SIX, "https://[2001:db8::1]/a", "2001:db8::1", 443, "[2001:db8::1]", False),
+        (PLAIN, "https://127.0.0.1:3000/a", "127.0.0.1", 3000, "127.0.0.1:3000", False),
+        (LAB, "https://s3.lab.example:65535/a", "s3.lab.example", 65535, "s3.lab.example:65535", False),
+        (HOUSE, "https://1.1.1.1/a", "1.1.1.1", 443, "1.1.1.1", False),
+        (HUB, "https://github.com/" + "a" * (MAX_HREF - 19), "github.com", 443, "github.com", True),
         (HUB, "https://github.com/a(b)'c'!d*e,f;g=h:i@j&k$l~m", "github.com", 443, "github.com", True),
         (HUB, "https://github.com/a?b=/c?d", "github.com", 443, "github.com", True),
     ],
@@ -115,6 +122,10 @@ def test_there_are_many_and_no_two_are_alike() -> None:
     [
         (LAB, "https://blob.example/a", "on blob.example, which is not among lfs_hosts"),
         (LAB, "https://git.lab.example:8444/a", "at a port that is not the usual one"),
+        (LAB, "https://s3.lab.example:65536/a", "that is no plain https URL"),
+        (HOUSE, "https://media.hub.example:8443/a", "at a port that is not the usual one"),
+        (HOUSE, "https://media..hub.example/a", "whose host is no name"),
+        (HOUSE, "https://media.hub.1/a", "whose host is no name"),
         (LAB, "http://s3.lab.example/a", "without TLS"),
         (LAB, "https://192.0.2.7/a", "at a private address"),
         (LAB, "https://10.0.0.5/a", "on 10.0.0.5"),
@@ -137,6 +148,10 @@ def test_a_storage_is_dialled_on_the_forges_conditions() -> None:
     assert read_href("https://minio.corp/a", INSIDE).place.internal
     assert not read_href("https://localhost:9000/a", PLAIN).place.internal
     assert read_href("http://127.0.0.1:3000/a", PLAIN).place.internal
+    assert read_href("https://127.0.0.1:9000/a", PLAIN).place.internal
+    assert read_href("http://127.0.0.1:3000/a", PLAIN).place == Place.of(PLAIN)
+    beside, another_port = read_href("https://media.hub.example/a", HOUSE), read_href("https://hub.example/a", HOUSE)
+    assert (beside.place.ca_file, another_port.place.ca_file) == ("", "/hub.pem")
 
 
 @given(st.text(max_size=60), st.sampled_from(["https://github.com", "https://", ""]))

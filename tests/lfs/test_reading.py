@@ -71,6 +71,8 @@ def test_values_of_their_kind_come_out() -> None:
     assert (reading.text(members, "t"), reading.text(members, "t", WORD)) == ("abc", "abc")
     assert [reading.optional_text(members, key) for key in ("t", "z", "e", "none")] == ["abc", "", "", ""]
     assert (reading.number(members, "n"), reading.flag(members, "f"), reading.flag(members, "z")) == (0, True, False)
+    assert reading.text({"t": "x" * MAX_TEXT}, "t") == "x" * MAX_TEXT
+    assert reading.number({"n": MAX_NUMBER}, "n") == MAX_NUMBER
     assert (reading.inner(members, "o"), reading.inner(members, "z")) == ({"x": 1}, None)
     assert (reading.listed(members, "l", 1), reading.listed(members, "z", 1)) == ([{}], [])
     assert (reading.texts(members, "w", 1), reading.texts(members, "z", 1)) == (["a"], None)

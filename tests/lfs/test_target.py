@@ -94,7 +94,7 @@ def test_a_query_is_written_anew(query: str, written: str | None) -> None:
         "path=%2", "path=%2g", "path=%zz", "path=%00", "path=%0a", "path=%0D%0A", "path=%7f", "path=%1b%5b31m",
         "path=%c0%ae", "path=%ff", "path=%ed%a0%80", "path=%E2%80%AE", "path=%e2%80%a8", "limit=0", "limit=-1",
         "limit=1e3", "limit=01", "limit=1000000", "limit=%31%30%30%30%30%30%30", "path=" + "a" * (MAX_VALUE + 1),
-        "path=a?b", "path=a;b", "path=a#b", "path=%u0061", "path=é",
+        "owner=1", "path=a?b", "path=a;b", "path=a#b", "path=%u0061", "path=é",
     ],
 )  # fmt: skip
 def test_a_query_that_is_not_plain_is_none(query: str) -> None:

@@ -22,6 +22,7 @@ AZURE = driver_for(Forge("azure", "azure", "https://dev.azure.com"))
         (401, 502, Reason.FORGE_REFUSED_CREDENTIAL, "stored credential"),
         (403, 403, Reason.FORGE_REFUSED, "may not"),
         (404, 404, Reason.FORGE_REFUSED, "LFS is not switched on"),
+        (400, 502, Reason.FORGE_REFUSED, "did not accept"),
         (422, 422, Reason.FORGE_REFUSED, "does not take this request"),
         (429, 429, Reason.FORGE_REFUSED, "try again later"),
         (418, 502, Reason.FORGE_REFUSED, "418"),
@@ -45,12 +46,14 @@ def test_nobody_is_refused_as_nobody() -> None:
     assert of_forge(401, LAB, Access.READ, anonymous=True).reason is Reason.NO_FORGE_CREDENTIAL
     assert of_forge(302, AZURE, Access.READ, anonymous=True).reason is Reason.NO_FORGE_CREDENTIAL
     assert of_forge(203, AZURE, Access.READ, anonymous=False).reason is Reason.FORGE_REFUSED_CREDENTIAL
+    assert of_forge(404, LAB, Access.READ, anonymous=True).reason is Reason.FORGE_REFUSED
 
 
 @pytest.mark.parametrize(
     ("status", "call", "shown", "text"),
     [
-        (302, Call.DOWNLOAD, 502, "redirect"), (204, Call.DOWNLOAD, 502, "answered 204"),
+        (302, Call.DOWNLOAD, 502, "redirect"), (400, Call.DOWNLOAD, 502, "did not accept this transfer"),
+        (204, Call.DOWNLOAD, 502, "answered 204"),
         (401, Call.UPLOAD, 502, "did not accept this transfer"), (403, Call.UPLOAD, 403, "time for this transfer"),
         (404, Call.DOWNLOAD, 404, "does not have"), (416, Call.DOWNLOAD, 416, "did not accept"),
         (422, Call.VERIFY, 422, "could not verify"), (503, Call.UPLOAD, 503, "answered 503"),

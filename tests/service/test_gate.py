@@ -62,7 +62,7 @@ def test_unaudited_means_unserved(request_bytes: bytes) -> None:
 
 @pytest.mark.parametrize("request_bytes", [discover(), post(b"0000"), post(commands(), service=b"receive")])
 def test_git_is_served_over_http_1_1_only(request_bytes: bytes) -> None:
-    """An older client knows no chunks, so the end of an answer would be the end of the connection: a cut looks whole."""
+    """An older client knows no chunks: the end of an answer would be that of the connection, and a cut looks whole."""
     house = House()
     client = house.say(request_bytes.replace(b"HTTP/1.1", b"HTTP/1.0"))
     assert house.reasons == [Reason.MALFORMED_REQUEST]
