@@ -1,11 +1,12 @@
 """Azure DevOps Repos: ``ORG/PROJECT/_git/REPO``, names folded, never ``.git``, the PAT as password of nobody.
 
-``ORG/_git/REPO`` is short for the repository that is called as its project; the long form is the normal one and the
-one that is sent. ``.git`` that a client adds is dropped. Azure DevOps Server has its collection for ``ORG``. Names
-with spaces or other characters that a URL must escape are not served, since nothing here is ever decoded: such a
-project or repository is reached by its id, which Azure takes in place of each name (and which is then another name to
-a grant). Names beginning with an underscore do not exist. A PAT that is not accepted is answered by the sign-in page
-(203, or a redirect to it), sometimes 401.
+``ORG/_git/REPO`` is short for the repository that is called as its project; the long form is the normal one and the one
+that is sent. ``.git`` that a client adds is dropped. Azure DevOps Server has its collection for ``ORG``. Names with
+spaces or other characters that a URL must escape are not served, since nothing here is ever decoded. The REST API takes
+a project's or repository's id in place of its name; whether git's URLs do is not documented, and to a grant an id is
+another name. LFS objects are on the organisation's own host, below ``info/lfs/objects`` (traces in issue 4179 of
+Microsoft's azure-devops-docs). Names beginning with an underscore do not exist. A PAT that is not accepted is answered
+by the sign-in page (203, or a redirect to it), sometimes 401.
 """
 
 from __future__ import annotations

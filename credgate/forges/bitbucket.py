@@ -65,5 +65,5 @@ class Bitbucket(Base):
         return None if self.forge.username else "/user"
 
     def storage(self) -> tuple[str, ...]:
-        """Return Atlassian's media store."""
+        """Return Atlassian's media store, where links are ``/file/ID/binary`` (git-lfs issues 2971 and 3494)."""
         return ("api.media.atlassian.com",) if self.host == _CLOUD else ()

@@ -4,7 +4,8 @@
 Two segments are a project and a repository, also where the project is called ``scm``. Tokens of projects and
 repositories are accepted as Bearer only; with a configured user name the login is Basic, for passwords and users'
 tokens. After failed logins a user must solve a CAPTCHA first: 403 with ``X-Authentication-Denied-Reason``, which no
-other credential cures. Too many git requests at once are answered 503 or 429.
+other credential cures. 429 is its rate limit, by user ("Improving instance stability with rate limiting" in Atlassian's
+administration guide); 503 comes from it in maintenance, or from the proxy before it.
 """
 
 from __future__ import annotations
