@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+
+import pytest
 
 from credgate.audit.chain import Head, Link
 from credgate.audit.kept import drop, read_head, rotate, rotated, write_head
@@ -43,3 +46,21 @@ def test_a_head_is_read_back(tmp_path: Path) -> None:
         assert read_head(log) == head
     (tmp_path / "audit.log.head").write_bytes(b"5\n")
     assert read_head(log) is None
+
+
+def test_a_head_is_nobody_else_s_and_no_link_leads_it_elsewhere(tmp_path: Path) -> None:
+    """Whoever may write beside the log does not choose what is written over."""
+    log, elsewhere = tmp_path / "audit.log", tmp_path / "elsewhere"
+    head = Head(Link(1, "ab" * 32), 3)
+    before = os.umask(0)
+    try:
+        write_head(log, head)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "audit.log.head").stat().st_mode & 0o777 == 0o600
+    elsewhere.write_bytes(b"kept")
+    (tmp_path / "audit.log.head").unlink()
+    (tmp_path / "audit.log.head").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_head(log, head)
+    assert elsewhere.read_bytes() == b"kept"

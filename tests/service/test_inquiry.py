@@ -295,6 +295,19 @@ def test_a_refused_credential_is_renewed_for_the_next_push() -> None:
     one.over()
 
 
+def test_a_credential_that_does_not_come_is_not_waited_for_for_ever() -> None:
+    """It counts into the push's own time."""
+    one = Asked()
+    one.house.credentials.late = True
+    one.ask(one.inquiry.capabilities())
+    one.house.wait(29)
+    assert one.results == []
+    one.house.wait(2)
+    assert one.text == "no credential for the forge came in time"
+    assert one.house.forge.wires == []
+    one.over()
+
+
 @pytest.mark.parametrize("comes", [True, False])
 def test_a_credential_that_is_not_at_hand_is_waited_for(*, comes: bool) -> None:
     """The push has had one; that may have ended while it was read."""

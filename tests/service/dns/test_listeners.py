@@ -174,6 +174,18 @@ def test_a_message_that_dribbles_ends_on_an_absolute_deadline() -> None:
     assert second.transport.disconnected
 
 
+def test_a_message_that_follows_another_has_a_time_of_its_own() -> None:
+    """The positive control: who sends whole messages, however they are cut, is not who dribbles."""
+    line = Line()
+    first, second = frame(REFUSED)[:3], frame(REFUSED)[3:]
+    line.stream.dataReceived(first)
+    for _ in range(4):
+        line.rig.clock.advance(listeners.MESSAGE - 0.1)
+        line.stream.dataReceived(second + first)
+    assert not line.transport.disconnected
+    assert line.replies() == ["NXDOMAIN"] * 4
+
+
 def test_questions_in_flight_are_bounded() -> None:
     """The seventeenth waits, and nothing is read meanwhile."""
     line = Line()
@@ -224,6 +236,18 @@ def test_connections_are_bounded_in_all_and_by_address() -> None:
     assert line.connect()[0] is not None
     line.transport.loseConnection()
     assert len(line.factory.connections) == 2
+
+
+def test_nothing_is_left_of_a_connection_that_ended() -> None:
+    """No count of its address, which a flood has many of, and no clock that would cut it again."""
+    line = Line()
+    other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
+    line.transport.loseConnection()
+    assert dict(line.factory._by_place) == {"10.0.0.2": 1}
+    assert len(line.rig.clock.getDelayedCalls()) == 1
+    other.transport.loseConnection()
+    assert dict(line.factory._by_place) == {}
+    assert line.rig.clock.getDelayedCalls() == []
 
 
 def test_an_ipv6_network_is_one_address() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from twisted.internet import error
 
 from credgate.values import Reason
 from tests.fakes.lfshouse import CONTENT, OID, OWN, STORED, batch, call, get, offered, refused, say, sent, target
-from tests.fakes.relay import House, ask, only
+from tests.fakes.relay import House, ask, login, only
+from tests.fakes.sessions import session
 
 SIZE = len(CONTENT)
 
@@ -41,6 +44,25 @@ def test_the_forge_itself_sees_its_login() -> None:
     get(house, target(house, "download", href=STORED))
     assert house.forge.asked().field(b"authorization") is None
     assert len(house.forge.wires) == 2
+
+
+def test_sessions_share_no_connection_to_a_storage() -> None:
+    """What a storage answers is its own doing: a late answer to one sandbox must not reach another."""
+    house = House()
+    house.sessions.known["token-2", "secret-2"] = session(2, grants=house.session.grants)
+    dialled = []
+    for auth in (login(), login(), login("token-2", "secret-2")):
+        asked = batch().replace(login(), auth)
+        heard = json.loads(only(say(house, asked, offered("download")), b"POST").body)
+        place = heard["objects"][0]["actions"]["download"]["href"].removeprefix("http://gate")
+        client = house.say(ask(b"GET " + place.encode(), auth=auth))
+        storage = next(one for one in house.forge.wires if one.protocol.asker is not None)
+        storage.deliver(sent(CONTENT))
+        house.settle()
+        assert only(client).body == CONTENT
+        dialled.append(storage)
+    assert dialled[0] is dialled[1]
+    assert dialled[1] is not dialled[2]
 
 
 def test_the_rest_of_an_object_is_asked_for_and_told() -> None:

@@ -64,10 +64,11 @@ def test_a_draft_that_a_kill_left_is_overwritten(path: Path) -> None:
     write(path, KEY, "first", TOKEN)
     draft = path.with_name("lab.token.new")
     draft.write_bytes(b"half of it, and longer than what follows" * 100)
-    draft.chmod(0o600)
+    draft.chmod(0o644)
     assert read(path, KEY, "first") == TOKEN
     write(path, KEY, "first", Kept("gtr_later", 1.0))
     assert read(path, KEY, "first") == Kept("gtr_later", 1.0)
+    assert path.stat().st_mode & 0o777 == 0o600
     assert [*path.parent.iterdir()] == [path]
 
 
