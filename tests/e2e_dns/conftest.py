@@ -82,8 +82,8 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=resolvers.available())
 def upstream(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Resolver]:
     """Start a real resolver: each that is installed, one after the other."""
-    folder = scratch / request.param
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix=request.param, dir=scratch))
+    folder.chmod(0o755)
     resolver = Resolver(request.param, folder).start()
     yield resolver
     resolver.stop()
