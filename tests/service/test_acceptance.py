@@ -187,6 +187,16 @@ async def test_a_generic_forge_is_asked_for_a_repository(clinic: Clinic, server:
 
 
 @ensureDeferred
+async def test_a_repository_that_cannot_be_asked_for_by_nobody_proves_nothing(clinic: Clinic, api: UserApi) -> None:
+    """It may be public: then a wrong credential would have been answered, too."""
+    asking = clinic.asking(lab={"kind": "generic", "url": api.url, "credential": clinic.secret()})
+    api.faults += [Reply(200), Reply(200, b"x" * 3_000_000)]
+    (told,) = await clinic.asked(asking, repo="octo/hello")
+    assert (told["state"], "perhaps to anybody" in told["text"]) == ("unknown", True)
+    assert ["authorization" in one.headers for one in api.asked] == [True, False]
+
+
+@ensureDeferred
 async def test_a_credential_that_is_for_one_repository_is_asked_with_it(clinic: Clinic, server: PythonForge) -> None:
     """Each credential of a forge has a verdict of its own; a repository's name narrows it to the one it would get."""
     right, wrong = clinic.secret(), clinic.secret("ghp_wrong", "other")
