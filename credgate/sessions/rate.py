@@ -49,11 +49,11 @@ class Window:
         total = sum(amount for _, amount in spent)
         if total < self.limit:
             return 0.0
-        for at, amount in spent:
+        slices, at = iter(spent), first
+        while total >= self.limit:  # without any of it there is room: a limit is more than nothing
+            at, amount = next(slices)
             total -= amount
-            if total < self.limit:
-                return max(0.0, (at + SLICES + 1) * WIDTH - now)
-        return 0.0
+        return max(0.0, (at + SLICES + 1) * WIDTH - now)
 
     def spend(self, key: str, amount: int, now: float) -> None:
         """Note what ``key`` spent."""
