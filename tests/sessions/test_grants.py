@@ -111,6 +111,8 @@ def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:
     assert refusal("\x1b[31m\u202e/x") == r"Invalid repo format: \x1b[31m\u202e/x"
     assert refusal("x" * 5000) == "Invalid repo format: " + "x" * MAX_QUOTED + "..."
     assert quoted(["a"]) == "list"
+    assert quoted("x" * MAX_QUOTED) == "x" * MAX_QUOTED
+    assert (quoted("plain name"), quoted("n\u00e4me"), quoted("a\tb")) == ("plain name", r"n\xe4me", r"a\tb")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +127,7 @@ def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:
             {"repo": "octo/hello", "acess": "read"},
             f"Unknown key: acess (known: repo, forge, access, push, {', '.join(LIMIT_KEYS)})",
         ),
+        ({"repo": "octo/hello", "forge": ["github.com"]}, "Unknown forge: list (configured: github.com, git.example)"),
         (
             {"repo": "octo/hello", "forge": "gitlab.com"},
             "Unknown forge: gitlab.com (configured: github.com, git.example)",
@@ -151,6 +154,7 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": "refs/heads/x"}, 'Each push rule must be {"refs": pattern, "allow": [verbs]}'),
         ({"refs": "refs/heads/x", "allow": [], "deny": []}, "Unknown key: deny (known: refs, allow)"),
         ({"refs": "refs/heads/x", "allow": "create"}, f"allow must be a list of {', '.join(VERBS)}"),
+        ({"refs": "refs/heads/x", "allow": {"create": True}}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": ["creat"]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": [["create"]]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": 5, "allow": []}, "Invalid ref pattern: int (a text is meant)"),

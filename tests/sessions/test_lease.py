@@ -30,6 +30,16 @@ def test_across_boots_the_wall_clock_bridges() -> None:
     assert elapsed(THEN, reading("boot-2", boot=10.0, wall=3600.0)) == 3600.0
 
 
+def test_a_boot_that_has_run_for_longer_is_another_boot_all_the_same() -> None:
+    """Its clock is ahead of the last one's, which says nothing of what lies between them."""
+    now = reading("boot-2", boot=THEN.boot + 60.0, wall=DAY)
+    assert not same_clock(THEN, now)
+    assert elapsed(THEN, now) == DAY
+    assert elapsed(THEN, reading("boot-2", boot=THEN.boot + 60.0, wall=-DAY)) == THEN.boot + 60.0
+    assert step(THEN, now) == 0.0
+    assert same_clock(THEN, THEN)
+
+
 def test_across_boots_a_wall_clock_that_went_back_takes_no_time_back() -> None:
     """A board without a battery wakes up in 1970: what has passed for certain is the new boot's age."""
     assert elapsed(THEN, reading("boot-2", boot=10.0, wall=-DAY)) == 10.0

@@ -33,6 +33,20 @@ def test_so_many_requests_then_a_wait_then_more() -> None:
     assert window.wait("a", 70.0) == 0.0
 
 
+def test_what_comes_all_at_once_is_counted_all() -> None:
+    """More than there are slices, within one: each counts, and they leave the window together."""
+    window = Window(100)
+    for _ in range(100):
+        assert window.wait("a", 5.0) == 0.0
+        window.spend("a", 1, 5.0)
+    assert window.wait("a", 5.0) == 65.0
+    window.spend("a", -50, 5.0)
+    assert window.wait("a", 69.0) == 1.0
+    assert window.wait("a", 70.0) == 0.0
+    window.spend("a", 1, 70.0)
+    assert window.wait("a", 70.0) == 0.0
+
+
 def test_one_key_does_not_hold_up_another() -> None:
     """One sandbox's haste is not its neighbour's wait."""
     window = Window(1)

@@ -59,6 +59,20 @@ def refusal(path: Path) -> str:
     return str(caught.value).removeprefix(str(path))
 
 
+def test_the_place_is_judged_before_anything_is_opened(path: Path, tmp_path: Path) -> None:
+    """SQLite follows links, and makes what they name."""
+    elsewhere = tmp_path / "elsewhere.sqlite"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.symlink_to(elsewhere)
+    with pytest.raises(StoreError, match="cannot be used"):
+        SqliteStore(path).open(NOW)
+    assert not elsewhere.exists()
+    path.unlink()
+    store = SqliteStore(path)
+    assert store.open(NOW) == []
+    store.close()
+
+
 def test_a_commit_is_synced_to_the_write_ahead_log(path: Path) -> None:
     """What is answered is on the disk: FULL syncs the log at every commit."""
     store = SqliteStore(path)
