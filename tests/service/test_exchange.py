@@ -12,7 +12,7 @@ from credgate.git.passage import PushPassage
 from credgate.git.route import Kind
 from credgate.service.exchange import Page, RefusalAnswer
 from credgate.values import Decision, Reason
-from tests.fakes.relay import House, answers_in, commands, discover, only, post
+from tests.fakes.relay import House, answers_in, commands, discover, login, only, post
 
 if TYPE_CHECKING:
     from tests.fakes.wire import Wire
@@ -117,6 +117,21 @@ def test_a_body_that_stands_still_is_cut() -> None:
     assert client.ended == "reset"
     assert house.reasons == [Reason.OUTSIDE_SESSION]
     house.nothing_left()
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_a_body_that_dribbles_is_waited_for_if_its_session_is_proved(*, proved: bool) -> None:
+    """Else a byte now and then would hold a connection for ever; a slow push of a session is heard out."""
+    house = House(head_timeout=10, stall_timeout=10)
+    whole = post(commands(b"refs/heads/a") + b"PACK" * 10, service=b"receive", repo=b"else/where")
+    if not proved:
+        whole = whole.replace(login(), login("token", "wrong"))
+    client = house.say(whole[:-20])
+    for at in range(20, 10, -1):
+        client.deliver(whole[-at : 1 - at])
+        house.wait(3)
+    assert client.ended == ("" if proved else "reset")
+    assert house.reasons == ([] if proved else [Reason.BAD_CREDENTIAL])
 
 
 def test_a_cut_says_nothing_more() -> None:

@@ -141,6 +141,19 @@ def test_an_upload_needs_write_and_a_credential() -> None:
     assert house.reasons == [Reason.READ_ONLY, Reason.ALLOWED, Reason.NO_FORGE_CREDENTIAL]
 
 
+def test_without_a_credential_there_is_reading_and_nothing_to_renew() -> None:
+    """As git itself is served; a forge that wants a credential is asked once."""
+    house = House()
+    house.credentials.held.clear()
+    house.credentials.renewed = Credential("cred-2", "newer-secret")
+    client = say(house, batch(), offered("download"))
+    assert only(client, b"POST").status == 200
+    assert house.forge.asked().field(b"authorization") is None
+    client = say(house, batch(), answered({}, "401 Unauthorized"))
+    assert (refused(client, b"POST")[0], house.reasons[-1]) == (403, Reason.NO_FORGE_CREDENTIAL)
+    assert house.credentials.asked == []
+
+
 def test_objects_over_the_limit_are_not_asked_for() -> None:
     """The forge never hears of them, and the audit line says so."""
     house = House()
@@ -280,6 +293,16 @@ def test_locks_are_made_checked_and_released(tail: str, members: object, status:
     client = say(house, call(tail, members), answered(answer, status))
     assert (only(client, b"POST").status, said(client, b"POST")) == (int(status[:3]), answer)
     assert house.forge.asked().start.target.endswith(tail.encode())
+
+
+@pytest.mark.parametrize("status", ["202 Accepted", "403 Forbidden", "500 Whatever"])
+def test_a_lock_that_was_not_made_is_refused_whatever_the_body_says(status: str) -> None:
+    """An answer to a lock has its statuses; with any other, its body is not even read."""
+    house = House()
+    client = say(house, call("/locks", {"path": "a/b"}), answered({"lock": LOCK}, status))
+    code, text = refused(client, b"POST")
+    assert (code in {403, 502}, f"github.com answered {status[:3]}" in text) == (True, True)
+    assert house.reasons[-1] in {Reason.FORGE_MALFORMED, Reason.FORGE_REFUSED, Reason.FORGE_ERROR}
 
 
 def test_a_lock_is_not_asked_for_twice() -> None:

@@ -93,6 +93,7 @@ def test_a_storage_without_ranges_sends_all_of_it() -> None:
         (sent(CONTENT + b"x"), "not the object, or not the part"),
         (sent(CONTENT, "206 Partial", b"Content-Range: bytes 1-2/3"), "not the object, or not the part"),
         (sent(CONTENT, "206 Partial"), "not the object, or not the part"),
+        (sent(CONTENT, "203 Other", b"Content-Range: bytes 0-%d/%d" % (SIZE - 1, SIZE)), "not the object, or not the"),
         (sent(CONTENT, "203 Other"), "not the object, or not the part"),
         (sent(CONTENT, "200 OK", b"Content-Encoding: gzip"), "Content-Encoding that was not asked for"),
         (sent(b"", "302 Found", b"Location: https://evil.example/"), "redirect, which credgate does not follow"),
@@ -155,6 +156,26 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
     house.forge.wire.deliver(sent())
     house.settle()
     assert house.reasons == [Reason.ALLOWED] * 3
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_new_connection_that_is_closed_and_a_begun_answer_are_not_asked_for_again(*, begun: bool) -> None:
+    """A kept one may have been closed before it was used; any other end is the storage's word."""
+    house = House()
+    place = target(house, "download")
+    if begun:
+        get(house, place)
+        house.forge.wire.deliver(sent())
+        house.settle()
+    wires = len(house.forge.wires)
+    client = get(house, place)
+    if begun:
+        house.forge.wire.deliver(sent()[:10])
+    house.forge.wire.hang_up()
+    house.settle()
+    assert len(house.forge.wires) == wires + (not begun)
+    assert "the answer of the storage of github.com cannot be used" in refused(client)[1]
+    house.nothing_left()
 
 
 def test_a_storage_that_cannot_be_reached_is_told_of() -> None:
