@@ -34,6 +34,8 @@ IDLE_SECONDS = 15.0
 """Shorter than any forge's own keep-alive, so that a kept connection is rarely found closed."""
 MAX_IDLE = 16
 """Idle connections kept for one forge and credential."""
+MAX_ALL_IDLE = 256
+"""For all together: each place that keeps LFS objects counts as one, and for each session anew."""
 _CUT = ResponseError("the forge closed the connection before its answer was whole", reason=Reason.FORGE_CUT)
 
 
@@ -222,6 +224,8 @@ class ForgePool:
         idle.append(connection)
         if len(idle) > MAX_IDLE:
             idle[0].abort()
+        elif self.idle() > MAX_ALL_IDLE:
+            min((one[0] for one in self._idle.values()), key=lambda one: one.idle_since).abort()
 
     def forget(self, connection: ForgeConnection) -> None:
         """Drop a connection that is gone or going."""

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
 
+MAX_MOVES = 4096
+"""Renamed repositories that are remembered, of all sessions together."""
 _JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
@@ -144,6 +146,16 @@ class Gate:
             return verdict
         match = scope.find(verdict.session.grants, moved.repo, verdict.request.needed)
         return evolve(verdict, path=moved.path, dot_git=moved.dot_git) if match.decision.allow else verdict
+
+    def has_moved(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
+        """Remember where a session's repository went; of too many, what was found longest ago is forgotten.
+
+        A pattern grants names without end, and a forge may redirect each. What is forgotten, a discovery finds anew.
+        """
+        self.moves.pop((session_id, repo), None)
+        self.moves[session_id, repo] = moved
+        while len(self.moves) > MAX_MOVES:
+            del self.moves[next(iter(self.moves))]
 
     def page(self, serve: Serve, *, close: bool) -> bytes:
         """Return the whole answer for one of our own pages."""

@@ -255,7 +255,7 @@ class RelayExchange:
             return
         self._followed = True
         verdict = self._verdict
-        self._gate.moves[verdict.session.id, verdict.request.repo] = moved
+        self._gate.has_moved(verdict.session.id, verdict.request.repo, moved)
         self._verdict = evolve(verdict, path=moved.path, dot_git=moved.dot_git)
         self._connect()
 

@@ -76,6 +76,7 @@ def test_nothing_at_the_end_of_a_chain() -> None:
     found = follow(Response(3, answers=(alias(ASKED, MIDDLE, 50),), negative_ttl=20))
     assert found == Answer(3, (ASKED, MIDDLE), (), 20)
     assert follow(Response(0, answers=(alias(ASKED, MIDDLE),), negative_ttl=20)) == Answer(0, (ASKED, MIDDLE), (), 20)
+    assert follow(Response(3, answers=(alias(ASKED, MIDDLE),))) == Answer(3, (ASKED, MIDDLE), (), 0)
 
 
 def test_a_record_beside_the_chain_is_no_answer() -> None:

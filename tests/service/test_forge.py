@@ -14,7 +14,7 @@ from credgate.config.schema import Forge
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.service.flow import BUFFER_SIZE, GROWN_SIZE, Valve
-from credgate.service.forge import IDLE_SECONDS, MAX_IDLE, ForgeConnection, ForgePool, Key
+from credgate.service.forge import IDLE_SECONDS, MAX_ALL_IDLE, MAX_IDLE, ForgeConnection, ForgePool, Key
 from credgate.service.reach import unreachable
 from credgate.values import Reason
 from tests.fakes.relay import KIB64, Forges, answer
@@ -282,6 +282,20 @@ def test_the_youngest_is_taken_and_the_oldest_let_go() -> None:
     net.settle()
     assert made[-1][1].ended == "reset"
     assert net.pool.count() == 0
+
+
+def test_all_places_together_keep_so_many() -> None:
+    """Places of LFS objects are named by a forge's answers: each of their own, they would use up all descriptors."""
+    net = Net()
+    made = [net.connect(Key(f"github.com lfs https://{number}.example", "s-1")) for number in range(MAX_ALL_IDLE + 2)]
+    for connection, wire in made:
+        net.ask(connection)
+        wire.deliver(answer(b""))
+        net.reactor.advance(0.01)
+    net.settle()
+    assert [wire.ended for _, wire in made] == ["reset"] * 2 + [""] * MAX_ALL_IDLE
+    assert (net.pool.idle(), net.pool.count()) == (MAX_ALL_IDLE, MAX_ALL_IDLE)
+    assert net.pool.take(made[2][0].key) is made[2][0]
 
 
 # Connecting.

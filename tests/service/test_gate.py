@@ -11,7 +11,7 @@ from twisted.internet.defer import ensureDeferred
 
 from credgate.config.schema import Config, Policy
 from credgate.git.answer import Moved
-from credgate.service.gate import GateService
+from credgate.service.gate import MAX_MOVES, GateService
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
@@ -207,6 +207,21 @@ def test_a_move_is_judged_again_by_what_is_asked_now() -> None:
     assert house.forge.asked().start.target == b"/read/only.git/git-upload-pack"
     house.say(post(commands() + PACK, service=b"receive"))
     assert house.forge.asked().start.target == b"/octo/hello.git/git-receive-pack"
+
+
+def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
+    """A grant of ``octo/*`` is names without end, and a forge may say of each that it has moved."""
+    house = House()
+    for number in range(MAX_MOVES + 1):
+        house.gate.has_moved(house.session.id, RepoPath("github.com", f"octo/{number % MAX_MOVES}"), MOVED)
+    assert len(house.gate.moves) == MAX_MOVES
+    house.gate.has_moved("other", RepoPath("github.com", "octo/hello"), MOVED)
+    assert len(house.gate.moves) == MAX_MOVES
+    assert (
+        house.session.id,
+        RepoPath("github.com", "octo/0"),
+    ) in house.gate.moves  # found again, and so not the oldest
+    assert (house.session.id, RepoPath("github.com", "octo/1")) not in house.gate.moves
 
 
 def test_moves_go_with_their_session() -> None:
