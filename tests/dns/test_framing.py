@@ -36,6 +36,7 @@ def test_an_incomplete_message_is_told() -> None:
 
 @pytest.mark.parametrize("stream", [b"\0\0", b"\0\x33", b"\xff\xff", frame(b"ok") + b"\0\0"])
 def test_a_length_that_no_query_has_ends_the_stream(stream: bytes) -> None:
-    """0 or above the limit: refused before an octet of it is held. 50 is the positive control above."""
+    """0 or above the limit: refused before an octet of it is held; the limit itself is taken."""
+    assert Frames(50).receive(frame(b"x" * 50)) == [b"x" * 50]
     with pytest.raises(WireError):
         Frames(50).receive(stream)

@@ -261,7 +261,10 @@ def test_64_kilobytes_of_chained_pointers_cost_milliseconds() -> None:
     for size, most in ((65000, 0.02), (8000, 0.05)):
         chain = b"".join((0xC000 | min(12 + at, 0x3FFF)).to_bytes(2) for at in range(0, size, 2))
         message = w.response(asked.message)[:6] + struct.pack("!3H", 64, 0, 0) + asked.question + chain
-        before = time.process_time()
-        with pytest.raises(WireError):
-            response.read(message, asked)
-        assert time.process_time() - before < most
+        cost = [most]
+        for _ in range(5):  # the garbage of other tests may be collected in the midst of one
+            before = time.process_time()
+            with pytest.raises(WireError):
+                response.read(message, asked)
+            cost.append(time.process_time() - before)
+        assert min(cost) < most
