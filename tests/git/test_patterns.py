@@ -299,6 +299,14 @@ def test_a_bad_path_glob_is_refused_when_written(glob: str) -> None:
     assert not taken(check_path_glob, glob)
 
 
+def test_a_pattern_has_so_many_characters_and_no_more() -> None:
+    """Of each kind; what is accepted is compiled, and tried on every ref or path."""
+    for check, before in ((check_ref_pattern, "refs/heads/"), (check_path_glob, ""), (check_option, "")):
+        check(before + "x" * (MAX_PATTERN - len(before)))
+        with pytest.raises(PatternError, match=str(MAX_PATTERN)):
+            check(before + "x" * (MAX_PATTERN + 1 - len(before)))
+
+
 def test_push_options_are_exact_or_starred() -> None:
     """A star runs over anything, slashes and equal signs too."""
     for text in ("ci.skip", "topic=*", "a]b", "*"):

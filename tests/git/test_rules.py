@@ -113,6 +113,7 @@ def test_namespaces_with_effects_are_granted_by_name_only(namespace: bytes) -> N
         assert decision.reason is Reason.PUSH_NAMESPACE
         assert decision.text.startswith(f"refs/{name}/ must be granted by name; this session may push {wide} (")
         assert verdicts(rules, b"refs/heads/main") == "cufd"
+        assert rule.decide(made(push((wide, "u"))), ref, CREATE).reason is Reason.PUSH_VERB
     assert verdicts(made(push((f"refs/{name}/*", "c"))), ref) == "c"
     assert verdicts(made(push((f"refs/{name}/*", "c"), ("refs/**", "cufd"))), ref) == "c"
 
@@ -207,7 +208,8 @@ def test_the_stricter_limit_holds() -> None:
     assert (tight.max_push_bytes, tight.max_refs) == (5, 3)
     free = made()
     assert (free.max_push_bytes, free.max_refs, free.require_old_oid, free.partial) == (None, 20_000, False, False)
-    assert made(None, None, require_old_oid=True, max_push_bytes=7).max_push_bytes == 7
+    asked = made(None, None, require_old_oid=True, max_push_bytes=7)
+    assert (asked.max_push_bytes, asked.require_old_oid) == (7, True)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +263,7 @@ def test_the_capability_is_offered_only_where_an_option_could_pass() -> None:
         (push(("refs/heads/*", "cf"), ("refs/tags/*", "u")), (), (), True),
         (push(("refs/heads/*", "cufd")), push(("refs/heads/main", "u")), (), True),
         (push(("refs/heads/*", "cufd")), push(("refs/heads/main", "")), (), False),
+        (push(("refs/heads/*", "cufd")), push(("refs/heads/main", "cufd")), (), False),
         (push(("refs/heads/*", "cd")), push(("refs/heads/main", "u")), (), False),
         ((), (), (), False),
     ],
