@@ -64,6 +64,8 @@ def test_a_push_that_is_allowed_goes_on_whole() -> None:
     assert verdict.decision.reason is Reason.ALLOWED
     assert not verdict.settled
     assert judge([CREATE], made()).settled
+    for limits in ({"require_old_oid": True}, {"protected_paths": ("x",)}):  # either alone is something to find out
+        assert not judge([CREATE], made(**limits)).settled
 
 
 def test_one_refusal_refuses_the_whole() -> None:
