@@ -2,8 +2,9 @@
 
 The size is the batch's, counted whether the client sends a length or chunks; the last bytes are held back until the
 digest is right, so what is stored under an object's name is that object, or the storage sees an unfinished request and
-stores nothing. Always a fresh connection: what streamed by cannot be sent again. A refusal of much that is still to
-come is told at once, since git-lfs reads answers while it sends; of little, after it.
+stores nothing. What streamed by cannot be sent again, so a large object has a fresh connection; a small one is held and
+goes by a kept one, and once more by a fresh one if that turns out closed: storing an object twice is storing it once. A
+refusal of much that is still to come is told at once, since git-lfs reads answers while it sends; of little, after it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from credgate.service.lfs.transfer import Transfer
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:
+    from credgate.errors import ResponseError
     from credgate.git.admission import LfsRelay
     from credgate.http.fields import RequestHead, ResponseHead
     from credgate.service.channel import SandboxChannel
+    from credgate.service.forge import ForgeConnection
     from credgate.service.record import Record
 
 PATIENCE = 1024 * 1024
 """Bytes of a refused object that are read before its refusal is told."""
+SMALL = 64 * 1024
+"""Bytes of an object that is held until the storage has answered."""
 
 
 class Upload(Transfer):
@@ -35,8 +40,8 @@ class Upload(Transfer):
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self._passing: Passing
-        self._waiting: list[bytes] = []
-        self._full = self._answered = False
+        self._held: list[bytes] = []
+        self._full = self._answered = self._small = False
 
     def start(self) -> None:
         """Find the place and connect; the sandbox waits."""
@@ -49,12 +54,18 @@ class Upload(Transfer):
         if length is not None and length != action.size:
             text = f"this upload has {length} bytes, and its batch said {action.size}"
             raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
-        self._passing = Passing(action.size, action.oid)
+        self._passing, self._small = Passing(action.size, action.oid), action.size <= SMALL
         await self.log_in(Access.WRITE)
-        self.storage = storage = await self.connect()
-        storage.ask(self, b"PUT", heads.upload_head(action, self.authorization), Valve(self._fills, self._drains))
-        waiting, self._waiting = self._waiting, []
-        self._send(waiting)
+        kept = self.gate.pool.take(self.key) if self._small else None
+        self._begin(kept or await self.connect())
+
+    def _begin(self, storage: ForgeConnection) -> None:
+        self.storage, self._full = storage, False
+        head = heads.upload_head(self.action, self.authorization)
+        storage.ask(self, b"PUT", head, Valve(self._fills, self._drains))
+        self._send(self._held)
+        if not self._small:
+            self._held = []
         if self.whole:
             self._sent()
         elif not self._full:
@@ -75,10 +86,9 @@ class Upload(Transfer):
         except LfsError as error:
             self.refuse(error)
             return
-        if self.storage is not None:
-            self._send(passed)
-        elif not self._answered:
-            self._waiting += passed
+        if self._small or (self.storage is None and not self._answered):
+            self._held += passed
+        self._send(passed)
 
     def body_end(self) -> None:
         """Pass the end on, or answer if the storage has."""
@@ -137,6 +147,17 @@ class Upload(Transfer):
             self._answer()
         else:
             self.channel.release()
+
+    def answer_failed(self, error: ResponseError) -> None:
+        """Ask again if a kept connection was closed before it answered; else as Transfer does."""
+        storage, self.storage = self.storage, None
+        if storage is not None and storage.reused and not storage.answered:
+            self.do(self._again())
+        else:
+            super().answer_failed(error)
+
+    async def _again(self) -> None:
+        self._begin(await self.connect())
 
     def _answer(self) -> None:
         self.record.answers(200)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import TYPE_CHECKING
+
 import pytest
 
-from credgate.service.lfs.upload import PATIENCE
+from credgate.service.lfs.upload import PATIENCE, SMALL
 from credgate.values import Reason
-from tests.fakes.lfshouse import CONTENT, OID, OWN, put, refused, sent, target
+from tests.fakes.lfshouse import CONTENT, OID, OWN, answered, batch, put, refused, said, say, sent, target
+from tests.fakes.lfshouse import STORED as STORED_AT
 from tests.fakes.relay import House, chunks, only, requests_in
+
+if TYPE_CHECKING:
+    from tests.fakes.wire import Wire
 
 SIZE = len(CONTENT)
 STORED = sent(b"", "201 Created")
@@ -194,3 +201,82 @@ def test_a_body_that_breaks_its_framing_cuts_the_storage() -> None:
     house.settle()
     assert only(client, b"PUT").status == 400
     assert house.forge.wire.ended == "reset"
+
+
+LARGE = b"x" * (SMALL + 1)
+
+
+def stored_before(house: House, **more: object) -> Wire:
+    """Have a kept connection to the storage, by one upload that went well."""
+    house.say(put(target(house, "upload", **more)))
+    house.forge.wire.deliver(STORED)
+    house.settle()
+    return house.forge.wire
+
+
+@pytest.mark.parametrize("wants", [False, True])
+def test_a_small_object_goes_by_a_kept_connection(*, wants: bool) -> None:
+    """Two hundred of them would else be two hundred handshakes."""
+    house = House()
+    header = {"Transfer-Encoding": "chunked"} if wants else {}
+    storage = stored_before(house, header=header)
+    place = target(house, "upload", header=header)
+    opened = len(house.forge.wires)
+    client = house.say(put(place))
+    storage.deliver(STORED)
+    house.settle()
+    assert only(client, b"PUT").status == 200
+    assert [one.body for one in requests_in(storage.received)] == [CONTENT, CONTENT]
+    assert len(house.forge.wires) == opened
+    house.nothing_left()
+
+
+@pytest.mark.parametrize("there", [0, SIZE // 2, SIZE])
+def test_a_kept_connection_that_was_closed_is_replaced(there: int) -> None:
+    """Whatever has gone to it by then: it is sent again, whole."""
+    house = House()
+    storage = stored_before(house)
+    whole = put(target(house, "upload"))
+    cut = len(whole) - SIZE + there
+    client = house.say(whole[:cut])
+    storage.hang_up()
+    house.settle()
+    client.deliver(whole[cut:])
+    house.settle()
+    assert house.forge.wire is not storage
+    assert (house.forge.asked().body, house.forge.asked().whole) == (CONTENT, True)
+    house.forge.wire.deliver(STORED)
+    house.settle()
+    assert only(client, b"PUT").status == 200
+    house.nothing_left()
+
+
+def test_a_fresh_connection_that_is_closed_is_not_replaced() -> None:
+    """Nor is one that has begun to answer: that storage has said something."""
+    house = House()
+    client = house.say(put(target(house, "upload")))
+    house.forge.wire.hang_up()
+    house.settle()
+    assert refused(client, b"PUT")[0] == 502
+    storage = stored_before(house)
+    client = house.say(put(target(house, "upload")))
+    opened = len(house.forge.wires)
+    storage.deliver(STORED[:20])
+    storage.hang_up()
+    house.settle()
+    assert refused(client, b"PUT")[0] == 502
+    assert len(house.forge.wires) == opened
+
+
+def test_a_large_object_has_a_fresh_connection() -> None:
+    """What streamed by is not held, so it could not be sent again."""
+    house = House()
+    storage = stored_before(house)
+    oid = hashlib.sha256(LARGE).hexdigest()
+    one = {"oid": oid, "size": len(LARGE)}
+    offer = answered({"objects": [one | {"actions": {"upload": {"href": STORED_AT}}}]})
+    asked = say(house, batch("upload", objects=[one]), offer)
+    href = said(asked, b"POST")["objects"][0]["actions"]["upload"]["href"]
+    house.say(put(href.removeprefix("http://gate"), LARGE))
+    assert house.forge.wire is not storage
+    assert house.forge.asked().body == LARGE
