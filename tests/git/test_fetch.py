@@ -67,7 +67,10 @@ def test_a_lone_flush_is_a_probe() -> None:
 def test_nothing_is_decided_before_the_command_is_read() -> None:
     """The forge need not be asked before."""
     reader = FetchReader(v2=True)
-    assert reader.receive(encode(b"agent=x") + b"0012command=fet") is None
+    assert (reader.decided, reader.probe) == (False, False)
+    assert reader.receive(b"00") is None
+    assert (reader.decided, reader.probe) == (False, False)
+    assert reader.receive(encode(b"agent=x")[2:] + b"0012command=fet") is None
     assert not reader.decided
     reader.receive(b"ch\n")
     assert reader.decided
