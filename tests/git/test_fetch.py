@@ -124,6 +124,7 @@ def test_packfile_uris_are_refused(argument: bytes) -> None:
         b"0002",
         encode(b"command=fetch") + DELIMITER + DELIMITER + FLUSH,
         encode(b"command=fetch") + b"0002",
+        encode(b"command=fetch") + b"0002" + FLUSH,
         encode(b"command=fetch") + encode(b"command=ls-refs") + FLUSH,
         encode(b"agent=x") * (MAX_KEYS + 1) + encode(b"command=fetch") + FLUSH,
         encode(b"0032want " + OID + b"\n"),
@@ -135,6 +136,12 @@ def test_what_git_never_sends_is_refused(wire: bytes, size: int) -> None:
     with pytest.raises(RequestError) as caught:
         read(wire, size)
     assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED_REQUEST, 400)
+
+
+def test_so_many_lines_may_stand_before_the_arguments() -> None:
+    """The positive control of the table's flood."""
+    reader, refused = read(encode(b"agent=x") * (MAX_KEYS - 1) + encode(b"command=fetch") + FLUSH)
+    assert (refused, reader.command) == (None, "fetch")
 
 
 def test_older_versions_are_not_read() -> None:
