@@ -115,6 +115,8 @@ def test_a_401_for_nobody_is_not_about_a_credential() -> None:
     """None was sent."""
     judged = refused(DISCOVERY, anonymous=True, status=401)
     assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
+    judged = refused(DISCOVERY, anonymous=True, status=404)
+    assert (judged.decision.reason, judged.status) == (Reason.FORGE_REFUSED, 404)
 
 
 def test_a_sign_in_page_is_about_the_credential() -> None:

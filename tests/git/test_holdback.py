@@ -46,6 +46,16 @@ def test_a_byte_behind_the_checksum_is_refused_whenever_it_comes() -> None:
         held.receive(b"x")
 
 
+def test_what_is_as_long_as_a_checksum_is_none_before_the_end_is_known() -> None:
+    """Twenty bytes in the middle of a pack are the pack's, and it may be cut there."""
+    held = HoldBack(20)
+    held.receive(PACK[:25])
+    assert held.advance(5, done=False) == [PACK[:5]]
+    assert (held.held, held.whole) == (20, False)
+    with pytest.raises(PackError, match="the pack is cut"):
+        held.release()
+
+
 def test_the_checksum_is_not_released_before_all_of_it_is_here() -> None:
     """Nor before the walk knows where it begins, nor twice."""
     held = HoldBack(20)

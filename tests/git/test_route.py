@@ -221,6 +221,8 @@ def test_what_is_served(method: bytes, target: bytes, expected: Route) -> None:
         (b"PROPFIND", b"/git/octo/hello/", Reason.METHOD_NOT_ALLOWED, 405),
         (b"PUT", b"/git/octo/hello/HEAD", Reason.METHOD_NOT_ALLOWED, 405),
         (b"GET", b"/git/octo/hello/info/lfs/objects/batch", Reason.METHOD_NOT_ALLOWED, 405),
+        (b"POST", b"/git/octo/hello/info/lfs/objects/batch%2e", Reason.NOT_FOUND, 404),
+        (b"POST", b"/git/octo/hello/info/lfs/objects/batch\x00", Reason.NOT_FOUND, 404),
         (b"POST", b"/git/octo/hello/info/lfs/objects/bulk", Reason.LFS_NOT_SERVED, 501),
         (b"GET", b"/git/octo/hello/info/lfs/locks?path=a&path=b", Reason.LFS_NOT_SERVED, 501),
         (b"POST", b"/git/octo/info/lfs/objects/batch", Reason.NOT_FOUND, 404),
