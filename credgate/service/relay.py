@@ -305,6 +305,8 @@ class RelayExchange:
         self._tell_refs()
         self.record.close()
         self.channel.finished()
+        # Both refer back here: what is done, its credentials among it, goes now and not when the collector comes.
+        del self._way, self._upload
 
     def _tell_refs(self, *, dropped: bool = False) -> None:
         """Note what became of each ref of a push, here and at the forge."""

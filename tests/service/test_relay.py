@@ -5,12 +5,15 @@ The other transcripts: test_relay_pressure (flow), test_relay_forge (its trouble
 
 from __future__ import annotations
 
+import gc
 import gzip
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
 
+from credgate.service.relay import RelayExchange
 from credgate.values import Reason
 from tests.fakes.relay import (
     ADVERTISED,
@@ -61,6 +64,27 @@ def test_a_discovery_crosses_with_the_forges_credential_and_no_other() -> None:
     (line,) = house.audit.events
     assert (line.allow, line.reason, line.status, line.upstream_status) == (True, Reason.ALLOWED, 200, 200)
     assert (line.bytes_up, line.bytes_down, line.operation) == (0, len(ADVERTISED), "git-upload-pack-advertisement")
+    house.nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [(discover(), LISTED), (post(b"0000want"), RESULT), (post(b"0000want", chunked=True), RESULT)],
+)
+def test_what_is_done_is_forgotten_at_once(asked: bytes, answered: bytes) -> None:
+    """A head holds the session's credential, a question the forge's: they do not wait for a garbage collector."""
+    house = House()
+    gc.disable()
+    try:
+        client = house.say(asked)
+        exchange = weakref.ref(client.protocol._exchange)
+        assert isinstance(exchange(), RelayExchange)
+        house.forge.wire.deliver(answered)
+        house.settle()
+        assert exchange() is None
+    finally:
+        gc.enable()
+    assert house.reasons == [Reason.ALLOWED]
     house.nothing_left()
 
 
