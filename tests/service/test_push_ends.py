@@ -33,7 +33,7 @@ from tests.fakes.pushes import (
     threaded,
     unfinished,
 )
-from tests.fakes.relay import KIB64, House, answer, only
+from tests.fakes.relay import KIB64, PACK, House, answer, commands, only, post
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -314,3 +314,19 @@ def test_a_push_is_never_sent_again() -> None:
     assert not upload.again()
     upload.hold()
     assert client.reading
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_refs_are_not_attempted_only_where_the_forge_could_not_act(*, asked: bool) -> None:
+    """A forge may move refs and then answer 500: the audit line must not say that nobody tried."""
+    house = House()
+    house.forge.open = asked
+    house.say(post(commands() + PACK, service=b"receive"))
+    if asked:
+        house.forge.wire.deliver(answer(b"x", status=b"500 Whatever"))
+    else:
+        house.forge.refuse(Refused())
+    house.settle()
+    (line,) = house.audit.events
+    assert line.reason == (Reason.FORGE_ERROR if asked else Reason.FORGE_UNREACHABLE)
+    assert [one.reason for one in line.refs] == [Reason.ALLOWED if asked else Reason.PUSH_NOT_ATTEMPTED]
