@@ -45,6 +45,15 @@ def proxy_url(value: object) -> str:
     return forge_url(text)
 
 
+def origin(value: object) -> str:
+    """Accept ``https://host[:port]`` (or http) without a path, or ``""``."""
+    text = string(value)
+    form = _URL.fullmatch(text)
+    if text and (form is None or form["prefix"] or text.endswith("/")):
+        raise ValueError('an address without a path is meant, such as "https://gate.example.com:8443"; "" is none')
+    return forge_url(text) if text else ""
+
+
 def host_patterns(value: object) -> tuple[str, ...]:
     """Accept a list of host names, each may stand for all names below it (``*.example.com``); in lower case."""
     texts = tuple(text.lower() for text in strings(value))

@@ -30,6 +30,8 @@ class Listen:
     """``address:port``; ``""`` is off."""
     metrics: str = ""
     """``address:port`` of this machine alone, for Prometheus; ``""`` is off."""
+    public_url: str = ""
+    """How sandboxes call the gateway where something before it speaks TLS; ``""``: as they say themselves."""
 
 
 @frozen(slots=True)

@@ -50,6 +50,7 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "control": forms.socket_path,
         "dns": netforms.address_port,
         "metrics": netforms.loopback_port,
+        "public_url": netforms.origin,
     },
     Sessions: {
         "store": forms.store_url,

@@ -71,6 +71,8 @@ class Gate:
     clock: Callable[[], LeaseReading]
     in_thread: Callable[..., Deferred[Any]]
     """Runs what takes the processor's time: the reading of packs."""
+    public_url: str = ""
+    """The gateway's address as sandboxes know it; ``""``: as each says itself."""
     closing: bool = False
     channels: set[SandboxChannel] = field(factory=set, init=False)
     addresses: Counter[str] = field(factory=Counter, init=False)

@@ -205,3 +205,30 @@ def test_what_is_no_address_is_refused(form: Callable[[object], object], value: 
     """A name would have to be resolved by the resolver that is being configured."""
     with pytest.raises(ValueError, match=text):
         form(value)
+
+
+@pytest.mark.parametrize("text", ["", "https://gate.example.com", "http://10.0.0.2:8080", "https://[::1]:8443"])
+def test_an_origin_is_taken_as_it_is(text: str) -> None:
+    """Links are made of it; letters of a host do not count."""
+    assert netforms.origin(text) == text
+    assert netforms.origin(text.replace("gate", "GATE")) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://gate.example.com/",
+        "https://gate.example.com/git",
+        "gate.example.com",
+        "https://gate.example.com:0",
+        "https://CANARY@gate",
+        "https://gate\r\nX: y",
+        "https://gate?x",
+        "ftp://gate",
+    ],
+)
+def test_an_origin_has_no_path(text: str) -> None:
+    """Nor anything else that a link would carry to every sandbox."""
+    with pytest.raises(ValueError, match=r"is meant|a port is|cannot stand here") as caught:
+        netforms.origin(text)
+    assert "CANARY" not in str(caught.value)

@@ -115,7 +115,9 @@ class ApiErrand(Errand):
 
     @property
     def _here(self) -> str:
-        """The address of this gateway as the client wrote it; the head's reader judged its form."""
+        """The address of this gateway: the configured one, or as the client wrote it (its reader judged the form)."""
+        if self.gate.public_url:
+            return self.gate.public_url
         scheme = "https" if ISSLTransport.providedBy(self.channel.transport) else "http"
         return f"{scheme}://{(self.head.get(b'host') or b'').decode('ascii')}"
 

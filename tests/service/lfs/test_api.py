@@ -13,7 +13,22 @@ from credgate.lfs.reading import MAX_ANSWER, MAX_REQUEST
 from credgate.service.sources import Credential
 from credgate.sessions.model import Grant
 from credgate.values import Access, Reason
-from tests.fakes.lfshouse import CONTENT, OID, OWN, STORED, answered, batch, call, offered, refused, said, say, target
+from tests.fakes.lfshouse import (
+    CONTENT,
+    OID,
+    OWN,
+    STORED,
+    answered,
+    batch,
+    call,
+    get,
+    offered,
+    refused,
+    said,
+    say,
+    sent,
+    target,
+)
 from tests.fakes.relay import House, ask, only
 
 if TYPE_CHECKING:
@@ -352,3 +367,16 @@ def test_a_session_that_ends_takes_its_handles_along() -> None:
     house.sessions.revoke(house.session)
     assert len(house.gate.handles) == 0
     assert house.session.grants[0].access is Access.WRITE
+
+
+def test_links_are_made_of_the_public_url_where_there_is_one() -> None:
+    """Behind a TLS terminator neither the scheme nor perhaps the host is what the sandbox wrote."""
+    house = House()
+    house.gate.public_url = "https://gate.example.com:8443"
+    heard = said(say(house, batch(), offered("download")), b"POST")
+    href = heard["objects"][0]["actions"]["download"]["href"]
+    assert href.startswith("https://gate.example.com:8443/git/octo/hello.git/info/lfs/_x/")
+    client = get(house, href.removeprefix("https://gate.example.com:8443"))
+    house.forge.wire.deliver(sent())
+    house.settle()
+    assert only(client).body == CONTENT
