@@ -330,3 +330,15 @@ def test_refs_are_not_attempted_only_where_the_forge_could_not_act(*, asked: boo
     (line,) = house.audit.events
     assert line.reason == (Reason.FORGE_ERROR if asked else Reason.FORGE_UNREACHABLE)
     assert [one.reason for one in line.refs] == [Reason.ALLOWED if asked else Reason.PUSH_NOT_ATTEMPTED]
+
+
+def test_a_push_whose_checksum_the_forge_has_was_attempted() -> None:
+    """It was held back and then released: what a 500 says of it is not that no ref moved."""
+    house = House()
+    house.say(sent(push(ON_OLD, noise=300)))
+    assert arrived(house).whole
+    (wire,) = pushed(house)
+    wire.deliver(answer(b"x", status=b"500 Whatever"))
+    house.settle()
+    (line,) = house.audit.events
+    assert (line.reason, [one.reason for one in line.refs]) == (Reason.FORGE_ERROR, [Reason.ALLOWED])
