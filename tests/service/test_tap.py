@@ -256,6 +256,14 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     assert not given["has_credential"](RepoPath("github.com", "octo/hello"))
 
 
+def test_the_gate_is_told_how_sandboxes_call_it(tmp_path: Path) -> None:
+    """Links to LFS objects are made of it."""
+    written = CONFIG.replace("[listen]\n", '[listen]\npublic_url = "https://gate.example.com"\n')
+    gateway = tap.makeService(options(tmp_path, written))
+    (gate,) = [part.gate for part in gateway if isinstance(part, GateService)]  # type: ignore[attr-defined]
+    assert gate.public_url == "https://gate.example.com"
+
+
 def test_what_others_need_starts_first(tmp_path: Path) -> None:
     """And stops last: the last answer still needs the store, and its line the log."""
     order = [type(part) for part in tap.makeService(options(tmp_path))]  # type: ignore[call-overload]
