@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 from credgate.cli.passing import NotRun, Passing
 
@@ -25,9 +26,13 @@ def main(words: list[str]) -> int:
     telling, descriptor, port, *command = words
     with socket.socket(fileno=int(telling)) as wrapper:
         wrapper.send(b"1")  # the kernel adds which process this is
-    with socket.socket(fileno=int(descriptor)) as keeper, socket.create_server((HOST, int(port)), backlog=128) as door:
+    with (
+        socket.socket(fileno=int(descriptor)) as keeper,
+        socket.create_server((HOST, int(port)), backlog=128) as door,
+        suppress(OSError),  # it may be gone: then git says that nobody answers
+    ):
         socket.send_fds(keeper, [b"door"], [door.fileno()])
-        keeper.recv(1)  # it accepts from now on, or is gone: then git says that nobody answers
+        keeper.recv(1)  # it accepts from now on
     passing = Passing()
     for number in (signal.SIGINT, signal.SIGQUIT):  # who built the walls was to ignore them; the command is not
         signal.signal(number, signal.SIG_DFL)

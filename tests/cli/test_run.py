@@ -144,6 +144,8 @@ def test_a_keeper_that_dies_is_a_failure(home: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Failed, match="ended before it was made") as caught:
         keeper.__enter__()
     assert caught.value.status == 1
+    with keeper._process:
+        """Close its pipes, as the wrapper's own end does."""
 
 
 def test_a_keeper_that_does_not_end_is_not_waited_for_without_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import socket
 import subprocess
@@ -48,10 +49,22 @@ class Other:
             except OSError:
                 return
             with peer:
-                self.asked.append(peer.recv(65536))
+                self.asked.append(_request(peer))
                 peer.sendall(self.reply)
                 if self.keeps:
                     self.over.wait(20)
+
+
+def _request(peer: socket.socket) -> bytes:
+    """Read one, body and all."""
+    head, said = b"", b""
+    while not head:
+        said += peer.recv(65536)
+        head = said.partition(b"\r\n\r\n")[0] if b"\r\n\r\n" in said else b""
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    while len(said) < len(head) + 4 + int(length[1] if length else 0):
+        said += peer.recv(65536)
+    return said
 
 
 @pytest.fixture
