@@ -3,9 +3,10 @@
 A network namespace of its own, with loopback and nothing else: the one door is a listening socket on it that the keeper
 outside accepts on (``inside``, ``keeper``). A process namespace, so that the caller's processes and their environments
 are out of sight, no capability, and no way to gain privileges. Sockets with a path cross network namespaces, so the
-places where they lie are taken away: ``/run``, ``/tmp``, ``/var/tmp``, and the control socket's directory wherever it
-is. The file system is read-only but for the current directory and the command's own; well-known places of credentials
-are empty. What else the caller's user may read, the command may read; it can send it nowhere but through the gateway.
+places where they lie are taken away: ``/run``, ``/tmp``, ``/var/tmp``, the control socket's directory wherever it is,
+and each socket that somebody has bound elsewhere when it starts. The file system is read-only but for the current
+directory and the command's own; well-known places of credentials are empty. What else the caller's user may read, the
+command may read; it can send it nowhere but through the gateway.
 
 The walls are the same whoever builds them, and each builder is tried before anything is made: bubblewrap, unshare with
 a user namespace, and for root unshare without one, where the machine allows none.
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +50,7 @@ AT_HOME = (
     ),
     *(
         ".password-store",
+        ".1password",
         ".mozilla",
         ".config/google-chrome",
         ".config/containers",
@@ -59,6 +62,7 @@ ROOT = Path(credgate.__file__).parents[1]
 """Where this credgate is imported from."""
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
 """How a module of ours is started by ``python -P -c``, with ROOT as the first of its words."""
+_SOCKETS, _WITH_A_PATH = Path("/proc/net/unix"), 8
 _LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 
 
@@ -92,7 +96,8 @@ def walls(*, box: Path | None, cwd: Path, home: Path, hide: Iterable[Path], shar
 
     ``box`` is the command's own directory, none for a mere try; ``hide`` names more places to empty.
     """
-    hidden = list(dict.fromkeys([*hide, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]))
+    called = sockets(_SOCKETS.read_text(encoding="utf-8", errors="surrogateescape"), cwd.resolve())
+    hidden = list(dict.fromkeys([*hide, *called, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]))
     check_place(cwd, [*map(Path, EMPTIED), *(one for one in hide if one.is_dir())])
     emptied = [step for place in EMPTIED for step in _emptied(Path(place))]
     needed = [("read", place) for place in _needed()]
@@ -173,6 +178,23 @@ def _emptied(path: Path) -> list[tuple[str, str]]:
     except OSError:
         return []
     return [("empty" if real.is_dir() else "nothing", str(real))]
+
+
+def sockets(listing: str, cwd: Path) -> list[Path]:
+    """Return where sockets lie that ``/proc/net/unix`` lists (unix(7)), but for places that are emptied and stay so.
+
+    A socket on a read-only file system can be connected to.
+    """
+    found = []
+    for line in listing.splitlines()[1:]:
+        fields = line.split(maxsplit=7)
+        if len(fields) == _WITH_A_PATH and fields[-1].startswith("/"):
+            with suppress(OSError):  # not there in our mounts, or out of the caller's own reach
+                path = Path(fields[-1]).resolve(strict=True)
+                emptied = any(Path(place) in path.parents for place in EMPTIED) and cwd not in path.parents
+                if path.is_socket() and not emptied:
+                    found.append(path)
+    return list(dict.fromkeys(found))
 
 
 def _needed() -> list[str]:

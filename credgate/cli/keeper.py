@@ -71,7 +71,17 @@ class Kept:
                 with suppress(subprocess.TimeoutExpired):
                     self.gateway.wait(10)
                 self.gateway.kill()
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove(self.directory)
+
+
+def _remove(directory: Path) -> None:
+    """Remove it, with what a command made read-only in there, as go does with its modules."""
+    for place, names, _ in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                if not (below := Path(place, name)).is_symlink():
+                    below.chmod(0o700)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 async def keep(wanted: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from credgate.cli.passing import NotRun, Passing
 from credgate.cli.session import request
 from credgate.config.load import load
 from credgate.errors import ConfigError
+from credgate.service.process import undumpable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +61,8 @@ def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path,
     The exit status is CMD's: 128+N when signal N ended it, 127 when there is no such command. 2 and 3 may also be
     credgate's own, with a line that says so.
     """
+    # Its environment has what the command's has not, and its pipe to the keeper is what ends the session.
+    undumpable()
     keep, keep_home = words.pop("keep"), words.pop("keep_home")
     variables, files = referred(words["config"])
     hidden = [*hide, *files]

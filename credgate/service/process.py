@@ -24,7 +24,7 @@ def harden() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
-        _undumpable()
+        undumpable()
 
 
 def most_connections() -> int:
@@ -36,7 +36,11 @@ def most_connections() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE) // 2)
 
 
-def _undumpable() -> None:
+def undumpable() -> None:
+    """Let nobody of this process's own user read its memory, environment or descriptors, until it runs a program.
+
+    Raises OSError if the kernel refuses.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         code = ctypes.get_errno()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,21 @@ def test_what_each_says_is_told_when_none_may_build(tmp_path: Path, monkeypatch:
     text = caught.value.format_message()
     assert text.startswith("--isolate needs bubblewrap or util-linux, and to make namespaces: ")
     assert "bwrap is not here (apt-get install bubblewrap); unshare: not for you" in text
+
+
+def test_sockets_are_found_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are there, once each; blanks in a path are the path's. What lies in an emptied place needs nothing."""
+    monkeypatch.setattr(isolate, "EMPTIED", (str(tmp_path / "run"),))
+    (tmp_path / "run").mkdir()
+    head = "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    line = "00000000b97ebf17: 00000002 00000000 00010000 0001 01 48662{}"
+    with ExitStack() as stack:
+        for name in ("a b", "run/c"):
+            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(tmp_path / name))
+        places = [f" {tmp_path}/a b", f" {tmp_path}/a b", f" {tmp_path}/run/c", f" {tmp_path}/gone", " @/abstract", ""]
+        listing = head + "\n".join(line.format(place) for place in places)
+        assert isolate.sockets(listing, tmp_path / "project") == [tmp_path / "a b"]
+        assert isolate.sockets(listing, tmp_path / "run") == [tmp_path / "a b", tmp_path / "run" / "c"]
 
 
 @pytest.mark.parametrize(("cwd", "refused"), [("/", True), ("/tmp", True), ("/var", True), ("/srv/x", False)])

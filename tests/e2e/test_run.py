@@ -306,11 +306,12 @@ def test_an_isolated_command_has_no_way_out_but_the_gateway(
 
 CALLS = """
 import socket, sys
-tcp, dns, name = sys.argv[1:]
+tcp, dns, name, path = sys.argv[1:]
 for family, kind, where in (
     (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", int(tcp))),
     (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", int(dns))),
     (socket.AF_UNIX, socket.SOCK_STREAM, chr(0) + name),
+    (socket.AF_UNIX, socket.SOCK_STREAM, path),
 ):
     with socket.socket(family, kind) as called:
         try:
@@ -323,12 +324,13 @@ print("done")
 
 
 @pytest.fixture
-def listening() -> Iterator[dict[str, socket.socket]]:
-    """Listen on this machine where programs do: a port, a resolver's, and a socket that has a name and no path."""
+def listening(caller: Caller) -> Iterator[dict[str, socket.socket]]:
+    """Listen on this machine where programs do: ports, and sockets with a path (in the project) and without."""
     places = {
         "tcp": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
         "dns": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
         "abstract": (socket.AF_UNIX, socket.SOCK_STREAM, f"\0credgate-test-{os.getpid()}"),
+        "path": (socket.AF_UNIX, socket.SOCK_STREAM, str(caller.project / "socket")),
     }
     with ExitStack() as stack:
         made = {}
@@ -355,11 +357,11 @@ def heard(listening: dict[str, socket.socket]) -> set[str]:
 def test_nobody_on_this_machine_is_called_from_inside(caller: Caller, listening: dict[str, socket.socket]) -> None:
     """Judged by who listens; without the walls all of them are called."""
     ports = [str(listening[name].getsockname()[1]) for name in ("tcp", "dns")]
-    words = (sys.executable, "-c", CALLS, *ports, f"credgate-test-{os.getpid()}")
+    words = (sys.executable, "-c", CALLS, *ports, f"credgate-test-{os.getpid()}", str(caller.project / "socket"))
     assert "done" in caller.wrapped("--isolate", "--", *words).fine()
     assert heard(listening) == set()
     assert caller.wrapped("--", *words).fine() == "done"
-    assert heard(listening) == {"tcp", "dns", "abstract"}
+    assert heard(listening) == set(listening)
 
 
 HELD = """

@@ -1,0 +1,105 @@
+"""A command of ``credgate run`` that attacks what runs it: its wrapper, the keeper, a gateway of its own.
+
+As root a process may read every other, so the command gives its capabilities up first: then it is to the others what a
+caller without root is to their own processes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.canary import traces
+from tests.fakes.waiting import wait_until
+from tests.fakes.wrapped import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import Door, Forge
+
+pytestmark = pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+"""Words before a command that then has no capability."""
+
+
+@pytest.fixture
+def caller(door: Door, forge: Forge) -> Iterator[Caller]:
+    """Show somebody whose gateway runs."""
+    folder = Path(tempfile.mkdtemp(prefix="cg-"))
+    yield Caller(folder / "c", forge.secret, door.gateway)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def alone(caller: Caller, forge: Forge) -> Caller:
+    """Show somebody without a gateway, who has one started: their configuration is ``credgate.toml``."""
+    made = Caller(caller.folder.parent / "alone", forge.secret)
+    (made.folder / "credgate.toml").write_text(
+        f"""[forges."github.com"]\nkind = "github"\nurl = "{forge.plain.url}"\ncredential = "env://FORGE_TOKEN"\n"""
+    )
+    return made
+
+
+READ = """
+family=$(ps -eo pid=,ppid=,args= | awk -v wrapper=$PPID '$1 == wrapper || $2 == wrapper {print $1}')
+for keeper in $family; do family="$family $(ps -o pid= --ppid $keeper)"; done
+for pid in $(printf '%s\\n' $family | sort -u); do
+    test $pid = $$ && continue
+    test -e /proc/$pid && grep -qs credgate /proc/$pid/cmdline || continue
+    echo tried
+    cat /proc/$pid/environ /proc/$pid/mem 2>/dev/null
+    for fd in 0 1 2 3 4 5 6 7 8 9; do readlink /proc/$pid/fd/$fd && echo "REACHED $pid $fd"; done
+done
+"""
+
+
+def test_neither_wrapper_nor_keeper_nor_gateway_can_be_read(alone: Caller) -> None:
+    """Environment, memory, descriptors: the wrapper's pipe, held open by an orphan, would keep the session alive.
+
+    The positive control is a process that is like any other: a shell between.
+    """
+    config = str(alone.folder / "credgate.toml")
+    ran = alone.wrapped("--config", config, "--", *AS_A_USER, "sh", "-c", READ)
+    assert ran.out.split() == ["tried"] * 3, ran
+    assert not traces(alone.secret, (ran.out + ran.err).encode())
+    between = ("sh", "-c", """sh -c "tr '\\\\0' '\\\\n' < /proc/\\$PPID/environ"; true""")
+    control = alone.wrapped("--config", config, "--", *AS_A_USER, *between)
+    assert "PLAIN=stays" in control.out
+
+
+def test_a_command_has_no_descriptor_but_the_three(caller: Caller) -> None:
+    """Not of the wrapper's pipe to the keeper either; the fourth is ``ls``'s own."""
+    assert caller.wrapped("--", "sh", "-c", "ls /proc/self/fd").fine().split() == ["0", "1", "2", "3"]
+    assert caller.wrapped("--isolate", "--", "sh", "-c", "ls /proc/self/fd").fine().split() == ["0", "1", "2", "3"]
+
+
+def test_what_a_command_leaves_behind_is_removed(caller: Caller) -> None:
+    """Also read-only directories, and no further than its own: a link out is a link that goes."""
+    (caller.project / "kept").mkdir()
+    (caller.project / "kept" / "file").write_text("content")
+    script = f"""
+    mkdir -p ~/go/mod/deep && touch ~/go/mod/deep/file && chmod -R a-w ~/go && chmod 0 ~/go/mod
+    ln -s {caller.project}/kept ~/link; ln -s {caller.project}/kept ~/..link; rm -f "$CREDGATE_TOKEN_FILE"
+    ln -s {caller.project}/kept/file "$CREDGATE_TOKEN_FILE"; chmod 0 ~
+    """
+    caller.wrapped("--", *AS_A_USER, "sh", "-c", script).fine()
+    assert caller.left() == []
+    assert (caller.project / "kept" / "file").read_text() == "content"
+
+
+def test_a_wrapper_that_its_command_kills_leaves_no_session(caller: Caller) -> None:
+    """The command goes on, with nothing."""
+    script = 'kill -9 $PPID; while kill -0 $PPID 2>/dev/null; do sleep 0.05; done; echo "$CREDGATE_SESSION" > on'
+    process = caller.begin("--repo", "octo/hello", "--", "sh", "-c", script)
+    process.wait(30)
+    wait_until(lambda: caller.left() == [], "the session's directory is gone")
+    wait_until((caller.project / "on").exists, "the command went on")
+    process.communicate(timeout=30)
+    assert caller.gateway is not None
+    session = (caller.project / "on").read_text().strip()
+    assert caller.gateway.control("GET", f"/v1/sessions/{session}").status == 404
