@@ -7,11 +7,13 @@ import gzip
 import pytest
 from twisted.internet import error
 
+from credgate.git.pktline import DELIMITER, FLUSH, encode
 from credgate.values import Reason
 from tests.fakes.relay import (
     KIB64,
     LISTED,
     PACK,
+    REPORTED,
     RESULT,
     House,
     answer,
@@ -50,6 +52,22 @@ def test_an_early_answer_is_relayed_while_the_upload_runs(size: int) -> None:
     client.deliver(discover())
     house.settle()
     assert house.forge.asked().start.method == b"GET"
+
+
+def test_an_end_of_the_gateway_leaves_an_early_answer_standing() -> None:
+    """It is on its way; a word of ours behind it would be no answer to anything."""
+    house = House()
+    whole = post(commands() + PACK * 300, service=b"receive", chunked=True)
+    client = house.say(whole[:-100])
+    house.forge.wire.deliver(REPORTED)
+    house.settle()
+    house.gate.dismiss()
+    house.settle()
+    assert (client.ended, house.audit.events) == ("", [])
+    client.deliver(whole[-100:])
+    house.settle()
+    assert only(client, b"POST").body == b"reported"
+    assert house.reasons == [Reason.ALLOWED]
 
 
 def test_what_is_read_away_has_a_bound() -> None:
@@ -100,6 +118,26 @@ def test_a_refusal_in_mid_upload_reads_the_rest_first() -> None:
 
 
 # A push that turns out to be none.
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (encode(b"command=bundle-uri") + FLUSH, Reason.FETCH_COMMAND),
+        (encode(b"command=fetch") + DELIMITER + encode(b"packfile-uris https") + FLUSH, Reason.FETCH_ARGUMENT),
+        (encode(b"command=ls-refs") + FLUSH, None),
+    ],
+)
+def test_a_fetch_that_asks_for_more_is_told_so_and_the_forge_hears_nothing(body: bytes, reason: Reason | None) -> None:
+    """In git's own words; what is served is asked whole."""
+    house = House()
+    client = house.say(post(body, b"Git-Protocol: version=2"))
+    if reason is None:
+        assert house.forge.asked().body == body
+        return
+    assert (house.reasons, house.forge.wire.received) == ([reason], b"")
+    assert only(client, b"POST").body[4:].startswith(b"ERR credgate: ")
+    house.nothing_left()
 
 
 def test_a_push_that_breaks_half_way_never_reaches_its_end() -> None:
