@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,3 +100,29 @@ def test_a_key_is_thirty_two_bytes(key: str) -> None:
     check_key(KEY)
     with pytest.raises(ConfigError, match="a key of 32 bytes in URL-safe base64 is meant"):
         check_key(key)
+
+
+def test_what_is_no_file_of_ours_is_an_error(path: Path) -> None:
+    """Whoever lays a directory or a pipe there must not have the first token used again, nor the start hang."""
+    path.parent.mkdir(mode=0o700)
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="is not a regular file of credgate's user"):
+        read(path, KEY, "first")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_full_disk_leaves_what_was_kept(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """At whichever sync it is noticed: it is an error, and what can be read is whole, the old one or the new."""
+    write(path, KEY, "first", TOKEN)
+    after, fsync, syncs = Kept("gtr_the-one-after", TOKEN.expires_at), os.fsync, []
+
+    def full(descriptor: int) -> None:
+        syncs.append(descriptor)
+        if len(syncs) == step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"\(No space left on device\)"):
+        write(path, KEY, "first", after)
+    assert read(path, KEY, "first") in {TOKEN, after}
