@@ -205,6 +205,7 @@ class Keeper:
             os.close(one)
         self.told = self._ask()
         if "error" in self.told:
+            self._let_go()
             self._process.wait(END)
             raise output.Failed(self.told["error"], self.told["exit"])
         return self
@@ -226,13 +227,18 @@ class Keeper:
         os.close(self.door)
         self.door = -1
 
-    def __exit__(self, *_: object) -> None:
-        """Let it revoke and clean up; say so if it could not."""
+    def _let_go(self) -> None:
+        """Close what we hold of it: the end of its standard input is what it waits for."""
         if self.door >= 0:
             self.close_door()
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):
+                pipe.close()
+
+    def __exit__(self, *_: object) -> None:
+        """Let it revoke and clean up; say so if it could not."""
+        self._let_go()
         try:
             status = self._process.wait(END)
         except subprocess.TimeoutExpired:
