@@ -8,7 +8,19 @@ from twisted.internet import error
 from credgate.errors import AddressError
 from credgate.service.question import REPLAY_BYTES
 from credgate.values import Reason
-from tests.fakes.relay import LISTED, PACK, RESULT, House, answer, busy_house, commands, discover, only, post
+from tests.fakes.relay import (
+    ADVERTISED,
+    LISTED,
+    PACK,
+    RESULT,
+    House,
+    answer,
+    busy_house,
+    commands,
+    discover,
+    only,
+    post,
+)
 
 PUSH = post(commands() + PACK, service=b"receive")
 
@@ -281,3 +293,20 @@ def test_what_was_begun_to_be_answered_is_not_repeated() -> None:
     assert len(house.forge.wires) == 1
     assert only(client).status == 502
     house.nothing_left()
+
+
+@pytest.mark.parametrize("length", [None, 1000])
+def test_a_list_of_refs_that_is_none_ends_its_connection(length: int | None) -> None:
+    """Whether or not more of it is to come: nobody reads on, and nothing of the forge's stays open."""
+    house = House()
+    client = house.say(discover())
+    house.forge.wire.deliver(answer(ADVERTISED[:-4] + b"zzzz", kind=b"upload-pack-advertisement", length=length))
+    house.settle()
+    assert (only(client).status, house.reasons) == (502, [Reason.FORGE_MALFORMED])
+    assert house.forge.wire.ended == "reset"
+    house.nothing_left()
+    good = House()
+    good.say(discover())
+    good.forge.wire.deliver(LISTED)
+    good.settle()
+    assert (good.reasons, good.forge.wire.ended) == ([Reason.ALLOWED], "")
