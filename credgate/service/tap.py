@@ -53,6 +53,7 @@ from credgate.service.process import harden, most_connections
 from credgate.service.reach import forge_endpoints
 from credgate.service.reload import Reloading
 from credgate.service.sessions import SessionRegistry
+from credgate.service.versions import check_installed
 from credgate.sessions.brake import Brake
 from credgate.sessions.named import store_for
 
@@ -144,6 +145,7 @@ def _config(path: str | None) -> Config:
 
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
+    check_installed()
     harden()
     tally = Tally(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
