@@ -67,7 +67,7 @@ class LfsWork:
         self._logins.write_text("".join(f"http://{login}\n" for login in logins))
 
     def _seed(self, repositories: Repositories) -> None:
-        content = noise(self.mib)
+        content = b"".join(noise(1, number) for number in range(self.mib))
         self._oid = hashlib.sha256(content).hexdigest()
         self._stored = self._lfs.object(PATH, self._oid)
         self._stored.parent.mkdir(parents=True)
