@@ -111,7 +111,10 @@ async def test_python_adds_nothing_to_it() -> None:
 @ensureDeferred
 async def test_a_broken_pipe_ends_it_as_in_a_shell() -> None:
     """Python ignores that signal and another, and what it starts would inherit that."""
-    assert await shell("grep SigIgn /proc/self/status") == b"SigIgn:\t0000000000000000\n"
+    ignored = int((await shell("grep SigIgn /proc/self/status")).split()[1], 16)
+    # Whoever started this run may have left others ignored: glibc's posix_spawn does so with one of its own.
+    assert [one for one in (signal.SIGPIPE, signal.SIGXFSZ) if ignored >> (one - 1) & 1] == []
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
 
 
 @pytest.mark.parametrize(
