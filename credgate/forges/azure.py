@@ -72,6 +72,10 @@ class Azure(Base):
         """Return what stands before ``/ORG/_apis``."""
         return self.origin.url
 
+    def api_login(self, secret: str) -> bytes:
+        """Log in as git does: a PAT is the password of nobody to the API, too."""
+        return self.login(secret)
+
 
 def _long(path: str) -> str | None:
     """Return ``path`` in its long form, letters as they are; ``None``: no repository's."""

@@ -19,10 +19,9 @@ from credgate.errors import CredentialError, InvalidValueError
 from credgate.forges import acceptance
 from credgate.forges.acceptance import DISCOVERY, Verdict
 from credgate.forges.origin import Origin
-from credgate.forges.place import Place
 from credgate.minting.request import Request
-from credgate.service.minting.api import Api, UnansweredError
-from credgate.service.minting.connect import agent_for
+from credgate.service.forge_api import api_origin, forge_api, login_field
+from credgate.service.minting.api import UnansweredError
 from credgate.service.sources import Proving, Wanted
 from credgate.sessions.model import Session
 from credgate.values import Access, RepoPath
@@ -33,7 +32,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
 
     from credgate.forges.driver import Driver
+    from credgate.forges.place import Place
     from credgate.service.credentials import Credentials
+    from credgate.service.minting.api import Api
     from credgate.service.sources import Credential, Source
 
 TIME_LIMIT = 25.0
@@ -105,14 +106,14 @@ class Acceptance:
         return await self._by_repository(driver, path, credential) if path else acceptance.unasked(driver)
 
     async def _by_api(self, driver: Driver, proof: str, credential: Credential) -> Verdict:
-        origin = Origin.parse(driver.api or "", allow_plain_http=driver.forge.allow_plain_http, key="api_url")
+        origin = api_origin(driver)
         try:
             login = driver.api_login(credential.secret)
         except ValueError:
             return acceptance.unanswered(
                 driver, "the credential holds what no token does: a space, or letters with marks"
             )
-        answer = await self._api(driver, origin).once(Request("GET", proof, _login(login)))
+        answer = await self._api(driver, origin).once(Request("GET", proof, login_field(login)))
         return acceptance.by_api(driver, answer.status)
 
     async def _by_repository(self, driver: Driver, path: str, credential: Credential) -> Verdict:
@@ -120,7 +121,7 @@ class Acceptance:
         target = driver.path(path, DISCOVERY, dot_git=path.endswith(".git")).removeprefix(origin.prefix)
         # Version 2 has no refs in this answer, however many there are.
         version, api = {"Git-Protocol": "version=2"}, self._api(driver, origin)
-        answer = await api.once(Request("GET", target, version | _login(driver.login(credential.secret))))
+        answer = await api.once(Request("GET", target, version | login_field(driver.login(credential.secret))))
         anonymous = None
         if answer.status == 200:  # noqa: PLR2004 - then it matters whether anybody is told so
             try:
@@ -130,9 +131,4 @@ class Acceptance:
         return acceptance.by_repository(driver, path, answer.status, anonymous)
 
     def _api(self, driver: Driver, origin: Origin) -> Api:
-        agent = agent_for(self.reactor, Place.at(driver, origin), self.endpoints)
-        return Api(driver.forge.name, origin, agent, self.reactor, wall=self.wall)
-
-
-def _login(value: bytes) -> dict[str, str]:
-    return {"Authorization": value.decode("ascii")}
+        return forge_api(driver, origin, self.reactor, self.endpoints, wall=self.wall)

@@ -1,8 +1,9 @@
 """Finding out, for a push that waits, what its rules must know: refs, fast-forwards, changed paths.
 
 First the push's own pack is looked at (``git.ancestry``, ``git.changed``), then the forge is asked for what the pack
-leaves open (``inquiry``). Costly looks are made in a thread. What could not be found out is simply missing from
-``Found``, with the reason why, and counts against the push.
+leaves open (``inquiry``), or its API if it has no ``filter`` and ancestry is open (``comparing``). Costly looks are
+made in a thread. What could not be found out is simply missing from ``Found``, with the reason why, and counts against
+the push.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from credgate.git.graph import Graph
 from credgate.git.objects import PackError, format_of
 from credgate.git.verdict import Found
 from credgate.git.walk import PackWalk
+from credgate.service.comparing import Comparing
 from credgate.service.inquiry import InquiryError, NoFilterError
 
 if TYPE_CHECKING:
@@ -49,8 +51,13 @@ class Findings:
     in_thread: Callable[..., Deferred[Any]]
     why: str = field(default="", init=False)
     unasked: bool = field(default=False, init=False)
+    _comparing: Comparing = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
+
+    @_comparing.default
+    def _by_api(self) -> Comparing:
+        return Comparing(self.inquiry)
 
     async def find(self) -> Found:
         """Find out all that the verdict needs."""
@@ -93,7 +100,10 @@ class Findings:
         graph = self.walk.graph
         judged = await self.in_thread(ancestry.judge, graph, old, graph.peel(new))
         if judged.outcome is Outcome.ASK:
-            await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
+            try:
+                await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
+            except NoFilterError:  # which is known before anything comes: the boundary is what it was
+                return await self._comparing.reached(old, judged.boundary)
             judged = await self.in_thread(ancestry.settle, graph, old, graph.peel(new))
         if judged.outcome is Outcome.UNKNOWN:
             raise InquiryError(judged.reason)

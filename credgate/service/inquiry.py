@@ -43,6 +43,7 @@ MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
 MAX_WANTS = 10_000
 """Objects that are named in one question."""
+CANNOT_SEND = "this forge cannot send history without files"
 
 T = TypeVar("T")
 
@@ -80,6 +81,12 @@ class Inquiry:
         """Ask nothing any more: whoever waits for an answer is about to be cancelled."""
         self._left = True
 
+    async def means(self) -> tuple[Credential, float]:
+        """Return the credential for a question to the forge's API, and how many seconds its answer may take."""
+        if self._left:
+            raise CancelledError
+        return await self._credential(), self._seconds()
+
     async def capabilities(self) -> list[bytes]:
         """Return the lines of the forge's version 2 advertisement; asked once."""
         if self._lines is None:
@@ -101,7 +108,7 @@ class Inquiry:
         if len(wants) > MAX_WANTS:
             raise InquiryError("more would have to be fetched than can be in one push")
         if not ask.offers_filter(await self.capabilities()):
-            raise NoFilterError("this forge cannot send history without files")
+            raise NoFilterError(CANNOT_SEND)
         named = await self._named(walk.graph.object_format)
         body = ask.fetch_request(named, wants, haves, deepen=deepen)
         asking = Asking(ask.ANSWER_TYPE)

@@ -28,6 +28,7 @@ class Asked:
     path: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    query: str = ""
 
     @property
     def json(self) -> Any:
@@ -157,7 +158,7 @@ class _Exchange(BaseHTTPRequestHandler):
         api = self.server.api
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, urlsplit(self.path).path, headers, body)
+        asked = Asked(self.command, urlsplit(self.path).path, headers, body, urlsplit(self.path).query)
         with api.lock:
             api.asked.append(asked)
             fault = api.faults.pop(0) if api.faults else None

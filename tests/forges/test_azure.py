@@ -36,6 +36,7 @@ def test_a_server_has_its_collection_for_an_organisation() -> None:
         == "/tfs/DefaultCollection/P/_git/R/git-upload-pack"
     )
     assert server.api == "https://tfs.example/tfs"
+    assert server.api_login("pat") == server.login("pat"), "the API takes a PAT as the password of nobody"
 
 
 def test_a_move_here_is_no_sign_in_page() -> None:

@@ -17,7 +17,7 @@ from credgate.git.rules import Rules, rules_for
 from credgate.git.verdict import Found, Verdict, judge
 from credgate.service import findings as module
 from credgate.service.findings import MAX_BASES, MAX_ROUNDS, Findings, walk_for
-from credgate.service.inquiry import InquiryError
+from credgate.service.inquiry import CANNOT_SEND, InquiryError, NoFilterError
 from credgate.sessions.model import Grant, PushRule
 from tests.fakes import packs
 
@@ -85,6 +85,8 @@ class Forge:
         """Send what was asked for, as a forge with ``filter tree:0`` does."""
         self.asked.append(("fetch", set(wants)))
         self._may("fetch")
+        if "filter" in self.fails:
+            raise NoFilterError(CANNOT_SEND)
         sent = set(wants) if deepen else (self.history(wants) - self.history(haves)) | (set(wants) - set(self.parents))
         if self.withholds:
             sent = set()
@@ -203,6 +205,56 @@ def test_too_wide_a_boundary_is_not_asked_about() -> None:
     result, _ = found(forge, brings, command(first, new))
     assert (result.fast_forward, result.why) == ({}, ancestry.BOUNDARY_TOO_WIDE)
     assert forge.asked == []
+
+
+@define
+class Comparison:
+    """Stands for the forge's API: knows which commits are below which."""
+
+    below: dict[bytes, bool] = field(factory=dict)
+    asked: list[tuple[bytes, frozenset[bytes]]] = field(factory=list)
+
+    def __call__(self, inquiry: object) -> Comparison:
+        """Be made for a push."""
+        return self
+
+    async def reached(self, old: bytes, boundary: frozenset[bytes]) -> bool:
+        """Answer as the real one does."""
+        self.asked.append((old, boundary))
+        if old not in self.below:
+            raise NoFilterError(CANNOT_SEND)
+        return self.below[old]
+
+
+def test_a_forge_without_filter_is_asked_by_its_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About the commits that the pack leaves to, each ref of its own; what it does not tell is not known."""
+    forge, first, second = history()
+    aside, lost = forge.commit(b"\xee" * 20), forge.commit(b"\xef" * 20)
+    forge.fails.add("filter")
+    api = Comparison({first: True, aside: False})
+    monkeypatch.setattr(module, "Comparing", api)
+    brings = Forge()
+    new = brings.commit(b"\xcc" * 20, second)
+    commands = [command(old, new, b"refs/heads/%d" % at) for at, old in enumerate((first, aside, lost, second))]
+    result, _ = found(forge, brings, *commands)
+    assert result.fast_forward == {b"refs/heads/0": True, b"refs/heads/1": False, b"refs/heads/3": True}
+    assert (result.why, result.unasked) == (CANNOT_SEND, True)
+    assert api.asked == [(old, frozenset({second})) for old in (first, aside, lost)]
+
+
+def test_an_api_is_asked_only_for_want_of_filter_and_never_about_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forge that fails otherwise might have told; and which paths change no API is asked."""
+    forge, first, second = history()
+    api = Comparison({first: True})
+    monkeypatch.setattr(module, "Comparing", api)
+    brings = Forge()
+    new = brings.commit(b"\xcc" * 20, second)
+    forge.fails = {"fetch"}
+    assert found(forge, brings, command(first, new))[0].fast_forward == {}
+    forge.fails = {"filter"}
+    result, _ = found(forge, brings, command(second, new), protected_paths=("ci/**",))
+    assert (result.fast_forward, result.touched, result.unasked) == ({REF: True}, {}, True)
+    assert api.asked == []
 
 
 # Protected paths.
