@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-api.md"
 
+SESSION = "s-0123456789abcdef"
+"""The document's name for the session that was made last."""
 ALIKE = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", "2026-01-31T12:00:00.000Z"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-01-31T12:00:00Z"),
+    (r"s-[0-9a-f]{16}", SESSION),
+    (r"at most \d+s left", "at most 604799s left"),
+    (r'(?<="token": ")[\w-]{43}', "..."),
+    (r'(?<="secret": ")[\w-]{43}', "..."),
     (r'(?<="uptime": )[0-9.]+', "900.0"),
     (r'"[0-9a-f]{12}"', '"0123456789ab"'),
     (r'"[1-9]\d*:[0-9a-f]{64}"', '"12:DIGEST"'),
@@ -45,7 +52,9 @@ def examples() -> list[tuple[str, str]]:
     found: list[list[str]] = []
     below = False
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
-        if line.startswith("    $ "):
+        if found and found[-1][0].endswith("\\"):
+            found[-1][0] += f"\n{line}"
+        elif line.startswith("    $ "):
             found.append([line.removeprefix("    $ "), ""])
             below = True
         elif below and line.startswith("    "):
@@ -89,10 +98,15 @@ def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: P
     door = start_gateway(url=url, secret=github.secret, settings=settings)
     wait_until(lambda: door.gateway.control("GET", "/v1/status").json["audit_head"], "the first audit line is written")
     shell = {"SOCKET": str(door.gateway.control_socket), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    said = b""
+    said, session = b"", SESSION
     for command, shown in examples():
-        ran = subprocess.run(["sh", "-c", command], env=shell, capture_output=True, timeout=30, check=False)
+        words = ["sh", "-c", command.replace(SESSION, session)]
+        ran = subprocess.run(words, env=shell, capture_output=True, timeout=30, check=False)
         said += ran.stdout + ran.stderr
+        if made := re.search(rb'"token": "([\w-]+)"', ran.stdout):
+            shell["TOKEN"] = made[1].decode()
+        if made := re.search(rb'"id": "(s-[0-9a-f]{16})"', ran.stdout):
+            session = made[1].decode()
         assert alike(ran.stdout.decode() + ran.stderr.decode()) == alike(shown), f"$ {command}"
     log = door.gateway.log().encode() + door.gateway.audit_file.read_bytes()
     assert traces(github.secret, said + log) | traces(wrong, said + log) == set()
@@ -100,4 +114,4 @@ def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: P
 
 def test_the_document_shows_enough() -> None:
     """The test above is about something."""
-    assert len(examples()) == 6
+    assert len(examples()) == 23
