@@ -182,11 +182,11 @@ async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
     blasting = deferToThread(_blast, service.address, stop)
     while not taken():
         await deferLater(reactor, 0.001, lambda: None)
-    for _ in range(200):
+    while len(turns) < 100:  # turns with something in them: on a busy machine the sender has few
         before = taken()
         await deferLater(reactor, 0, lambda: None)
-        turns.append(taken() - before)
+        turns += [taken() - before] if taken() > before else []
     stop.append(True)
     assert await blasting > 0
-    assert 0 < max(turns) <= MAX_THROUGHPUT // len(w.question("secret.example")) + 1
+    assert max(turns) <= MAX_THROUGHPUT // len(w.question("secret.example")) + 1
     await maybeDeferred(service.stopService)
