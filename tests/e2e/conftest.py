@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import string
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
 from tests.fakes.scratch import make, remove
+from tests.fakes.waiting import accepts, wait_until
+from tests.fakes.wrapped import Caller
 
 Enter = Callable[..., "Visit"]
 StartGateway = Callable[..., "Door"]
@@ -87,6 +90,17 @@ class Door:
 
     gateway: Gateway
     front: Recorder
+
+    def stop(self) -> None:
+        """Send SIGTERM, and wait until it is heeded."""
+        assert self.gateway.process is not None
+        self.gateway.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not accepts(self.gateway.port), "the listener is closed")
+
+    def ended(self) -> int:
+        """Wait for the gateway's end; its status."""
+        assert self.gateway.process is not None
+        return self.gateway.process.wait(30)
 
 
 @define(eq=False)
@@ -183,6 +197,14 @@ def start_gateway(forge: Forge, scratch: Path) -> Iterator[StartGateway]:
             return _open_door(stack, folder, place, secret or forge.secret, settings or {}, environ, prefix)
 
         yield start
+
+
+@pytest.fixture
+def caller(door: Door, forge: Forge) -> Iterator[Caller]:
+    """Show a user of the command line whose gateway runs."""
+    folder = Path(tempfile.mkdtemp(prefix="cg-"))
+    yield Caller(folder / "c", forge.secret, door.gateway)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=LOGINS)

@@ -11,7 +11,6 @@ from attrs import define
 
 from tests.fakes.repositories import noise
 from tests.fakes.sandbox import address
-from tests.fakes.waiting import accepts, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -33,18 +32,6 @@ class Held:
     box: Sandbox
     process: subprocess.Popen[str]
     hold: Hold
-
-    def stop(self) -> None:
-        """Send SIGTERM, and wait until it is heeded."""
-        gateway = self.door.gateway
-        assert gateway.process is not None
-        gateway.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not accepts(gateway.port), "the listener is closed")
-
-    def ended(self) -> int:
-        """Wait for the gateway's end; its status."""
-        assert self.door.gateway.process is not None
-        return self.door.gateway.process.wait(30)
 
     def finish(self) -> Ran:
         """Let the bytes flow and git end."""
@@ -88,7 +75,7 @@ def test_a_push_that_runs_lands_and_nothing_new_begins(
     idle.request("GET", "/health")
     assert idle.getresponse().read() == b'{"status":"healthy"}'
     try:
-        held.stop()
+        held.door.stop()
         assert idle.sock.recv(1) == b""
         ready = gateway.control("GET", "/v1/ready")
         assert (ready.status, ready.json["status"]) == (503, "draining")
@@ -100,7 +87,7 @@ def test_a_push_that_runs_lands_and_nothing_new_begins(
         ran = held.finish()
     ran.fine()
     assert repos.head(path) == new
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
     assert gateway.audited(repo=path, operation="git-receive-pack")["reason"] == "allowed"
     gateway.start()  # what was acknowledged in the meantime is there
     assert granted.id in [one["id"] for one in gateway.control("GET", "/v1/sessions").json["sessions"]]
@@ -114,14 +101,14 @@ def test_a_push_that_takes_too_long_moves_no_ref_and_git_is_told(
     held, path, _ = _pushing(door, forge, repos, enter)
     before = repos.head(path)
     try:
-        held.stop()
+        held.door.stop()
         ran = held.box.finish(held.process, seconds=30)
     finally:
         held.hold.release()
     said = ran.refused()
     assert "credgate is stopping" in said
     assert "[remote rejected] HEAD -> main" in said
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
     assert repos.head(path) == before
     assert door.gateway.audited(repo=path, operation="git-receive-pack")["reason"] == "shutdown"
 
@@ -132,12 +119,12 @@ def test_a_clone_that_runs_may_finish(
     """Whole."""
     held, path = _cloning(_door(start_gateway, LONG), forge, repos, enter)
     try:
-        held.stop()
+        held.door.stop()
     finally:
         ran = held.finish()
     ran.fine()
     assert held.box.git("rev-parse", "HEAD", cwd="clone").fine() == repos.head(path)
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
 
 
 def test_a_clone_that_takes_too_long_is_cut_and_looks_cut(
@@ -147,13 +134,13 @@ def test_a_clone_that_takes_too_long_is_cut_and_looks_cut(
     door = _door(start_gateway, SHORT)
     held, path = _cloning(door, forge, repos, enter)
     try:
-        held.stop()
+        held.door.stop()
         ran = held.box.finish(held.process, seconds=30)
     finally:
         held.hold.release()
     ran.refused()
     assert not (held.box.home / "clone").exists()
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
     assert door.gateway.audited(repo=path, operation="git-upload-pack")["reason"] == "shutdown"
 
 
@@ -166,10 +153,10 @@ def test_a_second_signal_ends_it_at_once(
     held, path, _ = _pushing(door, forge, repos, enter)
     before = repos.head(path)
     try:
-        held.stop()
+        held.door.stop()
         assert door.gateway.process is not None
         door.gateway.process.send_signal(number)
-        assert held.ended() == -signal.SIGTERM
+        assert held.door.ended() == -signal.SIGTERM
         assert held.box.finish(held.process, seconds=30).code != 0
     finally:
         held.hold.release()

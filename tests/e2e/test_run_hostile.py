@@ -7,8 +7,6 @@ caller without root is to their own processes.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,21 +16,11 @@ from tests.fakes.waiting import wait_until
 from tests.fakes.wrapped import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.conftest import Door, Forge
+    from tests.e2e.conftest import Forge
 
 pytestmark = pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
 AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 """Words before a command that then has no capability."""
-
-
-@pytest.fixture
-def caller(door: Door, forge: Forge) -> Iterator[Caller]:
-    """Show somebody whose gateway runs."""
-    folder = Path(tempfile.mkdtemp(prefix="cg-"))
-    yield Caller(folder / "c", forge.secret, door.gateway)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

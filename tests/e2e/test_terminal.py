@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,17 +14,8 @@ from tests.fakes.wrapped import BUILDERS, CREDGATE, Caller, only
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Door, Forge
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-
-
-@pytest.fixture
-def caller(door: Door, forge: Forge) -> Iterator[Caller]:
-    """Show somebody whose gateway runs."""
-    folder = Path(tempfile.mkdtemp(prefix="cg-"))
-    yield Caller(folder / "c", forge.secret, door.gateway)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -43,9 +43,10 @@ class Download(Transfer):
         self._part = ranges.asked_part(self.head.get(b"range"), self.action.size)
         await self.log_in(Access.READ)
         kept = self.gate.pool.take(self.key)
-        self._begin(kept or await self.connect())
+        self.begin(kept or await self.connect())
 
-    def _begin(self, storage: ForgeConnection) -> None:
+    def begin(self, storage: ForgeConnection) -> None:
+        """See Transfer."""
         self.storage = storage
         head = heads.download_head(self.action, self._part, self.authorization)
         storage.ask(self, b"GET", head, Valve(_nothing, _nothing))
@@ -108,17 +109,6 @@ class Download(Transfer):
         self.storage = None
         self.channel.feed(None)
         self.finish()
-
-    def answer_failed(self, error: ResponseError) -> None:
-        """Ask again if a kept connection was closed before it answered; else as Transfer does."""
-        storage, self.storage = self.storage, None
-        if storage is not None and storage.reused and not storage.answered:
-            self.do(self._again())
-        else:
-            super().answer_failed(error)
-
-    async def _again(self) -> None:
-        self._begin(await self.connect())
 
     def _client_fills(self) -> None:
         self._client_full = True

@@ -6,6 +6,7 @@ fields and credential end here: what the storage is sent is made by ``lfs.heads`
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from credgate.values import Access
 
 
-class Transfer(Errand):
+class Transfer(Errand, ABC):
     """One object's request; the storage connection's ``Asker``."""
 
     def __init__(self, channel: SandboxChannel, record: Record, head: RequestHead, verdict: LfsRelay) -> None:
@@ -68,6 +69,10 @@ class Transfer(Errand):
                 raise CancelledError from None
             raise refused(unconnected(self.storage_name, why), 502) from None
 
+    @abstractmethod
+    def begin(self, storage: ForgeConnection) -> None:
+        """Ask on this connection; anew, if another was found closed."""
+
     def leave(self) -> None:
         """Leave the storage with what is unfinished."""
         storage, self.storage = self.storage, None
@@ -88,7 +93,13 @@ class Transfer(Errand):
         return True
 
     def answer_failed(self, error: ResponseError) -> None:
-        """Refuse, or cut what has begun."""
-        self.storage = None
+        """Ask again if a kept connection was closed before it answered; else refuse, or cut what has begun."""
+        storage, self.storage = self.storage, None
+        if storage is not None and storage.reused and not storage.answered:
+            self.do(self._again())
+            return
         text = f"the answer of {self.storage_name} cannot be used: {error}"
         self.refuse(LfsError(text, reason=error.reason, status=error.status, rule="forge"))
+
+    async def _again(self) -> None:
+        self.begin(await self.connect())

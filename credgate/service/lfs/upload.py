@@ -21,7 +21,6 @@ from credgate.service.lfs.transfer import Transfer
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:
-    from credgate.errors import ResponseError
     from credgate.git.admission import LfsRelay
     from credgate.http.fields import RequestHead, ResponseHead
     from credgate.service.channel import SandboxChannel
@@ -57,9 +56,10 @@ class Upload(Transfer):
         self._passing, self._small = Passing(action.size, action.oid), action.size <= SMALL
         await self.log_in(Access.WRITE)
         kept = self.gate.pool.take(self.key) if self._small else None
-        self._begin(kept or await self.connect())
+        self.begin(kept or await self.connect())
 
-    def _begin(self, storage: ForgeConnection) -> None:
+    def begin(self, storage: ForgeConnection) -> None:
+        """See Transfer."""
         self.storage, self._full = storage, False
         head = heads.upload_head(self.action, self.authorization)
         storage.ask(self, b"PUT", head, Valve(self._fills, self._drains))
@@ -147,17 +147,6 @@ class Upload(Transfer):
             self._answer()
         else:
             self.channel.release()
-
-    def answer_failed(self, error: ResponseError) -> None:
-        """Ask again if a kept connection was closed before it answered; else as Transfer does."""
-        storage, self.storage = self.storage, None
-        if storage is not None and storage.reused and not storage.answered:
-            self.do(self._again())
-        else:
-            super().answer_failed(error)
-
-    async def _again(self) -> None:
-        self._begin(await self.connect())
 
     def _answer(self) -> None:
         self.record.answers(200)

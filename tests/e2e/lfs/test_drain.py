@@ -11,7 +11,6 @@ from attrs import define
 from tests.e2e.lfs.conftest import oid_of
 from tests.fakes.repositories import MIB, noise
 from tests.fakes.sandbox import address
-from tests.fakes.waiting import accepts, wait_until
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,18 +36,6 @@ class Held:
     content: bytes
     hold: Hold
     process: subprocess.Popen[str]
-
-    def stop(self) -> None:
-        """Send SIGTERM, and wait until it is heeded."""
-        gateway = self.door.gateway
-        assert gateway.process is not None
-        gateway.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: not accepts(gateway.port), "the listener is closed")
-
-    def ended(self) -> int:
-        """Wait for the gateway's end; its status."""
-        assert self.door.gateway.process is not None
-        return self.door.gateway.process.wait(30)
 
     def finish(self) -> Ran:
         """Wait for git-lfs's end."""
@@ -89,11 +76,11 @@ def test_an_upload_that_runs_is_whole_and_not_sent_again(lfs_forge: LfsForge, up
     """git-lfs asks for its verifying elsewhere if it likes, and finds no listener; the next push is done at once."""
     held = uploading(LONG)
     try:
-        held.stop()
+        held.door.stop()
     finally:
         held.hold.release()
     held.finish()
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
     assert whole(lfs_forge, held)
     gateway = held.door.gateway
     assert gateway.audited(repo=held.path, operation="lfs-upload")["reason"] == "allowed"
@@ -107,13 +94,13 @@ def test_an_upload_that_takes_too_long_is_not_at_the_forge(lfs_forge: LfsForge, 
     """git-lfs is told, tries once more, and says that nobody is there; with the gateway back the push is as ever."""
     held = uploading(SHORT)
     try:
-        held.stop()
+        held.door.stop()
         ran = held.finish()
     finally:
         held.hold.release()
     assert ran.code != 0
     assert "batch response: " in ran.err or "credgate is stopping" in ran.err
-    assert held.ended() == -signal.SIGTERM
+    assert held.door.ended() == -signal.SIGTERM
     gateway = held.door.gateway
     cut = gateway.audited(repo=held.path, operation="lfs-upload")
     assert (cut["reason"], cut["status"]) == ("shutdown", 503)
