@@ -64,7 +64,8 @@ def judge_answer(head: ResponseHead, verdict: Relay, *, secret: str) -> bytes | 
 
 def _refuse(verdict: Relay, reason: Reason, status: int, text: str, **more: object) -> Refuse:
     decision = Decision(allow=False, reason=reason, rule="forge", text=text)
-    return Refuse(decision, status, verdict.request.kind, verdict.session, verdict.request, **more)  # type: ignore[arg-type]
+    asked = verdict.request
+    return Refuse(decision, status, asked.kind, verdict.session, asked, **more)  # type: ignore[arg-type]  # its own keys
 
 
 def _moved(head: ResponseHead, verdict: Relay, secret: str) -> Moved | Refuse:

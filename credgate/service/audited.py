@@ -42,4 +42,4 @@ class Audited(Service):
         self._write(event, session=session.id)
 
     def _write(self, event: Happening, **more: object) -> None:
-        self._audit.write(Event(wall=self._clock().wall, event=event, **more))  # type: ignore[arg-type]
+        self._audit.write(Event(wall=self._clock().wall, event=event, **more))  # type: ignore[arg-type]  # its own keys

@@ -137,7 +137,7 @@ def makeService(options: Options) -> IService:
     gateway = _or_exit(lambda: _gateway(read(), reactor, read))
     if options["private"]:
         Leash(reactor).setServiceParent(gateway)
-    return gateway  # type: ignore[no-any-return]
+    return gateway  # type: ignore[no-any-return]  # _or_exit takes any step
 
 
 def _config(path: str | None) -> Config:

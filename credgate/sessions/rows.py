@@ -29,7 +29,8 @@ DIGEST_BYTES = 32
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 _CONVERTER.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
 _LIMITS = {each.name: override(omit_if_default=True) for each in attrs.fields(Grant) if each.kw_only}
-_CONVERTER.register_unstructure_hook(Grant, make_dict_unstructure_fn(Grant, _CONVERTER, **_LIMITS))  # type: ignore[arg-type]
+_written = make_dict_unstructure_fn(Grant, _CONVERTER, **_LIMITS)  # type: ignore[arg-type]  # keys are attributes
+_CONVERTER.register_unstructure_hook(Grant, _written)
 
 Row = tuple[Any, ...]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from credgate.config.schema import Forge
@@ -10,11 +12,14 @@ from credgate.forges import acceptance
 from credgate.forges.registry import driver_for
 from credgate.values import Access, Reason
 
+if TYPE_CHECKING:
+    from credgate.forges.driver import Driver
+
 KINDS = ["github", "gitlab", "gitea", "bitbucket", "bitbucket-datacenter", "azure", "generic"]
 PATH = {"azure": "org/project/_git/repo"}
 
 
-def driver(kind: str, url: str = "https://git.example", **more: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:  # noqa: ANN401 - a forge's own keys
     """Make the driver of one forge."""
     return driver_for(Forge("lab", kind, url, **more))
 

@@ -168,7 +168,7 @@ class ControlService(Service):
             await maybeDeferred(port.stopListening)
         except FileNotFoundError:
             # Twisted unlinks first, and then forgets the socket that it still holds.
-            port.socket.close()  # type: ignore[attr-defined]
+            port.socket.close()  # type: ignore[attr-defined]  # no interface names it
             self._log.warn("the control socket {path} had been removed by somebody else", path=str(self.place.path))
 
 

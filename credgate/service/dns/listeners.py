@@ -200,7 +200,7 @@ class StreamFactory(DNSServerFactory):
         if len(self.connections) >= self._most or self._by_place[place] >= self._most_per_address:
             self.refused += 1
             return None
-        return super().buildProtocol(addr)  # type: ignore[no-any-return]
+        return super().buildProtocol(addr)  # type: ignore[no-any-return]  # Twisted has no type for it
 
     def connectionMade(self, protocol: Stream) -> None:
         """Count a connection."""
