@@ -19,7 +19,7 @@ KINDS = ["github", "gitlab", "gitea", "bitbucket", "bitbucket-datacenter", "azur
 PATH = {"azure": "org/project/_git/repo"}
 
 
-def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:  # noqa: ANN401 - a forge's own keys
+def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:
     """Make the driver of one forge."""
     return driver_for(Forge("lab", kind, url, **more))
 
