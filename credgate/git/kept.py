@@ -41,12 +41,20 @@ class Limits:
     """Deltas whose base was not seen yet."""
     made: int = 4 * 1024 * 1024 * 1024
     """All that deltas make, together."""
+    work: int = 128 * 1024 * 1024
+    """What applying deltas may cost, counted as bytes made and :data:`DELTA_COST` for each byte of a delta; some 1.3 s."""
+    work_per_byte: int = 512
+    """What is added to ``work`` for each byte of the pack that was read: a long history costs as much as it brings."""
     oids: int = 400_000
     """Ids, counted."""
     inflated: int = 64 * 1024 * 1024 * 1024
     """All that the pack's entries inflate to."""
 
 
+DELTA_COST = 24
+"""A delta may hold an instruction in every second byte, each of which takes as long as making 48 bytes."""
+TOO_MANY_DELTAS = "more deltas than can be judged in one push"
+TOO_MANY_TREES = "more directories than can be judged in one push"
 _WAITING_COST = 200
 _NONE = 0xFFFFFFFF
 
@@ -65,7 +73,9 @@ class Kept:
         self._row_of = array("I")
         self._waiting: dict[int | bytes, list[tuple[Entry, bytes]]] = {}
         self._waiting_offsets: set[int] = set()
-        self._waiting_bytes = self._made = 0
+        self._waiting_bytes = self._made = self._work = 0
+        self.exceeded = ""
+        """The first limit that an object was lost to, for people; empty: none."""
         self._ready: deque[tuple[Entry, bytes, int]] = deque()
 
     @property
@@ -87,6 +97,9 @@ class Kept:
         row = self._row(entry.base)
         if row is None:
             return self._may_wait(entry)
+        if self._overworked(entry):
+            self._lost(self._row_kinds[row], TOO_MANY_DELTAS)
+            return False
         return self._fits(self._row_kinds[row], entry.size <= self._limits.delta and self._row_bodies[row] != _NONE)
 
     def take(self, entry: Entry, body: bytes) -> int:
@@ -125,7 +138,8 @@ class Kept:
             return row
         return self._late.get(base)
 
-    def _lost(self, kind: int) -> None:
+    def _lost(self, kind: int, why: str = TOO_MANY_TREES) -> None:
+        self.exceeded = self.exceeded or why
         if kind == Kind.COMMIT:
             self._graph.complete = False
 
@@ -135,7 +149,10 @@ class Kept:
             self._lost(kind)
             return False
         # Once no body can be kept there is more to learn only of commits: their parents.
-        return kind == Kind.COMMIT or not self._bodies.full
+        if kind == Kind.COMMIT or not self._bodies.full:
+            return True
+        self._lost(kind)
+        return False
 
     def _may_wait(self, entry: Entry) -> bool:
         """Whether a delta on nothing known may yet turn out to be one on a commit, and there is room for it."""
@@ -154,11 +171,21 @@ class Kept:
         kind, number = self._row_kinds[row], self._row_bodies[row]
         _, size, _ = delta.sizes(body)
         self._made += size
-        if number == _NONE or size > self._limits.body or self._made > self._limits.made:
+        cost = size + DELTA_COST * len(body)
+        self._work += cost
+        if self._made > self._limits.made or self._overworked(entry):
+            self._lost(kind, TOO_MANY_DELTAS)
+            return 0
+        if number == _NONE or size > self._limits.body:
             self._lost(kind)
             return 0
         self._keep(entry.offset, kind, delta.apply(self._bodies.get(number), body))
-        return size
+        return cost
+
+    def _overworked(self, entry: Entry) -> bool:
+        """Whether deltas have cost more than the pack up to this entry may."""
+        read = max(entry.offset, self._offsets[-1] if self._offsets else 0)
+        return self._work > self._limits.work + self._limits.work_per_byte * read
 
     def _keep(self, offset: int, kind: int, body: bytes) -> None:
         graph = self._graph
@@ -168,6 +195,8 @@ class Kept:
         elif kind == Kind.TAG:
             graph.add_tag(oid, parse_tag(self._format, body))
         number = self._bodies.add(body)
+        if number is None:
+            self.exceeded = self.exceeded or TOO_MANY_TREES
         if kind == Kind.COMMIT or number is not None:
             row = self._add_row(offset, kind, _NONE if number is None else number)
             self._name(oid, row)

@@ -50,6 +50,11 @@ class PackWalk:
         return self._reader.done
 
     @property
+    def exceeded(self) -> str:
+        """The first limit that an object was lost to, in a few words of ours; empty: none was lost."""
+        return self._kept.exceeded
+
+    @property
     def objects(self) -> int:
         """Entries of the pack that were read."""
         return self._reader.objects

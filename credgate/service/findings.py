@@ -8,6 +8,7 @@ the push.
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -15,10 +16,11 @@ from attrs import define, field
 from credgate.git import ancestry, changed
 from credgate.git.ancestry import Outcome
 from credgate.git.graph import Graph
-from credgate.git.objects import PackError, format_of
+from credgate.git.objects import LimitError, PackError, format_of
 from credgate.git.verdict import Found
 from credgate.git.walk import PackWalk
 from credgate.service.comparing import Comparing
+from credgate.service.digest import in_slices
 from credgate.service.inquiry import InquiryError, NoFilterError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from credgate.git.objects import ObjectFormat, Tree
     from credgate.git.push import Command
     from credgate.git.rules import Rules
+    from credgate.git.slices import Sliced
     from credgate.git.verdict import Verdict
     from credgate.service.inquiry import Inquiry
 
@@ -37,7 +40,8 @@ MAX_BASES = 8
 """Merge bases with the default branch that are told apart; more: could not tell."""
 MAX_ROUNDS = 64
 """Times that missing trees are fetched for one ref: as deep as a protected path may lie."""
-_NO_OID = b"0"
+MAX_NAMES = 2 * changed.MAX_NAMES
+"""Names in trees that are read and compared for one push, whatever its number of refs: some 6 s."""
 
 
 @define(eq=False)
@@ -54,14 +58,24 @@ class Findings:
     _comparing: Comparing = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
+    _names_left: int = field(factory=lambda: MAX_NAMES, init=False)
+    _compared: dict[tuple[bytes, ...], bytes] = field(factory=dict, init=False)
 
     @_comparing.default
     def _by_api(self) -> Comparing:
         return Comparing(self.inquiry)
 
     async def find(self) -> Found:
-        """Find out all that the verdict needs."""
+        """Find out all that the verdict needs. Once: what was read is given up then."""
         self._walks = [self.walk]
+        try:
+            return await self._all()
+        finally:
+            self._walks.clear()
+            self._compared.clear()
+            del self.walk  # an error's frames may hold this object until the collector of cycles runs
+
+    async def _all(self) -> Found:
         old = await self._tried(self._old) if self.verdict.needs_old else None
         forward: dict[bytes, bool] = {}
         for command in self.verdict.needs_ancestry:
@@ -78,13 +92,27 @@ class Findings:
     async def _tried(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
         """Ask; None, and the reason kept, if it could not be told."""
         try:
-            return await ask(*args)
+            return await self._freed(ask, *args)
         except InquiryError as error:
+            # Where objects of the pack were lost to a limit, the forge was asked for what only the push has.
+            self.why = self.walk.exceeded or str(error)
+            self.unasked = self.unasked or (isinstance(error, NoFilterError) and not self.walk.exceeded)
+        except LimitError as error:
             self.why = str(error)
-            self.unasked = self.unasked or isinstance(error, NoFilterError)
         except PackError:
             self.why = "an object in it is malformed"
         return None
+
+    async def _freed(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
+        """Ask; an error keeps nothing alive: its frames hold what was read, and Twisted's failures refer to them."""
+        try:
+            return await ask(*args)
+        except BaseException as error:
+            one: BaseException | None = error
+            while one is not None:
+                traceback.clear_frames(one.__traceback__)
+                one = one.__context__
+            raise
 
     @property
     def _format(self) -> ObjectFormat:
@@ -98,13 +126,13 @@ class Findings:
     async def _forward(self, command: Command) -> bool:
         old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
         graph = self.walk.graph
-        judged = await self.in_thread(ancestry.judge, graph, old, graph.peel(new))
+        judged = await in_slices(self.in_thread, ancestry.judging(graph, old, graph.peel(new)))
         if judged.outcome is Outcome.ASK:
             try:
                 await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
             except NoFilterError:  # which is known before anything comes: the boundary is what it was
                 return await self._comparing.reached(old, judged.boundary)
-            judged = await self.in_thread(ancestry.settle, graph, old, graph.peel(new))
+            judged = await in_slices(self.in_thread, ancestry.settling(graph, old, graph.peel(new)))
         if judged.outcome is Outcome.UNKNOWN:
             raise InquiryError(judged.reason)
         return bool(judged.outcome is Outcome.FAST_FORWARD)
@@ -151,7 +179,7 @@ class Findings:
         branch = Graph(self._format)
         if default not in left:
             await self.inquiry.fetch(PackWalk(self._format, graph=branch), [default], left)
-        bases = await self.in_thread(_met, graph, new, branch)
+        bases = await in_slices(self.in_thread, _met(graph, new, branch))
         if not branch.complete or graph.steps_left <= 0:
             raise InquiryError(ancestry.TOO_MUCH_TO_WALK)
         if len(bases) > MAX_BASES:
@@ -161,7 +189,7 @@ class Findings:
 
     async def _left(self, tip: bytes) -> frozenset[bytes]:
         """Return the commits that the history of ``tip`` leaves the graph to."""
-        left: frozenset[bytes] | None = await self.in_thread(ancestry.boundary_of, self.walk.graph, tip)
+        left = await in_slices(self.in_thread, ancestry.bounding(self.walk.graph, tip))
         if left is None:
             raise InquiryError(ancestry.TOO_MANY_COMMITS)
         if len(left) > ancestry.MAX_BOUNDARY:
@@ -191,10 +219,19 @@ class Findings:
         return tree
 
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
+        """Return the first protected path that differs, ``b""`` if none does. Refs with the same commits ask once."""
+        key = new, *bases
+        if key not in self._compared:
+            self._compared[key] = await self._search(new, bases)
+        return self._compared[key]
+
+    async def _search(self, new: bytes, bases: list[bytes]) -> bytes:
         for _ in range(MAX_ROUNDS):
-            compared = await self.in_thread(changed.compare, new, bases, self._tree, self.rules.protected)
+            search = changed.comparing(new, bases, self._tree, self.rules.protected, self._names_left)
+            compared = await in_slices(self.in_thread, search)
+            self._names_left -= compared.names
             if compared.changed:
-                return bytes(compared.changed[0])
+                return compared.changed[0]
             if compared.unchanged:
                 return b""
             if compared.exceeded:
@@ -204,20 +241,22 @@ class Findings:
             self._walks.append(walk)
         raise InquiryError("directories deeper than can be compared")
 
-    def _tree(self, oid: bytes) -> Tree | None:
+    def _tree(self, oid: bytes) -> Sliced[Tree | None]:
         for walk in self._walks:
-            tree = walk.tree(oid)
+            tree = yield from walk.read_tree(oid)
             if tree is not None:
                 return tree
         return None
 
 
-def _met(graph: Graph, tip: bytes, branch: Graph) -> frozenset[bytes]:
+def _met(graph: Graph, tip: bytes, branch: Graph) -> Sliced[frozenset[bytes]]:
     """Return the first commits on every way from ``tip`` that are in ``branch``, or not in ``graph``."""
     ends = {graph.find(oid) for oid in branch.oids(range(len(branch))) if branch.has(oid)}
     ahead, seen, met = [graph.number(tip)], set(), set()
     while ahead and graph.steps_left > 0:
         graph.steps_left -= 1
+        if graph.steps_left % ancestry.STEPS_PER_SLICE == 0:
+            yield
         number = ahead.pop()
         if number in seen:
             continue

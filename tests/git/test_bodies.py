@@ -30,7 +30,7 @@ def test_many_blocks_are_opened_again_and_again() -> None:
     order = [*range(2000), *random.Random(1).sample(range(2000), 2000)]
     assert [held.get(number) for number in order] == [contents[number] for number in order]
     assert held.held < sum(map(len, contents)) / 10
-    assert len(held._opened) <= bodies._OPEN_BLOCKS
+    assert held._opened_bytes == sum(map(len, held._opened.values())) <= bodies.OPENED
 
 
 def test_an_empty_body_at_a_block_s_edge() -> None:

@@ -211,10 +211,10 @@ async def test_the_walkers_are_threads_of_their_own_that_take_short_turns() -> N
     walkers = Walkers(reactor)  # type: ignore[arg-type]  # it has threads
     walkers.startService()
     try:
-        name = await walkers.in_thread(lambda: threading.current_thread().name)
+        name = await walkers.lane("s-1")(lambda: threading.current_thread().name)
         assert sys.getswitchinterval() == pytest.approx(TURN)
         with pytest.raises(ValueError, match="wrong"):
-            await walkers.in_thread(_raises)
+            await walkers.lane("s-1")(_raises)
     finally:
         await walkers.stopService()
     assert "credgate-walk" in name

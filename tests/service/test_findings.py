@@ -22,7 +22,7 @@ from credgate.sessions.model import Grant, PushRule
 from tests.fakes import packs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from credgate.git.walk import PackWalk
 
@@ -403,8 +403,7 @@ def test_too_much_to_compare_is_not_known(monkeypatch: pytest.MonkeyPatch) -> No
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), old)
-    exceeded = module.changed.Comparison(exceeded=True)
-    monkeypatch.setattr(module.changed, "compare", lambda *_: exceeded)
+    monkeypatch.setattr(module, "MAX_NAMES", 1)
     assert paths(forge, brings, command(old, new)) == (None, "more files than can be compared")
 
 
@@ -437,7 +436,11 @@ def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> 
     forge, _, second = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), second)
-    monkeypatch.setattr(ancestry, "boundary_of", lambda *_: None)
+
+    def none(*_: object) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(ancestry, "bounding", none)
     assert paths(forge, brings, command(ZERO, new)) == (None, ancestry.TOO_MANY_COMMITS)
     monkeypatch.undo()
 
