@@ -58,6 +58,15 @@ class RefPattern:
         """Whether ``ref``, a legal ref name, is one of those meant."""
         return self.regex.fullmatch(ref) is not None
 
+    @property
+    def literal(self) -> bool:
+        """Whether it means one ref."""
+        return "*" not in self.text
+
+    def matches_in_any_case(self, ref: bytes) -> bool:
+        """Whether ``ref``, folded (``spelling``), is one of those meant but for the case of ASCII letters."""
+        return re.fullmatch(self.regex.pattern, ref, re.DOTALL | re.IGNORECASE) is not None
+
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
         return self.text.encode().startswith(b"refs/" + namespace + b"/")
