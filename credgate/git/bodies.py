@@ -80,6 +80,8 @@ class Bodies:
         """Keep ``body`` and return its number, or ``None`` when the limit is reached."""
         if self.full:
             return None
+        if len(body) >= BLOCK and self._last:
+            self._close()  # a small body is not to be had only by opening a large one
         self._last += body
         self._ends.append((self._ends[-1] if self._ends else 0) + len(body))
         if len(self._last) >= BLOCK:

@@ -42,7 +42,7 @@ class Limits:
     made: int = 4 * 1024 * 1024 * 1024
     """All that deltas make, together."""
     work: int = 128 * 1024 * 1024
-    """What applying deltas may cost, counted as bytes made and :data:`DELTA_COST` for each byte of a delta; some 1.3 s."""
+    """What keeping bodies and applying deltas may cost, counted in bytes made (see :meth:`Kept.take`); some 1.3 s."""
     work_per_byte: int = 512
     """What is added to ``work`` for each byte of the pack that was read: a long history costs as much as it brings."""
     oids: int = 400_000
@@ -51,9 +51,10 @@ class Limits:
     """All that the pack's entries inflate to."""
 
 
-DELTA_COST = 24
-"""A delta may hold an instruction in every second byte, each of which takes as long as making 48 bytes."""
-TOO_MANY_DELTAS = "more deltas than can be judged in one push"
+_EACH_DELTA, _DELTA_BYTE, _BASE_BYTES = 4096, 24, 4
+# What takes as long as making so many bytes: one delta, a block opened for it; each of its bytes (there may be an
+# instruction in every second one). As many bytes of its base take as long as one byte made.
+TOO_MUCH = "more to inflate than can be judged in one push"
 TOO_MANY_TREES = "more directories than can be judged in one push"
 _WAITING_COST = 200
 _NONE = 0xFFFFFFFF
@@ -93,18 +94,25 @@ class Kept:
         if entry.base is None:
             if entry.kind not in self._kinds:
                 return False
+            if self._overworked(entry):
+                self._lost(entry.kind, TOO_MUCH)
+                return False
             return self._fits(entry.kind, entry.size <= self._limits.body)
         row = self._row(entry.base)
         if row is None:
             return self._may_wait(entry)
         if self._overworked(entry):
-            self._lost(self._row_kinds[row], TOO_MANY_DELTAS)
+            self._lost(self._row_kinds[row], TOO_MUCH)
             return False
         return self._fits(self._row_kinds[row], entry.size <= self._limits.delta and self._row_bodies[row] != _NONE)
 
     def take(self, entry: Entry, body: bytes) -> int:
-        """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed."""
+        """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed.
+
+        Returns the work that it was, in bytes made.
+        """
         if entry.base is None:
+            self._work += len(body)
             self._keep(entry.offset, entry.kind, body)
             return len(body)
         row = self._row(entry.base)
@@ -169,12 +177,12 @@ class Kept:
     def _resolve(self, entry: Entry, body: bytes, row: int) -> int:
         """Apply a delta on a kept object and keep what it makes; return the bytes made."""
         kind, number = self._row_kinds[row], self._row_bodies[row]
-        _, size, _ = delta.sizes(body)
+        base, size, _ = delta.sizes(body)
         self._made += size
-        cost = size + DELTA_COST * len(body)
+        cost = size + base // _BASE_BYTES + _DELTA_BYTE * len(body) + _EACH_DELTA
         self._work += cost
         if self._made > self._limits.made or self._overworked(entry):
-            self._lost(kind, TOO_MANY_DELTAS)
+            self._lost(kind, TOO_MUCH)
             return 0
         if number == _NONE or size > self._limits.body:
             self._lost(kind)
@@ -183,7 +191,7 @@ class Kept:
         return cost
 
     def _overworked(self, entry: Entry) -> bool:
-        """Whether deltas have cost more than the pack up to this entry may."""
+        """Whether what was kept has cost more than the pack up to this entry may."""
         read = max(entry.offset, self._offsets[-1] if self._offsets else 0)
         return self._work > self._limits.work + self._limits.work_per_byte * read
 

@@ -23,20 +23,20 @@ MAX_NAME = 255
 """Bytes of one name in a tree: the limit of ext4, XFS, Btrfs and (in other units) of NTFS and APFS."""
 MAX_PATH = 4096
 """Bytes of a path from the top of the repository: ``PATH_MAX`` of Linux."""
-MAX_DEPTH = 128
+MAX_DEPTH = 64
 """Names in a path."""
 """Characters of a name, and of what follows its dot, that need no short name."""
 
 
 def fault(path: bytes) -> str | None:
-    """Return why ``path`` is too long to be compared, or ``None``. Takes constant time but for counting slashes."""
-    if len(path) > MAX_PATH:
-        return f"a path has more than {MAX_PATH:,} bytes"
+    """Return why ``path`` is too long to be compared, or ``None``. Takes time linear in the path, and little."""
     names = path.split(b"/")
-    if len(names) > MAX_DEPTH:
-        return f"a path has more than {MAX_DEPTH} directories"
     if max(map(len, names)) > MAX_NAME:
         return f"a file name has more than {MAX_NAME} bytes"
+    if len(path) > MAX_PATH:
+        return f"a path has more than {MAX_PATH:,} bytes"
+    if len(names) > MAX_DEPTH:
+        return f"a path has more than {MAX_DEPTH} names"
     return None
 
 

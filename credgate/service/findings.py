@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from credgate.git import ancestry, changed
+from credgate.git import ancestry, changed, spelling
 from credgate.git.ancestry import Outcome
 from credgate.git.graph import Graph
 from credgate.git.objects import LimitError, PackError, format_of
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
 MAX_BASES = 8
 """Merge bases with the default branch that are told apart; more: could not tell."""
-MAX_ROUNDS = 64
-"""Times that missing trees are fetched for one ref: as deep as a protected path may lie."""
+MAX_ROUNDS = spelling.MAX_DEPTH + 1
+"""Times that trees are compared for one ref: once for each level to be fetched, as deep as a path may be."""
 MAX_NAMES = 2 * changed.MAX_NAMES
 """Names in trees that are read and compared for one push, whatever its number of refs: some 6 s."""
 
