@@ -25,6 +25,7 @@ from credgate.git.pack import OFS_DELTA, Entry
 
 if TYPE_CHECKING:
     from credgate.git.graph import Graph
+    from credgate.git.slices import Sliced
 
 
 @frozen(slots=True)
@@ -78,11 +79,12 @@ class Kept:
         self.exceeded = ""
         """The first limit that an object was lost to, for people; empty: none."""
         self._ready: deque[tuple[Entry, bytes, int]] = deque()
+        self._resolving: Sliced[int] | None = None
 
     @property
     def backlog(self) -> bool:
-        """Whether deltas that had waited can be resolved now."""
-        return bool(self._ready)
+        """Whether there are deltas to resolve."""
+        return self._resolving is not None or bool(self._ready)
 
     @property
     def waiting(self) -> int:
@@ -118,14 +120,22 @@ class Kept:
         row = self._row(entry.base)
         if row is None:
             self._wait(entry, body)
-            return 0
-        return self._resolve(entry, body, row)
+        else:
+            self._ready.append((entry, body, row))  # the reader catches up before it reads on
+        return 0
 
     def catch_up(self) -> int:
-        """Resolve one delta that had waited."""
-        entry, body, row = self._ready.popleft()
-        self._waiting_offsets.discard(entry.offset)
-        return self._resolve(entry, body, row)
+        """Resolve one delta, or a part of one that has many instructions; return the work that it was."""
+        if self._resolving is None:
+            entry, body, row = self._ready.popleft()
+            self._waiting_offsets.discard(entry.offset)
+            self._resolving = self._resolve(entry, body, row)
+        try:
+            next(self._resolving)
+        except StopIteration as ended:
+            self._resolving = None
+            return int(ended.value)
+        return delta.PER_SLICE * 2 * _DELTA_BYTE
 
     def body(self, oid: bytes) -> bytes | None:
         """Return the body of a kept object, ``None`` when it is not here."""
@@ -174,8 +184,8 @@ class Kept:
         self._waiting_offsets.add(entry.offset)
         self._waiting_bytes += len(body) + _WAITING_COST
 
-    def _resolve(self, entry: Entry, body: bytes, row: int) -> int:
-        """Apply a delta on a kept object and keep what it makes; return the bytes made."""
+    def _resolve(self, entry: Entry, body: bytes, row: int) -> Sliced[int]:
+        """Apply a delta on a kept object and keep what it makes; return the work that is left to count."""
         kind, number = self._row_kinds[row], self._row_bodies[row]
         base, size, _ = delta.sizes(body)
         self._made += size
@@ -187,8 +197,8 @@ class Kept:
         if number == _NONE or size > self._limits.body:
             self._lost(kind)
             return 0
-        self._keep(entry.offset, kind, delta.apply(self._bodies.get(number), body))
-        return cost
+        self._keep(entry.offset, kind, (yield from delta.applying(self._bodies.get(number), body)))
+        return size + base // _BASE_BYTES + _EACH_DELTA
 
     def _overworked(self, entry: Entry) -> bool:
         """Whether what was kept has cost more than the pack up to this entry may."""
