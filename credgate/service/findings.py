@@ -126,13 +126,13 @@ class Findings:
     async def _forward(self, command: Command) -> bool:
         old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
         graph = self.walk.graph
-        judged = await in_slices(self.in_thread, ancestry.judging(graph, old, graph.peel(new)))
+        judged = await in_slices(self.in_thread, _peeled(ancestry.judging, graph, old, new))
         if judged.outcome is Outcome.ASK:
             try:
                 await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
             except NoFilterError:  # which is known before anything comes: the boundary is what it was
                 return await self._comparing.reached(old, judged.boundary)
-            judged = await in_slices(self.in_thread, ancestry.settling(graph, old, graph.peel(new)))
+            judged = await in_slices(self.in_thread, _peeled(ancestry.settling, graph, old, new))
         if judged.outcome is Outcome.UNKNOWN:
             raise InquiryError(judged.reason)
         return bool(judged.outcome is Outcome.FAST_FORWARD)
@@ -247,6 +247,13 @@ class Findings:
             if tree is not None:
                 return tree
         return None
+
+
+def _peeled(
+    judging: Callable[[Graph, bytes, bytes], Sliced[ancestry.Verdict]], graph: Graph, old: bytes, new: bytes
+) -> Sliced[ancestry.Verdict]:
+    """Judge what a tag points to. A chain may have 20,000 tags: it is followed in the thread."""
+    return (yield from judging(graph, old, graph.peel(new)))
 
 
 def _met(graph: Graph, tip: bytes, branch: Graph) -> Sliced[frozenset[bytes]]:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tests.e2e.conftest import Door, Enter
-    from tests.fakes.gateway import Lease
-    from tests.fakes.repositories import Repositories
+    from tests.fakes.gateway import Gateway, Lease
     from tests.fakes.pushing import Told
+    from tests.fakes.repositories import Repositories
 
 MIB = 1024 * 1024
 FILE, DIRECTORY = 0o100644, 0o40000
@@ -97,7 +97,7 @@ def waiting(desk: Desk, what: str) -> Iterator[Waits]:
     finally:
         waits.stop()
         thread.join()
-        print(f"{what}: {time.monotonic() - began:.2f} s, a neighbour waited {waits.longest * 1e3:.0f} ms")  # noqa: T201
+        print(f"{what}: {time.monotonic() - began:.2f} s, a neighbour waited {waits.longest * 1e3:.0f} ms")  # noqa: T201 - asked for
 
 
 def refusal(told: Told, ref: str = MAIN) -> str:
@@ -182,14 +182,13 @@ def test_opened_blocks_are_bounded_and_let_go(desk: Desk) -> None:
     body = brings(desk, packs.tree({b"file": (FILE, bytes(20))}), *opening(128))
     before, largest = resident(pid), 0
     for _ in range(3):
-        answered = threading.Event()
-        pushing = threading.Thread(target=lambda: (desk.post(body), answered.set()))
+        pushing = threading.Thread(target=desk.post, args=(body,))
         pushing.start()
-        while not answered.wait(0.02):
+        while pushing.is_alive():
             largest = max(largest, resident(pid))
-        pushing.join()
+            pushing.join(0.02)
     after = resident(pid)
-    print(f"{len(body)} bytes three times: {before // MIB} MiB, {largest // MIB} at most, {after // MIB} after")  # noqa: T201
+    print(f"{len(body)} bytes three times: {before // MIB} MiB, {largest // MIB} at most, {after // MIB} after")  # noqa: T201 - asked for
     assert largest - before < 96 * MIB
     wait_until(lambda: resident(pid) - before < 64 * MIB, "the memory is let go")
 
@@ -218,6 +217,11 @@ def stitching(count: int) -> list[bytes]:
         change = packs.number(len(base)) + packs.number(steps + len(text)) + b"\x90\x01" * steps
         entries.append(packs.entry(packs.REF, change + bytes([8]) + text, packs.oid(packs.TREE, base)))
     return entries
+
+
+def running(gateway: Gateway) -> int:
+    """Return how many transfers there are."""
+    return len(gateway.control("GET", "/v1/transfers").json["transfers"])
 
 
 def timed(desk: Desk, spec: str) -> float:
@@ -254,10 +258,11 @@ def test_a_neighbour_s_push_passes_two_hostile_ones(
     with waiting(neighbour, f"two pushes of {len(bodies[0])} bytes"):
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        wait_until(lambda: running(neighbour.gateway) == 2, "both are on their way")
         loud = timed(neighbour, f"{commits[2]}:refs/heads/loud")
         for thread in threads:
             thread.join()
-    print(f"a neighbour's push: {quiet:.2f} s quiet, {loud:.2f} s beside them, which took {time.monotonic() - began:.1f}")  # noqa: T201
+    took = time.monotonic() - began
+    print(f"a neighbour's push: {quiet:.2f} s quiet, {loud:.2f} s beside those, which took {took:.1f} s")  # noqa: T201 - asked for
     assert loud < quiet + STALL
     assert ["more to inflate than can be judged in one push" in one for one in told] == [True, True], told

@@ -82,6 +82,10 @@ def test_the_first_rule_that_matches_decides() -> None:
 MAIN_AND_REST = push(("refs/heads/main", "u"), ("refs/heads/**", "cufd"))
 RELEASES_AND_REST = push(("refs/heads/release/**", ""), ("refs/heads/**", "cu"))
 
+DEAD = push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", ""))
+BOTH = push(("refs/heads/A", "c"), ("refs/heads/a", "u"))
+CLOSED = push(("refs/heads/agent/*", "c"), ("refs/**", ""))
+
 
 @pytest.mark.parametrize(
     ("written", "policy", "ref", "verbs"),
@@ -97,11 +101,19 @@ RELEASES_AND_REST = push(("refs/heads/release/**", ""), ("refs/heads/**", "cu"))
         pytest.param(None, push(("refs/heads/main", "")), b"refs/heads/MAIN", "", id="policy"),
         pytest.param(None, push(("refs/heads/main", "")), b"refs/heads/other", "cu", id="policy on another ref"),
         pytest.param(push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", "")), (), b"refs/heads/x/A", "cu", id="first"),
-        pytest.param(push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", "")), (), b"refs/heads/x/a", "cu", id="dead rule"),
+        pytest.param(
+            push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", "")), (), b"refs/heads/x/a", "cu", id="dead rule"
+        ),
         pytest.param(push(("refs/heads/A", "c"), ("refs/heads/a", "u")), (), b"refs/heads/A", "c", id="spelled both"),
-        pytest.param(push(("refs/heads/A", "c"), ("refs/heads/a", "u")), (), b"refs/heads/a", "u", id="spelled both, too"),
-        pytest.param(push(("refs/heads/A", "c")), push(("refs/heads/a", "")), b"refs/heads/A", "", id="not over policy"),
-        pytest.param(push(("refs/heads/agent/*", "c"), ("refs/**", "")), (), b"refs/heads/agent/X", "c", id="closed list"),
+        pytest.param(
+            push(("refs/heads/A", "c"), ("refs/heads/a", "u")), (), b"refs/heads/a", "u", id="spelled both, too"
+        ),
+        pytest.param(
+            push(("refs/heads/A", "c")), push(("refs/heads/a", "")), b"refs/heads/A", "", id="not over policy"
+        ),
+        pytest.param(
+            push(("refs/heads/agent/*", "c"), ("refs/**", "")), (), b"refs/heads/agent/X", "c", id="closed list"
+        ),
     ],
 )
 def test_what_is_refused_for_a_ref_is_refused_in_another_case(
