@@ -40,6 +40,8 @@ MAX_BASES = 8
 """Merge bases with the default branch that are told apart; more: could not tell."""
 MAX_ROUNDS = spelling.MAX_DEPTH + 1
 """Times that trees are compared for one ref: once for each level to be fetched, as deep as a path may be."""
+REFS_PER_TURN = 200
+"""Refs that are looked at in one turn of the reactor, some 5 ms."""
 MAX_NAMES = 2 * changed.MAX_NAMES
 """Names in trees that are read and compared for one push, whatever its number of refs: some 6 s."""
 
@@ -59,7 +61,7 @@ class Findings:
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
     _names_left: int = field(factory=lambda: MAX_NAMES, init=False)
-    _compared: dict[tuple[bytes, ...], bytes] = field(factory=dict, init=False)
+    _moves: dict[tuple[bytes, bytes | None], bytes] = field(factory=dict, init=False)
 
     @_comparing.default
     def _by_api(self) -> Comparing:
@@ -72,7 +74,7 @@ class Findings:
             return await self._all()
         finally:
             self._walks.clear()
-            self._compared.clear()
+            self._moves.clear()
             del self.walk  # an error's frames may hold this object until the collector of cycles runs
 
     async def _all(self) -> Found:
@@ -83,7 +85,9 @@ class Findings:
             if known is not None:
                 forward[command.ref] = known
         touched: dict[bytes, bytes] = {}
-        for command in self.verdict.needs_paths:
+        for count, command in enumerate(self.verdict.needs_paths, 1):
+            if count % REFS_PER_TURN == 0:
+                await self.in_thread(_pause)  # what is known already is found without waiting: others have a turn
             path = await self._tried(self._touched, command)
             if path is not None:
                 touched[command.ref] = path
@@ -140,9 +144,17 @@ class Findings:
     # Which protected path changes?
 
     async def _touched(self, command: Command) -> bytes:
-        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's."""
+        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's.
+
+        Refs that move alike, such as thousands of tags of one commit, are looked into once.
+        """
         new = await self._commit(bytes.fromhex(command.new.decode()))
         old = None if command.creates else bytes.fromhex(command.old.decode())
+        if (new, old) not in self._moves:
+            self._moves[new, old] = await self._changed(new, old)
+        return self._moves[new, old]
+
+    async def _changed(self, new: bytes, old: bytes | None) -> bytes:
         tree = await self._tree_of(new)
         trees = [] if old is None else [await self._tree_of(old)]
         path = await self._compare(tree, trees) if trees else b"/"
@@ -219,13 +231,7 @@ class Findings:
         return tree
 
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
-        """Return the first protected path that differs, ``b""`` if none does. Refs with the same commits ask once."""
-        key = new, *bases
-        if key not in self._compared:
-            self._compared[key] = await self._search(new, bases)
-        return self._compared[key]
-
-    async def _search(self, new: bytes, bases: list[bytes]) -> bytes:
+        """Return the first protected path that differs, ``b""`` if none does."""
         for _ in range(MAX_ROUNDS):
             search = changed.comparing(new, bases, self._tree, self.rules.protected, self._names_left)
             compared = await in_slices(self.in_thread, search)
@@ -247,6 +253,10 @@ class Findings:
             if tree is not None:
                 return tree
         return None
+
+
+def _pause() -> None:
+    """Do nothing."""
 
 
 def _peeled(

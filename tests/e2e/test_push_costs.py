@@ -18,7 +18,7 @@ import pytest
 from attrs import define, field
 
 from tests.fakes import packs
-from tests.fakes.pushing import Desk, commands
+from tests.fakes.pushing import ZERO, Desk, commands
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -266,3 +266,43 @@ def test_a_neighbour_s_push_passes_two_hostile_ones(
     print(f"a neighbour's push: {quiet:.2f} s quiet, {loud:.2f} s beside those, which took {took:.1f} s")  # noqa: T201 - asked for
     assert loud < quiet + STALL
     assert ["more to inflate than can be judged in one push" in one for one in told] == [True, True], told
+
+
+def test_a_thousand_tags_in_a_chain_do_not_stop_the_reactor(desk: Desk) -> None:
+    """Each of a thousand refs names a tag of ten thousand that point to one another."""
+    old = desk.local("rev-parse", "main")
+    entries, target, kind, tags = [], bytes.fromhex(old), b"commit", []
+    for number in range(10_000):
+        body = packs.tag(target, kind, b"v%d" % number)
+        entries.append(packs.entry(packs.TAG, body, level=1))
+        target, kind = packs.oid(packs.TAG, body), b"tag"
+        tags.append(target.hex())
+    moves = [(ZERO, tag, f"refs/tags/v{number}") for number, tag in enumerate(tags[-1000:])]
+    body = commands(*moves) + packs.pack(entries)
+    with waiting(desk, f"a thousand tags in a chain of ten thousand ({len(body)} bytes pushed)") as waits:
+        told = desk.post(body)
+    assert set(told.refs.values()) == {"ok"}
+    assert waits.longest < STALL
+
+
+@pytest.mark.parametrize("count", [20_000, 200_000])
+def test_a_long_list_of_the_forge_s_refs_does_not_stop_the_reactor(
+    repos: Repositories, enter: Enter, door: Door, count: int
+) -> None:
+    """In the forge's advertisement, which passes, and in its answer to a question, which is read."""
+    desk = sit(enter, door, repos, protected_paths=[], require_old_oid=True)
+    old = desk.local("rev-parse", "main")
+    new = desk.commit("main")
+    # More names than may be read begin with this one: the push cannot be judged. With a mebibyte's worth it can.
+    for refs, says in ((12_000, "ok"), (count, "the forge's answer is too long")):
+        lines = [f"{old} refs/heads/main\n", *(f"{old} refs/heads/x{number:06}\n" for number in range(refs))]
+        (repos.folder(desk.path) / "packed-refs").write_text(
+            "# pack-refs with: peeled fully-peeled sorted\n" + "".join(lines)
+        )
+        with waiting(desk, f"{refs} refs advertised") as waits:
+            desk.box.git("-c", "protocol.version=0", "ls-remote", "origin", cwd=desk.name).fine()
+        assert waits.longest < STALL
+        with waiting(desk, f"{refs} refs in an answer") as waits:
+            told = desk.post(commands((ZERO, new, "refs/heads/x")) + desk.pack(new, "^main"))
+        assert says in told.refs["refs/heads/x"]
+        assert waits.longest < STALL

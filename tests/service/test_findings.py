@@ -511,7 +511,7 @@ def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "MAX_NAMES", 60)
     result, _ = found(forge, brings, *moves, protected_paths=("ci/**",))
     assert result.why == "more files than can be compared"
-    assert 5 < len(result.touched) < 25
+    assert 0 < len(result.touched) < 25
 
 
 def test_a_limit_is_named() -> None:
