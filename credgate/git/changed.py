@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     from credgate.git.slices import Sliced
 
 MAX_NAMES = 1_000_000
-"""Names that are read unless the caller says otherwise, some 3 s: one tree may stand in a thousand places."""
+"""Names that are read unless the caller says otherwise, some 3 s: one tree may stand in a thousand places.
+
+A name that differs counts for five: 200,000 changed files are as much as a million names that were read.
+"""
 MAX_CHANGED = 20
 """Changed paths that are named; finding one more ends the comparison."""
 _NAMES_PER_SLICE = 500
-_BYTES_PER_NAME = 256
+_NAMES_PER_DIFFERENCE, _BYTES_PER_NAME = 4, 256
 
 
 class Matcher(Protocol):
@@ -172,8 +175,8 @@ class _Search:
         too_long = fault(path)
         if too_long is not None:
             raise LimitError(too_long)
-        # Matching takes time by the path's length; a short one costs less than its name did.
-        self.names += len(path) // _BYTES_PER_NAME
+        # Matching takes longer than reading, and more the longer the path is.
+        self.names += _NAMES_PER_DIFFERENCE + len(path) // _BYTES_PER_NAME
         if len(path) > _BYTES_PER_NAME:
             yield
         new, bases = _subtree(entry), tuple(map(_subtree, others))

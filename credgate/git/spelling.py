@@ -30,6 +30,8 @@ MAX_DEPTH = 64
 
 def fault(path: bytes) -> str | None:
     """Return why ``path`` is too long to be compared, or ``None``. Takes time linear in the path, and little."""
+    if len(path) <= MAX_NAME and path.count(b"/") < MAX_DEPTH:
+        return None
     names = path.split(b"/")
     if max(map(len, names)) > MAX_NAME:
         return f"a file name has more than {MAX_NAME} bytes"

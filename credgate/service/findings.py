@@ -42,8 +42,8 @@ MAX_ROUNDS = spelling.MAX_DEPTH + 1
 """Times that trees are compared for one ref: once for each level to be fetched, as deep as a path may be."""
 REFS_PER_TURN = 200
 """Refs that are looked at in one turn of the reactor, some 5 ms."""
-MAX_NAMES = 2 * changed.MAX_NAMES
-"""Names in trees that are read and compared for one push, whatever its number of refs: some 6 s."""
+MAX_NAMES = changed.MAX_NAMES
+"""Names in trees that are read and compared for one push, whatever its number of refs: some 3 s."""
 
 
 @define(eq=False)
