@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from bisect import bisect_right
-from threading import Lock
+from threading import RLock
 
 BLOCK = 16 * 1024
 OPENED = 2 * 1024 * 1024
@@ -25,7 +25,7 @@ class Room:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes, self._used = max_bytes, 0
-        self._lock = Lock()
+        self._lock = RLock()  # the collector of cycles may end a push's bodies inside a call
 
     @property
     def used(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
@@ -61,6 +61,15 @@ _WAITING_COST = 200
 _NONE = 0xFFFFFFFF
 
 
+class _Applying(NamedTuple):
+    """A delta that is being applied; ``cost`` is counted when it is done."""
+
+    entry: Entry
+    kind: int
+    cost: int
+    work: Sliced[bytes]
+
+
 class Kept:
     """A pack's :class:`~credgate.git.pack.Sink`: fills a graph, keeps trees, resolves deltas."""
 
@@ -79,12 +88,12 @@ class Kept:
         self.exceeded = ""
         """The first limit that an object was lost to, for people; empty: none."""
         self._ready: deque[tuple[Entry, bytes, int]] = deque()
-        self._resolving: Sliced[int] | None = None
+        self._applying: _Applying | None = None
 
     @property
     def backlog(self) -> bool:
         """Whether there are deltas to resolve."""
-        return self._resolving is not None or bool(self._ready)
+        return self._applying is not None or bool(self._ready)
 
     @property
     def waiting(self) -> int:
@@ -126,15 +135,19 @@ class Kept:
 
     def catch_up(self) -> int:
         """Resolve one delta, or a part of one that has many instructions; return the work that it was."""
-        if self._resolving is None:
+        if self._applying is None:
             entry, body, row = self._ready.popleft()
             self._waiting_offsets.discard(entry.offset)
-            self._resolving = self._resolve(entry, body, row)
+            self._applying = self._begin(entry, body, row)
+            if self._applying is None:
+                return 0
+        entry, kind, cost, applying = self._applying
         try:
-            next(self._resolving)
+            next(applying)
         except StopIteration as ended:
-            self._resolving = None
-            return int(ended.value)
+            self._applying = None
+            self._keep(entry.offset, kind, ended.value)
+            return cost
         return delta.PER_SLICE * 2 * _DELTA_BYTE
 
     def body(self, oid: bytes) -> bytes | None:
@@ -184,21 +197,21 @@ class Kept:
         self._waiting_offsets.add(entry.offset)
         self._waiting_bytes += len(body) + _WAITING_COST
 
-    def _resolve(self, entry: Entry, body: bytes, row: int) -> Sliced[int]:
-        """Apply a delta on a kept object and keep what it makes; return the work that is left to count."""
+    def _begin(self, entry: Entry, body: bytes, row: int) -> _Applying | None:
+        """Begin to apply a delta on a kept object, unless it is lost to a limit."""
         kind, number = self._row_kinds[row], self._row_bodies[row]
         base, size, _ = delta.sizes(body)
         self._made += size
-        cost = size + base // _BASE_BYTES + _DELTA_BYTE * len(body) + _EACH_DELTA
-        self._work += cost
+        cost = size + base // _BASE_BYTES + _EACH_DELTA
+        self._work += cost + _DELTA_BYTE * len(body)
         if self._made > self._limits.made or self._overworked(entry):
             self._lost(kind, TOO_MUCH)
-            return 0
+            return None
         if number == _NONE or size > self._limits.body:
             self._lost(kind)
-            return 0
-        self._keep(entry.offset, kind, (yield from delta.applying(self._bodies.get(number), body)))
-        return size + base // _BASE_BYTES + _EACH_DELTA
+            return None
+        # The generator must not refer to this object: a push that ends in its middle would be kept by the cycle.
+        return _Applying(entry, kind, cost, delta.applying(self._bodies.get(number), body))
 
     def _overworked(self, entry: Entry) -> bool:
         """Whether what was kept has cost more than the pack up to this entry may."""

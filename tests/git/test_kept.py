@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 
 import pytest
 from attrs import evolve
@@ -259,3 +261,19 @@ def test_a_delta_of_many_instructions_is_applied_in_steps() -> None:
         steps += 1
     assert steps > 10
     assert walk.done
+
+
+def test_a_walk_that_ends_inside_a_delta_is_freed_at_once() -> None:
+    """Nothing that it is doing refers back to it."""
+    walk = PackWalk(SHA1, trees=True)
+    walk.receive(packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1)))
+    while walk._kept._applying is None:
+        walk.step()
+    held = weakref.ref(walk._kept._bodies)
+    gc.collect()
+    gc.disable()
+    try:
+        del walk
+        assert held() is None
+    finally:
+        gc.enable()
