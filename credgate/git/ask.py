@@ -17,15 +17,15 @@ import re
 from typing import TYPE_CHECKING
 
 from credgate.errors import ResponseError
-from credgate.git.objects import PackError
 from credgate.git.pktline import DELIMITER, FLUSH, Packet, PacketError, PacketReader, Special, encode
+from credgate.pack.objects import PackError
 from credgate.values import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from credgate.git.objects import ObjectFormat
-    from credgate.git.walk import PackWalk
+    from credgate.pack.objects import ObjectFormat
+    from credgate.pack.walk import PackWalk
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer, unless the caller says otherwise: some 300,000 commits."""

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate.errors import InvalidValueError
-from credgate.git import refname, spelling
 from credgate.git import rules as rule
 from credgate.git.admission import without_credential
 from credgate.git.verdict import quoted_path
+from credgate.rules import path_folding, refname
 from credgate.sessions import scope
 from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
 from credgate.values import Access, Decision, Reason, RepoPath
@@ -161,7 +161,7 @@ def _bytes(text: str) -> bytes:
 
 def _path(text: str) -> bytes:
     path = _bytes(text)
-    fault = spelling.fault(path)
+    fault = path_folding.fault(path)
     if fault is not None:
         raise InvalidValueError(f"path cannot be compared: {fault}")
     return path

@@ -27,11 +27,11 @@ from attrs import frozen
 
 from credgate.config.structure import structure
 from credgate.errors import ConfigError, InvalidValueError
-from credgate.git import refname
 from credgate.git import rules as rule
 from credgate.git.explain import FETCH, NOBODY, repository
 from credgate.git.push import Command
 from credgate.git.verdict import Found, Verdict, judge, refuse_all, settle
+from credgate.rules import refname
 from credgate.sessions import scope
 from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
 from credgate.values import Access, Decision, Reason

@@ -19,8 +19,8 @@ import re
 from attrs import frozen
 
 from credgate.errors import RequestError
-from credgate.git import refname
 from credgate.git.pktline import Packet, PacketError, PacketReader, Special
+from credgate.rules import refname
 from credgate.values import Reason
 
 _SHALLOW = re.compile(rb"shallow ([0-9a-f]{64}|[0-9a-f]{40})\n?")

@@ -19,7 +19,7 @@ from credgate.git.pktline import DELIMITER, FLUSH, Packet, PacketError, PacketRe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from credgate.git.objects import ObjectFormat
+    from credgate.pack.objects import ObjectFormat
 
 _REF = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([^\x00-\x20\x7f]+)(?: [ -~]+)*")
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from credgate.git import patterns
-from credgate.git.patterns import PathGlobs, RefPattern
-from credgate.git.spelling import folded
+from credgate.rules import patterns
+from credgate.rules.path_folding import folded
+from credgate.rules.patterns import PathGlobs, RefPattern
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Decision, Reason
 

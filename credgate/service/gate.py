@@ -26,7 +26,7 @@ from credgate.lfs.handles import Handles
 from credgate.lfs.refusals import STOPPING_AFTER, stopping
 from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
-from credgate.service.inquiry import Inquiry
+from credgate.service.inspect.repository_client import RepositoryClient
 from credgate.service.question import wanted_for
 from credgate.sessions import scope
 from credgate.sessions.rate import Rates
@@ -175,9 +175,9 @@ class Gate:
         """Judge by another ``[policy]`` from the next request on; a push that is under way keeps its rules."""
         self.admission = evolve(self.admission, policy=config.policy)
 
-    def inquiry(self, verdict: Relay) -> Inquiry:
+    def inquiry(self, verdict: Relay) -> RepositoryClient:
         """Return the means to ask the forge about the repository that a push goes to."""
-        return Inquiry(
+        return RepositoryClient(
             self.pool,
             self.credentials,
             wanted_for(verdict),

@@ -1,9 +1,10 @@
 """A push's body on its way to the forge: judged before a byte of it goes, walked while it goes if a rule asks for that.
 
 The connection to the forge is opened once the command list is allowed. If a rule must know more, the pack is read in a
-thread as it passes (``digest``, ``git.walk``), its checksum is held back (``git.holdback``), and at its end it is found
-out what must be known (``findings``): only then are the last bytes sent, or the request is left unfinished, so that no
-ref moves, and git is told why. It has the face of ``upload.Upload``, which carries everything else.
+thread as it passes (``pack_reader``, ``pack.walk``), its checksum is held back (``pack.trailer_hold``), and at its end
+it is found out what must be known (``push_inspection``): only then are the last bytes sent, or the request is left
+unfinished, so that no ref moves, and git is told why. It has the face of ``upload.Upload``, which carries everything
+else.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import ensureDeferred
 
 from credgate.errors import RequestError
-from credgate.git.holdback import HoldBack
-from credgate.git.objects import PackError
 from credgate.git.verdict import Verdict, settle
 from credgate.http.chunked import LAST_CHUNK, frame
-from credgate.service.digest import Digest
-from credgate.service.findings import Findings, walk_for
+from credgate.pack.objects import PackError
+from credgate.pack.trailer_hold import TrailerHold
 from credgate.service.flow import BUFFER_SIZE, Valve
+from credgate.service.inspect.pack_reader import PackReading
+from credgate.service.inspect.push_inspection import PushInspection, walk_for
 from credgate.values import Reason
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 
     from credgate.git.passage import PushPassage
     from credgate.git.verdict import Found
-    from credgate.git.walk import PackWalk
+    from credgate.pack.walk import PackWalk
     from credgate.service.channel import SandboxChannel
     from credgate.service.forge import Asker, ForgeConnection
-    from credgate.service.inquiry import Inquiry
+    from credgate.service.inspect.repository_client import RepositoryClient
     from credgate.service.question import Question
 
 
@@ -47,7 +48,7 @@ class PushUpload:
         channel: SandboxChannel,
         question: Question,
         passage: PushPassage,
-        inquiry: Inquiry,
+        inquiry: RepositoryClient,
         in_thread: Callable[..., Deferred[Any]],
         *,
         begins: Callable[[], None],
@@ -66,8 +67,8 @@ class PushUpload:
         self._begun = self.asked = self._ended = self._left = self._passing = self._went = False
         self._inspects = False
         self._walk: PackWalk | None = None
-        self._holdback: HoldBack | None = None
-        self._digest: Digest | None = None
+        self._holdback: TrailerHold | None = None
+        self._digest: PackReading | None = None
         self._finding: Deferred[None] | None = None
 
     # The face of an upload.
@@ -192,8 +193,8 @@ class PushUpload:
     def _inspect(self, verdict: Verdict) -> None:
         walk = self._walk = walk_for(verdict)
         self._inspects = True
-        self._holdback = HoldBack(walk.graph.object_format.size)
-        self._digest = Digest(walk, self._in_thread, self._advanced, self._find, self._unread)
+        self._holdback = TrailerHold(walk.graph.object_format.size)
+        self._digest = PackReading(walk, self._in_thread, self._advanced, self._find, self._unread)
         self._digest.drains = self._pass_on_again
 
     def _pack(self, part: bytes) -> None:
@@ -228,7 +229,7 @@ class PushUpload:
         assert verdict is not None
         assert rules is not None
         walk = self._walk or walk_for(verdict)
-        findings = Findings(verdict, rules, walk, self._inquiry, self._in_thread)
+        findings = PushInspection(verdict, rules, walk, self._inquiry, self._in_thread)
         self._finding = ensureDeferred(findings.find()).addCallbacks(self._found, self._not_found)
         self._finding.addErrback(self._broke)
 

@@ -39,12 +39,12 @@ from credgate.service.control.overview import Overview
 from credgate.service.control.scrape import Scrape
 from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
-from credgate.service.digest import Walkers
 from credgate.service.dns.service import dns_service
 from credgate.service.drain import Drain
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.gc import Rounds
+from credgate.service.inspect.pack_reader import WalkThreads
 from credgate.service.listener import Listener
 from credgate.service.metrics import MetricsService
 from credgate.service.minting.factory import Minting
@@ -158,7 +158,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     credentials.read()
     minting.forget_variables()
     registry.on_end(credentials.session_ended)
-    walkers = Walkers(reactor)
+    walkers = WalkThreads(reactor)
     gate = _gate(
         config,
         reactor,
@@ -296,7 +296,7 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     registry: SessionRegistry,
     credentials: Credentials,
     audit: AuditLog,
-    walkers: Walkers,
+    walkers: WalkThreads,
 ) -> Gate:
     limits = _affordable(config.limits)
     for name in drivers:

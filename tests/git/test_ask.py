@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
 from credgate.git.ask import AnswerReader, fetch_request, offers_filter
-from credgate.git.objects import SHA1, SHA256
 from credgate.git.pktline import encode
-from credgate.git.walk import PackWalk
+from credgate.pack.objects import SHA1, SHA256
+from credgate.pack.walk import PackWalk
 from credgate.values import Reason
 from tests.fakes import packs
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from credgate.config.schema import Policy
 from credgate.git import rules as rule
-from credgate.git.patterns import check_ref_pattern
 from credgate.git.rules import CREATE, DELETE, FORCE, MAX_TEXT, UPDATE, VERBS, Rules, rules_for
+from credgate.rules.patterns import check_ref_pattern
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Decision, Reason
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.git.verdict import Found
-from credgate.service.digest import FULL
+from credgate.service.inspect.pack_reader import FULL
 from credgate.values import Reason
 from tests.fakes.pushes import (
     BROKEN,
@@ -323,9 +323,9 @@ def test_a_defect_ends_both_sides(where: str, monkeypatch: pytest.MonkeyPatch, c
     if where == "settle":
         monkeypatch.setattr("credgate.service.push.settle", _defect)
     elif where == "find":
-        monkeypatch.setattr("credgate.service.findings.Findings.find", _raises)
+        monkeypatch.setattr("credgate.service.inspect.push_inspection.PushInspection.find", _raises)
     elif where == "walk":
-        monkeypatch.setattr("credgate.git.walk.PackWalk.step", _defect)
+        monkeypatch.setattr("credgate.pack.walk.PackWalk.step", _defect)
     else:
         monkeypatch.setattr(client.protocol, "refuse", _defect)
     threads.run_all()
@@ -351,7 +351,7 @@ def test_what_is_found_out_too_late_is_nothing(monkeypatch: pytest.MonkeyPatch) 
             await Deferred()
         return Found(fast_forward={REF: True})
 
-    monkeypatch.setattr("credgate.service.findings.Findings.find", stubborn)
+    monkeypatch.setattr("credgate.service.inspect.push_inspection.PushInspection.find", stubborn)
     client = house.say(sent(body))
     client.reset()
     house.settle()
