@@ -1,1 +1,1 @@
-"""Git packs: read as a stream, object by object, within limits. Imports nothing else of credgate."""
+"""Git packs, read as a stream within fixed limits. This package imports nothing else of credgate."""

@@ -1,13 +1,13 @@
-"""Whether a push is a fast-forward: whether *old* is an ancestor of *new*, as ``git merge-base --is-ancestor`` says.
+"""Decides whether a push is a fast-forward: whether *old* is an ancestor of *new* (``git merge-base --is-ancestor``).
 
-From *new* the walk follows parents through the commits of the push's pack. If it meets *old*, that is proof: every step
-is a commit whose id was made from its bytes. If it leaves the pack, the commits that it leaves to (the *boundary*) are
-at the forge, and the forge is asked for their history down to *old* in git's own protocol (``ask``): what it sends goes
-into the same graph and the walk is made again. A boundary commit that the forge does not send is one that *old*
-reaches; it cannot reach *old* too, for history has no circles. So the second verdict is final and exact.
+The walk starts at *new* and follows parents through the commits of the push's pack. If it reaches *old*, the push is a
+fast-forward, because every commit id was computed from the commit's bytes. Commits at which the walk leaves the pack
+(the *boundary*) are at the forge. The forge is then asked for their history down to *old* (``git.ask``), its answer is
+added to the same graph, and the walk is repeated. The forge omits a boundary commit only if *old* reaches it. Such a
+commit cannot in turn reach *old*, because history has no cycles, so the second verdict is final and exact.
 
-Never guesses: a pack with more commits than could be held, or more boundary than can be asked for, is ``UNKNOWN`` and
-the reason says so. A lost or lying commit can only make a push look forced, never the other way.
+It never guesses. If the pack has more commits than are held, or a larger boundary than may be asked for, the verdict is
+``UNKNOWN`` with a reason. A lost or forged commit can only make a push look forced, never the other way round.
 """
 
 from __future__ import annotations
@@ -17,34 +17,32 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.pack.slices import finish
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from credgate.pack.commit_graph import CommitGraph
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced
 
 MAX_BOUNDARY = 256
-"""Boundary commits that are asked for in one push, unless the caller says otherwise."""
+"""Default limit of boundary commits that are fetched for one push."""
 STEPS_PER_SLICE = 5000
-TOO_MANY_COMMITS = "more commits than can be judged in one push"
-TOO_MUCH_TO_WALK = "more refs over more commits than can be judged in one push"
-BOUNDARY_TOO_WIDE = "more merged branches than can be asked about in one push"
+TOO_MANY_COMMITS = "too many commits to inspect in one push"
+TOO_MUCH_TO_WALK = "too many refs and commits to inspect in one push"
+BOUNDARY_TOO_WIDE = "too many merged branches to inspect in one push"
 
 
 class AncestryOutcome(Enum):
-    """What the walk found."""
+    """The result of a walk."""
 
     FAST_FORWARD = "fast-forward"
     NOT = "not a fast-forward"
     ASK = "the forge must be asked"
-    UNKNOWN = "cannot be told"
+    UNKNOWN = "unknown"
 
 
 @frozen(slots=True)
 class AncestryVerdict:
-    """``boundary`` holds what to ask for (``ASK``), ``reason`` why nothing can be said (``UNKNOWN``)."""
+    """``boundary``: the commits to fetch (``ASK``). ``reason``: why there is no result (``UNKNOWN``)."""
 
     outcome: AncestryOutcome
     boundary: frozenset[bytes] = frozenset()
@@ -54,59 +52,45 @@ class AncestryVerdict:
 FAST_FORWARD, NOT = AncestryVerdict(AncestryOutcome.FAST_FORWARD), AncestryVerdict(AncestryOutcome.NOT)
 
 
-def judge(graph: CommitGraph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> AncestryVerdict:
-    """Judge by the push's pack alone. Never raises."""
-    return finish(judging(graph, old, new, max_boundary))
-
-
-def judging(graph: CommitGraph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Sliced[AncestryVerdict]:
-    """Do the same in slices."""
-    reached, boundary = yield from _walk(graph, new, old)
-    if reached or not boundary or not _whole(graph):
-        return _final(graph, reached, boundary)
+def judge(graph: CommitGraph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Sliced[AncestryVerdict]:
+    """Judge with the push's own pack only. ``new`` may be an annotated tag. Never raises."""
+    reached, boundary = yield from _walk(graph, graph.peel(new), old)
+    if reached or not boundary or not _complete(graph):
+        return _final(graph, boundary, reached=reached)
     if len(boundary) > max_boundary:
         return AncestryVerdict(AncestryOutcome.UNKNOWN, reason=BOUNDARY_TOO_WIDE)
     return AncestryVerdict(AncestryOutcome.ASK, boundary=graph.oids(boundary))
 
 
-def settle(graph: CommitGraph, old: bytes, new: bytes) -> AncestryVerdict:
-    """Judge again, now that ``graph`` also holds what the forge sent for the boundary with ``have old``. Final."""
-    return finish(settling(graph, old, new))
+def settle(graph: CommitGraph, old: bytes, new: bytes) -> Sliced[AncestryVerdict]:
+    """Judge again after the forge's history of the boundary (fetched with ``have old``) was added. Final."""
+    reached, boundary = yield from _walk(graph, graph.peel(new), old)
+    return _final(graph, boundary, reached=reached)
 
 
-def settling(graph: CommitGraph, old: bytes, new: bytes) -> Sliced[AncestryVerdict]:
-    """Do the same in slices."""
-    return _final(graph, *(yield from _walk(graph, new, old)))
+def boundary_of(graph: CommitGraph, tip: bytes) -> Sliced[frozenset[bytes] | None]:
+    """Return the commits at which the history of ``tip`` leaves ``graph``: ``tip`` itself if it is not in the graph.
 
+    Returns ``None`` if commits had to be left out, or if there was too much to walk.
 
-def boundary_of(graph: CommitGraph, tip: bytes) -> frozenset[bytes] | None:
-    """Return the commits that the history of ``tip`` leaves ``graph`` to; ``tip`` itself if it is not there.
-
-    ``None`` when it cannot be told: commits had to be left out, or there was too much to walk.
-
-    In a graph that holds only what the forge sent for ``tip`` with ``have default``, these are on the default branch,
-    and the merge bases are those of them that no other of them reaches: for each, fetch it with ``have`` all the
-    others; an empty answer means that it is reached. One alone is the merge base. A push's own graph may hold commits
-    of the default branch too, and then leaves it too late: look for those before taking one.
+    In a graph that holds only what the forge sent for ``tip`` with ``have default``, these commits are on the default
+    branch, and the merge bases are those that no other of them reaches. To find out, fetch each with ``have`` all the
+    others: an empty answer means that it is reached. A single commit is the merge base. A push's own graph may also
+    hold commits of the default branch and then leaves that branch too late: look for such commits first.
     """
-    return finish(bounding(graph, tip))
-
-
-def bounding(graph: CommitGraph, tip: bytes) -> Sliced[frozenset[bytes] | None]:
-    """Do the same in slices."""
     _, boundary = yield from _walk(graph, tip, None)
-    return graph.oids(boundary) if _whole(graph) else None
+    return graph.oids(boundary) if _complete(graph) else None
 
 
 def steps(graph: CommitGraph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...] | None]]:
-    """Yield each commit that ``tip`` reaches, once, by number, with its parents (``None``: it is not here).
+    """Yield the number of each commit that ``tip`` reaches, once, with its parents (``None`` if it is not held).
 
     Ends early when ``graph.steps_left`` is used up.
     """
     start = graph.number(tip)
     seen, ahead = bytearray(len(graph)), [start]
     seen[start] = 1
-    # What a walk costs before its first step: its marks, and looking up the boundary's ids.
+    # The cost of a walk before its first step: allocating the marks, and looking up the boundary's ids afterwards.
     graph.steps_left -= len(graph) // 8
     while ahead and graph.steps_left > 0:
         graph.steps_left -= 1
@@ -120,7 +104,7 @@ def steps(graph: CommitGraph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...]
 
 
 def _walk(graph: CommitGraph, new: bytes, old: bytes | None) -> Sliced[tuple[bool, set[int]]]:
-    """Return whether ``old`` was met, and the numbers of the boundary met until then."""
+    """Return whether ``old`` was reached, and the numbers of the boundary commits met until then."""
     boundary: set[int] = set()
     goal = None if old is None else graph.number(old)
     for count, (number, parents) in enumerate(steps(graph, new)):
@@ -133,13 +117,12 @@ def _walk(graph: CommitGraph, new: bytes, old: bytes | None) -> Sliced[tuple[boo
     return False, boundary
 
 
-def _whole(graph: CommitGraph) -> bool:
-    """Whether the walks over this graph saw all that there is to see."""
+def _complete(graph: CommitGraph) -> bool:
+    """Whether no commit was left out of the graph and no walk was cut short."""
     return graph.complete and graph.steps_left > 0
 
 
-def _final(graph: CommitGraph, reached: bool, boundary: set[int]) -> AncestryVerdict:  # noqa: FBT001 - what the walk returned
-    """Return the verdict when nobody is left to be asked."""
+def _final(graph: CommitGraph, boundary: set[int], *, reached: bool) -> AncestryVerdict:
     if reached:
         return FAST_FORWARD
     if graph.steps_left <= 0:

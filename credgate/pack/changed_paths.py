@@ -1,14 +1,16 @@
-"""Which protected paths a push changes: the tree that it brings against the trees that are allowed.
+"""Finds the protected paths that a push changes, by comparing its tree with the trees that are allowed.
 
-A path is unchanged when what stands there (mode and object) is what stands there in one of the *bases*: the tree at
-the ref's old value, and for a merge the tree at the merge base with the default branch, so that bringing in the default
-branch's own version passes and an evil merge does not. Without a base everything that is there is a change. Only the
-directories that a rule looks below are read, and what both sides have in common is not: trees are looked up by id, and
-those that are missing are named together, level by level, so that they can be fetched. Never looks at a blob, knows no
-renames (a rename is a deletion and a creation), and compares bytes: folding case is the matcher's business.
+A path is unchanged if its entry (mode and object id) equals the entry in one of the *bases*. These are the tree at the
+ref's old value and, for a merge, the tree at the merge base with the default branch: a push may merge the default
+branch's own version of a file, but not another version in a merge commit. Without a base, every entry is a change.
 
-A symbolic link or a submodule in the place of a directory that a rule spells, wherever that may lie, is a change: what
-lies behind it is not in the tree. Where a rule merely passes (by ``*``, ``**``) links and submodules are like any file.
+Only directories in which a rule may match are read, and subtrees with equal ids are skipped. Trees that are missing are
+reported together, level by level, so that the caller can fetch them. Blobs are never read, and renames are not
+detected: a rename is a deletion and a creation. Paths are compared as bytes; the matcher folds case.
+
+A symbolic link or submodule in place of a directory that a rule names is a change, even if the rule's files stay the
+same: its content is not in the tree. Where a rule reaches only by ``*`` or ``**``, links and submodules are ordinary
+files.
 """
 
 from __future__ import annotations
@@ -18,64 +20,66 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import field, frozen
 
 from credgate.pack.objects import LimitError
-from credgate.pack.slices import finish
-from credgate.rules.path_folding import fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from credgate.pack.objects import Tree, TreeEntry
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced, Tree, TreeEntry
 
 MAX_NAMES = 1_000_000
-"""Names that are read unless the caller says otherwise, some 3 s: one tree may stand in a thousand places.
+"""Default limit of names read: about 3 s. It is needed because one tree may occur in a thousand places.
 
-A name that differs counts for five: 200,000 changed files are as much as a million names that were read.
+A name that differs counts five times: 200,000 changed files cost as much as a million unchanged names.
 """
 MAX_CHANGED = 20
-"""Changed paths that are named; finding one more ends the comparison."""
+"""Changed paths that are reported. One more ends the comparison."""
 _NAMES_PER_SLICE = 500
 _NAMES_PER_DIFFERENCE, _BYTES_PER_NAME = 4, 256
 
 
 class Matcher(Protocol):
-    """The protected paths, compiled. Paths are bytes as in the trees, joined by ``/``, without one at either end."""
+    """The protected paths. Paths are bytes as in trees, joined by ``/``, without a slash at either end."""
 
     def matches(self, path: bytes) -> bool:
-        """Whether what stands at ``path`` is protected."""
+        """Whether ``path`` is protected."""
         ...
 
     def below(self, directory: bytes) -> bool:
-        """Whether something below ``directory`` may be protected."""
+        """Whether a path below ``directory`` may be protected."""
         ...
 
     def shadows(self, path: bytes) -> str | None:
-        """Return the rule that names ``path`` as a directory of its own; ``None``: none does."""
+        """Return the rule that names ``path`` as a directory, or ``None``."""
+        ...
+
+    def fault(self, path: bytes) -> str | None:
+        """Return why ``path`` cannot be matched, or ``None`` if it can."""
         ...
 
 
 @frozen(slots=True)
 class TreeComparison:
-    """What was found: ``changed`` paths if there are any; ``missing`` trees to fetch before comparing again.
+    """The result: the ``changed`` paths, and the ``missing`` trees to fetch before comparing again.
 
-    A changed path is final, whatever is missing. ``exceeded``: there was too much to compare, so nothing is proved.
+    A changed path is final even if trees are missing. ``exceeded``: there was too much to compare, so an empty
+    ``changed`` proves nothing.
     """
 
     changed: tuple[bytes, ...] = ()
     missing: frozenset[bytes] = frozenset()
     exceeded: bool = False
     names: int = field(default=0, eq=False)
-    """How much was read and compared, as ``max_names`` counts it."""
+    """The cost of the comparison, as ``max_names`` counts it."""
 
     @property
     def unchanged(self) -> bool:
-        """Whether it is proved that no protected path is changed."""
+        """Whether it is proved that no protected path changes."""
         return not (self.changed or self.missing or self.exceeded)
 
 
 @frozen(slots=True)
 class _Directory:
-    """One directory to compare; ``None`` where a side has none."""
+    """One directory to compare; ``None`` for a side that does not have it."""
 
     prefix: bytes
     new: bytes | None
@@ -85,31 +89,15 @@ class _Directory:
 def compare(
     new: bytes,
     bases: Sequence[bytes],
-    lookup: Callable[[bytes], Tree | None],
-    protected: Matcher,
-    max_names: int = MAX_NAMES,
-) -> TreeComparison:
-    """Compare the tree ``new`` with the trees ``bases`` (ids all) where ``protected`` looks.
-
-    ``lookup`` gives a tree's entries, ``None`` when it is missing; what it raises goes through. Raises ``LimitError``
-    for a changed path that is too long to be matched.
-    """
-
-    def at_once(oid: bytes) -> Sliced[Tree | None]:
-        yield
-        return lookup(oid)
-
-    return finish(comparing(new, bases, at_once, protected, max_names))
-
-
-def comparing(
-    new: bytes,
-    bases: Sequence[bytes],
     lookup: Callable[[bytes], Sliced[Tree | None]],
     protected: Matcher,
     max_names: int = MAX_NAMES,
 ) -> Sliced[TreeComparison]:
-    """Do the same in slices."""
+    """Compare the tree ``new`` with the trees ``bases`` (all are ids) where ``protected`` may match.
+
+    ``lookup`` returns a tree's entries, or ``None`` if the tree is missing; its exceptions pass through. Raises
+    ``LimitError`` for a changed path that is too long to be matched.
+    """
     if new in bases:
         return TreeComparison()
     search = _Search(lookup, protected, max_names)
@@ -121,7 +109,7 @@ def comparing(
 
 
 class _Search:
-    """A comparison on its way."""
+    """The state of one comparison."""
 
     def __init__(self, lookup: Callable[[bytes], Sliced[Tree | None]], protected: Matcher, max_names: int) -> None:
         self.ahead: list[_Directory] = []
@@ -132,28 +120,28 @@ class _Search:
 
     @property
     def exceeded(self) -> bool:
-        """Whether as many names were read as may be."""
+        """Whether the limit of names is reached."""
         return self.names >= self._max_names
 
     def directory(self, here: _Directory) -> Sliced[None]:
-        """Compare one directory; put those below it that differ ahead."""
+        """Compare one directory, and queue the directories below it that differ."""
         trees: list[Tree | None] = []
         for oid in (here.new, *here.bases):
-            # Reading is what costs: the names of every side count, and each tree may have 150,000.
+            # The names of every side count, because reading is what costs. Each tree may have 150,000.
             if self.exceeded:
                 self.ahead.append(here)
                 return
             trees.append((yield from self._tree(oid)))
-        whole = [tree for tree in trees if tree is not None]
-        if len(whole) < len(trees):
+        sides = [tree for tree in trees if tree is not None]
+        if len(sides) < len(trees):
             return
-        new, bases = whole[0], whole[1:]
-        # One name after the other: a set or a sorted list of all holds the interpreter's lock while it is made.
-        for side, tree in enumerate(whole):
+        new, bases = sides[0], sides[1:]
+        # Name by name: building a set or a sorted list of all names would hold the interpreter lock.
+        for side, tree in enumerate(sides):
             for number, name in enumerate(tree):
                 if number % _NAMES_PER_SLICE == _NAMES_PER_SLICE - 1:
                     yield
-                if any(name in before for before in whole[:side]):
+                if any(name in before for before in sides[:side]):
                     continue
                 entry, others = new.get(name), [base.get(name) for base in bases]
                 if entry not in others or not bases:
@@ -171,11 +159,11 @@ class _Search:
         return tree
 
     def _difference(self, path: bytes, entry: TreeEntry | None, others: list[TreeEntry | None]) -> Sliced[None]:
-        """Judge a name that differs from each base."""
-        too_long = fault(path)
+        """Handle a name that differs from each base."""
+        too_long = self._protected.fault(path)
         if too_long is not None:
             raise LimitError(too_long)
-        # Matching takes longer than reading, and more the longer the path is.
+        # Matching costs more than reading, and more for a longer path.
         self.names += _NAMES_PER_DIFFERENCE + len(path) // _BYTES_PER_NAME
         if len(path) > _BYTES_PER_NAME:
             yield
@@ -185,9 +173,10 @@ class _Search:
         if trees and below:
             self.ahead.append(_Directory(path + b"/", new, bases))
         away = entry is not None and entry.leads_away and self._protected.shadows(path) is not None
-        # A directory that a rule looks below is opened, so that files are named; one that only matches is named itself.
-        opened = below and _only_trees(entry, others)
-        if away or (self._protected.matches(path) and not opened):
+        # A directory in which a rule may match is descended into, so that its files are reported. A directory that only
+        # matches itself is reported as such.
+        descends = below and _only_trees(entry, others)
+        if away or (self._protected.matches(path) and not descends):
             self.changed.append(path)
 
 
@@ -196,5 +185,5 @@ def _subtree(entry: TreeEntry | None) -> bytes | None:
 
 
 def _only_trees(entry: TreeEntry | None, others: list[TreeEntry | None]) -> bool:
-    """Whether the name stands for a directory, or nothing, on every side."""
+    """Whether the name is a directory, or absent, on every side."""
     return all(one is None or one.is_tree for one in (entry, *others))

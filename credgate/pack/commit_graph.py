@@ -1,9 +1,10 @@
-"""The commits that one push is about, from its pack and from the forge: who is whose parent, and each one's tree.
+"""The commits of one push, from its pack and from the forge: each commit's parents and tree.
 
-Holds a hundred thousand commits in some 14 MB: ids are numbered as they are first seen, parents are numbers in an
-array, only merges have a tuple. An id may be known only as somebody's parent; then its commit is not here, and whoever
-walks has reached the graph's *boundary*. Never decides anything and never forgets: over its limit it takes no more and
-says so by ``complete``.
+The graph is compact: a hundred thousand commits take about 14 MB. Ids are numbered in the order in which they are first
+seen, a single parent is a number in an array, and only merges have a tuple. An id may be known only as a parent. Its
+commit is then not held, and a walk that reaches it has reached the graph's *boundary*.
+
+The graph decides nothing and drops nothing. When a limit is reached, it takes no more commits and clears ``complete``.
 """
 
 from __future__ import annotations
@@ -17,28 +18,26 @@ if TYPE_CHECKING:
     from credgate.pack.objects import Commit, ObjectFormat, Tag
 
 MAX_OIDS = 400_000
-"""Ids that are numbered unless the caller says otherwise: commits, their parents, and trees and tags that are kept."""
-
+"""Default limit of numbered ids: commits, their parents, and the trees and tags that are kept."""
 MAX_TAGS = 20_000
 """Annotated tags that are kept: as many as one push may name."""
-
 MAX_STEPS = 20_000_000
-"""Commits that all walks over one graph may visit together, some 6 s: a push may name 20,000 refs."""
+"""Commits that all walks over one graph may visit together: about 6 s. A push may name 20,000 refs."""
 
 _UNKNOWN, _ROOT, _MERGE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 
 
 class CommitGraph:
-    """Commits by id, compactly."""
+    """Commits by id, in a compact form."""
 
     def __init__(self, object_format: ObjectFormat, max_oids: int = MAX_OIDS) -> None:
         self.object_format = object_format
         self.complete = True
-        """No commit had to be left out."""
+        """No commit was left out."""
         self.commits = 0
-        """How many commits are here."""
+        """Number of commits held."""
         self.steps_left = MAX_STEPS
-        """Commits that walks may yet visit; those who walk count."""
+        """Commits that walks may still visit. Each walk decrements it."""
         self._max_oids, self._edges_left = max_oids, 4 * max_oids
         self._numbers: dict[bytes, int] = {}
         self._parents = array("I")
@@ -50,11 +49,11 @@ class CommitGraph:
         return len(self._numbers)
 
     def find(self, oid: bytes) -> int | None:
-        """Return the number of ``oid`` if it was ever seen."""
+        """Return the number of ``oid``, or ``None`` if it has none."""
         return self._numbers.get(oid)
 
     def number(self, oid: bytes) -> int:
-        """Return the number of ``oid``, a new one if it was not seen before."""
+        """Return the number of ``oid``, and assign one if it has none."""
         numbers = self._numbers
         number = numbers.setdefault(oid, len(numbers))
         if number == len(self._parents):
@@ -64,13 +63,13 @@ class CommitGraph:
 
     @property
     def full(self) -> bool:
-        """The limit is reached: nothing more is numbered."""
+        """Whether the limit of ids is reached."""
         return len(self._numbers) >= self._max_oids
 
     def add(self, oid: bytes, commit: Commit) -> None:
-        """Take a commit whose id was made from its bytes. Over the limit it is left out: see :attr:`complete`."""
+        """Add a commit whose id was computed from its bytes. Over the limit, clear :attr:`complete` instead."""
         count = len(commit.parents)
-        # A commit may name one parent a hundred thousand times, in a few compressed bytes: edges count too.
+        # Edges are limited, too: a commit may name one parent a hundred thousand times in a few compressed bytes.
         if len(self._numbers) + count >= self._max_oids or count > self._edges_left:
             self.complete = False
             return
@@ -85,12 +84,12 @@ class CommitGraph:
         self._trees[number * size : (number + 1) * size] = commit.tree
 
     def add_tag(self, oid: bytes, tag: Tag) -> None:
-        """Take an annotated tag; over the limit it is left out."""
+        """Add an annotated tag, unless the limit is reached."""
         if len(self._tags) < MAX_TAGS:
             self._tags[oid] = tag.target
 
     def parents(self, number: int) -> tuple[int, ...] | None:
-        """Return the numbers of a commit's parents, ``None`` when that commit is not here."""
+        """Return the numbers of a commit's parents, or ``None`` if the commit is not held."""
         first = self._parents[number]
         if first == _UNKNOWN:
             return None
@@ -99,12 +98,12 @@ class CommitGraph:
         return () if first == _ROOT else (first,)
 
     def has(self, oid: bytes) -> bool:
-        """Whether the commit of that id is here."""
+        """Whether the commit with this id is held."""
         number = self.find(oid)
         return number is not None and self._parents[number] != _UNKNOWN
 
     def tree(self, oid: bytes) -> bytes | None:
-        """Return the id of a commit's tree, ``None`` when that commit is not here."""
+        """Return the id of a commit's tree, or ``None`` if the commit is not held."""
         number = self.find(oid)
         if number is None or self._parents[number] == _UNKNOWN:
             return None
@@ -112,9 +111,9 @@ class CommitGraph:
         return bytes(self._trees[number * size : (number + 1) * size])
 
     def peel(self, oid: bytes) -> bytes:
-        """Follow annotated tags from ``oid`` to what they point to in the end, as far as they are here."""
-        # A tag's id is a hash over its target's, so there is no way round in a circle. Each tag that was passed is
-        # made to point to the end: a chain of 20,000 tags is followed once and not once for each of 2,000 refs.
+        """Follow annotated tags from ``oid`` to the object that they finally point to, as far as the tags are held."""
+        # There are no cycles, because a tag's id is a hash over its target's id. The paths are compressed: a chain of
+        # 20,000 tags is followed once, not once for each of 2,000 refs.
         passed, targets = [], self._tags
         while oid in targets:
             passed.append(oid)
@@ -124,6 +123,6 @@ class CommitGraph:
         return oid
 
     def oids(self, numbers: Iterable[int]) -> frozenset[bytes]:
-        """Return the ids of these numbers: one look at every id, so ask for all at once."""
+        """Return the ids of these numbers. Each call scans all ids, so pass all numbers at once."""
         wanted = frozenset(numbers)
         return frozenset(oid for oid, number in self._numbers.items() if number in wanted) if wanted else frozenset()

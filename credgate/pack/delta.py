@@ -1,11 +1,11 @@
-r"""An object told as its difference from another: git's pack deltas.
+r"""Applies deltas: objects that a pack stores as the difference from another object.
 
-    delta = size-of-base size-of-result *(copy / insert)          ; sizes: seven bits a byte, low bits first
-    copy  = 1xxxxxxx *offset-byte *size-byte                       ; a bit for each byte that is there; size 0 is 65536
-    insert = 0xxxxxxx bytes                                        ; that many; 0 is reserved
+    delta  = size-of-base size-of-result *(copy / insert)         ; sizes: seven bits a byte, low bits first
+    copy   = 1xxxxxxx *offset-byte *size-byte                      ; one bit for each byte present; size 0 means 65536
+    insert = 0xxxxxxx bytes                                        ; the number of bytes; 0 is reserved
 
-Follows git's ``gitformat-pack`` and ``patch-delta.c``. Only deltas of commits, tags and trees are ever applied. The
-result is as long as announced or the delta is refused, so what a delta may cost is known before it is applied.
+Follows git's ``gitformat-pack`` and ``patch-delta.c``. Only deltas of commits, tags and trees are ever applied. A delta
+is refused unless its result has the announced size, so the cost of a delta is known before it is applied.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from credgate.pack.objects import PackError
-from credgate.pack.slices import finish
 
 if TYPE_CHECKING:
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced
 
 PER_SLICE = 2048
-_COPY, _SIZE_BITS, _LOW = 0x80, 0x70, 0x7F
+"""Instructions in one slice of work: about 1 ms."""
+_COPY, _LOW = 0x80, 0x7F
 _WHOLE_COPY = 0x10000
 _MAX_SHIFT = 56
 
@@ -30,45 +30,40 @@ def sizes(delta: bytes) -> tuple[int, int, int]:
         base, at = _size(delta, 0)
         result, at = _size(delta, at)
     except IndexError:
-        raise PackError("a delta without its sizes") from None
+        raise PackError("malformed delta: truncated header") from None
     return base, result, at
 
 
-def apply(base: bytes, delta: bytes) -> bytes:
+def apply(base: bytes, delta: bytes) -> Sliced[bytes]:
     """Return the object that ``delta`` makes of ``base``. Raises :class:`PackError`."""
-    return finish(applying(base, delta))
-
-
-def applying(base: bytes, delta: bytes) -> Sliced[bytes]:
-    """Do the same in slices of :data:`PER_SLICE` instructions, about 1 ms each."""
     expected, size, at = sizes(delta)
     if expected != len(base):
-        raise PackError("a delta that was made for another base")
+        raise PackError("malformed delta: base size mismatch")
     pieces, made, end = [], 0, len(delta)
     while at < end:
         command = delta[at]
         if command & _COPY:
             offset, length, at = _copy(delta, at)
             if offset + length > len(base):
-                raise PackError("a delta that copies from outside its base")
+                raise PackError("malformed delta: copy beyond the end of the base")
             pieces.append(base[offset : offset + length])
         else:
             at, length = at + 1 + command, command
             if not command or at > end:
-                raise PackError("a delta with a broken instruction")
+                raise PackError("malformed delta: invalid instruction")
             pieces.append(delta[at - command : at])
         made += length
         if made > size:
-            break
+            break  # a few bytes of delta may copy gigabytes: stop as soon as the announced size is exceeded
         if len(pieces) % PER_SLICE == 0:
             yield
     if made != size:
-        raise PackError("a delta that makes more or less than it says")
+        raise PackError("malformed delta: result size mismatch")
     return b"".join(pieces)
 
 
 def _size(delta: bytes, at: int) -> tuple[int, int]:
-    """Read one size. ``IndexError`` at the delta's end."""
+    """Read one size. Raises ``IndexError`` at the delta's end."""
     size = shift = 0
     while True:
         byte = delta[at]
@@ -78,11 +73,11 @@ def _size(delta: bytes, at: int) -> tuple[int, int]:
             return size, at
         shift += 7
         if shift > _MAX_SHIFT:
-            raise PackError("a delta of an impossible size")
+            raise PackError("malformed delta: size out of range")
 
 
 def _copy(delta: bytes, at: int) -> tuple[int, int, int]:
-    """Read a copy instruction: offset, length, and where the next one begins."""
+    """Read a copy instruction: its offset, its length, and where the next instruction begins."""
     command = delta[at]
     at += 1
     try:
@@ -99,5 +94,5 @@ def _copy(delta: bytes, at: int) -> tuple[int, int, int]:
                 at += 1
             shift += 8
     except IndexError:
-        raise PackError("a delta that ends inside an instruction") from None
+        raise PackError("malformed delta: truncated instruction") from None
     return offset, length or _WHOLE_COPY, at

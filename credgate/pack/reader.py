@@ -1,13 +1,14 @@
-"""A pack, read as it passes: where it ends, that its checksum is right, and the bodies that somebody asks for.
+"""Reads a pack as a stream: finds its end, checks its checksum, and extracts the bodies that its sink asks for.
 
     pack   = "PACK" version(2) count *entry checksum
-    entry  = kind-and-size [base] zlib-stream                 ; base: an offset back (OFS_DELTA) or an id (REF_DELTA)
+    entry  = kind-and-size [base] zlib-stream                 ; base: a relative offset (OFS_DELTA) or an id (REF_DELTA)
 
-Follows git's ``gitformat-pack`` and reads what ``index-pack`` reads. The end is found by counting entries and inflating
-each: no other way is safe, because a client may write anything behind the checksum. Nothing is kept here but one
-partial entry: an :class:`ObjectSink` says which bodies it wants, the rest is inflated and dropped. Work is done in
-bounded steps, counted in bytes read and bytes made, so that whoever runs it can stop between two: a few bytes of zlib may make
-a thousand times as many, or none at all.
+Follows git's ``gitformat-pack`` and accepts what ``index-pack`` accepts. The end is found by counting entries and
+inflating each. No other way is safe, because a client may send anything after the checksum. The reader holds one
+partial entry at most: an :class:`ObjectSink` chooses the bodies to keep, and the others are inflated and dropped.
+
+Work is done in bounded steps, so that the caller can pause between two. A step counts bytes read and bytes produced:
+a few bytes of zlib data may produce a thousand times as many, or none at all.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from credgate.pack.objects import ObjectFormat
 
 WORK = 256 * 1024
-"""Bytes read and made in one step, unless the caller says otherwise: about 2 ms."""
+"""Default size of one step, in bytes read and produced: about 2 ms."""
 OFS_DELTA, REF_DELTA = 6, 7
 
 _PIECE = 64 * 1024
@@ -34,7 +35,7 @@ _MAX_SHIFT = 60
 
 
 class PackEntry(NamedTuple):
-    """One entry of a pack, as its head says: ``base`` is an offset in the pack, an object id, or ``None``."""
+    """The header of a pack entry. ``base`` is an offset in the pack, an object id, or ``None`` for a whole object."""
 
     offset: int
     kind: int
@@ -43,37 +44,37 @@ class PackEntry(NamedTuple):
 
 
 class ObjectSink(Protocol):
-    """Whoever wants bodies out of a pack."""
+    """Receives the bodies that it chooses from a pack."""
 
     @property
     def backlog(self) -> bool:
-        """Whether :meth:`catch_up` has something to do."""
+        """Whether :meth:`catch_up` has work to do."""
         ...
 
     def wants(self, entry: PackEntry) -> bool:
-        """Whether the inflated body (of a delta: the delta) is to be kept for :meth:`take`."""
+        """Whether to pass the inflated body (of a delta: the delta itself) to :meth:`take`."""
         ...
 
     def take(self, entry: PackEntry, body: bytes) -> int:
-        """Take the body of an entry that was wanted; return the bytes made of it. May raise :class:`PackError`."""
+        """Take a body that was asked for; return the bytes produced from it. May raise :class:`PackError`."""
         ...
 
     def catch_up(self) -> int:
-        """Do one bounded thing that :meth:`take` put off; return the bytes made. May raise :class:`PackError`."""
+        """Do one bounded piece of postponed work; return the bytes produced. May raise :class:`PackError`."""
         ...
 
 
 class PackReader:
-    """Reads one pack: :meth:`receive` bytes, then :meth:`step` until it returns false, and so on."""
+    """Reads one pack: alternate :meth:`receive` with :meth:`step`, which is repeated until it returns false."""
 
     def __init__(self, object_format: ObjectFormat, sink: ObjectSink, max_inflated: int = 1 << 40) -> None:
         """``max_inflated`` bounds the sum of the sizes that the entries announce."""
         self.done = False
-        """The checksum was read and is right."""
+        """The checksum was read and is correct."""
         self.objects = 0
         """Entries read so far."""
         self.inflated = 0
-        """Bytes that the entries begun so far inflate to."""
+        """Inflated size of the entries begun so far, as they announce it."""
         self._size, self._checksum, self._sink = object_format.size, object_format.new(b""), sink
         self._max_inflated = max_inflated
         self._data, self._at, self._hashed, self._before = b"", 0, 0, 0
@@ -86,7 +87,7 @@ class PackReader:
 
     @property
     def passed(self) -> int:
-        """How many bytes of the pack are read for good: before its checksum, and never part of it."""
+        """Bytes of the pack that are parsed. The checksum is never part of them."""
         return self._before + self._at
 
     def receive(self, data: bytes) -> None:
@@ -97,9 +98,9 @@ class PackReader:
         self._at = self._hashed = 0
 
     def step(self, work: int = WORK) -> bool:
-        """Read on for about ``work`` bytes; return whether there is more to do without more bytes.
+        """Continue for about ``work`` bytes; return whether there is more to do before more bytes are needed.
 
-        Raises :class:`PackError`; the reader is of no use then.
+        Raises :class:`PackError`; the reader cannot be used after that.
         """
         self._worked = 0
         while self._worked < work:
@@ -109,9 +110,9 @@ class PackReader:
         return True
 
     def end(self) -> None:
-        """Note the end of the bytes. Raises :class:`PackError` when the pack had not ended."""
+        """Signal the end of the bytes. Raises :class:`PackError` if the pack is incomplete."""
         if not self.done:
-            raise PackError("the pack is cut")
+            raise PackError("truncated pack")
 
     def _advance(self) -> bool:
         """Read the next part; return false when more bytes are needed."""
@@ -134,20 +135,20 @@ class PackReader:
         if len(start) < _START:
             return False
         if not start.startswith(_MAGIC):
-            raise PackError("not a pack of version 2")
+            raise PackError("not a version 2 pack")
         self._left = int.from_bytes(start[len(_MAGIC) :], "big")
         self._at = _START
         return True
 
     def _trailer(self) -> bool:
-        """Check the checksum. It is not counted as passed: who may send it on is decided elsewhere."""
+        """Check the checksum. It does not count as passed, so that :class:`TrailerHold` can withhold it."""
         self._hash()
         trailer = self._data[self._at :]
         if len(trailer) > self._size:
-            raise PackError("bytes behind the end of the pack")
+            raise PackError("trailing data after the pack")
         if len(trailer) == self._size:
             if trailer != self._checksum.digest():
-                raise PackError("the pack's checksum is wrong")
+                raise PackError("pack checksum mismatch")
             self.done = True
         return False
 
@@ -162,7 +163,7 @@ class PackReader:
             return False
         self.inflated += size
         if self.inflated > self._max_inflated:
-            raise PackError("the pack inflates too far")
+            raise PackError("the pack inflates to too many bytes")
         self._worked += at - self._at
         self._entry = entry = PackEntry(offset, kind, size, base)
         self._at, self._missing = at, size
@@ -171,11 +172,11 @@ class PackReader:
         return self._body(entry)
 
     def _base(self, kind: int, at: int, offset: int) -> tuple[int | bytes, int]:
-        """Read what the delta at ``offset`` is a delta of. ``IndexError`` when it is not all there yet."""
+        """Read the base of the delta at ``offset``. Raises ``IndexError`` while bytes are missing."""
         if kind == OFS_DELTA:
             back, at = _distance(self._data, at)
             if not 0 < back < offset:
-                raise PackError("a delta whose base lies outside the pack")
+                raise PackError("delta base offset out of range")
             return offset - back, at
         oid = self._data[at : at + self._size]
         if len(oid) < self._size:
@@ -183,27 +184,27 @@ class PackReader:
         return oid, at + self._size
 
     def _body(self, entry: PackEntry) -> bool:
-        # A window a little larger than what is missing: zlib hands back what it did not need as a copy.
+        # A window little larger than the missing bytes: zlib returns unused input as a copy.
         limit = min(self._missing + 1, _PIECE)
         window = self._data[self._at : self._at + min(self._missing + (self._missing >> 6) + 64, _PIECE)]
         inflate = self._inflate
         try:
             piece = inflate.decompress(window, limit)
         except zlib.error:
-            raise PackError("an object that is not compressed as it should be") from None
-        # At its end zlib may tell the same rest as unconsumed, too.
+            raise PackError("corrupt zlib stream") from None
+        # At the end of the stream zlib may report the same bytes as unused and as unconsumed.
         used = len(window) - len(inflate.unused_data if inflate.eof else inflate.unconsumed_tail)
         self._at += used
         self._worked += used + len(piece)
         self._missing -= len(piece)
         if self._missing < 0 or (inflate.eof and self._missing):
-            raise PackError("an object larger or smaller than it says")
+            raise PackError("object size mismatch")
         if self._pieces is not None:
             self._pieces.append(piece)
         if inflate.eof:
             self._finish(entry)
             return True
-        # zlib may hold output back even with no input left, but only when a full piece was made.
+        # zlib may hold back output with no input left, but only if this piece reached the limit.
         return self._at < len(self._data) or len(piece) == limit
 
     def _finish(self, entry: PackEntry) -> None:
@@ -217,24 +218,24 @@ class PackReader:
 
 
 def _kind_and_size(data: bytes, at: int) -> tuple[int, int, int]:
-    """Read an entry's kind and size, low bits first. ``IndexError`` when it is not all there yet."""
+    """Read an entry's type and size, low bits first. Raises ``IndexError`` while bytes are missing."""
     byte = data[at]
     at += 1
     kind, size, shift = byte >> 4 & 7, byte & 15, 4
     if kind not in _KINDS:
-        raise PackError("an object of no known kind")
+        raise PackError("unknown object type")
     while byte & _MORE:
         byte = data[at]
         at += 1
         size |= (byte & _LOW) << shift
         shift += 7
         if shift > _MAX_SHIFT:
-            raise PackError("an object of an impossible size")
+            raise PackError("object size out of range")
     return kind, size, at
 
 
 def _distance(data: bytes, at: int) -> tuple[int, int]:
-    """Read how far back a delta's base is: high bits first, one added for each byte more. ``IndexError`` as above."""
+    """Read the distance to a delta's base: high bits first, plus one for each further byte. ``IndexError`` as above."""
     byte = data[at]
     at += 1
     back = byte & _LOW
@@ -243,5 +244,5 @@ def _distance(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         back = (back + 1) << 7 | byte & _LOW
         if back >> _MAX_SHIFT:
-            raise PackError("a delta whose base lies outside the pack")
+            raise PackError("delta base offset out of range")
     return back, at

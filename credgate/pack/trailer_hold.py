@@ -1,10 +1,12 @@
-"""The last bytes of a push are held back until the verdict: a forge cannot act on a pack without its checksum.
+"""Holds back the checksum of a push's pack until the verdict: a forge cannot act on a pack without its checksum.
 
-Takes the bytes of the pack as they come and gives them out only as far as the walk has read them for good, which is
-never into the checksum. When the walk has found the end, the checksum is held; a verdict for the push gives it out, a
-verdict against it (or none) gives nothing, and whoever carries the bytes ends the request to the forge without its
-last chunk. A byte behind the checksum refuses the push: ``receive-pack`` would act before it saw it, others might not.
-Follows git-over-http section 3.4. Holds no more than what the walk was not asked to read yet; never reads a byte.
+Receives the pack's bytes as they arrive and releases them up to the offset that the walk has parsed, which never
+reaches into the checksum. When the walk has found the end, only the checksum is held. If the push is allowed,
+:meth:`TrailerHold.release` returns it. Otherwise the checksum is never sent, and the caller ends the request to the
+forge without the last chunk. A byte after the checksum refuses the push: ``receive-pack`` would act before it read that
+byte, and other servers might not read it at all.
+
+Follows git-over-http section 3.4. It never parses a byte, and holds only bytes that the walk has not parsed yet.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from credgate.pack.objects import PackError
 
 
 class TrailerHold:
-    """Splits the passing bytes of one pack. Positions count from the pack's first byte."""
+    """Splits the stream of one pack. Positions count from the pack's first byte."""
 
     def __init__(self, trailer: int) -> None:
-        """``trailer``: bytes of the checksum, 20 or 32."""
+        """``trailer``: size of the checksum, 20 or 32."""
         self._trailer = trailer
         self._pieces: deque[bytes] = deque()
         self._start = self._received = 0
@@ -26,44 +28,44 @@ class TrailerHold:
 
     @property
     def held(self) -> int:
-        """Bytes received and not given out: what back-pressure is about."""
+        """Bytes received and not yet released."""
         return self._received - self._start
 
     @property
     def whole(self) -> bool:
-        """The pack's end is known and all of it is here."""
+        """Whether the pack's end is known and every byte up to it has arrived."""
         return self._end == self._received
 
     def receive(self, data: bytes) -> None:
-        """Take the next bytes. Raises :class:`PackError` for a byte behind the checksum."""
+        """Take the next bytes. Raises :class:`PackError` for a byte after the checksum."""
         self._received += len(data)
         if data:
             self._pieces.append(data)
         self._check()
 
     def advance(self, passed: int, *, done: bool) -> list[bytes]:
-        """Give out what lies before ``passed``, as the walk tells it; ``done``: there the checksum begins.
+        """Release the bytes before ``passed``. ``done``: the checksum starts there.
 
-        Raises :class:`PackError` for a byte behind the checksum.
+        Raises :class:`PackError` for a byte after the checksum.
         """
         if done:
             self._end = passed + self._trailer
             self._check()
-        given = []
+        released = []
         while self._pieces and self._start < passed:
             piece = self._pieces.popleft()
             room = passed - self._start
             if len(piece) > room:
                 self._pieces.appendleft(piece[room:])
                 piece = piece[:room]
-            given.append(piece)
+            released.append(piece)
             self._start += len(piece)
-        return given
+        return released
 
     def release(self) -> bytes:
-        """Give out the checksum: the push is allowed. Raises :class:`PackError` when the pack is not whole."""
+        """Release the checksum: the push is allowed. Raises :class:`PackError` if the pack is incomplete."""
         if not self.whole or self.held != self._trailer:
-            raise PackError("the pack is cut")
+            raise PackError("truncated pack")
         trailer = b"".join(self._pieces)
         self._pieces.clear()
         self._start = self._received
@@ -71,4 +73,4 @@ class TrailerHold:
 
     def _check(self) -> None:
         if self._end is not None and self._received > self._end:
-            raise PackError("bytes behind the end of the pack")
+            raise PackError("trailing data after the pack")

@@ -1,1 +1,1 @@
-"""What a grant says in writing: patterns of refs and paths, ref names, path folding."""
+"""The vocabulary of push rules that configuration, sessions and git share: patterns, path folding, ref names."""

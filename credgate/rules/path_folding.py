@@ -1,12 +1,13 @@
-r"""Other spellings of a path that some file system takes for the same: case, composition, ignored signs, NTFS's ways.
+r"""Folds the spellings of a path that a file system may treat as equal: case, Unicode forms, ignored characters, NTFS.
 
-A tree may hold ``.GITHUB.`` or a ``.github`` with a zero-width sign in it: forges that read trees see another name, a
-checkout on Windows or macOS writes the protected one. ``folded`` is what these have in common, ``short_name`` matches
-the name of eight and three that NTFS gives a long one. Follows git's ``path.c`` (``is_ntfs_dotgit``) and ``utf8.c``
-(``is_hfs_dot_generic``); wider than any one file system, for it only ever protects more. Decides nothing.
+A tree may contain ``.GITHUB.``, or ``.github`` with a zero-width character. A forge that reads trees sees a different
+name, but a checkout on Windows or macOS writes the protected one. :func:`folded` returns the form that these spellings
+have in common, and :func:`short_name` matches the 8.3 name that NTFS gives to a long name. Follows git's ``path.c``
+(``is_ntfs_dotgit``) and ``utf8.c`` (``is_hfs_dot_generic``). It folds more than any single file system does, which can
+only protect more.
 
-Normalisation takes time quadratic in a run of combining marks and holds the interpreter's lock all the while: callers
-must check names and paths with ``fault`` first.
+Unicode normalisation takes quadratic time in a run of combining marks and holds the interpreter lock meanwhile. Callers
+must therefore check a path with :func:`fault` first.
 """
 
 from __future__ import annotations
@@ -14,22 +15,21 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# What HFS+ leaves out when it compares names (git's utf8.c, next_hfs_char).
+# Characters that HFS+ ignores when it compares names (git's utf8.c, next_hfs_char).
 _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-# Only such names are spelt otherwise: not in ASCII, with a stream, or with dots or spaces at the end of a component.
+# Only these paths change when folded: non-ASCII, with an NTFS stream, or with a component that ends in a dot or space.
 _ODD = re.compile(rb"[^\x00-\x7f]|:|[. ](?:/|$)")
-_SHORTENED = 8, 3
+_SHORTENED = 8, 3  # characters of a name and of its extension that need no short name
 MAX_NAME = 255
-"""Bytes of one name in a tree: the limit of ext4, XFS, Btrfs and (in other units) of NTFS and APFS."""
+"""Bytes of one name: the limit of ext4, XFS and Btrfs, and (in other units) of NTFS and APFS."""
 MAX_PATH = 4096
-"""Bytes of a path from the top of the repository: ``PATH_MAX`` of Linux."""
+"""Bytes of a path: ``PATH_MAX`` of Linux."""
 MAX_DEPTH = 64
 """Names in a path."""
-"""Characters of a name, and of what follows its dot, that need no short name."""
 
 
 def fault(path: bytes) -> str | None:
-    """Return why ``path`` is too long to be compared, or ``None``. Takes time linear in the path, and little."""
+    """Return why ``path`` is too long to be folded and matched, or ``None``. Takes linear time."""
     if len(path) <= MAX_NAME and path.count(b"/") < MAX_DEPTH:
         return None
     names = path.split(b"/")
@@ -43,12 +43,12 @@ def fault(path: bytes) -> str | None:
 
 
 def folded(path: bytes) -> bytes:
-    """Return the spelling that all of a path's have in common, but for ASCII letters' case; often ``path`` itself."""
+    """Return the common form of all spellings of a path, except for the case of ASCII letters."""
     return b"/".join(map(_component, path.split(b"/"))) if _ODD.search(path) else path
 
 
 def short_name(name: str) -> bytes | None:
-    """Return a regular expression for the short names of a path component; ``None`` if it needs none."""
+    """Return a regular expression for the 8.3 names of a path component, or ``None`` if it has none."""
     base, dot, extension = name.lstrip(".").rpartition(".")
     if not dot:
         base, extension = extension, ""
@@ -56,7 +56,7 @@ def short_name(name: str) -> bytes | None:
         return None
     stem = re.sub(r"[. ]", "", base).encode()
     ending = rb"\." + re.escape(extension[:3].encode()) if extension else b""
-    # Four of a kind are counted; behind them two letters and a hash stand for the name.
+    # NTFS numbers the first names of equal stems, and then uses two letters and a hash.
     return re.escape(stem[:6]) + rb"~[1-9]" + ending + b"|" + re.escape(stem[:2]) + rb"[0-9a-f]{4}~[1-9]" + ending
 
 

@@ -1,17 +1,17 @@
-r"""Patterns over ref names, repository paths and push options: read once, refused when written, matched as bytes.
+r"""Patterns for ref names, repository paths and push options, checked when they are written and matched as bytes.
 
-    ``*``        any run of bytes inside one component, the empty one too
-    ``**``       alone between slashes: any number of components, none too; at the end: one or more
-    {session}    the session's public id      ref patterns only; a component that holds one holds no star,
-    {label}      the session's label          or another session's name could be spelt by it
+    ``*``        any run of bytes inside one component, also empty
+    ``**``       a whole component: any number of components, also none; at the end: one or more
+    {session}    the session's public id      ref patterns only. A component that contains one cannot contain a star,
+    {label}      the session's label          or it would match other sessions' names
 
-This is the part of git's wildmatch (``WM_PATHNAME``: ``git for-each-ref``, ``:(glob)`` pathspecs) on which nobody can
-be mistaken: ``?``, ``[...]`` and backslashes are refused, and ``**`` inside a component, which git reads as ``*``. Ref
-patterns are compared byte by byte. Path globs take a directory to mean all below it and ASCII letters in either case:
-whoever protects ``Makefile`` means the file that a case-folding checkout would take for it, too, however it is spelt
-there (``spelling``).
+This is the unambiguous part of git's wildmatch (``WM_PATHNAME``: ``git for-each-ref``, ``:(glob)`` pathspecs). ``?``,
+``[...]`` and backslashes are refused, and so is ``**`` inside a component, which git reads as ``*``. Ref patterns are
+compared byte by byte. A path glob that names a directory also covers everything below it. Path globs ignore the case of
+ASCII letters and match every spelling that :mod:`path_folding` folds: a rule for ``Makefile`` also covers the names
+that a case-insensitive file system treats as the same file.
 
-Never decides what a match allows. Matching takes time linear in the name, for every pattern.
+This module does not decide what a match allows. Matching takes linear time for every pattern.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from credgate.rules import path_folding
 from credgate.rules.path_folding import folded, short_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ ACROSS = "**"
 PLACEHOLDERS = ("{session}", "{label}")
 
 # git-check-ref-format(1): no component begins with "." or ends in "." or ".lock"; no control characters, space,
-# ~ ^ : ? [ \ ; no ".." nor "@{" anywhere. ASCII only; "*" is the pattern's and braces are the placeholders'.
+# ~ ^ : ? [ \ ; no ".." or "@{" anywhere. ASCII only. "*" is the wildcard, and braces mark placeholders.
 _REF_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-Z\]_-z|]+(?<!\.)(?<!\.lock)")
 _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -42,55 +43,55 @@ _NEVER = re.compile(rb"(?!)")
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be used; the text says what was meant, and repeats none of it."""
+    """An invalid pattern. The text says what is allowed, and does not quote the pattern."""
 
 
 @frozen(slots=True)
 class RefPattern:
-    """A pattern over ref names, for one session."""
+    """A pattern for ref names, expanded for one session."""
 
     text: str
-    """As written, placeholders expanded: what people are shown."""
+    """As written, with placeholders expanded: shown to users."""
     regex: re.Pattern[bytes] = field(repr=False, eq=False)
-    """Matches, whole, the refs that are meant; compiled with ``DOTALL``, without groups of its own."""
+    """Used with ``fullmatch``; compiled with ``DOTALL`` and without capturing groups."""
 
     def matches(self, ref: bytes) -> bool:
-        """Whether ``ref``, a legal ref name, is one of those meant."""
+        """Whether ``ref``, a valid ref name, matches."""
         return self.regex.fullmatch(ref) is not None
 
     @property
     def literal(self) -> bool:
-        """Whether it means one ref."""
+        """Whether the pattern can match only one ref."""
         return "*" not in self.text
 
     def matches_in_any_case(self, ref: bytes) -> bool:
-        """Whether ``ref``, folded (``spelling``), is one of those meant but for the case of ASCII letters."""
+        """Whether ``ref``, folded by :mod:`path_folding`, matches if the case of ASCII letters is ignored."""
         return re.fullmatch(self.regex.pattern, ref, re.DOTALL | re.IGNORECASE) is not None
 
     def names(self, namespace: bytes) -> bool:
-        """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
+        """Whether the pattern names ``refs/<namespace>/`` literally, not by a wildcard."""
         return self.text.encode().startswith(b"refs/" + namespace + b"/")
 
 
 def check_ref_pattern(text: str) -> None:
-    """Judge a ref pattern as written. Raises :class:`PatternError`."""
+    """Check a ref pattern as written. Raises :class:`PatternError`."""
     if len(text) > MAX_PATTERN:
-        raise PatternError(f"it has more than {MAX_PATTERN} characters")
+        raise PatternError(f"longer than {MAX_PATTERN} characters")
     _check_placeholders(text)
     plain = _PLACEHOLDER.sub(lambda match: _STAND_INS[match[0]], text)
     first, *rest = plain.split("/")
     if first != "refs" or not rest or any(bad in plain for bad in _NOT_IN_REFS):
-        raise PatternError("a pattern of ref names is meant, such as refs/heads/agent/*")
+        raise PatternError("must be a pattern of full ref names, such as refs/heads/agent/*")
     if len(rest) == 1 and rest != [ACROSS]:
-        raise PatternError("no ref is called so; for all below it end in /**")
+        raise PatternError("matches no ref; for all refs below it, end with /**")
     if not all(_REF_COMPONENT.fullmatch(part) for part in rest):
-        raise PatternError("no ref name can match it (see git help check-ref-format)")
+        raise PatternError("no valid ref name can match it (see git help check-ref-format)")
     _check_stars(plain)
 
 
 @lru_cache(maxsize=4096)
 def ref_pattern(text: str, session: str, label: str) -> RefPattern:
-    """Make the pattern of a session out of one that :func:`check_ref_pattern` took.
+    """Expand a pattern that :func:`check_ref_pattern` accepted for one session.
 
     A pattern with ``{label}`` matches nothing in a session without a label.
     """
@@ -101,99 +102,104 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
 
 
 def check_path_glob(text: str) -> None:
-    """Judge a path glob as written. Raises :class:`PatternError`."""
+    """Check a path glob as written. Raises :class:`PatternError`."""
     if len(text) > MAX_PATTERN:
-        raise PatternError(f"it has more than {MAX_PATTERN} characters")
+        raise PatternError(f"longer than {MAX_PATTERN} characters")
     if not text.isprintable() or any(sign in text for sign in "?[\\"):
-        raise PatternError("of all signs only * is special; ? [ ] and backslashes are not used")
+        raise PatternError("the only wildcard is *; ? [ ] and backslashes are not supported")
     if any(part in ("", ".", "..") for part in text.split("/")):
-        raise PatternError("a path from the top of the repository is meant, such as .github/workflows/**")
+        raise PatternError("must be a path from the top of the repository, such as .github/workflows/**")
     _check_stars(text)
 
 
 class PathGlobs:
-    """What a list of path globs protects. Paths are bytes as trees hold them, joined by slashes, ``b""`` the top."""
+    """A list of path globs (a ``changed_paths.Matcher``). Paths are bytes, joined by slashes; ``b""`` is the top."""
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self.texts = texts
-        # A path's other spellings are compared with the glob's own, see ``spelling``.
-        same = [folded(text.encode()).decode() for text in texts]
-        spelt = [(text, other) if text != other else (text,) for text, other in zip(texts, same, strict=True)]
-        self._whole = [_compiled(_path_regex(each, rb"(?:/.*)?") for each in each_way) for each_way in spelt]
-        self._above = [[one for each in each_way for one in _directories(each)] for each_way in spelt]
-        self._parts = [_components(each) for each_way in spelt for each in each_way]
+        # A path is compared as written and folded, so each glob is compiled in both forms.
+        forms = [tuple(dict.fromkeys((text, folded(text.encode()).decode()))) for text in texts]
+        self._whole = [_compiled(_path_regex(form, rb"(?:/.*)?") for form in both) for both in forms]
+        self._above = [[directory for form in both for directory in _directories(form)] for both in forms]
+        self._parts = [_components(form) for both in forms for form in both]
 
     def __bool__(self) -> bool:
         return bool(self.texts)
 
     def matches(self, path: bytes) -> bool:
-        """Whether ``path`` is protected (``changed.Matcher``)."""
+        """Whether ``path`` is protected."""
         return self.protects(path) is not None
 
     def protects(self, path: bytes) -> str | None:
-        """Return the glob that means ``path`` or a directory above it; ``None``: nobody does."""
-        for spelling in {path: None, folded(path): None}:
+        """Return the first glob that matches ``path`` or a directory above it, or ``None``."""
+        for form in dict.fromkeys((path, folded(path))):
             for text, whole in zip(self.texts, self._whole, strict=True):
-                if whole.fullmatch(spelling):
+                if whole.fullmatch(form):
                     return text
         return None
 
     def shadows(self, path: bytes) -> str | None:
-        """Return the glob that names ``path`` as a directory of its own: it must be, and stay, a directory.
+        """Return the first glob that names ``path`` as a directory, which must then be and stay a directory.
 
-        A link or a submodule in the place of ``.github`` brings workflows of its own. Only what a glob spells, at least
-        in part, counts: a link that ``*`` or ``**`` alone would meet may stand anywhere and is like any file.
+        A link or submodule in place of ``.github`` brings workflows of its own. Only a component that the glob spells
+        at least in part counts: ``*`` or ``**`` alone may match a link anywhere, which is then an ordinary file.
         """
         for text, directories in zip(self.texts, self._above, strict=True):
-            if any(above.fullmatch(way) for way in (path, folded(path)) for above in directories):
+            if any(above.fullmatch(form) for form in (path, folded(path)) for above in directories):
                 return text
         return None
 
     def below(self, directory: bytes) -> bool:
-        """Whether something protected may lie in ``directory``: only such trees need to be looked at."""
-        ways = [way.split(b"/") if way else [] for way in {directory: None, folded(directory): None}]
-        return any(_reaches(parts, wanted) for parts in ways for wanted in self._parts)
+        """Whether ``directory`` may contain a protected path. Other trees need not be read."""
+        forms = [form.split(b"/") if form else [] for form in (directory, folded(directory))]
+        return any(_reaches(parts, wanted) for parts in forms for wanted in self._parts)
+
+    def fault(self, path: bytes) -> str | None:
+        """Return why ``path`` is too long to be matched, or ``None``."""
+        return path_folding.fault(path)
 
 
 def check_option(text: str) -> None:
-    """Judge an entry of an allow-list of push options. Raises :class:`PatternError`."""
+    """Check an entry of an allowlist of push options. Raises :class:`PatternError`."""
     if not 0 < len(text) <= MAX_PATTERN or not text.isprintable():
-        raise PatternError(f"a push option is meant, of 1 to {MAX_PATTERN} printable characters, * for any run of them")
+        raise PatternError(f"must be 1 to {MAX_PATTERN} printable characters; * matches any run of characters")
     if ACROSS in text:
-        raise PatternError("one * stands for any run of characters; two say no more")
+        raise PatternError("** is not supported; a single * matches any run of characters")
 
 
 @lru_cache(maxsize=1024)
 def option_pattern(text: str) -> re.Pattern[bytes]:
-    """Return what matches, whole, the push options that ``text`` allows."""
+    """Return the regular expression (for ``fullmatch``) of the push options that ``text`` allows."""
     return re.compile(_starred(text, b"."), re.DOTALL)
 
 
 def _check_placeholders(text: str) -> None:
     unknown = [found for found in _PLACEHOLDER.findall(text) if found not in PLACEHOLDERS]
     if unknown or any(brace in _PLACEHOLDER.sub("", text) for brace in "{}"):
-        raise PatternError("in braces stands {session} or {label}, nothing else")
+        raise PatternError("the only placeholders are {session} and {label}")
     if any("*" in part and "{" in part for part in text.split("/")):
-        raise PatternError("a component with {session} or {label} holds no *, or it would meet other sessions' names")
+        raise PatternError(
+            "a component with {session} or {label} cannot contain *, or it would match other sessions' names"
+        )
 
 
 def _check_stars(text: str) -> None:
     if any(ACROSS in part and part != ACROSS for part in text.split("/")):
-        raise PatternError("** stands alone between slashes; inside a component write *")
+        raise PatternError("** must be a whole component; inside a component use *")
     if f"{ACROSS}/{ACROSS}" in text:
-        raise PatternError("**/** says no more than **")
+        raise PatternError("**/** means the same as **; write **")
 
 
 def _components(text: str) -> list[re.Pattern[bytes] | None]:
-    """Return one pattern a component; ``None`` for ``**``."""
+    """Return a pattern for each component; ``None`` for ``**``."""
     return [None if part == ACROSS else re.compile(_name(part), re.DOTALL | re.IGNORECASE) for part in text.split("/")]
 
 
 def _directories(text: str) -> list[re.Pattern[bytes]]:
-    """Return a pattern for each directory that the glob spells on its way down."""
+    """Return a pattern for each directory that the glob spells."""
     parts = text.split("/")
-    spelled = [at for at, part in enumerate(parts) if part.strip("*") and at < len(parts) - 1]
-    return [_compiled([_path_regex("/".join(parts[: at + 1]))]) for at in spelled]
+    named = [at for at, part in enumerate(parts) if part.strip("*") and at < len(parts) - 1]
+    return [_compiled([_path_regex("/".join(parts[: at + 1]))]) for at in named]
 
 
 def _compiled(ways: Iterable[bytes]) -> re.Pattern[bytes]:
@@ -205,7 +211,7 @@ def _path_regex(text: str, below: bytes = b"") -> bytes:
 
 
 def _name(part: str) -> bytes:
-    """Translate one component of a path glob; a spelt one is met by its short names, too."""
+    """Translate one component of a path glob. A component without a star also matches its 8.3 names."""
     short = None if "*" in part else short_name(part)
     plain = _starred(part, b"[^/]")
     return plain if short is None else b"(?:" + plain + b"|" + short + b")"
@@ -225,11 +231,9 @@ def _in_component(part: str) -> bytes:
 
 
 def _regex(text: str, component: Callable[[str], bytes] = _in_component) -> bytes:
-    """Translate a whole pattern.
-
-    Between two ``**`` the first fit is as good as any later one, since ``**`` takes up whatever is left: so each is
-    atomic and nothing is tried twice.
-    """
+    """Translate a whole pattern."""
+    # Between two ``**``, the first match is as good as any later one, because the second ``**`` accepts whatever
+    # follows. So each group is atomic, and matching never backtracks into it: the time stays linear.
     groups: list[list[bytes]] = [[]]
     for part in text.split("/"):
         if part == ACROSS:
@@ -249,7 +253,7 @@ def _each(group: list[bytes]) -> bytes:
 
 
 def _starred(text: str, any_byte: bytes) -> bytes:
-    """Translate single stars; all but the last take the first fit, for the same reason."""
+    """Translate single stars. All but the last take the first match, for the same reason as in :func:`_regex`."""
     first, *rest = [re.escape(piece.encode()) for piece in text.split("*")]
     if not rest:
         return first

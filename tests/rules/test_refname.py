@@ -1,4 +1,4 @@
-"""Ref names: whatever we take, git takes; what we refuse beyond git is written down."""
+"""Ref names: git accepts every name that we accept; names that only we refuse are listed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from credgate.rules.refname import MAX_REF, breaks_lines, fault
 
 
-def git_takes(ref: bytes) -> bool:
-    """Ask git itself."""
+def git_accepts(ref: bytes) -> bool:
+    """Ask git."""
     return subprocess.run([b"git", b"check-ref-format", ref], check=False).returncode == 0
 
 
@@ -42,23 +42,23 @@ BAD_FOR_US = [
 
 
 @pytest.mark.parametrize("ref", GOOD)
-def test_a_good_name(ref: bytes) -> None:
-    """The positive controls, strange ones included: a name is bytes, nothing is decoded."""
-    assert git_takes(ref)
+def test_valid_name_is_accepted(ref: bytes) -> None:
+    """Unusual names, too: a name is bytes, and nothing is decoded."""
+    assert git_accepts(ref)
     assert fault(ref) is None
 
 
 @pytest.mark.parametrize("ref", BAD_FOR_GIT)
-def test_what_git_refuses_is_refused(ref: bytes) -> None:
+def test_name_that_git_refuses_is_refused(ref: bytes) -> None:
     """Each rule of git check-ref-format once."""
-    assert not git_takes(ref)
+    assert not git_accepts(ref)
     assert fault(ref) is not None
 
 
 @pytest.mark.parametrize("ref", BAD_FOR_US)
-def test_what_only_we_refuse(ref: bytes) -> None:
-    """Names outside refs/, one-level names, other encodings, endless ones: legal to git, of no use to a session."""
-    assert git_takes(ref)
+def test_name_that_only_we_refuse(ref: bytes) -> None:
+    """Outside refs/, with one level, not UTF-8, or too long: valid for git, of no use to a session."""
+    assert git_accepts(ref)
     assert fault(ref) is not None
 
 
@@ -66,14 +66,14 @@ def test_what_only_we_refuse(ref: bytes) -> None:
     st.lists(st.sampled_from([*b"a.@{~^:?*[\\/ \x7f\x1f\xc3\xa9", 0x2E, 0x2F]), max_size=12).map(bytes)
     | st.binary(max_size=8)
 )
-def test_git_takes_every_name_that_we_take(tail: bytes) -> None:
-    """If git and we disagreed, a rule would be judged on one ref and another would move."""
+def test_git_accepts_every_accepted_name(tail: bytes) -> None:
+    """If git disagreed, a rule would be applied to one ref and another would move."""
     ref = b"refs/heads/" + tail
     if fault(ref) is None:
-        assert git_takes(ref)
+        assert git_accepts(ref)
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_bytes_that_break_a_report_line(byte: int) -> None:
-    """A report is lines of words: blanks and control bytes in a name would forge one."""
+    """A report consists of lines of words: a space or control byte in a name would forge one."""
     assert breaks_lines(b"refs/heads/x%cy" % byte) == (byte <= 0x20 or byte == 0x7F)

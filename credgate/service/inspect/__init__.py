@@ -1,1 +1,1 @@
-"""What must be found out about a push before its checksum is released."""
+"""The inspection of a push in the service: reading its pack in a thread, and asking the forge what it leaves open."""

@@ -1,10 +1,10 @@
 """Asks a forge's API whether a push is a fast-forward, where the forge cannot be asked in git's own protocol.
 
-The pack's walk has left to a few commits that are at the forge (``pack.ancestry``): *old* is reached if it is an
-ancestor of one of them. Each question is one small request with the session's own forge credential (``forge_api``),
-about the push's own repository; all of a push share the patience of its ``RepositoryClient``, there are at most so
-many, and no answer is asked for twice. One answer of "yes" is enough, "no" must be said of every commit. Whatever else comes is
-"cannot tell": the push is refused as if the API did not exist, and a line in the log tells the operator why.
+The walk over the pack ends at a few commits that the forge has (``pack.ancestry``). *old* is reached if it is an
+ancestor of one of them. Each pair of commits is one request with the session's own forge credential, for the push's own
+repository. All requests of a push share the time of its ``RepositoryClient``, their number is limited, and no answer is
+requested twice. One "yes" suffices; "no" needs a "no" for every commit. Any other answer means "unknown": the push is
+refused as if there were no API, and a log line tells the operator why.
 """
 
 from __future__ import annotations
@@ -26,78 +26,76 @@ if TYPE_CHECKING:
 
     from credgate.service.inspect.repository_client import RepositoryClient
 
-MAX_QUESTIONS = 16
-"""Requests for one push: old commits times commits that its pack leaves to."""
+MAX_REQUESTS = 16
+"""Requests for one push: old commits times boundary commits."""
 _NOT_FOUND = 404
 _log = Logger()
 
 
 @define(eq=False)
 class CompareClient:
-    """Asks for one push."""
+    """The requests for one push."""
 
-    inquiry: RepositoryClient
-    _told: dict[tuple[bytes, bytes], bool | None] = field(factory=dict, init=False)
+    client: RepositoryClient
+    _answers: dict[tuple[bytes, bytes], bool | None] = field(factory=dict, init=False)
     _given_up: bool = field(default=False, init=False)
     _warned: bool = field(default=False, init=False)
 
     async def reached(self, old: bytes, boundary: Collection[bytes]) -> bool:
-        """Whether ``old`` is an ancestor of one of these commits (binary ids) that the forge has.
+        """Whether ``old`` is an ancestor of one of these commits (binary ids), which the forge has.
 
-        Raises ``NoFilterError`` if that cannot be told, ``InquiryError`` if patience is at its end.
+        Raises ``NoFilterError`` if the API does not tell, ``InspectionError`` if the push's time is used up.
         """
-        sure = bool(boundary)
+        certain = bool(boundary)
         for tip in sorted(boundary):
-            told = await self._asked(old, tip)
-            if told:
+            answer = await self._ancestor(old, tip)
+            if answer:
                 return True
-            sure = sure and told is False
-        if not sure:
+            certain = certain and answer is False
+        if not certain:
             raise NoFilterError(CANNOT_SEND)
         return False
 
-    async def _asked(self, old: bytes, tip: bytes) -> bool | None:
-        """Ask, unless it was asked before or too much was."""
-        if (old, tip) in self._told:
-            return self._told[old, tip]
-        driver = self.inquiry.driver
-        path = comparison.question(driver, self.inquiry.path, old.hex(), tip.hex())
+    async def _ancestor(self, old: bytes, tip: bytes) -> bool | None:
+        if (old, tip) in self._answers:
+            return self._answers[old, tip]
+        path = comparison.question(self.client.driver, self.client.path, old.hex(), tip.hex())
         if path is None or self._given_up:
             return None
-        if len(self._told) >= MAX_QUESTIONS:
-            self._give_up("it was asked as often as it may be for one push")
+        if len(self._answers) >= MAX_REQUESTS:
+            self._warn("the limit of requests for one push was reached", give_up=True)
             return None
-        told = self._told[old, tip] = await self._answer(path, old.hex())
-        return told
+        answer = self._answers[old, tip] = await self._request(path, old.hex())
+        return answer
 
-    async def _answer(self, path: str, old: str) -> bool | None:
-        credential, seconds = await self.inquiry.means()
-        driver, pool = self.inquiry.driver, self.inquiry.pool
+    async def _request(self, path: str, old: str) -> bool | None:
+        credential, seconds = await self.client.api_credential()
+        driver, pool = self.client.driver, self.client.pool
         if not credential.secret:
-            self._give_up("credgate has no credential for it")
+            self._warn("no credential is configured for it", give_up=True)
             return None
         try:
             login, origin = driver.api_login(credential.secret), api_origin(driver)
-        except (ValueError, ConfigError):  # what no head can hold
-            self._give_up("credgate's credential cannot be shown there")
+        except (ValueError, ConfigError):  # the secret does not fit into a header, or the API's address is invalid
+            self._warn("the credential or api_url cannot be used for it", give_up=True)
             return None
         limit, wall = min(seconds, TIME_LIMIT), pool.reactor.seconds
         api = forge_api(driver, origin, pool.reactor, pool.endpoint_for, wall=wall, limit=limit)
         try:
             answer = await api.once(Request("GET", path, login_field(login)))
         except UnansweredError as error:
-            self._give_up(str(error))
+            self._warn(str(error), give_up=True)
             return None
-        told = comparison.judge(driver, old, answer.status, answer.body)
-        if told is None:  # 404 may be so of one commit and not of the next
-            self._give_up(f"it answered {answer.status} with what does not tell", wholly=answer.status != _NOT_FOUND)
-        return told
+        result = comparison.judge(driver, old, answer.status, answer.body)
+        if result is None:
+            # 404 may apply to this commit only, so the next one is still asked for.
+            self._warn(f"the answer ({answer.status}) was not usable", give_up=answer.status != _NOT_FOUND)
+        return result
 
-    def _give_up(self, why: str, *, wholly: bool = True) -> None:
-        """Tell the operator, once a push; ``wholly``: ask no more for this one."""
+    def _warn(self, why: str, *, give_up: bool) -> None:
+        """Log the first problem of a push. ``give_up``: send no more requests for this push."""
         warned, self._warned = self._warned, True
-        self._given_up = self._given_up or wholly
-        if warned:
-            return
-        forge = self.inquiry.driver.forge.name
-        _log.warn("the API of {forge} was asked about a push's history, but {why}", forge=forge, why=why)
+        self._given_up = self._given_up or give_up
+        if not warned:
+            forge = self.client.driver.forge.name
+            _log.warn("the API of {forge} was asked about a push's history, but {why}", forge=forge, why=why)

@@ -1,12 +1,11 @@
-"""Reading costly bytes in a thread: one piece after the other, in order, with back-pressure.
+"""Reads packs in threads: piece by piece, in order, with back-pressure, and in turns between sessions.
 
-A *reader* is anything with ``receive``, ``step`` and ``end``: ``pack.walk.PackWalk``, ``git.ask.AnswerReader``. It is
-given a piece and stepped until it needs the next. It is only ever touched by the one thread that reads for it, or
-by the reactor while that thread does not. Steps are a few milliseconds; between them the reactor has its turn
-(``WalkThreads`` shortens the interpreter's own switch interval for that).
+A :class:`PackJob` is fed one piece at a time and stepped until it needs the next. Only one side touches it at any time:
+the thread that reads for it or, between two calls, the reactor. A step takes a few milliseconds, and the reactor runs
+between two steps (:class:`WalkThreads` shortens the interpreter's switch interval for that).
 
-A thread is given up after each slice of work (:data:`SLICE`), and sessions take turns: a piece that takes a minute to
-read delays another session's by a slice.
+After each slice of work (:data:`SLICE`) the thread is released, and the next waiting session gets it. So a piece that
+takes a minute to read delays another session by one slice.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -29,36 +29,44 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads
     from twisted.python.failure import Failure
 
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced
 
 FULL = 256 * 1024
-"""Bytes that wait to be read before whoever sends them is held."""
+"""Bytes waiting to be read at which the sender is paused. It resumes at half of that."""
 PIECE = 128 * 1024
 THREADS = 2
 TURN = 0.001
-"""Seconds that a thread keeps the interpreter while another waits for it."""
+"""The interpreter's switch interval: seconds that a thread keeps the interpreter while another waits for it."""
 SLICE = 0.01
-"""Seconds of work after which another session has its turn; a step that is longer is finished."""
+"""Seconds of work after which another session gets the thread. A longer step is completed first."""
 
 T = TypeVar("T")
 
 
 class PackJob(Protocol):
-    """What is read into."""
+    """A parser that is fed: a ``pack.walk.PackWalk``, or a ``git.ask.AnswerReader`` around one."""
 
     def receive(self, data: bytes) -> None:
         """Take the next bytes."""
 
     def step(self) -> bool:
-        """Work a little; whether there is more to do without more bytes."""
+        """Do a little work; return whether there is more to do before more bytes are needed."""
 
     def end(self) -> None:
-        """Note that there are no more bytes. Raises if there should be."""
+        """Signal the end of the bytes. Raises if there should be more."""
+
+
+class ReadPhase(Enum):
+    """OPEN -> ENDING by :meth:`PackReading.close`; any -> OVER by the end, by a failure, or by ``abandon``."""
+
+    OPEN = "more bytes may come"
+    ENDING = "all bytes came; some may not be read yet"
+    OVER = "nothing more is read and nothing more is called"
 
 
 @define(eq=False)
 class PackReading:
-    """Feeds ``reader``; tells in the reactor of each piece that was read, of the end, or of what was wrong."""
+    """Feeds ``reader`` in a thread, and calls back in the reactor: after each piece, at the end, or on failure."""
 
     reader: PackJob
     in_thread: Callable[..., Deferred[Any]]
@@ -67,21 +75,21 @@ class PackReading:
     failed: Callable[[Failure], None]
     fills: Callable[[], None] = lambda: None
     drains: Callable[[], None] = lambda: None
+    full: bool = field(default=False, init=False)
+    """Whether the sender is paused."""
+    _phase: ReadPhase = field(default=ReadPhase.OPEN, init=False)
+    _busy: bool = field(default=False, init=False)
     _pieces: deque[bytes] = field(factory=deque, init=False)
     _held: int = field(default=0, init=False)
-    _busy: bool = field(default=False, init=False)
-    full: bool = field(default=False, init=False)
-    _closed: bool = field(default=False, init=False)
-    _over: bool = field(default=False, init=False)
-    _resting: list[Deferred[None]] = field(factory=list, init=False)
+    _idle: list[Deferred[None]] = field(factory=list, init=False)
 
     @property
     def behind(self) -> bool:
-        """Whether something waits to be read."""
-        return not self._over and (self._busy or bool(self._pieces))
+        """Whether bytes wait to be read."""
+        return self._phase is not ReadPhase.OVER and (self._busy or bool(self._pieces))
 
     def feed(self, part: bytes) -> None:
-        """Take bytes; they are read in their turn."""
+        """Queue bytes for reading."""
         for at in range(0, len(part), PIECE):
             self._pieces.append(part[at : at + PIECE])
         self._held += len(part)
@@ -91,89 +99,91 @@ class PackReading:
         self._next()
 
     def close(self) -> None:
-        """Note the end of the bytes; ``ended`` is called once all are read and the reader agrees."""
-        self._closed = True
+        """Signal the end of the bytes. ``ended`` is called when all are read and the reader accepts the end."""
+        if self._phase is ReadPhase.OPEN:
+            self._phase = ReadPhase.ENDING
         self._next()
 
     def abandon(self) -> None:
-        """Read nothing more and call nothing more. A slice that is being read is finished in its thread."""
-        self._over = True
+        """Read nothing more and call nothing more. A slice that is being read is completed in its thread."""
+        self._phase = ReadPhase.OVER
         self._pieces.clear()
-        # The callbacks lead to the push, which holds this object: without them all is freed when the push ends, and
-        # not when the collector of cycles runs next.
+        # The callbacks refer to the push, which refers to this object. Without them the push's memory is freed as soon
+        # as it ends, not at the next garbage collection.
         self.advanced = self.ended = self.fills = self.drains = _nothing
-        self.failed = _ignored
+        self.failed = _ignore
+
+    def wait_idle(self) -> Deferred[None]:
+        """Fire when no thread reads any more. Call :meth:`abandon` first."""
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        if not self._busy:
+            self._fire_idle()
+        return idle
 
     def _next(self) -> None:
-        if self._busy or self._over or not (self._pieces or self._closed):
+        blocked = self._busy or self._phase is ReadPhase.OVER
+        if blocked or not (self._pieces or self._phase is ReadPhase.ENDING):
             return
         self._busy = True
         piece = self._pieces.popleft() if self._pieces else None
         if piece is not None:
             self._held -= len(piece)
-        self._work(_read, self.reader, piece, last=piece is None)
+        self._run(_read, self.reader, piece, last=piece is None)
 
-    def _work(self, call: Callable[..., bool], *args: object, last: bool) -> None:
+    def _run(self, call: Callable[..., bool], *args: object, last: bool) -> None:
         reading = self.in_thread(call, *args)
-        reading.addCallbacks(self._read, self._fail, callbackArgs=(last,))
-        reading.addErrback(self._told_wrong)
+        reading.addCallbacks(self._read, self._read_failed, callbackArgs=(last,))
+        # A callback's own exception is reported as a failure, too: otherwise the push would never be answered.
+        reading.addErrback(self._fail)
 
     def _read(self, more: bool, last: bool) -> None:  # noqa: FBT001 - a callback's arguments
-        if more and not self._over:
-            self._work(_go_on, self.reader, last=last)
+        if more and self._phase is not ReadPhase.OVER:
+            self._run(_continue, self.reader, last=last)
             return
         self._busy = False
-        if self._over:
-            self._rested()
+        if self._phase is ReadPhase.OVER:
+            self._fire_idle()
         elif last:
-            self._over = True
+            self._phase = ReadPhase.OVER
             self.ended()
             self.abandon()
         else:
-            self.advanced()  # before anything that could set the thread to work on the reader again
+            self.advanced()  # first: what follows may start the thread on the reader again
             if self.full and self._held <= FULL // 2:
                 self.full = False
                 self.drains()
             self._next()
 
-    def _fail(self, failure: Failure) -> None:
+    def _read_failed(self, failure: Failure) -> None:
         self._busy = False
-        if self._over:
-            self._rested()
+        if self._phase is ReadPhase.OVER:
+            self._fire_idle()
         else:
-            self._told_wrong(failure)
+            self._fail(failure)
 
-    def _told_wrong(self, failure: Failure) -> None:
-        """Report what a reader or a callback raised: nobody else would hear of that."""
+    def _fail(self, failure: Failure) -> None:
         failed = self.failed
         self.abandon()
         failed(failure)
 
-    def rest(self) -> Deferred[None]:
-        """Fire once no thread reads any more; only after :meth:`abandon`."""
-        resting: Deferred[None] = Deferred()
-        self._resting.append(resting)
-        if not self._busy:
-            self._rested()
-        return resting
-
-    def _rested(self) -> None:
-        resting, self._resting = self._resting, []
-        for one in resting:
+    def _fire_idle(self) -> None:
+        waiting, self._idle = self._idle, []
+        for one in waiting:
             one.callback(None)
 
 
 def _read(reader: PackJob, piece: bytes | None) -> bool:
-    """Begin to read one piece, or the end; whether there is more to do. Runs in a thread."""
+    """Begin to read a piece, or the end (``None``); return whether there is more to do. Runs in a thread."""
     if piece is None:
         reader.end()
         return False
     reader.receive(piece)
-    return _go_on(reader)
+    return _continue(reader)
 
 
-def _go_on(reader: PackJob) -> bool:
-    """Read on for one slice; whether there is more to do. Runs in a thread."""
+def _continue(reader: PackJob) -> bool:
+    """Read for one slice; return whether there is more to do. Runs in a thread."""
     until = time.monotonic() + SLICE
     while reader.step():
         if time.monotonic() > until:
@@ -201,40 +211,39 @@ def _slice(work: Sliced[T]) -> tuple[bool, T | None]:
 
 
 def _nothing() -> None:
-    """Take no notice."""
+    pass
 
 
-def _ignored(_failure: Failure) -> None:
-    """Take no notice."""
+def _ignore(_failure: Failure) -> None:
+    pass
 
 
 class WalkThreads(Service):
-    """The threads that read packs: few, for they share one processor with the reactor. Sessions take turns."""
+    """The threads that read packs, in turns between sessions. They are few because the reactor needs the interpreter."""
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor
         self._pool = ThreadPool(0, THREADS, "credgate-walk")
-        self._turn = TURN
-        # What waits, by session, in the order of their turns; a session that has had its turn goes to the end.
+        self._switch_interval = TURN
+        # Waiting calls by session, in the order of turns. A session that had its turn moves to the end.
         self._waiting: dict[str, deque[tuple[Deferred[Any], Callable[[], object]]]] = {}
         self._running = 0
 
     def startService(self) -> None:
-        """Be ready; and let threads take turns often, so that a walk delays no other client by much."""
+        # Frequent switches between threads keep the delay of other clients small.
         super().startService()
-        self._turn = sys.getswitchinterval()
+        self._switch_interval = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
         self._pool.start()
 
     def stopService(self) -> Deferred[None]:
-        """End the threads, off the reactor's: a step that is under way takes milliseconds."""
         super().stopService()
-        sys.setswitchinterval(self._turn)
+        sys.setswitchinterval(self._switch_interval)
         self._waiting.clear()
-        return deferToThread(self._pool.stop)
+        return deferToThread(self._pool.stop)  # not in the reactor: it waits for running steps
 
     def lane(self, session_id: str) -> Callable[..., Deferred[Any]]:
-        """Return what runs a call in one of the threads when it is the turn of ``session_id``."""
+        """Return a function that runs a call in one of the threads when it is the turn of ``session_id``."""
         return partial(self._in_lane, session_id)
 
     def _in_lane(self, session_id: str, call: Callable[..., T], *args: object) -> Deferred[T]:
@@ -251,9 +260,9 @@ class WalkThreads(Service):
             if calls:
                 self._waiting[session_id] = calls
             self._running += 1
-            deferToThreadPool(self._reactor, self._pool, call).addBoth(self._ran, done)
+            deferToThreadPool(self._reactor, self._pool, call).addBoth(self._finished, done)
 
-    def _ran(self, result: object, done: Deferred[Any]) -> None:
+    def _finished(self, result: object, done: Deferred[Any]) -> None:
         self._running -= 1
         self._start()
         done.callback(result)  # a Failure goes to the errbacks

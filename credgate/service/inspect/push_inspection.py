@@ -1,9 +1,9 @@
-"""Finding out, for a push that waits, what its rules must know: refs, fast-forwards, changed paths.
+"""Inspects a push that waits for its verdict: old object ids, fast-forwards, and changed protected paths.
 
-First the push's own pack is looked at (``pack.ancestry``, ``pack.changed_paths``), then the forge is asked for what the
-pack leaves open (``inquiry``), or its API if it has no ``filter`` and ancestry is open (``comparing``). Costly looks are
-made in a thread. What could not be found out is simply missing from ``Found``, with the reason why, and counts against
-the push.
+The push's own pack is examined first (``pack.ancestry``, ``pack.changed_paths``). What it leaves open is asked of the
+forge (``repository_client``). If the forge supports no ``filter``, ancestry is asked of its API (``compare_client``).
+Costly work runs in a thread. What could not be determined is missing from ``Found``, with a reason, and counts against
+the push: ``git.verdict.settle`` decides.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from credgate.pack.walk import PackWalk
 from credgate.rules import path_folding
 from credgate.service.inspect.compare_client import CompareClient
 from credgate.service.inspect.pack_reader import in_slices
-from credgate.service.inspect.repository_client import InquiryError, NoFilterError
+from credgate.service.inspect.repository_client import InspectionError, NoFilterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,124 +33,115 @@ if TYPE_CHECKING:
     from credgate.git.push import Command
     from credgate.git.rules import Rules
     from credgate.git.verdict import Verdict
-    from credgate.pack.objects import ObjectFormat, Tree
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import ObjectFormat, Sliced, Tree
     from credgate.service.inspect.repository_client import RepositoryClient
 
 MAX_BASES = 8
-"""Merge bases with the default branch that are told apart; more: could not tell."""
+"""Merge bases with the default branch that are examined."""
 MAX_ROUNDS = path_folding.MAX_DEPTH + 1
-"""Times that trees are compared for one ref: once for each level to be fetched, as deep as a path may be."""
+"""Comparisons of trees for one ref: one for each level that must be fetched, as deep as a path may be."""
 REFS_PER_TURN = 200
-"""Refs that are looked at in one turn of the reactor, some 5 ms."""
+"""Refs that are examined in one turn of the reactor, about 5 ms."""
 MAX_NAMES = changed_paths.MAX_NAMES
-"""Names in trees that are read and compared for one push, whatever its number of refs: some 3 s."""
+"""Names in trees that are compared for one push, whatever its number of refs: about 3 s."""
 
 
 @define(eq=False)
 class PushInspection:
-    """What is found out for one push. ``walk`` is over the push's pack, which is read by now."""
+    """The inspection of one push. ``walk`` has read the push's pack to its end."""
 
     verdict: Verdict
     rules: Rules
     walk: PackWalk
-    inquiry: RepositoryClient
+    client: RepositoryClient
     in_thread: Callable[..., Deferred[Any]]
     why: str = field(default="", init=False)
+    """Why something could not be determined."""
     unasked: bool = field(default=False, init=False)
-    _comparing: CompareClient = field(init=False)
+    """The forge supports no ``filter``, so the same question has no answer for any push."""
+    _compare_client: CompareClient = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
     _names_left: int = field(factory=lambda: MAX_NAMES, init=False)
     _moves: dict[tuple[bytes, bytes | None], bytes] = field(factory=dict, init=False)
 
-    @_comparing.default
-    def _by_api(self) -> CompareClient:
-        return CompareClient(self.inquiry)
+    def __attrs_post_init__(self) -> None:
+        self._compare_client = CompareClient(self.client)
 
     async def find(self) -> Found:
-        """Find out all that the verdict needs. Once: what was read is given up then."""
+        """Determine all that the verdict needs. Can be called once, because it drops the walk."""
         self._walks = [self.walk]
         try:
-            return await self._all()
+            return await self._find_all()
         finally:
             self._walks.clear()
             self._moves.clear()
-            del self.walk  # an error's frames may hold this object until the collector of cycles runs
+            del self.walk  # an exception's frames may keep this object until the next garbage collection
 
-    async def _all(self) -> Found:
-        old = await self._tried(self._old) if self.verdict.needs_old else None
+    async def _find_all(self) -> Found:
+        old = await self._try(self._old_oids) if self.verdict.needs_old else None
         forward: dict[bytes, bool] = {}
         for command in self.verdict.needs_ancestry:
-            known = await self._tried(self._forward, command)
+            known = await self._try(self._is_fast_forward, command)
             if known is not None:
                 forward[command.ref] = known
         touched: dict[bytes, bytes] = {}
         for count, command in enumerate(self.verdict.needs_paths, 1):
             if count % REFS_PER_TURN == 0:
-                await self.in_thread(_pause)  # what is known already is found without waiting: others have a turn
-            path = await self._tried(self._touched, command)
+                # Results that are already known are found without waiting: let other clients run in between.
+                await self.in_thread(_pause)
+            path = await self._try(self._first_touched, command)
             if path is not None:
                 touched[command.ref] = path
         return Found(old, forward, touched, self.why, self.unasked)
 
-    async def _tried(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
-        """Ask; None, and the reason kept, if it could not be told."""
+    async def _try(self, find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``
+        """Return the result of ``find``, or ``None`` if it could not be determined; keep the reason."""
         try:
-            return await self._freed(ask, *args)
-        except InquiryError as error:
-            # Where objects of the pack were lost to a limit, the forge was asked for what only the push has.
+            return await _without_frames(find, *args)
+        except InspectionError as error:
+            # If the pack lost objects to a limit, the forge was asked for objects that only the push has.
             self.why = self.walk.exceeded or str(error)
             self.unasked = self.unasked or (isinstance(error, NoFilterError) and not self.walk.exceeded)
         except LimitError as error:
             self.why = str(error)
         except PackError:
-            self.why = "an object in it is malformed"
+            self.why = "malformed object in the pack"
         return None
-
-    async def _freed(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
-        """Ask; an error keeps nothing alive: its frames hold what was read, and Twisted's failures refer to them."""
-        try:
-            return await ask(*args)
-        except BaseException as error:
-            one: BaseException | None = error
-            while one is not None:
-                traceback.clear_frames(one.__traceback__)
-                one = one.__context__
-            raise
 
     @property
     def _format(self) -> ObjectFormat:
         return self.walk.graph.object_format
 
-    async def _old(self) -> dict[bytes, bytes]:
-        return await self.inquiry.refs(self._format, [command.ref for command in self.verdict.needs_old])
+    async def _old_oids(self) -> dict[bytes, bytes]:
+        return await self.client.refs(self._format, [command.ref for command in self.verdict.needs_old])
 
-    # Is it a fast-forward?
+    # Fast-forwards.
 
-    async def _forward(self, command: Command) -> bool:
+    async def _is_fast_forward(self, command: Command) -> bool:
         old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
         graph = self.walk.graph
-        judged = await in_slices(self.in_thread, _peeled(ancestry.judging, graph, old, new))
+        judged = await in_slices(self.in_thread, ancestry.judge(graph, old, new))
         if judged.outcome is AncestryOutcome.ASK:
             try:
-                await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
-            except NoFilterError:  # which is known before anything comes: the boundary is what it was
-                return await self._comparing.reached(old, judged.boundary)
-            judged = await in_slices(self.in_thread, _peeled(ancestry.settling, graph, old, new))
+                await self.client.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
+            except NoFilterError:  # raised before anything was fetched, so the boundary is still valid
+                return await self._compare_client.reached(old, judged.boundary)
+            judged = await in_slices(self.in_thread, ancestry.settle(graph, old, new))
         if judged.outcome is AncestryOutcome.UNKNOWN:
-            raise InquiryError(judged.reason)
+            raise InspectionError(judged.reason)
         return bool(judged.outcome is AncestryOutcome.FAST_FORWARD)
 
-    # Which protected path changes?
+    # Protected paths.
 
-    async def _touched(self, command: Command) -> bytes:
-        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's.
+    async def _first_touched(self, command: Command) -> bytes:
+        """Return the first protected path that the push changes, or ``b""``.
 
-        Refs that move alike, such as thousands of tags of one commit, are looked into once.
+        A path may be as the ref had it, or, if that version is new to the ref, as the default branch has it.
         """
         new = await self._commit(bytes.fromhex(command.new.decode()))
         old = None if command.creates else bytes.fromhex(command.old.decode())
+        # Refs with equal ids, such as thousands of tags of one commit, are compared once.
         if (new, old) not in self._moves:
             self._moves[new, old] = await self._changed(new, old)
         return self._moves[new, old]
@@ -158,83 +149,76 @@ class PushInspection:
     async def _changed(self, new: bytes, old: bytes | None) -> bytes:
         tree = await self._tree_of(new)
         trees = [] if old is None else [await self._tree_of(old)]
-        path = await self._compare(tree, trees) if trees else b"/"
-        if not path:
-            return path
-        bases = await self._brought_in(new, old)
+        if trees and not await self._compare(tree, trees):
+            return b""
+        # Merge bases with the default branch are that branch's own versions, which a push may bring to the ref. A merge
+        # base that ``old`` reaches is a version that the ref had and replaced: going back to it is a change.
+        default = await self._default_branch()
+        bases = await self._merge_bases(new, default, old) if default else []
         return await self._compare(tree, [*trees, *[await self._tree_of(base) for base in bases]])
 
-    async def _brought_in(self, new: bytes, old: bytes | None) -> list[bytes]:
-        """Return the merge bases of ``new`` and the default branch, but those that ``old`` reaches.
-
-        They are the default branch's own versions that the push brings to the ref. One that ``old`` reaches is a
-        version that the ref has left behind: going back to it is a change.
-        """
-        default = await self._default_branch()
-        return await self._merge_bases(new, default, old) if default else []
-
     async def _default_branch(self) -> bytes:
+        """Return the commit of the default branch, or ``b""`` if the forge has none."""
         if self._default is None:
-            found = await self.inquiry.refs(self._format, [b"HEAD"])
+            found = await self.client.refs(self._format, [b"HEAD"])
             self._default = bytes.fromhex(found.get(b"HEAD", b"").decode())
         return self._default
 
     async def _merge_bases(self, new: bytes, default: bytes, old: bytes | None) -> list[bytes]:
-        """Return the merge bases of ``new`` and ``default`` that ``old`` does not reach, see ``pack.ancestry``.
+        """Return the merge bases of ``new`` and ``default`` that ``old`` does not reach (see ``ancestry.boundary_of``).
 
-        The push's graph alone does not tell them: its pack may hold commits of the default branch, too.
+        The push's graph does not suffice: its pack may also hold commits of the default branch.
         """
         graph = self.walk.graph
-        left = await self._left(new)
-        if left - {default}:
-            await self.inquiry.fetch(PackWalk(self._format, graph=graph), left, [default])
-            left = await self._left(new)
+        boundary = await self._boundary(new)
+        if boundary - {default}:
+            await self.client.fetch(PackWalk(self._format, graph=graph), boundary, [default])
+            boundary = await self._boundary(new)
         branch = CommitGraph(self._format)
-        if default not in left:
-            await self.inquiry.fetch(PackWalk(self._format, graph=branch), [default], left)
-        bases = await in_slices(self.in_thread, _met(graph, new, branch))
+        if default not in boundary:
+            await self.client.fetch(PackWalk(self._format, graph=branch), [default], boundary)
+        bases = await in_slices(self.in_thread, _first_common(graph, new, branch))
         if not branch.complete or graph.steps_left <= 0:
-            raise InquiryError(ancestry.TOO_MUCH_TO_WALK)
+            raise InspectionError(ancestry.TOO_MUCH_TO_WALK)
         if len(bases) > MAX_BASES:
-            raise InquiryError("too many merge bases with the default branch")
+            raise InspectionError("too many merge bases with the default branch")
         others = bases | ({old} if old is not None else set())
-        return [base for base in bases if others == {base} or await self._best(base, others - {base})]
+        return [base for base in bases if others == {base} or await self._unreached(base, others - {base})]
 
-    async def _left(self, tip: bytes) -> frozenset[bytes]:
-        """Return the commits that the history of ``tip`` leaves the graph to."""
-        left = await in_slices(self.in_thread, ancestry.bounding(self.walk.graph, tip))
-        if left is None:
-            raise InquiryError(ancestry.TOO_MANY_COMMITS)
-        if len(left) > ancestry.MAX_BOUNDARY:
-            raise InquiryError(ancestry.BOUNDARY_TOO_WIDE)
-        return left
+    async def _boundary(self, tip: bytes) -> frozenset[bytes]:
+        boundary = await in_slices(self.in_thread, ancestry.boundary_of(self.walk.graph, tip))
+        if boundary is None:
+            raise InspectionError(ancestry.TOO_MANY_COMMITS)
+        if len(boundary) > ancestry.MAX_BOUNDARY:
+            raise InspectionError(ancestry.BOUNDARY_TOO_WIDE)
+        return boundary
 
-    async def _best(self, base: bytes, others: AbstractSet[bytes]) -> bool:
-        """Whether none of the ``others`` reaches this one."""
+    async def _unreached(self, base: bytes, others: AbstractSet[bytes]) -> bool:
+        """Whether none of ``others`` reaches ``base``: the forge then sends it although they are ``have`` lines."""
         walk = PackWalk(self._format, graph=CommitGraph(self._format))
-        await self.inquiry.fetch(walk, [base], others)
+        await self.client.fetch(walk, [base], others)
         return walk.objects > 0
 
     async def _commit(self, oid: bytes) -> bytes:
-        """Return the commit that ``oid`` is or, as a tag, points to; a tag may be at the forge only."""
+        """Return the commit that ``oid`` is or, as a tag, points to. Only the forge may have the tag."""
         graph = self.walk.graph
         if not graph.has(graph.peel(oid)):
-            await self.inquiry.fetch(PackWalk(self._format, graph=graph), [graph.peel(oid)], deepen=1)
+            await self.client.fetch(PackWalk(self._format, graph=graph), [graph.peel(oid)], deepen=1)
         return graph.peel(oid)
 
     async def _tree_of(self, commit: bytes) -> bytes:
         graph = self.walk.graph
         if graph.tree(commit) is None:
-            await self.inquiry.fetch(PackWalk(self._format, graph=graph), [commit], deepen=1)
+            await self.client.fetch(PackWalk(self._format, graph=graph), [commit], deepen=1)
         tree = graph.tree(commit)
         if tree is None:
-            raise InquiryError("the forge did not send a commit that was asked for")
+            raise InspectionError("the forge did not send a requested commit")
         return tree
 
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
-        """Return the first protected path that differs, ``b""`` if none does."""
+        """Return the first protected path that differs from every base, or ``b""``."""
         for _ in range(MAX_ROUNDS):
-            search = changed_paths.comparing(new, bases, self._tree, self.rules.protected, self._names_left)
+            search = changed_paths.compare(new, bases, self._tree, self.rules.protected, self._names_left)
             compared = await in_slices(self.in_thread, search)
             self._names_left -= compared.names
             if compared.changed:
@@ -242,36 +226,44 @@ class PushInspection:
             if compared.unchanged:
                 return b""
             if compared.exceeded:
-                raise InquiryError("more files than can be compared")
+                raise InspectionError("too many files to compare")
             walk = PackWalk(self._format, trees=True, graph=CommitGraph(self._format))
-            await self.inquiry.fetch(walk, compared.missing)
+            await self.client.fetch(walk, compared.missing)
             self._walks.append(walk)
-        raise InquiryError("directories deeper than can be compared")
+        raise InspectionError("too many levels of directories to compare")
 
     def _tree(self, oid: bytes) -> Sliced[Tree | None]:
         for walk in self._walks:
-            tree = yield from walk.read_tree(oid)
+            tree = yield from walk.tree(oid)
             if tree is not None:
                 return tree
         return None
 
 
+def walk_for(verdict: Verdict) -> PackWalk:
+    """Return a walk for the pack of a push. Trees are kept only if paths must be compared."""
+    format_ = format_of(verdict.forwarded[0].new)
+    return PackWalk(format_, trees=bool(verdict.needs_paths))
+
+
+async def _without_frames(find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``
+    """Await ``find``, and clear the frames of its exception: Twisted's failures refer to them, and they to the pack."""
+    try:
+        return await find(*args)
+    except BaseException as error:
+        one: BaseException | None = error
+        while one is not None:
+            traceback.clear_frames(one.__traceback__)
+            one = one.__context__
+        raise
+
+
 def _pause() -> None:
-    """Do nothing."""
+    pass
 
 
-def _peeled(
-    judging: Callable[[CommitGraph, bytes, bytes], Sliced[ancestry.AncestryVerdict]],
-    graph: CommitGraph,
-    old: bytes,
-    new: bytes,
-) -> Sliced[ancestry.AncestryVerdict]:
-    """Judge what a tag points to. A chain may have 20,000 tags: it is followed in the thread."""
-    return (yield from judging(graph, old, graph.peel(new)))
-
-
-def _met(graph: CommitGraph, tip: bytes, branch: CommitGraph) -> Sliced[frozenset[bytes]]:
-    """Return the first commits on every way from ``tip`` that are in ``branch``, or not in ``graph``."""
+def _first_common(graph: CommitGraph, tip: bytes, branch: CommitGraph) -> Sliced[frozenset[bytes]]:
+    """Return the first commit on each path from ``tip`` that is in ``branch``, or that is not in ``graph``."""
     ends = {graph.find(oid) for oid in branch.oids(range(len(branch))) if branch.has(oid)}
     ahead, seen, met = [graph.number(tip)], set(), set()
     while ahead and graph.steps_left > 0:
@@ -287,9 +279,3 @@ def _met(graph: CommitGraph, tip: bytes, branch: CommitGraph) -> Sliced[frozense
             met.add(number)
         ahead += parents or ()
     return graph.oids(met)
-
-
-def walk_for(verdict: Verdict) -> PackWalk:
-    """Return the walk over the pack of a push; trees are kept only if paths are compared."""
-    format_ = format_of(verdict.forwarded[0].new)
-    return PackWalk(format_, trees=bool(verdict.needs_paths))

@@ -1,9 +1,9 @@
-"""What credgate itself asks a forge about a repository while a push waits: capabilities, refs, history, trees.
+"""Asks a forge about a repository while a push waits: capabilities, refs, history and trees.
 
-Asked in git's own protocol, version 2, with the session's own forge credential and on connections of the same pool;
-bounded in bytes, commits and time. Answers are read by ``git.ask`` and ``git.refs``; this only carries. Whatever goes
-wrong is an ``InquiryError`` with a few words of our own: the push is then refused, because what could not be told
-counts against it.
+The client speaks git's protocol version 2 with the session's own forge credential, over the relay's connection pool.
+Bytes, commits and time are limited. ``git.ask`` and ``git.refs`` read the answers; this module only carries them.
+Any failure is an :class:`InspectionError` with a short text of credgate's own. The push is then refused, because what
+could not be determined counts against it.
 """
 
 from __future__ import annotations
@@ -42,27 +42,28 @@ if TYPE_CHECKING:
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
 AT_ONCE = 64 * 1024
-"""Bytes of one that is read in the reactor, some 5 ms."""
+"""Bytes of such an answer that are parsed in the reactor: about 5 ms. A longer answer is parsed in a thread."""
 MAX_WANTS = 10_000
-"""Objects that are named in one question."""
+"""Objects in one request."""
 CANNOT_SEND = "this forge cannot send history without files"
 
 T = TypeVar("T")
 
 
-class InquiryError(CredgateError):
-    """The forge could not be asked; the text is a few words for a person."""
+class InspectionError(CredgateError):
+    """Something could not be determined. The text is short and shown to users."""
 
 
-class NoFilterError(InquiryError):
-    """The forge offers no ``filter``: no push makes it answer, only its operator."""
+class NoFilterError(InspectionError):
+    """The forge does not support ``filter``. Only its operator can change that, not another push."""
 
 
 @define(eq=False)
 class RepositoryClient:
-    """Asks one repository's forge, for one push.
+    """Requests to the forge of one repository, for one push.
 
-    ``timeout`` is seconds for each question, ``patience`` for all of them together; bytes are for all, too.
+    ``timeout`` is in seconds and applies to each request, ``patience`` to all of them together. The limit of bytes
+    applies to all of them, too.
     """
 
     pool: ForgePool
@@ -75,77 +76,77 @@ class RepositoryClient:
     patience: float
     in_thread: Callable[..., Deferred[Any]]
     _lines: list[bytes] | None = field(default=None, init=False)
-    _left: bool = field(default=False, init=False)
-    _room: int = field(default=ask.MAX_ANSWER, init=False)
-    _until: float | None = field(default=None, init=False)
+    _cancelled: bool = field(default=False, init=False)
+    _bytes_left: int = field(default=ask.MAX_ANSWER, init=False)
+    _deadline: float | None = field(default=None, init=False)
 
     def leave(self) -> None:
-        """Ask nothing any more: whoever waits for an answer is about to be cancelled."""
-        self._left = True
+        """Send no more requests. The caller cancels the pending one itself."""
+        self._cancelled = True
 
-    async def means(self) -> tuple[Credential, float]:
-        """Return the credential for a question to the forge's API, and how many seconds its answer may take."""
-        if self._left:
+    async def api_credential(self) -> tuple[Credential, float]:
+        """Return the credential for a request to the forge's API, and the seconds that the request may take."""
+        if self._cancelled:
             raise CancelledError
         return await self._credential(), self._seconds()
 
     async def capabilities(self) -> list[bytes]:
-        """Return the lines of the forge's version 2 advertisement; asked once."""
+        """Return the lines of the forge's version 2 advertisement, which is requested once."""
         if self._lines is None:
-            body = await self._small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
-            self._lines = await self._parsed(refs.read_capabilities, body)
+            body = await self._request_small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
+            self._lines = await self._parse(refs.read_capabilities, body)
         return self._lines
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return the ids (hexadecimal) of those of ``names`` that the forge has."""
+        """Return the ids (hexadecimal) of the ``names`` that exist at the forge."""
         wanted = list(names)
-        request = refs.refs_request(await self._named(object_format), wanted)
-        answer = await self._small("POST", "git-upload-pack", request, ask.ANSWER_TYPE)
-        found = await self._parsed(refs.read_refs, answer)
+        request = refs.refs_request(await self._named_format(object_format), wanted)
+        answer = await self._request_small("POST", "git-upload-pack", request, ask.ANSWER_TYPE)
+        found = await self._parse(refs.read_refs, answer)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(
         self, walk: PackWalk, wants: Collection[bytes], haves: Iterable[bytes] = (), deepen: int = 0
     ) -> None:
-        """Fetch ``wants`` into ``walk``, without trees or blobs but those that are named."""
+        """Fetch ``wants`` into ``walk``: no trees or blobs except those in ``wants``."""
         if len(wants) > MAX_WANTS:
-            raise InquiryError("more would have to be fetched than can be in one push")
+            raise InspectionError("too many objects to fetch for one push")
         if not ask.offers_filter(await self.capabilities()):
             raise NoFilterError(CANNOT_SEND)
-        named = await self._named(walk.graph.object_format)
+        named = await self._named_format(walk.graph.object_format)
         body = ask.fetch_request(named, wants, haves, deepen=deepen)
         asking = Asking(ask.ANSWER_TYPE)
-        reader = ask.AnswerReader(walk, self._room)
-        digest = PackReading(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
+        reader = ask.AnswerReader(walk, self._bytes_left)
+        reading = PackReading(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
 
         def take(part: bytes) -> None:
-            self._room -= len(part)
-            digest.feed(part)
+            self._bytes_left -= len(part)
+            reading.feed(part)
 
-        asking.take, asking.ended = take, digest.close
+        asking.take, asking.ended = take, reading.close
         try:
-            await self._ask(asking, "POST", "git-upload-pack", body)
-        except InquiryError:
-            digest.abandon()
-            await digest.rest()  # the next look at the graph must not meet a thread in it
+            await self._request(asking, "POST", "git-upload-pack", body)
+        except InspectionError:
+            reading.abandon()
+            await reading.wait_idle()  # a thread may still be writing to the graph, which is read next
             raise
         finally:
-            digest.abandon()
+            reading.abandon()
 
-    async def _named(self, object_format: ObjectFormat) -> ObjectFormat | None:
-        """Return the format that a question names; none for a forge that does not know the word: it has SHA-1."""
+    async def _named_format(self, object_format: ObjectFormat) -> ObjectFormat | None:
+        """Return the format for ``object-format=``, or ``None`` if the forge does not support it and so uses SHA-1."""
         offered = ask.offers_object_format(await self.capabilities())
         if not offered and object_format is not SHA1:
-            raise InquiryError("this forge does not say that it has SHA-256")
+            raise InspectionError("this forge does not advertise SHA-256")
         return object_format if offered else None
 
-    async def _parsed(self, reader: Callable[[bytes], T], body: bytes) -> T:
-        """Read an answer; a large one in a thread: 20,000 refs take 100 ms."""
+    async def _parse(self, reader: Callable[[bytes], T], body: bytes) -> T:
+        """Parse an answer, in a thread if it is long: 20,000 refs take 100 ms."""
         if len(body) <= AT_ONCE:
             return _read(reader, body)
         return cast("T", await self.in_thread(_read, reader, body))
 
-    async def _small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
+    async def _request_small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
         held = bytearray()
         asking = Asking(content_type)
 
@@ -155,11 +156,11 @@ class RepositoryClient:
                 asking.answer_failed(ResponseError("the forge's answer is too long"))
 
         asking.take, asking.ended = take, asking.finish
-        await self._ask(asking, method, tail, body)
+        await self._request(asking, method, tail, body)
         return bytes(held)
 
-    async def _ask(self, asking: Asking, method: str, tail: str, body: bytes) -> None:
-        if self._left:
+    async def _request(self, asking: Asking, method: str, tail: str, body: bytes) -> None:
+        if self._cancelled:
             raise CancelledError
         credential = await self._credential()
         key = Key(self.driver.forge.name, credential.id)
@@ -174,19 +175,19 @@ class RepositoryClient:
         )
         kept = self.pool.take(key)
         try:
-            if kept is not None and not await self._told(asking, kept, method, lines + body):
+            if kept is not None and not await self._send(asking, kept, method, lines + body):
                 kept = None
             if kept is None:
-                await self._told(asking, await self._connection(key), method, lines + body)
+                await self._send(asking, await self._connection(key), method, lines + body)
         except TimeoutError:
-            raise InquiryError("the forge did not answer in time") from None
+            raise InspectionError("the forge did not answer in time") from None
         except ResponseError as error:
             if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
                 await self._renew(credential)
-            raise InquiryError(str(error)) from None
+            raise InspectionError(str(error)) from None
 
-    async def _told(self, asking: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
-        """Ask on this connection; false if it was kept and turned out to be closed: a question may be repeated."""
+    async def _send(self, asking: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
+        """Send on this connection; return false if it was a reused one that the forge had closed: then repeat it."""
         try:
             await asking.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
         except ResponseError:
@@ -198,43 +199,43 @@ class RepositoryClient:
         return True
 
     def _seconds(self) -> float:
-        """Return how long the next answer may take: all of a push's questions share ``patience``."""
+        """Return the seconds that the next request may take: all requests of a push share ``patience``."""
         now = self.pool.reactor.seconds()
-        if self._until is None:
-            self._until = now + self.patience
-        if now >= self._until:
-            raise InquiryError("the forge took too long to answer what had to be asked")
-        return min(self.timeout, self._until - now)
+        if self._deadline is None:
+            self._deadline = now + self.patience
+        if now >= self._deadline:
+            raise InspectionError("the forge took too long to answer all requests for this push")
+        return min(self.timeout, self._deadline - now)
 
     async def _credential(self) -> Credential:
-        """Return what is at hand, or wait for it: the push has had one, which may have ended meanwhile."""
-        at_hand = self.credentials.at_hand(self.wanted)
-        return at_hand if at_hand is not None else await self._obtain("")
+        """Return the cached credential, or wait for one: the push's own may have expired meanwhile."""
+        cached = self.credentials.at_hand(self.wanted)
+        return cached if cached is not None else await self._fetch_credential("")
 
     async def _renew(self, refused: Credential) -> None:
-        """Have another credential got for the next try; this push is not asked about again."""
+        """Renew a credential that the forge refused, for the next push. This push is refused."""
         try:
-            await self._obtain(refused.id)
-        except InquiryError:
-            return  # the forge's own answer says it better
-        raise InquiryError("the forge refused credgate's credential, which was renewed: push again")
+            await self._fetch_credential(refused.id)
+        except InspectionError:
+            return  # the caller reports the forge's answer, which is more useful
+        raise InspectionError("the forge refused credgate's credential, which was renewed: push again")
 
-    async def _obtain(self, refused: str) -> Credential:
+    async def _fetch_credential(self, refused: str) -> Credential:
         obtaining = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
         try:
             return await obtaining.addTimeout(self._seconds(), self.pool.reactor)
         except TimeoutError:
-            raise InquiryError("no credential for the forge came in time") from None
+            raise InspectionError("no credential for the forge was available in time") from None
         except CredentialError as error:
-            raise InquiryError(error.text) from None
+            raise InspectionError(error.text) from None
 
     async def _connection(self, key: Key) -> ForgeConnection:
         try:
             return await self.pool.connect(key, Place.of(self.driver))
-        except Exception as why:  # noqa: BLE001 - names, TLS, refusals, time: whatever it is, the forge was not asked
-            if self._left:  # an endpoint has its own error for being cancelled, the same as for its deadline
+        except Exception as why:  # noqa: BLE001 - name resolution, TLS, refusal, timeout: every failure means that the forge was not asked
+            if self._cancelled:  # endpoints raise the same error when they are cancelled as for a timeout
                 raise CancelledError from None
-            raise InquiryError(f"the forge cannot be reached: {unreachable(why)}") from None
+            raise InspectionError(f"cannot connect to the forge: {unreachable(why)}") from None
 
 
 _ADVERTISEMENT = b"application/x-git-upload-pack-advertisement"
@@ -244,15 +245,15 @@ def _read(reader: Callable[[bytes], T], body: bytes) -> T:
     try:
         return reader(body)
     except ResponseError as error:
-        raise InquiryError(str(error)) from None
+        raise InspectionError(str(error)) from None
 
 
 def _nothing() -> None:
-    """Wait for the end: an answer is judged whole."""
+    pass  # an answer is used only when it is complete
 
 
 def _head(method: str, length: int) -> RequestHead:
-    """Make the head that ``crossing`` takes its fields from."""
+    """Return a request head from which ``crossing`` takes the fields."""
     fields = [(b"user-agent", f"credgate/{__version__}".encode()), (b"git-protocol", b"version=2")]
     if method == "POST":
         fields += [(b"content-type", ask.CONTENT_TYPE), (b"accept", ask.ANSWER_TYPE)]
