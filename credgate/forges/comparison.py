@@ -1,12 +1,11 @@
-"""Whether one commit is an ancestor of another, as a forge's REST API tells it: what to ask, how to read the answer.
+"""Asks a forge's REST API whether one commit is an ancestor of another: the request, and how to read the answer.
 
-For forges that cannot be asked in git's own protocol. GitHub compares two commits (``/repos/O/R/compare/OLD...TIP``;
-the second page is without files); GitLab (``merge_base``), Bitbucket Cloud (``merge-base``) and Azure DevOps
-(``mergebases``) name the merge base of both, which is *old* itself exactly if *old* is an ancestor. Other kinds have no
-API that says so in as many words: that Bitbucket Data Center lists no commit is no proof.
+This is for forges that cannot be asked in git's own protocol because they do not support ``filter``. Bitbucket Cloud
+(``merge-base``) and Azure DevOps (``mergebases``) name the merge base of two commits. It is *old* itself exactly if
+*old* is an ancestor. Bitbucket Data Center has no such request: if it lists no commit, that proves nothing.
 
-An answer is yes, no or, whatever else it is, "cannot tell". Where two commits have no history in common the forges
-answer with an error: cannot tell. Asks nobody, holds no credential, repeats nothing that a forge says.
+An answer is yes, no or unknown. For two commits without common history these forges answer with an error: unknown.
+This module sends nothing, holds no credential, and repeats nothing that a forge sent.
 """
 
 from __future__ import annotations
@@ -24,29 +23,27 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _OK = 200
-_TOKENS_ONLY = frozenset({"gitlab", "bitbucket"})
-"""Whose APIs do not take the logins that need a user name: deploy tokens, and users' API tokens."""
 
 
 def question(driver: Driver, repo_path: str, old: str, tip: str) -> str | None:
-    """Return the path below ``driver.api`` that says whether ``old`` is an ancestor of ``tip``, or is it.
+    """Return the path below ``driver.api`` that tells whether ``old`` is an ancestor of ``tip``, or equal to it.
 
-    ``repo_path`` is any spelling that the driver takes, ids are hexadecimal as git writes them. ``None``: this forge
-    has no such question, for this repository or for the credential that is configured.
+    ``repo_path`` is any spelling that the driver accepts; ids are hexadecimal. Returns ``None`` if the forge has no
+    such request, for this repository or for the configured credential.
     """
     asked, path = _KINDS.get(driver.forge.kind), driver.normal(repo_path)
     if asked is None or path is None or driver.api is None or not (_ID.fullmatch(old) and _ID.fullmatch(tip)):
         return None
+    if driver.forge.username and driver.forge.kind == "bitbucket":
+        return None  # a user's API token needs a user name, which this API does not accept
     parts = path.split("/")
-    if parts[-1].endswith(".wiki") or (driver.forge.kind == "gitlab" and parts[-2] == "snippets"):
-        return None  # git serves them, the API does not know them as repositories
-    if driver.forge.username and driver.forge.kind in _TOKENS_ONLY:
-        return None
+    if parts[-1].endswith(".wiki"):
+        return None  # git serves wikis, but the API does not know them as repositories
     return asked[0](parts, old, tip)
 
 
 def judge(driver: Driver, old: str, status: int, body: bytes) -> bool | None:
-    """Read the answer to :func:`question`; ``None``: it does not tell. Never raises."""
+    """Read the answer to :func:`question`; ``None``: unknown. Never raises."""
     if status != _OK:
         return None
     try:
@@ -60,36 +57,14 @@ def _quoted(text: str) -> str:
     return quote(text, safe="")
 
 
-def _github(parts: list[str], old: str, tip: str) -> str:
-    owner, repo = map(_quoted, parts)
-    return f"/repos/{owner}/{repo}/compare/{old}...{tip}?per_page=1&page=2"
-
-
-def _read_github(answer: Object, old: str) -> bool | None:
-    status, base = answer.get("status"), _id(answer.get("merge_base_commit"), "sha", old)
-    if base is None or _id(answer.get("base_commit"), "sha", old) != old:
-        return None
-    if status in ("ahead", "identical") and base == old:
-        return True
-    return False if status in ("behind", "diverged") and base != old else None
-
-
-def _gitlab(parts: list[str], old: str, tip: str) -> str:
-    refs = _quoted("refs[]")
-    return f"/projects/{_quoted('/'.join(parts))}/repository/merge_base?{refs}={old}&{refs}={tip}"
-
-
-def _read_gitlab(answer: Object, old: str) -> bool | None:
-    return _same(_id(answer, "id", old), old)
-
-
 def _bitbucket(parts: list[str], old: str, tip: str) -> str:
     workspace, repo = map(_quoted, parts)
     return f"/repositories/{workspace}/{repo}/merge-base/{old}..{tip}"
 
 
 def _read_bitbucket(answer: Object, old: str) -> bool | None:
-    return _same(_id(answer, "hash", old), old)
+    base = _id(answer, "hash", old)
+    return None if base is None else base == old
 
 
 def _azure(parts: list[str], old: str, tip: str) -> str:
@@ -109,18 +84,12 @@ def _read_azure(answer: Object, old: str) -> bool | None:
 
 
 def _id(found: object, key: str, like: str) -> str | None:
-    """Return the commit's id under ``key``, if there is one of the same length as ``like``."""
+    """Return the commit id under ``key``, if it is one of the same length as ``like``."""
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) and len(value) == len(like) and _ID.fullmatch(value) else None
 
 
-def _same(base: str | None, old: str) -> bool | None:
-    return None if base is None else base == old
-
-
 _KINDS: dict[str, tuple[Callable[[list[str], str, str], str], Callable[[Object, str], bool | None]]] = {
-    "github": (_github, _read_github),
-    "gitlab": (_gitlab, _read_gitlab),
     "bitbucket": (_bitbucket, _read_bitbucket),
     "azure": (_azure, _read_azure),
 }

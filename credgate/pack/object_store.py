@@ -34,7 +34,7 @@ TOO_MANY_TREES = "too many directories to inspect in one push"
 
 BLOCK = 16 * 1024
 OPENED = 2 * 1024 * 1024
-"""Bytes of decompressed blocks that are cached. The latest one is cached even if it is larger: a body may have 4 MiB."""
+"""Bytes of decompressed blocks in the cache. The latest block is cached even if larger: a body may have 4 MiB."""
 SHARED = 256 * 1024 * 1024
 """Bytes that the bodies of all pushes may hold together."""
 _LEVEL = 1

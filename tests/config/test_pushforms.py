@@ -57,7 +57,7 @@ def test_rules_may_be_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ('push = [{refs = "main", allow = []}]', "Invalid ref pattern: main (a pattern of ref names is meant"),
+        ('push = [{refs = "main", allow = []}]', "Invalid ref pattern: main (must be a pattern of full ref names"),
         (
             'push = [{refs = "refs/heads/x", allow = ["merge"]}]',
             "allow must be a list of create, update, force, delete",

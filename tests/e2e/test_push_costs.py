@@ -267,7 +267,7 @@ def test_a_neighbour_s_push_passes_two_hostile_ones(
     took = time.monotonic() - began
     print(f"a neighbour's push: {quiet:.2f} s quiet, {loud:.2f} s beside those, which took {took:.1f} s")  # noqa: T201 - asked for
     assert loud < quiet + STALL
-    assert ["more to inflate than can be judged in one push" in one for one in told] == [True, True], told
+    assert ["too much data to inflate in one push" in one for one in told] == [True, True], told
 
 
 def test_a_thousand_tags_in_a_chain_do_not_stop_the_reactor(desk: Desk) -> None:

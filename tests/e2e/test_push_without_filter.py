@@ -1,7 +1,7 @@
-"""Pushes to a forge that cannot send history alone, but whose API compares commits: by real git, to a real forge.
+"""Pushes by git to a forge that does not support ``filter``, but whose API finds merge bases.
 
-The forge is the usual one without ``uploadpack.allowFilter``; beside it stands a fake of GitHub's comparing of commits
-that asks git in the same repositories (``tests.fakes.compare_api`` says what that does not prove).
+The forge is the usual one without ``uploadpack.allowFilter``, configured as kind ``bitbucket``. Its API is a fake that
+asks git in the same repositories (``tests.fakes.compare_api`` says what that does not prove).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ UNKNOWN = "could not tell whether this is a fast-forward (this forge cannot send
 
 @define(eq=False)
 class Lab:
-    """The forge's API, and a gateway that knows where it is."""
+    """The forge's API, and a gateway that is configured with its address."""
 
     api: CompareApi
     door: Door
 
     def asked(self) -> set[str]:
-        """List the repositories that the API was asked about."""
+        """Return the repositories that the API was asked about."""
         return {"/".join(path.split("/")[2:4]) for path in self.api.paths("GET")}
 
 
@@ -43,13 +43,13 @@ class Lab:
 def lab(forge: Forge, start_gateway: StartGateway) -> Iterator[Lab]:
     """Start both."""
     api = CompareApi(forge.repositories, forge.secret)
-    settings = {'forges."github.com"': {"api_url": api.url}, "limits": {"inquiry_timeout": "2s"}}
+    settings = {'forges."github.com"': {"kind": "bitbucket", "api_url": api.url}, "limits": {"inquiry_timeout": "2s"}}
     yield Lab(api, start_gateway(settings=settings))
     api.close()
 
 
 def sit(lab: Lab, enter: Enter, repos: Repositories, **grant: object) -> Desk:
-    """Sit down where three commits are on main, in a session with another repository."""
+    """Start a session with two repositories, of which one has three commits on main."""
     path, other = repos.seeded(files=[{"README": b"%d\n" % number} for number in range(3)]), repos.seeded()
     grants = [{"repo": one, "push": UPDATES, **grant} for one in (path, other)]
     visit = enter(grants, login="bearer", door=lab.door)
@@ -60,20 +60,20 @@ def sit(lab: Lab, enter: Enter, repos: Repositories, **grant: object) -> Desk:
 
 @pytest.fixture
 def desk(lab: Lab, enter: Enter, repos: Repositories) -> Desk:
-    """Sit down with a new commit on main, and an agent's branch two commits behind it."""
+    """Prepare a new commit on main, and an agent's branch that is two commits older."""
     desk = sit(lab, enter, repos)
     desk.local("branch", "new", desk.commit("main"))
     desk.give({REF: "main~1"})
     return desk
 
 
-def test_a_fast_forward_that_only_the_forge_can_prove(desk: Desk, lab: Lab, forge: Forge) -> None:
-    """The API is asked once, about this repository alone, and nobody in the sandbox sees with what."""
+def test_fast_forward_is_proved_by_the_api(desk: Desk, lab: Lab, forge: Forge) -> None:
+    """One request about this repository. The sandbox never sees the forge's credential."""
     before, old, main, new = desk.refs(), *(desk.local("rev-parse", name) for name in ("main~1", "main", "new"))
     ran = desk.push("origin", f"+new:{REF}")
     ran.fine()
     assert desk.refs() == before | {REF: new}
-    assert lab.api.paths("GET") == [f"/repos/{desk.path}/compare/{old}...{main}"]
+    assert lab.api.paths("GET") == [f"/repositories/{desk.path}/merge-base/{old}..{main}"]
     assert lab.asked() == {desk.path}
     assert lab.api.asked[0].headers["authorization"] == f"Bearer {forge.secret}"
     assert traces(forge.secret, lab.door.front.down + (ran.out + ran.err).encode()) == set()
@@ -82,8 +82,8 @@ def test_a_fast_forward_that_only_the_forge_can_prove(desk: Desk, lab: Lab, forg
     assert forge.secret not in desk.gateway.log()
 
 
-def test_what_is_no_fast_forward_is_refused_as_force(desk: Desk, lab: Lab) -> None:
-    """A branch that went another way, an older commit that is at the forge, and a merge that brings the old one."""
+def test_force_is_refused(desk: Desk, lab: Lab) -> None:
+    """A branch that diverged and an older commit are refused; a merge that contains the old value passes."""
     side = desk.commit("main~1")
     desk.give({REF: side})
     before = desk.refs()
@@ -98,8 +98,8 @@ def test_what_is_no_fast_forward_is_refused_as_force(desk: Desk, lab: Lab) -> No
     assert desk.refs() == before | {REF: merged}
 
 
-def test_a_branch_moved_to_a_commit_that_is_at_the_forge(desk: Desk, lab: Lab) -> None:
-    """The pack is empty: all of the proof is the forge's."""
+def test_branch_may_move_to_a_commit_of_the_forge(desk: Desk, lab: Lab) -> None:
+    """The pack is empty, so only the API can prove the fast-forward."""
     before, main = desk.refs(), desk.local("rev-parse", "main")
     desk.push("origin", f"+main:{REF}").fine()
     assert desk.refs() == before | {REF: main}
@@ -108,11 +108,11 @@ def test_a_branch_moved_to_a_commit_that_is_at_the_forge(desk: Desk, lab: Lab) -
 
 @pytest.mark.parametrize(
     "fault",
-    [Silence(), Reply(403, {"message": "API rate limit exceeded"}), Reply(200, b'{"status": "ahead"'), Reply(404)],
+    [Silence(), Reply(403, {"message": "API rate limit exceeded"}), Reply(200, b'{"hash": "'), Reply(404)],
     ids=["silence", "403", "garbage", "404"],
 )
-def test_an_api_that_does_not_tell_refuses(desk: Desk, lab: Lab, fault: Reply | Silence) -> None:
-    """In our words, with nothing of the API's own; the same push passes when it does tell."""
+def test_unusable_answer_refuses_the_push(desk: Desk, lab: Lab, fault: Reply | Silence) -> None:
+    """Nothing of the answer is shown to the sandbox. The same push passes when the API answers."""
     lab.api.faults = [fault]
     before = desk.refs()
     said = desk.push("origin", f"+new:{REF}").refused()
@@ -126,16 +126,16 @@ def test_an_api_that_does_not_tell_refuses(desk: Desk, lab: Lab, fault: Reply | 
     desk.push("origin", f"+new:{REF}").fine()
 
 
-def test_an_answer_about_one_push_is_not_kept_for_the_next(desk: Desk, lab: Lab) -> None:
-    """Each asks anew."""
+def test_answers_are_not_cached_between_pushes(desk: Desk, lab: Lab) -> None:
+    """Each push asks anew."""
     desk.push("origin", f"+main:{REF}").fine()
     desk.give({REF: "main~1"})
     desk.push("origin", f"+main:{REF}").fine()
     assert len(lab.api.asked) == 2
 
 
-def test_protected_paths_are_not_asked_of_an_api(lab: Lab, enter: Enter, repos: Repositories) -> None:
-    """It says who descends from whom, not what changed."""
+def test_api_is_not_asked_about_protected_paths(lab: Lab, enter: Enter, repos: Repositories) -> None:
+    """It knows merge bases, not reliable lists of changed paths."""
     desk = sit(lab, enter, repos, protected_paths=["Makefile"])
     desk.local("branch", "new", desk.commit("main"))
     before = desk.refs()

@@ -97,7 +97,8 @@ class PythonForge:
 
     def admits(self, login: str, target: str) -> bool:
         """Whether ``user:password`` opens ``target``; called in the connection's own thread."""
-        return hmac.compare_digest(f"x-access-token:{self.secret}".encode(), login.encode())
+        users = "x-access-token", "x-token-auth"  # of GitHub, and of Bitbucket
+        return any(hmac.compare_digest(f"{user}:{self.secret}".encode(), login.encode()) for user in users)
 
     def rotate(self, secret: str) -> None:
         """From now on only this secret is accepted."""

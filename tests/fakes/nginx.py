@@ -110,7 +110,7 @@ class NginxForge:
         self.secret = secret
         passwords = self._scratch / "passwords"
         draft = passwords.with_suffix(".new")
-        draft.write_text(f"x-access-token:{{PLAIN}}{secret}\n")
+        draft.write_text("".join(f"{user}:{{PLAIN}}{secret}\n" for user in ("x-access-token", "x-token-auth")))
         draft.chmod(0o600)
         draft.replace(passwords)
 

@@ -1,4 +1,4 @@
-"""Pushes that must be looked into, in memory: their bodies, and a forge that answers what credgate asks meanwhile."""
+"""Pushes that must be inspected, in memory: their bodies, and a forge that answers credgate's requests meanwhile."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BROKEN = encode(b"\x01" + encode(b"unpack early EOF\n") + encode(b"ng " + REF + 
 
 
 def listed(new: bytes, old: bytes = OLD, ref: bytes = REF, caps: bytes = b"report-status side-band-64k") -> bytes:
-    """Make the list of one command; ids are binary."""
+    """Make a command list of one command; ids are binary."""
     line = b"%s %s %s\x00 %s" % (old.hex().encode(), new.hex().encode(), ref, caps)
     return encode(line) + FLUSH
 
@@ -43,12 +43,12 @@ def packed(*bodies: bytes, noise: int = 0) -> bytes:
 
 
 def push(commit: bytes, noise: int = 0) -> bytes:
-    """Make a push's body that moves ``REF`` from ``OLD`` to ``commit``, which its pack brings."""
+    """Make the body of a push that moves ``REF`` from ``OLD`` to ``commit``, which its pack holds."""
     return listed(packs.oid(packs.COMMIT, commit)) + packed(commit, noise=noise)
 
 
 def sent(body: bytes, *fields: bytes, **more: Any) -> bytes:
-    """Make the request, in chunks."""
+    """Make the request, in chunked coding."""
     return post(body, *fields, service=b"receive", chunked=True, **more)
 
 
@@ -60,7 +60,7 @@ def granted(house: House, **more: Any) -> House:
 
 
 def threaded(house: House) -> Threads:
-    """Have costly work wait for the test."""
+    """Make threaded work wait for the test."""
     threads = Threads()
     house.gate.lane = lambda _session: threads
     return threads
@@ -72,13 +72,13 @@ def pushed(house: House) -> list[Wire]:
 
 
 def arrived(house: House) -> Message:
-    """Read the push as the forge has it."""
+    """Return the push as the forge received it."""
     (wire,) = pushed(house)
     return requests_in(wire.received)[-1]
 
 
 def asked_on(wire: Wire) -> Message | None:
-    """Read the question of credgate's own on this connection; None if there is none."""
+    """Return credgate's own request on this connection, or ``None``."""
     asked = requests_in(wire.received)
     return asked[-1] if asked and b"git-upload-pack" in asked[-1].start.target else None
 
@@ -95,22 +95,22 @@ def named(**refs: bytes) -> bytes:
 
 
 def capable() -> bytes:
-    """Make the forge's answer about what it can."""
+    """Make the forge's answer with its capabilities."""
     return answer(CAPABILITIES, kind=b"upload-pack-advertisement")
 
 
-# What tests of pushes do and check.
+# Actions and checks.
 
 
 def report(house: House, body: bytes = OK) -> None:
-    """Have the forge report on the push."""
+    """Make the forge report on the push."""
     (wire,) = pushed(house)
     wire.deliver(answer(body, kind=b"receive-pack-result"))
     house.settle()
 
 
 def refused(client: Wire, text: bytes) -> None:
-    """Check that git is told of a refusal, ref by ref."""
+    """Check that the answer refuses the ref with this text."""
     said = only(client, b"POST")
     assert (said.status, said.whole) == (200, True)
     assert b"ng " + REF + b" credgate: " in said.body
@@ -118,7 +118,7 @@ def refused(client: Wire, text: bytes) -> None:
 
 
 def unfinished(house: House, body: bytes) -> None:
-    """Check that the forge has a beginning of ``body`` at most, without its checksum, and the connection is gone."""
+    """Check that the forge received at most ``body`` without its checksum, and that the connection is closed."""
     for wire in pushed(house):
         (one,) = requests_in(wire.received)
         assert body[:-TRAILER].startswith(one.body)
@@ -127,7 +127,7 @@ def unfinished(house: House, body: bytes) -> None:
 
 
 def asking(*, noise: int = 0) -> tuple[House, Wire, bytes]:
-    """Have a push wait for the forge's history."""
+    """Make a push wait for the forge's history."""
     house, body = House(), push(ON_MIDDLE, noise)
     client = house.say(sent(body))
     assert asked_on(house.forge.wire) is not None
@@ -136,7 +136,7 @@ def asking(*, noise: int = 0) -> tuple[House, Wire, bytes]:
 
 
 def tell(house: House, *answers: bytes) -> None:
-    """Answer credgate's own questions, one after the other, each on the youngest connection."""
+    """Answer credgate's own requests, one after the other, each on the newest connection."""
     for one in answers:
         house.forge.wire.deliver(one)
         house.settle()

@@ -1,4 +1,4 @@
-"""Over random histories the verdict is that of ``git merge-base --is-ancestor``, the forge being a real upload-pack."""
+"""Ancestry verdicts over random histories equal ``git merge-base --is-ancestor``; upload-pack is the forge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from credgate.pack.commit_graph import CommitGraph
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
 from tests.fakes import packs
-from tests.fakes.packs import Repository, walked
+from tests.fakes.packs import Repository, finish, walked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,21 +27,21 @@ History = list[tuple[int, ...]]
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> list[Repository]:
-    """Make one repository a format for all histories: commits of one never reach another's."""
+    """Make one repository for each format. The histories in it are independent of each other."""
     place = tmp_path_factory.mktemp("ancestry")
     return [Repository.make(place / f"{name}.git", f"--object-format={name}") for name in FORMATS]
 
 
 @pytest.fixture(params=range(len(FORMATS)), ids=FORMATS)
 def repository(request: pytest.FixtureRequest, repositories: list[Repository]) -> Repository:
-    """Choose one (a test that draws cannot be parametrised under pytest-twisted and draws it instead)."""
+    """Choose a repository. Hypothesis tests cannot be parametrised under pytest-twisted and draw it instead."""
     chosen: Repository = repositories[request.param]
     return chosen
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Draw a history: for each commit the numbers of its parents among those before it; roots and octopuses too."""
+    """Draw a history: for each commit the numbers of its parents. It has roots and octopus merges, too."""
     count = draw(st.integers(2, 14))
     chosen: History = [()]
     for number in range(1, count):
@@ -66,7 +66,7 @@ def imported(repository: Repository, history: History) -> list[bytes]:
 
 
 def asked(repository: Repository, graph: CommitGraph, wants: Iterable[bytes], haves: Iterable[bytes]) -> PackWalk:
-    """Ask the forge, and read its answer into the graph."""
+    """Fetch from the forge into the graph."""
     answer = repository.ask(fetch_request(graph.object_format, wants, haves))
     walk = PackWalk(graph.object_format, graph=graph)
     reader = AnswerReader(walk)
@@ -78,22 +78,22 @@ def asked(repository: Repository, graph: CommitGraph, wants: Iterable[bytes], ha
 
 
 def verdict(repository: Repository, graph: CommitGraph, old: bytes, new: bytes) -> AncestryVerdict:
-    """Judge as a push is judged."""
-    result = judge(graph, old, new)
+    """Judge as for a push."""
+    result = finish(judge(graph, old, new))
     if result.outcome is not AncestryOutcome.ASK:
         return result
     asked(repository, graph, result.boundary, [old])
-    return settle(graph, old, new)
+    return finish(settle(graph, old, new))
 
 
 def is_ancestor(repository: Repository, old: bytes, new: bytes) -> bool:
-    """Ask git itself."""
+    """Ask git."""
     return repository.run("merge-base", "--is-ancestor", old.hex(), new.hex()).returncode == 0
 
 
 @given(histories(), st.data())
-def test_the_verdict_is_git_s_own(repositories: list[Repository], history: History, data: st.DataObject) -> None:
-    """Whatever the forge has already: the pack is what git would push then."""
+def test_verdict_equals_git_s(repositories: list[Repository], history: History, data: st.DataObject) -> None:
+    """Whatever the forge already has. The pack is the one that git would push."""
     repository = data.draw(st.sampled_from(repositories))
     commits = imported(repository, history)
     one = st.sampled_from(commits)
@@ -107,15 +107,15 @@ def test_the_verdict_is_git_s_own(repositories: list[Repository], history: Histo
 
 
 @given(histories(), st.data())
-def test_merge_bases_are_found(repositories: list[Repository], history: History, data: st.DataObject) -> None:
-    """As git finds them: the boundary with the default branch, less what others of it reach."""
+def test_merge_bases_equal_git_s(repositories: list[Repository], history: History, data: st.DataObject) -> None:
+    """The boundary with the default branch, without those that others of it reach."""
     repository = data.draw(st.sampled_from(repositories))
     commits = imported(repository, history)
     default, new = data.draw(st.sampled_from(commits)), data.draw(st.sampled_from(commits))
     object_format = {20: SHA1, 32: SHA256}[len(new)]
     graph = CommitGraph(object_format)
     asked(repository, graph, [new], [default])
-    boundary = boundary_of(graph, new)
+    boundary = finish(boundary_of(graph, new))
     assert boundary is not None
     bases = {
         name
@@ -126,8 +126,8 @@ def test_merge_bases_are_found(repositories: list[Repository], history: History,
     assert bases == {bytes.fromhex(word) for word in printed}
 
 
-def test_a_shallow_clone_s_push_is_judged(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Its pack leaves to commits that the client itself has without their parents."""
+def test_push_from_a_shallow_clone(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Its pack ends at commits that the client has without their parents."""
     old, middle, other = imported(repository, [(), (0,), (0,)])
     place = tmp_path_factory.mktemp("shallow") / "clone.git"
     repository.git("update-ref", "refs/heads/shallow", middle.hex())
@@ -151,16 +151,16 @@ def test_a_shallow_clone_s_push_is_judged(repository: Repository, tmp_path_facto
         assert verdict(repository, graph, before, bytes.fromhex(new)) == expected
 
 
-def test_an_unknown_commit_is_refused_by_the_forge_in_its_words(repository: Repository) -> None:
-    """A boundary that is nowhere, a lost commit: the forge says so and nothing is proved."""
+def test_fetch_of_an_unknown_commit_is_refused_by_the_forge(repository: Repository) -> None:
+    """Nothing is proved by a boundary commit that does not exist."""
     (commit,) = imported(repository, [()])
     object_format = {20: SHA1, 32: SHA256}[len(commit)]
     with pytest.raises(ResponseError, match="the forge refused: upload-pack: not our ref"):
         asked(repository, CommitGraph(object_format), [b"\xab" * len(commit)], [commit])
 
 
-def test_the_forge_sends_no_tree_with_the_history(repository: Repository) -> None:
-    """Or a question about a branch would bring the whole repository."""
+def test_history_is_fetched_without_trees(repository: Repository) -> None:
+    """Otherwise one request would fetch the whole repository."""
     commits = imported(repository, [(), (0,), (1,), (2,)])
     object_format = {20: SHA1, 32: SHA256}[len(commits[0])]
     walk = asked(repository, CommitGraph(object_format), [commits[3]], [commits[1]])

@@ -94,7 +94,7 @@ def test_the_configured_policy_holds_unless_the_document_has_its_own() -> None:
         ("[[push]]\nrepo = 'a/b'\nrefs = [5]", "push[0]: a table is meant, with ref, verb, "),
         (CASE.replace("verb", "verbs"), "push[0]: Unknown key: verbs (known: ref, verb, "),
         (CASE.replace("create", "merge"), "push[0]: verb must be one of create, update, force, delete"),
-        (CASE.replace("refs/heads/x", "x"), "push[0]: x: a ref to push to is written refs/heads/<branch>"),
+        (CASE.replace("refs/heads/x", "x"), "push[0]: x: a full ref name is required, such as refs/heads/<branch>"),
         (CASE.replace('"allowed"', '"yes"'), "push[0]: expect: yes is no reason code"),
         (CASE.replace(', expect = "allowed"', ""), "push[0]: expect is missing"),
         (CASE.replace(', verb = "create"', ""), "push[0]: verb is missing"),

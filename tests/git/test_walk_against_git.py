@@ -1,4 +1,4 @@
-"""The walk against git, dulwich and pygit2: the same commits, the same trees, the same end, whatever packed them."""
+"""The walk finds the same commits, trees and end in packs of git, dulwich and libgit2 as these do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from credgate.pack.objects import SHA1, SHA256, PackError
 from credgate.pack.walk import PackWalk
 from tests.fakes import packs
-from tests.fakes.packs import Repository, feed, walked
+from tests.fakes.packs import Repository, feed, tree_of, walked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ FORMATS = {"sha1": SHA1, "sha256": SHA256}
 
 
 def history() -> bytes:
-    """Return a stream for ``git fast-import``: alike commits, so that they become deltas; files, merges and a tag."""
+    """Return a stream for ``git fast-import``: similar commits, which become deltas, files, merges and a tag."""
     chance = random.Random(5)
     lines = [b"line %d %d" % (number, chance.getrandbits(40)) for number in range(200)]
     out = []
@@ -52,14 +52,14 @@ def history() -> bytes:
 
 @pytest.fixture(scope="module", params=["sha1", "sha256"])
 def repository(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Make the repository in either format."""
+    """Make the repository in each format."""
     made = Repository.make(tmp_path_factory.mktemp("walk") / "r.git", f"--object-format={request.param}")
     made.git("fast-import", "--quiet", data=history())
     return made
 
 
 def truth(repository: Repository, kind: str) -> list[bytes]:
-    """Return the ids of all objects of a kind, as git lists them."""
+    """Return the ids of all objects of a type, as git lists them."""
     listing = repository.git("cat-file", "--batch-check", "--batch-all-objects").split(b"\n")
     rows = (line.split() for line in listing if line)
     return [bytes.fromhex(row[0].decode()) for row in rows if row[1].decode() == kind]
@@ -76,8 +76,8 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_every_commit_and_every_tree_is_found(repository: Repository, options: tuple[str, ...]) -> None:
-    """With deltas by offset, by id, deep chains, none at all, uncompressed."""
+def test_every_commit_and_tree_is_found(repository: Repository, options: tuple[str, ...]) -> None:
+    """With deltas by offset, by id, in deep chains, without deltas, and uncompressed."""
     data = repository.packed("main\nv1\n", *options)
     found = FORMATS[repository.git("rev-parse", "--show-object-format").decode().strip()]
     walk = walked(data, found)
@@ -92,20 +92,20 @@ def test_every_commit_and_every_tree_is_found(repository: Repository, options: t
     for name in names:
         first, _, bodies = bodies.partition(b"\n")
         size = int(first.split()[2])
-        entries = walk.tree(name)
+        entries = tree_of(walk, name)
         assert entries is not None
         assert packs.tree({key: (entry.mode, entry.oid) for key, entry in entries.items()}) == bodies[:size]
         bodies = bodies[size + 1 :]
     assert walk.graph.peel(repository.oid("v1")) == repository.oid("main")
     assert (walk.graph.commits, walk.graph.complete) == (COUNT, True)
-    # Deltas by id on blobs wait for ever: nobody can tell what they are.
+    # REF_DELTAs on blobs keep waiting: they cannot be told from commits.
     assert not walk.waiting or "--delta-base-offset" not in options
     assert walk.passed == len(data) - found.size
     repository.git("index-pack", "--stdin", data=data)
 
 
-def test_commits_that_are_deltas_were_among_them(tmp_path: Path) -> None:
-    """Or the test above would show nothing: ``verify-pack`` counts them."""
+def test_history_contains_commits_and_trees_as_deltas(tmp_path: Path) -> None:
+    """``verify-pack`` counts them. Otherwise the test above would prove little."""
     made = Repository.make(tmp_path / "r.git")
     made.git("fast-import", "--quiet", data=history())
     made.git("repack", "-q", "-a", "-d", "-f", "--window=20")
@@ -115,8 +115,8 @@ def test_commits_that_are_deltas_were_among_them(tmp_path: Path) -> None:
     assert sum(len(row) == 7 and row[1] == b"tree" for row in rows) > COUNT / 2
 
 
-def test_a_thin_pack_holds_all_its_commits(repository: Repository) -> None:
-    """Its trees may be deltas on what the forge has; commits are not."""
+def test_thin_pack_holds_all_its_commits(repository: Repository) -> None:
+    """Its trees may be deltas on objects that only the forge has; commits are not."""
     found = FORMATS[repository.git("rev-parse", "--show-object-format").decode().strip()]
     data = repository.packed("main\n^main~7\n", "--thin", "--delta-base-offset")
     walk = walked(data, found)
@@ -127,8 +127,8 @@ def test_a_thin_pack_holds_all_its_commits(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 4096])
-def test_the_end_is_where_index_pack_finds_it(tmp_path: Path, piece: int) -> None:
-    """Git takes the pack and prints what is behind it; here that is refused, and the end is the same."""
+def test_end_of_the_pack_is_where_index_pack_finds_it(tmp_path: Path, piece: int) -> None:
+    """Git accepts the pack and prints the bytes after it. The walk refuses them, and finds the same end."""
     made = Repository.make(tmp_path / "r.git")
     made.git("fast-import", "--quiet", data=history())
     data = made.packed("main~100\n")
@@ -137,7 +137,7 @@ def test_the_end_is_where_index_pack_finds_it(tmp_path: Path, piece: int) -> Non
     assert printed.startswith(b"pack\t")
     assert printed.endswith(b"\nPACK and more")
     walk = PackWalk(SHA1)
-    with pytest.raises(PackError, match="bytes behind the end"):
+    with pytest.raises(PackError, match="trailing data"):
         feed(walk, data + b"PACK and more", piece)
     assert walk.passed == len(data) - 20
 
@@ -164,18 +164,18 @@ def test_packs_of_dulwich_and_libgit2_are_read(tmp_path: Path) -> None:
     for data in (written.read_bytes(), sink.getvalue()):
         walk = walked(data)
         assert all(walk.graph.has(name) for name in commits)
-        assert all(walk.tree(name) is not None for name in trees)
+        assert all(tree_of(walk, name) is not None for name in trees)
 
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """Make a repository for ``index-pack`` to be asked in."""
+    """Make a repository in which ``index-pack`` runs."""
     return Repository.make(tmp_path_factory.mktemp("judge") / "r.git")
 
 
 @given(st.data())
-def test_what_is_read_as_a_pack_is_one_to_index_pack(judge: Repository, data: st.DataObject) -> None:
-    """Entries in any number and order, broken in any place, with a right checksum: git refuses or agrees on the end."""
+def test_index_pack_agrees_on_every_accepted_pack(judge: Repository, data: st.DataObject) -> None:
+    """Entries in any number and order, corrupted anywhere, with a correct checksum."""
     base = packs.commit(b"\xaa" * 20, text=data.draw(st.binary(max_size=20)))
     entries = [
         packs.entry(packs.COMMIT, base),
@@ -191,7 +191,7 @@ def test_what_is_read_as_a_pack_is_one_to_index_pack(judge: Repository, data: st
         walk = walked(whole)
     except PackError:
         return
-    # Git may still refuse (a base that is nowhere); it must not find another end.
+    # Git may still refuse the pack, if a base is missing. It must not find another end.
     done = judge.run("index-pack", "--stdin", data=whole)
     assert done.returncode == 0 or b"unresolved delta" in done.stderr or b"already resolved" in done.stderr
     assert walk.passed == len(body)

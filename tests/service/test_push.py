@@ -251,7 +251,7 @@ BYTES = listed(packs.oid(packs.COMMIT, ON_OLD))
 @pytest.mark.parametrize(
     ("pack", "text"),
     [
-        (packed(ON_OLD) + b"x", b"bytes behind the end of the pack"),
+        (packed(ON_OLD) + b"x", b"trailing data after the pack"),
         (packed(ON_OLD)[:-1], b"push refused"),
         (packed(ON_OLD)[:40], b"push refused"),
         (packed(ON_OLD)[:-1] + b"\xff", b"push refused"),
@@ -283,7 +283,7 @@ def test_bytes_behind_the_pack_are_refused_whenever_they_come() -> None:
     client = house.say(whole)
     client.deliver(b"1\r\nx\r\n0\r\n\r\n")
     house.settle()
-    refused(client, b"bytes behind the end of the pack")
+    refused(client, b"trailing data after the pack")
     unfinished(house, body)
     house.nothing_left()
 
@@ -297,7 +297,7 @@ def test_bytes_behind_the_pack_that_the_walk_finds_are_refused() -> None:
     assert len(threads.waiting) == 1
     threads.run_all()
     house.settle()
-    refused(client, b"bytes behind the end of the pack")
+    refused(client, b"trailing data after the pack")
     assert house.reasons == [Reason.MALFORMED_PUSH]
     unfinished(house, body)
     house.nothing_left()

@@ -180,7 +180,7 @@ def uncollected() -> Iterator[None]:
 def test_what_a_push_held_is_freed_when_it_ends(point: str, how: str) -> None:
     """At once: a pack's bodies may be 32 MiB, and a gateway that idles collects no cycles."""
     house, client, threads, _ = stop_at(point)
-    held = weakref.ref(client.protocol._exchange._upload._walk._kept._bodies)
+    held = weakref.ref(client.protocol._exchange._upload._walk._store._bodies)
     {
         "leaves": client.hang_up,
         "breaks": client.reset,
@@ -206,7 +206,7 @@ def test_what_a_push_held_is_freed_when_it_is_decided(body: bytes, reason: Reaso
     house = House()
     threads = threaded(house)
     client = house.say(sent(body))
-    held = weakref.ref(client.protocol._exchange._upload._walk._kept._bodies)
+    held = weakref.ref(client.protocol._exchange._upload._walk._store._bodies)
     threads.run_all()
     house.settle()
     if reason is Reason.ALLOWED:

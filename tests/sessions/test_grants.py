@@ -160,7 +160,7 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": 5, "allow": []}, "Invalid ref pattern: int (a text is meant)"),
         (
             {"refs": "heads/x", "allow": []},
-            "Invalid ref pattern: heads/x (a pattern of ref names is meant, such as refs/heads/agent/*)",
+            "Invalid ref pattern: heads/x (must be a pattern of full ref names, such as refs/heads/agent/*)",
         ),
     ],
 )
@@ -259,12 +259,16 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} texts"),
         ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} texts"),
         ("push_options", [5], "Invalid push option: int (a text is meant)"),
-        ("push_options", ["a**"], "Invalid push option: a** (one * stands for any run of characters; two say no more)"),
+        (
+            "push_options",
+            ["a**"],
+            "Invalid push option: a** (** is not supported; a single * matches any run of characters)",
+        ),
         ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} texts"),
         (
             "protected_paths",
             ["/etc"],
-            "Invalid path glob: /etc (a path from the top of the repository is meant, such as .github/workflows/**)",
+            "Invalid path glob: /etc (must be a path from the top of the repository, such as .github/workflows/**)",
         ),
     ],
 )
@@ -281,7 +285,9 @@ def test_a_pattern_of_the_label_needs_one_that_fits() -> None:
     with pytest.raises(InvalidValueError) as caught:
         check_label(grants, "")
     assert str(caught.value) == "The ref pattern refs/heads/{label}/* needs a session with a label"
-    with pytest.raises(InvalidValueError, match=r"^Invalid ref pattern: refs/heads/box.lock/\* \(no ref name can"):
+    with pytest.raises(
+        InvalidValueError, match=r"^Invalid ref pattern: refs/heads/box.lock/\* \(no valid ref name can"
+    ):
         check_label(grants, "box.lock")
 
 

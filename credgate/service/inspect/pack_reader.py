@@ -219,7 +219,7 @@ def _ignore(_failure: Failure) -> None:
 
 
 class WalkThreads(Service):
-    """The threads that read packs, in turns between sessions. They are few because the reactor needs the interpreter."""
+    """The threads that read packs, in turns between sessions. They are few: the reactor needs the interpreter, too."""
 
     def __init__(self, reactor: IReactorFromThreads) -> None:
         self._reactor = reactor

@@ -75,9 +75,10 @@ class RepositoryClient:
     timeout: float
     patience: float
     in_thread: Callable[..., Deferred[Any]]
+    bytes_left: int = field(default=ask.MAX_ANSWER, init=False)
+    """Bytes that the remaining fetches of this push may bring."""
     _lines: list[bytes] | None = field(default=None, init=False)
     _cancelled: bool = field(default=False, init=False)
-    _bytes_left: int = field(default=ask.MAX_ANSWER, init=False)
     _deadline: float | None = field(default=None, init=False)
 
     def leave(self) -> None:
@@ -116,11 +117,11 @@ class RepositoryClient:
         named = await self._named_format(walk.graph.object_format)
         body = ask.fetch_request(named, wants, haves, deepen=deepen)
         asking = Asking(ask.ANSWER_TYPE)
-        reader = ask.AnswerReader(walk, self._bytes_left)
+        reader = ask.AnswerReader(walk, self.bytes_left)
         reading = PackReading(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
 
         def take(part: bytes) -> None:
-            self._bytes_left -= len(part)
+            self.bytes_left -= len(part)
             reading.feed(part)
 
         asking.take, asking.ended = take, reading.close

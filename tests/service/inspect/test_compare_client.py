@@ -1,4 +1,4 @@
-"""A push's history asked of a forge's API over real HTTP: who is asked, how often, and what counts as an answer."""
+"""Ancestry asked of a forge's API over HTTP: which requests are sent, how many, and which answers count."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twisted.logger import formatEvent, globalLogPublisher
 from credgate.config.schema import Forge
 from credgate.forges.registry import driver_for
 from credgate.service.forge import ForgePool
-from credgate.service.inspect.compare_client import MAX_QUESTIONS, CompareClient
-from credgate.service.inspect.repository_client import InquiryError, NoFilterError, RepositoryClient
+from credgate.service.inspect.compare_client import MAX_REQUESTS, CompareClient
+from credgate.service.inspect.repository_client import InspectionError, NoFilterError, RepositoryClient
 from credgate.service.reach import forge_endpoints
 from credgate.service.sources import Credential, Wanted
 from credgate.values import Access, RepoPath
@@ -35,7 +35,7 @@ CANNOT = "this forge cannot send history without files"
 
 
 class CompareApi(FakeApi):
-    """Knows which commits ``OLD`` is an ancestor of, and which it is not; others it does not have."""
+    """Knows of which commits ``OLD`` is an ancestor and of which it is not; it does not have others."""
 
     def __init__(self) -> None:
         self.over: set[bytes] = set()
@@ -43,31 +43,30 @@ class CompareApi(FakeApi):
         super().__init__()
 
     def answer(self, asked: Asked) -> Reply:
-        """Compare as GitHub does."""
-        old, _, tip = asked.path.rpartition("/")[2].partition("...")
+        """Answer as Bitbucket Cloud does."""
+        old, _, tip = asked.path.rpartition("/")[2].partition("..")
         known = bytes.fromhex(tip)
         if known not in self.over | self.beside:
-            return Reply(404, {"message": "Not Found"})
-        status, base = ("ahead", old) if known in self.over else ("diverged", "c2" * 20)
-        return Reply(200, {"status": status, "merge_base_commit": {"sha": base}, "base_commit": {"sha": old}})
+            return Reply(404, {"type": "error"})
+        return Reply(200, {"type": "commit", "hash": old if known in self.over else "c2" * 20})
 
     @property
     def tips(self) -> list[str]:
         """The commits that it was asked about."""
-        return [one.path.rpartition("...")[2] for one in self.asked]
+        return [one.path.rpartition("..")[2] for one in self.asked]
 
 
 @pytest.fixture
 def api() -> Iterator[CompareApi]:
-    """Start one."""
+    """Start the API."""
     fake = CompareApi()
     yield fake
     fake.close()
 
 
 @pytest.fixture(autouse=True)
-def said() -> Iterator[list[str]]:
-    """Collect what the operator is told of it; no event holds the credential, in any coding."""
+def logged() -> Iterator[list[str]]:
+    """Collect the log lines for the operator. No event contains the credential, in any encoding."""
     events: list[Any] = []
     told: list[str] = []
 
@@ -85,93 +84,95 @@ def said() -> Iterator[list[str]]:
 def comparing(
     url: str, timeout: float = 10.0, patience: float = 20.0, secret: str = CANARY, **table: Any
 ) -> CompareClient:
-    """Make the means to ask for one push to ``octo/hello``."""
-    forge = Forge("lab", table.pop("kind", "github"), "https://lab.example", allow_plain_http=True, api_url=url)
+    """Return the client of one push to ``octo/hello``."""
+    forge = Forge("lab", table.pop("kind", "bitbucket"), "https://lab.example", allow_plain_http=True, api_url=url)
     driver = driver_for(evolve(forge, **table))
     pool = ForgePool(reactor, 5, forge_endpoints(reactor, 5))
     wanted = Wanted(RepoPath("lab", "octo/hello"), Access.WRITE, session())
     credentials: Any = Credentials({"lab": Credential("cred-1", secret)})
-    inquiry = RepositoryClient(pool, credentials, wanted, driver, "octo/hello", True, timeout, patience, maybeDeferred)  # noqa: FBT003 - positional by its definition
-    return CompareClient(inquiry)
+    client = RepositoryClient(pool, credentials, wanted, driver, "octo/hello", True, timeout, patience, maybeDeferred)  # noqa: FBT003 - positional by its definition
+    return CompareClient(client)
 
 
 async def reached(one: CompareClient, *tips: bytes, old: bytes = OLD) -> bool:
-    """Ask, with a deadline."""
+    """Ask, with a time limit."""
     return await Deferred.fromCoroutine(one.reached(old, frozenset(tips))).addTimeout(20, reactor)
 
 
 @ensureDeferred
-async def test_one_commit_over_the_old_one_is_enough(api: CompareApi) -> None:
-    """It is asked for with the forge's own credential, about the push's own repository, and not again."""
+async def test_one_yes_suffices(api: CompareApi) -> None:
+    """Each request carries the forge's own credential, concerns the push's own repository, and is sent once."""
     api.over, api.beside = {TIPS[1]}, {TIPS[0], TIPS[2]}
     one = comparing(api.url)
     assert await reached(one, *TIPS[:3]) is True
     assert api.tips == [TIPS[0].hex(), TIPS[1].hex()]
-    assert {asked.path.rpartition("/")[0] for asked in api.asked} == {"/repos/octo/hello/compare"}
+    assert {asked.path.rpartition("/")[0] for asked in api.asked} == {"/repositories/octo/hello/merge-base"}
     assert {asked.headers["authorization"] for asked in api.asked} == {f"Bearer {CANARY}"}
     assert await reached(one, *TIPS[:3]) is True
     assert len(api.asked) == 2
 
 
 @ensureDeferred
-async def test_no_must_be_said_of_every_commit(api: CompareApi, said: list[str]) -> None:
-    """With one that is unknown there it cannot be told; without it, it is a firm no; and a later yes still counts."""
+async def test_no_needs_a_no_for_every_commit(api: CompareApi, logged: list[str]) -> None:
+    """One unknown commit makes the result unknown, unless another answer is yes."""
     api.beside = set(TIPS[:3])
     assert await reached(comparing(api.url), *TIPS[:3]) is False
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(comparing(api.url), *TIPS[:5])
-    assert said == ["it answered 404 with what does not tell"], "once for both"
+    assert logged == ["the answer (404) was not usable"], "once for both"
     api.over = {TIPS[4]}
     assert await reached(comparing(api.url), *TIPS[:5]) is True
 
 
 @ensureDeferred
-async def test_a_push_asks_only_so_often(api: CompareApi) -> None:
-    """However many commits its pack leaves to, and however many refs it has."""
+async def test_requests_of_a_push_are_limited(api: CompareApi) -> None:
+    """Whatever the number of boundary commits and refs."""
     api.beside, api.over = set(TIPS[:40]), {TIPS[41]}
     one = comparing(api.url)
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(one, *TIPS[:40])
-    assert len(api.asked) == MAX_QUESTIONS
+    assert len(api.asked) == MAX_REQUESTS
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(one, TIPS[41], old=b"\x0b" * 20)
-    assert len(api.asked) == MAX_QUESTIONS
-    assert await reached(comparing(api.url), *TIPS[:MAX_QUESTIONS]) is False
+    assert len(api.asked) == MAX_REQUESTS
+    assert await reached(comparing(api.url), *TIPS[:MAX_REQUESTS]) is False
 
 
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        (Reply(401, {"message": "Bad credentials"}), "it answered 401 with what does not tell"),
-        (Reply(403, {"message": "rate limit"}), "it answered 403 with what does not tell"),
-        (Reply(301, headers={"Location": "/elsewhere"}), "it answered 301 with what does not tell"),
-        (Reply(200, b"<html>"), "it answered 200 with what does not tell"),
-        (Reply(200, {"status": "ahead"}), "it answered 200 with what does not tell"),
+        (Reply(401, {"message": "Bad credentials"}), "the answer (401) was not usable"),
+        (Reply(403, {"message": "rate limit"}), "the answer (403) was not usable"),
+        (Reply(301, headers={"Location": "/elsewhere"}), "the answer (301) was not usable"),
+        (Reply(200, b"<html>"), "the answer (200) was not usable"),
+        (Reply(200, {"hash": "0a"}), "the answer (200) was not usable"),
         (Reply(200, b" " * 3_000_000), "what it answers is far too long"),
     ],
-    ids=["401", "403", "redirect", "page", "less", "too-long"],
+    ids=["401", "403", "redirect", "page", "short id", "too-long"],
 )
 @ensureDeferred
-async def test_what_is_no_answer_does_not_tell(api: CompareApi, said: list[str], fault: Reply, why: str) -> None:
-    """The push is refused in our own words, its operator told, and nothing more asked for it; for the next it is."""
+async def test_unusable_answer_ends_the_requests_of_a_push(
+    api: CompareApi, logged: list[str], fault: Reply, why: str
+) -> None:
+    """The operator gets one log line. The next push asks again."""
     api.over = set(TIPS[:2])
     api.faults = [fault]
     one = comparing(api.url)
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(one, *TIPS[:2])
-    assert (len(api.asked), said) == (1, [why])
+    assert (len(api.asked), logged) == (1, [why])
     assert await reached(comparing(api.url), *TIPS[:2]) is True
 
 
 @ensureDeferred
-async def test_silence_and_a_closed_port_do_not_tell(api: CompareApi) -> None:
-    """A question has its time, all of a push have its patience."""
+async def test_timeout_and_refused_connection_are_unknown(api: CompareApi) -> None:
+    """Each request has a time limit, and so have all requests of a push."""
     silence = Silence()
     api.over, api.faults = {TIPS[0]}, [silence]
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(comparing(api.url, timeout=0.2), TIPS[0])
     silence.over.set()
-    with pytest.raises(InquiryError, match="took too long"):
+    with pytest.raises(InspectionError, match="took too long"):
         await reached(comparing(api.url, patience=0.0), TIPS[0])
     assert len(api.asked) == 1
     api.close()
@@ -180,22 +181,29 @@ async def test_silence_and_a_closed_port_do_not_tell(api: CompareApi) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{"kind": "gitea"}, {"kind": "gitlab", "username": "deploy"}, {"secret": ""}, {"secret": "no token"}]
+    "table",
+    [
+        {"kind": "github"},
+        {"kind": "gitlab"},
+        {"username": "x-bitbucket-api-token-auth"},
+        {"secret": ""},
+        {"secret": "no token"},
+    ],
 )
 @ensureDeferred
-async def test_where_there_is_nothing_to_ask_nobody_is_asked(api: CompareApi, table: dict[str, str]) -> None:
-    """Another kind, or a credential that the API does not take."""
+async def test_unsupported_kind_or_credential_sends_no_request(api: CompareApi, table: dict[str, str]) -> None:
+    """Forges that support ``filter`` are never asked by their API."""
     with pytest.raises(NoFilterError, match=CANNOT):
         await reached(comparing(api.url, **table), TIPS[0])
     assert api.asked == []
 
 
 @ensureDeferred
-async def test_a_push_that_is_left_asks_no_more(api: CompareApi) -> None:
-    """Neither begins a question, nor waits for the answer to one."""
+async def test_cancelled_push_sends_no_request(api: CompareApi) -> None:
+    """Neither a new one, nor does it wait for a pending one."""
     api.over = {TIPS[0]}
     one = comparing(api.url)
-    one.inquiry.leave()
+    one.client.leave()
     with pytest.raises(CancelledError):
         await reached(one, TIPS[0])
     assert api.asked == []

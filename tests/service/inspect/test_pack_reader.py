@@ -1,4 +1,4 @@
-"""Reading in a thread: in order, one piece at a time, with back-pressure, and nobody is told after it is over."""
+"""Packs are read in a thread: in order, one piece at a time, with back-pressure, and without calls after the end."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from credgate.pack.slices import Sliced
+    from credgate.pack.objects import Sliced
 
 
 @define
 class Reader:
-    """Keeps what it was given; each piece needs two more steps; ``wrong`` is raised by the step, or at the end."""
+    """Records its pieces, each of which needs three steps. ``wrong`` is raised by a step, or at the end."""
 
     wrong: Exception | None = None
     pieces: list[bytes] = field(factory=list)
@@ -34,7 +34,7 @@ class Reader:
     _steps: int = 0
 
     def receive(self, data: bytes) -> None:
-        """Take a piece."""
+        """Record a piece."""
         assert not self._steps
         self.pieces.append(data)
         self._steps = 3
@@ -53,181 +53,181 @@ class Reader:
         self.ended = True
 
 
-class Reading:
-    """A digest and what it told."""
+class Case:
+    """A reading, and a record of its calls."""
 
     def __init__(self, *, eager: bool = False, wrong: Exception | None = None) -> None:
-        self.threads, self.reader, self.told = Threads(eager), Reader(wrong), []
-        self.digest = PackReading(
+        self.threads, self.reader, self.calls = Threads(eager), Reader(wrong), []
+        self.reading = PackReading(
             self.reader,
             self.threads,
-            self._tell("advanced"),
-            self._tell("ended"),
+            self._record("advanced"),
+            self._record("ended"),
             self._failed,
-            fills=self._tell("fills"),
-            drains=self._tell("drains"),
+            fills=self._record("fills"),
+            drains=self._record("drains"),
         )
-        self.told: list[Any]
+        self.calls: list[Any]
         self.broken: str | None = None
 
-    def _tell(self, what: str) -> Callable[[], None]:
-        def tell() -> None:
-            self.told.append(what)
+    def _record(self, what: str) -> Callable[[], None]:
+        def call() -> None:
+            self.calls.append(what)
             if what == self.broken:
                 raise RuntimeError(what)
 
-        return tell
+        return call
 
     def _failed(self, failure: Failure) -> None:
-        self.told.append(failure.value)
+        self.calls.append(failure.value)
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_pieces_are_read_in_order_and_the_end_is_told_last(*, eager: bool) -> None:
-    """Whether the thread is quick or not."""
-    reading = Reading(eager=eager)
+def test_pieces_are_read_in_order_and_the_end_comes_last(*, eager: bool) -> None:
+    """Whether the thread is fast or slow."""
+    case = Case(eager=eager)
     for part in (b"one", b"two", b"three"):
-        reading.digest.feed(part)
-    reading.digest.close()
-    reading.threads.run_all()
-    assert reading.reader.pieces == [b"one", b"two", b"three"]
-    assert reading.reader.ended
-    assert reading.told == ["advanced"] * 3 + ["ended"]
+        case.reading.feed(part)
+    case.reading.close()
+    case.threads.run_all()
+    assert case.reader.pieces == [b"one", b"two", b"three"]
+    assert case.reader.ended
+    assert case.calls == ["advanced"] * 3 + ["ended"]
 
 
-def test_the_end_may_be_known_later() -> None:
-    """Nothing waits then, and nothing is told before."""
-    reading = Reading()
-    reading.digest.feed(b"one")
-    reading.threads.run_all()
-    assert reading.told == ["advanced"]
-    reading.digest.close()
-    reading.threads.run_all()
-    assert reading.told == ["advanced", "ended"]
+def test_end_may_be_signalled_later() -> None:
+    """When nothing waits to be read."""
+    case = Case()
+    case.reading.feed(b"one")
+    case.threads.run_all()
+    assert case.calls == ["advanced"]
+    case.reading.close()
+    case.threads.run_all()
+    assert case.calls == ["advanced", "ended"]
 
 
-def test_one_thread_at_a_time() -> None:
-    """The reader is touched by nobody else meanwhile."""
-    reading = Reading()
+def test_one_thread_reads_at_a_time() -> None:
+    """No other thread touches the reader meanwhile."""
+    case = Case()
     for _ in range(5):
-        reading.digest.feed(b"x")
-        assert len(reading.threads.waiting) == 1
-    reading.digest.close()
-    assert len(reading.threads.waiting) == 1
+        case.reading.feed(b"x")
+        assert len(case.threads.waiting) == 1
+    case.reading.close()
+    assert len(case.threads.waiting) == 1
 
 
-def test_what_is_large_is_read_in_pieces() -> None:
-    """A thread that is told to stop stops soon."""
-    reading = Reading(eager=True)
+def test_large_input_is_read_in_pieces() -> None:
+    """So that an abandoned reading stops soon."""
+    case = Case(eager=True)
     data = bytes(range(256)) * (3 * PIECE // 256) + b"x"
-    reading.digest.feed(data)
-    assert [len(piece) for piece in reading.reader.pieces] == [PIECE, PIECE, PIECE, 1]
-    assert b"".join(reading.reader.pieces) == data
+    case.reading.feed(data)
+    assert [len(piece) for piece in case.reader.pieces] == [PIECE, PIECE, PIECE, 1]
+    assert b"".join(case.reader.pieces) == data
 
 
-def test_whoever_sends_is_held_while_too_much_waits() -> None:
-    """And let loose again when half of it is read: once each."""
-    reading = Reading()
-    reading.digest.feed(bytes(FULL))
-    assert not reading.digest.full
-    reading.digest.feed(bytes(PIECE + 1))  # one piece is being read already
-    reading.digest.feed(b"x")
-    assert (reading.digest.full, reading.told) == (True, ["fills"])
-    reading.threads.run_all()
-    assert not reading.digest.full
-    assert reading.told.count("drains") == 1
-    assert reading.told.count("fills") == 1
+def test_sender_is_paused_while_too_much_waits() -> None:
+    """It resumes when half of it is read. Each is called once."""
+    case = Case()
+    case.reading.feed(bytes(FULL))
+    assert not case.reading.full
+    case.reading.feed(bytes(PIECE + 1))  # one piece is being read already
+    case.reading.feed(b"x")
+    assert (case.reading.full, case.calls) == (True, ["fills"])
+    case.threads.run_all()
+    assert not case.reading.full
+    assert case.calls.count("drains") == 1
+    assert case.calls.count("fills") == 1
 
 
-def test_what_was_read_is_told_before_more_is_asked_for() -> None:
-    """What comes of the asking sets the thread to work on the reader again."""
-    reading = Reading()
+def test_advanced_is_called_before_the_sender_resumes() -> None:
+    """The resumed sender starts the thread on the reader again."""
+    case = Case()
     seen: list[int] = []
-    reading.digest.advanced = lambda: seen.append(len(reading.threads.waiting))
-    reading.digest.drains = lambda: reading.digest.feed(b"more")
-    reading.digest.feed(bytes(FULL + PIECE))
-    reading.threads.run_all()
-    assert seen == [0] * len(reading.reader.pieces)
-    assert reading.reader.pieces[-1] == b"more"
+    case.reading.advanced = lambda: seen.append(len(case.threads.waiting))
+    case.reading.drains = lambda: case.reading.feed(b"more")
+    case.reading.feed(bytes(FULL + PIECE))
+    case.threads.run_all()
+    assert seen == [0] * len(case.reader.pieces)
+    assert case.reader.pieces[-1] == b"more"
 
 
 @pytest.mark.parametrize("parts", [[b"bad"], [b"good", b"bad", b"good"], []])
-def test_what_is_wrong_is_told_once_and_ends_it(parts: list[bytes]) -> None:
-    """In a piece, or at the end; what follows is not read."""
+def test_failure_is_reported_once_and_ends_the_reading(parts: list[bytes]) -> None:
+    """In a piece or at the end. What follows is not read."""
     wrong = ValueError("wrong")
-    reading = Reading(wrong=wrong)
+    case = Case(wrong=wrong)
     for part in parts:
-        reading.digest.feed(part)
-    reading.digest.close()
-    reading.threads.run_all()
-    reading.digest.feed(b"more")
-    reading.threads.run_all()
-    assert reading.told == ["advanced"] * parts[:1].count(b"good") + [wrong]
-    assert b"more" not in reading.reader.pieces
+        case.reading.feed(part)
+    case.reading.close()
+    case.threads.run_all()
+    case.reading.feed(b"more")
+    case.threads.run_all()
+    assert case.calls == ["advanced"] * parts[:1].count(b"good") + [wrong]
+    assert b"more" not in case.reader.pieces
 
 
 @pytest.mark.parametrize("wrong", [None, ValueError("wrong")])
-def test_nobody_is_told_after_it_was_abandoned(wrong: Exception | None) -> None:
-    """The piece that is being read is finished in its thread; when it is, nobody reads any more."""
-    reading = Reading(wrong=wrong)
-    reading.digest.feed(b"bad" if wrong else b"one")
-    reading.digest.feed(b"two")
-    reading.digest.abandon()
-    resting = reading.digest.rest()
-    assert not resting.called
-    reading.threads.run_all()
-    assert resting.called
-    reading.digest.close()
-    assert reading.told == []
-    assert len(reading.reader.pieces) == 1
-    assert reading.threads.waiting == []
+def test_abandoned_reading_calls_nothing(wrong: Exception | None) -> None:
+    """The current piece is completed in its thread; after that the reading is idle."""
+    case = Case(wrong=wrong)
+    case.reading.feed(b"bad" if wrong else b"one")
+    case.reading.feed(b"two")
+    case.reading.abandon()
+    idle = case.reading.wait_idle()
+    assert not idle.called
+    case.threads.run_all()
+    assert idle.called
+    case.reading.close()
+    assert case.calls == []
+    assert len(case.reader.pieces) == 1
+    assert case.threads.waiting == []
 
 
-def test_who_reads_nothing_rests() -> None:
-    """At once, before the first piece and behind the end."""
-    reading = Reading(eager=True)
-    reading.digest.feed(b"one")
-    reading.digest.close()
-    reading.digest.abandon()
-    assert reading.digest.rest().called
-    never = Reading()
-    never.digest.abandon()
-    assert never.digest.rest().called
+def test_reading_without_work_is_idle() -> None:
+    """Before the first piece and after the end."""
+    case = Case(eager=True)
+    case.reading.feed(b"one")
+    case.reading.close()
+    case.reading.abandon()
+    assert case.reading.wait_idle().called
+    never = Case()
+    never.reading.abandon()
+    assert never.reading.wait_idle().called
 
 
 @pytest.mark.parametrize("what", ["advanced", "ended", "drains"])
-def test_whoever_breaks_over_what_it_is_told_is_told_that(what: str) -> None:
-    """Otherwise it would wait for ever."""
-    reading = Reading()
-    reading.broken = what
-    reading.digest.feed(bytes(FULL + PIECE))
-    reading.digest.close()
-    reading.threads.run_all()
-    assert isinstance(reading.told[-1], RuntimeError)
-    assert reading.told.count(what) == 1
-    assert reading.threads.waiting == []
+def test_exception_of_a_callback_is_reported_as_failure(what: str) -> None:
+    """Otherwise the push would wait forever."""
+    case = Case()
+    case.broken = what
+    case.reading.feed(bytes(FULL + PIECE))
+    case.reading.close()
+    case.threads.run_all()
+    assert isinstance(case.calls[-1], RuntimeError)
+    assert case.calls.count(what) == 1
+    assert case.threads.waiting == []
 
 
 @ensureDeferred
-async def test_the_walkers_are_threads_of_their_own_that_take_short_turns() -> None:
-    """And leave the interpreter as they found it."""
+async def test_walk_threads_shorten_the_switch_interval_while_they_run() -> None:
+    """It is restored when they stop."""
     before = sys.getswitchinterval()
-    walkers = WalkThreads(reactor)  # type: ignore[arg-type]  # it has threads
-    walkers.startService()
+    walk_threads = WalkThreads(reactor)  # type: ignore[arg-type]  # it has threads
+    walk_threads.startService()
     try:
-        name = await walkers.lane("s-1")(lambda: threading.current_thread().name)
+        name = await walk_threads.lane("s-1")(lambda: threading.current_thread().name)
         assert sys.getswitchinterval() == pytest.approx(TURN)
         with pytest.raises(ValueError, match="wrong"):
-            await walkers.lane("s-1")(_raises)
+            await walk_threads.lane("s-1")(_raises)
     finally:
-        await walkers.stopService()
+        await walk_threads.stopService()
     assert "credgate-walk" in name
     assert sys.getswitchinterval() == pytest.approx(before)
 
 
 @define
 class Endless:
-    """A reader of a piece that takes for ever."""
+    """A reader that never finishes its piece."""
 
     steps: int = 0
 
@@ -245,7 +245,7 @@ class Endless:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have time pass four tenths of a slice at each look."""
+    """Advance the time by 0.4 slices at each call."""
     looks = itertools.count()
     monkeypatch.setattr(
         "credgate.service.inspect.pack_reader.time", SimpleNamespace(monotonic=lambda: next(looks) * SLICE * 0.4)
@@ -253,26 +253,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_long_piece_is_read_in_slices() -> None:
-    """The thread is given up between them, and the reader goes on where it was."""
+def test_long_piece_is_read_in_slices() -> None:
+    """The thread is released between slices, and the reader continues where it was."""
     threads, reader = Threads(), Endless()
-    told: list[Any] = []
-    digest = PackReading(reader, threads, lambda: told.append("advanced"), lambda: None, told.append)
-    digest.feed(b"x")
+    calls: list[Any] = []
+    reading = PackReading(reader, threads, lambda: calls.append("advanced"), lambda: None, calls.append)
+    reading.feed(b"x")
     for _ in range(3):
         assert len(threads.waiting) == 1
         threads.run()
     assert reader.steps == 9
-    assert digest.behind
-    digest.abandon()
+    assert reading.behind
+    reading.abandon()
     threads.run_all()
-    assert told == []
+    assert calls == []
 
 
 @pytest.mark.usefixtures("clock")
 @ensureDeferred
-async def test_work_in_slices_returns_its_result() -> None:
-    """However many slices it needs."""
+async def test_sliced_work_returns_its_result() -> None:
+    """Whatever the number of slices."""
 
     def work() -> Sliced[str]:
         for _ in range(30):
@@ -284,40 +284,40 @@ async def test_work_in_slices_returns_its_result() -> None:
 
 
 class Turns:
-    """Walkers without threads: what is handed to the pool runs when the test says so."""
+    """Walk threads that run their calls when the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads = Threads()
         monkeypatch.setattr(
             "credgate.service.inspect.pack_reader.deferToThreadPool", lambda _reactor, _pool, call: self.threads(call)
         )
-        self.walkers = WalkThreads(reactor)  # type: ignore[arg-type]  # it has threads
+        self.walk_threads = WalkThreads(reactor)  # type: ignore[arg-type]  # it has threads
         self.ran: list[str] = []
 
-    def ask(self, session: str, count: int = 1) -> None:
-        """Have a session ask for its turn so many times."""
+    def queue(self, session: str, count: int = 1) -> None:
+        """Queue ``count`` calls of a session."""
         for _ in range(count):
-            self.walkers.lane(session)(self.ran.append, session)
+            self.walk_threads.lane(session)(self.ran.append, session)
 
 
 def test_sessions_take_turns_in_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that asks for a hundred does not delay another by more than those that run."""
+    """A session with a hundred calls delays another only by the calls that run."""
     turns = Turns(monkeypatch)
-    turns.ask("hostile", 100)
-    turns.ask("neighbour", 2)
-    turns.ask("third")
+    turns.queue("hostile", 100)
+    turns.queue("neighbour", 2)
+    turns.queue("third")
     turns.threads.run_all()
     assert turns.ran[:7] == ["hostile", "hostile", "hostile", "neighbour", "third", "hostile", "neighbour"]
     assert len(turns.ran) == 103
 
 
-def test_a_call_that_fails_does_not_keep_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its caller is told, and the next one runs."""
+def test_failed_call_releases_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller gets the failure, and the next call runs."""
     turns = Turns(monkeypatch)
     failed: list[Any] = []
     for _ in range(5):
-        turns.walkers.lane("s-1")(_raises).addErrback(failed.append)
-    turns.ask("s-2")
+        turns.walk_threads.lane("s-1")(_raises).addErrback(failed.append)
+    turns.queue("s-2")
     turns.threads.run_all()
     assert (len(failed), turns.ran) == (5, ["s-2"])
 

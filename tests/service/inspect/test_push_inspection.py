@@ -1,4 +1,4 @@
-"""What a push waits for is found out from its pack and, where that leaves off, from the forge; or it is not known."""
+"""The inspection of a push: from its pack and, where that ends, from the forge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from credgate.pack.commit_graph import CommitGraph
 from credgate.pack.objects import SHA1, SHA256, ObjectFormat, PackError
 from credgate.service.inspect import push_inspection as module
 from credgate.service.inspect.push_inspection import MAX_BASES, MAX_ROUNDS, PushInspection, walk_for
-from credgate.service.inspect.repository_client import CANNOT_SEND, InquiryError, NoFilterError
+from credgate.service.inspect.repository_client import CANNOT_SEND, InspectionError, NoFilterError
 from credgate.sessions.model import Grant, PushRule
 from tests.fakes import packs
 
@@ -33,7 +33,7 @@ FILE, DIRECTORY = 0o100644, 0o40000
 
 @define
 class Forge:
-    """The objects of a repository at a forge, its refs, and what it was asked: stands for the inquiry."""
+    """A fake of ``RepositoryClient``: a repository's objects and refs, and a record of the requests."""
 
     objects: dict[bytes, tuple[int, bytes]] = field(factory=dict)
     parents: dict[bytes, tuple[bytes, ...]] = field(factory=dict)
@@ -55,7 +55,7 @@ class Forge:
         return oid
 
     def file(self, path: bytes, content: bytes) -> bytes:
-        """Add the trees of one file, and return the topmost."""
+        """Add the trees of one file, and return the root tree."""
         entry = FILE, packs.oid(packs.BLOB, content)
         for name in reversed(path.split(b"/")):
             entry = DIRECTORY, self.add(packs.TREE, packs.tree({name: entry}))
@@ -72,19 +72,19 @@ class Forge:
         return seen
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Answer as the inquiry does."""
+        """Answer as the client does."""
         assert object_format is SHA1
         wanted = list(names)
         self.asked.append(("refs", wanted))
-        self._may("refs")
+        self._check("refs")
         return {name: self.named[name].hex().encode() for name in wanted if name in self.named}
 
     async def fetch(
         self, walk: PackWalk, wants: Collection[bytes], haves: Iterable[bytes] = (), deepen: int = 0
     ) -> None:
-        """Send what was asked for, as a forge with ``filter tree:0`` does."""
+        """Send the requested objects, as a forge with ``filter tree:0`` does."""
         self.asked.append(("fetch", set(wants)))
-        self._may("fetch")
+        self._check("fetch")
         if "filter" in self.fails:
             raise NoFilterError(CANNOT_SEND)
         sent = set(wants) if deepen else (self.history(wants) - self.history(haves)) | (set(wants) - set(self.parents))
@@ -93,13 +93,13 @@ class Forge:
         packs.feed(walk, packs.pack([packs.entry(*self.objects[one]) for one in sorted(sent)]))
         walk.end()
 
-    def _may(self, what: str) -> None:
+    def _check(self, what: str) -> None:
         if what in self.fails:
-            raise InquiryError(f"no {what}")
+            raise InspectionError(f"no {what}")
 
 
 def rules(**more: Any) -> Rules:
-    """Make rules: branches may be created and moved forward, unless ``push`` says otherwise."""
+    """Make rules: branches may be created and updated, unless ``push`` says otherwise."""
     return rules_for(Grant("octo/*", "github.com", **more), Policy(), "s-1", "x")
 
 
@@ -108,43 +108,43 @@ def command(old: bytes, new: bytes, ref: bytes = REF) -> Command:
     return Command(old.hex().encode(), new.hex().encode(), ref, b"")
 
 
-def found(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tuple[Found, Verdict]:
-    """Find out what a push of these commands, that brings those objects, must know."""
+def inspect(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tuple[Found, Verdict]:
+    """Inspect a push of these commands whose pack holds these objects."""
     limits = rules(**more)
     verdict = judge(commands, limits)
     walk = walk_for(verdict)
     packs.feed(walk, packs.pack([packs.entry(*one) for one in brings.objects.values()]))
     walk.end()
     results: list[Any] = []
-    looking = PushInspection(verdict, limits, walk, forge, maybeDeferred)  # type: ignore[arg-type]  # a fake
-    ensureDeferred(looking.find()).addBoth(results.append)
+    inspection = PushInspection(verdict, limits, walk, forge, maybeDeferred)  # type: ignore[arg-type]  # a fake
+    ensureDeferred(inspection.find()).addBoth(results.append)
     (result,) = results
     assert isinstance(result, Found), result
     return result, verdict
 
 
-def test_nothing_needed_is_nothing_asked() -> None:
-    """A branch that is made, without protected paths."""
+def test_settled_verdict_sends_no_request() -> None:
+    """A branch is created, without protected paths."""
     brings = Forge()
     new = brings.commit(b"\xaa" * 20)
     forge = Forge()
-    result, verdict = found(forge, brings, command(ZERO, new))
+    result, verdict = inspect(forge, brings, command(ZERO, new))
     assert verdict.settled
     assert (result, forge.asked) == (Found(None, {}, {}, ""), [])
 
 
-# Where refs are.
+# Old object ids.
 
 
-def test_refs_are_asked_for_by_name_at_once() -> None:
-    """All of them in one question."""
+def test_refs_are_requested_by_name_in_one_request() -> None:
+    """A failure leaves them unknown."""
     forge, brings = Forge(named={REF: b"\x11" * 20}), Forge()
     new = brings.commit(b"\xaa" * 20)
-    result, _ = found(forge, brings, command(ZERO, new), command(ZERO, new, OTHER), require_old_oid=True)
+    result, _ = inspect(forge, brings, command(ZERO, new), command(ZERO, new, OTHER), require_old_oid=True)
     assert result.old == {REF: b"11" * 20}
     assert forge.asked == [("refs", [REF, OTHER])]
     forge.fails.add("refs")
-    result, _ = found(forge, brings, command(ZERO, new), require_old_oid=True)
+    result, _ = inspect(forge, brings, command(ZERO, new), require_old_oid=True)
     assert (result.old, result.why) == (None, "no refs")
 
 
@@ -152,82 +152,82 @@ def test_refs_are_asked_for_by_name_at_once() -> None:
 
 
 def history() -> tuple[Forge, bytes, bytes]:
-    """Make a forge with two commits, the second on the first."""
+    """Make a forge with two commits, a parent and its child."""
     forge = Forge()
     first = forge.commit(b"\xaa" * 20)
     return forge, first, forge.commit(b"\xbb" * 20, first)
 
 
-def test_a_fast_forward_in_the_pack_needs_no_forge() -> None:
-    """Every step is there."""
+def test_fast_forward_within_the_pack_sends_no_request() -> None:
+    """Every step is in the pack."""
     forge, _, old = history()
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, brings.commit(b"\xdd" * 20, old))
-    result, _ = found(forge, brings, command(old, new))
+    result, _ = inspect(forge, brings, command(old, new))
     assert (result.fast_forward, forge.asked) == ({REF: True}, [])
 
 
-def test_what_the_pack_leaves_to_is_asked_for() -> None:
-    """A branch on top of a commit at the forge that has the old one below it; and one that has not."""
+def test_boundary_of_the_pack_is_fetched() -> None:
+    """The old commit may or may not be an ancestor of a commit at the forge."""
     forge, first, second = history()
     aside = forge.commit(b"\xee" * 20)
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, second)
-    result, _ = found(forge, brings, command(first, new), command(aside, new, OTHER))
+    result, _ = inspect(forge, brings, command(first, new), command(aside, new, OTHER))
     assert result.fast_forward == {REF: True, OTHER: False}
     assert forge.asked[0] == ("fetch", {second})
 
 
-def test_an_annotated_tag_counts_for_its_commit() -> None:
+def test_annotated_tag_counts_as_its_commit() -> None:
     """The pack brings both."""
     forge, _, old = history()
     brings = Forge()
     tag = brings.add(packs.TAG, packs.tag(brings.commit(b"\xcc" * 20, old)))
-    result, _ = found(forge, brings, command(old, tag))
+    result, _ = inspect(forge, brings, command(old, tag))
     assert result.fast_forward == {REF: True}
 
 
-def test_what_cannot_be_asked_is_not_known_and_the_others_are() -> None:
+def test_failed_request_leaves_only_its_ref_unknown() -> None:
     """The reason is the forge's failure."""
     forge, first, second = history()
     forge.fails.add("fetch")
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, second)
-    result, _ = found(forge, brings, command(first, new), command(second, new, OTHER))
+    result, _ = inspect(forge, brings, command(first, new), command(second, new, OTHER))
     assert (result.fast_forward, result.why) == ({OTHER: True}, "no fetch")
 
 
-def test_too_wide_a_boundary_is_not_asked_about() -> None:
-    """Nothing is known then."""
+def test_boundary_over_the_limit_is_not_fetched() -> None:
+    """The fast-forward is unknown then."""
     forge, first, _ = history()
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, *[b"%020d" % at for at in range(ancestry.MAX_BOUNDARY + 1)])
-    result, _ = found(forge, brings, command(first, new))
+    result, _ = inspect(forge, brings, command(first, new))
     assert (result.fast_forward, result.why) == ({}, ancestry.BOUNDARY_TOO_WIDE)
     assert forge.asked == []
 
 
 @define
 class Comparison:
-    """Stands for the forge's API: knows which commits are below which."""
+    """A fake of ``CompareClient`` that knows some ancestors."""
 
     below: dict[bytes, bool] = field(factory=dict)
     asked: list[tuple[bytes, frozenset[bytes]]] = field(factory=list)
 
-    def __call__(self, inquiry: object) -> Comparison:
-        """Be made for a push."""
+    def __call__(self, client: object) -> Comparison:
+        """Act as the class, too."""
         return self
 
     async def reached(self, old: bytes, boundary: frozenset[bytes]) -> bool:
-        """Answer as the real one does."""
+        """Answer as the real client does."""
         self.asked.append((old, boundary))
         if old not in self.below:
             raise NoFilterError(CANNOT_SEND)
         return self.below[old]
 
 
-def test_a_forge_without_filter_is_asked_by_its_api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """About the commits that the pack leaves to, each ref of its own; what it does not tell is not known."""
+def test_forge_without_filter_is_asked_by_its_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """About the boundary of each ref. What the API does not tell is unknown."""
     forge, first, second = history()
     aside, lost = forge.commit(b"\xee" * 20), forge.commit(b"\xef" * 20)
     forge.fails.add("filter")
@@ -236,23 +236,23 @@ def test_a_forge_without_filter_is_asked_by_its_api(monkeypatch: pytest.MonkeyPa
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, second)
     commands = [command(old, new, b"refs/heads/%d" % at) for at, old in enumerate((first, aside, lost, second))]
-    result, _ = found(forge, brings, *commands)
+    result, _ = inspect(forge, brings, *commands)
     assert result.fast_forward == {b"refs/heads/0": True, b"refs/heads/1": False, b"refs/heads/3": True}
     assert (result.why, result.unasked) == (CANNOT_SEND, True)
     assert api.asked == [(old, frozenset({second})) for old in (first, aside, lost)]
 
 
-def test_an_api_is_asked_only_for_want_of_filter_and_never_about_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A forge that fails otherwise might have told; and which paths change no API is asked."""
+def test_api_is_asked_only_without_filter_and_only_for_ancestry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after another failure of the forge, and not about changed paths."""
     forge, first, second = history()
     api = Comparison({first: True})
     monkeypatch.setattr(module, "CompareClient", api)
     brings = Forge()
     new = brings.commit(b"\xcc" * 20, second)
     forge.fails = {"fetch"}
-    assert found(forge, brings, command(first, new))[0].fast_forward == {}
+    assert inspect(forge, brings, command(first, new))[0].fast_forward == {}
     forge.fails = {"filter"}
-    result, _ = found(forge, brings, command(second, new), protected_paths=("ci/**",))
+    result, _ = inspect(forge, brings, command(second, new), protected_paths=("ci/**",))
     assert (result.fast_forward, result.touched, result.unasked) == ({REF: True}, {}, True)
     assert api.asked == []
 
@@ -264,13 +264,13 @@ MAY = (PushRule("refs/heads/*", frozenset({"create", "force"})),)
 
 
 def paths(forge: Forge, brings: Forge, *commands: Command, globs: tuple[str, ...] = SAFE) -> tuple[Any, str]:
-    """Return the first path that is touched (None: not known), and why it is not known."""
-    result, _ = found(forge, brings, *commands, push=MAY, protected_paths=globs)
+    """Return the first changed path (``None``: unknown), and why it is unknown."""
+    result, _ = inspect(forge, brings, *commands, push=MAY, protected_paths=globs)
     return result.touched.get(REF), result.why
 
 
 def project() -> tuple[Forge, bytes, bytes]:
-    """Make a forge whose default branch changed ``ci/x`` in its second commit."""
+    """Make a forge whose default branch changes ``ci/x`` in its second commit."""
     forge = Forge()
     first = forge.commit(forge.file(b"ci/x", b"1"))
     second = forge.commit(forge.file(b"ci/x", b"2"), first)
@@ -278,8 +278,8 @@ def project() -> tuple[Forge, bytes, bytes]:
     return forge, first, second
 
 
-def test_an_update_is_compared_with_what_the_ref_had() -> None:
-    """Its own tree is in the pack, the other at the forge."""
+def test_update_is_compared_with_the_old_tree() -> None:
+    """The new tree is in the pack, the old one at the forge."""
     forge, _, old = project()
     for content, path in ((b"2", b""), (b"3", b"ci/x")):
         brings = Forge()
@@ -287,14 +287,14 @@ def test_an_update_is_compared_with_what_the_ref_had() -> None:
         assert paths(forge, brings, command(old, new)) == (path, "")
 
 
-def test_going_back_to_what_the_ref_left_behind_is_a_change() -> None:
-    """Though the tree is the default branch's own, and at the forge already."""
+def test_going_back_to_an_older_version_is_a_change() -> None:
+    """Although that tree is the default branch's own, and already at the forge."""
     forge, first, second = project()
     assert paths(forge, Forge(), command(second, first)) == (b"ci/x", "")
 
 
-def test_what_the_default_branch_brings_in_is_none() -> None:
-    """A branch of an older version takes up the newer one, by a merge or by moving there."""
+def test_default_branch_s_version_may_be_merged() -> None:
+    """A branch of an older version gets the newer one, by a merge or by moving there."""
     forge, first, second = project()
     branch = forge.commit(forge.file(b"ci/x", b"1"), first, text=b"branch")
     for content, path in ((b"2", b""), (b"3", b"ci/x")):
@@ -304,8 +304,8 @@ def test_what_the_default_branch_brings_in_is_none() -> None:
     assert paths(forge, Forge(), command(first, second)) == (b"", "")
 
 
-def test_a_new_branch_is_compared_with_where_it_left_the_default_branch() -> None:
-    """On top of it, or on an older commit of it; with history between."""
+def test_new_branch_is_compared_with_its_merge_base() -> None:
+    """The tip of the default branch or an older commit of it, with commits in between."""
     forge, first, second = project()
     for base, content in ((second, b"2"), (first, b"1")):
         for changed in (False, True):
@@ -315,8 +315,8 @@ def test_a_new_branch_is_compared_with_where_it_left_the_default_branch() -> Non
             assert paths(forge, brings, command(ZERO, new)) == (b"ci/x" if changed else b"", "")
 
 
-def test_a_history_of_its_own_is_compared_with_nothing() -> None:
-    """Everything that is there is a change; also where the forge has no default branch yet."""
+def test_unrelated_history_is_compared_with_nothing() -> None:
+    """Every protected path is a change, also if the forge has no default branch yet."""
     for forge in (project()[0], Forge()):
         for path, touched in ((b"ci/x", b"ci/x"), (b"src/x", b"")):
             brings = Forge()
@@ -324,8 +324,8 @@ def test_a_history_of_its_own_is_compared_with_nothing() -> None:
             assert paths(forge, brings, command(ZERO, new)) == (touched, "")
 
 
-def test_the_best_of_several_merge_bases_count() -> None:
-    """One that another reaches is an older version, and going back to it is a change."""
+def test_only_best_merge_bases_count() -> None:
+    """A base that another reaches is an older version, and going back to it is a change."""
     forge, first, second = project()
     for content, path in ((b"2", b""), (b"1", b"ci/x")):
         brings = Forge()
@@ -333,8 +333,8 @@ def test_the_best_of_several_merge_bases_count() -> None:
         assert paths(forge, brings, command(ZERO, new)) == (path, "")
 
 
-def test_trees_that_are_missing_are_fetched_level_by_level() -> None:
-    """Only along the protected paths, and kept for the next ref."""
+def test_missing_trees_are_fetched_level_by_level() -> None:
+    """Only along the protected paths, and each once."""
     forge = Forge()
     old = forge.commit(forge.file(b"a/b/c/d", b"1"))
     forge.named[b"HEAD"] = old
@@ -346,8 +346,8 @@ def test_trees_that_are_missing_are_fetched_level_by_level() -> None:
     assert len(trees) == len(set(trees)) == 4
 
 
-def test_a_branch_at_a_commit_that_the_forge_has_is_looked_up_there() -> None:
-    """The pack is empty, also behind a tag."""
+def test_commit_that_only_the_forge_has_is_fetched() -> None:
+    """The pack is empty, or holds only a tag."""
     forge, _, second = project()
     assert paths(forge, Forge(), command(ZERO, second)) == (b"", "")
     tag = forge.add(packs.TAG, packs.tag(second))
@@ -358,7 +358,7 @@ def test_a_branch_at_a_commit_that_the_forge_has_is_looked_up_there() -> None:
 
 
 @pytest.mark.parametrize("what", ["refs", "fetch"])
-def test_what_the_forge_does_not_say_is_not_known(what: str) -> None:
+def test_failed_request_leaves_the_path_unknown(what: str) -> None:
     """It counts against the push."""
     forge, first, second = project()
     forge.fails.add(what)
@@ -368,47 +368,47 @@ def test_what_the_forge_does_not_say_is_not_known(what: str) -> None:
     assert second in forge.parents
 
 
-def test_a_forge_that_sends_nothing_is_not_believed() -> None:
-    """An answer that reads well and does not have what was asked for."""
+def test_answer_without_the_requested_commit_is_unknown() -> None:
+    """It is well-formed, but incomplete."""
     forge, _, second = project()
     forge.withholds = True
     assert paths(forge, Forge(), command(ZERO, second)) == (
         None,
-        "the forge did not send a commit that was asked for",
+        "the forge did not send a requested commit",
     )
 
 
-def test_trees_that_are_never_sent_end_the_asking() -> None:
-    """After so many rounds."""
+def test_number_of_fetches_for_missing_trees_is_limited() -> None:
+    """The forge never sends them."""
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), old)
     trees = {oid for oid, (kind, _) in forge.objects.items() if kind == packs.TREE}
     for oid in trees:
         forge.objects[oid] = packs.BLOB, b"no tree"
-    assert paths(forge, brings, command(old, new)) == (None, "directories deeper than can be compared")
+    assert paths(forge, brings, command(old, new)) == (None, "too many levels of directories to compare")
     assert len(forge.asked) >= MAX_ROUNDS
 
 
-def test_a_malformed_tree_is_not_known() -> None:
-    """Nor are its neighbours guessed."""
+def test_malformed_tree_is_unknown() -> None:
+    """The reason says so."""
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.add(packs.TREE, b"no tree"), old)
-    assert paths(forge, brings, command(old, new)) == (None, "an object in it is malformed")
+    assert paths(forge, brings, command(old, new)) == (None, "malformed object in the pack")
 
 
-def test_too_much_to_compare_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison says so."""
+def test_too_much_to_compare_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason says so."""
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), old)
     monkeypatch.setattr(module, "MAX_NAMES", 1)
-    assert paths(forge, brings, command(old, new)) == (None, "more files than can be compared")
+    assert paths(forge, brings, command(old, new)) == (None, "too many files to compare")
 
 
-def test_too_many_merge_bases_are_not_told_apart() -> None:
-    """So many are, one more is not."""
+def test_number_of_merge_bases_is_limited() -> None:
+    """The limit itself is accepted, one more is not."""
     for count in (MAX_BASES, MAX_BASES + 1):
         forge = Forge()
         roots = [forge.commit(forge.file(b"ci/x", b"%d" % at)) for at in range(count)]
@@ -422,7 +422,7 @@ def test_too_many_merge_bases_are_not_told_apart() -> None:
 _TOO_MANY = "too many merge bases with the default branch"
 
 
-def test_too_wide_a_history_is_not_asked_about() -> None:
+def test_history_with_too_wide_a_boundary_is_not_fetched() -> None:
     """As for fast-forwards."""
     forge, _, _ = project()
     brings = Forge()
@@ -431,8 +431,8 @@ def test_too_wide_a_history_is_not_asked_about() -> None:
     assert paths(forge, brings, command(ZERO, new)) == (None, ancestry.BOUNDARY_TOO_WIDE)
 
 
-def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the push's nor the default branch's."""
+def test_incomplete_graph_leaves_the_path_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The push's graph, or the default branch's."""
     forge, _, second = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), second)
@@ -440,12 +440,12 @@ def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> 
     def none(*_: object) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(ancestry, "bounding", none)
+    monkeypatch.setattr(ancestry, "boundary_of", none)
     assert paths(forge, brings, command(ZERO, new)) == (None, ancestry.TOO_MANY_COMMITS)
     monkeypatch.undo()
 
     class Full(CommitGraph):
-        """Has no room."""
+        """A graph that is full at once."""
 
         def __init__(self, object_format: ObjectFormat) -> None:
             super().__init__(object_format, 1)
@@ -459,22 +459,22 @@ def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> 
 # The walk.
 
 
-def test_the_walk_is_of_the_pushs_hash_and_keeps_trees_only_to_compare_them() -> None:
-    """Memory is for what is needed."""
+def test_walk_keeps_trees_only_for_protected_paths() -> None:
+    """It uses the hash of the push."""
     old, new = b"1" * 40, b"2" * 40
     plain = walk_for(judge([Command(old, new, REF, b"")], rules()))
     assert plain.graph.object_format is SHA1
     tree = packs.tree({b"x": (FILE, b"\x11" * 20)})
     pack = packs.pack([packs.entry(packs.TREE, tree)])
-    assert packs.feed(plain, pack).tree(packs.oid(packs.TREE, tree)) is None
+    assert packs.tree_of(packs.feed(plain, pack), packs.oid(packs.TREE, tree)) is None
     kept = walk_for(judge([Command(old, new, REF, b"")], rules(protected_paths=SAFE)))
-    assert packs.feed(kept, pack).tree(packs.oid(packs.TREE, tree)) is not None
+    assert packs.tree_of(packs.feed(kept, pack), packs.oid(packs.TREE, tree)) is not None
     longer = walk_for(judge([Command(b"1" * 64, b"2" * 64, REF, b"")], rules()))
     assert longer.graph.object_format is SHA256
 
 
-def test_a_defect_is_no_finding() -> None:
-    """It goes up: whoever carries the push cuts it."""
+def test_unexpected_exception_passes_through() -> None:
+    """The caller then aborts the push."""
     limits = rules()
     verdict = judge([command(b"\x11" * 20, b"\x22" * 20)], limits)
 
@@ -482,40 +482,40 @@ def test_a_defect_is_no_finding() -> None:
         raise RuntimeError("defect")
 
     results: list[Any] = []
-    looking = PushInspection(verdict, limits, walk_for(verdict), Forge(), breaks)  # type: ignore[arg-type]  # a fake
-    ensureDeferred(looking.find()).addErrback(lambda failure: results.append(failure.value))
+    inspection = PushInspection(verdict, limits, walk_for(verdict), Forge(), breaks)  # type: ignore[arg-type]  # a fake
+    ensureDeferred(inspection.find()).addErrback(lambda failure: results.append(failure.value))
     assert isinstance(results[0], RuntimeError)
     assert not isinstance(results[0], PackError)
 
 
 def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And all refs of a push share the names that may be read."""
+    """All refs of a push share the limit of names."""
     forge, _, old = project()
     brings = Forge()
     searched: list[bytes] = []
-    comparing = module.changed_paths.comparing
+    compare = module.changed_paths.compare
 
     def counted(new: bytes, *rest: Any) -> Any:
         searched.append(new)
-        return comparing(new, *rest)
+        return compare(new, *rest)
 
-    monkeypatch.setattr(module.changed_paths, "comparing", counted)
+    monkeypatch.setattr(module.changed_paths, "compare", counted)
     new = brings.commit(brings.file(b"ci/x", b"3"), old)
     moves = [command(old, new, b"refs/heads/%d" % number) for number in range(50)]
-    result, _ = found(forge, brings, *moves, protected_paths=("ci/**",))
+    result, _ = inspect(forge, brings, *moves, protected_paths=("ci/**",))
     assert set(result.touched.values()) == {b"ci/x"}
     assert len(searched) == 4  # with the old tree alone and with the merge base, twice each as trees are missing
     searched.clear()
     others = [brings.commit(brings.file(b"ci/x", b"%d" % number), old) for number in range(50)]
     moves = [command(old, new, b"refs/heads/%d" % number) for number, new in enumerate(others)]
     monkeypatch.setattr(module, "MAX_NAMES", 60)
-    result, _ = found(forge, brings, *moves, protected_paths=("ci/**",))
-    assert result.why == "more files than can be compared"
+    result, _ = inspect(forge, brings, *moves, protected_paths=("ci/**",))
+    assert result.why == "too many files to compare"
     assert 0 < len(result.touched) < 25
 
 
-def test_a_limit_is_named() -> None:
-    """Not that an object is malformed, which it is not."""
+def test_reason_names_the_limit() -> None:
+    """It does not claim that an object is malformed."""
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.file(b"x" * 256, b"3"), old)

@@ -1,4 +1,4 @@
-"""Asking the forge while a push waits: what is sent, what is taken for an answer, and every way in which it ends."""
+"""Requests to the forge while a push waits: what is sent, which answers are accepted, and every way to fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from credgate.git.pktline import FLUSH, encode
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
 from credgate.service.inspect.pack_reader import FULL
-from credgate.service.inspect.repository_client import MAX_SMALL, MAX_WANTS, InquiryError, RepositoryClient
+from credgate.service.inspect.repository_client import MAX_SMALL, MAX_WANTS, InspectionError, RepositoryClient
 from credgate.service.sources import Credential, Wanted
 from credgate.values import Access, RepoPath
 from tests.fakes import packs
@@ -35,13 +35,13 @@ REFS = encode(ONE + b" refs/heads/a\n") + encode(TWO + b" refs/heads/ab\n") + FL
 
 
 def packed(pack: bytes = PACK, piece: int = 60000) -> bytes:
-    """Make the body of an answer to a fetch."""
+    """Return the body of an answer to a fetch."""
     bands = (encode(b"\x01" + pack[at : at + piece]) for at in range(0, len(pack), piece))
     return encode(b"packfile\n") + b"".join(bands) + FLUSH
 
 
 class Asked:
-    """An inquiry, and what became of its one question."""
+    """A client, and the results of its requests."""
 
     def __init__(self, *, eager: bool = True) -> None:
         self.house = House()
@@ -50,58 +50,58 @@ class Asked:
         house: Any = self.house
         wanted = Wanted(RepoPath("github.com", "octo/hello"), Access.WRITE, house.session)
         means = house.pool, house.credentials, wanted, driver
-        self.inquiry = RepositoryClient(*means, "octo/hello", True, 30.0, 100.0, self.threads)  # noqa: FBT003 - positional by its definition
+        self.client = RepositoryClient(*means, "octo/hello", True, 30.0, 100.0, self.threads)  # noqa: FBT003 - positional by its definition
         self.walk = PackWalk(SHA1)
         self.results: list[Any] = []
         self.asking: Deferred[Any] | None = None
 
-    def ask(self, question: Coroutine[Deferred[Any], Any, Any]) -> None:
-        """Begin."""
-        self.asking = ensureDeferred(question).addBoth(self.results.append)
+    def ask(self, request: Coroutine[Deferred[Any], Any, Any]) -> None:
+        """Start a request."""
+        self.asking = ensureDeferred(request).addBoth(self.results.append)
         self.house.settle()
 
     def tell(self, body: bytes, kind: bytes = b"upload-pack-result", *fields: bytes, **more: Any) -> None:
-        """Answer."""
+        """Answer a request."""
         self.house.forge.wire.deliver(answer(body, *fields, kind=kind, **more))
         self.house.settle()
 
     def capable(self, body: bytes = V2) -> None:
-        """Answer the first question."""
+        """Answer the request for capabilities."""
         self.tell(body, b"upload-pack-advertisement")
 
     @property
     def text(self) -> str:
-        """What went wrong, in our words."""
+        """The text of the failure."""
         (failure,) = self.results
-        assert isinstance(failure.value, InquiryError)
+        assert isinstance(failure.value, InspectionError)
         return str(failure.value)
 
     def over(self) -> None:
-        """Check that nothing is left."""
+        """Check that nothing is left over."""
         self.threads.run_all()
         self.house.nothing_left()
 
 
-QUESTIONS = ["capabilities", "refs", "fetch"]
+REQUESTS = ["capabilities", "refs", "fetch"]
 
 
 def asked(which: str, **more: Any) -> Asked:
-    """Ask a question, up to the point where its own answer is awaited."""
+    """Start a request, up to the point at which its own answer is awaited."""
     one = Asked(**more)
     if which == "capabilities":
-        one.ask(one.inquiry.capabilities())
+        one.ask(one.client.capabilities())
     else:
-        question = one.inquiry.refs(SHA1, [b"refs/heads/a", b"refs/heads/b"]) if which == "refs" else None
-        one.ask(question or one.inquiry.fetch(one.walk, [OID], [b"\x11" * 20]))
+        request = one.client.refs(SHA1, [b"refs/heads/a", b"refs/heads/b"]) if which == "refs" else None
+        one.ask(request or one.client.fetch(one.walk, [OID], [b"\x11" * 20]))
         one.capable()
     return one
 
 
-# What is asked.
+# Requests.
 
 
-def test_capabilities_are_asked_once_with_the_forges_credential() -> None:
-    """In protocol version 2, where the push goes, too."""
+def test_capabilities_are_requested_once_with_the_forge_s_credential() -> None:
+    """In protocol version 2, from the repository of the push."""
     one = asked("capabilities")
     request = one.house.forge.asked()
     assert request.start.target == b"/octo/hello.git/info/refs?service=git-upload-pack"
@@ -110,25 +110,25 @@ def test_capabilities_are_asked_once_with_the_forges_credential() -> None:
     assert request.whole
     one.capable()
     assert one.results == [[b"ls-refs", b"fetch=shallow filter", b"object-format=sha1"]]
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     assert one.results[1] == one.results[0]
     assert len(one.house.forge.wires) == 1
-    assert FORGE_SECRET not in repr(one.inquiry._lines)
+    assert FORGE_SECRET not in repr(one.results)
     one.over()
 
 
-def test_without_a_credential_it_is_asked_as_anybody() -> None:
-    """A public repository answers all the same."""
+def test_without_credential_the_request_is_anonymous() -> None:
+    """A public repository still answers."""
     one = Asked()
     one.house.credentials.held.clear()
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     assert one.house.forge.asked().field(b"authorization") is None
     one.capable()
     one.over()
 
 
-def test_of_the_refs_those_that_were_asked_for_are_told() -> None:
-    """A prefix has more of them."""
+def test_only_requested_refs_are_returned() -> None:
+    """A ref prefix matches more of them."""
     one = asked("refs")
     request = one.house.forge.asked()
     assert request.start.target == b"/octo/hello.git/git-upload-pack"
@@ -139,11 +139,11 @@ def test_of_the_refs_those_that_were_asked_for_are_told() -> None:
     one.over()
 
 
-def test_many_refs_are_read_in_a_thread() -> None:
-    """A mebibyte of them takes a tenth of a second, in which the reactor serves others."""
+def test_many_refs_are_parsed_in_a_thread() -> None:
+    """A mebibyte of them takes 0.1 s, in which the reactor serves others."""
     for count, threaded in ((10, False), (10_000, True)):
         asked = Asked(eager=False)
-        asked.ask(asked.inquiry.refs(SHA1, [b"refs/heads/7"]))
+        asked.ask(asked.client.refs(SHA1, [b"refs/heads/7"]))
         asked.capable()
         lines = [encode(b"%040x refs/heads/%d\n" % (number, number)) for number in range(count)]
         asked.tell(b"".join(lines) + FLUSH)
@@ -153,8 +153,8 @@ def test_many_refs_are_read_in_a_thread() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100000])
-def test_what_is_fetched_goes_into_the_walk(size: int) -> None:
-    """In a thread, whatever the pieces."""
+def test_fetched_pack_goes_into_the_walk(size: int) -> None:
+    """In a thread, whatever the size of the pieces."""
     one = asked("fetch")
     request = one.house.forge.asked()
     assert request.body == ask.fetch_request(SHA1, [OID], [b"\x11" * 20])
@@ -167,10 +167,10 @@ def test_what_is_fetched_goes_into_the_walk(size: int) -> None:
     one.over()
 
 
-def test_a_fetch_may_be_for_one_commit_alone() -> None:
-    """Without its history."""
+def test_fetch_of_one_commit_without_history() -> None:
+    """With ``deepen 1``."""
     one = Asked()
-    one.ask(one.inquiry.fetch(one.walk, [OID], deepen=1))
+    one.ask(one.client.fetch(one.walk, [OID], deepen=1))
     one.capable()
     assert b"deepen 1" in one.house.forge.asked().body
     one.tell(packed())
@@ -178,44 +178,44 @@ def test_a_fetch_may_be_for_one_commit_alone() -> None:
     one.over()
 
 
-def test_an_old_forge_is_not_told_of_formats() -> None:
-    """Before git 2.28 forges do not know the word and refuse it; what has SHA-256 knows it."""
+def test_object_format_is_not_sent_to_old_forges() -> None:
+    """Before git 2.28 forges refuse that argument. Every forge with SHA-256 knows it."""
     one = Asked()
-    one.ask(one.inquiry.refs(SHA1, [b"refs/heads/a"]))
+    one.ask(one.client.refs(SHA1, [b"refs/heads/a"]))
     one.capable(CAPABLE + FLUSH)
     assert one.house.forge.asked().body == refs.refs_request(None, [b"refs/heads/a"])
     one.tell(REFS)
-    one.ask(one.inquiry.fetch(one.walk, [OID]))
+    one.ask(one.client.fetch(one.walk, [OID]))
     assert one.house.forge.asked().body == ask.fetch_request(None, [OID])
     assert b"object-format" not in one.house.forge.wire.received
     one.tell(packed())
     assert one.results == [{b"refs/heads/a": ONE}, None]
     one.results.clear()
-    one.ask(one.inquiry.refs(SHA256, [b"refs/heads/a"]))
-    assert one.text == "this forge does not say that it has SHA-256"
+    one.ask(one.client.refs(SHA256, [b"refs/heads/a"]))
+    assert one.text == "this forge does not advertise SHA-256"
     one.over()
 
 
-# Bounds.
+# Limits.
 
 
-def test_a_forge_without_filters_is_not_asked_for_history() -> None:
+def test_forge_without_filter_is_not_asked_for_history() -> None:
     """It would send all of its files."""
     one = Asked()
-    one.ask(one.inquiry.fetch(one.walk, [OID]))
+    one.ask(one.client.fetch(one.walk, [OID]))
     one.capable(encode(b"version 2\n") + encode(b"fetch=shallow\n") + FLUSH)
     assert one.text == "this forge cannot send history without files"
     assert len(one.house.forge.wires) == 1
     one.over()
 
 
-def test_so_much_may_be_wanted_and_no_more() -> None:
-    """A question has a bound, too."""
+def test_number_of_wants_is_limited() -> None:
+    """The limit itself is accepted."""
     one = Asked()
-    one.ask(one.inquiry.fetch(one.walk, [b"%020d" % at for at in range(MAX_WANTS + 1)]))
-    assert "more would have to be fetched" in one.text
+    one.ask(one.client.fetch(one.walk, [b"%020d" % at for at in range(MAX_WANTS + 1)]))
+    assert one.text == "too many objects to fetch for one push"
     assert one.house.forge.wires == []
-    one.ask(one.inquiry.fetch(one.walk, [b"%020d" % at for at in range(MAX_WANTS)]))
+    one.ask(one.client.fetch(one.walk, [b"%020d" % at for at in range(MAX_WANTS)]))
     one.capable()
     assert one.house.forge.asked().body.count(b"want ") == MAX_WANTS
     one.tell(packed())
@@ -224,8 +224,8 @@ def test_so_much_may_be_wanted_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("which", ["capabilities", "refs"])
-def test_a_list_has_a_bound(which: str) -> None:
-    """However it is framed; what came until then is thrown away, with the connection."""
+def test_length_of_short_answers_is_limited(which: str) -> None:
+    """Whatever the framing. The connection is closed."""
     one = asked(which)
     line = encode(b"x" * 60000)
     kind = b"upload-pack-advertisement" if which == "capabilities" else b"upload-pack-result"
@@ -234,13 +234,13 @@ def test_a_list_has_a_bound(which: str) -> None:
     one.over()
 
 
-def test_all_fetches_of_a_push_share_a_bound() -> None:
+def test_all_fetches_of_a_push_share_a_limit_of_bytes() -> None:
     """A push may name many refs, and each may need trees."""
     one = Asked()
-    one.inquiry._room = 2 * len(packed())
+    one.client.bytes_left = 2 * len(packed())
     for fetched in range(3):
         one.results.clear()
-        one.ask(one.inquiry.fetch(PackWalk(SHA1), [OID]))
+        one.ask(one.client.fetch(PackWalk(SHA1), [OID]))
         if not fetched:
             one.capable()
         one.tell(packed())
@@ -249,8 +249,8 @@ def test_all_fetches_of_a_push_share_a_bound() -> None:
     one.over()
 
 
-def test_what_came_with_the_end_of_a_question_is_not_taken() -> None:
-    """The piece that was too much is the last; the others of the same read are thrown away."""
+def test_data_after_the_limit_is_discarded() -> None:
+    """The rest of the same read is not parsed."""
     one = asked("refs")
     line = encode(b"x" * 60000)
     pieces = [line] * (MAX_SMALL // len(line) + 4)
@@ -262,8 +262,8 @@ def test_what_came_with_the_end_of_a_question_is_not_taken() -> None:
     one.over()
 
 
-def test_a_forge_is_read_no_faster_than_its_answer_is_walked() -> None:
-    """Back-pressure reaches it; and it goes on afterwards."""
+def test_slow_walk_pauses_the_forge() -> None:
+    """It resumes afterwards."""
     one = asked("fetch", eager=False)
     noise = bytes(range(256)) * 4
     blobs = [packs.entry(packs.BLOB, noise * (at + 1), level=0) for at in range(100)]
@@ -283,24 +283,24 @@ def test_a_forge_is_read_no_faster_than_its_answer_is_walked() -> None:
     one.over()
 
 
-# What is no answer.
+# Unusable answers.
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("status", [b"401 No", b"404 No", b"500 No", b"301 Moved"])
-def test_what_is_not_200_is_no_answer(which: str, status: bytes) -> None:
-    """Nothing of it is repeated but the number."""
+def test_status_other_than_200_fails(which: str, status: bytes) -> None:
+    """The text repeats only the status."""
     one = asked(which)
     one.tell(b"leak", b"upload-pack-result", b"Location: https://leak.example/", status=status)
     assert one.text == f"the forge answered {status[:3].decode()} when it was asked for history"
     one.over()
 
 
-def test_a_refused_credential_is_renewed_for_the_next_push() -> None:
-    """This one's questions are not asked again: it says that it may be pushed again."""
+def test_refused_credential_is_renewed_for_the_next_push() -> None:
+    """The requests of this push are not repeated; the text says that it may be pushed again."""
     one = Asked()
     one.house.credentials.renewed = Credential("cred-2", "newer")
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     one.tell(b"", status=b"401 No")
     assert one.text == "the forge refused credgate's credential, which was renewed: push again"
     assert [refused for _, refused in one.house.credentials.asked] == ["cred-1"]
@@ -308,25 +308,25 @@ def test_a_refused_credential_is_renewed_for_the_next_push() -> None:
     one.over()
 
 
-def test_a_credential_that_does_not_come_is_not_waited_for_for_ever() -> None:
-    """It counts into the push's own time."""
+def test_wait_for_a_credential_has_a_time_limit() -> None:
+    """It counts as time of the push."""
     one = Asked()
     one.house.credentials.late = True
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     one.house.wait(29)
     assert one.results == []
     one.house.wait(2)
-    assert one.text == "no credential for the forge came in time"
+    assert one.text == "no credential for the forge was available in time"
     assert one.house.forge.wires == []
     one.over()
 
 
 @pytest.mark.parametrize("comes", [True, False])
-def test_a_credential_that_is_not_at_hand_is_waited_for(*, comes: bool) -> None:
-    """The push has had one; that may have ended while it was read."""
+def test_missing_credential_is_waited_for(*, comes: bool) -> None:
+    """The push's own may have expired while it was read."""
     one = Asked()
     one.house.credentials.late = True
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     assert one.house.forge.wires == []
     if comes:
         one.house.credentials.come(Credential("cred-2", "newer"))
@@ -340,10 +340,10 @@ def test_a_credential_that_is_not_at_hand_is_waited_for(*, comes: bool) -> None:
     one.over()
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("field", [b"Content-Encoding: gzip", b"Content-Encoding: br", b"X: y"])
-def test_what_is_of_another_type_or_coding_is_no_answer(which: str, field: bytes) -> None:
-    """It was not asked for."""
+def test_other_content_type_or_encoding_fails(which: str, field: bytes) -> None:
+    """It was not requested."""
     one = asked(which)
     kind = b"receive-pack-result" if field == b"X: y" else b"upload-pack-result"
     if which == "capabilities" and field != b"X: y":
@@ -353,20 +353,20 @@ def test_what_is_of_another_type_or_coding_is_no_answer(which: str, field: bytes
     one.over()
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("body", [b"", b"zzzz", encode(b"ERR no\n"), encode(b"packfile\n") + b"0009\x01xxxx" + FLUSH])
-def test_what_does_not_read_is_no_answer(which: str, body: bytes) -> None:
-    """And the question is over."""
+def test_malformed_answer_fails(which: str, body: bytes) -> None:
+    """And ends the request."""
     one = asked(which)
     one.tell(body, b"upload-pack-advertisement" if which == "capabilities" else b"upload-pack-result")
     assert one.text.startswith("the forge")
     one.over()
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("how", ["hang_up", "reset"])
-def test_an_answer_that_is_cut_is_none(which: str, how: str) -> None:
-    """Though all that came of it reads well."""
+def test_truncated_answer_fails(which: str, how: str) -> None:
+    """Even if everything that arrived is well-formed."""
     one = asked(which)
     body = packed() if which == "fetch" else REFS if which == "refs" else V2
     kind = b"upload-pack-advertisement" if which == "capabilities" else b"upload-pack-result"
@@ -377,35 +377,35 @@ def test_an_answer_that_is_cut_is_none(which: str, how: str) -> None:
     one.over()
 
 
-# Connections and time.
+# Connections and time limits.
 
 
-def test_a_forge_that_cannot_be_reached_is_said_to_be() -> None:
-    """With the reason."""
+def test_refused_connection_fails_with_the_reason() -> None:
+    """As reported by the network."""
     one = Asked()
     one.house.forge.open = False
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     one.house.forge.refuse(Refused())
     one.house.settle()
-    assert one.text == "the forge cannot be reached: it refuses connections"
+    assert one.text == "cannot connect to the forge: it refuses connections"
     one.over()
 
 
-def test_a_connection_has_a_deadline() -> None:
+def test_connecting_has_a_time_limit() -> None:
     """The pool's."""
     one = Asked()
     one.house.forge.open = False
-    one.ask(one.inquiry.capabilities())
+    one.ask(one.client.capabilities())
     one.house.wait(31)
-    assert one.text == "the forge cannot be reached: it does not answer in time"
+    assert one.text == "cannot connect to the forge: it does not answer in time"
     one.over()
 
 
-def test_questions_of_a_push_share_a_connection() -> None:
-    """Each would cost a handshake; a connection that an answer was whole on is kept for the next."""
+def test_requests_of_a_push_reuse_a_connection() -> None:
+    """A connection is reused after a complete answer, which saves a handshake."""
     one = asked("refs")
     one.tell(REFS)
-    one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+    one.ask(one.client.refs(SHA1, [b"HEAD"]))
     one.tell(REFS)
     assert one.results == [{b"refs/heads/a": ONE}, {}]
     assert len(one.house.forge.wires) == 1
@@ -414,8 +414,8 @@ def test_questions_of_a_push_share_a_connection() -> None:
 
 @pytest.mark.parametrize("which", ["refs", "fetch"])
 @pytest.mark.parametrize("how", ["hang_up", "reset"])
-def test_a_kept_connection_that_is_closed_is_no_answer(which: str, how: str) -> None:
-    """The question is asked again, on a new one, and once."""
+def test_request_is_repeated_once_if_a_reused_connection_was_closed(which: str, how: str) -> None:
+    """On a new connection."""
     one = asked(which)
     assert len(one.house.forge.wires) == 1
     getattr(one.house.forge.wire, how)()
@@ -429,15 +429,15 @@ def test_a_kept_connection_that_is_closed_is_no_answer(which: str, how: str) -> 
     one.over()
 
 
-def test_all_questions_of_a_push_share_a_deadline() -> None:
-    """A forge that is only just in time, again and again, holds a push no longer than one that never answers."""
+def test_requests_of_a_push_share_a_time_limit() -> None:
+    """A forge that is always almost late holds a push no longer than one that never answers."""
     one = asked("capabilities")
-    one.inquiry.patience = 70
+    one.client.patience = 70
     one.house.wait(25)
     one.capable()
     for spent in (25, 50):
         one.results.clear()
-        one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+        one.ask(one.client.refs(SHA1, [b"HEAD"]))
         one.house.wait(25)
         if spent == 25:
             one.tell(REFS)
@@ -446,15 +446,15 @@ def test_all_questions_of_a_push_share_a_deadline() -> None:
     assert one.text == "the forge did not answer in time"
     one.house.wait(30)
     one.results.clear()
-    one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
-    assert one.text == "the forge took too long to answer what had to be asked"
+    one.ask(one.client.refs(SHA1, [b"HEAD"]))
+    assert one.text == "the forge took too long to answer all requests for this push"
     one.over()
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("part", [0, 20])
-def test_a_question_has_a_deadline(which: str, part: int) -> None:
-    """Whether the answer began or not; what is late is not taken, and the connection is gone."""
+def test_each_request_has_a_time_limit(which: str, part: int) -> None:
+    """Whether the answer has begun or not. The connection is closed."""
     one = asked(which)
     one.house.forge.wire.deliver(answer(packed())[:part])
     one.house.wait(29)
@@ -465,8 +465,8 @@ def test_a_question_has_a_deadline(which: str, part: int) -> None:
     one.over()
 
 
-def test_a_question_that_fails_waits_for_its_thread() -> None:
-    """The next look at the same graph must not meet it there."""
+def test_failed_request_waits_for_its_thread() -> None:
+    """The thread may still be writing to the graph, which is read next."""
     one = asked("fetch", eager=False)
     whole = answer(packed(), length=len(packed()) + 1)
     one.house.forge.wire.deliver(whole)
@@ -478,18 +478,18 @@ def test_a_question_that_fails_waits_for_its_thread() -> None:
     one.over()
 
 
-@pytest.mark.parametrize("which", QUESTIONS)
+@pytest.mark.parametrize("which", REQUESTS)
 @pytest.mark.parametrize("point", ["connecting", "thinking", "answering"])
-def test_a_question_that_is_cancelled_takes_its_connection_along(which: str, point: str) -> None:
-    """And is not taken for one that failed: nothing more is asked."""
+def test_cancelled_request_closes_its_connection(which: str, point: str) -> None:
+    """It does not count as failed, and no further request is sent."""
     one = Asked(eager=False) if which == "fetch" else Asked()
     one.house.forge.open = point != "connecting"
-    question = {
-        "capabilities": one.inquiry.capabilities,
-        "refs": lambda: one.inquiry.refs(SHA1, [b"HEAD"]),
-        "fetch": lambda: one.inquiry.fetch(one.walk, [OID]),
+    request = {
+        "capabilities": one.client.capabilities,
+        "refs": lambda: one.client.refs(SHA1, [b"HEAD"]),
+        "fetch": lambda: one.client.fetch(one.walk, [OID]),
     }[which]
-    one.ask(question())
+    one.ask(request())
     if point != "connecting" and which != "capabilities":
         one.capable()
     if point == "answering":
@@ -497,13 +497,13 @@ def test_a_question_that_is_cancelled_takes_its_connection_along(which: str, poi
         one.house.forge.wire.deliver(answer(packed(), kind=kind)[:-3])
     asking, failed = one.asking, one.results
     assert asking is not None
-    one.inquiry.leave()
+    one.client.leave()
     asking.cancel()
     one.house.settle()
     assert isinstance(failed[0].value, CancelledError)
     assert one.house.forge.coming == []
     before = len(one.house.forge.wires)
-    one.ask(one.inquiry.refs(SHA1, [b"HEAD"]))
+    one.ask(one.client.refs(SHA1, [b"HEAD"]))
     assert isinstance(failed[1].value, CancelledError)
     assert len(one.house.forge.wires) == before
     one.over()
