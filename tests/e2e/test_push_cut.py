@@ -1,6 +1,6 @@
-"""What is cut stays cut: a forge or a sandbox that leaves in the middle, and a forge that answers at once.
+"""Interrupted transfers: a forge or a sandbox that disconnects, and a forge that answers before the end.
 
-No half of a pack looks like a whole one on the other side, no ref moves, and each end is written down with its refs.
+A truncated pack never looks complete to the other side, no ref moves, and each end is audited with its refs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 SIZE = 12
-"""In MiB: more than all buffers on the way hold."""
+"""In MiB: more than all buffers on the path hold."""
 REF = "refs/heads/agent"
 
 
 def sit(enter: Enter, door: Door, repos: Repositories, path: str = "") -> Desk:
-    """Sit down with more to push than anything buffers."""
+    """Start a session with more to push than all buffers hold."""
     path = path or repos.seeded()
     visit = enter([path], login="bearer", door=door)
     desk = Desk(visit.box, visit.lease, door.gateway, repos, path)
@@ -43,17 +43,17 @@ def sit(enter: Enter, door: Door, repos: Repositories, path: str = "") -> Desk:
 
 @pytest.fixture
 def middle(forge: Forge) -> Iterator[Recorder]:
-    """Stand before the forge with something that a test may close."""
+    """Put a proxy before the forge that a test may close."""
     recorder = Recorder(forge.server.port)
     yield recorder
     if recorder._thread.is_alive():
         recorder.close()
 
 
-def test_a_forge_that_leaves_in_the_middle_of_a_pack(
+def test_forge_disconnects_during_a_fetch(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, middle: Recorder
 ) -> None:
-    """The clone fails, and nothing of it looks like a repository."""
+    """The clone fails and leaves no repository."""
     path = repos.seeded(files=[{"noise": noise(SIZE)}])
     box = enter([path], door=start_gateway(url=middle.url)).box
     hold = middle.hold("down", 4 * MIB)
@@ -65,10 +65,10 @@ def test_a_forge_that_leaves_in_the_middle_of_a_pack(
     assert not (box.home / "clone").exists()
 
 
-def test_a_forge_that_leaves_in_the_middle_of_a_push(
+def test_forge_disconnects_during_a_push(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, middle: Recorder
 ) -> None:
-    """The sandbox's git is told for its ref, after it sent all; nothing has moved."""
+    """Git gets a report for its ref after it has sent everything. No ref moves."""
     desk = sit(enter, start_gateway(url=middle.url), repos)
     before = desk.refs()
     hold = middle.hold("up", 4 * MIB)
@@ -84,10 +84,10 @@ def test_a_forge_that_leaves_in_the_middle_of_a_push(
 
 
 @pytest.mark.parametrize("ref", ["refs/heads/main", REF], ids=["walked", "unwalked"])
-def test_a_sandbox_that_leaves_in_the_middle_of_a_push(
+def test_sandbox_disconnects_during_a_push(
     repos: Repositories, enter: Enter, door: Door, forge: Forge, ref: str
 ) -> None:
-    """What reached the forge has no end: no last chunk, no ref, no object; the line names the ref that was meant."""
+    """The forge gets no last chunk, no ref moves, and the audit line names the ref."""
     desk = sit(enter, door, repos)
     before = desk.refs()
     forge.plain.clear()
@@ -112,14 +112,14 @@ def test_a_sandbox_that_leaves_in_the_middle_of_a_push(
 
 
 class _Early(BaseHTTPRequestHandler):
-    """Serves discoveries and probes from the forge behind it, and says 413 to the head of any other push."""
+    """Forwards discoveries and answers probes, and answers 413 to the head of any other push."""
 
     protocol_version = "HTTP/1.1"
     forge: int
     drained: list[int]
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's own name
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.forge, timeout=20)
@@ -155,7 +155,7 @@ class _Early(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def early(forge: Forge) -> Iterator[str]:
-    """Start a forge that answers at once."""
+    """Start a forge that answers before the end of a request."""
     handler = type("Early", (_Early,), {"forge": forge.server.port, "drained": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -167,10 +167,10 @@ def early(forge: Forge) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_forge_that_says_413_at_once(
+def test_forge_answers_413_before_the_end_of_a_push(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, early: str
 ) -> None:
-    """The rest of the push is read away, then git is told for its ref what the forge said."""
+    """The rest of the push is read, and git gets the forge's status for its ref."""
     door = start_gateway(url=early)
     desk = sit(enter, door, repos)
     door.front.clear()

@@ -1,7 +1,7 @@
-"""Is it a fast-forward? What credgate finds out in the passing pack and at the forge, against ``merge-base``.
+"""Fast-forward or force: credgate's verdict, from the pack and the forge, compared with ``git merge-base``.
 
-Every push here is made by force: what decides is the grant, which allows ``update`` and not ``force``. The judge is
-``git merge-base --is-ancestor`` in the sandbox's own repository, and the forge's refs before and after.
+Every push here is forced on the client's side; the grant allows ``update`` and not ``force``. The expected result comes
+from ``git merge-base --is-ancestor`` in the sandbox's own repository, and from the forge's refs before and after.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ def ancestor(desk: Desk, old: str, new: str) -> bool:
 
 
 def desk_for(enter: Enter, door: Door, repos: Repositories, path: str, push: object = UPDATES) -> Desk:
-    """Sit down in a session that may push there so."""
+    """Start a session with these push rules."""
     visit = enter([{"repo": path, "push": push}], login="bearer")
     return Desk(visit.box, visit.lease, door.gateway, repos, path)
 
 
 @pytest.fixture
 def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
-    """Sit down where three commits are on main."""
+    """Start a session with three commits on main."""
     files = [{"README": b"%d\n" % number} for number in range(3)]
     return desk_for(enter, door, repos, repos.seeded(files=files))
 
 
 def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:
-    """Make the matrix: (old, new, is it a fast-forward); topic and main are at the forge, the rest is not."""
+    """Return (old, new, is a fast-forward) by name. The forge has topic and main, and nothing else."""
     first, second, third = desk.local("rev-list", "--reverse", "main").split()
     one = desk.commit(first)
     topic = desk.commit(one)
@@ -57,23 +57,23 @@ def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:
         "amended": (third, desk.commit(second), False),
         "reset-to-an-older-commit": (third, first, False),
         "rebased": (topic, desk.commit(desk.commit(third)), False),
-        "rebased-behind-the-pack": (topic, desk.commit(second), False),
+        "rebased-onto-an-older-commit": (topic, desk.commit(second), False),
         "merge-with-old-as-second-parent": (topic, desk.commit(third, topic), True),
-        "merge-that-leaves-old-out": (topic, desk.commit(third, one), False),
+        "merge-without-old": (topic, desk.commit(third, one), False),
         "orphan": (third, desk.commit(), False),
         "moved-to-a-later-commit-of-the-forge": (first, third, True),
         "moved-to-another-branch-of-the-forge": (topic, third, False),
         "octopus-with-old": (topic, desk.commit(third, ahead, topic), True),
         "octopus-without-old": (topic, desk.commit(third, ahead, one), False),
-        "old-lies-behind-the-packs-edge": (first, desk.commit(third), True),
-        "old-lies-behind-the-edge-of-a-merge": (one, desk.commit(third, topic), True),
+        "old-is-beyond-the-boundary": (first, desk.commit(third), True),
+        "old-is-beyond-the-boundary-of-a-merge": (one, desk.commit(third, topic), True),
         "reverted-by-a-new-commit": (third, desk.commit(third, files={"README": b"0\n"}), True),
         "old-below-a-merge-of-an-orphan": (third, desk.commit(desk.commit(), third), True),
     }
 
 
-def test_every_kind_of_move_is_told_as_git_tells_it(desk: Desk, enter: Enter, door: Door, repos: Repositories) -> None:
-    """One push each: what git calls an ancestor moves, all else stays; and with ``force`` allowed all of it moves."""
+def test_every_kind_of_move_is_judged_as_git_does(desk: Desk, enter: Enter, door: Door, repos: Repositories) -> None:
+    """One push each: fast-forwards move the ref, the others do not. With ``force`` allowed, all of them do."""
     matrix = histories(desk)
     desk.give({f"{REF}/{name}": old for name, (old, _, _) in matrix.items()})
     expected = {name: ancestor(desk, old, new) for name, (old, new, _) in matrix.items()}
@@ -102,8 +102,8 @@ def test_every_kind_of_move_is_told_as_git_tells_it(desk: Desk, enter: Enter, do
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_random_histories_are_told_as_git_tells_them(desk: Desk, seed: int) -> None:
-    """Forty moves in one push, each judged by itself; then those alone that are fast-forwards, which all pass."""
+def test_random_histories_are_judged_as_git_does(desk: Desk, seed: int) -> None:
+    """Forty moves in one push, each judged on its own; then the fast-forwards alone, which all pass."""
     choose = random.Random(seed)
     known = desk.local("rev-list", "main").split()
     for _ in range(12):
@@ -129,8 +129,8 @@ def test_random_histories_are_told_as_git_tells_them(desk: Desk, seed: int) -> N
 
 
 @pytest.mark.parametrize("object_format", ["sha1", "sha256"])
-def test_shallow_clones_and_long_ids(repos: Repositories, enter: Enter, door: Door, object_format: str) -> None:
-    """The list begins with ``shallow`` lines; the graph ends where the sandbox's history does."""
+def test_shallow_clones_in_both_formats(repos: Repositories, enter: Enter, door: Door, object_format: str) -> None:
+    """The command list begins with ``shallow`` lines, and the graph ends where the sandbox's history does."""
     files = [{"README": b"%d\n" % number} for number in range(5)]
     path = repos.seeded(files=files, object_format=object_format)
     desk = desk_for(enter, door, repos, path)
@@ -143,7 +143,7 @@ def test_shallow_clones_and_long_ids(repos: Repositories, enter: Enter, door: Do
     root = desk.behind("rev-list", "--max-parents=0", "main")
     desk.behind("update-ref", f"{REF}/old", root)
     desk.box.git("push", "origin", f"+HEAD:{REF}/old", cwd="shallow").fine()
-    assert repos.head(path, f"{REF}/old") == pushed, "the root is an ancestor, though the sandbox never saw it"
+    assert repos.head(path, f"{REF}/old") == pushed, "the root is an ancestor, although the sandbox does not have it"
     desk.box.git("reset", "-q", "--hard", "HEAD~1", cwd="shallow").fine()
     desk.box.commit("shallow", "file", b"other\n")
     said = desk.box.git("push", "--force", "origin", "HEAD:main", cwd="shallow").refused()
@@ -151,8 +151,8 @@ def test_shallow_clones_and_long_ids(repos: Repositories, enter: Enter, door: Do
     assert repos.head(path) == pushed
 
 
-def test_a_thin_pack_is_read_as_far_as_it_can_be(desk: Desk) -> None:
-    """A client that does not care for ``no-thin``: commits are judged all the same, their blobs' bases left alone."""
+def test_thin_pack_is_judged(desk: Desk) -> None:
+    """A client that ignores ``no-thin``: its commits are whole; the bases of its blobs are not needed."""
     text = "".join(f"line {number}\n" for number in range(2000))
     base = desk.commit(files={"big": text.encode()})
     old = desk.commit(base, files={"big": text.encode() + b"more\n"})
@@ -168,10 +168,8 @@ def test_a_thin_pack_is_read_as_far_as_it_can_be(desk: Desk) -> None:
         assert desk.refs()[REF] == (new if forward else old)
 
 
-def test_git_sends_packs_that_stand_alone_when_they_are_looked_at(
-    repos: Repositories, enter: Enter, door: Door
-) -> None:
-    """``no-thin`` is offered to a session that may not force, and to no other."""
+def test_no_thin_is_offered_only_if_the_pack_is_inspected(repos: Repositories, enter: Enter, door: Door) -> None:
+    """A session that may force is not inspected."""
     text = "".join(f"line {number}\n" for number in range(2000)).encode()
     for push, alone in ((UPDATES, True), (FORCED, False)):
         desk = desk_for(enter, door, repos, repos.seeded(files=[{"big": text}]), push)
@@ -184,7 +182,7 @@ def test_git_sends_packs_that_stand_alone_when_they_are_looked_at(
 
 @pytest.mark.parametrize("options", [["--delta-base-offset"], []], ids=["by-offset", "by-id"])
 def test_commits_may_be_deltas(desk: Desk, options: list[str]) -> None:
-    """Of one another: with long messages that differ little, pack-objects makes them so."""
+    """Pack-objects makes deltas of commits with long and similar messages."""
     text = "\n".join(f"reason {number} of many" for number in range(300))
     tip = chain = desk.local("rev-parse", "main")
     for number in range(12):
@@ -198,8 +196,8 @@ def test_commits_may_be_deltas(desk: Desk, options: list[str]) -> None:
     assert desk.refs()[REF] == chain
 
 
-def test_an_old_value_that_the_forge_does_not_have_moves_nothing(desk: Desk) -> None:
-    """Whatever is proved about a made-up *old*, the forge compares it with its own."""
+def test_invented_old_value_moves_nothing(desk: Desk) -> None:
+    """Whatever is proved about it, the forge compares it with its own."""
     fake = desk.commit("main")
     new = desk.commit(fake)
     desk.give({REF: "main"})

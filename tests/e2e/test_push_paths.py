@@ -1,7 +1,7 @@
-"""Protected paths: what a push would leave at the forge against what was there, whatever way it is brought in.
+"""Protected paths: the tree that a push leaves at the forge, compared with the tree before.
 
-Each row of the table is one push to a branch of its own, allowed to force; the forge's refs say whether it went in.
-``main`` is at the forge with a workflow that was changed once, so that there is an old version to bring back.
+Each row of a table is one push to a branch of its own. The session may force; the forge's refs show the result. On the
+forge's ``main`` a workflow was changed once, so that there is an old version to go back to.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ AGENT = "refs/heads/agent"
 
 
 def sit(enter: Enter, door: Door, repos: Repositories, path: str, **grant: object) -> Desk:
-    """Sit down in a session with these globs and more."""
+    """Start a session with these globs and more."""
     visit = enter([{"repo": path, "push": PUSH, "protected_paths": GLOBS, **grant}], login="bearer")
     return Desk(visit.box, visit.lease, door.gateway, repos, path)
 
 
 @pytest.fixture
 def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
-    """Sit down before a forge whose main has the old workflow, then the new one, then another commit."""
+    """Start a session with a forge whose main has the old workflow, then the new one, then another commit."""
     desk = sit(enter, door, repos, repos.seeded())
     first = desk.commit(files=V1, name="refs/heads/v1")
     second = desk.commit(first, files=V2, name="refs/heads/v2")
@@ -51,7 +51,7 @@ def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
 
 
 SINGLE: dict[str, tuple[dict[str, Content | None], str]] = {
-    # name: what is put (None: taken away), and the path that is named; "" when it is allowed
+    # name: the changes (None: deleted), and the path in the refusal, or "" if the push is allowed
     "another-file": ({"README": b"new\n"}, ""),
     "a-file-beside": ({".github/dependabot.yml": b"new\n"}, ""),
     "a-name-that-begins-alike": ({".github/workflows.md": b"new\n", "Makefile.am": b"new\n"}, ""),
@@ -65,8 +65,8 @@ SINGLE: dict[str, tuple[dict[str, Content | None], str]] = {
     "renamed-to": ({"README": None, "Makefile": b"hello\n"}, "Makefile"),
     "renamed-within": ({FLOW: None, ".github/workflows/new.yml": b"v2\n"}, FLOW),
     "made-executable": ({"Makefile": ("100755", b"all:\n")}, "Makefile"),
-    "a-link-in-its-place": ({"Makefile": ("120000", b"README")}, "Makefile"),
-    "a-link-in-the-directorys-place": ({FLOW: None, ".github/workflows": ("120000", b"../src")}, ".github/workflows"),
+    "link-in-its-place": ({"Makefile": ("120000", b"README")}, "Makefile"),
+    "link-in-place-of-the-directory": ({FLOW: None, ".github/workflows": ("120000", b"../src")}, ".github/workflows"),
     "a-link-above": ({FLOW: None, ".github": ("120000", b"src")}, ".github"),
     "a-submodule-in-its-place": ({FLOW: None, ".github/workflows": ("160000", b"1" * 40)}, ".github/workflows"),
     "a-submodule-above": ({FLOW: None, ".github": ("160000", b"1" * 40)}, ".github"),
@@ -93,7 +93,7 @@ def put(files: dict[str, Content], changes: dict[str, Content | None]) -> dict[s
 
 
 def test_single_changes(desk: Desk) -> None:
-    """Each alone on top of main, to a new branch and to one that is there; the refusal names the path as git would."""
+    """Each on top of main, to a new or existing branch. The refusal quotes the path as git does."""
     main, ran = desk.local("rev-parse", "main"), {}
     desk.give({f"{AGENT}/there/{name}": main for name in SINGLE})
     for name, (changes, path) in SINGLE.items():
@@ -111,7 +111,7 @@ def test_single_changes(desk: Desk) -> None:
 
 
 def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:
-    """(old or nothing, new, allowed): where it is not the last commit that makes the change, or there is none."""
+    """Return (old or nothing, new, allowed) by name, where not the last commit alone decides."""
     one, two, main, topic = (desk.local("rev-parse", name) for name in ("v1", "v2", "main", "topic"))
     evil = desk.commit(main, files=V2 | {FLOW: b"evil\n"})
     evil_topic = desk.commit(topic, files=V2 | {FLOW: b"evil\n"})
@@ -130,8 +130,8 @@ def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:
         "new-branch-with-the-new-version-on-the-old-one": ("", desk.commit(one, files=V2), False),
         "new-branch-at-main": ("", main, True),
         "new-branch-from-main": ("", plain, True),
-        "new-branch-without-a-past": ("", desk.commit(files=V2), False),
-        "new-branch-without-a-past-nor-the-paths": ("", desk.commit(files={"README": b"1\n"}), True),
+        "unrelated-new-branch": ("", desk.commit(files=V2), False),
+        "unrelated-new-branch-without-the-paths": ("", desk.commit(files={"README": b"1\n"}), True),
         "merge-of-main": (topic, desk.commit(topic, main, files=V2 | {"topic": b"1\n"}), True),
         "merge-of-main-that-brings-its-new-version": ("v1-topic", "merge", True),
         "evil-merge-of-main": (topic, desk.commit(topic, main, files=V2 | {FLOW: b"evil\n"}), False),
@@ -145,8 +145,8 @@ def histories(desk: Desk) -> dict[str, tuple[str, str, bool]]:
     }  # fmt: skip
 
 
-def test_histories(desk: Desk) -> None:
-    """What counts is the tree at the end, against the tree before or the default branch's own that is brought in."""
+def test_only_the_final_tree_counts(desk: Desk) -> None:
+    """Compared with the tree before, or with the default branch's own version that is merged."""
     matrix = histories(desk)
     old = desk.commit("v1", files=V1 | {"x": b"1\n"})
     matrix["merge-of-main-that-brings-its-new-version"] = (old, desk.commit(old, "main", files=V2), True)
@@ -159,8 +159,8 @@ def test_histories(desk: Desk) -> None:
         assert allowed or "is protected (.github/workflows/**)" in ran.err, (name, ran)
 
 
-def test_the_default_branch_itself_is_not_taken_back(desk: Desk) -> None:
-    """What it had once is not what it has: neither a reset nor a branch that stayed behind brings it back."""
+def test_default_branch_cannot_go_back(desk: Desk) -> None:
+    """Its older version is refused, unless the protected paths stay the same."""
     before = desk.refs()
     assert FLOW in desk.push("origin", "+v1:refs/heads/main").refused()
     assert desk.refs() == before
@@ -168,22 +168,22 @@ def test_the_default_branch_itself_is_not_taken_back(desk: Desk) -> None:
     assert desk.refs()["refs/heads/main"] == desk.local("rev-parse", "main~1")
 
 
-def test_a_pack_that_holds_the_default_branch_as_well_moves_no_merge_base(desk: Desk) -> None:
-    """Sent along, main's commits look as if they were the push's own, and the past as if it were the merge base."""
+def test_default_branch_s_commits_in_the_pack_do_not_change_the_merge_base(desk: Desk) -> None:
+    """They look as if they were the push's own, and an older commit as if it were the merge base."""
     main, root = (desk.local("rev-parse", name) for name in ("main", "v1"))
     evil, plain = (desk.commit(main, files=files) for files in (V1, V2 | {"x": b"1\n"}))
     before, ref = desk.refs(), f"{AGENT}/x"
     told = desk.post(commands((ZERO, evil, ref)) + desk.pack(evil, f"^{root}"))
     assert told.refs == {ref: f"credgate: {FLOW} is protected (.github/workflows/**): leave it as it was"}
-    # The same by what another ref of the push has the forge send: main's history from the root.
+    # The same with another ref in the push, which makes the forge send main's history from the root.
     moves = ((root, main, "refs/heads/v1"), (ZERO, evil, ref))
     assert FLOW in desk.post(commands(*moves) + desk.pack(evil, f"^{main}")).refs[ref]
     assert desk.refs() == before
     assert desk.post(commands((ZERO, plain, ref)) + desk.pack(plain, f"^{root}")).refs == {ref: "ok"}
 
 
-def test_tags_are_looked_through(desk: Desk) -> None:
-    """An annotated tag brings what it points to; one that is at the forge already, too."""
+def test_annotated_tags_are_followed(desk: Desk) -> None:
+    """Also a tag whose commit the forge already has."""
     evil = desk.commit("main", files=V2 | {FLOW: b"evil\n"})
     for name, target in (("good", "main"), ("bad", evil)):
         desk.local("-c", "user.name=x", "-c", "user.email=x@example", "tag", "-a", "-m", name, name, target)
@@ -194,14 +194,14 @@ def test_tags_are_looked_through(desk: Desk) -> None:
     assert desk.refs()["refs/tags/good"] == desk.refs()["refs/tags/again"] == desk.local("rev-parse", "good")
 
 
-def test_what_is_protected_may_still_be_deleted_with_its_branch(desk: Desk) -> None:
-    """A branch that goes changes no path; who may delete says the ref rule."""
+def test_branch_with_protected_paths_may_be_deleted(desk: Desk) -> None:
+    """A deletion changes no path; the ref rule decides."""
     desk.push("origin", ":refs/heads/topic").fine()
     assert "refs/heads/topic" not in desk.refs()
 
 
-def test_a_repository_without_a_default_branch(repos: Repositories, enter: Enter, door: Door) -> None:
-    """Its first push is compared with nothing: whatever lies at a protected path is new."""
+def test_repository_without_a_default_branch(repos: Repositories, enter: Enter, door: Door) -> None:
+    """The first push is compared with nothing, so every protected path is a change."""
     desk = sit(enter, door, repos, repos.empty())
     evil, plain = desk.commit(files=V1), desk.commit(files={"README": b"1\n"})
     assert f"{FLOW} is protected" in desk.push("origin", f"{evil}:refs/heads/main").refused()
@@ -210,8 +210,8 @@ def test_a_repository_without_a_default_branch(repos: Repositories, enter: Enter
     assert desk.refs() == {"refs/heads/main": plain}
 
 
-def test_long_ids(repos: Repositories, enter: Enter, door: Door) -> None:
-    """The same in SHA-256."""
+def test_sha256_repository(repos: Repositories, enter: Enter, door: Door) -> None:
+    """Protected paths work the same."""
     desk = sit(enter, door, repos, repos.seeded(files=[{"Makefile": b"all:\n"}], object_format="sha256"))
     evil, plain = (desk.commit("main", files={"Makefile": text}) for text in (b"evil\n", b"all:\n"))
     assert "Makefile is protected" in desk.push("origin", f"{evil}:refs/heads/main").refused()

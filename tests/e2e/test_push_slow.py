@@ -1,8 +1,8 @@
-"""A forge that takes its time: git waits as long as the forge may think, and sees each sign of life as it is given.
+"""A slow forge: git waits as long as ``forge_timeout`` allows, and gets each progress packet at once.
 
-``stall_timeout`` is for who holds a transfer up. A forge that has the whole question may think for ``forge_timeout``,
-and gateways that mix up the two break the largest pushes only. The 90 seconds of the slowest forges are shown with
-``CREDGATE_TEST_SLOW=1``; every day it is five, with a ``stall_timeout`` that is shorter still.
+``stall_timeout`` limits a stalled transfer. A forge that has the whole request may work for ``forge_timeout``. Gateways
+that confuse the two break only the largest pushes. ``CREDGATE_TEST_SLOW=1`` tests the 90 seconds of the slowest forges;
+by default it is five seconds, with a ``stall_timeout`` that is shorter still.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 4
 
 
 def sit(enter: Enter, door: Door, repos: Repositories) -> Desk:
-    """Sit down with a commit to push."""
+    """Start a session with a commit to push."""
     path = repos.seeded()
     visit = enter([path], login="bearer", door=door)
     desk = Desk(visit.box, visit.lease, door.gateway, repos, path)
@@ -43,10 +43,10 @@ def sit(enter: Enter, door: Door, repos: Repositories) -> Desk:
 @pytest.mark.parametrize(
     ("seconds", "stall"), [(5, "2s"), pytest.param(90, "30s", marks=[SLOW, pytest.mark.slow])], ids=["everyday", "slow"]
 )
-def test_a_forge_may_think(
+def test_forge_may_take_longer_than_stall_timeout(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge, seconds: int, stall: str
 ) -> None:
-    """Before its first byte, longer than a stall may last: fetch, push and a push that is walked all succeed."""
+    """Before its first byte. A fetch, a push and an inspected push succeed."""
     with ThinkingForge(forge.server.port, seconds) as thinking:
         door = start_gateway(url=thinking.url, settings={"limits": {"stall_timeout": stall}})
         desk = sit(enter, door, repos)
@@ -58,8 +58,10 @@ def test_a_forge_may_think(
     assert {desk.refs()[ref] for ref in (MINE, "refs/heads/main")} == {new}
 
 
-def test_not_for_ever(repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge) -> None:
-    """Past ``forge_timeout`` it is refused, and the forge is named: the limits above were in force."""
+def test_forge_over_forge_timeout_is_refused(
+    repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
+) -> None:
+    """The refusal names the forge. This proves that the limits above were in force."""
     with ThinkingForge(forge.server.port, 5) as thinking:
         door = start_gateway(url=thinking.url, settings={"limits": {"stall_timeout": "1s", "forge_timeout": "2s"}})
         desk = sit(enter, door, repos)
@@ -70,7 +72,7 @@ def test_not_for_ever(repos: Repositories, enter: Enter, start_gateway: StartGat
 
 
 class Talking:
-    """A forge that gives its next sign of life only when the last one has arrived."""
+    """A forge that sends its next progress packet only when the last one has arrived."""
 
     def __init__(self, advertised: bytes, report: bytes) -> None:
         self.signs = [sign for number in range(ROUNDS) for sign in (encode(b"\2step %d\n" % number), encode(b"\1"))]
@@ -79,7 +81,7 @@ class Talking:
         self._advertised, self._report = advertised, report
 
     def answer(self, asked: Asked) -> Said:
-        """Take the place of a script."""
+        """Answer instead of a script."""
         kind = b"advertisement" if asked.method == b"GET" else b"result"
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-%b\r\n" % kind
         if asked.method == b"GET":
@@ -96,10 +98,10 @@ class Talking:
 
 
 @pytest.mark.parametrize("partial", [False, True])
-def test_signs_of_life_are_passed_on_one_by_one(
+def test_progress_is_relayed_at_once(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, *, partial: bool
 ) -> None:
-    """Progress and empty packets: none waits for another, or for the report's end, even where we write into it."""
+    """Progress and empty packets do not wait for each other or for the report, even if we write into it."""
     path = repos.seeded()
     old = repos.head(path)
     caps = b"\0report-status side-band-64k delete-refs ofs-delta object-format=sha1"
