@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_BOUNDARY = 256
 """Default limit of boundary commits that are fetched for one push."""
-STEPS_PER_SLICE = 5000
+STEPS_PER_SLICE = 5000  # a few milliseconds
 TOO_MANY_COMMITS = "too many commits to inspect in one push"
 TOO_MUCH_TO_WALK = "too many refs and commits to inspect in one push"
 BOUNDARY_TOO_WIDE = "too many merged branches to inspect in one push"
@@ -54,6 +54,7 @@ FAST_FORWARD, NOT = AncestryVerdict(AncestryOutcome.FAST_FORWARD), AncestryVerdi
 
 def judge(graph: CommitGraph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Sliced[AncestryVerdict]:
     """Judge with the push's own pack only. ``new`` may be an annotated tag. Never raises."""
+    # Tags are followed here and not by the caller, because a chain may have 20,000 of them.
     reached, boundary = yield from _walk(graph, graph.peel(new), old)
     if reached or not boundary or not _complete(graph):
         return _final(graph, boundary, reached=reached)
@@ -105,6 +106,7 @@ def steps(graph: CommitGraph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...]
 
 def _walk(graph: CommitGraph, new: bytes, old: bytes | None) -> Sliced[tuple[bool, set[int]]]:
     """Return whether ``old`` was reached, and the numbers of the boundary commits met until then."""
+    # The order of the walk does not matter: the verdict depends on what is reached, not on when.
     boundary: set[int] = set()
     goal = None if old is None else graph.number(old)
     for count, (number, parents) in enumerate(steps(graph, new)):
@@ -127,6 +129,7 @@ def _final(graph: CommitGraph, boundary: set[int], *, reached: bool) -> Ancestry
         return FAST_FORWARD
     if graph.steps_left <= 0:
         return AncestryVerdict(AncestryOutcome.UNKNOWN, reason=TOO_MUCH_TO_WALK)
+    # Without a boundary the whole history was walked, so no commit of it was left out.
     if boundary and not graph.complete:
         return AncestryVerdict(AncestryOutcome.UNKNOWN, reason=TOO_MANY_COMMITS)
     return NOT

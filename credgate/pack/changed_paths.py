@@ -34,6 +34,7 @@ A name that differs counts five times: 200,000 changed files cost as much as a m
 MAX_CHANGED = 20
 """Changed paths that are reported. One more ends the comparison."""
 _NAMES_PER_SLICE = 500
+# The cost of matching a path, in names read: four, and one for each 256 bytes of the path.
 _NAMES_PER_DIFFERENCE, _BYTES_PER_NAME = 4, 256
 
 
@@ -134,7 +135,7 @@ class _Search:
             trees.append((yield from self._tree(oid)))
         sides = [tree for tree in trees if tree is not None]
         if len(sides) < len(trees):
-            return
+            return  # compared again when the missing trees are fetched
         new, bases = sides[0], sides[1:]
         # Name by name: building a set or a sorted list of all names would hold the interpreter lock.
         for side, tree in enumerate(sides):

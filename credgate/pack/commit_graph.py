@@ -24,6 +24,7 @@ MAX_TAGS = 20_000
 MAX_STEPS = 20_000_000
 """Commits that all walks over one graph may visit together: about 6 s. A push may name 20,000 refs."""
 
+# Values in place of a parent's number: the commit is not held, has no parent, or has several (see ``_merges``).
 _UNKNOWN, _ROOT, _MERGE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
 
 
@@ -38,7 +39,7 @@ class CommitGraph:
         """Number of commits held."""
         self.steps_left = MAX_STEPS
         """Commits that walks may still visit. Each walk decrements it."""
-        self._max_oids, self._edges_left = max_oids, 4 * max_oids
+        self._max_oids, self._edges_left = max_oids, 4 * max_oids  # four edges for each id are ample for real histories
         self._numbers: dict[bytes, int] = {}
         self._parents = array("I")
         self._merges: dict[int, tuple[int, ...]] = {}

@@ -44,7 +44,7 @@ def apply(base: bytes, delta: bytes) -> Sliced[bytes]:
         command = delta[at]
         if command & _COPY:
             offset, length, at = _copy(delta, at)
-            if offset + length > len(base):
+            if offset + length > len(base):  # checked here because a slice would be shortened silently
                 raise PackError("malformed delta: copy beyond the end of the base")
             pieces.append(base[offset : offset + length])
         else:
@@ -82,13 +82,13 @@ def _copy(delta: bytes, at: int) -> tuple[int, int, int]:
     at += 1
     try:
         offset = shift = 0
-        for bit in (1, 2, 4, 8):
+        for bit in (1, 2, 4, 8):  # each bit announces one byte of the offset, low byte first
             if command & bit:
                 offset |= delta[at] << shift
                 at += 1
             shift += 8
         length = shift = 0
-        for bit in (16, 32, 64):
+        for bit in (16, 32, 64):  # and of the length
             if command & bit:
                 length |= delta[at] << shift
                 at += 1

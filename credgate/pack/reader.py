@@ -77,8 +77,9 @@ class PackReader:
         """Inflated size of the entries begun so far, as they announce it."""
         self._size, self._checksum, self._sink = object_format.size, object_format.new(b""), sink
         self._max_inflated = max_inflated
+        # The current bytes, the positions in them up to which they are parsed and hashed, and the bytes before them.
         self._data, self._at, self._hashed, self._before = b"", 0, 0, 0
-        self._left = -1
+        self._left = -1  # entries to come; -1 before the header
         self._entry: PackEntry | None = None
         self._inflate = zlib.decompressobj()
         self._missing = self._worked = 0
@@ -92,7 +93,7 @@ class PackReader:
 
     def receive(self, data: bytes) -> None:
         """Take the next bytes (keep them under 1 MiB); only after :meth:`step` returned false."""
-        rest = self._data[self._at :]
+        rest = self._data[self._at :]  # short: an incomplete header or checksum
         self._before += self._at
         self._data = rest + data if rest else data
         self._at = self._hashed = 0
@@ -127,6 +128,7 @@ class PackReader:
         return self._trailer() if self._left == 0 else self._start()
 
     def _hash(self) -> None:
+        # Called when all bytes are parsed, not for each entry: hashing long pieces is faster.
         self._checksum.update(memoryview(self._data)[self._hashed : self._at])
         self._hashed = self._at
 
@@ -160,7 +162,7 @@ class PackReader:
             if kind in _DELTAS:
                 base, at = self._base(kind, at, offset)
         except IndexError:
-            return False
+            return False  # the header is parsed again when more bytes are here; it has less than 60
         self.inflated += size
         if self.inflated > self._max_inflated:
             raise PackError("the pack inflates to too many bytes")
@@ -184,6 +186,7 @@ class PackReader:
         return oid, at + self._size
 
     def _body(self, entry: PackEntry) -> bool:
+        # At most one byte more than announced, which suffices to notice an object that is too long.
         # A window little larger than the missing bytes: zlib returns unused input as a copy.
         limit = min(self._missing + 1, _PIECE)
         window = self._data[self._at : self._at + min(self._missing + (self._missing >> 6) + 64, _PIECE)]
@@ -242,7 +245,7 @@ def _distance(data: bytes, at: int) -> tuple[int, int]:
     while byte & _MORE:
         byte = data[at]
         at += 1
-        back = (back + 1) << 7 | byte & _LOW
+        back = (back + 1) << 7 | byte & _LOW  # plus one: so no distance has two encodings
         if back >> _MAX_SHIFT:
             raise PackError("delta base offset out of range")
     return back, at

@@ -49,13 +49,14 @@ class TrailerHold:
         Raises :class:`PackError` for a byte after the checksum.
         """
         if done:
+            # The pack's end is known now, and bytes after it may already have arrived.
             self._end = passed + self._trailer
             self._check()
         released = []
         while self._pieces and self._start < passed:
             piece = self._pieces.popleft()
             room = passed - self._start
-            if len(piece) > room:
+            if len(piece) > room:  # the walk stopped inside this piece
                 self._pieces.appendleft(piece[room:])
                 piece = piece[:room]
             released.append(piece)

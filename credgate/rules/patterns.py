@@ -38,8 +38,9 @@ PLACEHOLDERS = ("{session}", "{label}")
 _REF_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-Z\]_-z|]+(?<!\.)(?<!\.lock)")
 _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+# Values in place of the placeholders when a pattern is checked.
 _STAND_INS = {"{session}": "s-0123456789abcdef", "{label}": "label"}
-_NEVER = re.compile(rb"(?!)")
+_NEVER = re.compile(rb"(?!)")  # matches nothing
 
 
 class PatternError(ValueError):
@@ -80,6 +81,7 @@ def check_ref_pattern(text: str) -> None:
     _check_placeholders(text)
     plain = _PLACEHOLDER.sub(lambda match: _STAND_INS[match[0]], text)
     first, *rest = plain.split("/")
+    # ".." and "?" are refused here because the expression of components, which follows, would accept them.
     if first != "refs" or not rest or any(bad in plain for bad in _NOT_IN_REFS):
         raise PatternError("must be a pattern of full ref names, such as refs/heads/agent/*")
     if len(rest) == 1 and rest != [ACROSS]:
@@ -89,6 +91,7 @@ def check_ref_pattern(text: str) -> None:
     _check_stars(plain)
 
 
+# Patterns are expanded for each push; a session's few patterns stay compiled.
 @lru_cache(maxsize=4096)
 def ref_pattern(text: str, session: str, label: str) -> RefPattern:
     """Expand a pattern that :func:`check_ref_pattern` accepted for one session.
@@ -96,7 +99,7 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
     A pattern with ``{label}`` matches nothing in a session without a label.
     """
     expanded = text.replace("{session}", session).replace("{label}", label)
-    if "{label}" in text and not label:
+    if "{label}" in text and not label:  # an empty label would make the pattern wider
         return RefPattern(text, _NEVER)
     return RefPattern(expanded, re.compile(_regex(expanded), re.DOTALL))
 
@@ -212,7 +215,7 @@ def _path_regex(text: str, below: bytes = b"") -> bytes:
 
 def _name(part: str) -> bytes:
     """Translate one component of a path glob. A component without a star also matches its 8.3 names."""
-    short = None if "*" in part else short_name(part)
+    short = None if "*" in part else short_name(part)  # the 8.3 name of a wildcard is not known
     plain = _starred(part, b"[^/]")
     return plain if short is None else b"(?:" + plain + b"|" + short + b")"
 

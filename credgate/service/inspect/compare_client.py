@@ -47,7 +47,7 @@ class CompareClient:
         Raises ``NoFilterError`` if the API does not tell, ``InspectionError`` if the push's time is used up.
         """
         certain = bool(boundary)
-        for tip in sorted(boundary):
+        for tip in sorted(boundary):  # sorted, so that a repeated push sends the same requests
             answer = await self._ancestor(old, tip)
             if answer:
                 return True

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FULL = 256 * 1024
 """Bytes waiting to be read at which the sender is paused. It resumes at half of that."""
 PIECE = 128 * 1024
-THREADS = 2
+THREADS = 2  # so that one long step does not stop every push
 TURN = 0.001
 """The interpreter's switch interval: seconds that a thread keeps the interpreter while another waits for it."""
 SLICE = 0.01
@@ -110,8 +110,8 @@ class PackReading:
         self._pieces.clear()
         # The callbacks refer to the push, which refers to this object. Without them the push's memory is freed as soon
         # as it ends, not at the next garbage collection.
-        self.advanced = self.ended = self.fills = self.drains = _nothing
-        self.failed = _ignore
+        self.advanced = self.ended = self.fills = self.drains = lambda: None
+        self.failed = lambda _failure: None
 
     def wait_idle(self) -> Deferred[None]:
         """Fire when no thread reads any more. Call :meth:`abandon` first."""
@@ -210,14 +210,6 @@ def _slice(work: Sliced[T]) -> tuple[bool, T | None]:
         return True, ended.value
 
 
-def _nothing() -> None:
-    pass
-
-
-def _ignore(_failure: Failure) -> None:
-    pass
-
-
 class WalkThreads(Service):
     """The threads that read packs, in turns between sessions. They are few: the reactor needs the interpreter, too."""
 
@@ -244,13 +236,14 @@ class WalkThreads(Service):
 
     def lane(self, session_id: str) -> Callable[..., Deferred[Any]]:
         """Return a function that runs a call in one of the threads when it is the turn of ``session_id``."""
-        return partial(self._in_lane, session_id)
 
-    def _in_lane(self, session_id: str, call: Callable[..., T], *args: object) -> Deferred[T]:
-        done: Deferred[T] = Deferred()
-        self._waiting.setdefault(session_id, deque()).append((done, partial(call, *args)))
-        self._start()
-        return done
+        def in_turn(call: Callable[..., T], *args: object) -> Deferred[T]:
+            done: Deferred[T] = Deferred()
+            self._waiting.setdefault(session_id, deque()).append((done, partial(call, *args)))
+            self._start()
+            return done
+
+        return in_turn
 
     def _start(self) -> None:
         while self._waiting and self._running < THREADS:

@@ -79,7 +79,8 @@ class PushInspection:
             del self.walk  # an exception's frames may keep this object until the next garbage collection
 
     async def _find_all(self) -> Found:
-        old = await self._try(self._old_oids) if self.verdict.needs_old else None
+        refs = [command.ref for command in self.verdict.needs_old]
+        old = await self._try(self.client.refs, self._format, refs) if refs else None
         forward: dict[bytes, bool] = {}
         for command in self.verdict.needs_ancestry:
             known = await self._try(self._is_fast_forward, command)
@@ -89,7 +90,7 @@ class PushInspection:
         for count, command in enumerate(self.verdict.needs_paths, 1):
             if count % REFS_PER_TURN == 0:
                 # Results that are already known are found without waiting: let other clients run in between.
-                await self.in_thread(_pause)
+                await self.in_thread(lambda: None)
             path = await self._try(self._first_touched, command)
             if path is not None:
                 touched[command.ref] = path
@@ -112,9 +113,6 @@ class PushInspection:
     @property
     def _format(self) -> ObjectFormat:
         return self.walk.graph.object_format
-
-    async def _old_oids(self) -> dict[bytes, bytes]:
-        return await self.client.refs(self._format, [command.ref for command in self.verdict.needs_old])
 
     # Fast-forwards.
 
@@ -217,7 +215,7 @@ class PushInspection:
 
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
         """Return the first protected path that differs from every base, or ``b""``."""
-        for _ in range(MAX_ROUNDS):
+        for _ in range(MAX_ROUNDS):  # each round fetches the trees that the last one found missing
             search = changed_paths.compare(new, bases, self._tree, self.rules.protected, self._names_left)
             compared = await in_slices(self.in_thread, search)
             self._names_left -= compared.names
@@ -229,7 +227,7 @@ class PushInspection:
                 raise InspectionError("too many files to compare")
             walk = PackWalk(self._format, trees=True, graph=CommitGraph(self._format))
             await self.client.fetch(walk, compared.missing)
-            self._walks.append(walk)
+            self._walks.append(walk)  # kept for the other refs of this push
         raise InspectionError("too many levels of directories to compare")
 
     def _tree(self, oid: bytes) -> Sliced[Tree | None]:
@@ -256,10 +254,6 @@ async def _without_frames(find: Callable[..., Any], *args: object) -> Any:  # no
             traceback.clear_frames(one.__traceback__)
             one = one.__context__
         raise
-
-
-def _pause() -> None:
-    pass
 
 
 def _first_common(graph: CommitGraph, tip: bytes, branch: CommitGraph) -> Sliced[frozenset[bytes]]:

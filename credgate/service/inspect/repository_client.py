@@ -117,6 +117,7 @@ class RepositoryClient:
         named = await self._named_format(walk.graph.object_format)
         body = ask.fetch_request(named, wants, haves, deepen=deepen)
         asking = Asking(ask.ANSWER_TYPE)
+        # The reader refuses more than the bytes that this push has left; each part is counted for the next fetch.
         reader = ask.AnswerReader(walk, self.bytes_left)
         reading = PackReading(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
 
@@ -136,6 +137,7 @@ class RepositoryClient:
 
     async def _named_format(self, object_format: ObjectFormat) -> ObjectFormat | None:
         """Return the format for ``object-format=``, or ``None`` if the forge does not support it and so uses SHA-1."""
+        # Forges before git 2.28 have SHA-1 only, and refuse a request with this argument.
         offered = ask.offers_object_format(await self.capabilities())
         if not offered and object_format is not SHA1:
             raise InspectionError("this forge does not advertise SHA-256")
@@ -176,6 +178,7 @@ class RepositoryClient:
         )
         kept = self.pool.take(key)
         try:
+            # The forge may have closed a reused connection in the meantime: then the request is sent once more.
             if kept is not None and not await self._send(asking, kept, method, lines + body):
                 kept = None
             if kept is None:
@@ -183,6 +186,7 @@ class RepositoryClient:
         except TimeoutError:
             raise InspectionError("the forge did not answer in time") from None
         except ResponseError as error:
+            # Only an answer can refuse a credential; a broken connection says nothing about it.
             if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
                 await self._renew(credential)
             raise InspectionError(str(error)) from None
@@ -202,7 +206,7 @@ class RepositoryClient:
     def _seconds(self) -> float:
         """Return the seconds that the next request may take: all requests of a push share ``patience``."""
         now = self.pool.reactor.seconds()
-        if self._deadline is None:
+        if self._deadline is None:  # the time starts with the first request
             self._deadline = now + self.patience
         if now >= self._deadline:
             raise InspectionError("the forge took too long to answer all requests for this push")
