@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credgate.sessions.grants import VERBS
+from credgate.rules.parse import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from credgate.config.position import Path, dotted, line_of
 from credgate.config.short_lived import App, OAuth, Rotate  # noqa: TC001 - as PushRule below
 from credgate.errors import ConfigError
-from credgate.sessions.model import PushRule  # noqa: TC001 - cattrs resolves the annotations
+from credgate.rules.parse import PushRule  # noqa: TC001 - cattrs resolves the annotations
 
 MIB = 1024 * 1024
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import frozen
 
 from credgate.errors import InvalidValueError
-from credgate.sessions.grants import refuse_unknown_keys
+from credgate.rules.parse import refuse_unknown_keys
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:

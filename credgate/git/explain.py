@@ -20,8 +20,9 @@ from credgate.git import rules as rule
 from credgate.git.admission import without_credential
 from credgate.git.verdict import quoted_path
 from credgate.rules import path_folding, refname
+from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import scope
-from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
+from credgate.sessions.grants import check_label, parse_repos
 from credgate.values import Access, Decision, Reason, RepoPath
 
 if TYPE_CHECKING:

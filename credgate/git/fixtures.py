@@ -32,8 +32,9 @@ from credgate.git.explain import FETCH, NOBODY, repository
 from credgate.git.push import Command
 from credgate.git.verdict import Found, Verdict, judge, refuse_all, settle
 from credgate.rules import refname
+from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import scope
-from credgate.sessions.grants import check_label, parse_repos, quoted, refuse_unknown_keys
+from credgate.sessions.grants import check_label, parse_repos
 from credgate.values import Access, Decision, Reason
 
 if TYPE_CHECKING:

@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from credgate.rules import patterns
+from credgate.rules import parse, patterns
+from credgate.rules.parse import PushRule
 from credgate.rules.path_folding import folded
 from credgate.rules.patterns import PathGlobs, RefPattern
-from credgate.sessions.model import Grant, PushRule
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from credgate.config.schema import Policy
+    from credgate.sessions.model import Grant
 
-CREATE, UPDATE, FORCE, DELETE = VERBS = ("create", "update", "force", "delete")
+CREATE, UPDATE, FORCE, DELETE = VERBS = parse.VERBS
 DEFAULT = (
     PushRule("refs/heads/**", frozenset({CREATE, UPDATE})),
     PushRule("refs/tags/**", frozenset({CREATE})),

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
+from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import address
-from credgate.sessions.grants import Names, check_label, parse_repos, quoted, refuse_unknown_keys
+from credgate.sessions.grants import Names, check_label, parse_repos
 from credgate.sessions.model import Network, SessionRequest
 
 if TYPE_CHECKING:

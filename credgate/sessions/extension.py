@@ -15,7 +15,7 @@ from attrs import evolve
 
 from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
-from credgate.sessions.grants import refuse_unknown_keys
+from credgate.rules.parse import refuse_unknown_keys
 
 if TYPE_CHECKING:
     from credgate.sessions.model import Session

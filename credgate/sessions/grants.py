@@ -10,8 +10,7 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
 
 What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
 limits it belong to a write grant only; LFS objects are limited either way. Unknown keys, forges and verbs are refused:
-a grant that is not understood grants nothing. Patterns are judged by ``rules.patterns`` here, when they are written,
-not when they are matched.
+a grant that is not understood grants nothing. ``rules.parse`` reads push rules, options and paths.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from credgate.errors import InvalidValueError
-from credgate.rules.patterns import PatternError, check_option, check_path_glob, check_ref_pattern
-from credgate.sessions.model import Grant, PushRule
+from credgate.rules.parse import check_rule_label, parse_globs, parse_options, parse_push, quoted, refuse_unknown_keys
+from credgate.sessions.model import Grant
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -39,16 +38,8 @@ LIMIT_KEYS = (
 READ_KEYS = frozenset({"max_lfs_object_bytes"})
 """Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
-RULE_KEYS = ("refs", "allow")
-VERBS = ("create", "update", "force", "delete")
-MAX_RULES = 64
-"""Ref rules in one grant."""
-MAX_LISTED = 64
-"""Push options or protected paths in one grant."""
 MAX_NUMBER = 2**53
 """Of a limit: what a JSON number holds exactly."""
-MAX_QUOTED = 100
-"""Characters of a refused value that its error repeats."""
 
 
 class Names(Protocol):
@@ -75,20 +66,6 @@ def written(grant: Grant) -> dict[str, object]:
         if value:
             entry[key] = list(value) if isinstance(value, tuple) else value
     return entry
-
-
-def refuse_unknown_keys(given: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise InvalidValueError for the first key that is not ``known``."""
-    for key in given:
-        if key not in known:
-            raise InvalidValueError(f"Unknown key: {quoted(key)} (known: {', '.join(known)})")
-
-
-def quoted(value: object) -> str:
-    """Make a refused value fit to be repeated to its sender: bounded, printable ASCII."""
-    text = value if isinstance(value, str) else type(value).__name__
-    shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= MAX_QUOTED else shown[:MAX_QUOTED] + "..."
 
 
 def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Grant:
@@ -128,57 +105,10 @@ def _repo(text: str, names: Names) -> tuple[str, str]:
     return text.removesuffix(".git"), normal
 
 
-def parse_push(value: object) -> tuple[PushRule, ...]:
-    """Judge a list of ref rules; raise InvalidValueError."""
-    if not isinstance(value, list) or len(value) > MAX_RULES:
-        raise InvalidValueError(f"push must be a list of at most {MAX_RULES} rules")
-    return tuple(_rule(item) for item in value)
-
-
-def parse_options(value: object) -> tuple[str, ...]:
-    """Judge an allow-list of push options; raise InvalidValueError."""
-    return _patterns(value, "push_options", "push option", check_option)
-
-
-def parse_globs(value: object) -> tuple[str, ...]:
-    """Judge a list of protected paths; raise InvalidValueError."""
-    return _patterns(value, "protected_paths", "path glob", check_path_glob)
-
-
 def check_label(grants: Iterable[Grant], label: str) -> None:
     """Refuse ref patterns that cannot match anything in a session of this label; raise InvalidValueError."""
-    for rule in (rule for grant in grants for rule in grant.push or ()):
-        if "{label}" not in rule.refs:
-            continue
-        if not label:
-            raise InvalidValueError(f"The ref pattern {quoted(rule.refs)} needs a session with a label")
-        _check(rule.refs.replace("{label}", label), "ref pattern", check_ref_pattern)
-
-
-def _rule(item: object) -> PushRule:
-    if not isinstance(item, dict) or any(key not in item for key in RULE_KEYS):
-        raise InvalidValueError('Each push rule must be {"refs": pattern, "allow": [verbs]}')
-    refuse_unknown_keys(item, RULE_KEYS)
-    refs, allow = _check(item["refs"], "ref pattern", check_ref_pattern), item["allow"]
-    if not isinstance(allow, list) or any(verb not in VERBS for verb in allow):
-        raise InvalidValueError(f"allow must be a list of {', '.join(VERBS)}")
-    return PushRule(refs=refs, allow=frozenset(allow))
-
-
-def _patterns(value: object, key: str, what: str, judge: Callable[[str], None]) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_LISTED:
-        raise InvalidValueError(f"{key} must be a list of at most {MAX_LISTED} texts")
-    return tuple(dict.fromkeys(_check(item, what, judge) for item in value))
-
-
-def _check(value: object, what: str, judge: Callable[[str], None]) -> str:
-    if not isinstance(value, str):
-        raise InvalidValueError(f"Invalid {what}: {quoted(value)} (a text is meant)")
-    try:
-        judge(value)
-    except PatternError as error:
-        raise InvalidValueError(f"Invalid {what}: {quoted(value)} ({error})") from None
-    return value
+    for grant in grants:
+        check_rule_label(grant.push or (), label)
 
 
 def _number(value: object) -> int:

@@ -12,18 +12,10 @@ import ipaddress
 
 from attrs import Factory, field, frozen
 
+from credgate.rules.parse import PushRule  # noqa: TC001 - cattrs resolves the annotations
 from credgate.values import Access
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-@frozen(slots=True)
-class PushRule:
-    """One line of a ``push`` list, as written: a ref pattern and the verbs it allows."""
-
-    refs: str
-    allow: frozenset[str]
-    """Of ``create``, ``update``, ``force``, ``delete``."""
 
 
 @frozen(slots=True)

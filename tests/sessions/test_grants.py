@@ -7,20 +7,9 @@ import pytest
 from credgate.config.schema import Config, Forge
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
-from credgate.sessions.grants import (
-    LIMIT_KEYS,
-    MAX_LISTED,
-    MAX_NUMBER,
-    MAX_QUOTED,
-    MAX_RULES,
-    READ_KEYS,
-    VERBS,
-    check_label,
-    parse_repos,
-    quoted,
-    written,
-)
-from credgate.sessions.model import Grant, PushRule
+from credgate.rules.parse import MAX_LISTED, MAX_QUOTED, MAX_RULES, VERBS, PushRule, quoted
+from credgate.sessions.grants import LIMIT_KEYS, MAX_NUMBER, READ_KEYS, check_label, parse_repos, written
+from credgate.sessions.model import Grant
 from credgate.values import Access
 
 DRIVERS = {
@@ -157,7 +146,7 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": "refs/heads/x", "allow": {"create": True}}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": ["creat"]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": [["create"]]}, f"allow must be a list of {', '.join(VERBS)}"),
-        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (a text is meant)"),
+        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (must be a string)"),
         (
             {"refs": "heads/x", "allow": []},
             "Invalid ref pattern: heads/x (must be a pattern of full ref names, such as refs/heads/agent/*)",
@@ -256,15 +245,15 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ("require_old_oid", 1, SWITCHES + "int"),
         ("partial", "yes", SWITCHES + "yes"),
         ("workflows", 1, SWITCHES + "int"),
-        ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} texts"),
-        ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} texts"),
-        ("push_options", [5], "Invalid push option: int (a text is meant)"),
+        ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} strings"),
+        ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} strings"),
+        ("push_options", [5], "Invalid push option: int (must be a string)"),
         (
             "push_options",
             ["a**"],
             "Invalid push option: a** (** is not supported; a single * matches any run of characters)",
         ),
-        ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} texts"),
+        ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} strings"),
         (
             "protected_paths",
             ["/etc"],
