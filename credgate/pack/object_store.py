@@ -33,7 +33,7 @@ TOO_MUCH = "too much data to inflate in one push"
 TOO_MANY_TREES = "too many directories to inspect in one push"
 
 BLOCK = 16 * 1024
-OPENED = 2 * 1024 * 1024
+CACHED = 2 * 1024 * 1024
 """Bytes of decompressed blocks in the cache. The latest block is cached even if larger: a body may have 4 MiB."""
 SHARED = 256 * 1024 * 1024
 """Bytes that the bodies of all pushes may hold together."""
@@ -57,7 +57,7 @@ class StoreLimits:
     """One delta."""
     waiting: int = 2 * 1024 * 1024
     """Deltas whose base was not seen yet."""
-    made: int = 4 * 1024 * 1024 * 1024
+    results: int = 4 * 1024 * 1024 * 1024
     """The results of all deltas."""
     work: int = 128 * 1024 * 1024
     """Cost of keeping bodies and applying deltas, counted in bytes produced (:meth:`ObjectStore.take`): about 1.3 s."""
@@ -69,8 +69,8 @@ class StoreLimits:
     """Inflated size of all entries of the pack."""
 
 
-class Room:
-    """The memory that all pushes share. A push may hold at most what is then still free, so another push finds room."""
+class MemoryBudget:
+    """A limit of memory for all pushes together. A push may hold at most as much as it leaves free for others."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes, self._used = max_bytes, 0
@@ -92,7 +92,7 @@ class Room:
             self._used += count
 
 
-ROOM = Room(SHARED)
+BUDGET = MemoryBudget(SHARED)
 
 
 class CompressedBodies:
@@ -103,20 +103,20 @@ class CompressedBodies:
     many, and one block is cheap to decompress again.
     """
 
-    def __init__(self, max_bytes: int, room: Room = ROOM) -> None:
+    def __init__(self, max_bytes: int, budget: MemoryBudget = BUDGET) -> None:
         """``max_bytes`` counts compressed bytes and may be exceeded by one block."""
-        self._max_bytes, self._held, self._room = max_bytes, 0, room
-        self._opened_bytes = 0
+        self._max_bytes, self._held, self._budget = max_bytes, 0, budget
+        self._cached_bytes = 0
         self._ends = array("Q")
         self._blocks: list[bytes] = []
         self._block_starts = array("Q", [0])
         self._last = bytearray()
-        self._opened: dict[int, bytes] = {}
+        self._cached: dict[int, bytes] = {}
 
     def __del__(self) -> None:
         # The only place that covers every way in which a push may end. No reference cycle leads back to this object, so
         # this runs as soon as the push is dropped.
-        self._room.take(-self._held - self._opened_bytes)
+        self._budget.take(-self._held - self._cached_bytes)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -129,7 +129,7 @@ class CompressedBodies:
     @property
     def full(self) -> bool:
         """Whether the limit is reached."""
-        return self._held >= min(self._max_bytes, self._room.left)
+        return self._held >= min(self._max_bytes, self._budget.left)
 
     def add(self, body: bytes) -> int | None:
         """Keep ``body`` and return its number, or ``None`` if the limit is reached."""
@@ -154,7 +154,7 @@ class CompressedBodies:
         block = zlib.compress(self._last, _LEVEL)
         self._blocks.append(block)
         self._held += len(block)
-        self._room.take(len(block))
+        self._budget.take(len(block))
         self._block_starts.append(self._ends[-1])
         self._last.clear()
 
@@ -162,19 +162,19 @@ class CompressedBodies:
         """Return a decompressed block. The most recently used blocks are cached."""
         if block == len(self._blocks):
             return self._last
-        opened = self._opened
-        content = opened.pop(block, None)
+        cached = self._cached
+        content = cached.pop(block, None)
         if content is None:
             content = zlib.decompress(self._blocks[block])
-            self._count_opened(len(content))
-        opened[block] = content
-        while self._opened_bytes > OPENED and len(opened) > 1:
-            self._count_opened(-len(opened.pop(next(iter(opened)))))
+            self._count_cached(len(content))
+        cached[block] = content
+        while self._cached_bytes > CACHED and len(cached) > 1:
+            self._count_cached(-len(cached.pop(next(iter(cached)))))
         return content
 
-    def _count_opened(self, count: int) -> None:
-        self._opened_bytes += count
-        self._room.take(count)
+    def _count_cached(self, count: int) -> None:
+        self._cached_bytes += count
+        self._budget.take(count)
 
 
 class _Applying(NamedTuple):
@@ -200,7 +200,7 @@ class ObjectStore:
         self._row_of = array("I")
         self._waiting: dict[int | bytes, list[tuple[PackEntry, bytes]]] = {}
         self._waiting_offsets: set[int] = set()
-        self._waiting_bytes = self._made = self._work = 0
+        self._waiting_bytes = self._produced = self._work = 0
         self.exceeded = ""
         """The first limit for which an object was dropped, as text for users; empty if none was."""
         self._ready: deque[tuple[PackEntry, bytes, int]] = deque()
@@ -318,10 +318,10 @@ class ObjectStore:
         """Begin to apply a delta to a kept object, unless a limit drops it."""
         kind, number = self._row_kinds[row], self._row_bodies[row]
         base, size, _ = delta.sizes(body)
-        self._made += size
+        self._produced += size
         cost = size + base // _BASE_BYTES + _EACH_DELTA
         self._work += cost + _DELTA_BYTE * len(body)
-        if self._made > self._limits.made or self._too_costly(entry):
+        if self._produced > self._limits.results or self._too_costly(entry):
             self._drop(kind, TOO_MUCH)
             return None
         if number == _NONE or size > self._limits.body:

@@ -10,7 +10,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.pack.object_store import BLOCK, OPENED, ROOM, TOO_MUCH, CompressedBodies, Room, StoreLimits
+from credgate.pack.object_store import BLOCK, BUDGET, CACHED, TOO_MUCH, CompressedBodies, MemoryBudget, StoreLimits
 from credgate.pack.objects import SHA1, PackError
 from credgate.pack.walk import PackWalk
 from tests.fakes import packs
@@ -117,7 +117,7 @@ def test_tag_leads_to_its_commit() -> None:
         (evolve(LIMITS, body=len(THREE) - 1), [True, True, False]),
         (evolve(LIMITS, body=len(ONE) - 1), [False] * 3),
         (evolve(LIMITS, delta=len(packs.delta(ONE, TWO)) - 1), [True, False, False]),
-        (evolve(LIMITS, made=len(TWO)), [True, True, False]),
+        (evolve(LIMITS, results=len(TWO)), [True, True, False]),
         (evolve(LIMITS, kept=0), [True, False, False]),
         (evolve(LIMITS, oids=2), [True, False, False]),
     ],
@@ -260,15 +260,15 @@ def test_walk_dropped_inside_a_delta_frees_its_memory() -> None:
     gc.collect()
     gc.disable()
     try:
-        before = ROOM.used
+        before = BUDGET.used
         walk = PackWalk(SHA1, trees=True)
         walk.receive(packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1)))
         while walk.objects < 2:
             walk.step(1)
         assert walk.step(1)  # begins to apply the delta
-        assert ROOM.used > before
+        assert BUDGET.used > before
         del walk
-        assert ROOM.used == before
+        assert BUDGET.used == before
     finally:
         gc.enable()
 
@@ -288,15 +288,15 @@ def test_bodies_are_returned_unchanged(contents: list[bytes]) -> None:
 
 def test_blocks_are_read_in_any_order() -> None:
     """There are more than the cache holds, so the oldest are dropped and decompressed again."""
-    room = Room(1 << 30)
-    held = CompressedBodies(1 << 30, room)
+    budget = MemoryBudget(1 << 30)
+    held = CompressedBodies(1 << 30, budget)
     contents = [b"%d " % number * 400 for number in range(2000)]
     for content in contents:
         held.add(content)
     order = [*range(2000), *random.Random(1).sample(range(2000), 2000)]
     assert [held.get(number) for number in order] == [contents[number] for number in order]
     assert held.held < sum(map(len, contents)) / 10
-    assert room.used - held.held <= OPENED
+    assert budget.used - held.held <= CACHED
 
 
 def test_empty_body_at_the_edge_of_a_block() -> None:
@@ -319,32 +319,32 @@ def test_bodies_over_the_limit_are_refused() -> None:
 
 def test_large_blocks_are_not_cached() -> None:
     """A hundred bodies of 4 MiB may compress to almost nothing."""
-    room = Room(1 << 30)
-    held = CompressedBodies(1 << 30, room)
+    budget = MemoryBudget(1 << 30)
+    held = CompressedBodies(1 << 30, budget)
     for number in range(20):
-        held.add(b"%d" % number * OPENED)
+        held.add(b"%d" % number * CACHED)
     for number in range(20):
         held.get(number)
-    assert room.used < 3 * OPENED
+    assert budget.used < 3 * CACHED
 
 
 def test_large_body_has_its_own_block() -> None:
     """Otherwise reading a small body beside it would decompress 4 MiB."""
-    room = Room(1 << 30)
-    held = CompressedBodies(1 << 30, room)
+    budget = MemoryBudget(1 << 30)
+    held = CompressedBodies(1 << 30, budget)
     for body in (b"small", b"large" * BLOCK, b"after"):
         held.add(body)
-    before = room.used
+    before = budget.used
     held.get(0)
-    assert room.used - before == len(b"small")
+    assert budget.used - before == len(b"small")
     assert [held.get(number) for number in range(3)] == [b"small", b"large" * BLOCK, b"after"]
 
 
 def test_pushes_share_the_memory() -> None:
     """Each leaves room for the next, and frees its own when it ends."""
     chance = random.Random(3)
-    room = Room(64 * BLOCK)
-    pushes = [CompressedBodies(1 << 30, room) for _ in range(4)]
+    budget = MemoryBudget(64 * BLOCK)
+    pushes = [CompressedBodies(1 << 30, budget) for _ in range(4)]
     for held in pushes:
         while held.add(chance.randbytes(BLOCK)) is not None:
             pass
@@ -352,7 +352,7 @@ def test_pushes_share_the_memory() -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] >= 32
     assert sizes[-1] >= 4
-    assert room.used <= 65 * BLOCK
+    assert budget.used <= 65 * BLOCK
     held = None
     pushes.clear()
-    assert room.used == 0
+    assert budget.used == 0

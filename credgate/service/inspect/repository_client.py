@@ -116,18 +116,20 @@ class RepositoryClient:
             raise NoFilterError(CANNOT_SEND)
         named = await self._named_format(walk.graph.object_format)
         body = ask.fetch_request(named, wants, haves, deepen=deepen)
-        asking = Asking(ask.ANSWER_TYPE)
+        handler = Asking(ask.ANSWER_TYPE)
         # The reader refuses more than the bytes that this push has left; each part is counted for the next fetch.
         reader = ask.AnswerReader(walk, self.bytes_left)
-        reading = PackReading(reader, self.in_thread, _nothing, asking.finish, asking.fail, asking.hold, asking.release)
+        reading = PackReading(
+            reader, self.in_thread, _nothing, handler.finish, handler.fail, handler.hold, handler.release
+        )
 
         def take(part: bytes) -> None:
             self.bytes_left -= len(part)
             reading.feed(part)
 
-        asking.take, asking.ended = take, reading.close
+        handler.take, handler.ended = take, reading.close
         try:
-            await self._request(asking, "POST", "git-upload-pack", body)
+            await self._request(handler, "POST", "git-upload-pack", body)
         except InspectionError:
             reading.abandon()
             await reading.wait_idle()  # a thread may still be writing to the graph, which is read next
@@ -151,18 +153,18 @@ class RepositoryClient:
 
     async def _request_small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
         held = bytearray()
-        asking = Asking(content_type)
+        handler = Asking(content_type)
 
         def take(part: bytes) -> None:
             held.extend(part)
             if len(held) > MAX_SMALL:
-                asking.answer_failed(ResponseError("the forge's answer is too long"))
+                handler.answer_failed(ResponseError("the forge's answer is too long"))
 
-        asking.take, asking.ended = take, asking.finish
-        await self._request(asking, method, tail, body)
+        handler.take, handler.ended = take, handler.finish
+        await self._request(handler, method, tail, body)
         return bytes(held)
 
-    async def _request(self, asking: Asking, method: str, tail: str, body: bytes) -> None:
+    async def _request(self, handler: Asking, method: str, tail: str, body: bytes) -> None:
         if self._cancelled:
             raise CancelledError
         credential = await self._credential()
@@ -176,31 +178,31 @@ class RepositoryClient:
             authorization=login,
             length=len(body),
         )
-        kept = self.pool.take(key)
+        reused = self.pool.take(key)
         try:
             # The forge may have closed a reused connection in the meantime: then the request is sent once more.
-            if kept is not None and not await self._send(asking, kept, method, lines + body):
-                kept = None
-            if kept is None:
-                await self._send(asking, await self._connection(key), method, lines + body)
+            if reused is not None and not await self._send(handler, reused, method, lines + body):
+                reused = None
+            if reused is None:
+                await self._send(handler, await self._connection(key), method, lines + body)
         except TimeoutError:
             raise InspectionError("the forge did not answer in time") from None
         except ResponseError as error:
             # Only an answer can refuse a credential; a broken connection says nothing about it.
-            if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
+            if credential.id and handler.status is not None and self.driver.refuses_credential(handler.status):
                 await self._renew(credential)
             raise InspectionError(str(error)) from None
 
-    async def _send(self, asking: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
+    async def _send(self, handler: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
         """Send on this connection; return false if it was a reused one that the forge had closed: then repeat it."""
         try:
-            await asking.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
+            await handler.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
         except ResponseError:
             if connection.reused and not connection.answered:
                 return False
             raise
         finally:
-            asking.leave()
+            handler.leave()
         return True
 
     def _seconds(self) -> float:
@@ -226,9 +228,9 @@ class RepositoryClient:
         raise InspectionError("the forge refused credgate's credential, which was renewed: push again")
 
     async def _fetch_credential(self, refused: str) -> Credential:
-        obtaining = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
+        pending = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
         try:
-            return await obtaining.addTimeout(self._seconds(), self.pool.reactor)
+            return await pending.addTimeout(self._seconds(), self.pool.reactor)
         except TimeoutError:
             raise InspectionError("no credential for the forge was available in time") from None
         except CredentialError as error:
