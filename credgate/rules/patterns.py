@@ -154,7 +154,7 @@ class PathGlobs:
 
     def below(self, directory: bytes) -> bool:
         """Whether ``directory`` may contain a protected path. Other trees need not be read."""
-        forms = [form.split(b"/") if form else [] for form in (directory, folded(directory))]
+        forms = [form.split(b"/") if form else [] for form in dict.fromkeys((directory, folded(directory)))]
         return any(_reaches(parts, wanted) for parts in forms for wanted in self._parts)
 
     def fault(self, path: bytes) -> str | None:
