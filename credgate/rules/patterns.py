@@ -34,7 +34,8 @@ ACROSS = "**"
 PLACEHOLDERS = ("{session}", "{label}")
 
 # git-check-ref-format(1): no component begins with "." or ends in "." or ".lock"; no control characters, space,
-# ~ ^ : ? [ \ ; no ".." or "@{" anywhere. ASCII only. "*" is the wildcard, and braces mark placeholders.
+# ~ ^ : ? [ \ ; no ".." or "@{" anywhere. ASCII only. "*" is the wildcard, and braces mark placeholders. The
+# expression of a component accepts "?" and "..", which are excluded separately.
 _REF_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-Z\]_-z|]+(?<!\.)(?<!\.lock)")
 _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
@@ -81,12 +82,11 @@ def check_ref_pattern(text: str) -> None:
     _check_placeholders(text)
     plain = _PLACEHOLDER.sub(lambda match: _STAND_INS[match[0]], text)
     first, *rest = plain.split("/")
-    # ".." and "?" are refused here because the expression of components, which follows, would accept them.
-    if first != "refs" or not rest or any(bad in plain for bad in _NOT_IN_REFS):
+    if first != "refs" or not rest:
         raise PatternError("must be a pattern of full ref names, such as refs/heads/agent/*")
     if len(rest) == 1 and rest != [ACROSS]:
         raise PatternError("matches no ref; for all refs below it, end with /**")
-    if not all(_REF_COMPONENT.fullmatch(part) for part in rest):
+    if any(bad in plain for bad in _NOT_IN_REFS) or not all(map(_REF_COMPONENT.fullmatch, rest)):
         raise PatternError("no valid ref name can match it (see git help check-ref-format)")
     _check_stars(plain)
 

@@ -57,7 +57,8 @@ class Case:
     """A reading, and a record of its calls."""
 
     def __init__(self, *, eager: bool = False, wrong: Exception | None = None) -> None:
-        self.threads, self.reader, self.calls = Threads(eager), Reader(wrong), []
+        self.threads, self.reader = Threads(eager), Reader(wrong)
+        self.calls: list[Any] = []
         self.reading = PackReading(
             self.reader,
             self.threads,
@@ -67,7 +68,6 @@ class Case:
             fills=self._record("fills"),
             drains=self._record("drains"),
         )
-        self.calls: list[Any]
         self.broken: str | None = None
 
     def _record(self, what: str) -> Callable[[], None]:
