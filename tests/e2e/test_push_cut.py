@@ -46,8 +46,7 @@ def middle(forge: Forge) -> Iterator[Recorder]:
     """Put a proxy before the forge that a test may close."""
     recorder = Recorder(forge.server.port)
     yield recorder
-    if recorder._thread.is_alive():
-        recorder.close()
+    recorder.close()
 
 
 def test_forge_disconnects_during_a_fetch(

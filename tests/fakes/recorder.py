@@ -100,7 +100,9 @@ class Recorder:
         return self._hold
 
     def close(self) -> None:
-        """End the listener, the connections and the thread."""
+        """End the listener, the connections and the thread. May be called again."""
+        if self._loop.is_closed():
+            return
         if self._hold is not None:
             self._hold.release()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)

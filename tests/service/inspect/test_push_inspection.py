@@ -15,10 +15,11 @@ from credgate.git.verdict import Found, Verdict, judge
 from credgate.pack import ancestry
 from credgate.pack.commit_graph import CommitGraph
 from credgate.pack.objects import SHA1, SHA256, ObjectFormat, PackError
+from credgate.rules.parse import PushRule
 from credgate.service.inspect import push_inspection as module
 from credgate.service.inspect.push_inspection import MAX_BASES, MAX_ROUNDS, PushInspection, walk_for
 from credgate.service.inspect.repository_client import CANNOT_SEND, InspectionError, NoFilterError
-from credgate.sessions.model import Grant, PushRule
+from credgate.sessions.model import Grant
 from tests.fakes import packs
 
 if TYPE_CHECKING:
