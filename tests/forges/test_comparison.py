@@ -51,6 +51,8 @@ def test_request_of_each_kind(kind: str) -> None:
         ("generic", "octo/hello", {}),
         ("bitbucket-datacenter", "scm/team/hello", {}),
         ("github", "octo/hello", {}),
+        ("bitbucket", "team/hello.wiki", {}),
+        ("azure", "Org/Project/_git/Project.wiki", {}),
         ("gitlab", "group/hello", {}),
         ("bitbucket", "team/hello", {"username": "x-bitbucket-api-token-auth"}),
         ("bitbucket", "team/hello", {"url": "https://bitbucket.example"}),

@@ -243,6 +243,14 @@ def test_cost_of_deltas_is_limited_by_the_size_of_the_pack(instructions: bytes, 
     )
 
 
+def test_cost_of_whole_objects_is_limited() -> None:
+    """An object over the limit is dropped and reported."""
+    walk = walked(
+        packs.pack([packs.entry(COMMIT, ONE), packs.entry(COMMIT, TWO)]), limits=evolve(LIMITS, work=1, work_per_byte=0)
+    )
+    assert (known(walk), walk.exceeded, walk.graph.complete) == ([True, False, False], TOO_MUCH, False)
+
+
 def test_delta_of_many_instructions_is_applied_in_steps() -> None:
     """A step takes a few milliseconds."""
     data = packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1))

@@ -181,9 +181,7 @@ class RepositoryClient:
         reused = self.pool.take(key)
         try:
             # The forge may have closed a reused connection in the meantime: then the request is sent once more.
-            if reused is not None and not await self._send(handler, reused, method, lines + body):
-                reused = None
-            if reused is None:
+            if reused is None or not await self._send(handler, reused, method, lines + body):
                 await self._send(handler, await self._connection(key), method, lines + body)
         except TimeoutError:
             raise InspectionError("the forge did not answer in time") from None
