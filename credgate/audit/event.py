@@ -52,6 +52,7 @@ SESSION: Final = "session"
 PEER: Final = "peer"
 FORGE: Final = "forge"
 REPO: Final = "repo"
+MOVED_FROM: Final = "moved_from"
 OPERATION: Final = "operation"
 DECISION: Final = "decision"
 REASON: Final = "reason"
@@ -112,7 +113,9 @@ class Event:
     """The address that asked, without its port."""
     forge: str = ""
     repo: str = ""
-    """Normal form."""
+    """Normal form; of a renamed repository the new name, by whose grant the request was judged."""
+    moved_from: str = ""
+    """The name in the request, where the forge redirected it to ``repo``."""
     operation: str = ""
     allow: bool | None = None
     reason: str = ""
@@ -162,7 +165,7 @@ def line(event: Event) -> str:
         _asked(*asked),
         _numbers(event),
         _credential(*credential) if credential != _ANONYMOUS else "",
-        _rest(event) if event.oid or event.text or event.refs or event.repositories or event.size is not None else "",
+        _rest(event) if _has_more(event) else "",
     )
     return "{" + ",".join([piece for piece in pieces if piece]) + "}"
 
@@ -191,9 +194,16 @@ def _numbers(event: Event) -> str:
     return ",".join([f'"{key}":{value}' for key, value in values if value is not None])
 
 
+def _has_more(event: Event) -> bool:
+    return bool(event.moved_from or event.oid or event.text or event.refs or event.repositories) or (
+        event.size is not None
+    )
+
+
 def _rest(event: Event) -> str:
     """Tell what few events have."""
-    told: list[tuple[str, object]] = [(OID, event.oid), (SIZE, event.size), (TEXT, event.text)]
+    first = (MOVED_FROM, event.moved_from), (OID, event.oid), (SIZE, event.size), (TEXT, event.text)
+    told: list[tuple[str, object]] = [*first]
     if event.refs:
         told.append((REFS, [change.told() for change in event.refs[:MAX_REFS]]))
     if len(event.refs) > MAX_REFS:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _BLOCK = 64 * 1024
 _LOOK = 0.25
 """Seconds between two looks at a file that is followed."""
-_SHOWN = ("session", "peer", "forge", "repo", "operation", "decision", "reason", "status", "text")
+_SHOWN = ("session", "peer", "forge", "repo", "moved_from", "operation", "decision", "reason", "status", "text")
 
 
 @click.group()

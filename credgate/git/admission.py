@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import evolve, frozen
 
 from credgate.git.route import GitRequest, Kind, Local, Refused, route
-from credgate.git.rules import at_discovery, rules_for
+from credgate.git.rules import at_discovery, for_lfs, rules_for
 from credgate.lfs.target import LfsRequest
 from credgate.sessions import scope, tokens
 from credgate.values import Access, Decision, Reason
@@ -102,6 +102,19 @@ class Refuse:
 Verdict = Serve | Relay | LfsRelay | Refuse
 
 
+@frozen(slots=True)
+class Moved:
+    """The forge knows the repository by another name, which the session may use too.
+
+    git cannot be sent there: after a 401 it follows a redirect but goes on pushing and fetching at the old address
+    (measured), so the gateway goes there itself. ``dot_git`` says whether the forge wrote ``.git``: some only redirect
+    from the one form to the other.
+    """
+
+    repo: RepoPath
+    dot_git: bool
+
+
 class Sessions(Protocol):
     """Who answers for sessions: the registry in the service, a dict in tests."""
 
@@ -182,11 +195,19 @@ class Admission:
         refused = _lfs_form(head, where)
         if refused is not None:
             return Refuse(refused, 415, session=session, request=where, lfs=True)
+        return self.admit_lfs(where, session)
+
+    def admit_lfs(self, where: LfsRequest, session: Session) -> LfsRelay | Refuse:
+        """Judge ``where`` by the session's grant of ``where.repo``; a batch again when its body says what it needs."""
         match = scope.find(session.grants, where.repo, where.needed)
         if match.grant is None:
             return Refuse(match.decision, 403, session=session, request=where, lfs=True)
         if where.needed is Access.WRITE and not self.has_credential(where.repo):
             return Refuse(without_credential(where.repo), 403, session=session, request=where, lfs=True)
+        if where.writes:
+            refused = for_lfs(rules_for(match.grant, self.policy, session.id, session.label))
+            if refused is not None:
+                return Refuse(refused, 403, session=session, request=where, lfs=True)
         return LfsRelay(where, session, self.drivers[where.repo.forge], match.path, where.dot_git, match.grant)
 
     def _granted(self, head: RequestHead, where: Local | GitRequest | Refused, session: Session) -> Verdict:
@@ -197,6 +218,25 @@ class Admission:
         refused = self._form(head, where)
         if refused is not None:
             return Refuse(refused, 415, session=session, request=where)
+        return self.admit(where, session)
+
+    def moved(self, verdict: Relay | LfsRelay, to: Moved) -> Relay | LfsRelay | Refuse:
+        """Judge a request again under the repository's new name.
+
+        Access, push rules, limits and credential are those of the new name's grant: the old name's grant was written
+        for another repository, which whoever owns the old name may create at any time.
+        """
+        asked = verdict.request.asked
+        moved_from = None if to.repo == asked else asked
+        again: Relay | LfsRelay | Refuse
+        if isinstance(verdict, LfsRelay):
+            again = self.admit_lfs(evolve(verdict.request, repo=to.repo, moved_from=moved_from), verdict.session)
+        else:
+            again = self.admit(evolve(verdict.request, repo=to.repo, moved_from=moved_from), verdict.session)
+        return again if isinstance(again, Refuse) else evolve(again, dot_git=to.dot_git)
+
+    def admit(self, where: GitRequest, session: Session) -> Relay | Refuse:
+        """Judge ``where`` by the session's grant of ``where.repo``."""
         match = scope.find(session.grants, where.repo, where.needed)
         if not match.decision.allow:
             return Refuse(match.decision, 403, where.kind, session, where)

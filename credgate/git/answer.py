@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from credgate.git import refusal as forms
-from credgate.git.admission import Refuse, Relay
+from credgate.git.admission import Moved, Refuse, Relay
 from credgate.git.echo import echoes
 from credgate.git.route import Kind
 from credgate.http import crossing
@@ -33,20 +31,6 @@ _FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE = 403, 404, 429, 503
 _KEPT = frozenset({_FORBIDDEN, _NOT_FOUND, _TOO_MANY, _UNAVAILABLE})
 """Statuses of the forge that the sandbox sees as they are; git acts on 429 and 503 by itself."""
 _BASIC = (b"WWW-Authenticate", b'Basic realm="credgate"')
-
-
-@frozen(slots=True)
-class Moved:
-    """The forge knows the repository by another name, which the session may use too.
-
-    git cannot be sent there: after a 401 it follows a redirect but goes on pushing and fetching at the old address
-    (measured), so the gateway goes there itself. ``path`` is how the upstream URL spells ``repo``, ``dot_git`` whether
-    the forge wrote ``.git``: some only redirect from the one form to the other.
-    """
-
-    repo: RepoPath
-    path: str
-    dot_git: bool
 
 
 def judge_answer(head: ResponseHead, verdict: Relay, *, secret: str) -> bytes | Moved | Refuse:
@@ -82,7 +66,7 @@ def _moved(head: ResponseHead, verdict: Relay, secret: str) -> Moved | Refuse:
     if not match.decision.allow:
         where = "elsewhere" if echoes(secret, path) else f"to {path}"
         return _refuse(verdict, Reason.FORGE_MOVED, 403, f"the repository has moved {where}, outside this session")
-    return Moved(RepoPath(name, path), match.path, b".git/info/refs?" in location)
+    return Moved(RepoPath(name, path), b".git/info/refs?" in location)
 
 
 def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:

@@ -58,6 +58,16 @@ class RefPattern:
         """Whether ``ref``, a legal ref name, is one of those meant."""
         return self.regex.fullmatch(ref) is not None
 
+    def covers(self, other: RefPattern) -> bool:
+        """Whether this matches all that ``other`` matches. False also where that is not plain from their texts."""
+        if other.regex is _NEVER:
+            return True
+        if self.regex is _NEVER:
+            return False
+        above = self.text.removesuffix(ACROSS)
+        below = above != self.text and "*" not in above and other.text.startswith(above)
+        return below or self.text == other.text
+
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
         return self.text.encode().startswith(b"refs/" + namespace + b"/")

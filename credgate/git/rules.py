@@ -167,6 +167,33 @@ def at_discovery(rules: Rules) -> Decision | None:
     return Decision(allow=False, reason=Reason.PUSH_REF, rule="push", text=text)
 
 
+@lru_cache(maxsize=1024)
+def for_lfs(rules: Rules) -> Decision | None:
+    """Refuse what writes to LFS (uploads, locks) where no push could be allowed: nothing could ever refer to it.
+
+    git learns what ``[policy]`` refuses ref by ref; LFS has no refs, so the lists are compared here.
+    """
+    refused = at_discovery(rules)
+    if refused is None and any(_reachable(rules, index) for index in range(len(rules.grant.all))):
+        return None
+    rule, why = ("push", "this session") if refused is not None else ("policy.push", "under this policy a session")
+    text = f"{why} may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
+    return Decision(allow=False, reason=Reason.PUSH_REF, rule=rule, text=text)
+
+
+def _reachable(rules: Rules, index: int) -> bool:
+    """Whether a line of the grant may allow any push: False only where this is certain."""
+    line = rules.grant.all[index]
+    if any(earlier.pattern.covers(line.pattern) for earlier in rules.grant.all[:index]):
+        return False
+    for bound in rules.policy.all:
+        if any(line.allows(verb) and bound.allows(verb) for verb in VERBS):
+            return True
+        if bound.pattern.covers(line.pattern):
+            return False
+    return bool(line.allow)
+
+
 def judge_options(rules: Rules, options: Iterable[bytes]) -> Decision:
     """Decide a push's options: each must be in the grant's list and in the policy's."""
     lists = (("push_options", rules.granted_options), ("policy.push_options", rules.policy_options))

@@ -58,6 +58,18 @@ class LfsRequest:
     place: str
     """The client's own path up to ``/info/lfs``: what handles are hung below."""
     handle: str = field(default="", repr=False)
+    moved_from: RepoPath | None = None
+    """The name in the request, where the forge redirected it and ``repo`` is the repository's new name."""
+
+    @property
+    def asked(self) -> RepoPath:
+        """The name in the request."""
+        return self.moved_from or self.repo
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything at the forge; asking which locks there are before a push does not."""
+        return self.needed is Access.WRITE and self.call is not Call.VERIFY_LOCKS
 
     @property
     def takes_json(self) -> bool:

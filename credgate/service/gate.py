@@ -18,8 +18,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
-from credgate.git.answer import Moved, refusal
+from credgate.git.admission import Admission, LfsRelay, Moved, Refuse, Relay, Serve, Verdict
+from credgate.git.answer import refusal
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.lfs.handles import Handles
@@ -28,7 +28,6 @@ from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.question import wanted_for
-from credgate.sessions import scope
 from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
@@ -139,15 +138,16 @@ class Gate:
             return Refuse(decision, 505, session=session, request=request, lfs=lfs)
         return self._moved(verdict)
 
-    def _moved(self, verdict: Relay | LfsRelay) -> Relay | LfsRelay:
+    def _moved(self, verdict: Relay | LfsRelay) -> Relay | LfsRelay | Refuse:
+        """Judge by the new name what is asked under a name that the session's last discovery found moved.
+
+        A discovery itself asks under the old name again, for a repository may move back; ``RelayExchange`` judges it
+        by the new name if it is redirected.
+        """
         moved = self.moves.get((verdict.session.id, verdict.request.repo))
-        if moved is None:
+        if moved is None or (isinstance(verdict, Relay) and verdict.request.kind is Kind.ADVERTISEMENT):
             return verdict
-        if isinstance(verdict, Relay) and verdict.request.kind is Kind.ADVERTISEMENT:  # a discovery finds out anew
-            del self.moves[verdict.session.id, verdict.request.repo]
-            return verdict
-        match = scope.find(verdict.session.grants, moved.repo, verdict.request.needed)
-        return evolve(verdict, path=moved.path, dot_git=moved.dot_git) if match.decision.allow else verdict
+        return self.admission.moved(verdict, moved)
 
     def has_moved(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
         """Remember where a session's repository went; of too many, what was found longest ago is forgotten.
@@ -158,6 +158,10 @@ class Gate:
         self.moves[session_id, repo] = moved
         while len(self.moves) > MAX_MOVES:
             del self.moves[next(iter(self.moves))]
+
+    def is_there(self, session_id: str, repo: RepoPath) -> None:
+        """Note that a discovery found the repository under this name."""
+        self.moves.pop((session_id, repo), None)
 
     def page(self, serve: Serve, *, close: bool) -> bytes:
         """Return the whole answer for one of our own pages."""

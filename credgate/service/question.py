@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from credgate.http import crossing
 from credgate.service.forge import Key
 from credgate.service.sources import ANONYMOUS, Wanted
-from credgate.values import RepoPath
 
 if TYPE_CHECKING:
     from credgate.git.admission import LfsRelay, Relay
@@ -25,10 +24,7 @@ REPLAY_BYTES = 64 * 1024
 
 def wanted_for(verdict: Relay | LfsRelay) -> Wanted:
     """Return what a request needs a credential for: the repository that is asked, which after a rename is the new."""
-    request, path = verdict.request, verdict.path
-    normal = request.repo.path if path == request.repo.path else verdict.driver.normal(path)
-    repo = request.repo if normal in (None, request.repo.path) else RepoPath(request.repo.forge, normal or "")
-    return Wanted(repo, request.needed, verdict.session)
+    return Wanted(verdict.request.repo, verdict.request.needed, verdict.session)
 
 
 class Question:

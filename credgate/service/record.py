@@ -28,7 +28,7 @@ class Record:
     def __init__(self, gate: Gate, peer: str) -> None:
         self._gate, self._peer = gate, peer
         self._began = gate.reactor.seconds()
-        self._session = self._forge = self._repo = self._operation = ""
+        self._session = self._forge = self._repo = self._moved_from = self._operation = ""
         self._decision = _UNDECIDED
         self._status: int | None = None
         self._closed = False
@@ -47,6 +47,7 @@ class Record:
         self._operation = getattr(verdict, "page", "")
         if request is not None:
             self._forge, self._repo = request.repo.forge, request.repo.path
+            self._moved_from = "" if request.moved_from is None else request.moved_from.path
             self._operation = _operation(request)
 
     def concerns(self, oid: str, size: int) -> None:
@@ -110,6 +111,7 @@ class Record:
             peer=self._peer,
             forge=self._forge,
             repo=self._repo,
+            moved_from=self._moved_from,
             operation=self._operation,
             allow=decision.allow,
             reason=decision.reason,

@@ -20,8 +20,8 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from credgate.errors import RequestError, ResponseError
-from credgate.git.admission import Refuse, Relay
-from credgate.git.answer import Moved, judge_answer
+from credgate.git.admission import Moved, Refuse, Relay
+from credgate.git.answer import judge_answer
 from credgate.git.passage import FetchPassage, PushPassage
 from credgate.git.rewriting import Report, Rewriting, rewriting
 from credgate.git.route import Kind
@@ -215,6 +215,8 @@ class RelayExchange:
                 self._refuse(judged.decision, judged.status, judged)
             return
         request = self._verdict.request
+        if request.kind is Kind.ADVERTISEMENT and not self._followed:
+            self._gate.is_there(self._verdict.session.id, request.repo)
         self._rewriting = rewriting(request.kind, request.service, self._verdict.rules, self._passage)
         try:
             gzip = crossing.is_gzip(head, asked=self._rewriting is None)
@@ -256,7 +258,13 @@ class RelayExchange:
         self._followed = True
         verdict = self._verdict
         self._gate.has_moved(verdict.session.id, verdict.request.repo, moved)
-        self._verdict = evolve(verdict, path=moved.path, dot_git=moved.dot_git)
+        again = self._gate.admission.moved(verdict, moved)
+        self.record.describe(again)
+        if isinstance(again, Refuse):
+            self._refuse(again.decision, again.status, again)
+            return
+        assert isinstance(again, Relay)  # as the request is git's
+        self._verdict = again
         self._connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:

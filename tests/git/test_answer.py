@@ -11,8 +11,8 @@ from attrs import evolve
 from credgate.config.schema import Forge
 from credgate.forges.registry import driver_for
 from credgate.git import refusal as forms
-from credgate.git.admission import Refuse, Relay
-from credgate.git.answer import Moved, judge_answer, refusal
+from credgate.git.admission import Moved, Refuse, Relay
+from credgate.git.answer import judge_answer, refusal
 from credgate.git.passage import PushPassage
 from credgate.git.route import GitRequest, Kind, route
 from credgate.http.fields import ResponseHead
@@ -129,7 +129,7 @@ def test_a_sign_in_page_is_about_the_credential() -> None:
         assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
     here = b"https://dev.azure.com/org/P/_git/New/info/refs?service=git-upload-pack"
     assert judge_answer(head(302, location=here), AT_AZURE, secret=SECRET) == Moved(
-        RepoPath("azure", "org/p/_git/new"), "org/p/_git/new", dot_git=False
+        RepoPath("azure", "org/p/_git/new"), dot_git=False
     )
     judged = refused(DISCOVERY, status=302, location=b"https://github.com/login")
     assert judged.decision.reason is Reason.FORGE_MOVED
@@ -146,7 +146,7 @@ HERE = b"https://github.com/%b/info/refs?service=git-upload-pack"
 def test_a_move_inside_the_grants_is_followed(status: int, suffix: bytes) -> None:
     """The new name is the forge's, the spelling the grant's, or the normal form."""
     judged = judge_answer(head(status, location=HERE % (b"Octo/New" + suffix)), DISCOVERY, secret=SECRET)
-    assert judged == Moved(RepoPath("github.com", "octo/new"), "octo/new", bool(suffix))
+    assert judged == Moved(RepoPath("github.com", "octo/new"), bool(suffix))
 
 
 def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
@@ -154,7 +154,7 @@ def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
     verdict = evolve(AT_LAB, path="old")
     where = b"https://lab.example/srv/Team/X.git/info/refs?service=git-upload-pack"
     assert judge_answer(head(301, location=where), verdict, secret=SECRET) == Moved(
-        RepoPath("lab", "Team/X"), "Team/X", dot_git=True
+        RepoPath("lab", "Team/X"), dot_git=True
     )
 
 

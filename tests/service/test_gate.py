@@ -10,7 +10,7 @@ from attrs import evolve
 from twisted.internet.defer import ensureDeferred
 
 from credgate.config.schema import Config, Policy
-from credgate.git.answer import Moved
+from credgate.git.admission import Moved
 from credgate.service.gate import MAX_MOVES, GateService
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
@@ -178,7 +178,9 @@ def test_a_push_under_way_keeps_its_rules() -> None:
 # Renamed repositories.
 
 
-MOVED = Moved(RepoPath("github.com", "octo/new"), "octo/new", dot_git=True)
+HELLO = RepoPath("github.com", "octo/hello")
+NEW = RepoPath("github.com", "octo/new")
+MOVED = Moved(NEW, dot_git=True)
 
 
 def moved_house() -> House:
@@ -189,24 +191,65 @@ def moved_house() -> House:
 
 
 def test_a_post_goes_where_its_discovery_was_sent() -> None:
-    """A discovery itself finds out anew, for a repository may move back."""
+    """A discovery asks under the old name again, for a repository may move back; the move is kept until that is so."""
     house = moved_house()
     house.say(post(b"0000"))
     assert house.forge.asked().start.target == b"/octo/new.git/git-upload-pack"
     house.say(discover())
     assert house.forge.asked().start.target.startswith(b"/octo/hello.git/info/refs")
+    assert house.gate.moves != {}
+    house.forge.wire.deliver(LISTED)
+    house.settle()
     assert house.gate.moves == {}
 
 
-def test_a_move_is_judged_again_by_what_is_asked_now() -> None:
-    """Found by a read, it must not carry a write to where the session may only read."""
+def test_a_move_found_by_a_fetch_does_not_allow_a_push() -> None:
+    """Where the new name may only be read, a push by the old name is refused and not sent to either name."""
     house = House()
-    there = RepoPath("github.com", "read/only")
-    house.gate.moves[house.session.id, RepoPath("github.com", "octo/hello")] = Moved(there, "read/only", dot_git=True)
+    house.gate.moves[house.session.id, HELLO] = Moved(RepoPath("github.com", "read/only"), dot_git=True)
     house.say(post(b"0000"))
     assert house.forge.asked().start.target == b"/read/only.git/git-upload-pack"
+    asked = len(house.forge.wires)
+    client = house.say(post(commands() + PACK, service=b"receive"))
+    assert b"this session may only read github.com/read/only" in only(client, b"POST").body
+    assert len(house.forge.wires) == asked
+    told = house.audit.events[-1]
+    assert (told.reason, told.repo, told.moved_from) == (Reason.READ_ONLY, "read/only", "octo/hello")
+
+
+AGENT = PushRule("refs/heads/agent/*", frozenset({"create", "update"}))
+STRICT_GRANTS = {
+    "nothing may be pushed": (Grant("octo/new", "github.com", push=()), Reason.PUSH_REF),
+    "other refs": (Grant("octo/new", "github.com", push=(AGENT,)), Reason.PUSH_REF),
+    "other verbs": (Grant("octo/new", "github.com", push=(PushRule("refs/**", frozenset({"delete"})),)), Reason.PUSH_VERB),
+}
+
+
+@pytest.mark.parametrize(("grant", "reason"), STRICT_GRANTS.values(), ids=STRICT_GRANTS)
+def test_a_push_by_the_old_name_has_the_rules_of_the_new_one(grant: Grant, reason: Reason) -> None:
+    """The old name's grant allows everything; the same push is sent on where the new name's grant allows it, too."""
+    anything = (PushRule("refs/**", frozenset({"create", "update", "force", "delete"})),)
+    wide = Grant("octo/hello", "github.com", push=anything)
+    for new, expected in ((grant, reason), (evolve(grant, push=anything), None)):
+        house = moved_house()
+        house.sessions.known["token", "secret"] = evolve(house.session, grants=(wide, new))
+        house.say(post(commands(b"refs/heads/main") + PACK, service=b"receive"))
+        if expected is None:
+            assert house.forge.asked().start.target == b"/octo/new.git/git-receive-pack"
+            continue
+        assert house.forge.wires == []
+        told = house.audit.events[-1]
+        assert (told.reason, told.repo, told.moved_from) == (expected, "octo/new", "octo/hello")
+
+
+def test_a_reloaded_policy_holds_for_moves_that_were_found_before() -> None:
+    """A move remembers a name and no rules."""
+    house = moved_house()
+    closed = evolve(Config(), policy=Policy(push=(PushRule("refs/**", frozenset()),)))
+    ensureDeferred(house.gate.take_up(closed))
     house.say(post(commands() + PACK, service=b"receive"))
-    assert house.forge.asked().start.target == b"/octo/hello.git/git-receive-pack"
+    assert house.reasons == [Reason.PUSH_VERB]
+    assert house.forge.wires == []
 
 
 def test_of_too_many_moves_the_oldest_are_forgotten() -> None:

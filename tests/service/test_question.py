@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from credgate.git.admission import Relay
+from credgate.git.admission import Moved, Relay
 from credgate.http.request import judge
 from credgate.service.question import REPLAY_BYTES, Question, wanted_for
 from credgate.service.sources import ANONYMOUS, Credential
@@ -94,8 +94,10 @@ def test_a_credential_is_wanted_for_the_repository_that_is_asked() -> None:
 def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
     """The old name's owner may have another credential, which must not go there."""
     house = House()
-    moved = evolve(judged(house, discover()), path="Other/New")
-    assert wanted_for(moved).repo == RepoPath("github.com", "other/new")
+    new = RepoPath("github.com", "octo/new")
+    moved = house.gate.admission.moved(judged(house, discover()), Moved(new, dot_git=True))
+    assert isinstance(moved, Relay)
+    assert wanted_for(moved).repo == new
 
 
 def test_nothing_said_is_something_to_repeat() -> None:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 
+from credgate.git.pktline import FLUSH, encode
 from credgate.service.relay import RelayExchange
+from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason
 from tests.fakes.relay import (
     ADVERTISED,
     FORGE_SECRET,
     LISTED,
+    ONE,
     PACK,
     REPORTED,
     RESULT,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 GITHUB_MOVED = b"Location: https://github.com/octo/renamed.git/info/refs?service=git-upload-pack"
+ALL_VERBS = frozenset({"create", "update", "force", "delete"})
 
 
 # What goes well.
@@ -345,6 +349,44 @@ def test_a_rename_inside_the_session_is_followed_and_remembered() -> None:
     house.settle()
     assert house.reasons == [Reason.ALLOWED, Reason.ALLOWED]
     house.nothing_left()
+
+
+def test_a_redirected_discovery_has_the_rules_of_the_new_name() -> None:
+    """The old name's grant allows push options and thin packs; what is advertised is what the new one's allows."""
+    rules = (PushRule("refs/heads/agent/*", frozenset({"update"})),)
+    wide = Grant("octo/hello", "github.com", push=(PushRule("refs/**", ALL_VERBS),), push_options=("*",))
+    advertised = encode(b"# service=git-receive-pack\n") + FLUSH
+    advertised += encode(ONE + b" refs/heads/main\x00report-status push-options ofs-delta\n") + FLUSH
+    for new, thin in ((Grant("octo/renamed", "github.com", push=rules), False), (evolve(wide, repo="octo/renamed", normal="octo/renamed"), True)):
+        house = House()
+        house.sessions.known["token", "secret"] = evolve(house.session, grants=(wide, new))
+        client = house.say(discover(b"receive"))
+        house.forge.wire.deliver(answer(b"", GITHUB_MOVED.replace(b"upload", b"receive"), status=b"301 Moved"))
+        house.settle()
+        assert house.forge.asked().start.target == b"/octo/renamed.git/info/refs?service=git-receive-pack"
+        house.forge.wire.deliver(answer(advertised, kind=b"receive-pack-advertisement"))
+        house.settle()
+        body = only(client).body
+        assert (b"push-options" in body, b"no-thin" in body) == (thin, not thin)
+        told = house.audit.events[-1]
+        assert (told.reason, told.repo, told.moved_from) == (Reason.ALLOWED, "octo/renamed", "octo/hello")
+
+
+def test_a_discovery_that_is_redirected_to_where_nothing_may_be_pushed_is_refused() -> None:
+    """Before git packs anything, and without asking the new name; a fetch by the old name works."""
+    house = House()
+    grants = (Grant("octo/hello", "github.com"), Grant("octo/renamed", "github.com", push=()))
+    house.sessions.known["token", "secret"] = evolve(house.session, grants=grants)
+    client = house.say(discover(b"receive"))
+    house.forge.wire.deliver(answer(b"", GITHUB_MOVED.replace(b"upload", b"receive"), status=b"301 Moved"))
+    house.settle()
+    assert only(client).status == 403
+    assert b"this session may push nothing to this repository" in only(client).body
+    assert len(house.forge.wires) == 1
+    told = house.audit.events[-1]
+    assert (told.reason, told.repo, told.moved_from) == (Reason.PUSH_REF, "octo/renamed", "octo/hello")
+    house.say(post(b"0000"))
+    assert house.forge.asked().start.target == b"/octo/renamed.git/git-upload-pack"
 
 
 def test_a_second_redirect_is_not_followed() -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.internet.interfaces import ISSLTransport
 
 from credgate.forges.place import Place
-from credgate.git.admission import without_credential
+from credgate.git.admission import Refuse
 from credgate.http.crossing import local_reply
 from credgate.lfs import batch as batches
 from credgate.lfs import heads, locks, trouble
@@ -23,7 +24,6 @@ from credgate.lfs.target import Call
 from credgate.service.lfs import logins
 from credgate.service.lfs.errand import Errand
 from credgate.service.lfs.roundtrip import Answer, Question, ask, refused
-from credgate.sessions import scope
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from credgate.service.sources import Credential
 
 _OK = 200
-_FORBIDDEN = 403
 
 
 class ApiErrand(Errand):
@@ -80,12 +79,10 @@ class ApiErrand(Errand):
 
     async def _batch(self) -> bytes:
         verdict, batch = self.verdict, batches.read_batch(self._body)
-        match = scope.find(verdict.session.grants, verdict.request.repo, batch.needed)
-        if match.grant is None:
-            raise refused(match.decision, _FORBIDDEN)
-        if batch.needed is Access.WRITE and not self.gate.admission.has_credential(verdict.request.repo):
-            raise refused(without_credential(verdict.request.repo), _FORBIDDEN)
-        held = batches.too_large(batch, match.grant.max_lfs_object_bytes)
+        admitted = self.gate.admission.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
+        if isinstance(admitted, Refuse):
+            raise refused(admitted.decision, admitted.status)
+        held = batches.too_large(batch, admitted.grant.max_lfs_object_bytes)
         if held:
             self.record.ends(batches.too_large_decision(len(held)))
         question = batches.forge_request(batch, held)
@@ -101,7 +98,7 @@ class ApiErrand(Errand):
         expires = gate.reactor.seconds() + offer.lifetime(gate.clock().wall)
         action = Action(
             verdict.session.id,
-            verdict.request.repo,
+            verdict.request.asked,
             call,
             oid,
             size,

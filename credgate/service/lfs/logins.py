@@ -45,7 +45,7 @@ async def credential_for(credentials: Credentials, verdict: LfsRelay, access: Ac
 def action_for(gate: Gate, verdict: LfsRelay) -> Action:
     """Return what the request's handle stands for. Raises LfsError (404), which git-lfs answers with a new batch."""
     request = verdict.request
-    action = gate.handles.find(request.handle, verdict.session.id, request.repo, request.call, gate.reactor.seconds())
+    action = gate.handles.find(request.handle, verdict.session.id, request.asked, request.call, gate.reactor.seconds())
     if action is None:
         text = "this link to an LFS object is not good any more, or not for this; git-lfs asks for a new one by itself"
         raise LfsError(text, reason=Reason.LFS_HANDLE, status=404)
