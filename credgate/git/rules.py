@@ -173,25 +173,29 @@ def for_lfs(rules: Rules) -> Decision | None:
 
     git learns what ``[policy]`` refuses ref by ref; LFS has no refs, so the lists are compared here.
     """
-    refused = at_discovery(rules)
-    if refused is None and any(_reachable(rules, index) for index in range(len(rules.grant.all))):
+    alive = [
+        line for at, line in enumerate(rules.grant.all) if line.allow and not _shadowed(line, rules.grant.all[:at])
+    ]
+    if any(_bounded_verbs(line, rules.policy.all) for line in alive):
         return None
-    rule, why = ("push", "this session") if refused is not None else ("policy.push", "under this policy a session")
+    rule, why = ("policy.push", "under this policy a session") if alive else ("push", "this session")
     text = f"{why} may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
     return Decision(allow=False, reason=Reason.PUSH_REF, rule=rule, text=text)
 
 
-def _reachable(rules: Rules, index: int) -> bool:
-    """Whether a line of the grant may allow any push: False only where this is certain."""
-    line = rules.grant.all[index]
-    if any(earlier.pattern.covers(line.pattern) for earlier in rules.grant.all[:index]):
-        return False
-    for bound in rules.policy.all:
+def _shadowed(line: Line, earlier: Sequence[Line]) -> bool:
+    """Whether an earlier line decides every ref of this one; False also where that is not certain."""
+    return any(one.pattern.covers(line.pattern) for one in earlier)
+
+
+def _bounded_verbs(line: Line, policy: Sequence[Line]) -> bool:
+    """Whether the policy may leave a verb to this line of the grant; False only where it certainly does not."""
+    for bound in policy:
         if any(line.allows(verb) and bound.allows(verb) for verb in VERBS):
             return True
         if bound.pattern.covers(line.pattern):
             return False
-    return bool(line.allow)
+    return True
 
 
 def judge_options(rules: Rules, options: Iterable[bytes]) -> Decision:

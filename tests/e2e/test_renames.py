@@ -50,3 +50,38 @@ def test_a_redirect_to_another_host_is_not_passed_on(
     assert b"127.0.0.2" not in door.front.down
     assert b"127.0.0.2" in forge.plain.down
     assert door.gateway.audited(repo=old, reason="forge-moved")["status"] in {403, 502}
+
+
+EVERYTHING = [{"refs": "refs/**", "allow": ["create", "update", "force", "delete"]}]
+WORKFLOW = ".github/workflows/ci.yml"
+
+
+def test_a_push_by_the_old_name_has_the_rules_of_the_new_name(
+    repos: Repositories, enter: Enter, login: str, door: Door
+) -> None:
+    """The old name's grant allows everything: a rewritten main with a workflow in it lands only if the new one does."""
+    strict = {"push": [{"refs": "refs/heads/**", "allow": ["create", "update"]}], "protected_paths": [WORKFLOW]}
+    cases = (
+        ({"push": []}, "this session may push nothing to this repository", "push-ref"),
+        ({**strict, "protected_paths": []}, "does not allow force", "push-force"),
+        (strict | {"push": EVERYTHING}, f"{WORKFLOW} is protected", "push-path"),
+        ({"push": EVERYTHING}, "", "allowed"),
+    )
+    for number, (limits, said, reason) in enumerate(cases):
+        path = repos.seeded()
+        old = path.replace("octo/", "moved-in/")
+        box = enter([{"repo": path, **limits}, {"repo": old, "push": EVERYTHING}], login=login).box
+        box.git("clone", "-q", address(old), f"clone{number}").fine()
+        (box.home / f"clone{number}" / ".github" / "workflows").mkdir(parents=True)
+        box.git("reset", "-q", "--hard", "HEAD~1", cwd=f"clone{number}").fine()
+        commit = box.commit(f"clone{number}", WORKFLOW, b"on: push\n")
+        before = repos.head(path)
+        door.gateway.forget_audit()
+        pushed = box.git("push", "--force", "origin", "HEAD:main", cwd=f"clone{number}")
+        if reason == "allowed":
+            pushed.fine()
+            assert repos.head(path) == commit
+        else:
+            assert said in pushed.refused()
+            assert repos.head(path) == before
+        assert door.gateway.audited(repo=path, moved_from=old, reason=reason)

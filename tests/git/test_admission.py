@@ -13,7 +13,7 @@ from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Ve
 from credgate.git.route import Kind
 from credgate.http.request import judge as read_head
 from credgate.sessions.brake import Brake
-from credgate.sessions.model import Grant, Session
+from credgate.sessions.model import Grant, PushRule, Session
 from credgate.values import Access, Reason
 from tests.fakes.sessions import session
 
@@ -352,6 +352,27 @@ def test_what_lfs_may_not_is_refused_in_json(line: bytes, fields: list[bytes], r
     assert refused(verdict) == (reason, status)
     assert isinstance(verdict, Refuse)
     assert verdict.lfs
+
+
+LOCK = b"POST /git/octo/hello.git/info/lfs/locks"
+
+
+@pytest.mark.parametrize("line", [b"PUT " + HANDLE % b"hello", b"POST " + HANDLE % b"hello", LOCK, LOCK + b"/1/unlock"])
+@pytest.mark.parametrize("by_policy", [False, True])
+def test_where_nothing_may_be_pushed_lfs_writes_nothing(line: bytes, *, by_policy: bool) -> None:
+    """By the grant or the policy; what only reads goes on, and so does the same call where pushes are allowed."""
+    door = Door()
+    assert isinstance(door.ask(line, LFS_TYPE), LfsRelay)
+    if by_policy:
+        door.admission = evolve(door.admission, policy=Policy(push=(PushRule("refs/**", frozenset()),)))
+    else:
+        door.sessions.known = session(grants=(Grant("octo/hello", "github.com", push=()),))
+    verdict = door.ask(line, LFS_TYPE)
+    assert refused(verdict) == (Reason.PUSH_REF, 403)
+    assert isinstance(verdict, Refuse)
+    assert verdict.lfs
+    for reading in (b"GET " + HANDLE % b"hello", b"GET" + LOCK[4:], LOCK + b"/verify"):
+        assert isinstance(door.ask(reading, LFS_TYPE), LfsRelay)
 
 
 def test_a_readable_repository_is_read_by_lfs_too() -> None:

@@ -269,6 +269,27 @@ def test_what_stands_for_a_protected_directory_is_told() -> None:
         assert everywhere.shadows(path) is None
 
 
+@given(st.lists(PART, min_size=1, max_size=3).map("/".join), st.lists(PART, min_size=1, max_size=3).map("/".join), NAME)
+def test_a_pattern_covers_only_what_it_matches(above: str, below: str, name: str) -> None:
+    """What the covered one matches, the covering one matches too."""
+    one, other = ref_pattern(f"refs/{above}", "s-1", ""), ref_pattern(f"refs/{below}", "s-1", "")
+    ref = f"refs/{name}".encode()
+    assert not (one.covers(other) and other.matches(ref)) or one.matches(ref)
+
+
+def test_covering_is_seen_in_texts_that_show_it() -> None:
+    """The same text, and a literal beginning with ``**``; a pattern that matches nothing covers nothing."""
+    label = ref_pattern("refs/heads/{label}/x", "s-1", "")
+    every, heads, agent = (ref_pattern(f"refs/{rest}", "s-1", "") for rest in ("**", "heads/**", "heads/agent/*"))
+    assert every.covers(heads)
+    assert heads.covers(agent)
+    assert agent.covers(agent)
+    assert agent.covers(label)
+    assert not agent.covers(heads)
+    assert not label.covers(agent)
+    assert not ref_pattern("refs/heads/a/**", "s-1", "").covers(ref_pattern("refs/heads/ab", "s-1", ""))
+
+
 def test_only_directories_that_matter_are_walked() -> None:
     """A tree is fetched if something protected may lie in it, and only then."""
     globs = PathGlobs((".github/workflows/**", "a*/b/c"))

@@ -290,6 +290,33 @@ def test_what_no_push_could_pass_is_refused_at_discovery(written: tuple[PushRule
     assert rule.at_discovery(made()) is None
 
 
+@pytest.mark.parametrize(
+    ("granted", "policy", "rule_name"),
+    [
+        (push(), (), "push"),
+        (push(("refs/**", "")), (), "push"),
+        (push(("refs/**", ""), ("refs/heads/x", "c")), (), "push"),
+        (None, push(("refs/**", "")), "policy.push"),
+        (None, push(("refs/heads/**", ""), ("refs/tags/**", "")), "policy.push"),
+        (None, push(("refs/heads/**", "d"), ("refs/tags/**", "uf")), "policy.push"),
+        (push(("refs/heads/a/*", "c")), push(("refs/heads/a/*", "")), "policy.push"),
+        (None, push(("refs/heads/**", "")), ""),
+        (None, push(("refs/heads/main", ""), ("refs/tags/**", "")), ""),
+        (None, push(("refs/heads/x", "c"), ("refs/**", "")), ""),
+        (None, push(("refs/heads/*/x", ""), ("refs/*/**", "")), ""),
+        (push(("refs/heads/a", "u")), push(("refs/heads/**", "f")), ""),
+        (None, push(("refs/heads/{label}/**", ""), ("refs/tags/**", "")), ""),
+    ],
+)
+def test_lfs_writes_are_refused_where_no_push_could_pass(
+    granted: tuple[PushRule, ...] | None, policy: tuple[PushRule, ...], rule_name: str
+) -> None:
+    """By the grant or by the policy, and only where that is certain."""
+    refused = rule.for_lfs(made(granted, Policy(push=policy), label=""))
+    assert (refused.rule if refused is not None else "") == rule_name
+    assert refused is None or refused.reason is Reason.PUSH_REF
+
+
 def test_an_update_that_needs_force_says_what_to_do() -> None:
     """The refusal of force becomes the one of the update, with the same rule."""
     force = rule.decide(made(), b"refs/heads/x", FORCE)
@@ -364,3 +391,13 @@ def test_policy_never_loosens_and_no_text_is_too_long(
         assert decision.rule
         assert len(decision.text) <= MAX_TEXT
         assert bool(decision.text) is not decision.allow
+
+
+@given(lists, lists, refs, st.sampled_from(VERBS))
+def test_lfs_is_not_refused_where_a_push_could_pass(
+    granted: list[tuple[str, str]], bounded: list[tuple[str, str]], ref: bytes, verb: str
+) -> None:
+    """The comparison of the lists errs on one side only: a push that is allowed may have objects."""
+    rules = made(legal(granted), Policy(push=legal(bounded)))
+    if rule.decide(rules, ref, verb).allow:
+        assert rule.for_lfs(rules) is None

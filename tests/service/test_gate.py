@@ -221,7 +221,10 @@ AGENT = PushRule("refs/heads/agent/*", frozenset({"create", "update"}))
 STRICT_GRANTS = {
     "nothing may be pushed": (Grant("octo/new", "github.com", push=()), Reason.PUSH_REF),
     "other refs": (Grant("octo/new", "github.com", push=(AGENT,)), Reason.PUSH_REF),
-    "other verbs": (Grant("octo/new", "github.com", push=(PushRule("refs/**", frozenset({"delete"})),)), Reason.PUSH_VERB),
+    "other verbs": (
+        Grant("octo/new", "github.com", push=(PushRule("refs/**", frozenset({"delete"})),)),
+        Reason.PUSH_VERB,
+    ),
 }
 
 

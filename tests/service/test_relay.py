@@ -357,7 +357,10 @@ def test_a_redirected_discovery_has_the_rules_of_the_new_name() -> None:
     wide = Grant("octo/hello", "github.com", push=(PushRule("refs/**", ALL_VERBS),), push_options=("*",))
     advertised = encode(b"# service=git-receive-pack\n") + FLUSH
     advertised += encode(ONE + b" refs/heads/main\x00report-status push-options ofs-delta\n") + FLUSH
-    for new, thin in ((Grant("octo/renamed", "github.com", push=rules), False), (evolve(wide, repo="octo/renamed", normal="octo/renamed"), True)):
+    for new, thin in (
+        (Grant("octo/renamed", "github.com", push=rules), False),
+        (evolve(wide, repo="octo/renamed", normal="octo/renamed"), True),
+    ):
         house = House()
         house.sessions.known["token", "secret"] = evolve(house.session, grants=(wide, new))
         client = house.say(discover(b"receive"))

@@ -87,6 +87,34 @@ def test_an_object_over_the_grants_limit_is_told_by_name(lfs_forge: LfsForge, en
     assert "lfs-object-too-large" in reasons
 
 
+def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
+    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door
+) -> None:
+    """The old name's grant allows all; an upload by it is taken only where the new name's grant allows pushes."""
+    large = CONTENT + b"more"
+    path = lfs_forge.holding(CONTENT, large)
+    old = path.replace("octo/", "moved-in/")
+    for number, limits in enumerate(({"push": [], "max_lfs_object_bytes": len(CONTENT)}, {})):
+        box = enter_lfs([{"repo": path, **limits}, old]).box
+        clone, new = f"clone{number}", b"new object %d" % number
+        box.git("clone", "-q", address(old), clone, environ={"GIT_LFS_SKIP_SMUDGE": "1"}).fine()
+        pulled = box.git("lfs", "pull", cwd=clone)
+        (box.home / clone / "new.bin").write_bytes(new)
+        box.git("add", ".", cwd=clone).fine()
+        box.git("commit", "-q", "-m", "objects", cwd=clone).fine()
+        pushed = box.git("lfs", "push", "origin", "HEAD", cwd=clone)
+        assert (box.home / clone / "0.bin").read_bytes() == CONTENT
+        if limits:
+            assert f"may not move LFS objects over {len(CONTENT)} bytes" in pulled.refused()
+            assert "this session may push nothing to this repository" in pushed.refused()
+            assert not lfs_forge.lfs.has(old, oid_of(new))
+        else:
+            pulled.fine()
+            pushed.fine()
+            assert lfs_forge.lfs.has(path, oid_of(new))
+        assert door.gateway.audited(repo=path, moved_from=old, operation="lfs-batch")
+
+
 def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
     """In our words: what a forge's server says of it is not repeated."""
     path = lfs_forge.holding(CONTENT, b"lost" * 10)
