@@ -16,10 +16,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from credgate.git.route import GitRequest, Kind, Local, Refused, route
 from credgate.git.rules import at_discovery, for_lfs, rules_for
+from credgate.lfs.handles import FIELD
+from credgate.lfs.refusals import no_handle
 from credgate.lfs.target import LfsRequest
 from credgate.sessions import scope, tokens
 from credgate.values import Access, Decision, Reason
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
     from credgate.git.rules import Rules
     from credgate.http.fields import RequestHead
+    from credgate.lfs.handles import Handles
     from credgate.sessions.brake import Brake
     from credgate.sessions.model import Grant, Session
     from credgate.values import RepoPath
 
+HANDLE_FIELD = FIELD.lower().encode("ascii")
+HANDLE_SECRET = re.compile(rb"[A-Za-z0-9_-]{43}")
 _CODINGS = {None, b"identity", b"gzip", b"x-gzip"}
 _LFS_JSON = re.compile(rb"application/vnd\.git-lfs\+json(?:; ?charset=utf-8)?", re.IGNORECASE)
 
@@ -122,6 +127,10 @@ class Sessions(Protocol):
         """Return the live session that both halves name, usable from ``address``; else None."""
         ...
 
+    def usable(self, session_id: str, address: str) -> Session | None:
+        """Return the live session of this public id, if it is usable from ``address``; else None."""
+        ...
+
 
 def without_credential(repo: RepoPath) -> Decision:
     """Refuse a push to a repository that no credential is meant for: its forge could not accept it."""
@@ -141,6 +150,8 @@ class Admission:
     """Whether a credential is configured for this repository."""
     policy: Policy
     """The operator's own rules on pushes."""
+    handles: Handles = field(repr=False)
+    """What was given out for LFS objects."""
 
     def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
@@ -149,12 +160,35 @@ class Admission:
             return Refuse(where.decision, where.status, lfs=where.lfs)
         if isinstance(where, Local) and where.name == "health":
             return Serve("health")
-        session = self._session(head.all(b"authorization"), address, now)
+        session = self._asker(head, where, address, now)
         if isinstance(session, Refuse):
             return _for_git_lfs(session) if isinstance(where, LfsRequest) else session
         if isinstance(where, LfsRequest):
             return self._lfs(head, where, session)
         return self._granted(head, where, session)
+
+    def _asker(self, head: RequestHead, where: object, address: str, now: float) -> Session | Refuse:
+        """Find who asks: for an LFS object the handle's own secret proves its session, too, as far as it is usable."""
+        authorization = head.all(b"authorization")
+        shown = head.all(HANDLE_FIELD) if isinstance(where, LfsRequest) and where.handle else ()
+        if not shown:
+            return self._session(authorization, address, now)
+        assert isinstance(where, LfsRequest)
+        session = self._bearer(where, shown, address, now)
+        if session is not None:
+            return session
+        if authorization:
+            return self._session(authorization, address, now)
+        # Not 401: to that git-lfs 3.3 answers by the same request, for ever. Nor does it count as a wrong credential:
+        # after a restart all handles are gone, and git-lfs comes with each that it has.
+        error = no_handle()
+        return Refuse(error.decision, error.status, lfs=True)
+
+    def _bearer(self, where: LfsRequest, shown: Sequence[bytes], address: str, now: float) -> Session | None:
+        if len(shown) != 1 or not HANDLE_SECRET.fullmatch(shown[0]):
+            return None
+        owner = self.handles.owner(where.handle, shown[0].decode("ascii"), where.repo, where.call, now)
+        return None if owner is None else self.sessions.usable(owner, address)
 
     def _session(self, authorization: Sequence[bytes], address: str, now: float) -> Session | Refuse:
         presented = tokens.parse_authorization(authorization)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 
 from credgate.lfs import reading
-from credgate.lfs.handles import LIFETIME
+from credgate.lfs.handles import FIELD, LIFETIME
 from credgate.lfs.hrefs import MAX_HREF, Href, read_href
 from credgate.lfs.reading import Unreadable
 
@@ -74,11 +74,15 @@ class Offer:
             return max(0.0, min(_seconds(self.expires_at) - wall, LIFETIME))
         return LIFETIME
 
-    def told(self, href: str) -> dict[str, object]:
-        """Return it as the client sees it: at ``href``, without what the storage wants but the chunks."""
-        action: dict[str, object] = {"href": href}
+    def told(self, href: str, secret: str) -> dict[str, object]:
+        """Return it as the client sees it: at ``href`` with its own ``secret``.
+
+        Of what the storage wants sent the client is told only the chunks.
+        """
+        header = {FIELD: secret}
         if self.chunked:
-            action["header"] = {"Transfer-Encoding": "chunked"}
+            header["Transfer-Encoding"] = "chunked"
+        action: dict[str, object] = {"href": href, "header": header}
         if self.expires_in:
             action["expires_in"] = self.expires_in
         if self.expires_at:

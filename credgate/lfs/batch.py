@@ -43,9 +43,9 @@ _WANTED: Final = {
 }
 _MIN_CODE, _MAX_CODE = 400, 599
 
-Give = Callable[[Call, str, int, Offer, bool], str]
-"""Remembers an action and returns the URL of its handle: call, oid, size, offer, whether the forge expects the
-credential that the batch was asked with."""
+Give = Callable[[Call, str, int, Offer, bool], tuple[str, str]]
+"""Remembers an action and returns the URL of its handle and the handle's secret: call, oid, size, offer, whether the
+forge expects the credential that the batch was asked with."""
 
 
 @frozen(slots=True)
@@ -197,5 +197,7 @@ def _told(
     actions = {}
     for name, offer in held.offers.items():
         login = offer.href.own and not (held.authenticated or offer.authorized)
-        actions[name] = offer.told(give(wanted[name], oid, size, offer, login))
-    return told | ({"actions": actions} if actions else {})
+        actions[name] = offer.told(*give(wanted[name], oid, size, offer, login))
+    # git-lfs first asks without a login for what is not said to be authenticated, and writes down, in .git/config and
+    # for each URL, that it was challenged.
+    return told | ({"authenticated": True, "actions": actions} if actions else {})

@@ -8,7 +8,6 @@ which session, so that ending a session cuts its transfers at once. ``SandboxFac
 from __future__ import annotations
 
 import json
-import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from credgate.git.admission import Admission, LfsRelay, Moved, Refuse, Relay, Se
 from credgate.git.answer import refusal
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
-from credgate.lfs.handles import Handles
 from credgate.lfs.refusals import STOPPING_AFTER, stopping
 from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Limits
     from credgate.http.fields import RequestHead
+    from credgate.lfs.handles import Handles
     from credgate.service.audit import AuditLog
     from credgate.service.credentials import Credentials
     from credgate.service.exchange import Exchange
@@ -77,8 +76,6 @@ class Gate:
     addresses: Counter[str] = field(factory=Counter, init=False)
     moves: dict[tuple[str, RepoPath], Moved] = field(factory=dict, init=False)
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
-    handles: Handles = field(factory=lambda: Handles(lambda: secrets.token_urlsafe(32)), init=False)
-    """What sessions hold instead of links to LFS objects."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
     rates: Rates = field(init=False)
@@ -88,6 +85,11 @@ class Gate:
     def _rates(self) -> Rates:
         limits = self.limits
         return Rates(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.bytes_per_minute)
+
+    @property
+    def handles(self) -> Handles:
+        """What sessions hold instead of links to LFS objects."""
+        return self.admission.handles
 
     def judge(self, head: RequestHead, peer: str) -> Verdict:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""

@@ -95,6 +95,11 @@ class SessionRegistry(Service):
         here = admits(found.bound_to, address)
         return found if right & live & here else None
 
+    def usable(self, session_id: str, address: str) -> Session | None:
+        """Find the live session of this public id, if it may be used from ``address``; whoever asks proved it."""
+        session = self.get(session_id)
+        return session if session is not None and admits(session.bound_to, address) else None
+
     def touch(self, session_id: str) -> None:
         """Note that the session is in use now; an ended one stays ended."""
         session = self._by_id.get(session_id)

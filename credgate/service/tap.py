@@ -8,6 +8,7 @@ log first and last, then sessions, then what serves. Nothing is decided here.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import threading
 from pathlib import Path
@@ -27,6 +28,7 @@ from credgate.errors import CredgateError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
+from credgate.lfs.handles import Handles
 from credgate.metrics import readings
 from credgate.metrics.page import Page
 from credgate.metrics.readings import Readings
@@ -310,6 +312,7 @@ def _gate(  # noqa: PLR0913 - where the parts meet
         brake,
         credentials.configured,
         config.policy,
+        Handles(lambda: secrets.token_urlsafe(32)),
     )
     for driver in drivers.values():
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request

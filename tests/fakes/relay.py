@@ -7,6 +7,7 @@ or keep waiting. What either side received is read by h11, which shares no code 
 from __future__ import annotations
 
 import base64
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -21,6 +22,7 @@ from credgate.errors import CredentialError
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission
 from credgate.git.pktline import FLUSH, encode
+from credgate.lfs.handles import Handles
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
 from credgate.service.sources import ANONYMOUS, Credential, Wanted
@@ -218,6 +220,10 @@ class Sessions:
         """Find one."""
         return self.known.get((token, secret))
 
+    def usable(self, session_id: str, address: str) -> Session | None:
+        """Find one by its public id."""
+        return next((one for one in self.known.values() if one.id == session_id), None)
+
     def touch(self, session_id: str) -> None:
         """Note it."""
         self.touched.append(session_id)
@@ -390,7 +396,13 @@ class House:
         self.sessions.known["token", "secret"] = self.session
         self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
         admission = Admission(
-            self.drivers, "github.com", self.sessions, Brake(10), self.credentials.configured, Policy()
+            self.drivers,
+            "github.com",
+            self.sessions,
+            Brake(10),
+            self.credentials.configured,
+            Policy(),
+            Handles(lambda: secrets.token_urlsafe(32)),
         )
         self.gate = Gate(
             self.reactor,

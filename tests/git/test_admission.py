@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
 from attrs import evolve
@@ -11,6 +12,7 @@ from credgate.config.schema import Forge, Policy
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.route import Kind
+from credgate.lfs.handles import Handles
 from credgate.http.request import judge as read_head
 from credgate.sessions.brake import Brake
 from credgate.sessions.model import Grant, PushRule, Session
@@ -47,6 +49,10 @@ class OneSession:
         self.asked.append((token, secret, address))
         return self.known if (token, secret) == ("token", "secret") else None
 
+    def usable(self, session_id: str, address: str) -> Session | None:
+        """Return it for its public id, from this address alone."""
+        return self.known if (session_id, address) == (self.known.id, HERE) else None
+
 
 class Door:
     """An admission with everything it consults."""
@@ -55,6 +61,7 @@ class Door:
         self.session = session(grants=GRANTS)
         self.sessions = OneSession(self.session)
         self.brake = Brake(LIMIT)
+        self.random = map("{:043d}".format, itertools.count(1))
         self.without: set[str] = set()
         self.admission = Admission(
             DRIVERS,
@@ -63,6 +70,7 @@ class Door:
             self.brake,
             lambda repo: not self.without & {repo.forge, str(repo)},
             Policy(),
+            Handles(lambda: next(self.random)),
         )
 
     def ask(self, line: bytes, *fields: bytes, login: bytes | None = b"basic", now: float = 100.0) -> Verdict:

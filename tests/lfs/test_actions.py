@@ -72,17 +72,20 @@ def test_a_header_may_have_so_much(header: dict[str, str]) -> None:
     assert (MAX_FIELDS, MAX_VALUE) == (32, 8192)
 
 
+OWN = {"X-Credgate-Handle": "own"}
+
+
 def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
     """GitLab asks for them; git-lfs does so only if it is told."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)
     assert (made.chunked, made.fields) == (True, ((b"Authorization", b"secret"),))
-    assert made.told("http://gw/x") == {
+    assert made.told("http://gw/x", "own") == {
         "href": "http://gw/x",
-        "header": {"Transfer-Encoding": "chunked"},
+        "header": {"X-Credgate-Handle": "own", "Transfer-Encoding": "chunked"},
         "expires_in": 60,
     }
     assert offer(header={"Transfer-Encoding": "gzip"}).chunked is False
-    assert offer(header=None).told("http://gw/x") == {"href": "http://gw/x"}
+    assert offer(header=None).told("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,10 @@ def test_a_handle_lives_as_long_as_its_link(members: dict[str, object], seconds:
 
 def test_the_end_is_told_as_the_forge_told_it() -> None:
     """git-lfs asks for a new batch by itself before a link ends."""
-    assert offer(expires_at="2026-01-01T00:00:00Z").told("x") == {"href": "x", "expires_at": "2026-01-01T00:00:00Z"}
-    assert offer(expires_at="0001-01-01T00:00:00Z").told("x") == {"href": "x"}
+    told = {"href": "x", "header": OWN}
+    end = "2026-01-01T00:00:00Z"
+    assert offer(expires_at=end).told("x", "own") == told | {"expires_at": end}
+    assert offer(expires_at="0001-01-01T00:00:00Z").told("x", "own") == told
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,10 @@ def test_objects_over_the_limit_are_refused_one_by_one() -> None:
 GIVEN: list[tuple[Call, str, int, Offer, bool]] = []
 
 
-def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> str:  # noqa: FBT001 - batch.Give
-    """Hand out numbered links."""
+def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batch.Give
+    """Hand out numbered links, each with its own."""
     GIVEN.append((call, oid, size, offer, login))
-    return f"http://gw/_x/{len(GIVEN)}"
+    return f"http://gw/_x/{len(GIVEN)}", f"own-{len(GIVEN)}"
 
 
 def told(batch: Batch, *objects: object, **members: object) -> list[dict[str, Any]]:
@@ -144,11 +144,18 @@ def stored(oid: str, size: int, *names: str, href: str = STORED, **more: object)
 DOWN, UP = Batch("download", {A: 1, B: 2}), Batch("upload", {A: 1, B: 2})
 
 
+def linked(oid: str, size: int, number: int) -> dict[str, object]:
+    """Write an object as the client sees it: nothing but what the link itself carries is needed to use it."""
+    own = {"X-Credgate-Handle": f"own-{number}"}
+    link = {"href": f"http://gw/_x/{number}", "header": own, "expires_in": 60}
+    return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": link}}
+
+
 def test_every_link_becomes_ours() -> None:
     """Objects in the order in which the client asked, whatever the forge's."""
     assert told(DOWN, stored(B, 2, "download"), stored(A, 1, "download"), transfer="basic") == [
-        {"oid": A, "size": 1, "actions": {"download": {"href": "http://gw/_x/1", "expires_in": 60}}},
-        {"oid": B, "size": 2, "actions": {"download": {"href": "http://gw/_x/2", "expires_in": 60}}},
+        linked(A, 1, 1),
+        linked(B, 2, 2),
     ]
     assert [(call, oid, size, login) for call, oid, size, _, login in GIVEN] == [
         (Call.DOWNLOAD, A, 1, False),

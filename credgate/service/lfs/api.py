@@ -93,7 +93,7 @@ class ApiErrand(Errand):
             held |= batches.read_answer(answer.body, batch, verdict.driver)
         return batches.answer(batch, held, self._give)
 
-    def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> str:  # noqa: FBT001 - batches.Give
+    def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batches.Give
         gate, verdict = self.gate, self.verdict
         expires = gate.reactor.seconds() + offer.lifetime(gate.clock().wall)
         action = Action(
@@ -108,7 +108,8 @@ class ApiErrand(Errand):
             login,
             expires,
         )
-        return f"{self._here}{verdict.request.place}/_x/{gate.handles.give(action)}"
+        handle = gate.handles.give(action)
+        return f"{self._here}{verdict.request.place}/_x/{handle.name}", handle.secret
 
     @property
     def _here(self) -> str:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from credgate.errors import CredentialError
-from credgate.lfs.refusals import LfsError
+from credgate.lfs.refusals import no_handle, LfsError
 from credgate.service.forge import Key
 from credgate.service.question import wanted_for
-from credgate.values import Reason
 
 if TYPE_CHECKING:
     from credgate.forges.driver import Driver
@@ -47,8 +46,7 @@ def action_for(gate: Gate, verdict: LfsRelay) -> Action:
     request = verdict.request
     action = gate.handles.find(request.handle, verdict.session.id, request.asked, request.call, gate.reactor.seconds())
     if action is None:
-        text = "this link to an LFS object is not good any more, or not for this; git-lfs asks for a new one by itself"
-        raise LfsError(text, reason=Reason.LFS_HANDLE, status=404)
+        raise no_handle()
     return action
 
 

@@ -164,7 +164,7 @@ def batch(door: Door, lease: Lease, path: str, operation: str, content: bytes) -
     actions = answer["objects"][0]["actions"]
     for action in actions.values():
         assert action["href"].startswith(f"{door.front.url}/git/{path}.git/info/lfs/_x/")
-        assert "header" not in action
+        assert list(action["header"]) == ["X-Credgate-Handle"]
     return {name: action["href"].removeprefix(door.front.url) for name, action in actions.items()}
 
 
