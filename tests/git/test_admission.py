@@ -12,11 +12,13 @@ from credgate.config.schema import Forge, Policy
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.route import Kind
-from credgate.lfs.handles import Handles
+from credgate.lfs.handles import Action, Handle, Handles
+from credgate.lfs.hrefs import read_href
+from credgate.lfs.target import Call
 from credgate.http.request import judge as read_head
 from credgate.sessions.brake import Brake
 from credgate.sessions.model import Grant, PushRule, Session
-from credgate.values import Access, Reason
+from credgate.values import Access, Reason, RepoPath
 from tests.fakes.sessions import session
 
 LIMIT = 3
@@ -413,3 +415,80 @@ def test_git_lfs_is_challenged_once_and_in_json(login: bytes | None, status: int
     assert (verdict.status, verdict.decision.reason, verdict.challenge) == (status, reason, status == 401)
     assert verdict.lfs
     assert verdict.request is None
+
+
+# A handle's own secret.
+
+LINK = "/git/octo/hello.git/info/lfs/_x/"
+
+
+def given(door: Door, call: Call = Call.DOWNLOAD) -> Handle:
+    """Give the session a handle for one object of ``octo/hello``."""
+    href = read_href("https://github.com/a", DRIVERS["github.com"])
+    here = RepoPath("github.com", "octo/hello")
+    action = Action(door.session.id, here, call, "0" * 64, 5, href, (), chunked=False, login=False, expires=200.0)
+    return door.admission.handles.give(action)
+
+
+def shown(secret: str) -> bytes:
+    """Make the field that carries it."""
+    return f"X-Credgate-Handle: {secret}".encode()
+
+
+def test_a_handles_secret_stands_for_the_session_at_its_own_address() -> None:
+    """Without the session's credential; with it, the secret is not needed, and a stale one does no harm."""
+    door = Door()
+    handle = given(door)
+    line = f"GET {LINK}{handle.name}".encode()
+    assert isinstance(door.ask(line, shown(handle.secret), login=None), LfsRelay)
+    assert isinstance(door.ask(line, shown("x" * 43)), LfsRelay)
+    assert isinstance(door.ask(line), LfsRelay)
+    up = given(door, Call.UPLOAD)
+    assert isinstance(door.ask(f"PUT {LINK}{up.name}".encode(), shown(up.secret), login=None), LfsRelay)
+
+
+@pytest.mark.parametrize("seconds", [100.0, 200.0])
+def test_a_handles_secret_opens_nothing_else(seconds: float) -> None:
+    """404, which makes git-lfs ask for a new batch; never 401, at which it would ask the same again, for ever."""
+    door = Door()
+    handle, other = given(door), given(door)
+    line, late = f"GET {LINK}{handle.name}".encode(), seconds == 200.0  # noqa: PLR2004 - when the handle ends
+    asked = [
+        (line, [shown(other.secret)]),
+        (line, [shown(handle.name)]),
+        (line, [shown(handle.secret + "x")]),
+        (line, [shown(handle.secret), shown(handle.secret)]),
+        (line.replace(b"GET", b"PUT"), [shown(handle.secret)]),
+        (line.replace(b"hello", b"readable"), [shown(handle.secret)]),
+        (f"GET {LINK}{'y' * 43}".encode(), [shown(handle.secret)]),
+        *([(line, [shown(handle.secret)])] if late else []),
+    ]
+    for each, fields in asked:
+        verdict = door.ask(each, *fields, login=None, now=seconds)
+        assert refused(verdict) == (Reason.LFS_HANDLE, 404), each
+        assert isinstance(verdict, Refuse)
+        assert (verdict.session, verdict.request, verdict.lfs) == (None, None, True)
+    for each in (FETCH, BATCH, b"GET /whoami"):  # where only a session's credential counts
+        verdict = door.ask(each, LFS_TYPE, shown(handle.secret), login=None)
+        assert refused(verdict) == (Reason.NO_CREDENTIAL, 401), each
+
+
+def test_a_handles_secret_ends_with_its_session_and_stays_at_its_address() -> None:
+    """Whether or not the table has forgotten it yet."""
+    door = Door()
+    handle = given(door)
+    line = f"GET {LINK}{handle.name}".encode()
+    assert isinstance(door.ask(line, shown(handle.secret), login=None), LfsRelay)
+    head = read_head(line + b" HTTP/1.1\r\nHost: gate\r\n" + shown(handle.secret) + b"\r\n\r\n")
+    assert refused(door.admission.judge(head, "10.0.0.8", 100.0)) == (Reason.LFS_HANDLE, 404)
+    door.sessions.known = evolve(door.session, id="s-other")
+    assert refused(door.ask(line, shown(handle.secret), login=None)) == (Reason.LFS_HANDLE, 404)
+
+
+def test_a_wrong_credential_beside_a_dead_handle_is_a_wrong_credential() -> None:
+    """The field is no way around the counting of guesses."""
+    door = Door()
+    handle = given(door)
+    door.admission.handles.forget(door.session.id)
+    line = f"GET {LINK}{handle.name}".encode()
+    assert refused(door.ask(line, shown(handle.secret), login=b"wrong")) == (Reason.BAD_CREDENTIAL, 403)

@@ -118,6 +118,16 @@ def test_a_bound_session_is_unknown_elsewhere(rig: Rig, bound_to: str | None, ad
     network = None if bound_to is None else ipaddress.ip_network(bound_to)
     one, minted = rig.create(bound_to=network)
     assert rig.registry.authenticate(minted.token, minted.secret, address) == (one if expected else None)
+    assert rig.registry.usable(one.id, address) == (one if expected else None)
+
+
+def test_a_session_that_has_ended_is_not_usable_by_its_id(rig: Rig) -> None:
+    """What was proved while it lived proves nothing then."""
+    one, _ = rig.create()
+    assert rig.registry.usable(one.id, "10.0.0.7") == one
+    rig.registry.revoke(one.id)
+    assert rig.registry.usable(one.id, "10.0.0.7") is None
+    assert rig.registry.usable("s-unknown", "10.0.0.7") is None
 
 
 def test_every_failure_takes_the_same_steps(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,16 @@ class LfsForge:
             self.store(path, content)
         return path
 
+    def seeded(self) -> str:
+        """Make a repository without objects; its path.
+
+        With its folder at the LFS server: of two first uploads at a time, giftless answers 500 to one, because both
+        make the folder.
+        """
+        path = self.repositories.seeded()
+        self.lfs.object(path, "0").parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def store(self, path: str, content: bytes) -> Path:
         """Put an object where the LFS server has it; where that is."""
         place = self.lfs.object(path, oid_of(content))

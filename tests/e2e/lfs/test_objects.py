@@ -48,7 +48,7 @@ def test_two_hundred_small_objects_go_up_and_come_down_elsewhere(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
 ) -> None:
     """Two batches upwards, pushed from one sandbox, cloned in another; one is larger than anything that is held."""
-    path = lfs_forge.repositories.seeded()
+    path = lfs_forge.seeded()
     box = enter_lfs([path], login=login).box
     box.git("clone", "-q", address(path), "clone").fine()
     box.git("lfs", "track", "*.bin", cwd="clone").fine()
@@ -69,8 +69,8 @@ def test_two_hundred_small_objects_go_up_and_come_down_elsewhere(
         assert (other.home / "clone" / f"{number}.bin").read_bytes() == content
 
 
-MANY = int(os.environ.get("CREDGATE_TEST_LFS_OBJECTS", "150"))
-"""Objects each way: more than one batch; with 1000 the test takes minutes."""
+MANY = int(os.environ.get("CREDGATE_TEST_LFS_OBJECTS", "110"))
+"""Objects each way: more than one batch of git-lfs's; with 1000 the test takes a minute for each login."""
 
 
 def configuration(box: Sandbox, clone: str) -> bytes:
@@ -83,7 +83,7 @@ def test_an_object_takes_one_request_and_leaves_nothing_in_the_configuration(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
 ) -> None:
     """Up, verified and down again: no link is first tried without a login, and none is remembered by its address."""
-    path = lfs_forge.repositories.seeded()
+    path = lfs_forge.seeded()
     box = enter_lfs([path], login=login).box
     box.git("config", "--global", "lfs.locksverify", "false").fine()
     box.git("clone", "-q", address(path), "up").fine()

@@ -199,6 +199,36 @@ def test_a_handle_is_nothing_without_the_sessions_credential(
     assert ask(door, lease, "GET", target)[0] == 200
 
 
+def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+    """It opens its object without the session's credential, nothing else, and nothing after a revoke."""
+    path = lfs_forge.holding(CONTENT)
+    lease = enter_lfs([path]).lease
+    objects = [{"oid": oid_of(CONTENT), "size": len(CONTENT)}]
+    asked = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
+    _, answer = ask(door, lease, "POST", f"/git/{path}.git/info/lfs/objects/batch", asked)
+    (told,) = answer["objects"]
+    link = told["actions"]["download"]
+    target, own = link["href"].removeprefix(door.front.url), link["header"]["X-Credgate-Handle"]
+    assert told["authenticated"] is True
+    assert own not in (lease.token, lease.secret)
+
+    def with_own(method: str, place: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", door.front.port, timeout=20)
+        connection.request(method, place, headers={"X-Credgate-Handle": own})
+        heard = connection.getresponse()
+        content = heard.read()
+        connection.close()
+        return heard.status, content
+
+    assert with_own("GET", target) == (200, CONTENT)
+    assert with_own("GET", f"/git/{path}.git/info/refs?service=git-upload-pack")[0] == 401
+    assert with_own("GET", "/whoami")[0] == 401
+    assert with_own("PUT", target)[0] == 404
+    assert door.gateway.control("DELETE", f"/session/{lease.token}").status == 200
+    status, content = with_own("GET", target)
+    assert (status, b"this link to an LFS object is not good any more" in content) == (404, True)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_corrupt_upload_is_never_whole(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, *, chunked: bool
