@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from credgate.config import forms, netforms
 from credgate.config.structure import Problem
 from credgate.dns import policy
+from credgate.forges import project_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,16 @@ def problems(config: Config) -> list[Problem]:
     """Return everything that keeps ``config`` from being served. Blocks for a small file a forge."""
     found = [*_places(config), *_default_forge(config)]
     for forge in config.forges.values():
-        found += [*_url(forge), *_authorities(forge), *_short_lived(forge)]
+        found += [*_url(forge), *_authorities(forge), *_short_lived(forge), *_check_path(forge)]
     return found + [Problem(("dns", key), text) for key, text in policy.faults(config.dns)]
+
+
+def _check_path(forge: Forge) -> Iterator[Problem]:
+    path = ("forges", forge.name, "check_path")
+    if forge.check_path and forge.kind not in project_path.KINDS:
+        yield Problem(path, f"only a forge of kind {' or '.join(project_path.KINDS)} can be asked for a project's path")
+    elif forge.check_path and forge.username:
+        yield Problem(path, "with username the credential is a deploy token, which the API does not take")
 
 
 def _places(config: Config) -> Iterator[Problem]:

@@ -107,6 +107,8 @@ class Forge:
     """Where the forge's API is; ``""``: where forges of its kind have it."""
     lfs_hosts: tuple[str, ...] = ()
     """Hosts that LFS objects may be fetched from beside those of the kind: a name, or ``*.name`` for all below it."""
+    check_path: bool = False
+    """True: ask the API, before a repository is used, whether the project still has this path (GitLab)."""
     credentials: dict[str, str] = field(factory=dict, repr=False)
     """References by pattern (``owner/*``, ``owner/repo``, ``**``); the longest that matches is used."""
     app: App | None = None

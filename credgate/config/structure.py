@@ -88,6 +88,7 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "proxy": netforms.proxy_url,
         "api_url": forms.optional(netforms.forge_url),
         "lfs_hosts": netforms.host_patterns,
+        "check_path": forms.boolean,
         "credentials": forms.credentials,
     },
     App: {"app_id": forms.app_id, "private_key": forms.credential, "installation_id": forms.whole(0)},

@@ -25,6 +25,7 @@ from credgate.lfs.refusals import STOPPING_AFTER, stopping
 from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
+from credgate.service.project_paths import ProjectPaths
 from credgate.service.question import wanted_for
 from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
@@ -79,7 +80,13 @@ class Gate:
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
     rates: Rates = field(init=False)
+    paths: ProjectPaths = field(init=False)
+    """Whether repositories still have the names that grants give them, where forges are asked."""
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
+
+    @paths.default
+    def _paths(self) -> ProjectPaths:
+        return ProjectPaths(self.pool)
 
     @rates.default
     def _rates(self) -> Rates:

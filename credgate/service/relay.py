@@ -72,6 +72,7 @@ class RelayExchange:
             gate.limits.connect_timeout,
             self._question,
             self.record,
+            paths=gate.paths,
             holds=lambda: self._upload.hold(),  # noqa: PLW0108 - there is no upload yet
             opened=self._connected,
             failed=self._unconnected,

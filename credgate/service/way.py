@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from twisted.internet.defer import (
     Deferred,
     TimeoutError,  # noqa: A004 - Twisted's own, as addTimeout raises it
+    ensureDeferred,
 )
 
 from credgate.errors import CredentialError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from credgate.git.admission import Relay
     from credgate.service.credentials import Credentials
     from credgate.service.forge import ForgeConnection, ForgePool
+    from credgate.service.project_paths import ProjectPaths
     from credgate.service.question import Question
     from credgate.service.record import Record
     from credgate.service.sources import Credential, Wanted
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _UNAVAILABLE = 503
+_FORBIDDEN = 403
 _BAD_GATEWAY = 502
 
 
@@ -50,6 +53,7 @@ class Way:
         question: Question,
         record: Record,
         *,
+        paths: ProjectPaths,
         holds: Callable[[], None],
         opened: Callable[[ForgeConnection], None],
         failed: Callable[[Decision, int, int], None],
@@ -57,9 +61,9 @@ class Way:
     ) -> None:
         """``timeout`` is seconds for a credential; ``failed`` is told a decision, a status and when to try again."""
         self._credentials, self._pool, self._timeout = credentials, pool, timeout
-        self._question, self._record = question, record
+        self._question, self._record, self._paths = question, record, paths
         self._holds, self._opened, self._failed, self._broke = holds, opened, failed, broke
-        self._waiting: Deferred[Credential] | Deferred[ForgeConnection] | None = None
+        self._waiting: Deferred[Credential] | Deferred[Decision | None] | Deferred[ForgeConnection] | None = None
 
     @property
     def open(self) -> bool:
@@ -71,10 +75,10 @@ class Way:
         wanted = wanted_for(verdict)
         credential = self._credentials.at_hand(wanted)
         if credential is not None:
-            self._connect(verdict, credential, kept=kept)
+            self._check(verdict, credential, kept=kept)
             return
         self._holds()
-        self._obtain(wanted, "", lambda got: self._connect(verdict, got, kept=kept), self._unobtained)
+        self._obtain(wanted, "", lambda got: self._check(verdict, got, kept=kept), self._unobtained)
 
     def renew(self, verdict: Relay, renewed: Callable[[], None], failed: Callable[[], None]) -> None:
         """Have the credential that the forge refused replaced by another."""
@@ -98,6 +102,24 @@ class Way:
         self._waiting = obtaining
         obtaining.addTimeout(self._timeout, self._pool.reactor)
         obtaining.addCallbacks(self._reached(got), self._lost(self._in_time(failed))).addErrback(self._broke)
+
+    def _check(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
+        """Connect, but first ask whether the repository still has this name, where that is wanted."""
+        driver, repo = verdict.driver, verdict.request.repo
+        if not self._paths.due(driver, repo, credential):
+            self._connect(verdict, credential, kept=kept)
+            return
+        self._holds()
+        self._record.uses(credential)
+
+        def judged(refused: Decision | None) -> None:
+            if refused is None:
+                self._connect(verdict, credential, kept=kept)
+            else:
+                self._failed(refused, _FORBIDDEN, 0)
+
+        checking = self._waiting = ensureDeferred(self._paths.refused(driver, repo, credential))
+        checking.addCallbacks(self._reached(judged), self._lost(self._broke)).addErrback(self._broke)
 
     def _connect(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
         self._question.address(verdict, credential)

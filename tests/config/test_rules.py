@@ -60,6 +60,15 @@ def test_a_forge_needs_its_url() -> None:
     }
 
 
+def test_a_projects_path_is_asked_of_gitlab_alone_and_with_a_token() -> None:
+    """Elsewhere the key would promise what nothing does."""
+    lab = Forge(name="a", kind="gitlab", url="https://a", check_path=True)
+    assert problems(_with(lab)) == []
+    for other in (evolve(lab, kind="gitea"), evolve(lab, username="deploy")):
+        assert set(_found(_with(other))) == {("forges", "a", "check_path")}
+        assert problems(_with(evolve(other, check_path=False))) == []
+
+
 def test_plain_http_is_for_this_machine_or_by_permission() -> None:
     """A credential that crosses a network in clear is given away."""
     plain = Forge(name="a", url="http://a.example")

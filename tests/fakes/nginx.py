@@ -13,7 +13,7 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.fakes.forge import write_git_config
+from tests.fakes.forge import USERS, write_git_config
 from tests.fakes.waiting import accepts, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class NginxForge:
         self.secret = secret
         passwords = self._scratch / "passwords"
         draft = passwords.with_suffix(".new")
-        draft.write_text(f"x-access-token:{{PLAIN}}{secret}\n")
+        draft.write_text("".join(f"{user}:{{PLAIN}}{secret}\n" for user in USERS))
         draft.chmod(0o600)
         draft.replace(passwords)
 

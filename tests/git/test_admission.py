@@ -12,10 +12,10 @@ from credgate.config.schema import Forge, Policy
 from credgate.forges.registry import driver_for
 from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.route import Kind
+from credgate.http.request import judge as read_head
 from credgate.lfs.handles import Action, Handle, Handles
 from credgate.lfs.hrefs import read_href
 from credgate.lfs.target import Call
-from credgate.http.request import judge as read_head
 from credgate.sessions.brake import Brake
 from credgate.sessions.model import Grant, PushRule, Session
 from credgate.values import Access, Reason, RepoPath
@@ -452,7 +452,7 @@ def test_a_handles_secret_opens_nothing_else(seconds: float) -> None:
     """404, which makes git-lfs ask for a new batch; never 401, at which it would ask the same again, for ever."""
     door = Door()
     handle, other = given(door), given(door)
-    line, late = f"GET {LINK}{handle.name}".encode(), seconds == 200.0  # noqa: PLR2004 - when the handle ends
+    line, late = f"GET {LINK}{handle.name}".encode(), seconds == 200.0
     asked = [
         (line, [shown(other.secret)]),
         (line, [shown(handle.name)]),

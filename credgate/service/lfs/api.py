@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from credgate.service.sources import Credential
 
 _OK = 200
+_FORBIDDEN = 403
 
 
 class ApiErrand(Errand):
@@ -159,6 +160,9 @@ class ApiErrand(Errand):
         verdict, driver = self.verdict, self.verdict.driver
         credential = await logins.credential_for(self.gate.credentials, verdict, access)
         self.record.uses(credential)
+        moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
+        if moved is not None:
+            raise refused(moved, _FORBIDDEN)
         self._anonymous = not credential.secret
         answer = await self._once(body, credential, repeatable=repeatable)
         if driver.refuses_credential(answer.status) and credential.secret and repeatable:

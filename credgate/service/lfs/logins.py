@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from credgate.errors import CredentialError
-from credgate.lfs.refusals import no_handle, LfsError
+from credgate.lfs.refusals import LfsError, no_handle
 from credgate.service.forge import Key
 from credgate.service.question import wanted_for
 
