@@ -12,7 +12,7 @@ from twisted.internet import error
 from credgate.lfs.reading import MAX_ANSWER, MAX_REQUEST
 from credgate.service.sources import Credential
 from credgate.sessions.model import Grant
-from credgate.values import Access, Reason
+from credgate.values import Access, Decision, Reason
 from tests.fakes.lfshouse import (
     CONTENT,
     OID,
@@ -35,6 +35,28 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 LOCK = {"id": "1", "path": "a/b"}
+
+
+@pytest.mark.parametrize(
+    "request_", [batch(), batch("upload"), call("/locks", method="GET"), call("/locks", {"path": "a"})]
+)
+def test_a_project_under_another_path_is_refused_before_the_forge_is_asked(
+    monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    """Where its name is to be asked for; the same request is asked if the name holds."""
+    moved = Decision(allow=False, reason=Reason.FORGE_MOVED, rule="check_path", text="under another path now")
+    for verdict in (moved, None):
+
+        async def refuses(*_: object, verdict: Decision | None = verdict) -> Decision | None:
+            return verdict
+
+        house = House()
+        monkeypatch.setattr(house.gate.paths, "refused", refuses)
+        client = house.say(request_)
+        assert bool(house.forge.wires) is (verdict is None)
+        if verdict is not None:
+            assert "under another path now" in refused(client, request_.split(b" ")[0])[1]
+            assert house.reasons == [Reason.FORGE_MOVED]
 
 
 def test_a_batch_is_asked_anew_and_answered_with_handles() -> None:
