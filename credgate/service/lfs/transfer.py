@@ -19,6 +19,7 @@ from credgate.service.lfs import logins
 from credgate.service.lfs.errand import Errand
 from credgate.service.lfs.roundtrip import refused
 from credgate.service.reach import unconnected
+from credgate.values import Reason
 
 if TYPE_CHECKING:
     from credgate.git.admission import LfsRelay
@@ -59,6 +60,11 @@ class Transfer(Errand, ABC):
         """Look the handle up; raises LfsError."""
         self.action = logins.action_for(self.gate, self.verdict)
         self.record.concerns(self.action.oid, self.action.size)
+        # Again after the batch, which may have come before the repository was known to have another name.
+        most = self.verdict.grant.max_lfs_object_bytes
+        if most is not None and self.action.size > most:
+            text = f"this session may not move LFS objects over {most} bytes"
+            raise LfsError(text, reason=Reason.LFS_OBJECT_TOO_LARGE, status=422, rule="max_lfs_object_bytes")
 
     async def connect(self) -> ForgeConnection:
         """Open a connection. Raises LfsError."""

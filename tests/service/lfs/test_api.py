@@ -10,6 +10,7 @@ from attrs import evolve
 from twisted.internet import error
 
 from credgate.lfs.reading import MAX_ANSWER, MAX_REQUEST
+from credgate.service.project_paths import ProjectPaths
 from credgate.service.sources import Credential
 from credgate.sessions.model import Grant
 from credgate.values import Access, Decision, Reason
@@ -51,7 +52,7 @@ def test_a_project_under_another_path_is_refused_before_the_forge_is_asked(
             return verdict
 
         house = House()
-        monkeypatch.setattr(house.gate.paths, "refused", refuses)
+        monkeypatch.setattr(ProjectPaths, "refused", refuses)
         client = house.say(request_)
         assert bool(house.forge.wires) is (verdict is None)
         if verdict is not None:

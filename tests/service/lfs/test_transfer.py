@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.errors import AddressError
-from credgate.values import Reason
+from credgate.git.admission import Moved
+from credgate.sessions.model import Grant
+from credgate.values import Reason, RepoPath
 from tests.fakes.lfshouse import CONTENT, OID, OWN, get, put, refused, sent, target
 from tests.fakes.relay import FORGE_SECRET, House
 
@@ -31,6 +34,29 @@ def test_another_host_is_never_shown_the_forge_s_credential(name: str) -> None:
         "github.com lfs https://github-cloud.s3.amazonaws.com",
         house.session.id,
     )
+
+
+@WAYS
+def test_a_link_from_before_a_rename_was_found_has_the_new_names_rules(name: str) -> None:
+    """Its batch was judged by the old name's grant; now the object is too large, unless the new name allows it."""
+    hello, new = RepoPath("github.com", "octo/hello"), RepoPath("github.com", "octo/new")
+    for most in (len(CONTENT) - 1, len(CONTENT)):
+        house = House()
+        limited = Grant("octo/new", "github.com", max_lfs_object_bytes=most)
+        house.session = evolve(house.session, grants=(Grant("octo/hello", "github.com"), limited))
+        house.sessions.known["token", "secret"] = house.session
+        place = target(house, name)
+        house.gate.has_moved(house.session.id, hello, Moved(new, dot_git=True))
+        asked = len(house.forge.wires)
+        client = begin(house, name, place)
+        if most == len(CONTENT):
+            assert len(house.forge.wires) == asked + 1
+            continue
+        status, text = refused(client, b"GET" if name == "download" else b"PUT")
+        assert (status, f"LFS objects over {most} bytes" in text) == (422, True)
+        assert len(house.forge.wires) == asked
+        told = house.audit.events[-1]
+        assert (told.reason, told.repo, told.moved_from) == (Reason.LFS_OBJECT_TOO_LARGE, "octo/new", "octo/hello")
 
 
 @WAYS
