@@ -5,7 +5,7 @@ another project takes that path. Git's protocol does not show this; ``GET /proje
 project's present ``path_with_namespace``, or redirects to the project by its number. A wiki is asked about by its
 project, and so is a project's snippet; personal snippets have no path that could change hands, and no question.
 
-Asks nobody, holds no credential, and repeats nothing that a forge says.
+Sends no request, holds no credential, and repeats nothing that a forge says.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ class Admission:
         """Judge a request again under the repository's new name.
 
         Access, push rules, limits and credential are those of the new name's grant: the old name's grant was written
-        for another repository, which whoever owns the old name may create at any time.
+        for another repository, and a new one may be created under that name at any time.
         """
         asked = verdict.request.asked
         moved_from = None if to.repo == asked else asked

@@ -96,7 +96,7 @@ class SessionRegistry(Service):
         return found if right & live & here else None
 
     def usable(self, session_id: str, address: str) -> Session | None:
-        """Find the live session of this public id, if it may be used from ``address``; whoever asks proved it."""
+        """Find the live session of this public id, if it may be used from ``address``; the caller has proof of it."""
         session = self.get(session_id)
         return session if session is not None and admits(session.bound_to, address) else None
 

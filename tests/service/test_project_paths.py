@@ -72,7 +72,7 @@ async def test_a_project_that_has_its_path_is_asked_about_once(api: GitLabApi) -
 @pytest.mark.parametrize("redirects", [False, True])
 @ensureDeferred
 async def test_a_project_that_was_transferred_is_refused(api: GitLabApi, *, redirects: bool) -> None:
-    """However the API says so; and the new path is not told, for whoever has a grant of the old one."""
+    """However the API says so; and the refusal does not name the new path, which the session has no grant for."""
     api.redirects = redirects
     asking = paths()
     for _ in range(2):
