@@ -70,7 +70,7 @@ def test_two_hundred_small_objects_go_up_and_come_down_elsewhere(
 
 
 MANY = int(os.environ.get("CREDGATE_TEST_LFS_OBJECTS", "110"))
-"""Objects each way: more than one batch of git-lfs's; with 1000 the test takes a minute for each login."""
+"""Objects each way: more than one batch of git-lfs's; with 1000 the test takes some 20 seconds for each login."""
 
 
 def configuration(box: Sandbox, clone: str) -> bytes:
