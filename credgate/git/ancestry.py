@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from credgate.git.slices import finish
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from credgate.git.graph import Graph
+    from credgate.git.slices import Sliced
 
 MAX_BOUNDARY = 256
 """Boundary commits that are asked for in one push, unless the caller says otherwise."""
+STEPS_PER_SLICE = 5000
 TOO_MANY_COMMITS = "more commits than can be judged in one push"
 TOO_MUCH_TO_WALK = "more refs over more commits than can be judged in one push"
 BOUNDARY_TOO_WIDE = "more merged branches than can be asked about in one push"
@@ -52,7 +56,12 @@ FAST_FORWARD, NOT = Verdict(Outcome.FAST_FORWARD), Verdict(Outcome.NOT)
 
 def judge(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Verdict:
     """Judge by the push's pack alone. Never raises."""
-    reached, boundary = _walk(graph, new, old)
+    return finish(judging(graph, old, new, max_boundary))
+
+
+def judging(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY) -> Sliced[Verdict]:
+    """Do the same in slices."""
+    reached, boundary = yield from _walk(graph, new, old)
     if reached or not boundary or not _whole(graph):
         return _final(graph, reached, boundary)
     if len(boundary) > max_boundary:
@@ -62,7 +71,12 @@ def judge(graph: Graph, old: bytes, new: bytes, max_boundary: int = MAX_BOUNDARY
 
 def settle(graph: Graph, old: bytes, new: bytes) -> Verdict:
     """Judge again, now that ``graph`` also holds what the forge sent for the boundary with ``have old``. Final."""
-    return _final(graph, *_walk(graph, new, old))
+    return finish(settling(graph, old, new))
+
+
+def settling(graph: Graph, old: bytes, new: bytes) -> Sliced[Verdict]:
+    """Do the same in slices."""
+    return _final(graph, *(yield from _walk(graph, new, old)))
 
 
 def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes] | None:
@@ -75,7 +89,12 @@ def boundary_of(graph: Graph, tip: bytes) -> frozenset[bytes] | None:
     others; an empty answer means that it is reached. One alone is the merge base. A push's own graph may hold commits
     of the default branch too, and then leaves it too late: look for those before taking one.
     """
-    _, boundary = _walk(graph, tip, None)
+    return finish(bounding(graph, tip))
+
+
+def bounding(graph: Graph, tip: bytes) -> Sliced[frozenset[bytes] | None]:
+    """Do the same in slices."""
+    _, boundary = yield from _walk(graph, tip, None)
     return graph.oids(boundary) if _whole(graph) else None
 
 
@@ -100,11 +119,13 @@ def steps(graph: Graph, tip: bytes) -> Iterator[tuple[int, tuple[int, ...] | Non
         yield number, parents
 
 
-def _walk(graph: Graph, new: bytes, old: bytes | None) -> tuple[bool, set[int]]:
+def _walk(graph: Graph, new: bytes, old: bytes | None) -> Sliced[tuple[bool, set[int]]]:
     """Return whether ``old`` was met, and the numbers of the boundary met until then."""
     boundary: set[int] = set()
     goal = None if old is None else graph.number(old)
-    for number, parents in steps(graph, new):
+    for count, (number, parents) in enumerate(steps(graph, new)):
+        if count % STEPS_PER_SLICE == STEPS_PER_SLICE - 1:
+            yield
         if number == goal:
             return True, boundary
         if parents is None:

@@ -15,17 +15,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
+
+from credgate.git.objects import LimitError
+from credgate.git.slices import finish
+from credgate.git.spelling import fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from credgate.git.objects import Tree, TreeEntry
+    from credgate.git.slices import Sliced
 
 MAX_NAMES = 1_000_000
-"""Names that are compared unless the caller says otherwise, some 3 s: one tree may stand in a thousand places."""
+"""Names that are read unless the caller says otherwise, some 3 s: one tree may stand in a thousand places.
+
+A name that differs counts for five: 200,000 changed files are as much as a million names that were read.
+"""
 MAX_CHANGED = 20
 """Changed paths that are named; finding one more ends the comparison."""
+_NAMES_PER_SLICE = 500
+_NAMES_PER_DIFFERENCE, _BYTES_PER_NAME = 4, 256
 
 
 class Matcher(Protocol):
@@ -54,6 +64,8 @@ class Comparison:
     changed: tuple[bytes, ...] = ()
     missing: frozenset[bytes] = frozenset()
     exceeded: bool = False
+    names: int = field(default=0, eq=False)
+    """How much was read and compared, as ``max_names`` counts it."""
 
     @property
     def unchanged(self) -> bool:
@@ -79,52 +91,94 @@ def compare(
 ) -> Comparison:
     """Compare the tree ``new`` with the trees ``bases`` (ids all) where ``protected`` looks.
 
-    ``lookup`` gives a tree's entries, ``None`` when it is missing; what it raises goes through.
+    ``lookup`` gives a tree's entries, ``None`` when it is missing; what it raises goes through. Raises ``LimitError``
+    for a changed path that is too long to be matched.
     """
+
+    def at_once(oid: bytes) -> Sliced[Tree | None]:
+        yield
+        return lookup(oid)
+
+    return finish(comparing(new, bases, at_once, protected, max_names))
+
+
+def comparing(
+    new: bytes,
+    bases: Sequence[bytes],
+    lookup: Callable[[bytes], Sliced[Tree | None]],
+    protected: Matcher,
+    max_names: int = MAX_NAMES,
+) -> Sliced[Comparison]:
+    """Do the same in slices."""
     if new in bases:
         return Comparison()
-    search = _Search(lookup, protected)
+    search = _Search(lookup, protected, max_names)
     search.ahead.append(_Directory(b"", new, tuple(bases)))
-    while search.ahead and search.names < max_names and len(search.changed) <= MAX_CHANGED:
-        search.directory(search.ahead.pop())
+    while search.ahead and not search.exceeded and len(search.changed) <= MAX_CHANGED:
+        yield from search.directory(search.ahead.pop())
     changed = tuple(sorted(search.changed)[:MAX_CHANGED])
-    return Comparison(changed, frozenset(search.missing), exceeded=bool(search.ahead) and not changed)
+    return Comparison(changed, frozenset(search.missing), bool(search.ahead) and not changed, search.names)
 
 
 class _Search:
     """A comparison on its way."""
 
-    def __init__(self, lookup: Callable[[bytes], Tree | None], protected: Matcher) -> None:
+    def __init__(self, lookup: Callable[[bytes], Sliced[Tree | None]], protected: Matcher, max_names: int) -> None:
         self.ahead: list[_Directory] = []
         self.changed: list[bytes] = []
         self.missing: set[bytes] = set()
         self.names = 0
-        self._lookup, self._protected = lookup, protected
+        self._lookup, self._protected, self._max_names = lookup, protected, max_names
 
-    def directory(self, here: _Directory) -> None:
+    @property
+    def exceeded(self) -> bool:
+        """Whether as many names were read as may be."""
+        return self.names >= self._max_names
+
+    def directory(self, here: _Directory) -> Sliced[None]:
         """Compare one directory; put those below it that differ ahead."""
-        trees = [self._tree(oid) for oid in (here.new, *here.bases)]
+        trees: list[Tree | None] = []
+        for oid in (here.new, *here.bases):
+            # Reading is what costs: the names of every side count, and each tree may have 150,000.
+            if self.exceeded:
+                self.ahead.append(here)
+                return
+            trees.append((yield from self._tree(oid)))
         whole = [tree for tree in trees if tree is not None]
         if len(whole) < len(trees):
             return
         new, bases = whole[0], whole[1:]
-        names = sorted(set().union(*whole))
-        self.names += 1 + len(names)
-        for name in names:
-            entry, others = new.get(name), [base.get(name) for base in bases]
-            if entry not in others or not bases:
-                self._difference(here.prefix + name, entry, others)
+        # One name after the other: a set or a sorted list of all holds the interpreter's lock while it is made.
+        for side, tree in enumerate(whole):
+            for number, name in enumerate(tree):
+                if number % _NAMES_PER_SLICE == _NAMES_PER_SLICE - 1:
+                    yield
+                if any(name in before for before in whole[:side]):
+                    continue
+                entry, others = new.get(name), [base.get(name) for base in bases]
+                if entry not in others or not bases:
+                    yield from self._difference(here.prefix + name, entry, others)
 
-    def _tree(self, oid: bytes | None) -> Tree | None:
+    def _tree(self, oid: bytes | None) -> Sliced[Tree | None]:
         if oid is None:
             return {}
-        tree = self._lookup(oid)
+        tree = yield from self._lookup(oid)
+        self.names += 1
         if tree is None:
             self.missing.add(oid)
+        else:
+            self.names += len(tree)
         return tree
 
-    def _difference(self, path: bytes, entry: TreeEntry | None, others: list[TreeEntry | None]) -> None:
+    def _difference(self, path: bytes, entry: TreeEntry | None, others: list[TreeEntry | None]) -> Sliced[None]:
         """Judge a name that differs from each base."""
+        too_long = fault(path)
+        if too_long is not None:
+            raise LimitError(too_long)
+        # Matching takes longer than reading, and more the longer the path is.
+        self.names += _NAMES_PER_DIFFERENCE + len(path) // _BYTES_PER_NAME
+        if len(path) > _BYTES_PER_NAME:
+            yield
         new, bases = _subtree(entry), tuple(map(_subtree, others))
         trees = any(oid is not None for oid in (new, *bases))
         below = self._protected.below(path)

@@ -10,8 +10,15 @@ result is as long as announced or the delta is refused, so what a delta may cost
 
 from __future__ import annotations
 
-from credgate.git.objects import PackError
+from typing import TYPE_CHECKING
 
+from credgate.git.objects import PackError
+from credgate.git.slices import finish
+
+if TYPE_CHECKING:
+    from credgate.git.slices import Sliced
+
+PER_SLICE = 2048
 _COPY, _SIZE_BITS, _LOW = 0x80, 0x70, 0x7F
 _WHOLE_COPY = 0x10000
 _MAX_SHIFT = 56
@@ -29,6 +36,11 @@ def sizes(delta: bytes) -> tuple[int, int, int]:
 
 def apply(base: bytes, delta: bytes) -> bytes:
     """Return the object that ``delta`` makes of ``base``. Raises :class:`PackError`."""
+    return finish(applying(base, delta))
+
+
+def applying(base: bytes, delta: bytes) -> Sliced[bytes]:
+    """Do the same in slices of :data:`PER_SLICE` instructions, about 1 ms each."""
     expected, size, at = sizes(delta)
     if expected != len(base):
         raise PackError("a delta that was made for another base")
@@ -48,6 +60,8 @@ def apply(base: bytes, delta: bytes) -> bytes:
         made += length
         if made > size:
             break
+        if len(pieces) % PER_SLICE == 0:
+            yield
     if made != size:
         raise PackError("a delta that makes more or less than it says")
     return b"".join(pieces)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate.errors import InvalidValueError
-from credgate.git import refname
+from credgate.git import refname, spelling
 from credgate.git import rules as rule
 from credgate.git.admission import without_credential
 from credgate.git.verdict import quoted_path
@@ -85,7 +85,7 @@ def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge
         repo=repository(texts["repo"], texts["forge"] or default_forge, drivers),
         verb=texts["verb"],
         ref=_ref(texts["verb"], texts["ref"]),
-        path=_bytes(texts["path"]),
+        path=_path(texts["path"]),
         option=_bytes(texts["option"]),
         session=texts["session"],
         grants=grants,
@@ -157,6 +157,14 @@ def _text(given: Mapping[str, object], key: str) -> str:
 def _bytes(text: str) -> bytes:
     # JSON can spell half a character; then the bytes are no UTF-8, and whoever judges them says so.
     return text.encode("utf-8", "surrogatepass")
+
+
+def _path(text: str) -> bytes:
+    path = _bytes(text)
+    fault = spelling.fault(path)
+    if fault is not None:
+        raise InvalidValueError(f"path cannot be compared: {fault}")
+    return path
 
 
 def _ref(verb: str, text: str) -> bytes:

@@ -44,7 +44,7 @@ class Graph:
         self._parents = array("I")
         self._merges: dict[int, tuple[int, ...]] = {}
         self._trees = bytearray()
-        self._tags: dict[bytes, Tag] = {}
+        self._tags: dict[bytes, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -87,7 +87,7 @@ class Graph:
     def add_tag(self, oid: bytes, tag: Tag) -> None:
         """Take an annotated tag; over the limit it is left out."""
         if len(self._tags) < MAX_TAGS:
-            self._tags[oid] = tag
+            self._tags[oid] = tag.target
 
     def parents(self, number: int) -> tuple[int, ...] | None:
         """Return the numbers of a commit's parents, ``None`` when that commit is not here."""
@@ -113,9 +113,14 @@ class Graph:
 
     def peel(self, oid: bytes) -> bytes:
         """Follow annotated tags from ``oid`` to what they point to in the end, as far as they are here."""
-        # A tag's id is a hash over its target's, so there is no way round in a circle.
-        while oid in self._tags:
-            oid = self._tags[oid].target
+        # A tag's id is a hash over its target's, so there is no way round in a circle. Each tag that was passed is
+        # made to point to the end: a chain of 20,000 tags is followed once and not once for each of 2,000 refs.
+        passed, targets = [], self._tags
+        while oid in targets:
+            passed.append(oid)
+            oid = targets[oid]
+        for tag in passed:
+            targets[tag] = oid
         return oid
 
     def oids(self, numbers: Iterable[int]) -> frozenset[bytes]:

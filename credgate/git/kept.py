@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
@@ -25,6 +25,7 @@ from credgate.git.pack import OFS_DELTA, Entry
 
 if TYPE_CHECKING:
     from credgate.git.graph import Graph
+    from credgate.git.slices import Sliced
 
 
 @frozen(slots=True)
@@ -41,14 +42,32 @@ class Limits:
     """Deltas whose base was not seen yet."""
     made: int = 4 * 1024 * 1024 * 1024
     """All that deltas make, together."""
+    work: int = 128 * 1024 * 1024
+    """What keeping bodies and applying deltas may cost, counted in bytes made (see :meth:`Kept.take`); some 1.3 s."""
+    work_per_byte: int = 512
+    """What is added to ``work`` for each byte of the pack that was read: a long history costs as much as it brings."""
     oids: int = 400_000
     """Ids, counted."""
     inflated: int = 64 * 1024 * 1024 * 1024
     """All that the pack's entries inflate to."""
 
 
+_EACH_DELTA, _DELTA_BYTE, _BASE_BYTES = 4096, 24, 4
+# What takes as long as making so many bytes: one delta, a block opened for it; each of its bytes (there may be an
+# instruction in every second one). As many bytes of its base take as long as one byte made.
+TOO_MUCH = "more to inflate than can be judged in one push"
+TOO_MANY_TREES = "more directories than can be judged in one push"
 _WAITING_COST = 200
 _NONE = 0xFFFFFFFF
+
+
+class _Applying(NamedTuple):
+    """A delta that is being applied; ``cost`` is counted when it is done."""
+
+    entry: Entry
+    kind: int
+    cost: int
+    work: Sliced[bytes]
 
 
 class Kept:
@@ -65,13 +84,16 @@ class Kept:
         self._row_of = array("I")
         self._waiting: dict[int | bytes, list[tuple[Entry, bytes]]] = {}
         self._waiting_offsets: set[int] = set()
-        self._waiting_bytes = self._made = 0
+        self._waiting_bytes = self._made = self._work = 0
+        self.exceeded = ""
+        """The first limit that an object was lost to, for people; empty: none."""
         self._ready: deque[tuple[Entry, bytes, int]] = deque()
+        self._applying: _Applying | None = None
 
     @property
     def backlog(self) -> bool:
-        """Whether deltas that had waited can be resolved now."""
-        return bool(self._ready)
+        """Whether there are deltas to resolve."""
+        return self._applying is not None or bool(self._ready)
 
     @property
     def waiting(self) -> int:
@@ -83,28 +105,50 @@ class Kept:
         if entry.base is None:
             if entry.kind not in self._kinds:
                 return False
+            if self._overworked(entry):
+                self._lost(entry.kind, TOO_MUCH)
+                return False
             return self._fits(entry.kind, entry.size <= self._limits.body)
         row = self._row(entry.base)
         if row is None:
             return self._may_wait(entry)
+        if self._overworked(entry):
+            self._lost(self._row_kinds[row], TOO_MUCH)
+            return False
         return self._fits(self._row_kinds[row], entry.size <= self._limits.delta and self._row_bodies[row] != _NONE)
 
     def take(self, entry: Entry, body: bytes) -> int:
-        """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed."""
+        """Keep a body; of a delta, what it makes. Raises :class:`PackError` when it is malformed.
+
+        Returns the work that it was, in bytes made.
+        """
         if entry.base is None:
+            self._work += len(body)
             self._keep(entry.offset, entry.kind, body)
             return len(body)
         row = self._row(entry.base)
         if row is None:
             self._wait(entry, body)
-            return 0
-        return self._resolve(entry, body, row)
+        else:
+            self._ready.append((entry, body, row))  # the reader catches up before it reads on
+        return 0
 
     def catch_up(self) -> int:
-        """Resolve one delta that had waited."""
-        entry, body, row = self._ready.popleft()
-        self._waiting_offsets.discard(entry.offset)
-        return self._resolve(entry, body, row)
+        """Resolve one delta, or a part of one that has many instructions; return the work that it was."""
+        if self._applying is None:
+            entry, body, row = self._ready.popleft()
+            self._waiting_offsets.discard(entry.offset)
+            self._applying = self._begin(entry, body, row)
+            if self._applying is None:
+                return 0
+        entry, kind, cost, applying = self._applying
+        try:
+            next(applying)
+        except StopIteration as ended:
+            self._applying = None
+            self._keep(entry.offset, kind, ended.value)
+            return cost
+        return delta.PER_SLICE * 2 * _DELTA_BYTE
 
     def body(self, oid: bytes) -> bytes | None:
         """Return the body of a kept object, ``None`` when it is not here."""
@@ -125,7 +169,8 @@ class Kept:
             return row
         return self._late.get(base)
 
-    def _lost(self, kind: int) -> None:
+    def _lost(self, kind: int, why: str = TOO_MANY_TREES) -> None:
+        self.exceeded = self.exceeded or why
         if kind == Kind.COMMIT:
             self._graph.complete = False
 
@@ -135,7 +180,10 @@ class Kept:
             self._lost(kind)
             return False
         # Once no body can be kept there is more to learn only of commits: their parents.
-        return kind == Kind.COMMIT or not self._bodies.full
+        if kind == Kind.COMMIT or not self._bodies.full:
+            return True
+        self._lost(kind)
+        return False
 
     def _may_wait(self, entry: Entry) -> bool:
         """Whether a delta on nothing known may yet turn out to be one on a commit, and there is room for it."""
@@ -149,16 +197,26 @@ class Kept:
         self._waiting_offsets.add(entry.offset)
         self._waiting_bytes += len(body) + _WAITING_COST
 
-    def _resolve(self, entry: Entry, body: bytes, row: int) -> int:
-        """Apply a delta on a kept object and keep what it makes; return the bytes made."""
+    def _begin(self, entry: Entry, body: bytes, row: int) -> _Applying | None:
+        """Begin to apply a delta on a kept object, unless it is lost to a limit."""
         kind, number = self._row_kinds[row], self._row_bodies[row]
-        _, size, _ = delta.sizes(body)
+        base, size, _ = delta.sizes(body)
         self._made += size
-        if number == _NONE or size > self._limits.body or self._made > self._limits.made:
+        cost = size + base // _BASE_BYTES + _EACH_DELTA
+        self._work += cost + _DELTA_BYTE * len(body)
+        if self._made > self._limits.made or self._overworked(entry):
+            self._lost(kind, TOO_MUCH)
+            return None
+        if number == _NONE or size > self._limits.body:
             self._lost(kind)
-            return 0
-        self._keep(entry.offset, kind, delta.apply(self._bodies.get(number), body))
-        return size
+            return None
+        # The generator must not refer to this object: a push that ends in its middle would be kept by the cycle.
+        return _Applying(entry, kind, cost, delta.applying(self._bodies.get(number), body))
+
+    def _overworked(self, entry: Entry) -> bool:
+        """Whether what was kept has cost more than the pack up to this entry may."""
+        read = max(entry.offset, self._offsets[-1] if self._offsets else 0)
+        return self._work > self._limits.work + self._limits.work_per_byte * read
 
     def _keep(self, offset: int, kind: int, body: bytes) -> None:
         graph = self._graph
@@ -168,6 +226,8 @@ class Kept:
         elif kind == Kind.TAG:
             graph.add_tag(oid, parse_tag(self._format, body))
         number = self._bodies.add(body)
+        if number is None:
+            self.exceeded = self.exceeded or TOO_MANY_TREES
         if kind == Kind.COMMIT or number is not None:
             row = self._add_row(offset, kind, _NONE if number is None else number)
             self._name(oid, row)

@@ -19,12 +19,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from attrs import frozen
 
+from credgate.git.slices import finish
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from credgate.git.slices import Sliced
 
 
 class PackError(ValueError):
     """The bytes are no pack, or an object in it is malformed. Its reader makes this the sender's error."""
+
+
+class LimitError(PackError):
+    """An object is well-formed and exceeds a limit of ours; the text names the limit, and nothing that was sent."""
 
 
 class Kind(IntEnum):
@@ -125,6 +133,7 @@ _ENTRY = {
     for size in (SHA1.size, SHA256.size)
 }
 _PARENT = len(b"parent ")
+_NAMES_PER_SLICE = 1000  # about 2 ms
 
 
 def parse_commit(object_format: ObjectFormat, body: bytes) -> Commit:
@@ -148,9 +157,16 @@ def parse_tag(object_format: ObjectFormat, body: bytes) -> Tag:
 
 def parse_tree(object_format: ObjectFormat, body: bytes) -> Tree:
     """Read a tree's entries by name. Raises :class:`PackError`."""
+    return finish(read_tree(object_format, body))
+
+
+def read_tree(object_format: ObjectFormat, body: bytes) -> Sliced[Tree]:
+    """Do the same in slices: a tree of 4 MiB has 150,000 names and takes some 0.3 s."""
     entries: Tree = {}
     at, last, pattern = 0, b"", _ENTRY[object_format.size]
     while at < len(body):
+        if len(entries) % _NAMES_PER_SLICE == _NAMES_PER_SLICE - 1:
+            yield
         match = pattern.match(body, at)
         if match is None:
             raise PackError("a tree that git would not make")

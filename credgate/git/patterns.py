@@ -68,6 +68,15 @@ class RefPattern:
         below = above != self.text and "*" not in above and other.text.startswith(above)
         return below or self.text == other.text
 
+    @property
+    def literal(self) -> bool:
+        """Whether it means one ref."""
+        return "*" not in self.text
+
+    def matches_in_any_case(self, ref: bytes) -> bool:
+        """Whether ``ref``, folded (``spelling``), is one of those meant but for the case of ASCII letters."""
+        return re.fullmatch(self.regex.pattern, ref, re.DOTALL | re.IGNORECASE) is not None
+
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
         return self.text.encode().startswith(b"refs/" + namespace + b"/")

@@ -9,6 +9,11 @@ fast-forwards included; ``delete``.
 Outside ``refs/heads/`` and ``refs/tags/`` forges attach effects to refs (reviews, configuration, replaced objects), so
 there a rule allows only what it spells: ``refs/for/*`` may grant ``refs/for/main``, ``refs/**`` may not.
 
+A forge on a file system that folds case keeps ``refs/heads/MAIN`` and ``refs/heads/main`` in one file. Which forge does
+cannot be known from outside, so everywhere a ref is also refused that differs only in case (or composition, see
+``spelling``) from one for which the verb is refused: a ref that a rule spells without stars, or one that a rule above
+the one that matched is for.
+
 Never looks at a pack and never says whether an update is a fast-forward (``verdict`` says who must find out).
 """
 
@@ -22,6 +27,7 @@ from attrs import field, frozen
 
 from credgate.git import patterns
 from credgate.git.patterns import PathGlobs, RefPattern
+from credgate.git.spelling import folded
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Decision, Reason
 
@@ -68,19 +74,51 @@ class Lines:
 
     all: tuple[Line, ...]
     _any: re.Pattern[bytes] = field(init=False, repr=False)
+    _any_case: re.Pattern[bytes] = field(init=False, repr=False)
+    _spelled: dict[bytes, list[Line]] = field(init=False, repr=False)
 
     @_any.default
     def _together(self) -> re.Pattern[bytes]:
+        return self._compiled(re.DOTALL)
+
+    @_any_case.default
+    def _together_in_any_case(self) -> re.Pattern[bytes]:
+        return self._compiled(re.DOTALL | re.IGNORECASE)
+
+    @_spelled.default
+    def _without_stars(self) -> dict[bytes, list[Line]]:
+        """Return what decides for each ref that a rule spells, by the ref in lower case."""
+        spelled: dict[bytes, list[Line]] = {}
+        for line in self.all:
+            ref = line.pattern.text.encode()
+            first = self.first(ref) if line.pattern.literal else None
+            if first is not None:
+                spelled.setdefault(_folded(ref), []).append(first)
+        return spelled
+
+    def _compiled(self, flags: int) -> re.Pattern[bytes]:
         each = [b"(%s)" % line.pattern.regex.pattern for line in self.all]
-        return re.compile(b"|".join(each) or rb"(?!)", re.DOTALL)
+        return re.compile(b"|".join(each) or rb"(?!)", flags)
 
     def first(self, ref: bytes) -> Line | None:
         """Return the first rule whose pattern matches."""
-        match = self._any.fullmatch(ref)
-        if match is None:
+        at = _which(self._any, ref)
+        return None if at is None else self.all[at]
+
+    def against(self, ref: bytes, verb: str) -> Line | None:
+        """Return a rule that refuses ``verb`` for a ref that is ``ref`` in another case, ``None`` if there is none.
+
+        A rule without stars that spells ``ref`` itself is the writer's word on it, and stands.
+        """
+        other, matched = folded(ref), _which(self._any, ref)
+        if matched is not None and self.all[matched].pattern.literal:
             return None
-        assert match.lastindex is not None  # every alternative is a group, and no pattern has one inside
-        return self.all[match.lastindex - 1]
+        suspects = self._spelled.get(_folded(ref), [])
+        first = _which(self._any_case, other)
+        if first is not None and first != matched:
+            above = self.all[first : len(self.all) if matched is None else matched]
+            suspects = [*suspects, *(line for line in above if line.pattern.matches_in_any_case(other))]
+        return next((line for line in suspects if not line.allows(verb)), None)
 
 
 @frozen(eq=False)
@@ -149,7 +187,11 @@ def decide(rules: Rules, ref: bytes, verb: str) -> Decision:
     namespace = None if line is None else _unnamed(line, ref)
     if line is not None and namespace is not None and line.allows(verb):
         return _refused(rules, Reason.PUSH_NAMESPACE, str(line), f"{namespace} must be granted by name")
-    return rules.of_lines(line, bound, verb)
+    decision = rules.of_lines(line, bound, verb)
+    against = (rules.grant.against(ref, verb) or rules.policy.against(ref, verb)) if decision.allow else None
+    if against is None:
+        return decision
+    return _refused(rules, Reason.PUSH_REF, str(against), f"it differs only in case from a ref of {against}")
 
 
 @lru_cache(maxsize=256)
@@ -220,6 +262,20 @@ def too_large(rules: Rules) -> Decision:
     """Refuse a push whose pack passed ``max_push_bytes``."""
     text = f"the push is larger than the {rules.max_push_bytes} bytes allowed at a time"
     return Decision(allow=False, reason=Reason.PUSH_TOO_LARGE, rule="max_push_bytes", text=text)
+
+
+def _which(together: re.Pattern[bytes], ref: bytes) -> int | None:
+    """Return the index of the first alternative that matches ``ref`` whole."""
+    match = together.fullmatch(ref)
+    if match is None:
+        return None
+    assert match.lastindex is not None  # every alternative is a group, and no pattern has one inside
+    return match.lastindex - 1
+
+
+def _folded(ref: bytes) -> bytes:
+    """Return the spelling that refs have in common where case does not count."""
+    return folded(ref).lower()
 
 
 def _decide(rules: Rules, line: Line | None, bound: Line | None, verb: str) -> Decision:

@@ -4,6 +4,9 @@ A tree may hold ``.GITHUB.`` or a ``.github`` with a zero-width sign in it: forg
 checkout on Windows or macOS writes the protected one. ``folded`` is what these have in common, ``short_name`` matches
 the name of eight and three that NTFS gives a long one. Follows git's ``path.c`` (``is_ntfs_dotgit``) and ``utf8.c``
 (``is_hfs_dot_generic``); wider than any one file system, for it only ever protects more. Decides nothing.
+
+Normalisation takes time quadratic in a run of combining marks and holds the interpreter's lock all the while: callers
+must check names and paths with ``fault`` first.
 """
 
 from __future__ import annotations
@@ -16,7 +19,27 @@ _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range
 # Only such names are spelt otherwise: not in ASCII, with a stream, or with dots or spaces at the end of a component.
 _ODD = re.compile(rb"[^\x00-\x7f]|:|[. ](?:/|$)")
 _SHORTENED = 8, 3
+MAX_NAME = 255
+"""Bytes of one name in a tree: the limit of ext4, XFS, Btrfs and (in other units) of NTFS and APFS."""
+MAX_PATH = 4096
+"""Bytes of a path from the top of the repository: ``PATH_MAX`` of Linux."""
+MAX_DEPTH = 64
+"""Names in a path."""
 """Characters of a name, and of what follows its dot, that need no short name."""
+
+
+def fault(path: bytes) -> str | None:
+    """Return why ``path`` is too long to be compared, or ``None``. Takes time linear in the path, and little."""
+    if len(path) <= MAX_NAME and path.count(b"/") < MAX_DEPTH:
+        return None
+    names = path.split(b"/")
+    if max(map(len, names)) > MAX_NAME:
+        return f"a file name has more than {MAX_NAME} bytes"
+    if len(path) > MAX_PATH:
+        return f"a path has more than {MAX_PATH:,} bytes"
+    if len(names) > MAX_DEPTH:
+        return f"a path has more than {MAX_DEPTH} names"
+    return None
 
 
 def folded(path: bytes) -> bytes:

@@ -13,7 +13,7 @@ when the whole list is upstream already. Nothing here touches bytes of a pack.
 from __future__ import annotations
 
 import re
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from attrs import Factory, evolve, frozen
@@ -151,10 +151,12 @@ def refuse_all(commands: Iterable[Command], decision: Decision) -> Verdict:
 
 def settle(verdict: Verdict, found: Found, rules: Rules) -> Verdict:
     """Judge again, with what was found out: nothing is needed any more, and one refusal refuses all."""
+    # Thousands of refs may change the same path: its text is made once.
+    texts = cache(partial(_path_text, rules))
     judges: list[tuple[set[bytes], Callable[[RefVerdict], RefVerdict]]] = [
         ({command.ref for command in verdict.needs_old}, lambda one: _settle_old(one, found)),
         ({command.ref for command in verdict.needs_ancestry}, lambda one: _settle_ancestry(one, found)),
-        ({command.ref for command in verdict.needs_paths}, lambda one: _settle_paths(one, found, rules)),
+        ({command.ref for command in verdict.needs_paths}, lambda one: _settle_paths(one, found, texts)),
     ]
     refs = list(verdict.refs)
     for asked, judged in judges:
@@ -172,7 +174,8 @@ def verb_of(command: Command) -> str:
 
 def quoted_path(path: bytes, limit: int = _SHOWN) -> str:
     """Write a path as git quotes it: printable ASCII as it is, all else in octal; at most ``limit`` characters."""
-    seen = _UNSAYABLE.sub(lambda match: b"\\%03o" % match[0][0], path).decode("ascii")
+    # A byte becomes at least one character, so what follows the first ``limit`` bytes is never shown.
+    seen = _UNSAYABLE.sub(lambda match: b"\\%03o" % match[0][0], path[: limit + 1]).decode("ascii")
     cut = seen if len(seen) <= limit - 2 else seen[: limit - 5] + "..."
     return f'"{cut}"' if "\\" in cut else cut
 
@@ -210,7 +213,7 @@ def _settle_ancestry(one: RefVerdict, found: Found) -> RefVerdict:
     return evolve(one, verb=FORCE, decision=one.unless)
 
 
-def _settle_paths(one: RefVerdict, found: Found, rules: Rules) -> RefVerdict:
+def _settle_paths(one: RefVerdict, found: Found, texts: Callable[[bytes], str]) -> RefVerdict:
     path = found.touched.get(one.command.ref)
     if path is None and found.unasked:
         return _refuse(one, Reason.PUSH_UNKNOWN, "protected_paths", _NO_FILTER)
@@ -218,9 +221,12 @@ def _settle_paths(one: RefVerdict, found: Found, rules: Rules) -> RefVerdict:
         return _unknown(one, found, "protected_paths", "whether this changes a protected path", "push less at a time")
     if not path:
         return one
+    return _refuse(one, Reason.PUSH_PATH, "protected_paths", texts(path))
+
+
+def _path_text(rules: Rules, path: bytes) -> str:
     glob = rules.protected.protects(path) or rules.protected.shadows(path) or "protected_paths"
-    text = f"{quoted_path(path)} is protected ({quoted_path(glob.encode(), 40)}): leave it as it was"
-    return _refuse(one, Reason.PUSH_PATH, "protected_paths", text)
+    return f"{quoted_path(path)} is protected ({quoted_path(glob.encode(), 40)}): leave it as it was"
 
 
 def _unknown(one: RefVerdict, found: Found, rule_name: str, what: str, advice: str) -> RefVerdict:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from credgate.git.graph import Graph
 from credgate.git.kept import Kept, Limits
-from credgate.git.objects import Tree, parse_tree
+from credgate.git.objects import Tree, read_tree
 from credgate.git.pack import WORK, PackReader
+from credgate.git.slices import finish
 
 if TYPE_CHECKING:
     from credgate.git.objects import ObjectFormat
+    from credgate.git.slices import Sliced
 
 DEFAULT_LIMITS = Limits()
 
@@ -48,6 +50,11 @@ class PackWalk:
         return self._reader.done
 
     @property
+    def exceeded(self) -> str:
+        """The first limit that an object was lost to, in a few words of ours; empty: none was lost."""
+        return self._kept.exceeded
+
+    @property
     def objects(self) -> int:
         """Entries of the pack that were read."""
         return self._reader.objects
@@ -77,5 +84,9 @@ class PackWalk:
 
         Raises :class:`~credgate.git.objects.PackError` when it is malformed, or no tree.
         """
+        return finish(self.read_tree(oid))
+
+    def read_tree(self, oid: bytes) -> Sliced[Tree | None]:
+        """Do the same in slices."""
         body = self._kept.body(oid)
-        return None if body is None else parse_tree(self.graph.object_format, body)
+        return None if body is None else (yield from read_tree(self.graph.object_format, body))

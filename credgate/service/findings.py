@@ -8,17 +8,19 @@ the push.
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from credgate.git import ancestry, changed
+from credgate.git import ancestry, changed, spelling
 from credgate.git.ancestry import Outcome
 from credgate.git.graph import Graph
-from credgate.git.objects import PackError, format_of
+from credgate.git.objects import LimitError, PackError, format_of
 from credgate.git.verdict import Found
 from credgate.git.walk import PackWalk
 from credgate.service.comparing import Comparing
+from credgate.service.digest import in_slices
 from credgate.service.inquiry import InquiryError, NoFilterError
 
 if TYPE_CHECKING:
@@ -30,14 +32,18 @@ if TYPE_CHECKING:
     from credgate.git.objects import ObjectFormat, Tree
     from credgate.git.push import Command
     from credgate.git.rules import Rules
+    from credgate.git.slices import Sliced
     from credgate.git.verdict import Verdict
     from credgate.service.inquiry import Inquiry
 
 MAX_BASES = 8
 """Merge bases with the default branch that are told apart; more: could not tell."""
-MAX_ROUNDS = 64
-"""Times that missing trees are fetched for one ref: as deep as a protected path may lie."""
-_NO_OID = b"0"
+MAX_ROUNDS = spelling.MAX_DEPTH + 1
+"""Times that trees are compared for one ref: once for each level to be fetched, as deep as a path may be."""
+REFS_PER_TURN = 200
+"""Refs that are looked at in one turn of the reactor, some 5 ms."""
+MAX_NAMES = changed.MAX_NAMES
+"""Names in trees that are read and compared for one push, whatever its number of refs: some 3 s."""
 
 
 @define(eq=False)
@@ -54,14 +60,24 @@ class Findings:
     _comparing: Comparing = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
+    _names_left: int = field(factory=lambda: MAX_NAMES, init=False)
+    _moves: dict[tuple[bytes, bytes | None], bytes] = field(factory=dict, init=False)
 
     @_comparing.default
     def _by_api(self) -> Comparing:
         return Comparing(self.inquiry)
 
     async def find(self) -> Found:
-        """Find out all that the verdict needs."""
+        """Find out all that the verdict needs. Once: what was read is given up then."""
         self._walks = [self.walk]
+        try:
+            return await self._all()
+        finally:
+            self._walks.clear()
+            self._moves.clear()
+            del self.walk  # an error's frames may hold this object until the collector of cycles runs
+
+    async def _all(self) -> Found:
         old = await self._tried(self._old) if self.verdict.needs_old else None
         forward: dict[bytes, bool] = {}
         for command in self.verdict.needs_ancestry:
@@ -69,7 +85,9 @@ class Findings:
             if known is not None:
                 forward[command.ref] = known
         touched: dict[bytes, bytes] = {}
-        for command in self.verdict.needs_paths:
+        for count, command in enumerate(self.verdict.needs_paths, 1):
+            if count % REFS_PER_TURN == 0:
+                await self.in_thread(_pause)  # what is known already is found without waiting: others have a turn
             path = await self._tried(self._touched, command)
             if path is not None:
                 touched[command.ref] = path
@@ -78,13 +96,27 @@ class Findings:
     async def _tried(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
         """Ask; None, and the reason kept, if it could not be told."""
         try:
-            return await ask(*args)
+            return await self._freed(ask, *args)
         except InquiryError as error:
+            # Where objects of the pack were lost to a limit, the forge was asked for what only the push has.
+            self.why = self.walk.exceeded or str(error)
+            self.unasked = self.unasked or (isinstance(error, NoFilterError) and not self.walk.exceeded)
+        except LimitError as error:
             self.why = str(error)
-            self.unasked = self.unasked or isinstance(error, NoFilterError)
         except PackError:
             self.why = "an object in it is malformed"
         return None
+
+    async def _freed(self, ask: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - what ``ask`` answers
+        """Ask; an error keeps nothing alive: its frames hold what was read, and Twisted's failures refer to them."""
+        try:
+            return await ask(*args)
+        except BaseException as error:
+            one: BaseException | None = error
+            while one is not None:
+                traceback.clear_frames(one.__traceback__)
+                one = one.__context__
+            raise
 
     @property
     def _format(self) -> ObjectFormat:
@@ -98,13 +130,13 @@ class Findings:
     async def _forward(self, command: Command) -> bool:
         old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
         graph = self.walk.graph
-        judged = await self.in_thread(ancestry.judge, graph, old, graph.peel(new))
+        judged = await in_slices(self.in_thread, _peeled(ancestry.judging, graph, old, new))
         if judged.outcome is Outcome.ASK:
             try:
                 await self.inquiry.fetch(PackWalk(self._format, graph=graph), judged.boundary, [old])
             except NoFilterError:  # which is known before anything comes: the boundary is what it was
                 return await self._comparing.reached(old, judged.boundary)
-            judged = await self.in_thread(ancestry.settle, graph, old, graph.peel(new))
+            judged = await in_slices(self.in_thread, _peeled(ancestry.settling, graph, old, new))
         if judged.outcome is Outcome.UNKNOWN:
             raise InquiryError(judged.reason)
         return bool(judged.outcome is Outcome.FAST_FORWARD)
@@ -112,9 +144,17 @@ class Findings:
     # Which protected path changes?
 
     async def _touched(self, command: Command) -> bytes:
-        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's."""
+        """Return the first path that is neither as the ref had it nor, if that is new to it, the default branch's.
+
+        Refs that move alike, such as thousands of tags of one commit, are looked into once.
+        """
         new = await self._commit(bytes.fromhex(command.new.decode()))
         old = None if command.creates else bytes.fromhex(command.old.decode())
+        if (new, old) not in self._moves:
+            self._moves[new, old] = await self._changed(new, old)
+        return self._moves[new, old]
+
+    async def _changed(self, new: bytes, old: bytes | None) -> bytes:
         tree = await self._tree_of(new)
         trees = [] if old is None else [await self._tree_of(old)]
         path = await self._compare(tree, trees) if trees else b"/"
@@ -151,7 +191,7 @@ class Findings:
         branch = Graph(self._format)
         if default not in left:
             await self.inquiry.fetch(PackWalk(self._format, graph=branch), [default], left)
-        bases = await self.in_thread(_met, graph, new, branch)
+        bases = await in_slices(self.in_thread, _met(graph, new, branch))
         if not branch.complete or graph.steps_left <= 0:
             raise InquiryError(ancestry.TOO_MUCH_TO_WALK)
         if len(bases) > MAX_BASES:
@@ -161,7 +201,7 @@ class Findings:
 
     async def _left(self, tip: bytes) -> frozenset[bytes]:
         """Return the commits that the history of ``tip`` leaves the graph to."""
-        left: frozenset[bytes] | None = await self.in_thread(ancestry.boundary_of, self.walk.graph, tip)
+        left = await in_slices(self.in_thread, ancestry.bounding(self.walk.graph, tip))
         if left is None:
             raise InquiryError(ancestry.TOO_MANY_COMMITS)
         if len(left) > ancestry.MAX_BOUNDARY:
@@ -191,10 +231,13 @@ class Findings:
         return tree
 
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
+        """Return the first protected path that differs, ``b""`` if none does."""
         for _ in range(MAX_ROUNDS):
-            compared = await self.in_thread(changed.compare, new, bases, self._tree, self.rules.protected)
+            search = changed.comparing(new, bases, self._tree, self.rules.protected, self._names_left)
+            compared = await in_slices(self.in_thread, search)
+            self._names_left -= compared.names
             if compared.changed:
-                return bytes(compared.changed[0])
+                return compared.changed[0]
             if compared.unchanged:
                 return b""
             if compared.exceeded:
@@ -204,20 +247,33 @@ class Findings:
             self._walks.append(walk)
         raise InquiryError("directories deeper than can be compared")
 
-    def _tree(self, oid: bytes) -> Tree | None:
+    def _tree(self, oid: bytes) -> Sliced[Tree | None]:
         for walk in self._walks:
-            tree = walk.tree(oid)
+            tree = yield from walk.read_tree(oid)
             if tree is not None:
                 return tree
         return None
 
 
-def _met(graph: Graph, tip: bytes, branch: Graph) -> frozenset[bytes]:
+def _pause() -> None:
+    """Do nothing."""
+
+
+def _peeled(
+    judging: Callable[[Graph, bytes, bytes], Sliced[ancestry.Verdict]], graph: Graph, old: bytes, new: bytes
+) -> Sliced[ancestry.Verdict]:
+    """Judge what a tag points to. A chain may have 20,000 tags: it is followed in the thread."""
+    return (yield from judging(graph, old, graph.peel(new)))
+
+
+def _met(graph: Graph, tip: bytes, branch: Graph) -> Sliced[frozenset[bytes]]:
     """Return the first commits on every way from ``tip`` that are in ``branch``, or not in ``graph``."""
     ends = {graph.find(oid) for oid in branch.oids(range(len(branch))) if branch.has(oid)}
     ahead, seen, met = [graph.number(tip)], set(), set()
     while ahead and graph.steps_left > 0:
         graph.steps_left -= 1
+        if graph.steps_left % ancestry.STEPS_PER_SLICE == 0:
+            yield
         number = ahead.pop()
         if number in seen:
             continue

@@ -68,8 +68,8 @@ class Gate:
     pool: ForgePool
     audit: AuditLog
     clock: Callable[[], LeaseReading]
-    in_thread: Callable[..., Deferred[Any]]
-    """Runs what takes the processor's time: the reading of packs."""
+    lane: Callable[[str], Callable[..., Deferred[Any]]]
+    """Gives a session's turns in the threads for what takes the processor's time: the reading of packs."""
     public_url: str = ""
     """The gateway's address as sandboxes know it; ``""``: as each says itself."""
     closing: bool = False
@@ -199,7 +199,7 @@ class Gate:
             verdict.dot_git,
             self.limits.inquiry_timeout,
             self.limits.forge_timeout,
-            self.in_thread,
+            self.lane(verdict.session.id),
         )
 
     def entered(self, exchange: Exchange, session_id: str) -> None:

@@ -64,6 +64,7 @@ class PushUpload:
         self._held = 0
         self._forge: ForgeConnection | None = None
         self._begun = self.asked = self._ended = self._left = self._passing = self._went = False
+        self._inspects = False
         self._walk: PackWalk | None = None
         self._holdback: HoldBack | None = None
         self._digest: Digest | None = None
@@ -104,8 +105,12 @@ class PushUpload:
         """Send nothing any more, read nothing any more, ask nothing any more."""
         self._left, self._forge, self.full = True, None, False
         self._inflow.clear()
+        self._waiting, self._held = [], 0
         if self._digest is not None:
             self._digest.abandon()
+        # Connection, exchange and upload refer to each other: what was read of the pack, up to 32 MiB, goes now and
+        # not when the collector of cycles runs.
+        self._digest = self._walk = self._holdback = None
         self._inquiry.leave()
         finding, self._finding = self._finding, None
         if finding is not None:
@@ -118,7 +123,7 @@ class PushUpload:
     @property
     def withheld(self) -> bool:
         """Whether the forge cannot act on it: it has not even the list, or not the pack's checksum."""
-        return not self._went or (self._holdback is not None and not self.asked)
+        return not self._went or (self._inspects and not self.asked)
 
     @property
     def unread(self) -> bool:
@@ -186,6 +191,7 @@ class PushUpload:
 
     def _inspect(self, verdict: Verdict) -> None:
         walk = self._walk = walk_for(verdict)
+        self._inspects = True
         self._holdback = HoldBack(walk.graph.object_format.size)
         self._digest = Digest(walk, self._in_thread, self._advanced, self._find, self._unread)
         self._digest.drains = self._pass_on_again

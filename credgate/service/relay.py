@@ -92,7 +92,7 @@ class RelayExchange:
             self._question,
             passage,
             inquiry,
-            gate.in_thread,
+            gate.lane(verdict.session.id),
             begins=self._connect,
             fails=self._malformed,
             refuses=self._unpushed,

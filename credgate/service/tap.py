@@ -318,4 +318,4 @@ def _gate(  # noqa: PLR0913 - where the parts meet
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)
     clock, url = read_lease_clock, config.listen.public_url
-    return Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.in_thread, url)
+    return Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)

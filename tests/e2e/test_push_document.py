@@ -97,5 +97,5 @@ def test_git_prints_what_the_document_shows(
 
 def test_the_document_shows_enough() -> None:
     """The test above is about something."""
-    assert [example.kind for example in EXAMPLES].count("console") == 9
+    assert [example.kind for example in EXAMPLES].count("console") == 10
     assert len(EXAMPLES) == 12

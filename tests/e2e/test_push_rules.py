@@ -6,12 +6,17 @@ status 1 and our reason, and is written down ref by ref; what the list alone dec
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.fakes.pushing import Desk
+from tests.fakes import pushing
+from tests.fakes.pushing import Desk, commands
 from tests.fakes.repositories import noise
 
 if TYPE_CHECKING:
@@ -97,6 +102,39 @@ def test_own_and_foreign_branches(sit: Sit, forge: Forge) -> None:
     assert desk.refs() == before
     assert unheard(forge)
     assert desk.audited("refs/tags/v", decision="deny", reason="push-ref")["refs/tags/v"]["verb"] == "create"
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/MAIN", "refs/heads/Main"])
+def test_a_ref_in_another_case_is_refused(sit: Sit, forge: Forge, ref: str) -> None:
+    """A forge on a file system that folds case moves ``main`` for it, and says that it moved the other."""
+    desk = sit(push=[{"refs": MAIN, "allow": []}, {"refs": "refs/heads/**", "allow": ["create", "update"]}])
+    before, new = desk.refs(), desk.local("rev-parse", "new")
+    body = commands((before[MAIN], new, ref)) + desk.pack("new", "^main")
+    forge.plain.clear()
+    told = desk.post(body)
+    assert told.refs[ref].startswith(f"credgate: it differs only in case from a ref of push[0] {MAIN}; it may push ")
+    assert "it differs only in case" in desk.push("origin", f"new:{ref}").refused()
+    assert desk.audited(ref, decision="deny")[ref]["reason"] == "push-ref"
+    assert unheard(forge)
+    desk.push("origin", f"new:{ref}s").fine()
+    assert desk.refs() == before | {f"{ref}s": new}
+    folding_moves_main(desk, body)
+
+
+def folding_moves_main(desk: Desk, body: bytes) -> None:
+    """Show that the same push, sent to git on names that fold case, moves ``main``: what was refused was an attack."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("NOT SHOWN that a folding file system moves the other ref: no C compiler")
+    library, copy = desk.box.home / "folding.so", desk.box.home / "folding.git"
+    source = Path(pushing.__file__).with_name("folding.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-w", "-o", library, source, "-ldl"], check=True)
+    desk.local("init", "-q", "--bare", copy)
+    desk.local("push", "-q", copy, f"main:{MAIN}")  # a loose ref: packed ones are not files
+    environ = {**os.environ, "LD_PRELOAD": str(library)}
+    command = ["git", "receive-pack", "--stateless-rpc", str(copy)]
+    subprocess.run(command, input=body, env=environ, check=True, capture_output=True)
+    assert desk.local("ls-remote", copy, MAIN).split()[0] == desk.local("rev-parse", "new")
 
 
 def test_tags_have_rules_of_their_own(sit: Sit) -> None:

@@ -61,7 +61,8 @@ def granted(house: House, **more: Any) -> House:
 
 def threaded(house: House) -> Threads:
     """Have costly work wait for the test."""
-    threads = house.gate.in_thread = Threads()
+    threads = Threads()
+    house.gate.lane = lambda _session: threads
     return threads
 
 

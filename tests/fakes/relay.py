@@ -413,7 +413,7 @@ class House:
             self.pool,
             self.audit,
             self.clock,
-            maybeDeferred,  # a thread that has done its work at once
+            lambda _session: maybeDeferred,  # a thread that has done its work at once
         )  # type: ignore[arg-type]  # fakes
         self.factory = SandboxFactory(self.gate)
         self.service = GateService(self.gate)

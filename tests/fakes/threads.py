@@ -20,7 +20,7 @@ class Threads:
     waiting: list[tuple[Deferred[Any], Callable[..., Any], tuple[Any, ...]]] = field(factory=list)
 
     def __call__(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Take a call, as ``Walkers.in_thread`` does."""
+        """Take a call, as a lane of ``Walkers`` does."""
         done: Deferred[Any] = Deferred()
         self.waiting.append((done, call, args))
         if self.eager:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import frozen
 
-from credgate.git.changed import MAX_CHANGED, Comparison, compare
-from credgate.git.objects import Tree, TreeEntry
+from credgate.git.changed import MAX_CHANGED, Comparison, compare, comparing
+from credgate.git.objects import LimitError, Tree, TreeEntry
 from credgate.git.patterns import PathGlobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from credgate.git.slices import Sliced
 
 FILE, RUN, LINK, SUB, DIR = 0o100644, 0o100755, 0o120000, 0o160000, 0o40000
 Files = "Mapping[str, str | tuple[int, str]]"
@@ -272,3 +274,41 @@ def test_a_link_takes_the_place_of_no_directory_that_a_rule_spells_anywhere() ->
             assert compare(trees.make({**OLD, name: (kind, "3")}), [old], trees, globs).changed == (name.encode(),)
         for name in ("a/works", "a/deploy-x"):
             assert compare(trees.make({**OLD, name: (kind, "3")}), [old], trees, globs).unchanged
+
+
+@pytest.mark.parametrize("side", ["new", "base"])
+def test_a_changed_path_that_is_too_long_is_not_matched(side: str) -> None:
+    """Added or taken away; one that both sides have is nobody's business."""
+    trees, long = Trees(), "\u0301\u0316" * 100_000
+    plain, marked = trees.make(OLD), trees.make({**OLD, long: "1"})
+    new, base = (marked, plain) if side == "new" else (plain, marked)
+    with pytest.raises(LimitError, match="more than 255 bytes"):
+        compare(new, [base], trees, PathGlobs(("Makefile",)))
+    both = trees.make({**OLD, long: "1", "src/b": "9"})
+    assert compare(both, [marked], trees, PathGlobs(("Makefile",))).unchanged
+
+
+def test_the_names_of_every_side_count() -> None:
+    """Ten bases of a hundred thousand names each once passed for a hundred thousand."""
+    trees = Trees()
+    sides = [trees.make({**{f"f{each}": "1" for each in range(100)}, "x": str(number)}) for number in range(11)]
+    result = compare(sides[0], sides[1:], trees, Below(), max_names=10_000)
+    assert result.unchanged
+    assert result.names == 11 * 102 + 4
+    assert compare(sides[0], sides[1:], trees, Below(), max_names=500).exceeded
+
+
+def test_a_comparison_is_made_in_slices() -> None:
+    """So that others have their turn: a large directory, and many differences."""
+    trees = Trees()
+    old, new = ({f"f{each}": str(side) for each in range(5000)} for side in range(2))
+    work = comparing(trees.make(new), [trees.make(old)], _read_at_once(trees), Below())
+    assert sum(1 for _ in work) >= 10
+
+
+def _read_at_once(trees: Trees) -> Callable[[bytes], Sliced[Tree | None]]:
+    def read(oid: bytes) -> Sliced[Tree | None]:
+        yield
+        return trees(oid)
+
+    return read

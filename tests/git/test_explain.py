@@ -58,6 +58,7 @@ def test_a_question_is_read() -> None:
         ({"ref": "main"}, "Invalid ref: main (a ref to push to is written refs/heads/<branch> or refs/tags/<tag>)"),
         ({"ref": "refs/heads/\ud800"}, "Invalid ref: refs/heads/\\ud800 (a ref name is UTF-8)"),
         ({"ref": None}, "Invalid ref:  (a ref to push to is written refs/heads/<branch> or refs/tags/<tag>)"),
+        ({"path": "x" * 256}, "path cannot be compared: a file name has more than 255 bytes"),
         ({"verb": "fetch"}, "A fetch is of a repository, not of a ref"),
         ({"refs": "x"}, "Unknown key: refs (known: session, grant, label, repo, forge, verb, ref, path, option)"),
         (

@@ -76,3 +76,25 @@ def test_only_so_many_tags_are_kept() -> None:
     for number in range(MAX_TAGS + 1):
         graph.add_tag(oid(number), Tag(oid(1 << 30), Kind.COMMIT))
     assert (graph.peel(oid(MAX_TAGS - 1)), graph.peel(oid(MAX_TAGS))) == (oid(1 << 30), oid(MAX_TAGS))
+
+
+def test_a_chain_of_tags_is_followed_once() -> None:
+    """Thousands of refs may name its tags: what was passed is not passed again, and the end may yet turn out a tag."""
+    graph = Graph(SHA1)
+    for number in range(1, 10_000):
+        graph.add_tag(oid(number), Tag(oid(number + 1), Kind.TAG))
+    counted = graph._tags = Counted(graph._tags)
+    assert {graph.peel(oid(number)) for number in range(1, 2001)} == {oid(10_000)}
+    assert counted.looks < 30_000
+    graph.add_tag(oid(10_000), Tag(oid(20_000), Kind.COMMIT))
+    assert graph.peel(oid(1)) == oid(20_000)
+
+
+class Counted(dict[bytes, bytes]):
+    """Counts how often something is looked up."""
+
+    looks = 0
+
+    def __getitem__(self, key: bytes) -> bytes:
+        self.looks += 1
+        return super().__getitem__(key)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from typing import TYPE_CHECKING
+import weakref
 
 import pytest
 from attrs import evolve
 
 from credgate.git.kept import Limits
 from credgate.git.objects import SHA1, Commit, PackError
+from credgate.git.walk import PackWalk
 from tests.fakes import packs
 from tests.fakes.packs import BLOB, COMMIT, OFS, REF, TAG, TREE, oid, walked
-
-if TYPE_CHECKING:
-    from credgate.git.walk import PackWalk
 
 T = b"\xaa" * 20
 ONE = packs.commit(T, text=b"one")
@@ -214,3 +213,67 @@ def test_the_graph_may_come_from_elsewhere() -> None:
     walk.graph.add(IDS[2], Commit(T, ()))
     assert more._kept.body(IDS[2]) is None
     assert walk.graph.object_format is SHA1
+
+
+ROOT = packs.tree({b"f%05d" % number: (0o100644, T) for number in range(3000)})
+
+
+def rewriting(instructions: bytes, size: int, count: int) -> list[bytes]:
+    """Make a tree and deltas of it, each ended by text of its own."""
+    entries = [packs.entry(TREE, ROOT)]
+    for number in range(count):
+        change = packs.number(len(ROOT)) + packs.number(size + 8) + instructions + b"\x08%08d" % number
+        entries.append(packs.entry(REF, change, oid(TREE, ROOT)))
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("instructions", "size"),
+    [
+        pytest.param(b"\x80" * 60, 60 * 65536, id="much is made"),
+        pytest.param(b"\x90\x01" * 100_000, 100_000, id="many instructions"),
+        pytest.param(b"\x90\x01", 1, id="a large base is opened"),
+    ],
+)
+def test_what_deltas_cost_is_bounded_by_the_pack(instructions: bytes, size: int) -> None:
+    """A few bytes may not be worth minutes; what is over is lost, and said to be."""
+    entries = rewriting(instructions, size, 40)
+    few = evolve(
+        LIMITS, body=1 << 23, delta=1 << 20, work=20 * (size + 24 * len(instructions) + 40_000), work_per_byte=0
+    )
+    walk = walked(packs.pack(entries), limits=few)
+    assert walk.exceeded == "more to inflate than can be judged in one push"
+    assert 15 <= len(walk.graph) <= 32
+    many = evolve(few, work_per_byte=1 << 20)
+    assert (walked(packs.pack(entries), limits=many).exceeded, len(walked(packs.pack(entries), limits=many).graph)) == (
+        "",
+        41,
+    )
+
+
+def test_a_delta_of_many_instructions_is_applied_in_steps() -> None:
+    """A step is a few milliseconds."""
+    data = packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1))
+    walk = PackWalk(SHA1, trees=True)
+    walk.receive(data)
+    steps = 1
+    while walk.step():
+        steps += 1
+    assert steps > 10
+    assert walk.done
+
+
+def test_a_walk_that_ends_inside_a_delta_is_freed_at_once() -> None:
+    """Nothing that it is doing refers back to it."""
+    walk = PackWalk(SHA1, trees=True)
+    walk.receive(packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1)))
+    while walk._kept._applying is None:
+        walk.step()
+    held = weakref.ref(walk._kept._bodies)
+    gc.collect()
+    gc.disable()
+    try:
+        del walk
+        assert held() is None
+    finally:
+        gc.enable()

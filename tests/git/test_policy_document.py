@@ -72,7 +72,7 @@ def test_git_prints_what_the_document_shows(tmp_path: Path, example: Shown) -> N
 
 def test_the_document_shows_enough() -> None:
     """The test above is about something."""
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
 
 
 def test_the_defaults_shown_are_the_defaults() -> None:

@@ -79,6 +79,57 @@ def test_the_first_rule_that_matches_decides() -> None:
     ]
 
 
+MAIN_AND_REST = push(("refs/heads/main", "u"), ("refs/heads/**", "cufd"))
+RELEASES_AND_REST = push(("refs/heads/release/**", ""), ("refs/heads/**", "cu"))
+
+DEAD = push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", ""))
+BOTH = push(("refs/heads/A", "c"), ("refs/heads/a", "u"))
+CLOSED = push(("refs/heads/agent/*", "c"), ("refs/**", ""))
+
+
+@pytest.mark.parametrize(
+    ("written", "policy", "ref", "verbs"),
+    [
+        pytest.param(MAIN_AND_REST, (), b"refs/heads/main", "u", id="the ref itself"),
+        pytest.param(MAIN_AND_REST, (), b"refs/heads/MAIN", "u", id="upper case"),
+        pytest.param(MAIN_AND_REST, (), b"refs/heads/Main", "u", id="mixed case"),
+        pytest.param(MAIN_AND_REST, (), "refs/heads/ma\u200din".encode(), "u", id="a sign of no width"),
+        pytest.param(MAIN_AND_REST, (), b"refs/heads/mains", "cufd", id="another name"),
+        pytest.param(RELEASES_AND_REST, (), b"refs/heads/Release/1", "", id="below a directory"),
+        pytest.param(RELEASES_AND_REST, (), "refs/heads/relea\u017fe/1".encode(), "", id="a long s"),
+        pytest.param(RELEASES_AND_REST, (), b"refs/heads/Releases/1", "cu", id="another directory"),
+        pytest.param(None, push(("refs/heads/main", "")), b"refs/heads/MAIN", "", id="policy"),
+        pytest.param(None, push(("refs/heads/main", "")), b"refs/heads/other", "cu", id="policy on another ref"),
+        pytest.param(push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", "")), (), b"refs/heads/x/A", "cu", id="first"),
+        pytest.param(
+            push(("refs/heads/x/*", "cu"), ("refs/heads/x/A", "")), (), b"refs/heads/x/a", "cu", id="dead rule"
+        ),
+        pytest.param(push(("refs/heads/A", "c"), ("refs/heads/a", "u")), (), b"refs/heads/A", "c", id="spelled both"),
+        pytest.param(
+            push(("refs/heads/A", "c"), ("refs/heads/a", "u")), (), b"refs/heads/a", "u", id="spelled both, too"
+        ),
+        pytest.param(
+            push(("refs/heads/A", "c")), push(("refs/heads/a", "")), b"refs/heads/A", "", id="not over policy"
+        ),
+        pytest.param(
+            push(("refs/heads/agent/*", "c"), ("refs/**", "")), (), b"refs/heads/agent/X", "c", id="closed list"
+        ),
+    ],
+)
+def test_what_is_refused_for_a_ref_is_refused_in_another_case(
+    written: tuple[PushRule, ...] | None, policy: tuple[PushRule, ...], ref: bytes, verbs: str
+) -> None:
+    """A forge on a file system that folds case would move the ref that is protected."""
+    assert verdicts(made(written, Policy(push=policy)), ref) == verbs
+
+
+def test_a_refusal_for_a_ref_s_case_says_so() -> None:
+    """And which rule it is that protects the other."""
+    decision = rule.decide(made(MAIN_AND_REST), b"refs/heads/MAIN", FORCE)
+    assert (decision.reason, decision.rule) == (Reason.PUSH_REF, "push[0] refs/heads/main")
+    assert decision.text.startswith("it differs only in case from a ref of push[0] refs/heads/main; it may push")
+
+
 def test_sessions_are_kept_apart_by_their_names() -> None:
     """The pattern of one cannot mean another's branches."""
     rules = made(push(("refs/heads/agent/{session}/*", "cufd"), ("refs/heads/{label}/**", "c")))

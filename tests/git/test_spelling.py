@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.spelling import folded, short_name
+from credgate.git.spelling import fault, folded, short_name
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,23 @@ def test_long_names_have_short_ones(name: str, short: bytes) -> None:
 def test_short_names_need_none(name: str) -> None:
     """They are their own."""
     assert short_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        (b"x" * 255, None),
+        (b"x" * 256, "a file name has more than 255 bytes"),
+        (b"a/" + "\u0301\u0316".encode() * 1_000_000, "a file name has more than 255 bytes"),
+        (b"d/" * 63 + b"f", None),
+        (b"d/" * 64 + b"f", "a path has more than 64 names"),
+        (b"/".join([b"x" * 255] * 16), None),
+        (b"/".join([b"x" * 255] * 16) + b"/y", "a path has more than 4,096 bytes"),
+        (b"", None),
+    ],
+)
+def test_a_path_has_limits(path: bytes, limit: str | None) -> None:
+    """One that is within them is folded in no time, whatever it is made of."""
+    assert fault(path) == limit
+    if limit is None:
+        folded(path)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.config.schema import Policy
+from credgate.git import verdict as verdict_module
 from credgate.git.push import Command
 from credgate.git.rules import MAX_TEXT, VERBS, Rules, rules_for, too_large
 from credgate.git.verdict import (
@@ -322,3 +323,24 @@ def test_nothing_unproved_goes_on(
         assert going in (set(), {one.ref for one in commands})
     assert all(one.decision.text == NOT_ATTEMPTED.text or one.decision.allow or last.lines(rules) for one in last.refs)
     assert all(len(text.encode()) <= MAX_TEXT + len("credgate: ") for _, text in (*first.refused, *last.refused))
+
+
+def test_a_long_path_is_cut_before_it_is_quoted() -> None:
+    """What is not shown costs nothing."""
+    assert quoted_path(b"\xff" * (64 << 20)).endswith('..."')
+    assert quoted_path(b"x" * 64) == "x" * 64
+
+
+def test_the_text_about_a_path_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each of two thousand refs."""
+    rules = made("c", protected_paths=("Makefile",), max_refs=2000)
+    commands = [command(f"agent/{number}") for number in range(2000)]
+    made_texts: list[bytes] = []
+    quoted = verdict_module.quoted_path
+    monkeypatch.setattr(
+        verdict_module, "quoted_path", lambda path, *limit: made_texts.append(path) or quoted(path, *limit)
+    )
+    found = Found(touched=dict.fromkeys([one.ref for one in commands], b"Makefile"))
+    verdict = settle(judge(commands, rules), found, rules)
+    assert {one.decision.text for one in verdict.refs} == {"Makefile is protected (Makefile): leave it as it was"}
+    assert made_texts == [b"Makefile", b"Makefile"]  # the path, and the glob

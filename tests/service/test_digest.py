@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +13,15 @@ from attrs import define, field
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from credgate.service.digest import FULL, PIECE, TURN, Digest, Walkers
+from credgate.service.digest import FULL, PIECE, SLICE, TURN, Digest, Walkers, in_slices
 from tests.fakes.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.python.failure import Failure
+
+    from credgate.git.slices import Sliced
 
 
 @define
@@ -211,14 +215,109 @@ async def test_the_walkers_are_threads_of_their_own_that_take_short_turns() -> N
     walkers = Walkers(reactor)  # type: ignore[arg-type]  # it has threads
     walkers.startService()
     try:
-        name = await walkers.in_thread(lambda: threading.current_thread().name)
+        name = await walkers.lane("s-1")(lambda: threading.current_thread().name)
         assert sys.getswitchinterval() == pytest.approx(TURN)
         with pytest.raises(ValueError, match="wrong"):
-            await walkers.in_thread(_raises)
+            await walkers.lane("s-1")(_raises)
     finally:
         await walkers.stopService()
     assert "credgate-walk" in name
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+@define
+class Endless:
+    """A reader of a piece that takes for ever."""
+
+    steps: int = 0
+
+    def receive(self, data: bytes) -> None:
+        """Take a piece."""
+
+    def step(self) -> bool:
+        """Work."""
+        self.steps += 1
+        return True
+
+    def end(self) -> None:
+        """End."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have time pass four tenths of a slice at each look."""
+    looks = itertools.count()
+    monkeypatch.setattr("credgate.service.digest.time", SimpleNamespace(monotonic=lambda: next(looks) * SLICE * 0.4))
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_long_piece_is_read_in_slices() -> None:
+    """The thread is given up between them, and the reader goes on where it was."""
+    threads, reader = Threads(), Endless()
+    told: list[Any] = []
+    digest = Digest(reader, threads, lambda: told.append("advanced"), lambda: None, told.append)
+    digest.feed(b"x")
+    for _ in range(3):
+        assert len(threads.waiting) == 1
+        threads.run()
+    assert reader.steps == 9
+    assert digest.behind
+    digest.abandon()
+    threads.run_all()
+    assert told == []
+
+
+@pytest.mark.usefixtures("clock")
+@ensureDeferred
+async def test_work_in_slices_returns_its_result() -> None:
+    """However many slices it needs."""
+
+    def work() -> Sliced[str]:
+        for _ in range(30):
+            yield
+        return "done"
+
+    threads = Threads(eager=True)
+    assert await in_slices(threads, work()) == "done"
+
+
+class Turns:
+    """Walkers without threads: what is handed to the pool runs when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads = Threads()
+        monkeypatch.setattr(
+            "credgate.service.digest.deferToThreadPool", lambda _reactor, _pool, call: self.threads(call)
+        )
+        self.walkers = Walkers(reactor)  # type: ignore[arg-type]  # it has threads
+        self.ran: list[str] = []
+
+    def ask(self, session: str, count: int = 1) -> None:
+        """Have a session ask for its turn so many times."""
+        for _ in range(count):
+            self.walkers.lane(session)(self.ran.append, session)
+
+
+def test_sessions_take_turns_in_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that asks for a hundred does not delay another by more than those that run."""
+    turns = Turns(monkeypatch)
+    turns.ask("hostile", 100)
+    turns.ask("neighbour", 2)
+    turns.ask("third")
+    turns.threads.run_all()
+    assert turns.ran[:7] == ["hostile", "hostile", "hostile", "neighbour", "third", "hostile", "neighbour"]
+    assert len(turns.ran) == 103
+
+
+def test_a_call_that_fails_does_not_keep_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller is told, and the next one runs."""
+    turns = Turns(monkeypatch)
+    failed: list[Any] = []
+    for _ in range(5):
+        turns.walkers.lane("s-1")(_raises).addErrback(failed.append)
+    turns.ask("s-2")
+    turns.threads.run_all()
+    assert (len(failed), turns.ran) == (5, ["s-2"])
 
 
 def _raises() -> None:

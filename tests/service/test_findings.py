@@ -22,7 +22,7 @@ from credgate.sessions.model import Grant, PushRule
 from tests.fakes import packs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from credgate.git.walk import PackWalk
 
@@ -403,8 +403,7 @@ def test_too_much_to_compare_is_not_known(monkeypatch: pytest.MonkeyPatch) -> No
     forge, _, old = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), old)
-    exceeded = module.changed.Comparison(exceeded=True)
-    monkeypatch.setattr(module.changed, "compare", lambda *_: exceeded)
+    monkeypatch.setattr(module, "MAX_NAMES", 1)
     assert paths(forge, brings, command(old, new)) == (None, "more files than can be compared")
 
 
@@ -437,7 +436,11 @@ def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> 
     forge, _, second = project()
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"3"), second)
-    monkeypatch.setattr(ancestry, "boundary_of", lambda *_: None)
+
+    def none(*_: object) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(ancestry, "bounding", none)
     assert paths(forge, brings, command(ZERO, new)) == (None, ancestry.TOO_MANY_COMMITS)
     monkeypatch.undo()
 
@@ -483,3 +486,37 @@ def test_a_defect_is_no_finding() -> None:
     ensureDeferred(looking.find()).addErrback(lambda failure: results.append(failure.value))
     assert isinstance(results[0], RuntimeError)
     assert not isinstance(results[0], PackError)
+
+
+def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all refs of a push share the names that may be read."""
+    forge, _, old = project()
+    brings = Forge()
+    searched: list[bytes] = []
+    comparing = module.changed.comparing
+
+    def counted(new: bytes, *rest: Any) -> Any:
+        searched.append(new)
+        return comparing(new, *rest)
+
+    monkeypatch.setattr(module.changed, "comparing", counted)
+    new = brings.commit(brings.file(b"ci/x", b"3"), old)
+    moves = [command(old, new, b"refs/heads/%d" % number) for number in range(50)]
+    result, _ = found(forge, brings, *moves, protected_paths=("ci/**",))
+    assert set(result.touched.values()) == {b"ci/x"}
+    assert len(searched) == 4  # with the old tree alone and with the merge base, twice each as trees are missing
+    searched.clear()
+    others = [brings.commit(brings.file(b"ci/x", b"%d" % number), old) for number in range(50)]
+    moves = [command(old, new, b"refs/heads/%d" % number) for number, new in enumerate(others)]
+    monkeypatch.setattr(module, "MAX_NAMES", 60)
+    result, _ = found(forge, brings, *moves, protected_paths=("ci/**",))
+    assert result.why == "more files than can be compared"
+    assert 0 < len(result.touched) < 25
+
+
+def test_a_limit_is_named() -> None:
+    """Not that an object is malformed, which it is not."""
+    forge, _, old = project()
+    brings = Forge()
+    new = brings.commit(brings.file(b"x" * 256, b"3"), old)
+    assert paths(forge, brings, command(old, new)) == (None, "a file name has more than 255 bytes")

@@ -139,6 +139,19 @@ def test_of_the_refs_those_that_were_asked_for_are_told() -> None:
     one.over()
 
 
+def test_many_refs_are_read_in_a_thread() -> None:
+    """A mebibyte of them takes a tenth of a second, in which the reactor serves others."""
+    for count, threaded in ((10, False), (10_000, True)):
+        asked = Asked(eager=False)
+        asked.ask(asked.inquiry.refs(SHA1, [b"refs/heads/7"]))
+        asked.capable()
+        lines = [encode(b"%040x refs/heads/%d\n" % (number, number)) for number in range(count)]
+        asked.tell(b"".join(lines) + FLUSH)
+        assert (len(asked.threads.waiting), asked.results == []) == (int(threaded), threaded)
+        asked.threads.run_all()
+        assert asked.results == [{b"refs/heads/7": b"%040x" % 7}]
+
+
 @pytest.mark.parametrize("size", [1, 7, 100000])
 def test_what_is_fetched_goes_into_the_walk(size: int) -> None:
     """In a thread, whatever the pieces."""

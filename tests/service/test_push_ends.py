@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +38,8 @@ from tests.fakes.pushes import (
 from tests.fakes.relay import KIB64, PACK, House, answer, commands, only, post
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twisted.python.failure import Failure
 
     from tests.fakes.threads import Threads
@@ -159,6 +163,56 @@ def test_whatever_ends_it_leaves_it_unfinished_and_nothing_behind(point: str, ho
     assert line.reason == ended.get(how, Reason.CLIENT_LEFT)
     assert [one.ref for one in line.refs] == [REF.decode()]
     house.nothing_left()
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Let no collector of cycles run."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("how", ["leaves", "breaks", "revoked", "shutdown"])
+def test_what_a_push_held_is_freed_when_it_ends(point: str, how: str) -> None:
+    """At once: a pack's bodies may be 32 MiB, and a gateway that idles collects no cycles."""
+    house, client, threads, _ = stop_at(point)
+    held = weakref.ref(client.protocol._exchange._upload._walk._kept._bodies)
+    {
+        "leaves": client.hang_up,
+        "breaks": client.reset,
+        "revoked": lambda: house.sessions.revoke(house.session),
+        "shutdown": lambda: client.protocol.cut(Reason.SHUTDOWN),
+    }[how]()
+    house.settle()
+    threads.run_all()
+    assert held() is None
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(push(ON_OLD), Reason.ALLOWED, id="allowed"),
+        pytest.param(push(ON_NOTHING), Reason.PUSH_FORCE, id="refused"),
+        pytest.param(push(ON_OLD)[:-1] + b"x", Reason.MALFORMED_PUSH, id="malformed"),
+    ],
+)
+def test_what_a_push_held_is_freed_when_it_is_decided(body: bytes, reason: Reason) -> None:
+    """Whatever the decision."""
+    house = House()
+    threads = threaded(house)
+    client = house.say(sent(body))
+    held = weakref.ref(client.protocol._exchange._upload._walk._kept._bodies)
+    threads.run_all()
+    house.settle()
+    if reason is Reason.ALLOWED:
+        report(house)
+    assert house.reasons == [reason]
+    assert held() is None
 
 
 @pytest.mark.parametrize("point", [point for point in POINTS if point != "connecting"])
