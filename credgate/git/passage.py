@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from credgate.git.rules import Rules
     from credgate.values import Decision
 
+SIGNATURE = b"PACK"
+"""The first four bytes of every pack (gitformat-pack)."""
+
 
 class PushPassage:
     """One push. ``coding`` is its Content-Encoding; without ``rules`` it is only read, for the refs in it."""
@@ -38,6 +41,13 @@ class PushPassage:
         """Set once the list and the options are read."""
         self._gunzip = Gunzip() if is_gzip(coding) else None
         self._size = 0
+        self._start = b""  # the first bytes of the pack, fewer than its signature
+        self._signed = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether the pack has begun, with its signature."""
+        return self._signed
 
     @property
     def listed(self) -> bool:
@@ -73,18 +83,22 @@ class PushPassage:
             rest = piece if self.verdict is not None else self._list(piece)
             if rest:
                 self._count(rest)
+                rest = self._begin(rest)
             if rest and self.verdict is not None and self.verdict.pack:
                 yield rest
             elif self.verdict is not None:
                 yield b""  # so that whoever reads learns of the verdict before the next piece is made
 
     def end(self) -> None:
-        """Note the end of the body. Raises RequestError if the list, the options or the coding are cut."""
+        """Note the end of the body. Raises RequestError if list, options or coding are cut, or no pack came."""
         if self._gunzip is not None:
             self._gunzip.end()
         self.commands.end()
         if self.commands.options:
             self.options.end()
+        # git always sends a pack then, if need be one without objects
+        if self.verdict is not None and not self.refused and self.commands.pack and not self._signed:
+            raise _malformed("the body ended before the pack")
 
     def _list(self, piece: bytes) -> bytes:
         at = 0 if self.commands.done else self.commands.receive(piece)
@@ -102,13 +116,34 @@ class PushPassage:
             return refuse_all(self.commands.commands, allowed)
         return judge(self.commands.commands, rules, atomic=b"atomic" in self.commands.capabilities)
 
+    def _begin(self, rest: bytes) -> bytes:
+        """Hold back the first bytes until they are the signature; then return all that came.
+
+        Whatever the forge would read before the pack must have been read here. So what follows the list, as it was read
+        here, is a pack beyond doubt: on the path without an inspection, too.
+        """
+        if self._signed or self.verdict is None or self.refused:
+            return rest
+        if not self.commands.pack:
+            raise _malformed("data after a list that only deletes")
+        start = self._start + rest
+        if not start.startswith(SIGNATURE[: len(start)]):
+            raise _malformed("the pack does not begin with PACK")
+        self._signed = len(start) >= len(SIGNATURE)
+        self._start = b"" if self._signed else start
+        return start if self._signed else b""
+
     def _count(self, rest: bytes) -> None:
         if self.commands.probe:
-            raise RequestError("push refused: bytes behind a probe", reason=Reason.MALFORMED_PUSH)
+            raise _malformed("data after a probe")
         self._size += len(rest)
         limit = self.rules.max_push_bytes if self.rules is not None else None
         if limit is not None and self._size > limit and self.rules is not None:
             self.verdict = refuse_all(self.commands.commands, rule.too_large(self.rules))
+
+
+def _malformed(text: str) -> RequestError:
+    return RequestError(f"push refused: {text}", reason=Reason.MALFORMED_PUSH)
 
 
 class FetchPassage:

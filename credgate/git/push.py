@@ -5,9 +5,9 @@ r"""The command list of a push, read as it passes, strictly.
     command    = pkt(old SP new SP ref [NUL capabilities] [LF])         ; capabilities on the first command only
 
 Follows git's ``gitprotocol-pack`` and git-over-http section 3.1. Whatever git reads in two ways or only by leniency is
-refused: special packets but ``0000``, upper-case or mixed object ids, capabilities on a later line, signed pushes
-(their commands hide in the certificate). Reads up to the end of the list and not a byte further; options and pack are
-left to the caller. Two kinds of refusal: broken bytes raise at once and nothing can be said to git in its own form;
+refused: special packets but ``0000``, upper-case or mixed object ids, capabilities on a later line or with a value that
+they do not take (``capabilities``), signed pushes (their commands hide in the certificate). Reads up to the end of the
+list and not a byte further; options and pack are left to the caller. Two kinds of refusal: broken bytes raise at once and nothing can be said to git in its own form;
 a well-formed list that names an impossible ref raises at its end, when ``done`` is true and every ref is known, so
 that git can be told ``ng`` for each.
 """
@@ -19,7 +19,7 @@ import re
 from attrs import frozen
 
 from credgate.errors import RequestError
-from credgate.git import refname
+from credgate.git import capabilities, refname
 from credgate.git.pktline import Packet, PacketError, PacketReader, Special
 from credgate.values import Reason
 
@@ -28,7 +28,6 @@ _COMMAND = re.compile(
     rb"(?P<old>[0-9a-f]{64}|[0-9a-f]{40}) (?P<new>[0-9a-f]{64}|[0-9a-f]{40}) "
     rb"(?P<ref>[^\x00-\x20\x7f]+)(?P<caps>\x00[^\x00\n]*)?\n?"
 )
-_CAPABILITIES = re.compile(rb" ?(?:[!-~]+(?: [!-~]+)*)? ?")
 _FORMATS = {40: b"sha1", 64: b"sha256"}
 
 
@@ -39,8 +38,6 @@ class Command:
     old: bytes
     new: bytes
     ref: bytes
-    line: bytes
-    """The packet's payload as it came."""
 
     @property
     def creates(self) -> bool:
@@ -157,7 +154,7 @@ class PushReader:
         if match["caps"] is not None:
             self._capabilities(match["caps"][1:])
         self._same_length(match["old"], match["new"])
-        command = Command(match["old"], match["new"], match["ref"], packet)
+        command = Command(match["old"], match["new"], match["ref"])
         self._judge(command)
         self._refs.add(command.ref)
         self.commands.append(command)
@@ -173,13 +170,12 @@ class PushReader:
 
     def _capabilities(self, text: bytes) -> None:
         """Only the first command carries them. git takes them from any line; then two readers may disagree."""
-        if self.commands or _CAPABILITIES.fullmatch(text) is None:
-            raise _malformed("capabilities where none belong")
-        words = tuple(text.split())
-        keys = {word.partition(b"=")[0] for word in words}
-        if len(keys) != len(words):
-            raise _malformed("the same capability twice")
-        self.capabilities = words
+        if self.commands:
+            raise _malformed("capabilities on a line after the first")
+        try:
+            self.capabilities = capabilities.parse(text)
+        except ValueError as error:
+            raise _malformed(str(error)) from None
 
     def _same_length(self, *oids: bytes) -> None:
         """All object ids of one push are of one hash."""

@@ -117,8 +117,10 @@ class PushUpload:
 
     @property
     def withheld(self) -> bool:
-        """Whether the forge cannot act on it: it has not even the list, or not the pack's checksum."""
-        return not self._went or (self._holdback is not None and not self.asked)
+        """Whether the forge cannot act on it: it lacks the list, the pack, or the pack's checksum."""
+        verdict = self.passage.verdict
+        packless = verdict is not None and verdict.pack and not self.passage.signed
+        return not self._went or packless or (self._holdback is not None and not self.asked)
 
     @property
     def unread(self) -> bool:
@@ -172,14 +174,15 @@ class PushUpload:
         if self.passage.refused:
             self._refuses(verdict)
             return False
-        if not self._begun and (verdict.pack or verdict.settled):
+        # A list without a pack waits for the end of the body: the forge acts on it at once, and data may follow it.
+        if not self._begun and verdict.pack:
             if not verdict.settled:
                 self._inspect(verdict)
             self._begin()
         return not self._left
 
     def _begin(self) -> None:
-        """Ask the forge. Not of deletes that must be looked into: it acts on a list that no pack follows at once."""
+        """Ask the forge."""
         self._begun = True
         self._send([self.passage.head])
         self._begins()
@@ -215,6 +218,8 @@ class PushUpload:
         elif verdict is not None and not verdict.settled:  # deletes only: nothing to walk, but refs to compare
             self._find()
         else:
+            if not self._begun:
+                self._begin()
             self._finish()
 
     def _find(self) -> None:

@@ -102,4 +102,3 @@ def test_a_push_refused_whole_has_a_report_of_the_forges_own() -> None:
     one = passage(commands(b"refs/notes/x", HEAD))
     assert one.refused
     assert Report(one).receive(BANDED) == [BANDED]
-    assert ZERO in one.commands.commands[0].line

@@ -38,7 +38,7 @@ def made(verbs: str = "cu", policy: Policy | None = None, **limits: Any) -> Rule
 def command(name: str, old: bytes = ZERO, new: bytes = A) -> Command:
     """Move a branch; by default create it."""
     ref = b"refs/heads/" + name.encode()
-    return Command(old, new, ref, b"")
+    return Command(old, new, ref)
 
 
 CREATE, UPDATE = command("agent/new"), command("agent/old", A, B)

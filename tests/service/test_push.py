@@ -123,17 +123,44 @@ def test_the_end_of_the_body_is_waited_for() -> None:
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 def test_a_push_that_needs_no_looking_into_is_not_held(coding: bytes | None) -> None:
-    """A branch that is made; a probe; both go on while they come."""
+    """A branch that is made goes on while it comes; a probe, which no pack follows, when it has ended."""
     for body in (listed(packs.oid(packs.COMMIT, ON_OLD), ZERO) + packed(ON_OLD), FLUSH):
         house = House()
         threads = threaded(house)
         whole = sent(body) if coding is None else sent(gzip.compress(body), b"Content-Encoding: gzip")
         client = house.say(whole[:-5])
-        assert (arrived(house).body, arrived(house).whole) == (body, False)
+        if body == FLUSH:
+            assert pushed(house) == []
+        else:
+            assert (arrived(house).body, arrived(house).whole) == (body, False)
         client.deliver(whole[-5:])
         house.settle()
         assert arrived(house).whole
         assert threads.waiting == []
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+def test_what_is_no_pack_stays_here_where_nothing_is_inspected(piece: int) -> None:
+    """The forge gets the list, no byte behind it and no end; a push of the same shape arrives whole."""
+    head = listed(packs.oid(packs.COMMIT, ON_OLD), ZERO)
+    for tail, good in ((encode(b"repo.private=false") + FLUSH + packed(ON_OLD), False), (packed(ON_OLD), True)):
+        house, whole = House(), sent(head + tail)
+        threads = threaded(house)
+        client = house.say(whole[: whole.index(tail)])
+        assert (arrived(house).body, arrived(house).whole) == (head, False)
+        for at in range(whole.index(tail), len(whole), piece):
+            client.deliver(whole[at : at + piece])
+        house.settle()
+        assert threads.waiting == []
+        assert (arrived(house).body, arrived(house).whole) == ((head + tail, True) if good else (head, False))
+        if good:
+            continue
+        assert b"the pack does not begin with PACK" in only(client, b"POST").body
+        (line,) = house.audit.events
+        assert (line.reason, [ref.reason for ref in line.refs]) == (
+            Reason.MALFORMED_PUSH,
+            [Reason.PUSH_NOT_ATTEMPTED],
+        )
 
 
 def test_sha256_is_walked_too() -> None:
