@@ -7,9 +7,9 @@ r"""The command list of a push, read as it passes, strictly.
 Follows git's ``gitprotocol-pack`` and git-over-http section 3.1. Whatever git reads in two ways or only by leniency is
 refused: special packets but ``0000``, upper-case or mixed object ids, capabilities on a later line or with a value that
 they do not take (``capabilities``), signed pushes (their commands hide in the certificate). Reads up to the end of the
-list and not a byte further; options and pack are left to the caller. Two kinds of refusal: broken bytes raise at once and nothing can be said to git in its own form;
-a well-formed list that names an impossible ref raises at its end, when ``done`` is true and every ref is known, so
-that git can be told ``ng`` for each.
+list and not a byte further; options and pack are left to the caller. Two kinds of refusal: broken bytes raise at once
+and nothing can be said to git in its own form; a well-formed list that names an impossible ref raises at its end, when
+``done`` is true and every ref is known, so that git can be told ``ng`` for each.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from credgate.git.rewriting import Report, rewriting
 from credgate.git.route import Kind
 from credgate.git.rules import Rules, rules_for
 from credgate.sessions.model import Grant, PushRule
-from tests.fakes.relay import ONE, ZERO, commands
+from tests.fakes.relay import ONE, commands
 
 LINE = ONE + b" HEAD\x00push-options ofs-delta\n"
 HEAD = b"refs/heads/main"
