@@ -260,17 +260,30 @@ def test_a_list_that_does_not_end_was_cut() -> None:
     read(wire)
 
 
-def test_as_many_refs_as_allowed_and_one_more() -> None:
-    """Git's own test pushes 2,000 tags; the bound keeps one request from filling memory."""
-    lines = [b"%s %s refs/tags/%d" % (ZERO, A, at) for at in range(2001)]
-    assert len(read(body(*lines)).commands) == 2001
-    reader = PushReader(max_commands=2000)
-    with pytest.raises(RequestError, match="more than 2000 refs") as caught:
-        reader.receive(body(*lines))
-    assert caught.value.status == 413
-    exact = PushReader(max_commands=2001)
-    exact.receive(body(*lines))
-    assert exact.done
+@pytest.mark.parametrize("size", [1, 1 << 20])
+@pytest.mark.parametrize("names_only", [False, True])
+def test_a_list_is_read_to_as_many_refs_as_allowed(size: int, *, names_only: bool) -> None:
+    """What follows one too many is not read, however broken; the names before it can be reported on."""
+    lines = [b"%s %s refs/tags/%d%s" % (ZERO, A, at, b"" if at else b"\x00" + CAPS) for at in range(201)]
+    for most, excess in ((200, True), (201, False)):
+        wire, reader = body(*lines) + (b"zzzz" if excess else b""), PushReader(most, names_only=names_only)
+        taken = sum(reader.receive(wire[at : at + size]) for at in range(0, len(wire), size))
+        reader.end()
+        assert (taken, reader.excess, reader.done) == (len(wire), excess, not excess)
+        assert reader.refs == [b"refs/tags/%d" % at for at in range(most)]
+        assert (reader.report, reader.sideband, reader.probe) == (True, True, False)
+        assert len(reader.commands) == (0 if names_only else most)
+
+
+def test_names_of_a_refused_push_are_kept_to_a_bound() -> None:
+    """They may be as long as a packet."""
+    lines = [b"%s %s refs/tags/%d/%s" % (ZERO, A, at, b"x" * 60_000) for at in range(20)]
+    reader = PushReader(names_only=True)
+    reader.receive(body(*lines))
+    assert (reader.excess, len(reader.refs)) == (True, 9)
+    short = PushReader(names_only=True)
+    short.receive(body(*lines[:9]))
+    assert (short.excess, len(short.refs), short.done) == (False, 9, True)
 
 
 @pytest.mark.parametrize("size", [1, 1 << 30])

@@ -17,9 +17,11 @@ from credgate.git.verdict import (
     Found,
     Verdict,
     judge,
+    judging,
     quoted_path,
     refuse_all,
     settle,
+    settling,
     verb_of,
 )
 from credgate.sessions.model import Grant, PushRule
@@ -322,3 +324,26 @@ def test_nothing_unproved_goes_on(
         assert going in (set(), {one.ref for one in commands})
     assert all(one.decision.text == NOT_ATTEMPTED.text or one.decision.allow or last.lines(rules) for one in last.refs)
     assert all(len(text.encode()) <= MAX_TEXT + len("credgate: ") for _, text in (*first.refused, *last.refused))
+
+
+@pytest.mark.parametrize(("count", "steps"), [(1, 0), (256, 0), (257, 2), (1024, 4)])
+def test_long_lists_are_judged_and_settled_in_steps(count: int, steps: int) -> None:
+    """Each of at most 256 refs; the verdict is the same as at once."""
+    commands = [command(str(number), A, B) for number in range(count)]
+    limits = made(max_refs=2000)
+    verdict = judge(commands, limits)
+    found = Found(fast_forward={one.ref: one.ref != b"refs/heads/0" for one in commands})
+    for work, outcome in (
+        (judging(commands, limits), verdict),
+        (settling(verdict, found, limits), settle(verdict, found, limits)),
+    ):
+        taken, end = 0, None
+        while end is None:
+            try:
+                next(work)
+            except StopIteration as stop:
+                end = stop.value
+            else:
+                taken += 1
+        assert (taken, end) == (steps, outcome)
+    assert not settle(verdict, found, limits).forwarded
