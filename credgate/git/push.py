@@ -32,6 +32,8 @@ MAX_REFS = 2000
 """Refs that are read unless the caller says otherwise."""
 MAX_NAMES = 512 * 1024
 """Bytes of names that are kept of a push that is refused."""
+MAX_SHALLOWS = 20_000
+"""Shallow lines: one for each commit where the client's history was cut off."""
 _FORMATS = {40: b"sha1", 64: b"sha256"}
 
 
@@ -76,7 +78,7 @@ class PushReader:
         self._packets = PacketReader()
         self._max_bytes, self._max_commands, self._bytes = max_bytes, max_commands, 0
         self._refs: set[bytes] = set()
-        self._oid_length = 0
+        self._oid_length = self._shallow_lines = 0
         self._fault = ""
 
     @property
@@ -159,6 +161,9 @@ class PushReader:
         if match is None:
             raise _malformed("a shallow line that is none")
         self._same_length(match[1])
+        self._shallow_lines += 1
+        if self._shallow_lines > MAX_SHALLOWS:
+            raise _malformed(f"more than {MAX_SHALLOWS} shallow lines", status=413)
         if not self._names_only:
             self.shallows.append(match[1])
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import RequestError
+from credgate.git import push
 from credgate.git.capabilities import FLAGS, VALUED
 from credgate.git.pktline import encode
 from credgate.git.push import Command, PushReader
@@ -273,6 +274,22 @@ def test_a_list_is_read_to_as_many_refs_as_allowed(size: int, *, names_only: boo
         assert reader.refs == [b"refs/tags/%d" % at for at in range(most)]
         assert (reader.report, reader.sideband, reader.probe) == (True, True, False)
         assert len(reader.commands) == (0 if names_only else most)
+
+
+@pytest.mark.parametrize("names_only", [False, True])
+def test_shallow_lines_are_bounded(monkeypatch: pytest.MonkeyPatch, *, names_only: bool) -> None:
+    """They are as cheap to send as refs, and are kept where the push may go on."""
+    monkeypatch.setattr(push, "MAX_SHALLOWS", 3)
+    for count, good in ((3, True), (4, False)):
+        reader = PushReader(names_only=names_only)
+        wire = body(*[b"shallow " + A] * count, MAIN)
+        if not good:
+            with pytest.raises(RequestError, match="more than 3 shallow lines") as caught:
+                reader.receive(wire)
+            assert caught.value.status == 413
+            continue
+        reader.receive(wire)
+        assert (reader.refs, len(reader.shallows)) == ([b"refs/heads/main"], 0 if names_only else 3)
 
 
 def test_names_of_a_refused_push_are_kept_to_a_bound() -> None:
