@@ -139,6 +139,9 @@ class Event:
     """Its bytes."""
     text: str = ""
     refs: tuple[RefChange, ...] = ()
+    """The first of them, at least as many as a line lists."""
+    refs_more: int = 0
+    """How many others there are."""
     credential: str = ""
     """The id of the forge's credential, never its value."""
     credential_kind: str = ""
@@ -206,8 +209,9 @@ def _rest(event: Event) -> str:
     told: list[tuple[str, object]] = [*first]
     if event.refs:
         told.append((REFS, [change.told() for change in event.refs[:MAX_REFS]]))
-    if len(event.refs) > MAX_REFS:
-        told.append((REFS_MORE, len(event.refs) - MAX_REFS))
+    more = event.refs_more + max(0, len(event.refs) - MAX_REFS)
+    if more:
+        told.append((REFS_MORE, more))
     if event.repositories:
         told.append((REPOSITORIES, [visible(path) for path in event.repositories[:MAX_REFS]]))
     if len(event.repositories) > MAX_REFS:

@@ -127,7 +127,7 @@ class Policy:
     """The first rule that matches a ref bounds what any grant allows there; a ref that none matches is not bounded."""
     max_push_bytes: int = 0
     """Of one push's pack; 0: no limit."""
-    max_refs: int = 20_000
+    max_refs: int = 2_000
     """Refs in one push."""
     push_options: tuple[str, ...] = ("*",)
     """Those that grants may allow; ``*`` stands for any run of characters."""

@@ -102,6 +102,8 @@ class Refuse:
     lines: Sequence[str] = ()
     lfs: bool = False
     """Whether it is git-lfs that asked: it reads JSON."""
+    early: bool = False
+    """Whether the answer does not wait for the end of the body, and closes the connection."""
 
 
 Verdict = Serve | Relay | LfsRelay | Refuse

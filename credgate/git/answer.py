@@ -21,8 +21,7 @@ from credgate.sessions import scope
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
-    from credgate.git.passage import PushPassage
-    from credgate.git.push import PushReader
+    from credgate.git.passage import RefusedPush
     from credgate.http.fields import ResponseHead
 
 _MOVED = frozenset({301, 302, 307, 308})
@@ -86,28 +85,29 @@ def _trouble(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
     return _refuse(verdict, reason, shown, text, retry_after=crossing.retry_after(head) or 0)
 
 
-def refusal(refuse: Refuse, push: PushPassage | None, *, close: bool) -> bytes:
+def refusal(refuse: Refuse, push: RefusedPush | None, *, close: bool) -> bytes:
     """Return the whole answer that says ``refuse`` to whoever asked."""
     text = refuse.decision.text
     if refuse.lfs:
         return local_reply(refuse.status, lfs.message(text), lfs.MEDIA_TYPE, close=close, extra=_extra(refuse))
     if refuse.kind is Kind.UPLOAD_PACK:
         return local_reply(_OK, forms.err(text), forms.UPLOAD_PACK_RESULT, close=close)
-    if refuse.kind is Kind.RECEIVE_PACK and push is not None and push.commands.done:
-        report = _report(refuse, push.commands)
+    if refuse.kind is Kind.RECEIVE_PACK and push is not None:
+        report = _report(refuse, push)
         if report is not None:
             return local_reply(_OK, report, forms.RECEIVE_PACK_RESULT, close=close)
     return local_reply(refuse.status, forms.text_body(text), close=close, extra=_extra(refuse))
 
 
-def _report(refuse: Refuse, commands: PushReader) -> bytes | None:
-    if commands.probe:
+def _report(refuse: Refuse, push: RefusedPush) -> bytes | None:
+    if push.probe:
         return b""  # git only wants to know whether it may talk; it hears the refusal on the push itself
-    if not commands.report:
+    if not push.report:
         return None
     text = refuse.decision.text
-    refs = refuse.refs or [(ref, f"credgate: {text}") for ref in commands.refs]
-    return forms.status_report(refs, sideband=commands.sideband, lines=refuse.lines or [text])
+    said = f"credgate: {text}"
+    refs = refuse.refs or [(ref, said) for ref in push.refs]
+    return forms.status_report(refs, sideband=push.sideband, lines=refuse.lines or [text])
 
 
 def _extra(refuse: Refuse) -> list[tuple[bytes, bytes]]:

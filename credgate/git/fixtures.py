@@ -170,7 +170,7 @@ def _command(ref: Mapping[str, Any]) -> Command:
     fault = refname.fault(name)
     if fault is not None:
         raise InvalidValueError(f"{quoted(ref['ref'])}: {fault}")
-    return Command(*_MOVES[verb], name, b"")
+    return Command(*_MOVES[verb], name)
 
 
 def _texts(table: Mapping[str, Any], key: str) -> list[bytes]:

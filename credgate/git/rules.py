@@ -252,9 +252,12 @@ def judge_options(rules: Rules, options: Iterable[bytes]) -> Decision:
 
 def too_many_refs(rules: Rules, count: int) -> Decision | None:
     """Refuse a push of more refs than allowed."""
-    if count <= rules.max_refs:
-        return None
-    text = f"{count} refs in one push, where at most {rules.max_refs} are allowed"
+    return excess(rules) if count > rules.max_refs else None
+
+
+def excess(rules: Rules) -> Decision:
+    """Refuse a push whose list was not read to its end, because it has more refs than allowed."""
+    text = f"more than the {rules.max_refs} refs that are allowed in one push: push fewer at a time"
     return Decision(allow=False, reason=Reason.PUSH_TOO_MANY_REFS, rule="max_refs", text=text)
 
 

@@ -23,10 +23,12 @@ from credgate.git.rules import CREATE, DELETE, FORCE, UPDATE, Rules
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from credgate.git.push import Command
 
+STEP = 256
+"""Refs that are judged in one step."""
 MAX_LINES = 5
 """Lines of side-band text that explain a refusal."""
 _SHOWN = 80  # characters of a path in a refusal
@@ -76,7 +78,12 @@ class Verdict:
     @property
     def refused(self) -> list[tuple[bytes, str]]:
         """(ref, reason) of the others, as ``refusal.status_report`` and ``partial.Splicer`` take them."""
-        return [(one.command.ref, f"credgate: {one.decision.text}") for one in self.refs if not one.decision.allow]
+        texts: dict[str, str] = {}  # one text for the thousands of refs that one rule may refuse
+        return [
+            (one.command.ref, texts.setdefault(one.decision.text, f"credgate: {one.decision.text}"))
+            for one in self.refs
+            if not one.decision.allow
+        ]
 
     @cached_property
     def pack(self) -> bool:
@@ -128,10 +135,21 @@ class Found:
 
 def judge(commands: Sequence[Command], rules: Rules, *, atomic: bool = False) -> Verdict:
     """Judge a command list that ``push.PushReader`` read; ``atomic``: the client asked for it."""
+    return _at_once(judging(commands, rules, atomic=atomic))
+
+
+def judging(commands: Sequence[Command], rules: Rules, *, atomic: bool = False) -> Generator[None, None, Verdict]:
+    """Judge the same in steps of a few milliseconds each: a list may have thousands of refs."""
     crowd = rule.too_many_refs(rules, len(commands))
     if crowd is not None:
         return refuse_all(commands, crowd)
-    refs = [_judge_one(command, rules) for command in commands]
+    refs: list[RefVerdict] = []
+    for at in range(0, len(commands), STEP):
+        if at:
+            yield
+        refs += [_judge_one(command, rules) for command in commands[at : at + STEP]]
+    if len(refs) > STEP:
+        yield
     if not all(one.decision.allow for one in refs) and (atomic or not rules.partial):
         refs = _whole(refs)
     going = [one for one in refs if one.decision.allow]
@@ -151,18 +169,44 @@ def refuse_all(commands: Iterable[Command], decision: Decision) -> Verdict:
 
 def settle(verdict: Verdict, found: Found, rules: Rules) -> Verdict:
     """Judge again, with what was found out: nothing is needed any more, and one refusal refuses all."""
+    return _at_once(settling(verdict, found, rules))
+
+
+def settling(verdict: Verdict, found: Found, rules: Rules) -> Generator[None, None, Verdict]:
+    """Settle the same in steps of a few milliseconds each."""
+    old, ancestry, paths = (
+        {command.ref for command in commands}
+        for commands in (verdict.needs_old, verdict.needs_ancestry, verdict.needs_paths)
+    )
     # Thousands of refs may change the same path: its text is made once.
     texts = cache(partial(_path_text, rules))
-    judges: list[tuple[set[bytes], Callable[[RefVerdict], RefVerdict]]] = [
-        ({command.ref for command in verdict.needs_old}, lambda one: _settle_old(one, found)),
-        ({command.ref for command in verdict.needs_ancestry}, lambda one: _settle_ancestry(one, found)),
-        ({command.ref for command in verdict.needs_paths}, lambda one: _settle_paths(one, found, texts)),
-    ]
-    refs = list(verdict.refs)
-    for asked, judged in judges:
-        refs = [judged(one) if one.command.ref in asked and one.decision.allow else one for one in refs]
+    refs: list[RefVerdict] = []
+    for at in range(0, len(verdict.refs), STEP):
+        if at:
+            yield
+        for one in verdict.refs[at : at + STEP]:
+            settled = one
+            if settled.decision.allow and one.command.ref in old:
+                settled = _settle_old(settled, found)
+            if settled.decision.allow and one.command.ref in ancestry:
+                settled = _settle_ancestry(settled, found)
+            if settled.decision.allow and one.command.ref in paths:
+                settled = _settle_paths(settled, found, texts)
+            refs.append(settled)
+    if len(refs) > STEP:
+        yield
     late = any(after.decision.allow != before.decision.allow for before, after in zip(verdict.refs, refs, strict=True))
     return Verdict(tuple(_whole(refs) if late else refs))
+
+
+def _at_once(steps: Generator[None, None, Verdict]) -> Verdict:
+    """Take all steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
 
 
 def verb_of(command: Command) -> str:
@@ -190,7 +234,7 @@ def _judge_one(command: Command, rules: Rules) -> RefVerdict:
 
 
 def _whole(refs: Iterable[RefVerdict]) -> list[RefVerdict]:
-    return [evolve(one, decision=NOT_ATTEMPTED) if one.decision.allow else one for one in refs]
+    return [RefVerdict(one.command, one.verb, NOT_ATTEMPTED, one.unless) if one.decision.allow else one for one in refs]
 
 
 def _settle_old(one: RefVerdict, found: Found) -> RefVerdict:

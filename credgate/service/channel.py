@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from credgate.errors import RequestError
 from credgate.git.admission import LfsRelay, Refuse, Relay, Serve, Verdict
-from credgate.git.passage import PushPassage
+from credgate.git.passage import PushPassage, RefusedPush
 from credgate.git.route import Kind
 from credgate.http.crossing import CONTINUE
 from credgate.http.fields import END, RequestHead
@@ -139,7 +139,9 @@ class SandboxChannel(Protocol):
             page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
             self._own(record, page, verdict.session)
         else:
-            push = PushPassage(head.get(b"content-encoding")) if verdict.kind is Kind.RECEIVE_PACK else None
+            reads = verdict.kind is Kind.RECEIVE_PACK and not verdict.early
+            max_refs = self.gate.admission.policy.max_refs
+            push = PushPassage(head.get(b"content-encoding"), max_refs=max_refs) if reads else None
             self.refuse(verdict, record, push, whole=False)
 
     def _busy(self, exchange: Exchange, session: Session | None) -> None:
@@ -148,17 +150,24 @@ class SandboxChannel(Protocol):
         if session is not None:
             self.gate.entered(exchange, session.id)
 
-    def refuse(self, refuse: Refuse, record: Record, push: PushPassage | None, *, whole: bool) -> None:
+    def refuse(self, refuse: Refuse, record: Record, push: PushPassage | RefusedPush | None, *, whole: bool) -> None:
         """Answer a refusal, after the rest of the body if the session is proved and the client did not ask first."""
         record.ends(refuse.decision)
-        self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole)
+        self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole, early=refuse.early)
 
     def _own(
-        self, record: Record, answer: Page | RefusalAnswer, session: Session | None, *, whole: bool = False
+        self,
+        record: Record,
+        answer: Page | RefusalAnswer,
+        session: Session | None,
+        *,
+        whole: bool = False,
+        early: bool = False,
     ) -> None:
         head = self._head
         assert head is not None
         patient = session is not None or (head.length is not None and head.length <= PATIENCE)
+        patient = patient and not early
         self.keeps = self.keeps and patient and not self._asks
         exchange = OwnAnswer(self, record, answer, proved=session is not None, bare=head.method == b"HEAD")
         self._busy(exchange, session)

@@ -13,18 +13,25 @@ from collections import deque
 from typing import TYPE_CHECKING
 from typing import Protocol as Interface
 
+from twisted.logger import Logger
+
 from credgate.errors import RequestError
 from credgate.git.answer import refusal
+from credgate.git.passage import PushPassage, RefusedPush
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.python.failure import Failure
+
     from credgate.git.admission import Refuse
-    from credgate.git.passage import PushPassage
     from credgate.service.channel import SandboxChannel
     from credgate.service.record import Record
 
 PATIENCE = 64 * 1024
 """Bytes of body that are read for a client whose session is not proved."""
+_log = Logger()
 
 
 class Exchange(Interface):
@@ -54,11 +61,14 @@ class Exchange(Interface):
 class Page:
     """A fixed answer."""
 
+    coded = False
+
     def __init__(self, closing: bytes, keeping: bytes) -> None:
         self._closing, self._keeping = closing, keeping
 
-    def read(self, data: bytes) -> None:
+    def read(self, data: bytes) -> Iterator[None]:
         """Ignore it: a page's request has no use for a body."""
+        yield from ()
 
     def bytes(self, *, close: bool) -> bytes:
         """Return it."""
@@ -66,19 +76,33 @@ class Page:
 
 
 class RefusalAnswer:
-    """A refusal, in the words of whoever asked; a push's refs are read from its body."""
+    """A refusal, in the words of whoever asked; a push's refs are read from its body, unless they were before."""
 
-    def __init__(self, refuse: Refuse, push: PushPassage | None) -> None:
-        self._refuse, self._push = refuse, push
+    def __init__(self, refuse: Refuse, push: PushPassage | RefusedPush | None) -> None:
+        self._refuse = refuse
+        self._reading = push if isinstance(push, PushPassage) else None
+        self._push = push if isinstance(push, RefusedPush) else None
 
-    def read(self, data: bytes) -> None:
-        """Feed the command list; a malformed one only means that no ref can be named."""
-        if self._push is not None and not self._push.commands.done:
-            try:
-                deque(self._push.receive(data), maxlen=0)
-            except RequestError:
-                if not self._push.commands.done:
-                    self._push = None
+    @property
+    def coded(self) -> bool:
+        """Whether what comes is decoded here: a piece of it may hold much more than it shows."""
+        return self._reading is not None and self._reading.coded
+
+    def read(self, data: bytes) -> Iterator[None]:
+        """Feed the command list, a step at a time; a malformed one only means that no ref can be named."""
+        reading = self._reading
+        if reading is None:
+            return
+        try:
+            for _ in reading.receive(data):
+                if reading.listed:
+                    break
+                yield
+        except RequestError:
+            self._reading = None
+        self._push = reading.refused_push
+        if self._push is not None:
+            self._reading = None  # what follows is thrown away as it came
 
     def bytes(self, *, close: bool) -> bytes:
         """Return it."""
@@ -95,6 +119,8 @@ class OwnAnswer:
         self._proved, self._bare = proved, bare
         self._left = channel.gate.limits.max_drain
         self._moved, self._since = 0, channel.gate.reactor.seconds()
+        self._inflow: deque[bytes] = deque()
+        self._reading = self._whole = self._over = False
 
     def body(self, parts: list[bytes]) -> None:
         """Read a refused push's refs, throw the rest away."""
@@ -104,11 +130,44 @@ class OwnAnswer:
         if self._left < 0:
             self.cut(Reason.STALLED)
             return
-        for part in parts:
-            self._answer.read(part)
+        if not (self._reading or self._answer.coded):
+            for part in parts:
+                deque(self._answer.read(part), maxlen=0)
+            return
+        self._inflow.extend(parts)
+        if not self._reading:
+            self._reading = True
+            self.channel.hold()
+            self.channel.gate.turns.run(self._read(), self._broke)
+
+    def _read(self) -> Iterator[None]:
+        while self._inflow and not self._over:
+            for _ in self._answer.read(self._inflow.popleft()):
+                yield
+                if self._over:
+                    return
+            yield
+        self._reading = False
+        if self._over:
+            return
+        if self._whole:
+            self._give()
+        else:
+            self.channel.release()
+
+    def _broke(self, failure: Failure) -> None:
+        _log.failure("reading a refused push failed and is cut", failure)
+        self.channel.broke()
 
     def body_end(self) -> None:
+        """Answer, as soon as what came is read."""
+        self._whole = True
+        if not self._reading:
+            self._give()
+
+    def _give(self) -> None:
         """Answer; a HEAD gets the head only."""
+        self._over = True
         answer = self._answer.bytes(close=not self.channel.keeps)
         if self._bare:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
@@ -119,17 +178,20 @@ class OwnAnswer:
         self.channel.finished()
 
     def client_lost(self) -> None:
-        """Write down that nobody heard the answer."""
+        """Write the line: the answer was not sent."""
+        self._over = True
         self.record.close()
 
     def dropped(self, decision: Decision, status: int) -> bool:
         """Nothing was said yet, so the protocol error can be."""
+        self._over = True
         self.record.answers(status)
         self.record.ends(decision).close()
         return True
 
     def cut(self, reason: Reason) -> None:
         """Leave without an answer."""
+        self._over = True
         self.record.ends(Decision(allow=False, reason=reason)).close()
         self.channel.abort()
 

@@ -27,6 +27,7 @@ from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.project_paths import ProjectPaths
 from credgate.service.question import wanted_for
+from credgate.service.turns import Turns
 from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
@@ -82,6 +83,8 @@ class Gate:
     rates: Rates = field(init=False)
     paths: ProjectPaths = field(init=False)
     """Whether repositories still have the names that grants give them, where forges are asked."""
+    turns: Turns = field(init=False)
+    """Of bodies that cost more than their bytes."""
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
 
     @paths.default
@@ -98,12 +101,30 @@ class Gate:
         """What sessions hold instead of links to LFS objects."""
         return self.admission.handles
 
+    @turns.default
+    def _turns(self) -> Turns:
+        return Turns(self.reactor)
+
     def judge(self, head: RequestHead, peer: str) -> Verdict:
         """Ask the rules; then what only the gate knows: audit, and how much the session is doing already."""
         verdict = self._paced(self.admission.judge(head, peer, self.reactor.seconds()), peer)
         if isinstance(verdict, Relay | LfsRelay):
-            return self._stopping(head, verdict) if self.closing else self._able(head, verdict)
-        return verdict
+            verdict = self._stopping(head, verdict) if self.closing else self._able(head, verdict)
+        return self._crowded(verdict) if isinstance(verdict, Refuse) else verdict
+
+    def _crowded(self, refuse: Refuse) -> Refuse:
+        """Refuse at once, without reading the body, if the session has its share of bodies being read already.
+
+        A refused body is read to its end, which costs as a transfer does. So it counts as one, and a session may have
+        as many of them again as it may have transfers: a client that does not count gets its refusal in git's words.
+        """
+        session = refuse.session
+        most = 2 * self.limits.max_transfers_per_session
+        if session is None or len(self._busy.get(session.id, ())) < most:
+            return refuse
+        text = f"this session has {most} requests running already"
+        decision = Decision(allow=False, reason=Reason.TOO_MANY_TRANSFERS, rule="limits", text=text)
+        return evolve(refuse, decision=decision, status=429, retry_after=5, refs=(), lines=(), early=True)
 
     def _stopping(self, head: RequestHead, verdict: Relay | LfsRelay) -> Verdict:
         """Begin nothing more; the verifying of an upload is its end, without which it was for nothing."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import ensureDeferred
 from credgate.errors import RequestError
 from credgate.git.holdback import HoldBack
 from credgate.git.objects import PackError
-from credgate.git.verdict import Verdict, settle
+from credgate.git.verdict import Verdict, settling
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.digest import Digest
 from credgate.service.findings import Findings, walk_for
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
-    from credgate.git.passage import PushPassage
+    from credgate.git.passage import PushPassage, RefusedPush
     from credgate.git.verdict import Found
     from credgate.git.walk import PackWalk
     from credgate.service.channel import SandboxChannel
@@ -50,6 +50,7 @@ class PushUpload:
         inquiry: Inquiry,
         in_thread: Callable[..., Deferred[Any]],
         *,
+        in_turns: Callable[[Iterator[None]], None],
         begins: Callable[[], None],
         fails: Callable[[RequestError], None],
         refuses: Callable[[Verdict], None],
@@ -58,12 +59,13 @@ class PushUpload:
         self.passage = passage
         self.whole = self.full = False
         self._channel, self._question, self._inquiry, self._in_thread = channel, question, inquiry, in_thread
+        self._in_turns = in_turns
         self._begins, self._fails, self._refuses, self._broke = begins, fails, refuses, broke
         self._inflow: deque[Iterator[bytes]] = deque()
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self.asked = self._ended = self._left = self._passing = self._went = False
+        self._begun = self.asked = self._ended = self._left = self._passing = self._went = self._turning = False
         self._inspects = False
         self._walk: PackWalk | None = None
         self._holdback: HoldBack | None = None
@@ -116,14 +118,16 @@ class PushUpload:
         if finding is not None:
             finding.cancel()
 
-    def read_out(self) -> PushPassage | None:
-        """Name its refs; None if its list was not read: nothing is held back before that."""
-        return self.passage if self.passage.commands.done else None
+    def read_out(self) -> RefusedPush | None:
+        """Name its refs; None if its list was not read."""
+        return self.passage.refused_push
 
     @property
     def withheld(self) -> bool:
-        """Whether the forge cannot act on it: it has not even the list, or not the pack's checksum."""
-        return not self._went or (self._inspects and not self.asked)
+        """Whether the forge cannot act on it: it lacks the list, the pack, or the pack's checksum."""
+        verdict = self.passage.verdict
+        packless = verdict is not None and verdict.pack and not self.passage.signed
+        return not self._went or packless or (self._inspects and not self.asked)
 
     @property
     def unread(self) -> bool:
@@ -133,11 +137,27 @@ class PushUpload:
     # On the way.
 
     def _pass_on(self) -> None:
-        if self._passing:  # a part is on its way: what comes of it must not overtake it
+        """Pass on what came: at once, or if it may cost more than its bytes, in turns of the reactor."""
+        if self._passing or self._turning:  # a part is on its way: what comes of it must not overtake it
             return
+        if (self.passage.coded and self._inflow) or self._step():
+            self._turning = True
+            if not self.whole:
+                self._channel.hold()
+            self._in_turns(self._steps())
+
+    def _steps(self) -> Iterator[None]:
+        while self._step():
+            yield
+        self._turning = False
+        if not (self._left or self._blocked()):
+            self._channel.release()
+
+    def _step(self) -> bool:
+        """Pass on what one turn may; whether there is more."""
         self._passing = True
         try:
-            self._pass_parts()
+            return self._pass_parts()
         except RequestError as error:
             self._inflow.clear()
             self._fails(error)
@@ -145,14 +165,18 @@ class PushUpload:
             self._malformed(error)
         finally:
             self._passing = False
+        return False
 
-    def _pass_parts(self) -> None:
+    def _pass_parts(self) -> bool:
+        more = False
         plain: list[bytes] = []
-        while self._inflow and not (self._blocked() or self._left):
+        while self._inflow and not (more or self._blocked() or self._left):
             part = next(self._inflow[0], None)
             if part is None:
                 self._inflow.popleft()
-            elif self._judged() and part:
+                continue
+            more = self.passage.coded or self.passage.verdict is None
+            if self.passage.verdict is not None and self._judged() and part:
                 if self._digest is None and not self.passage.coded:
                     plain.append(part)  # what one read held goes on in one piece
                 else:
@@ -161,6 +185,7 @@ class PushUpload:
             self._send(plain)
         if self.whole and not (self._inflow or self._ended or self._left):
             self._end()
+        return more and not self._left
 
     def _blocked(self) -> bool:
         """Whether what is held here is enough for now; the sandbox is held, too, then."""
@@ -177,14 +202,15 @@ class PushUpload:
         if self.passage.refused:
             self._refuses(verdict)
             return False
-        if not self._begun and (verdict.pack or verdict.settled):
+        # A list without a pack waits for the end of the body: the forge acts on it at once, and data may follow it.
+        if not self._begun and verdict.pack:
             if not verdict.settled:
                 self._inspect(verdict)
             self._begin()
         return not self._left
 
     def _begin(self) -> None:
-        """Ask the forge. Not of deletes that must be looked into: it acts on a list that no pack follows at once."""
+        """Ask the forge."""
         self._begun = True
         self._send([self.passage.head])
         self._begins()
@@ -221,6 +247,8 @@ class PushUpload:
         elif verdict is not None and not verdict.settled:  # deletes only: nothing to walk, but refs to compare
             self._find()
         else:
+            if not self._begun:
+                self._begin()
             self._finish()
 
     def _find(self) -> None:
@@ -236,10 +264,19 @@ class PushUpload:
         self._finding = None
         if self._left:
             return
+        steps = self._settle(found)
+        for _ in steps:  # a list may have thousands of refs: the rest in later turns
+            self._in_turns(steps)
+            return
+
+    def _settle(self, found: Found) -> Iterator[None]:
         verdict, rules = self.passage.verdict, self.passage.rules
         assert verdict is not None
         assert rules is not None
-        self.passage.verdict = settle(verdict, found, rules)
+        settled = yield from settling(verdict, found, rules)
+        if self._left:
+            return
+        self.passage.verdict = settled
         if self.passage.refused:
             self._refuses(self.passage.verdict)
             return
@@ -292,5 +329,5 @@ class PushUpload:
 
     def _pass_on_again(self) -> None:
         self._pass_on()
-        if not (self._left or self._blocked()):
+        if not (self._left or self._turning or self._blocked()):
             self._channel.release()

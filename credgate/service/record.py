@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from credgate.audit.event import Event, Happening, RefChange
+from credgate.audit.event import MAX_REFS, Event, Happening, RefChange
 from credgate.git.route import Kind
 from credgate.lfs.target import LfsRequest
 from credgate.service.sources import ANONYMOUS
@@ -36,6 +36,7 @@ class Record:
         self._oid = ""
         self._size: int | None = None
         self._refs: tuple[RefChange, ...] = ()
+        self._refs_more = 0
         self._upstream_status: int | None = None
         self._answered: float | None = None
         self.bytes_up = self.bytes_down = self._metered = 0
@@ -79,9 +80,11 @@ class Record:
         return self
 
     def refs(self, verdict: PushVerdict, report: ReportReader | None) -> None:
-        """Note what became of each ref of a push; ``report`` is the forge's own word."""
+        """Note what became of the refs of a push, as many as a line lists; ``report`` is the forge's own word."""
         results = {} if report is None else report.results
-        self._refs = tuple(_change(one, results.get(one.command.ref)) for one in verdict.refs)
+        shown = verdict.refs[:MAX_REFS]
+        self._refs = tuple(_change(one, results.get(one.command.ref)) for one in shown)
+        self._refs_more = len(verdict.refs) - len(shown)
 
     def running(self) -> dict[str, object]:
         """Return what is known while it runs: for ``GET /v1/transfers``. ``seconds`` since it began."""
@@ -124,6 +127,7 @@ class Record:
             answered=self._answered,
             text="" if decision.allow else decision.text,
             refs=self._refs,
+            refs_more=self._refs_more,
             oid=self._oid,
             size=self._size,
             credential=credential.id,

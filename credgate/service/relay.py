@@ -35,6 +35,8 @@ from credgate.service.way import Way
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twisted.python.failure import Failure
 
     from credgate.git.verdict import Verdict as PushVerdict
@@ -82,7 +84,7 @@ class RelayExchange:
     def _fetch(self, head: RequestHead, kind: Kind) -> Upload:
         coding, v2 = head.get(b"content-encoding"), head.get(b"git-protocol") == b"version=2"
         fetch = FetchPassage(coding, v2=v2) if kind is Kind.UPLOAD_PACK else None
-        return Upload(self.channel, self._question, fetch, self._malformed, self._unfetched)
+        return Upload(self.channel, self._question, fetch, self._malformed, self._unfetched, in_turns=self._in_turns)
 
     def _push(self, passage: PushPassage) -> PushUpload:
         gate, verdict = self._gate, self._verdict
@@ -93,11 +95,15 @@ class RelayExchange:
             passage,
             inquiry,
             gate.lane(verdict.session.id),
+            in_turns=self._in_turns,
             begins=self._connect,
             fails=self._malformed,
             refuses=self._unpushed,
             broke=self._broke,
         )
+
+    def _in_turns(self, steps: Iterator[None]) -> None:
+        self._gate.turns.run(steps, self._broke)
 
     def start(self) -> None:
         """Find or open a connection and ask; a push does so itself, once it is judged."""
@@ -334,6 +340,8 @@ class RelayExchange:
         self._leave()
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
+        if self._passage is not None:
+            self._passage.forget()
         self.channel.refuse(refuse, self.record, push, whole=self._upload.whole)
 
     # Flow and time.

@@ -80,7 +80,7 @@ def test_there_is_no_field_for_a_secret() -> None:
     """Headers, bodies, tokens, secrets and digests cannot be written because nothing could hold them."""
     names = {field.name for field in attrs.fields(Event)}
     assert names == {*KEYS, "wall", "allow", "duration", "answered"} - {
-        "ts", "decision", "duration_ms", "refs_more", "repositories_more",
+        "ts", "decision", "duration_ms", "repositories_more",
     }  # fmt: skip
 
 

@@ -435,7 +435,7 @@ class House:
 
     def settle(self) -> None:
         """Let everything that is due happen."""
-        for _ in range(50):
+        for _ in range(200):
             self.reactor.advance(0)
 
     def wait(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from credgate.forges.registry import driver_for
 from credgate.git import refusal as forms
 from credgate.git.admission import Moved, Refuse, Relay
 from credgate.git.answer import judge_answer, refusal
-from credgate.git.passage import PushPassage
+from credgate.git.passage import PushPassage, RefusedPush
 from credgate.git.route import GitRequest, Kind, route
 from credgate.http.fields import ResponseHead
 from credgate.sessions.model import Grant
@@ -192,18 +192,18 @@ def test_any_other_redirect_is_an_error(verdict: Relay, location: bytes) -> None
 # Our words.
 
 
-def said(refuse: Refuse, push: PushPassage | None = None, *, close: bool = False) -> Message:
+def said(refuse: Refuse, push: RefusedPush | None = None, *, close: bool = False) -> Message:
     """Read a refusal."""
     (one,) = answers_in(refusal(refuse, push, close=close))
     assert one.whole
     return one
 
 
-def pushed(body: bytes) -> PushPassage:
+def pushed(body: bytes) -> RefusedPush | None:
     """Read the body of a push."""
     push = PushPassage(None)
     assert list(push.receive(body)) == []  # without rules nothing may pass
-    return push
+    return push.refused_push
 
 
 def test_discovery_is_refused_in_text() -> None:
@@ -281,7 +281,7 @@ SILENT = commands().replace(b" report-status", b" ofs-delta-xyz")
 
 
 @pytest.mark.parametrize("push", [None, pushed(b""), pushed(command()), pushed(SILENT)])
-def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: PushPassage | None) -> None:
+def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: RefusedPush | None) -> None:
     """Its list was not read to the end, or it did not ask for a report."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), push)
     assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")

@@ -23,7 +23,7 @@ from tests.fakes.relay import ONE, ZERO, command, commands
 
 LONG = b"1" * 64
 A, B, NOTES = b"refs/heads/a", b"refs/heads/b", b"refs/notes/x"
-PACK = bytes(range(256)) * 4
+PACK = b"PACK" + bytes(range(256)) * 4
 
 
 def rules(policy: Policy | None = None, **more: Any) -> Rules:
@@ -74,7 +74,7 @@ def test_a_list_ends_with_nothing_behind_it_and_the_verdict_is_there() -> None:
 
 def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
     """A caller that stops asking holds no more than it asked for."""
-    body = commands() + b"".join(bytes([at % 251]) * 400 + str(at).encode() for at in range(1000))
+    body = commands() + b"PACK" + b"".join(bytes([at % 251]) * 400 + str(at).encode() for at in range(1000))
     push = PushPassage(b"gzip", rules())
     pieces = push.receive(gzip.compress(body))
     first = next(pieces)
@@ -83,9 +83,11 @@ def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
 
 
 def test_capabilities_that_receive_pack_does_not_know_stay_here() -> None:
-    """What they would mean there nobody here can say; shallow lines and known ones go on."""
+    """Their meaning there is not known here; shallow lines and known ones go on."""
     line = b"%s %s %s" % (ZERO, ONE, A)
-    push, passed = read(encode(b"shallow " + ONE) + listed(line, caps=b" report-status evil=1 atomic") + PACK)
+    push, passed = read(
+        encode(b"shallow " + ONE) + listed(line, caps=b" report-status evil atomic session-id=x") + PACK
+    )
     assert push.head == encode(b"shallow " + ONE) + encode(line + b"\x00 report-status atomic") + FLUSH
     assert passed == PACK
 
@@ -163,7 +165,7 @@ def test_a_pack_grows_too_large_piece_by_piece() -> None:
     """What passed before has passed; its end never does."""
     push = PushPassage(None, rules(policy=Policy(max_push_bytes=5)))
     assert list(push.receive(commands())) == [b""]
-    assert list(push.receive(b"12345")) == [b"12345"]
+    assert list(push.receive(b"PACK5")) == [b"PACK5"]
     assert list(push.receive(b"6")) == [b""]
     assert push.refused
 
@@ -215,9 +217,55 @@ def test_a_probe_goes_on_as_it_came() -> None:
 def test_bytes_behind_a_probe_are_refused() -> None:
     """They would be read as something else by whoever reads on."""
     push = PushPassage(None, rules())
-    with pytest.raises(RequestError, match="bytes behind a probe") as raised:
+    with pytest.raises(RequestError, match="data after a probe") as raised:
         list(push.receive(FLUSH + b"x"))
     assert raised.value.reason is Reason.MALFORMED_PUSH
+
+
+# Where the pack begins.
+
+SMUGGLED = encode(b"repo.private=false") + FLUSH
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+@pytest.mark.parametrize("piece", [1, 3, 1 << 20])
+@pytest.mark.parametrize("tail", [SMUGGLED + PACK, FLUSH + PACK, b"PAC" + PACK, b"pack", b"PACX", b"\0PACK"])
+def test_what_follows_the_list_is_a_pack_or_refused(tail: bytes, piece: int, coding: bytes | None) -> None:
+    """Nothing else goes on, in any cut: a forge may read a list of options there. A pack of the same length does."""
+    for after, good in ((tail, False), (PACK, True)):
+        sent = commands(A) + after if coding is None else gzip.compress(commands(A) + after)
+        push, passed, text = PushPassage(coding, rules()), b"", ""
+        try:
+            for at in range(0, len(sent), piece):
+                passed += b"".join(push.receive(sent[at : at + piece]))
+            push.end()
+        except RequestError as error:
+            text, reason = str(error), error.reason
+            assert reason is Reason.MALFORMED_PUSH
+        assert (text, passed) == (("", PACK) if good else ("push refused: the pack does not begin with PACK", b""))
+        assert push.signed is good
+
+
+@pytest.mark.parametrize("came", [b"", b"P", b"PAC"])
+def test_a_body_that_ends_before_the_pack_is_refused(came: bytes) -> None:
+    """Every push sends a pack, but one that only deletes."""
+    push, passed = read(commands(A) + came)
+    assert passed == b""
+    with pytest.raises(RequestError, match="the body ended before the pack"):
+        push.end()
+
+
+@pytest.mark.parametrize("tail", [b"P", PACK, SMUGGLED + PACK, FLUSH])
+def test_a_list_that_only_deletes_ends_the_body(tail: bytes) -> None:
+    """No pack is due, so any byte refuses it; without one it is sound."""
+    may = (PushRule("refs/heads/*", frozenset({"delete"})),)
+    body = listed(b"%s %s %s" % (ONE, ZERO, A))
+    push, passed = read(body, push=may)
+    push.end()
+    assert (push.head, passed) == (body, b"")
+    push = PushPassage(None, rules(push=may))
+    with pytest.raises(RequestError, match="data after a list that only deletes"):
+        list(push.receive(body + tail))
 
 
 # What is no push.
@@ -310,7 +358,7 @@ def test_a_fetch_is_only_looked_at(coding: bytes | None) -> None:
         body = encode(b"command=" + name) + FLUSH
         sent = body if coding is None else gzip.compress(body)
         passage = FetchPassage(coding, v2=True)
-        told = (passage.receive(bytes([byte])) for byte in sent)
+        told = (one for byte in sent for one in passage.receive(bytes([byte])))
         refused = next((one for one in told if one is not None), None)
         assert (refused and refused.reason) == reason
         if reason is None:
@@ -321,6 +369,6 @@ def test_a_fetch_is_only_looked_at(coding: bytes | None) -> None:
 def test_a_fetch_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: bytes) -> None:
     """In its packets, or in its coding."""
     passage = FetchPassage(coding, v2=True)
-    assert passage.receive(sent) is None
+    assert not any(passage.receive(sent))
     with pytest.raises(RequestError):
         passage.end()

@@ -258,7 +258,7 @@ def test_the_stricter_limit_holds() -> None:
     tight = made(None, policy, max_push_bytes=5, max_refs=3)
     assert (tight.max_push_bytes, tight.max_refs) == (5, 3)
     free = made()
-    assert (free.max_push_bytes, free.max_refs, free.require_old_oid, free.partial) == (None, 20_000, False, False)
+    assert (free.max_push_bytes, free.max_refs, free.require_old_oid, free.partial) == (None, 2_000, False, False)
     asked = made(None, None, require_old_oid=True, max_push_bytes=7)
     assert (asked.max_push_bytes, asked.require_old_oid) == (7, True)
 
@@ -389,7 +389,7 @@ def test_too_many_and_too_large() -> None:
     assert (refused.reason, refused.rule, refused.text) == (
         Reason.PUSH_TOO_MANY_REFS,
         "max_refs",
-        "3 refs in one push, where at most 2 are allowed",
+        "more than the 2 refs that are allowed in one push: push fewer at a time",
     )
     assert rule.too_large(rules).reason is Reason.PUSH_TOO_LARGE
     assert rule.too_large(rules).text == "the push is larger than the 1000 bytes allowed at a time"

@@ -18,9 +18,11 @@ from credgate.git.verdict import (
     Found,
     Verdict,
     judge,
+    judging,
     quoted_path,
     refuse_all,
     settle,
+    settling,
     verb_of,
 )
 from credgate.sessions.model import Grant, PushRule
@@ -39,7 +41,7 @@ def made(verbs: str = "cu", policy: Policy | None = None, **limits: Any) -> Rule
 def command(name: str, old: bytes = ZERO, new: bytes = A) -> Command:
     """Move a branch; by default create it."""
     ref = b"refs/heads/" + name.encode()
-    return Command(old, new, ref, b"")
+    return Command(old, new, ref)
 
 
 CREATE, UPDATE = command("agent/new"), command("agent/old", A, B)
@@ -344,3 +346,26 @@ def test_the_text_about_a_path_is_made_once(monkeypatch: pytest.MonkeyPatch) -> 
     verdict = settle(judge(commands, rules), found, rules)
     assert {one.decision.text for one in verdict.refs} == {"Makefile is protected (Makefile): leave it as it was"}
     assert made_texts == [b"Makefile", b"Makefile"]  # the path, and the glob
+
+
+@pytest.mark.parametrize(("count", "steps"), [(1, 0), (256, 0), (257, 2), (1024, 4)])
+def test_long_lists_are_judged_and_settled_in_steps(count: int, steps: int) -> None:
+    """Each of at most 256 refs; the verdict is the same as at once."""
+    commands = [command(str(number), A, B) for number in range(count)]
+    limits = made(max_refs=2000)
+    verdict = judge(commands, limits)
+    found = Found(fast_forward={one.ref: one.ref != b"refs/heads/0" for one in commands})
+    for work, outcome in (
+        (judging(commands, limits), verdict),
+        (settling(verdict, found, limits), settle(verdict, found, limits)),
+    ):
+        taken, end = 0, None
+        while end is None:
+            try:
+                next(work)
+            except StopIteration as stop:
+                end = stop.value
+            else:
+                taken += 1
+        assert (taken, end) == (steps, outcome)
+    assert not settle(verdict, found, limits).forwarded

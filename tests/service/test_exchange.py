@@ -6,7 +6,9 @@ import gzip
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
+from credgate.config.schema import Policy
 from credgate.git.admission import Refuse
 from credgate.git.passage import PushPassage
 from credgate.git.route import Kind
@@ -30,7 +32,7 @@ def refused(house: House, **more: object) -> tuple[Wire, bytes]:
 def test_a_page_is_what_it_is() -> None:
     """In the form that closes, or in the one that does not."""
     page = Page(b"closing", b"keeping")
-    page.read(b"anything")
+    assert list(page.read(b"anything")) == []
     assert (page.bytes(close=True), page.bytes(close=False)) == (b"closing", b"keeping")
 
 
@@ -61,8 +63,8 @@ def test_a_list_is_read_to_its_end_and_no_further() -> None:
     """What follows is thrown away as it came: nothing is inflated for nothing."""
     answer = RefusalAnswer(Refuse(TEXT, 403, Kind.RECEIVE_PACK), PushPassage(b"gzip"))
     squeezed = gzip.compress(commands(b"refs/heads/a"))
-    answer.read(squeezed[:-8])
-    answer.read(b"no gzip at all")
+    assert list(answer.read(squeezed[:-8])) == []
+    assert list(answer.read(b"no gzip at all")) == []
     assert b"ng refs/heads/a" in answer.bytes(close=False)
 
 
@@ -95,7 +97,7 @@ def test_a_body_that_breaks_is_400() -> None:
     """Nothing was said yet, so it can be; the first reason is the one that counts."""
     house = House()
     client, _ = refused(house, chunked=True)
-    client.protocol._exchange._answer.read(b"")
+    list(client.protocol._exchange._answer.read(b""))
     client.deliver(b"x" * 100 + b"zz\r\nzz\r\n")
     house.settle()
     assert only(client, b"POST").status == 400
@@ -157,3 +159,58 @@ def test_an_answer_counts_among_the_sessions_transfers_until_it_is_given() -> No
     house.settle()
     assert len(house.forge.wires) == 1
     assert len(answers_in(other.received)) == 1
+
+
+# Lists that are read in turns.
+
+REFS = [b"refs/heads/branch-%05d" % number for number in range(20_000)]
+LIST = commands(*REFS)
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_of_a_refused_push_names_are_kept_and_no_more_than_allowed(coding: bytes | None) -> None:
+    """Each of those is told; the rest of the list is read away."""
+    answer = RefusalAnswer(Refuse(TEXT, 403, Kind.RECEIVE_PACK), PushPassage(coding, max_refs=50))
+    sent = LIST if coding is None else gzip.compress(LIST)
+    for at in range(0, len(sent), 8192):
+        list(answer.read(sent[at : at + 8192]))
+    assert answer._reading is None
+    assert answer._push is not None
+    assert list(answer._push.refs) == REFS[:50]
+    said = answer.bytes(close=False)
+    assert b"ng refs/heads/branch-00049 credgate: no" in said
+    assert b"branch-00050" not in said
+
+
+@pytest.mark.parametrize("end", ["answered", "left", "cut", "broken"])
+def test_a_gzipped_list_is_read_in_turns(end: str) -> None:
+    """The sandbox is held meanwhile; what ends the request ends the reading."""
+    house = House()
+    house.gate.admission = evolve(house.gate.admission, policy=Policy(max_refs=20_000))
+    body = gzip.compress(LIST + b"PACK")
+    whole = post(body, b"Content-Encoding: gzip", service=b"receive", repo=b"else/where")
+    client = house.client()
+    client.bufferSize = len(whole)
+    client.deliver(whole if end == "answered" else whole[:-30])
+    assert not client.reading
+    assert (client.received, house.reasons) == (b"", [])
+    if end == "left":
+        client.hang_up()
+    elif end == "cut":
+        house.sessions.revoke(house.session)
+    house.settle()
+    if end == "answered":
+        said = only(client, b"POST")
+        # a side-band packet may end inside a name
+        assert (said.status, said.body.count(b"ng refs/heads/branch-") > 19_900) == (200, True)
+    elif end == "broken":
+        assert client.reading
+        client.deliver(b"zz" * 15)
+        house.settle()
+        assert only(client, b"POST").status == 200
+    else:
+        assert client.received == b""
+    assert house.reasons == [Reason.OUTSIDE_SESSION]
+    client.hang_up()
+    house.settle()
+    house.nothing_left()

@@ -105,7 +105,7 @@ def rules(**more: Any) -> Rules:
 
 def command(old: bytes, new: bytes, ref: bytes = REF) -> Command:
     """Make a command."""
-    return Command(old.hex().encode(), new.hex().encode(), ref, b"")
+    return Command(old.hex().encode(), new.hex().encode(), ref)
 
 
 def found(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tuple[Found, Verdict]:
@@ -462,14 +462,14 @@ def test_a_graph_without_room_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_walk_is_of_the_pushs_hash_and_keeps_trees_only_to_compare_them() -> None:
     """Memory is for what is needed."""
     old, new = b"1" * 40, b"2" * 40
-    plain = walk_for(judge([Command(old, new, REF, b"")], rules()))
+    plain = walk_for(judge([Command(old, new, REF)], rules()))
     assert plain.graph.object_format is SHA1
     tree = packs.tree({b"x": (FILE, b"\x11" * 20)})
     pack = packs.pack([packs.entry(packs.TREE, tree)])
     assert packs.feed(plain, pack).tree(packs.oid(packs.TREE, tree)) is None
-    kept = walk_for(judge([Command(old, new, REF, b"")], rules(protected_paths=SAFE)))
+    kept = walk_for(judge([Command(old, new, REF)], rules(protected_paths=SAFE)))
     assert packs.feed(kept, pack).tree(packs.oid(packs.TREE, tree)) is not None
-    longer = walk_for(judge([Command(b"1" * 64, b"2" * 64, REF, b"")], rules()))
+    longer = walk_for(judge([Command(b"1" * 64, b"2" * 64, REF)], rules()))
     assert longer.graph.object_format is SHA256
 
 

@@ -42,6 +42,29 @@ HEALTH = ask(b"GET /health", auth=b"")
 # What only the gate knows about a request.
 
 
+def test_refusals_that_are_read_away_count_as_transfers() -> None:
+    """Twice as many as transfers are read to their end; one more is answered at once, and its body is not read."""
+    house = House(max_transfers_per_session=2)
+    body = commands(b"refs/heads/a") + PACK
+    outside = post(body, service=b"receive", repo=b"else/where")
+    held = [house.say(outside[:-10]) for _ in range(4)]
+    for request in (outside[:-10], post(body, service=b"receive")[:-10], post(b"0000")[:-2]):
+        more = house.say(request)
+        said = only(more, b"POST")
+        assert (said.status, said.field(b"retry-after")) == (429, b"5") if b"receive" in request else said.status == 200
+        assert b"this session has 4 requests running already" in said.body
+        house.wait(3)
+        assert more.ended, "what it still sends is not waited for"
+    assert house.reasons == [Reason.TOO_MANY_TRANSFERS] * 3
+    assert house.forge.wires == []
+    for client in held:
+        client.deliver(outside[-10:])
+        house.settle()
+        assert b"ng refs/heads/a credgate: github.com/else/where is outside this session" in only(client, b"POST").body
+    client = house.say(outside)
+    assert b"ng refs/heads/a" in only(client, b"POST").body
+
+
 @pytest.mark.parametrize("request_bytes", [discover(), post(b"0000"), post(commands(), service=b"receive")])
 def test_unaudited_means_unserved(request_bytes: bytes) -> None:
     """Not a byte goes upstream; and when the log can be written again, all is well."""

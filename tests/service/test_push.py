@@ -123,17 +123,44 @@ def test_the_end_of_the_body_is_waited_for() -> None:
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 def test_a_push_that_needs_no_looking_into_is_not_held(coding: bytes | None) -> None:
-    """A branch that is made; a probe; both go on while they come."""
+    """A branch that is made goes on while it comes; a probe, which no pack follows, when it has ended."""
     for body in (listed(packs.oid(packs.COMMIT, ON_OLD), ZERO) + packed(ON_OLD), FLUSH):
         house = House()
         threads = threaded(house)
         whole = sent(body) if coding is None else sent(gzip.compress(body), b"Content-Encoding: gzip")
         client = house.say(whole[:-5])
-        assert (arrived(house).body, arrived(house).whole) == (body, False)
+        if body == FLUSH:
+            assert pushed(house) == []
+        else:
+            assert (arrived(house).body, arrived(house).whole) == (body, False)
         client.deliver(whole[-5:])
         house.settle()
         assert arrived(house).whole
         assert threads.waiting == []
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+def test_what_is_no_pack_stays_here_where_nothing_is_inspected(piece: int) -> None:
+    """The forge gets the list, no byte behind it and no end; a push of the same shape arrives whole."""
+    head = listed(packs.oid(packs.COMMIT, ON_OLD), ZERO)
+    for tail, good in ((encode(b"repo.private=false") + FLUSH + packed(ON_OLD), False), (packed(ON_OLD), True)):
+        house, whole = House(), sent(head + tail)
+        threads = threaded(house)
+        client = house.say(whole[: whole.index(tail)])
+        assert (arrived(house).body, arrived(house).whole) == (head, False)
+        for at in range(whole.index(tail), len(whole), piece):
+            client.deliver(whole[at : at + piece])
+        house.settle()
+        assert threads.waiting == []
+        assert (arrived(house).body, arrived(house).whole) == ((head + tail, True) if good else (head, False))
+        if good:
+            continue
+        assert b"the pack does not begin with PACK" in only(client, b"POST").body
+        (line,) = house.audit.events
+        assert (line.reason, [ref.reason for ref in line.refs]) == (
+            Reason.MALFORMED_PUSH,
+            [Reason.PUSH_NOT_ATTEMPTED],
+        )
 
 
 def test_sha256_is_walked_too() -> None:
@@ -397,3 +424,48 @@ def test_a_part_that_is_refused_late_refuses_all() -> None:
     assert b"ng refs/notes/x credgate: " in only(client, b"POST").body
     unfinished(house, body)
     house.nothing_left()
+
+
+# Long lists.
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_a_long_list_is_judged_in_turns(coding: bytes | None) -> None:
+    """The sandbox is held meanwhile, and the forge gets the list whole."""
+    count = 1500
+    refs = [b"refs/heads/agent/%d" % number for number in range(count)]
+    new = packs.oid(packs.COMMIT, ON_OLD).hex().encode()
+    lines = [b"%s %s %s" % (b"0" * 40, new, ref) for ref in refs]
+    body = encode(lines[0] + b"\0 report-status side-band-64k") + b"".join(map(encode, lines[1:])) + FLUSH
+    body += packed(ON_OLD)
+    house = House()
+    whole = sent(body) if coding is None else sent(gzip.compress(body), b"Content-Encoding: gzip")
+    client = house.client()
+    client.bufferSize = len(whole)
+    client.deliver(whole[:-5])
+    assert not client.reading
+    house.settle()
+    assert client.reading
+    client.deliver(whole[-5:])
+    house.settle()
+    assert (arrived(house).body, arrived(house).whole) == (body, True)
+
+
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_a_list_is_read_to_the_limit_and_refused(coding: bytes | None) -> None:
+    """The rest is read away; the forge is not asked. As many as allowed go on."""
+    new = packs.oid(packs.COMMIT, ON_OLD).hex().encode()
+    lines = [b"%s %s refs/heads/agent/%d" % (b"0" * 40, new, number) for number in range(8)]
+    for most, good in ((7, False), (8, True)):
+        house = House()
+        granted(house, max_refs=most)
+        body = encode(lines[0] + b"\0 report-status") + b"".join(map(encode, lines[1:])) + FLUSH + packed(ON_OLD)
+        whole = sent(body) if coding is None else sent(gzip.compress(body), b"Content-Encoding: gzip")
+        client = house.say(whole)
+        assert bool(pushed(house)) is good
+        if good:
+            continue
+        said = only(client, b"POST").body
+        assert said.count(b"credgate: more than the 7 refs that are allowed in one push") == most
+        assert b"refs/heads/agent/7" not in said
+        assert house.audit.events[0].reason is Reason.PUSH_TOO_MANY_REFS

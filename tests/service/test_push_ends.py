@@ -321,7 +321,7 @@ def test_a_defect_ends_both_sides(where: str, monkeypatch: pytest.MonkeyPatch, c
     threads = threaded(house)
     client = house.say(sent(body))
     if where == "settle":
-        monkeypatch.setattr("credgate.service.push.settle", _defect)
+        monkeypatch.setattr("credgate.service.push.settling", _defect)
     elif where == "find":
         monkeypatch.setattr("credgate.service.findings.Findings.find", _raises)
     elif where == "walk":

@@ -245,7 +245,7 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     def in_force() -> tuple[int, int]:
         return gate.admission.policy.max_refs, given["policy"]().max_refs
 
-    assert in_force() == (20_000, 20_000)
+    assert in_force() == (2_000, 2_000)
     options(tmp_path, CONFIG + "[policy]\nmax_refs = 7\n", credential="")
     assert (await given["reload"]())["restart_needed"] == []
     assert in_force() == (7, 7)

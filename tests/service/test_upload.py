@@ -10,8 +10,9 @@ from twisted.internet.task import Clock
 
 from credgate.errors import RequestError
 from credgate.git.passage import FetchPassage
-from credgate.git.pktline import FLUSH, encode
+from credgate.git.pktline import DELIMITER, FLUSH, encode
 from credgate.service.forge import ForgePool, Key
+from credgate.service.turns import Turns
 from credgate.service.upload import Upload
 from credgate.values import Reason
 from tests.fakes.relay import KIB64, Forges, chunks
@@ -67,7 +68,16 @@ class Way:
         self.failed: list[RequestError] = []
         self.refused: list[Decision] = []
         question: Any = Question(chunked=chunked, kept=kept)
-        self.upload = Upload(self.channel, question, fetch, self.failed.append, self.refused.append)  # type: ignore[arg-type]
+        turns = Turns(self.reactor)
+        channel: Any = self.channel
+        self.upload = Upload(
+            channel,
+            question,
+            fetch,
+            self.failed.append,
+            self.refused.append,
+            in_turns=lambda steps: turns.run(steps, pytest.fail),
+        )
 
     def go(self) -> Wire:
         """Give it a connection."""
@@ -84,6 +94,11 @@ class Way:
     def settle(self) -> None:
         """Let everything that is due happen."""
         for _ in range(10):
+            self.reactor.advance(0)
+
+    def finish(self) -> None:
+        """Let all steps be taken that are due, one after the other."""
+        for _ in range(200):
             self.reactor.advance(0)
 
 
@@ -245,3 +260,73 @@ def test_a_second_try_is_looked_at_as_the_first() -> None:
     way.go()
     way.upload.body([fetch(b"bundle-uri")[10:]])
     assert [one.reason for one in way.refused] == [Reason.FETCH_COMMAND]
+
+
+# Turns.
+
+OIDS = b"".join(encode(b"want " + (b"%040x" % number)) for number in range(20_000))
+MANY = encode(b"command=fetch") + DELIMITER + OIDS + FLUSH
+SQUEEZED = gzip.compress(MANY)
+
+
+def test_a_gzipped_fetch_is_read_a_piece_a_turn() -> None:
+    """A megabyte of lists is 16 pieces; the sandbox is held meanwhile, and nothing overtakes what came first."""
+    way = Way(FetchPassage(b"gzip", v2=True))
+    wire = way.go()
+    way.upload.body([SQUEEZED[:-10]])
+    assert (way.channel.reading, wire.received) == (False, b"HEAD|")
+    way.finish()
+    assert (way.channel.reading, wire.received) == (True, b"HEAD|" + SQUEEZED[:-10])
+    way.upload.body([SQUEEZED[-10:-5]])
+    way.upload.body([SQUEEZED[-5:]])
+    way.upload.end()
+    assert way.channel.reading, "the request is whole"
+    assert wire.received == b"HEAD|" + SQUEEZED[:-10]
+    way.finish()
+    assert wire.received == b"HEAD|" + SQUEEZED
+    assert way.upload.asked
+    assert (way.failed, way.refused) == ([], [])
+
+
+def test_a_connection_that_comes_while_a_fetch_is_read_does_not_release_the_sandbox() -> None:
+    """It is read on when what came was looked at."""
+    way = Way(FetchPassage(b"gzip", v2=True))
+    way.upload.body([SQUEEZED[:-10]])
+    way.upload.hold()
+    way.go()
+    way.finish()
+    assert way.channel.reading
+    assert way.forges.wire.received == b"HEAD|" + SQUEEZED[:-10]
+
+
+def test_a_fetch_that_is_left_is_read_no_further() -> None:
+    """Not by a client that went, and not to tell it anything; another connection goes on where the first was left."""
+    way = Way(FetchPassage(b"gzip", v2=True))
+    way.go()
+    way.upload.body([SQUEEZED])
+    way.upload.end()
+    way.upload.leave()
+    way.finish()
+    assert way.upload._inflow
+    assert not way.upload.asked
+    assert way.upload.again()
+    wire = way.go()
+    way.finish()
+    assert wire.received == b"HEAD|" + SQUEEZED
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [([b"packfile-uris https"], Reason.FETCH_ARGUMENT), ([b"x"] * 65, Reason.MALFORMED_REQUEST)],
+)
+def test_what_is_refused_in_a_later_turn_goes_no_further(lines: list[bytes], reason: Reason) -> None:
+    """Once, and nothing of the part that held it; the same without those lines goes on."""
+    body = MANY[:-4] + b"".join(map(encode, lines)) + FLUSH
+    for sent, good in ((gzip.compress(body), False), (SQUEEZED, True)):
+        way = Way(FetchPassage(b"gzip", v2=True), chunked=True)
+        wire = way.go()
+        way.upload.body([sent, b""])
+        way.upload.end()
+        way.finish()
+        assert [one.reason for one in (*way.failed, *way.refused)] == ([] if good else [reason])
+        assert wire.received.endswith(b"0\r\n\r\n") is good
