@@ -42,7 +42,7 @@ class ReadDescriptor(ABC):
     def lost(self, reason: Failure) -> None:
         """Give up: the reactor stops, or this reader raised."""
 
-    def doWrite(self) -> None:
+    def doWrite(self) -> None:  # noqa: B027 - no subclass writes
         """Ignore it: the event belonged to a descriptor that had this number before."""
 
     def connectionLost(self, reason: Failure) -> None:
