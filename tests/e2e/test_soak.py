@@ -190,7 +190,7 @@ def test_cut_connections_leave_no_trace(
     assert door.gateway.control("GET", "/v1/ready").status == http.HTTPStatus.OK
     assert repositories.git("-C", repos.folder(path), "rev-parse", "main").decode().strip() == tip
     desk.push("origin", f"{large}:refs/heads/large").fine()
-    assert min(soak.done.values()) > 10, soak.done
+    assert min(soak.done.values()) > 0, soak.done
 
 
 def test_pushes_that_ask_the_forge_at_once_are_all_answered(
