@@ -221,8 +221,9 @@ class Admission:
             "address; ask the operator for a new session"
         )
         decision = Decision(allow=False, reason=Reason.BAD_CREDENTIAL, rule="session", text=text)
-        # On 401 git hides the text of a Bearer refusal behind a prompt; on 403 it shows it (measured, both ways).
-        if isinstance(presented, tokens.Presented) and presented.scheme == "bearer":
+        # On 401 git hides the text of a Bearer refusal behind a prompt; on 403 it shows it (measured, both ways). A
+        # malformed field is answered as a wrong one of its scheme, so that the answer does not tell which it was.
+        if presented.scheme == "bearer":
             return Refuse(decision, 403)
         return Refuse(decision, 401, challenge=True)
 

@@ -34,6 +34,8 @@ class Asking:
         self.ended: Callable[[], None]
         self.status: int | None = None
         """Of the answer, if there was one."""
+        self.repeatable = False
+        """The last connection had been kept and closed before it answered: ``begin`` again on another."""
         self._type = content_type
         self._connection: ForgeConnection | None = None
         self._done: Deferred[None] = Deferred()
@@ -41,7 +43,7 @@ class Asking:
 
     def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> Deferred[None]:
         """Ask; fires when ``finish`` or ``fail`` is called, with ResponseError when there is no whole answer."""
-        self._connection, self._done, self._over = connection, Deferred(), False
+        self._connection, self._done, self._over, self.repeatable = connection, Deferred(), False, False
         connection.ask(self, method, request, Valve(_nothing, _nothing))
         connection.sent()
         return self._done
@@ -93,9 +95,10 @@ class Asking:
             self._over = True
             self.ended()
 
-    def answer_failed(self, error: ResponseError) -> None:
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
         """Give up."""
         if not self._over:
+            self.repeatable = repeatable
             self.leave()
             self.fail(cast("Exception", error))
 

@@ -60,8 +60,11 @@ class Asker(Interface):
     def answer_end(self) -> None:
         """Take the end: the answer was whole. The connection is already let go."""
 
-    def answer_failed(self, error: ResponseError) -> None:
-        """Take the news that no (further) answer comes. The connection is already gone."""
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
+        """Take the news that no (further) answer comes. The connection is already gone.
+
+        ``repeatable``: it had been kept from an earlier request and closed before it answered a byte of this one.
+        """
 
 
 class ForgeConnection(Protocol):
@@ -76,9 +79,10 @@ class ForgeConnection(Protocol):
         self.pool, self.key, self._tls = pool, key, tls
         self.ready: Deferred[ForgeConnection] = Deferred(lambda _: self.transport.abortConnection())
         self.asker: Asker | None = None
-        self.reused = self.answered = False
+        self.reused = False
         self.idle_since = 0.0
-        self._sent_whole = self._keeps = self._paused = False
+        # These speak of the current request. A finished request must not read them: the next one resets them.
+        self._sent_whole = self._answered = self._keeps = self._paused = False
         self._reader: ResponseReader | None = None
 
     def connectionMade(self) -> None:
@@ -96,7 +100,7 @@ class ForgeConnection(Protocol):
     def ask(self, asker: Asker, method: bytes, head: bytes, valve: Valve) -> None:
         """Send a request head; ``valve`` is closed while the forge does not take the body."""
         self.asker, self._reader = asker, ResponseReader(method)
-        self._sent_whole = self.answered = False
+        self._sent_whole = self._answered = False
         send(self.transport, [head])
         self.transport.registerProducer(valve, streaming=True)
 
@@ -132,7 +136,7 @@ class ForgeConnection(Protocol):
         if self.asker is None or self._reader is None:
             self.abort()  # nobody asked: whatever this is, it is no answer
             return
-        self.answered = True
+        self._answered = True
         grow(self.transport, len(data))
         try:
             events = self._reader.receive(data)
@@ -182,7 +186,7 @@ class ForgeConnection(Protocol):
             self.ready.errback(reason)
         asker, self.asker = self.asker, None
         if asker is not None:  # whole answers have none: what one ends in is an asker that broke over it
-            asker.answer_failed(_CUT)
+            asker.answer_failed(_CUT, repeatable=self.reused and not self._answered)
 
 
 @define(eq=False)

@@ -190,7 +190,7 @@ class Inquiry:
         try:
             await asking.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
         except ResponseError:
-            if connection.reused and not connection.answered:
+            if asking.repeatable:  # not the connection's word: it may carry another push's question by now
                 return False
             raise
         finally:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.error import (
+    ConnectError,
+    TimeoutError,  # noqa: A004 - Twisted's own, as endpoints fail with it
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
@@ -24,6 +27,9 @@ BACKLOG = 1024
 what does not fit is dropped, and its client's kernel tries again after one second, then three (threats, 58)."""
 PROBE_TIMEOUT = 2
 """Seconds in which our own port must accept."""
+PROBES = 2
+"""Connections that must fail before it does not accept. One may fail by a hang-up that was another connection's: the
+reactor reports events by descriptor number, and Twisted's clients believe them (see ``descriptor``)."""
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound to
 
 
@@ -77,12 +83,16 @@ class Listener(Service):
         client = self._client(self._port.getHost())
         if client is None:  # a kind of port that this cannot judge is taken at its word
             return True
-        try:
-            protocol = await client.connect(_Quiet.forProtocol(Protocol))
-        except ConnectError:
-            return False
-        protocol.transport.abortConnection()
-        return True
+        for _ in range(PROBES):
+            try:
+                protocol = await client.connect(_Quiet.forProtocol(Protocol))
+            except TimeoutError:
+                return False
+            except ConnectError:
+                continue
+            protocol.transport.abortConnection()
+            return True
+        return False
 
     def _client(self, where: object) -> Any:  # noqa: ANN401 - one of three endpoints
         if isinstance(where, IPv4Address):

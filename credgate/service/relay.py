@@ -305,11 +305,11 @@ class RelayExchange:
         else:
             self.channel.release()
 
-    def answer_failed(self, error: ResponseError) -> None:
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
         """Try again if nothing was lost by it; else never let it look complete."""
-        forge, self._forge = self._forge, None
+        self._forge = None
         self._upload.leave()
-        if forge is not None and forge.reused and not forge.answered and self._upload.again():
+        if repeatable and self._upload.again():
             self._connect()
             return
         name = self._verdict.driver.forge.name

@@ -53,6 +53,7 @@ from credgate.service.minting.factory import Minting
 from credgate.service.private import Leash, private
 from credgate.service.process import harden, most_connections
 from credgate.service.reach import forge_endpoints
+from credgate.service.readiness import Check, Readiness
 from credgate.service.reload import Reloading
 from credgate.service.sessions import SessionRegistry
 from credgate.service.versions import check_installed
@@ -178,10 +179,14 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
 
     dns = dns_service(config, registry, audit, reactor)
 
-    async def ready() -> dict[str, bool]:
-        working = {"serving": not gate.closing, "git": await git.accepts()}
-        working |= {"sessions": registry.writable, "audit": audit.writable}
-        return working | ({"dns": await dns.ready()} if dns.enabled else {})
+    checks: dict[str, Check] = {
+        "serving": lambda: not gate.closing,
+        "git": git.accepts,
+        "sessions": lambda: registry.writable,
+        "audit": lambda: audit.writable,
+        **({"dns": dns.ready} if dns.enabled else {}),
+    }
+    ready = Readiness(checks, reactor)
 
     parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
     reloading = Reloading(config, read, parts, reactor)

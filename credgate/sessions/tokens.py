@@ -4,7 +4,7 @@ A session's token and secret are 32 random bytes each, URL-safe base64 without p
 SHA-256 digests are ever kept; they carry 256 bits, so nothing slower is needed. Reading is strict: exactly one field,
 ``Basic`` (RFC 7617) with any user and ``TOKEN:SECRET`` as the password, or ``Bearer`` (RFC 6750) with ``TOKEN:SECRET``.
 Scheme names ignore case (RFC 9110 section 11.1), nothing else bends: one byte too many makes the whole field malformed,
-which is answered exactly as a wrong credential is.
+which is answered exactly as a wrong credential of the same scheme is: 403 for ``Bearer``, else 401.
 
 Never reads randomness itself (it is handed in) and never says in an error what was presented.
 """

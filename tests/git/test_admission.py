@@ -174,7 +174,13 @@ def test_without_a_credential_there_is_a_challenge(line: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("login", "status", "challenge"),
-    [(b"wrong", 401, True), (b"wrong-bearer", 403, False), (b"Bearer x", 401, True), (b"Digest x", 401, True)],
+    [
+        (b"wrong", 401, True),
+        (b"wrong-bearer", 403, False),
+        (b"Bearer x", 403, False),
+        (b"Basic x", 401, True),
+        (b"Digest x", 401, True),
+    ],
 )
 def test_every_wrong_credential_has_one_answer(login: bytes, status: int, *, challenge: bool) -> None:
     """Unknown, expired, malformed: the text is the same; 403 only where git would hide it behind a prompt."""

@@ -36,6 +36,7 @@ class Asked:
         self.told: list[Any] = []
         self.connection: ForgeConnection | None = None
         self.on_head: str = ""
+        self.repeatable: bool | None = None
 
     def answer_head(self, head: Any) -> None:
         """Note the status."""
@@ -54,9 +55,10 @@ class Asked:
         """Note it."""
         self.told.append("end")
 
-    def answer_failed(self, error: ResponseError) -> None:
-        """Note why."""
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
+        """Note why, and whether the question may be asked again."""
         self.told.append(error.reason)
+        self.repeatable = repeatable
 
 
 class Net:
@@ -193,6 +195,27 @@ def test_a_broken_answer_is_told_once(sent: bytes, told: list[Any]) -> None:
     assert asked.told == told
     assert wire.ended
     assert net.pool.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "sent", "repeatable"),
+    [(True, b"", True), (False, b"", False), (True, b"H", False), (True, answer(b"body")[:-1], False),
+     (True, b"garbage\r\n\r\n", False)],
+)  # fmt: skip
+def test_a_failure_says_whether_the_question_may_be_asked_again(sent: bytes, *, kept: bool, repeatable: bool) -> None:
+    """Only on a kept connection that closed before it answered a byte; later requests on it change nothing of that."""
+    net = Net()
+    connection, wire = net.connect()
+    if kept:
+        net.ask(connection)
+        wire.deliver(answer(b"body"))
+        assert net.pool.take(KEY) is connection
+    asked = net.ask(connection)
+    wire.deliver(sent)
+    wire.hang_up()
+    net.settle()
+    assert asked.told[-1] in (Reason.FORGE_CUT, Reason.FORGE_MALFORMED)
+    assert asked.repeatable is repeatable
 
 
 def test_an_asker_that_leaves_at_the_head_hears_no_more() -> None:

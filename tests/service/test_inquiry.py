@@ -429,6 +429,28 @@ def test_a_kept_connection_that_is_closed_is_no_answer(which: str, how: str) -> 
     one.over()
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_answer_that_cannot_be_read_is_not_asked_for_again(*, taken: bool) -> None:
+    """Also where another push has taken the connection by then: its question is not answered yet, ours is."""
+    one = asked("fetch", eager=False)
+    one.tell(encode(b"ERR upload-pack: not our ref\n") + FLUSH)
+    assert one.results == []  # the whole answer came, the connection is kept, and the thread has yet to read it
+    means = one.house.pool, one.inquiry.credentials, one.inquiry.wanted, one.inquiry.driver
+    other = Inquiry(*means, "octo/hello", True, 30.0, 100.0, one.threads)  # noqa: FBT003 - positional by its definition
+    results: list[Any] = []
+    if taken:
+        ensureDeferred(other.capabilities()).addBoth(results.append)
+        one.house.settle()
+    one.threads.run_all()
+    one.house.settle()
+    assert one.text == "the forge refused: upload-pack: not our ref"
+    assert len(one.house.forge.wires) == 1
+    if taken:
+        one.capable()
+        assert results == [[b"ls-refs", b"fetch=shallow filter", b"object-format=sha1"]]
+    one.over()
+
+
 def test_all_questions_of_a_push_share_a_deadline() -> None:
     """A forge that is only just in time, again and again, holds a push no longer than one that never answers."""
     one = asked("capabilities")

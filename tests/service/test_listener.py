@@ -9,8 +9,8 @@ import pytest
 import pytest_twisted
 from twisted.internet import defer, reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import TCP4ClientEndpoint, serverFromString
+from twisted.internet.error import CannotListenError, ConnectError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 
@@ -96,6 +96,26 @@ async def test_a_unix_socket_accepts_too(tmp_path: Path) -> None:
     service.startService()
     assert await service.accepts()
     await stopped(service)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_failed_probe_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have failed by a hang-up that was another connection's; two are."""
+    service = listener("tcp:0:interface=127.0.0.1")
+    service.startService()
+    connect, failures = TCP4ClientEndpoint.connect, [1]
+
+    def failing(self: TCP4ClientEndpoint, factory: Any) -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            return defer.fail(ConnectError("Connection was closed cleanly."))
+        return connect(self, factory)
+
+    monkeypatch.setattr(TCP4ClientEndpoint, "connect", failing)
+    assert await service.accepts()
+    failures[0] = 2
+    assert not await service.accepts()
+    await defer.maybeDeferred(service.stopService)
 
 
 @pytest_twisted.ensureDeferred

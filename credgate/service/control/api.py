@@ -136,7 +136,7 @@ class ControlAPI:
 
     @app.route("/v1/ready", methods=["GET"])
     async def ready(self, request: ControlRequest) -> bytes:
-        """Say of each part whether it works; 503 unless all do. No checks at all is no readiness."""
+        """Say of each part whether it works; 503 unless all do. A failure always has a name."""
         try:
             asked = ensureDeferred(_awaited(self.readiness()))
             checks = dict(await asked.addTimeout(READY_TIMEOUT, self.reactor))
@@ -145,7 +145,8 @@ class ControlAPI:
         except Exception as failed:  # noqa: BLE001  # whatever it is, the answer is that we could not tell
             self._log.error("readiness could not be told: {type}", type=type(failed).__name__)
             checks = {}
-        is_ready = bool(checks) and all(state is True for state in checks.values())
+        checks = checks or {"readiness": False}  # nothing checked is nothing known
+        is_ready = all(state is True for state in checks.values())
         unready = "draining" if checks.get("serving") is False else "not ready"
         answer = {"status": "ready" if is_ready else unready, "checks": checks}
         return send(request, 200 if is_ready else 503, answer)

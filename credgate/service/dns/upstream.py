@@ -23,16 +23,15 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
 )
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from credgate.dns import framing, response
 from credgate.dns.answer import Trail
 from credgate.dns.names import WireError
 from credgate.dns.response import MAX_RESPONSE, Asked, CaseMismatchError, MismatchError, Response
 from credgate.errors import CredgateError
+from credgate.service.descriptor import ReadDescriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,22 +79,21 @@ def _fire(waiting: Deferred[T], result: T | Failure) -> None:
         waiting.callback(result)
 
 
-@implementer(IReadDescriptor)
-class UDPExchange:
+class UDPExchange(ReadDescriptor):
     """One question over one connected socket of its own. ``done`` fires with the ``Response``.
 
     No ``udp.Port``: that writes two log lines a socket, and a line a packet is a way to fill a disk.
     """
 
     def __init__(self, server: Endpoint, asked: Asked, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
-        self._server, self._asked, self._reactor, self._forged = server, asked, reactor, 0
+        self._server, self._asked, self.reactor, self._forged = server, asked, reactor, 0
         self._socket = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.settimeout(0)
         self.done: Deferred[Response] = Deferred(lambda _: self._close())
 
     def send(self) -> UDPExchange:
         """Connect, which binds to a random port, and send."""
-        self._reactor.addReader(self)
+        self.reactor.addReader(self)
         try:
             self._socket.connect(self._server)
             self._socket.send(self._asked.message)
@@ -112,7 +110,7 @@ class UDPExchange:
         return "dns upstream"
 
     def doRead(self) -> None:
-        """Take one message: the answer, or what is none and is left alone."""
+        """Take one message: the answer, or one that is not the answer and is ignored."""
         try:
             self._finish(response.read(self._socket.recv(MAX_RESPONSE), self._asked))
         except BlockingIOError:
@@ -126,8 +124,8 @@ class UDPExchange:
         except (WireError, OSError) as error:
             self._finish(Failure(error))
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Take note that the reactor found the socket broken, or stops."""
+    def lost(self, reason: Failure) -> None:
+        """See ReadDescriptor."""
         self._finish(reason)
 
     def _finish(self, result: Response | Failure) -> None:
@@ -136,7 +134,7 @@ class UDPExchange:
             _fire(self.done, result)
 
     def _close(self) -> None:
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
         self._socket.close()
 
 

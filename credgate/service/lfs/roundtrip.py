@@ -52,10 +52,11 @@ async def ask(pool: ForgePool, question: Question) -> Answer:
     """Ask and wait. Raises LfsError; cancelling leaves the forge, wherever it is."""
     kept = pool.take(question.key) if question.repeatable else None
     if kept is not None:
+        trip = _RoundTrip(question, kept)
         try:
-            return await _RoundTrip(question, kept).answer()
+            return await trip.answer()
         except ResponseError as error:
-            if kept.answered:
+            if not trip.repeatable:
                 raise _unusable(question, error) from None
     try:
         connection = await pool.connect(question.key, question.place)
@@ -85,6 +86,8 @@ class _RoundTrip:
     def __init__(self, question: Question, connection: ForgeConnection) -> None:
         self._question, self._connection = question, connection
         self._answer: Answer | None = None
+        self.repeatable = False
+        """The connection had been kept and closed before it answered."""
         self._done: Deferred[Answer] = Deferred(lambda _: connection.abort())
 
     def answer(self) -> Deferred[Answer]:
@@ -113,7 +116,8 @@ class _RoundTrip:
         if self._answer is not None:
             self._done.callback(self._answer)
 
-    def answer_failed(self, error: ResponseError) -> None:
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
+        self.repeatable = repeatable
         self._done.errback(error)
 
     def _fail(self, error: ResponseError) -> None:

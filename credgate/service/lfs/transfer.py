@@ -98,10 +98,10 @@ class Transfer(Errand, ABC):
             return False
         return True
 
-    def answer_failed(self, error: ResponseError) -> None:
+    def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
         """Ask again if a kept connection was closed before it answered; else refuse, or cut what has begun."""
-        storage, self.storage = self.storage, None
-        if storage is not None and storage.reused and not storage.answered:
+        self.storage = None
+        if repeatable:
             self.do(self._again())
             return
         text = f"the answer of {self.storage_name} cannot be used: {error}"
