@@ -1,7 +1,8 @@
 """Who asks: a client's address, the sessions bound to it and the names they add, its share of the rate.
 
-Looked up once a datagram, so one dictionary decides: host -> ``Client``. When sessions come or go that dictionary is
-emptied, and a client's scope is found anew at its next datagram. A scope holds the replies that may be given within it:
+Looked up once a datagram, so one dictionary decides: host -> ``Client``. When a bound session comes or goes that
+dictionary is emptied, and a client's scope is found anew at its next datagram, in an index that was changed by that one
+session: no datagram walks all sessions. A scope holds the replies that may be given within it:
 clients without names of their own share one, so that a session's names are never answered from another's cache. The
 table is bounded; when it is full it starts over, buckets too: a flood of forged addresses is bounded by
 ``maxThroughput``, not here.
@@ -10,6 +11,7 @@ table is bounded; when it is full it starts over, buckets too: a flood of forged
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -20,7 +22,7 @@ from credgate.dns.policy import NO_ENTRIES, session_entries
 from credgate.dns.rate import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
     from credgate.dns.allowlist import Allowlist
     from credgate.sessions.model import Network, Session
@@ -58,25 +60,75 @@ def counted_as(address: addresses.Address) -> str:
     return str(address)
 
 
+@define(eq=False)
+class _Bound:
+    """The sessions of one network. ``named`` are those of them that add names."""
+
+    sessions: dict[str, Session] = field(factory=dict)
+    named: dict[str, Session] = field(factory=dict)
+
+
 class SessionIndex:
-    """Sessions by the addresses they are bound to."""
+    """Sessions by the networks they are bound to: an address is looked up once for each prefix length in use."""
 
     def __init__(self, sessions: Iterable[Session] = ()) -> None:
-        self._single: dict[str, list[Session]] = {}
-        self._wide: list[tuple[Network, Session]] = []
+        self._networks: dict[tuple[int, int, int], _Bound] = {}
+        self._lengths: Counter[tuple[int, int]] = Counter()
+        """How many networks there are of each IP version and prefix length."""
         for session in sessions:
-            bound = session.bound_to
-            if bound is None:
-                continue
-            if bound.num_addresses == 1:
-                self._single.setdefault(str(bound.network_address), []).append(session)
-            else:
-                self._wide.append((bound, session))
+            self.add(session)
+
+    def add(self, session: Session) -> None:
+        """Add a session, if it is bound; one that is there already is replaced."""
+        if session.bound_to is None:
+            return
+        key = _key(session.bound_to)
+        bound = self._networks.get(key)
+        if bound is None:
+            bound = self._networks[key] = _Bound()
+            self._lengths[key[:2]] += 1
+        bound.sessions[session.id] = session
+        if session.dns:
+            bound.named[session.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Remove a session; one that is not there is no error."""
+        if session.bound_to is None:
+            return
+        key = _key(session.bound_to)
+        bound = self._networks.get(key)
+        if bound is None:
+            return
+        bound.sessions.pop(session.id, None)
+        bound.named.pop(session.id, None)
+        if not bound.sessions:
+            del self._networks[key]
+            self._lengths[key[:2]] -= 1
+            if not self._lengths[key[:2]]:
+                del self._lengths[key[:2]]
 
     def find(self, address: addresses.Address) -> list[Session]:
-        """Return the sessions bound to the address or to a network around it."""
-        wide = [session for network, session in self._wide if address in network]
-        return self._single.get(str(address), []) + wide
+        """Return the sessions bound to the address or to a network around it, the closest first."""
+        return [session for bound in self._around(address) for session in bound.sessions.values()]
+
+    def first(self, address: addresses.Address) -> str:
+        """Return the id of the first of them; ``""``: there is none."""
+        return next((key for bound in self._around(address) for key in bound.sessions), "")
+
+    def named(self, address: addresses.Address) -> list[Session]:
+        """Return those of them that add names."""
+        return [session for bound in self._around(address) for session in bound.named.values()]
+
+    def _around(self, address: addresses.Address) -> Iterator[_Bound]:
+        version, number, bits = address.version, int(address), address.max_prefixlen
+        for of, length in sorted(self._lengths, reverse=True):
+            if of == version and (bound := self._networks.get((version, length, number >> (bits - length)))):
+                yield bound
+
+
+def _key(network: Network) -> tuple[int, int, int]:
+    number = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+    return network.version, network.prefixlen, number
 
 
 class Clients:
@@ -88,15 +140,26 @@ class Clients:
         """By host as the socket gives it, the scope up to date: what the fast path looks at."""
         self._known: dict[str, Client] = {}
         self._buckets: dict[str, Bucket] = {}
-        self.use(tuple)
+        self.use(SessionIndex())
 
-    def use(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """Take up the sessions there are now; replies given under the old ones are forgotten.
+    def use(self, index: SessionIndex) -> None:
+        """Take up other sessions; replies given under the old ones are forgotten."""
+        self.index = index
+        self._forget_scopes()
 
-        ``sessions`` is called at the next datagram, not before: a thousand that begin at once are listed once.
-        """
-        self._sessions = sessions
-        self._index: SessionIndex | None = None
+    def session_began(self, session: Session) -> None:
+        """Add a session. One that is bound to no network changes nothing here."""
+        if session.bound_to is not None:
+            self.index.add(session)
+            self._forget_scopes()
+
+    def session_ended(self, session: Session) -> None:
+        """Remove a session."""
+        if session.bound_to is not None:
+            self.index.remove(session)
+            self._forget_scopes()
+
+    def _forget_scopes(self) -> None:
         self._scopes: dict[tuple[str, ...], Scope] = {}
         self._common, self.strangers = ReplyCache(), Scope()
         self.current = {}
@@ -121,14 +184,12 @@ class Clients:
         return client
 
     def _scope(self, address: addresses.Address) -> Scope:
-        if self._index is None:
-            self._index = SessionIndex(self._sessions())
-        sessions = self._index.find(address)
-        if not sessions:
+        first, named = self.index.first(address), self.index.named(address)
+        if not first:
             return self.strangers
-        ids = tuple(session.id for session in sessions)
+        ids = (first, *(session.id for session in named))
         if ids not in self._scopes:
-            entries = session_entries((name for one in sessions for name in one.dns), f"session {ids[0]}")
+            entries = session_entries((name for one in named for name in one.dns), f"session {first}")
             replies = ReplyCache(1024) if entries.allows else self._common
-            self._scopes[ids] = Scope(ids[0], entries, replies)
+            self._scopes[ids] = Scope(first, entries, replies)
         return self._scopes[ids]

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.answer import Moved, refusal
+from credgate.git.moves import Moves
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.lfs.handles import Handles
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
 
-MAX_MOVES = 4096
-"""Renamed repositories that are remembered, of all sessions together."""
 _JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
@@ -76,7 +75,7 @@ class Gate:
     closing: bool = False
     channels: set[SandboxChannel] = field(factory=set, init=False)
     addresses: Counter[str] = field(factory=Counter, init=False)
-    moves: dict[tuple[str, RepoPath], Moved] = field(factory=dict, init=False)
+    moves: Moves = field(factory=Moves, init=False)
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
     handles: Handles = field(factory=lambda: Handles(lambda: secrets.token_urlsafe(32)), init=False)
     """What sessions hold instead of links to LFS objects."""
@@ -150,14 +149,8 @@ class Gate:
         return evolve(verdict, path=moved.path, dot_git=moved.dot_git) if match.decision.allow else verdict
 
     def has_moved(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
-        """Remember where a session's repository went; of too many, what was found longest ago is forgotten.
-
-        A pattern grants names without end, and a forge may redirect each. What is forgotten, a discovery finds anew.
-        """
-        self.moves.pop((session_id, repo), None)
+        """Remember where a session's repository went."""
         self.moves[session_id, repo] = moved
-        while len(self.moves) > MAX_MOVES:
-            del self.moves[next(iter(self.moves))]
 
     def page(self, serve: Serve, *, close: bool) -> bytes:
         """Return the whole answer for one of our own pages."""
@@ -219,8 +212,7 @@ class Gate:
             exchange.cut(Reason.SESSION_ENDED)
         self.rates.forget(session.id)
         self.handles.forget(session.id)
-        for known in [known for known in self.moves if known[0] == session.id]:
-            del self.moves[known]
+        self.moves.forget(session.id)
 
     def retire(self, vacant: Callable[[], None]) -> None:
         """Take no further request; ``vacant`` is called when the last connection has gone."""

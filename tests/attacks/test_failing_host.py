@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import http
 import resource
+import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from credgate.service.clock import read_lease_clock
+from credgate.sessions.sqlite import SqliteStore
 from tests.attacks.conftest import CONTROL, Field, StartField
 from tests.attacks.rawclient import RawClient, ask
 from tests.attacks.siege import descriptors
@@ -76,6 +79,37 @@ def test_a_store_that_cannot_be_written_refuses_new_sessions_only(victim: Field)
     assert ask(victim.gateway.port, data, answers=1).answers[0].status == 200
     wait_until(lambda: victim.gateway.control("GET", f"/v1/sessions/{doomed.id}").status == 404, "it stays revoked")
     victim.gateway.revoke(victim.gateway.grant([CONTROL]))
+
+
+def _kept(field: Field) -> list[str]:
+    """Read the ids in the store of a gateway that was killed."""
+    store = SqliteStore(field.gateway.store_file)
+    found = [session.id for session in store.open(read_lease_clock())]
+    store.close()
+    return found
+
+
+def test_a_revoke_that_a_full_disk_refused_does_not_come_back_to_life(start_field: StartField) -> None:
+    """There is room again, a session is created, and the process is killed: the revoked row went with that create.
+
+    A round would remove it as well; it is put off, so that nothing but the create can have done it.
+    """
+    field = start_field(gc_interval="1h")
+    doomed, other = field.gateway.grant([CONTROL]), field.gateway.grant([CONTROL])
+    with full_disk(field):
+        assert (
+            field.gateway.control("DELETE", f"/v1/sessions/{doomed.id}").status == http.HTTPStatus.SERVICE_UNAVAILABLE
+        )
+        ready = field.gateway.control("GET", "/v1/ready")
+        assert (ready.status, ready.json["checks"]["sessions"]) == (http.HTTPStatus.SERVICE_UNAVAILABLE, False)
+    created = field.gateway.grant([CONTROL])
+    field.gateway.stop(signal.SIGKILL)
+    kept = _kept(field)
+    assert doomed.id not in kept
+    assert {other.id, created.id, field.lease.id} <= set(kept)
+    field.gateway.start()
+    assert field.gateway.control("GET", f"/v1/sessions/{doomed.id}").status == http.HTTPStatus.NOT_FOUND
+    field.control()
 
 
 def test_the_process_leaves_no_core(victim: Field) -> None:

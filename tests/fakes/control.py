@@ -140,9 +140,9 @@ class FakeRegistry:
         """Find a session."""
         return self.sessions.get(session_id)
 
-    def all(self) -> list[Session]:
-        """List them, newest first: the order is the API's business."""
-        return list(reversed(self.sessions.values()))
+    def ids(self) -> list[str]:
+        """List their ids, the oldest first."""
+        return list(self.sessions)
 
 
 class Wire(StringTransport):

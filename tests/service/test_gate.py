@@ -11,7 +11,8 @@ from twisted.internet.defer import ensureDeferred
 
 from credgate.config.schema import Config, Policy
 from credgate.git.answer import Moved
-from credgate.service.gate import MAX_MOVES, GateService
+from credgate.git.moves import MAX_MOVES
+from credgate.service.gate import GateService
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
