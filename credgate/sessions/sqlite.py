@@ -187,6 +187,7 @@ class SqliteStore:
                 damaged.append(f"{self.path}: session {ascii(row[0])[:80]} is skipped: {error}")
             else:
                 found.append(session)
+        rows.forget()
         self.damaged = tuple(damaged)
         return found
 
