@@ -10,7 +10,6 @@ table is bounded; when it is full it starts over, buckets too: a flood of forged
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from credgate.dns import addresses
 from credgate.dns.cache import ReplyCache
 from credgate.dns.policy import NO_ENTRIES, session_entries
 from credgate.dns.rate import Bucket
+from credgate.sessions.address import counted_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,13 +51,6 @@ class Client:
     """The scope's; here to spare the fast path a step."""
     pending: int = 0
     """Questions of this client that wait for an upstream."""
-
-
-def counted_as(address: addresses.Address) -> str:
-    """Return what an address is counted as: one IPv6 host has a whole /64."""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
 
 
 @define(eq=False)
@@ -178,7 +171,7 @@ class Clients:
         if len(self._known) >= MAX_CLIENTS:
             for table in (self._known, self._buckets, self.current):
                 table.clear()
-        key = counted_as(addresses.client(host))
+        key = counted_as(host)
         bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
         self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
         return client

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 from twisted.application.service import Service
@@ -29,17 +29,19 @@ from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.question import wanted_for
+from credgate.service.refused import Limit, Refused
 from credgate.sessions import scope
+from credgate.sessions.address import counted_as
 from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
     from credgate.config.schema import Config, Limits
     from credgate.http.fields import RequestHead
@@ -51,6 +53,10 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
 
+LINGER = 2.0
+"""Seconds that a refused connection may take to be told so."""
+MAX_REFUSING = 16
+"""Refused connections that are told so at the same time; more are closed without a word, to spare descriptors."""
 _JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
@@ -83,6 +89,14 @@ class Gate:
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
     rates: Rates = field(init=False)
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
+    few_descriptors: bool = False
+    """Whether ``limits.max_connections`` was lowered to what the process has file descriptors for."""
+    refused: Refused = field(init=False)
+    """Connections that a limit refused."""
+
+    @refused.default
+    def _refused(self) -> Refused:
+        return Refused(self.audit, self.clock)
 
     @rates.default
     def _rates(self) -> Rates:
@@ -228,36 +242,58 @@ class Gate:
             channel.dismiss(decision)
 
     def joined(self, channel: SandboxChannel) -> None:
-        """Count a connection."""
+        """Count a connection, as rates and the brake count addresses: an IPv6 host has a whole /64."""
         self.channels.add(channel)
-        self.addresses[channel.peer] += 1
+        self.addresses[counted_as(channel.peer)] += 1
 
     def parted(self, channel: SandboxChannel) -> None:
         """Count it out."""
         self.channels.discard(channel)
-        self.addresses[channel.peer] -= 1
-        if self.addresses[channel.peer] <= 0:
-            del self.addresses[channel.peer]
+        address = counted_as(channel.peer)
+        self.addresses[address] -= 1
+        if self.addresses[address] <= 0:
+            del self.addresses[address]
         if self.closing and not self.channels:
             self._vacant()
 
-    def full(self, peer: str) -> bool:
-        """Whether one more connection from ``peer`` is one too many."""
-        limits = self.limits
-        return (
-            len(self.channels) >= limits.max_connections or self.addresses[peer] >= limits.max_connections_per_address
-        )
+    def full(self, peer: str) -> Limit | None:
+        """Return the limit that one more connection from ``peer`` would exceed; None: there is room."""
+        if self.addresses[counted_as(peer)] >= self.limits.max_connections_per_address:
+            return Limit.ADDRESS
+        if len(self.channels) >= self.limits.max_connections:
+            return Limit.DESCRIPTORS if self.few_descriptors else Limit.TOTAL
+        return None
+
+
+_FULL = {
+    Limit.ADDRESS: "too many connections from this address (max_connections_per_address); close some, or wait",
+    Limit.TOTAL: "too many connections to the gateway (max_connections); wait",
+    Limit.DESCRIPTORS: "the gateway has no file descriptors for more connections (RLIMIT_NOFILE); tell the operator",
+}
 
 
 class _Full(Protocol):
-    """Says no to a connection over the limit; reads nothing."""
+    """Refuses a connection over a limit; reads nothing."""
+
+    def __init__(self, factory: SandboxFactory, limit: Limit) -> None:
+        self._factory, self._limit = factory, limit
+        self._cut: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        text = "too many connections from this address; close some, or wait"
-        decision = Decision(allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule="limits", text=text)
-        assert self.transport is not None
-        self.transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
-        self.transport.loseConnection()
+        self._factory.refusing += 1
+        decision = Decision(
+            allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule=self._limit.value, text=_FULL[self._limit]
+        )
+        transport: Any = self.transport
+        transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
+        transport.loseConnection()
+        # Behind TLS this waits for a handshake, which a client may never finish.
+        self._cut = self._factory.gate.reactor.callLater(LINGER, transport.abortConnection)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's own default differs
+        self._factory.refusing -= 1
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
 
 
 class SandboxFactory(Factory):
@@ -267,11 +303,17 @@ class SandboxFactory(Factory):
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self.refusing = 0
+        """Refused connections that are still open."""
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Make a channel for the peer, named by its address alone."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Make a channel for the peer, named by its address alone; None closes the connection at once."""
         peer = str(getattr(addr, "host", ""))
-        return _Full() if self.gate.full(peer) else SandboxChannel(self.gate, peer)
+        limit = self.gate.full(peer)
+        if limit is None:
+            return SandboxChannel(self.gate, peer)
+        self.gate.refused.count(limit, counted_as(peer))
+        return _Full(self, limit) if self.refusing < MAX_REFUSING else None
 
 
 class GateService(Service):
@@ -302,6 +344,7 @@ class GateService(Service):
             self.gate.admission.brake.prune(now)
             self.gate.meter()
             self.gate.rates.prune(now)
+            self.gate.refused.sweep()
         except Exception:  # noqa: BLE001 - it would stop the clock of all, for good
             _log.failure("the sweep failed; the next one tries again")
 

@@ -118,7 +118,7 @@ def _grants(text: str) -> tuple[Grant, ...]:
 def _grant(repo: object, forge: object, access: object, push: object, normal: object, **limits: Any) -> Grant:  # noqa: ANN401 - judged by _limited
     if not (type(repo) is type(forge) is type(normal) is str):
         raise _UnfaithfulError
-    return Grant(repo, forge, _ACCESS[access], None if push is None else _rules(push), normal, **limits)  # type: ignore[arg-type, index]  # judged above
+    return Grant(repo, forge, _ACCESS[access], None if push is None else _rules(push), normal, **limits)  # type: ignore[index]  # what is no key raises
 
 
 def _limited(item: dict[str, Any]) -> Grant:
