@@ -205,6 +205,11 @@ class Gate:
         """Return what is running for sessions now, in the order of its beginning."""
         return [exchange.record.running() for exchange in self._session_of]
 
+    @property
+    def running(self) -> int:
+        """How many transfers run."""
+        return len(self._session_of)
+
     def meter(self) -> None:
         """Count what running transfers have moved since they were last looked at."""
         for exchange in self._session_of:
