@@ -55,8 +55,10 @@ if TYPE_CHECKING:
 
 LINGER = 2.0
 """Seconds that a refused connection may take to be told so."""
-MAX_REFUSING = 16
-"""Refused connections that are told so at the same time; more are closed without a word, to spare descriptors."""
+MAX_REFUSING = 128
+"""Refused connections that are told so at the same time; more are closed without a word, to spare descriptors.
+
+Over plain TCP one takes a turn of the reactor, in which about a hundred are accepted."""
 _JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()

@@ -15,9 +15,9 @@ import sys
 from credgate.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
-SPARE = 256
-"""Descriptors for all but connections of sandboxes: up to 136 of the control socket, 16 of idle forge connections, 16
-of refused connections that are told so, 8 of the metrics page; the rest for listeners, store, audit log and programs
+SPARE = 320
+"""Descriptors for all but connections of sandboxes: up to 136 of the control socket, 128 of refused connections that
+are told so, 16 of idle forge connections, 8 of the metrics page; the rest for listeners, store, audit log and programs
 that print credentials. The DNS server's come on top."""
 BY_CONNECTION = 3
 """Descriptors that one connection of a sandbox may take: its own, the forge's, and that of an inquiry about a push."""

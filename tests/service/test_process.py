@@ -105,7 +105,7 @@ def test_connections_leave_descriptors_for_the_rest(
 
 
 @pytest.mark.parametrize(
-    ("soft", "wanted", "dns", "needed"), [(258, 1024, 0, 280), (SPARE + 23, 1024, 0, 280), (10, 2, 384, 646)]
+    ("soft", "wanted", "dns", "needed"), [(258, 1024, 0, 344), (SPARE + 23, 1024, 0, 344), (10, 2, 384, 710)]
 )
 def test_too_few_descriptors_stop_the_start(
     monkeypatch: pytest.MonkeyPatch, soft: int, wanted: int, dns: int, needed: int
