@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_CLIENTS = 4096
 
+_Key = tuple[int, int, int]
+"""A network: IP version, prefix length, and the number that its prefix is."""
+
 
 @frozen(slots=True)
 class Scope:
@@ -53,19 +56,13 @@ class Client:
     """Questions of this client that wait for an upstream."""
 
 
-@define(eq=False)
-class _Bound:
-    """The sessions of one network. ``named`` are those of them that add names."""
-
-    sessions: dict[str, Session] = field(factory=dict)
-    named: dict[str, Session] = field(factory=dict)
-
-
 class SessionIndex:
     """Sessions by the networks they are bound to: an address is looked up once for each prefix length in use."""
 
     def __init__(self, sessions: Iterable[Session] = ()) -> None:
-        self._networks: dict[tuple[int, int, int], _Bound] = {}
+        self._bound: dict[_Key, dict[str, Session]] = {}
+        self._named: dict[_Key, dict[str, Session]] = {}
+        """Those of them that add names."""
         self._lengths: Counter[tuple[int, int]] = Counter()
         """How many networks there are of each IP version and prefix length."""
         for session in sessions:
@@ -76,50 +73,57 @@ class SessionIndex:
         if session.bound_to is None:
             return
         key = _key(session.bound_to)
-        bound = self._networks.get(key)
+        bound = self._bound.get(key)
         if bound is None:
-            bound = self._networks[key] = _Bound()
+            bound = self._bound[key] = {}
             self._lengths[key[:2]] += 1
-        bound.sessions[session.id] = session
+        bound[session.id] = session
         if session.dns:
-            bound.named[session.id] = session
+            self._named.setdefault(key, {})[session.id] = session
 
     def remove(self, session: Session) -> None:
         """Remove a session; one that is not there is no error."""
         if session.bound_to is None:
             return
         key = _key(session.bound_to)
-        bound = self._networks.get(key)
-        if bound is None:
-            return
-        bound.sessions.pop(session.id, None)
-        bound.named.pop(session.id, None)
-        if not bound.sessions:
-            del self._networks[key]
+        if _drop(self._bound, key, session.id):
             self._lengths[key[:2]] -= 1
             if not self._lengths[key[:2]]:
                 del self._lengths[key[:2]]
+        _drop(self._named, key, session.id)
 
     def find(self, address: addresses.Address) -> list[Session]:
         """Return the sessions bound to the address or to a network around it, the closest first."""
-        return [session for bound in self._around(address) for session in bound.sessions.values()]
+        return [session for key in self._around(address) for session in self._bound[key].values()]
 
     def first(self, address: addresses.Address) -> str:
         """Return the id of the first of them; ``""``: there is none."""
-        return next((key for bound in self._around(address) for key in bound.sessions), "")
+        return next((session_id for key in self._around(address) for session_id in self._bound[key]), "")
 
     def named(self, address: addresses.Address) -> list[Session]:
         """Return those of them that add names."""
-        return [session for bound in self._around(address) for session in bound.named.values()]
+        return [session for key in self._around(address) for session in self._named.get(key, {}).values()]
 
-    def _around(self, address: addresses.Address) -> Iterator[_Bound]:
+    def _around(self, address: addresses.Address) -> Iterator[_Key]:
         version, number, bits = address.version, int(address), address.max_prefixlen
         for of, length in sorted(self._lengths, reverse=True):
-            if of == version and (bound := self._networks.get((version, length, number >> (bits - length)))):
-                yield bound
+            if of == version and (key := (version, length, number >> (bits - length))) in self._bound:
+                yield key
 
 
-def _key(network: Network) -> tuple[int, int, int]:
+def _drop(table: dict[_Key, dict[str, Session]], key: _Key, session_id: str) -> bool:
+    """Take a session out; whether it was the last under its key."""
+    found = table.get(key)
+    if found is None:
+        return False
+    found.pop(session_id, None)
+    if found:
+        return False
+    del table[key]
+    return True
+
+
+def _key(network: Network) -> _Key:
     number = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
     return network.version, network.prefixlen, number
 
@@ -138,7 +142,9 @@ class Clients:
     def use(self, index: SessionIndex) -> None:
         """Take up other sessions; replies given under the old ones are forgotten."""
         self.index = index
-        self._forget_scopes()
+        self._scopes: dict[tuple[str, ...], Scope] = {}
+        self._common, self.strangers = ReplyCache(), Scope()
+        self.current = {}
 
     def session_began(self, session: Session) -> None:
         """Add a session. One that is bound to no network changes nothing here."""
@@ -153,9 +159,8 @@ class Clients:
             self._forget_scopes()
 
     def _forget_scopes(self) -> None:
-        self._scopes: dict[tuple[str, ...], Scope] = {}
-        self._common, self.strangers = ReplyCache(), Scope()
-        self.current = {}
+        if self.current or self._scopes:  # else there is none, as while a start loads thousands of sessions
+            self.use(self.index)
 
     def of(self, host: str, now: float) -> Client:
         """Return the client at ``host`` (as the socket gives it) with its scope up to date."""

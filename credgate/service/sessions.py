@@ -215,6 +215,7 @@ class SessionRegistry(Service):
 
     async def _revoke(self, session_id: str, reason: str) -> bool:
         session = self._by_id.get(session_id)
+        known = session is not None or session_id in self._refused
         if session is not None:
             self._end(session, reason)
         # Also for one that is not here: a row that could not be read can be removed by its id.
@@ -228,7 +229,7 @@ class SessionRegistry(Service):
                 self._refused.add(session_id)
             raise
         self._forget([session_id])
-        return removed > 0 or session is not None
+        return removed > 0 or known
 
     async def _extend(self, session_id: str, seconds: float) -> Session | None:
         session = self.get(session_id)
@@ -261,8 +262,7 @@ class SessionRegistry(Service):
         due = always or not self.writable or abs(step) > TOUCH_GRAIN
         while self._ended:
             await self._remove(self._refused | set(islice(self._ended, BATCH)))
-        while self._used or due:
-            due = False
+        for _ in range(max(-(-len(self._used) // BATCH), int(due))):
             await self._write_touches(now)
 
     async def _remove(self, ids: Collection[str]) -> None:

@@ -113,7 +113,7 @@ def test_a_session_that_begins_or_ends_changes_the_index_by_itself() -> None:
     clients.session_ended(one)
     clients.session_ended(wide)
     assert clients.of("10.0.0.1", 0.0).scope is clients.strangers
-    assert (clients.index._networks, clients.index._lengths) == ({}, {})
+    assert (clients.index._bound, clients.index._named, clients.index._lengths) == ({}, {}, {})
 
 
 def test_an_address_is_looked_up_once_for_each_prefix_length() -> None:

@@ -322,6 +322,18 @@ def test_a_refused_removal_goes_with_the_next_change_that_is_written(rig: Rig, c
     assert (doomed.id in rig.on_disk(), rig.registry.writable) == (False, True)
 
 
+def test_a_refused_revoke_that_is_asked_for_again_is_known(rig: Rig) -> None:
+    """A host script tries again after 503: it is told that the session is destroyed, not that there was none."""
+    doomed, _ = rig.create()
+    rig.store.broken = {"remove"}
+    with pytest.raises(StoreError):
+        now(rig.registry.revoke(doomed.id))
+    rig.store.broken = set()
+    assert now(rig.registry.revoke(doomed.id)) is True
+    assert (rig.on_disk(), rig.registry.writable) == ([], True)
+    assert now(rig.registry.revoke(doomed.id)) is False
+
+
 def test_a_change_that_overtook_the_refusal_leaves_the_store_unready(rig: Rig) -> None:
     """It was queued before the disk said no: it is durable and the revoked row still is, so that is told."""
     doomed, _ = rig.create()
