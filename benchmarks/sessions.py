@@ -1,6 +1,6 @@
 """Many sessions: what a create, a neighbour, a start and the memory cost beside 100, 10,000 and 100,000 of them.
 
-Each session has a repository of its own, and a rule. The store is written before the gateway starts. While one host
+Each session has a repository of its own, and a rule, and is bound to an address of its own. The store is written before the gateway starts. While one host
 script creates sessions one after the other, a neighbour asks for ``/whoami``, which is answered without a forge, one
 request after the other. Last, all stored sessions end at once, while the neighbour goes on.
 """
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def _session(number: int, now: LeaseReading, left: float) -> Session:
         created_wall=now.wall,
         idle_ttl=left,
         absolute_ttl=LASTS,
+        bound_to=IPv4Network((int(IPv4Address("10.0.0.0")) + number, 32)),
         label=f"sandbox-{number}",
     )
 
