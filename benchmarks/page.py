@@ -52,9 +52,9 @@ allowed name. credgate says in each refusal that it is policy.
 SESSIONS_HEAD = """
 ## Sessions
 
-The real gateway beside so many stored sessions, each with a grant and an address of its own. A host script creates sessions one after
-the other, each written to the disk before it is answered, while a neighbour asks for `/whoami`. The start is that of
-the whole process, until `/v1/ready` says yes.
+The real gateway beside so many stored sessions, each with a grant and an address of its own. A host script creates
+sessions one after the other, each written to the disk before it is answered, while a neighbour asks for `/whoami`. The
+start is that of the whole process, until `/v1/ready` says yes. Memory of 100 sessions is too little to be seen.
 
 """
 
