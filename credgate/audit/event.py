@@ -32,6 +32,8 @@ class Happening(StrEnum):
     SESSION_EXPIRED = "session-expired"
     REQUEST = "request"
     CONTROL = "control"
+    CONNECTION = "connection"
+    """Connections of sandboxes that a limit refused; ``rule`` names it. See ``sessions.refusals``."""
     CREDENTIAL_MINTED = "credential-minted"
     """``text`` says what for; no event holds a value."""
     CREDENTIAL_REVOKED = "credential-revoked"

@@ -25,13 +25,12 @@ from credgate.dns.window import DistinctWindow, Seen
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from credgate.config.schema import Dns
     from credgate.dns.answer import Answer
     from credgate.dns.cache import Key, Known
     from credgate.dns.clients import Client
-    from credgate.sessions.model import Session
 
 REFUSAL_KEPT = 60.0
 """Seconds a refusal stays on the fast path; then it is judged, and reported, again."""
@@ -121,11 +120,12 @@ class Responder:
         self._names = DistinctWindow(dns.names_per_minute)
         self._all_names = DistinctWindow(dns.names_per_minute * ALL_CLIENTS)
 
-    def replace(self, dns: Dns, policy: Policy, sessions: Callable[[], Iterable[Session]]) -> None:
+    def replace(self, dns: Dns, policy: Policy) -> None:
         """Take up a new policy: everything answered under the old one is forgotten."""
+        index = self.clients.index
         self._set(dns, policy)
         self.clients = Clients(dns.rate, dns.burst)
-        self.clients.use(sessions)
+        self.clients.use(index)
 
     def receive(self, message: bytes, host: str, now: float, *, udp: bool = True) -> bytes | Pending | None:
         """Take one message from ``host``: the reply, a question to ask, or ``None`` for silence."""

@@ -30,6 +30,8 @@ MESSAGES: Final = ("hits", "judged", "silent", "faults", "limited")
 """What a DNS message was met with: each counts once."""
 OUTCOMES: Final = ("refused", "asked", "failed", "stale", "truncated")
 """What became of the judged ones: one may count as several."""
+FOREIGN: Final = "control-peer"
+"""Of the names in ``Readings.refused`` the one that is no limit: users who may not use the control socket."""
 CHECKS: Final = frozenset({"serving", "git", "sessions", "audit", "dns"})
 """Those of ``GET /v1/ready``."""
 
@@ -69,6 +71,7 @@ class _Gateway(Collector):
         )
         yield from self._requests()
         yield from self._carried()
+        yield from self._refused()
         yield from self._sessions()
         yield from self._credentials()
         yield from self._dns()
@@ -95,16 +98,21 @@ class _Gateway(Collector):
         both = [("busy", pool.busy), ("idle", pool.idle)]
         yield _gauge("pool_connections", "Open connections to forges.", both, "state")
 
+    def _refused(self) -> Iterator[Metric]:
+        refused = dict(self._readings.refused())
+        text = "Connections of users that may not use the control socket."
+        yield _counter("control_refusals", text, _one(refused.pop(FOREIGN, 0)))
+        yield _counter("connections_refused", "Connections that a limit refused.", refused.items(), "limit")
+
     def _sessions(self) -> Iterator[Metric]:
         tally, readings = self._tally, self._readings
-        yield _gauge("sessions", "Live sessions.", _one(readings.sessions()))
+        yield _gauge(
+            "sessions", "Live sessions, and those that expired since the last round.", _one(readings.sessions())
+        )
         yield _gauge("sessions_max", "How many there may be (sessions.max_sessions).", _one(readings.max_sessions))
         yield _counter("sessions_created", "Sessions made.", _one(tally.sessions_created))
         yield _counter("sessions_extended", "Sessions given more time.", _one(tally.sessions_extended))
         yield _counter("sessions_ended", "Sessions that are no more.", tally.sessions_ended.items(), "reason")
-        yield _counter(
-            "control_refusals", "Connections of users that may not use the control socket.", _one(tally.peers_refused)
-        )
         rounds = readings.rounds()
         both = [("succeeded", rounds.succeeded), ("failed", rounds.failed)]
         yield _counter("gc_runs", "Rounds that end expired sessions.", both, "result")

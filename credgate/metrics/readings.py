@@ -67,3 +67,5 @@ class Readings:
     timers: Callable[[], int]
     """Calls that the reactor has still to make."""
     threads: Callable[[], int]
+    refused: Callable[[], Mapping[str, int]]
+    """Connections that were refused, by the limit's name (``service.refused.Limit``)."""

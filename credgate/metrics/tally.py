@@ -78,7 +78,6 @@ class Tally:
         self.taken_back: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         """By forge and reason."""
-        self.peers_refused = 0
         self._by_happening: dict[Happening, Callable[[Event], None]] = {
             Happening.REQUEST: self._request,
             Happening.SESSION_CREATED: self._created,
@@ -88,7 +87,6 @@ class Tally:
             Happening.CREDENTIAL_MINTED: self._minted,
             Happening.CREDENTIAL_REVOKED: self._taken_back,
             Happening.CREDENTIAL_FAILED: self._failed,
-            Happening.CONTROL: self._control,
         }
 
     def observe(self, event: Event) -> None:
@@ -134,6 +132,3 @@ class Tally:
 
     def _failed(self, event: Event) -> None:
         self.failures[self._forge(event), event.reason if event.reason in REASONS else OTHER] += 1
-
-    def _control(self, event: Event) -> None:
-        self.peers_refused += event.allow is False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 from twisted.application.service import Service
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 
 from credgate.git.admission import Admission, LfsRelay, Moved, Refuse, Relay, Serve, Verdict
 from credgate.git.answer import refusal
+from credgate.git.moves import Moves
 from credgate.git.route import Kind
 from credgate.http.crossing import local_reply
 from credgate.lfs.refusals import STOPPING_AFTER, stopping
@@ -27,17 +28,19 @@ from credgate.service.channel import SandboxChannel
 from credgate.service.inquiry import Inquiry
 from credgate.service.project_paths import ProjectPaths
 from credgate.service.question import wanted_for
+from credgate.service.refused import Limit, Refused
 from credgate.service.turns import Turns
+from credgate.sessions.address import counted_as
 from credgate.sessions.rate import Rates
 from credgate.sessions.whoami import whoami
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
     from credgate.config.schema import Config, Limits
     from credgate.http.fields import RequestHead
@@ -50,8 +53,12 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
 
-MAX_MOVES = 4096
-"""Renamed repositories that are remembered, of all sessions together."""
+LINGER = 2.0
+"""Seconds that a refused connection may take to be told so."""
+MAX_REFUSING = 128
+"""Refused connections that are told so at the same time; more are closed without a word, to spare descriptors.
+
+Over plain TCP one takes a turn of the reactor, in which about a hundred are accepted."""
 _JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
@@ -76,7 +83,7 @@ class Gate:
     closing: bool = False
     channels: set[SandboxChannel] = field(factory=set, init=False)
     addresses: Counter[str] = field(factory=Counter, init=False)
-    moves: dict[tuple[str, RepoPath], Moved] = field(factory=dict, init=False)
+    moves: Moves = field(factory=Moves, init=False)
     """Where a session's repositories went, as its last discovery found; a POST to the old name would be redirected."""
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
@@ -86,6 +93,14 @@ class Gate:
     turns: Turns = field(init=False)
     """Of bodies that cost more than their bytes."""
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
+    few_descriptors: bool = False
+    """Whether ``limits.max_connections`` was lowered to what the process has file descriptors for."""
+    refused: Refused = field(init=False)
+    """Connections that a limit refused."""
+
+    @refused.default
+    def _refused(self) -> Refused:
+        return Refused(self.audit, self.clock)
 
     @paths.default
     def _paths(self) -> ProjectPaths:
@@ -180,14 +195,8 @@ class Gate:
         return self.admission.moved(verdict, moved)
 
     def has_moved(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
-        """Remember where a session's repository went; of too many, what was found longest ago is forgotten.
-
-        A pattern grants names without end, and a forge may redirect each. What is forgotten, a discovery finds anew.
-        """
-        self.moves.pop((session_id, repo), None)
+        """Remember where a session's repository went."""
         self.moves[session_id, repo] = moved
-        while len(self.moves) > MAX_MOVES:
-            del self.moves[next(iter(self.moves))]
 
     def is_there(self, session_id: str, repo: RepoPath) -> None:
         """Note that a discovery found the repository under this name."""
@@ -232,6 +241,11 @@ class Gate:
         """Return what is running for sessions now, in the order of its beginning."""
         return [exchange.record.running() for exchange in self._session_of]
 
+    @property
+    def running(self) -> int:
+        """How many transfers run."""
+        return len(self._session_of)
+
     def meter(self) -> None:
         """Count what running transfers have moved since they were last looked at."""
         for exchange in self._session_of:
@@ -253,8 +267,7 @@ class Gate:
             exchange.cut(Reason.SESSION_ENDED)
         self.rates.forget(session.id)
         self.handles.forget(session.id)
-        for known in [known for known in self.moves if known[0] == session.id]:
-            del self.moves[known]
+        self.moves.forget(session.id)
 
     def retire(self, vacant: Callable[[], None]) -> None:
         """Take no further request; ``vacant`` is called when the last connection has gone."""
@@ -270,36 +283,58 @@ class Gate:
             channel.dismiss(decision)
 
     def joined(self, channel: SandboxChannel) -> None:
-        """Count a connection."""
+        """Count a connection, as rates and the brake count addresses: an IPv6 host has a whole /64."""
         self.channels.add(channel)
-        self.addresses[channel.peer] += 1
+        self.addresses[counted_as(channel.peer)] += 1
 
     def parted(self, channel: SandboxChannel) -> None:
         """Count it out."""
         self.channels.discard(channel)
-        self.addresses[channel.peer] -= 1
-        if self.addresses[channel.peer] <= 0:
-            del self.addresses[channel.peer]
+        address = counted_as(channel.peer)
+        self.addresses[address] -= 1
+        if self.addresses[address] <= 0:
+            del self.addresses[address]
         if self.closing and not self.channels:
             self._vacant()
 
-    def full(self, peer: str) -> bool:
-        """Whether one more connection from ``peer`` is one too many."""
-        limits = self.limits
-        return (
-            len(self.channels) >= limits.max_connections or self.addresses[peer] >= limits.max_connections_per_address
-        )
+    def full(self, peer: str) -> Limit | None:
+        """Return the limit that one more connection from ``peer`` would exceed; None: there is room."""
+        if self.addresses[counted_as(peer)] >= self.limits.max_connections_per_address:
+            return Limit.ADDRESS
+        if len(self.channels) >= self.limits.max_connections:
+            return Limit.DESCRIPTORS if self.few_descriptors else Limit.TOTAL
+        return None
+
+
+_FULL = {
+    Limit.ADDRESS: "too many connections from this address (max_connections_per_address); close some, or wait",
+    Limit.TOTAL: "too many connections to the gateway (max_connections); wait",
+    Limit.DESCRIPTORS: "the gateway has no file descriptors for more connections (RLIMIT_NOFILE); tell the operator",
+}
 
 
 class _Full(Protocol):
-    """Says no to a connection over the limit; reads nothing."""
+    """Refuses a connection over a limit; reads nothing."""
+
+    def __init__(self, factory: SandboxFactory, limit: Limit) -> None:
+        self._factory, self._limit = factory, limit
+        self._cut: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        text = "too many connections from this address; close some, or wait"
-        decision = Decision(allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule="limits", text=text)
-        assert self.transport is not None
-        self.transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
-        self.transport.loseConnection()
+        self._factory.refusing += 1
+        decision = Decision(
+            allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule=self._limit.value, text=_FULL[self._limit]
+        )
+        transport: Any = self.transport
+        transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
+        transport.loseConnection()
+        # Behind TLS this waits for a handshake, which a client may never finish.
+        self._cut = self._factory.gate.reactor.callLater(LINGER, transport.abortConnection)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's own default differs
+        self._factory.refusing -= 1
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
 
 
 class SandboxFactory(Factory):
@@ -309,11 +344,17 @@ class SandboxFactory(Factory):
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self.refusing = 0
+        """Refused connections that are still open."""
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Make a channel for the peer, named by its address alone."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Make a channel for the peer, named by its address alone; None closes the connection at once."""
         peer = str(getattr(addr, "host", ""))
-        return _Full() if self.gate.full(peer) else SandboxChannel(self.gate, peer)
+        limit = self.gate.full(peer)
+        if limit is None:
+            return SandboxChannel(self.gate, peer)
+        self.gate.refused.count(limit, counted_as(peer))
+        return _Full(self, limit) if self.refusing < MAX_REFUSING else None
 
 
 class GateService(Service):
@@ -344,6 +385,7 @@ class GateService(Service):
             self.gate.admission.brake.prune(now)
             self.gate.meter()
             self.gate.rates.prune(now)
+            self.gate.refused.sweep()
         except Exception:  # noqa: BLE001 - it would stop the clock of all, for good
             _log.failure("the sweep failed; the next one tries again")
 

@@ -86,7 +86,9 @@ class MetricsService(Service):
     def __init__(self, listen: str, scrape: Exposition, reactor: _Reactor) -> None:
         self._listen, self._reactor = listen, reactor
         resource = MetricsAPI(scrape).app.resource()
-        self._site = _Site(resource, _Anybody(), reactor, refused=lambda _: None, read_peer=lambda _: None)
+        self._site = _Site(
+            resource, _Anybody(), reactor, refused=lambda _limit, _client: None, read_peer=lambda _: None
+        )
         self._port: IListeningPort | None = None
 
     @property

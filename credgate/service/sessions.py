@@ -5,41 +5,55 @@ synchronous. Everything durable is a Deferred: a create is on disk before it can
 session is dead in memory at once, then every listener of ``on_end`` is told (the relay cuts transfers), then it goes
 from the disk, then that is answered. Calls reach the store in the order they were made here.
 
-What the disk refused is not forgotten: an ended session whose row could not be removed is tried again by every round
-(``collect``), and ``writable`` is false meanwhile. ``startService`` loads before anything listens and raises
-StoreError, so a damaged store stops the start; it blocks, on purpose, as the reactor is not running yet.
+Ends are found in a heap (``sessions.ends``), so no call walks all sessions; a round that ends many gives the reactor a
+turn after each ``SLICE``, and rows are removed and touched in transactions of at most ``BATCH``.
+
+What the disk refused is not forgotten: the row of a revoked session that could not be removed goes with the next
+change that is written, whatever that is, and ``writable`` is false until it is gone. ``startService`` loads before
+anything listens and raises StoreError, so a damaged store stops the start; it blocks, on purpose, as the reactor is
+not running yet.
 """
 
 from __future__ import annotations
 
+import gc
 import hmac
 import os
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from credgate.errors import CapacityError, StoreError
 from credgate.service.store_thread import StoreThread
 from credgate.sessions import lease, tokens
 from credgate.sessions.address import admits
+from credgate.sessions.ends import Ends
 from credgate.sessions.extension import extended
 from credgate.sessions.model import Session
 from credgate.sessions.store import longer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from twisted.internet.interfaces import IReactorFromThreads
+    from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
     from twisted.python.threadpool import ThreadPool
 
     from credgate.config import schema
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import SessionRequest
     from credgate.sessions.store import Store
+
+    class _Reactor(IReactorFromThreads, IReactorTime):
+        """What is needed of the reactor."""
+
+
+T = TypeVar("T")
 
 REVOKED = "revoked"
 EXPIRED = "expired"
@@ -48,6 +62,13 @@ TOUCH_GRAIN = 1.0
 """Seconds: a session is touched at most this often, so that a touch on every read of a transfer costs nothing."""
 STEP_WORTH_LOGGING = 60.0
 """Seconds that the wall clock may be slewed between two rounds without a word."""
+
+SLICE = 64
+"""Sessions that a round ends in one turn of the reactor: with their listeners this takes some milliseconds."""
+PAUSE = 0.005
+"""Seconds between two slices: sandboxes are served in between, and the audit log writes a line for each end."""
+BATCH = 1000
+"""Rows of one transaction that removes or touches many: a create waits for one such transaction at most."""
 
 
 class SessionRegistry(Service):
@@ -61,17 +82,21 @@ class SessionRegistry(Service):
         config: schema.Sessions,
         *,
         clock: Callable[[], LeaseReading],
-        reactor: IReactorFromThreads,
+        reactor: _Reactor,
         entropy: Callable[[int], bytes] = os.urandom,
         pool: ThreadPool | None = None,
     ) -> None:
         self._store, self._config, self._clock, self._entropy = store, config, clock, entropy
-        self._thread = StoreThread(reactor, pool)
+        self._thread, self._reactor = StoreThread(reactor, pool), reactor
         self._by_id: dict[str, Session] = {}
         self._by_token: dict[bytes, str] = {}
         self._creating = 0
+        self._ends = Ends()
         self._used: dict[str, float] = {}
         self._ended: set[str] = set()
+        """Rows that have to go. Those that open nothing (expired, or never answered) go in the next round."""
+        self._refused: set[str] = set()
+        """Revoked sessions among them that the disk refused to remove: a restart would revive these."""
         self._listeners: list[Callable[[Session, str], None]] = []
         self._beginnings: list[Callable[[Session], None]] = []
         self._nobody = _nobody(entropy)
@@ -79,8 +104,8 @@ class SessionRegistry(Service):
 
     @property
     def writable(self) -> bool:
-        """Whether the last change reached the disk."""
-        return self._thread.writable
+        """Whether the last change reached the disk, and no revoked session is left there."""
+        return self._thread.writable and not self._refused
 
     # The hot path.
 
@@ -119,10 +144,14 @@ class SessionRegistry(Service):
         now = self._clock().boot
         return [session for session in self._by_id.values() if session.live(now)]
 
+    def ids(self) -> list[str]:
+        """List the ids of the sessions, the oldest first: for those who look at many in more than one turn."""
+        return list(self._by_id)
+
     @property
     def count(self) -> int:
-        """How many sessions are live."""
-        return len(self.all())
+        """How many sessions there are. One that expired counts until a round has ended it."""
+        return len(self._by_id)
 
     def expires_at(self, session: Session) -> float:
         """Seconds since the epoch at which the session ends if it is not used again, for people."""
@@ -171,14 +200,15 @@ class SessionRegistry(Service):
 
     async def _create(self, request: SessionRequest) -> tuple[Session, tokens.Minted]:
         now = self._clock()
-        self._expire(now)
-        if len(self._by_id) + self._creating >= self._config.max_sessions:
+        if self._is_full():  # those that expired since the last round make room
+            self._expire(now)
+        if self._is_full():
             raise CapacityError(f"Maximum session limit ({self._config.max_sessions}) exceeded")
         minted = tokens.mint(self._entropy)
         session = _session(request, minted, now)
         self._creating += 1
         try:
-            await self._thread.run(self._store.insert, session)
+            await self._written(self._store.insert, session)
         except BaseException:
             # It may be on disk all the same (so too if the caller gave up); nobody was told its secret, so it must go.
             self._ended.add(session.id)
@@ -190,12 +220,21 @@ class SessionRegistry(Service):
 
     async def _revoke(self, session_id: str, reason: str) -> bool:
         session = self._by_id.get(session_id)
+        known = session is not None or session_id in self._refused
         if session is not None:
             self._end(session, reason)
         # Also for one that is not here: a row that could not be read can be removed by its id.
-        removed = await self._thread.run(self._store.remove, [session_id])
-        self._ended.discard(session_id)
-        return removed > 0 or session is not None
+        try:
+            # In a list of its own, so that what is counted is this session; refused ones go in the same queue before.
+            if self._refused:
+                await self._remove(self._refused)
+            removed = await self._thread.run(self._store.remove, [session_id])
+        except BaseException:
+            if session is not None:
+                self._refused.add(session_id)
+            raise
+        self._forget([session_id])
+        return removed > 0 or known
 
     async def _extend(self, session_id: str, seconds: float) -> Session | None:
         session = self.get(session_id)
@@ -203,7 +242,7 @@ class SessionRegistry(Service):
             return None
         now = self._clock()
         asked = extended(session, seconds, now.boot, self._config.absolute_ttl)
-        written = await self._thread.run(self._store.extend, asked, now)
+        written = await self._written(self._store.extend, asked, now)
         meanwhile = self.get(session_id)  # used, revoked or expired
         if meanwhile is None or not written:
             return None
@@ -212,7 +251,11 @@ class SessionRegistry(Service):
 
     async def _collect(self) -> int:
         now = self._clock()
-        expired = self._expire(now)
+        expired, more = self._expire(now)
+        while more:
+            await deferLater(self._reactor, PAUSE)
+            ended, more = self._expire(now)
+            expired += ended
         await self._flush(now, always=True)
         return expired
 
@@ -222,21 +265,38 @@ class SessionRegistry(Service):
             self.log.warn("the wall clock was set by {step:.0f} s; no session is affected", step=step)  # noqa: G010 - Twisted has no other
         # After a failure something is written even if nothing is due, to find out whether the disk is well again.
         due = always or not self.writable or abs(step) > TOUCH_GRAIN
-        if self._ended:
-            ended = frozenset(self._ended)
-            await self._thread.run(self._store.remove, ended)
-            self._ended -= ended
-        if self._used or due:
+        while self._ended:
+            await self._remove(self._refused | set(islice(self._ended, BATCH)))
+        for _ in range(max(-(-len(self._used) // BATCH), int(due))):
             await self._write_touches(now)
 
+    async def _remove(self, ids: Collection[str]) -> None:
+        ids = frozenset(ids)
+        await self._thread.run(self._store.remove, ids)
+        self._forget(ids)
+
     async def _write_touches(self, now: LeaseReading) -> None:
-        used, self._used = self._used, {}
+        used = dict(islice(self._used.items(), BATCH))
+        for key in used:
+            del self._used[key]
         try:
-            await self._thread.run(self._store.touch, used, now)
+            await self._written(self._store.touch, used, now)
         except StoreError:
             self._used = used | self._used
             raise
         self._last = now
+
+    async def _written(self, change: Callable[..., T], *args: object) -> T:
+        """Write a change, and with it the removals that the disk refused before."""
+        gone = frozenset(self._refused)
+        result = await self._thread.run(change, *args, gone)
+        self._forget(gone)
+        return result
+
+    def _forget(self, ids: Collection[str]) -> None:
+        """Note that these rows are off the disk."""
+        self._ended.difference_update(ids)
+        self._refused.difference_update(ids)
 
     # The service.
 
@@ -244,19 +304,30 @@ class SessionRegistry(Service):
         """Load the store; raise StoreError when it cannot be trusted."""
         self._last = self._clock()
         self._thread.start()
+        collects = gc.isenabled()
+        gc.disable()  # all that is made here stays: looking for garbage takes a third of a long start
         try:
-            sessions = self._thread.wait(self._store.open, self._last)
+            self._load(self._thread.wait(self._store.open, self._last))
         except BaseException:
             self._thread.stop()  # else it keeps the process from ending
             raise
+        finally:
+            if collects:
+                gc.enable()
+        super().startService()
+
+    def _load(self, sessions: list[Session]) -> None:
         self._by_id.clear()
         self._by_token.clear()
+        self._ends.clear()
         for session in sessions:
             self._add(session)
+        if len(sessions) >= BATCH:
+            # Python's garbage collector would walk them all again and again, and stop the reactor meanwhile.
+            gc.freeze()
         for line in self._store.damaged:
             self.log.error("{line}", line=line)
         self.log.info("{count} sessions loaded", count=len(sessions))
-        super().startService()
 
     def stopService(self) -> Deferred[None]:
         """Write what is due, close the store, end the thread."""
@@ -279,21 +350,35 @@ class SessionRegistry(Service):
     def _add(self, session: Session) -> None:
         self._by_id[session.id] = session
         self._by_token[session.token_digest] = session.id
+        self._ends.put(session.id, session.expires())
         for listener in self._beginnings:
             try:
                 listener(session)
             except Exception:  # noqa: BLE001 - the session is there whatever a listener does
                 self.log.failure("a listener failed at the beginning of session {id}", id=session.id)
 
-    def _expire(self, now: LeaseReading) -> int:
-        expired = [session for session in self._by_id.values() if not session.live(now.boot)]
-        for session in expired:
-            self._end(session, EXPIRED)
-        return len(expired)
+    def _is_full(self) -> bool:
+        return len(self._by_id) + self._creating >= self._config.max_sessions
+
+    def _expire(self, now: LeaseReading) -> tuple[int, bool]:
+        """End what has expired, one slice of it; return how many ended, and whether there may be more."""
+        ended = 0
+        for _ in range(SLICE):
+            session_id = self._ends.first(now.boot)
+            if session_id is None:
+                return ended, False
+            session = self._by_id[session_id]
+            if session.live(now.boot):  # used or extended since its end was noted
+                self._ends.put(session_id, session.expires())
+            else:
+                self._end(session, EXPIRED)
+                ended += 1
+        return ended, True
 
     def _end(self, session: Session, reason: str) -> None:
         """Make a session dead here and now, and tell everyone; one listener's error is no other's."""
         del self._by_id[session.id], self._by_token[session.token_digest]
+        self._ends.drop(session.id)
         self._used.pop(session.id, None)
         self._ended.add(session.id)
         for listener in self._listeners:

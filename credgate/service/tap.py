@@ -43,6 +43,7 @@ from credgate.service.control.service import control_service
 from credgate.service.credentials import Credentials
 from credgate.service.digest import Walkers
 from credgate.service.dns.service import dns_service
+from credgate.service.dns.upstream import MAX_FLIGHTS as DNS_FLIGHTS
 from credgate.service.drain import Drain
 from credgate.service.forge import ForgePool
 from credgate.service.gate import Gate, GateService, SandboxFactory
@@ -202,7 +203,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         },
         sessions=lambda: registry.count,
         connections=lambda: len(gate.channels),
-        transfers=lambda: len(gate.transfers()),
+        transfers=lambda: gate.running,
         has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
@@ -226,6 +227,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         transfers=gate.transfers,
         forges=credentials.overview,
         scrape=scrape,
+        refused=gate.refused,
         check=Acceptance(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
     gateway = GatewayService()
@@ -255,7 +257,7 @@ def _readings(config: Config, gate: Gate, rounds: Rounds, dns: DnsService, react
         sessions=lambda: gate.registry.count,
         max_sessions=config.sessions.max_sessions,
         connections=lambda: len(gate.channels),
-        transfers=lambda: len(gate.transfers()),
+        transfers=lambda: gate.running,
         pool=lambda: readings.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
         dns=lambda: dns.counters() if dns.enabled else {},
         rounds=lambda: readings.Rounds(rounds.succeeded, rounds.failed, rounds.last_success),
@@ -263,6 +265,7 @@ def _readings(config: Config, gate: Gate, rounds: Rounds, dns: DnsService, react
         credentials=gate.credentials.held,
         timers=lambda: len(reactor.getDelayedCalls()),
         threads=threading.active_count,
+        refused=gate.refused.totals,
     )
 
 
@@ -281,13 +284,16 @@ def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: A
     return endpoint
 
 
-def _affordable(limits: Limits) -> Limits:
-    """Return ``limits`` with no more connections than the process has descriptors for."""
-    most = most_connections()
+def _affordable(config: Config) -> Limits:
+    """Return the limits with no more connections than the process has descriptors for. Raises ConfigError."""
+    limits, dns = config.limits, config.dns
+    serves_dns = DNS_FLIGHTS + dns.tcp_connections if config.listen.dns else 0
+    most = most_connections(limits.max_connections, serves_dns)
     if limits.max_connections <= most:
         return limits
     _log.warn(
-        "max_connections = {asked} needs more file descriptors than the hard limit allows: {most} is used instead",
+        "max_connections = {asked} needs more file descriptors than the hard limit (RLIMIT_NOFILE) allows: "
+        "{most} is used instead",
         asked=limits.max_connections,
         most=most,
     )
@@ -305,7 +311,7 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     audit: AuditLog,
     walkers: Walkers,
 ) -> Gate:
-    limits = _affordable(config.limits)
+    limits = _affordable(config)
     for name in drivers:
         if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
@@ -323,4 +329,6 @@ def _gate(  # noqa: PLR0913 - where the parts meet
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)
     clock, url = read_lease_clock, config.listen.public_url
-    return Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
+    gate = Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
+    gate.few_descriptors = limits.max_connections < config.limits.max_connections
+    return gate

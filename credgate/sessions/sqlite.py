@@ -56,6 +56,7 @@ CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT, boot 
 """
 _INSERT = f"INSERT INTO sessions ({', '.join(rows.COLUMNS)}) VALUES ({', '.join('?' * len(rows.COLUMNS))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM sessions ORDER BY created, id"  # noqa: S608 - constants
+_REMOVE = "DELETE FROM sessions WHERE id = ?"
 _EXTEND = "UPDATE sessions SET used = max(used, ?), absolute_ttl = max(absolute_ttl, ?) WHERE id = ?"
 _KEEP_READING = "INSERT OR REPLACE INTO clock (one, boot_id, boot, wall) VALUES (1, ?, ?, ?)"
 
@@ -82,27 +83,30 @@ class SqliteStore:
             self.close()
             raise
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Collection[str] = ()) -> None:
         """Add a session; with it the clocks at its creation."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_INSERT, rows.write(session))
             db.execute(_KEEP_READING, (self._boot_id, session.created, session.created_wall))
 
     def remove(self, ids: Collection[str]) -> int:
         """Remove sessions in one transaction."""
         with self._transaction() as db:
-            return db.executemany("DELETE FROM sessions WHERE id = ?", [(key,) for key in ids]).rowcount
+            return db.executemany(_REMOVE, [(key,) for key in ids]).rowcount
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Collection[str] = ()) -> bool:
         """Move the session's times up and keep the reading, in one transaction."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
             times = (session.used, session.absolute_ttl, session.id)
             return db.execute(_EXTEND, times).rowcount > 0
 
-    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+    def touch(self, uses: Mapping[str, float], now: LeaseReading, gone: Collection[str] = ()) -> None:
         """Move ``used`` forward and keep the reading, in one transaction."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.executemany(
                 "UPDATE sessions SET used = max(used, ?) WHERE id = ?", [(used, key) for key, used in uses.items()]
             )
@@ -183,6 +187,7 @@ class SqliteStore:
                 damaged.append(f"{self.path}: session {ascii(row[0])[:80]} is skipped: {error}")
             else:
                 found.append(session)
+        rows.forget()
         self.damaged = tuple(damaged)
         return found
 

@@ -152,9 +152,15 @@ def start_field(place: Path) -> Iterator[StartField]:
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
 
-        def start(*, prefix: tuple[str, ...] = (), gc_interval: str = "60s", **limits: object) -> Field:
+        def start(
+            *,
+            prefix: tuple[str, ...] = (),
+            gc_interval: str = "60s",
+            control: dict[str, Any] | None = None,
+            **limits: object,
+        ) -> Field:
             folder = place / f"own{next(numbers)}-{secrets.token_hex(3)}"
-            settings = {"limits": dict(limits), "sessions": {"gc_interval": gc_interval}}
+            settings = {"limits": dict(limits), "sessions": {"gc_interval": gc_interval}, "control": control or {}}
             return _open_field(stack, folder, settings, prefix)
 
         yield start

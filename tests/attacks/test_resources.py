@@ -153,7 +153,8 @@ def floods_of_connections(attack: Siege) -> None:
     clients = attack.open(256)
     for client in clients[64:]:
         heard = client.hear()
-        assert (heard.only.status, heard.end) == (429, "closed")
+        # Of more than a hundred that come within one turn of the reactor some are closed without a word.
+        assert ({one.status for one in heard.answers} <= {429}, heard.end) == (True, "closed")
     wait_until(lambda: attack.held == 64, "those that were refused are gone, and no other")
     clients[0].send(attack.field.discovery())
     assert clients[0].hear(answers=1).only.status == 200

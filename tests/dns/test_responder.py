@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from credgate.config.schema import Dns
 from credgate.dns import query, responder
 from credgate.dns.answer import Answer
+from credgate.dns.clients import SessionIndex
 from credgate.dns.policy import make_policy
 from credgate.dns.query import Query
 from credgate.dns.responder import Pending, Report, Responder
@@ -311,13 +312,13 @@ def test_a_report_shows_no_control_octets() -> None:
 def test_a_sessions_names_are_for_its_address_only() -> None:
     """And for no other client, not even through a cache; the report names the session."""
     server = Server()
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     server.found(server.pend("own.example"), PUBLIC)
     assert w.answers(server.ask("own.example"))
     assert w.rcode(server.ask("own.example", host="10.0.0.2")) == "NXDOMAIN"
     server.ask("other.example")
     assert server.reports[-1].session == "s-1"
-    server.responder.clients.use(list)
+    server.responder.clients.use(SessionIndex())
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
 
 
@@ -325,14 +326,14 @@ def test_a_session_that_begins_is_heard_at_once() -> None:
     """A refusal given a moment ago is not in its way."""
     server = Server()
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     server.pend("own.example")
 
 
 def test_strangers_can_be_kept_out() -> None:
     """``clients = "sessions"``: REFUSED for whoever no session is bound to, static names included."""
     server = Server(clients="sessions")
-    server.responder.clients.use(lambda: [session()])
+    server.responder.clients.use(SessionIndex([session()]))
     server.pend("ok.example")
     assert w.answers(server.ask("gateway"))
     for asked in ("ok.example", "gateway", "secret.example"):
@@ -344,12 +345,12 @@ def test_strangers_can_be_kept_out() -> None:
 def test_what_changed_while_a_question_waited_is_judged_again() -> None:
     """A session that ended, a policy that was replaced: the answer that lands is refused."""
     server = Server()
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     pending = server.pend("own.example")
-    server.responder.clients.use(list)
+    server.responder.clients.use(SessionIndex())
     assert w.rcode(server.found(pending, PUBLIC)) == "NXDOMAIN"
     pending = server.pend("ok.example")
-    server.responder.replace(server.dns, make_policy(Dns()), list)
+    server.responder.replace(server.dns, make_policy(Dns()))
     assert w.rcode(server.found(pending, PUBLIC)) == "NXDOMAIN"
     assert pending.client.pending == 0
 
@@ -361,7 +362,8 @@ def test_a_new_policy_forgets_what_the_old_one_answered() -> None:
     server.ask("ok.example")
     assert w.rcode(server.ask("new.example")) == "NXDOMAIN"
     dns = Dns(allow=("new.example",), rate=0.0)
-    server.responder.replace(dns, make_policy(dns), lambda: [session("own.example")])
+    server.responder.clients.session_began(session("own.example"))
+    server.responder.replace(dns, make_policy(dns))
     assert w.rcode(server.ask("ok.example")) == "NXDOMAIN"
     server.pend("new.example")
     server.pend("own.example")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.audit.event import Event
+    from credgate.service.refused import Limit
     from credgate.sessions.model import SessionRequest
 
 NOW = LeaseReading(boot_id="boot", boot=1000.0, wall=1_700_000_000.0)
@@ -140,9 +141,9 @@ class FakeRegistry:
         """Find a session."""
         return self.sessions.get(session_id)
 
-    def all(self) -> list[Session]:
-        """List them, newest first: the order is the API's business."""
-        return list(reversed(self.sessions.values()))
+    def ids(self) -> list[str]:
+        """List their ids, the oldest first."""
+        return list(self.sessions)
 
 
 class Wire(StringTransport):
@@ -218,7 +219,7 @@ class Desk:
     clock: Clock = field(factory=Clock)
     peer: Peer | None = Peer(OWN_UID, OWN_UID)  # noqa: RUF009 - immutable
     readiness: Any = _ready
-    turned_away: list[Peer | None] = field(factory=list)
+    turned_away: list[tuple[Limit, str]] = field(factory=list)
     told: list[tuple[Session, Peer | None]] = field(factory=list)
     reload: Any = None
     policy: Policy = field(factory=Policy)
@@ -252,7 +253,7 @@ class Desk:
             api.app.resource(),
             PeerRule((), lambda: OWN_UID),
             self.clock,  # type: ignore[arg-type]
-            refused=self.turned_away.append,
+            refused=lambda limit, client: self.turned_away.append((limit, client)),
             read_peer=lambda _transport: self.peer,
         )
         channel, wire = site.buildProtocol(None), Wire()

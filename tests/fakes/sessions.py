@@ -135,25 +135,25 @@ class BreakableStore(MemoryStore):
         self._maybe_break("open")
         return super().open(now)
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Any = ()) -> None:
         """Insert, or break."""
         self._maybe_break("insert")
-        super().insert(session)
+        super().insert(session, gone)
 
     def remove(self, ids: Any) -> int:
         """Remove, or break."""
         self._maybe_break("remove")
         return super().remove(ids)
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Any = ()) -> bool:
         """Extend, or break."""
         self._maybe_break("extend")
-        return super().extend(session, now)
+        return super().extend(session, now, gone)
 
-    def touch(self, uses: Any, now: LeaseReading) -> None:
+    def touch(self, uses: Any, now: LeaseReading, gone: Any = ()) -> None:
         """Touch, or break."""
         self._maybe_break("touch")
-        super().touch(uses, now)
+        super().touch(uses, now, gone)
 
     def close(self) -> None:
         """Close, or break."""

@@ -36,6 +36,7 @@ READINGS = Readings(
     ],
     timers=lambda: 5,
     threads=lambda: 4,
+    refused=lambda: {"max_connections": 8, "control-peer": 2},
 )
 CHECKS = {"serving": True, "git": True, "audit": False}
 
@@ -73,6 +74,8 @@ def test_everything_is_told() -> None:
         "credgate_upstream_seconds_count{forge=github.com,operation=git-upload-pack}": 1,
         "credgate_upstream_seconds_sum{forge=github.com,operation=git-upload-pack}": 0.3,
         "credgate_pool_connections{state=idle}": 4,
+        "credgate_connections_refused_total{limit=max_connections}": 8,
+        "credgate_control_refusals_total": 2,
         "credgate_sessions": 7,
         "credgate_sessions_ended_total{reason=revoked}": 0,
         "credgate_gc_runs_total{result=failed}": 1,

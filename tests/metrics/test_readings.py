@@ -20,6 +20,7 @@ VALUES: dict[str, Any] = {
     "audit": AuditState(0, 0, writable=True),
     "dns": {},
     "credentials": [],
+    "refused": {},
 }
 
 

@@ -68,7 +68,6 @@ def test_how_long_the_forge_took_is_counted_where_it_answered() -> None:
             "failures",
             {("github.com", "credential-denied"): 1},
         ),
-        (Event(wall=0.0, event=Happening.CONTROL, allow=False), "peers_refused", 1),
     ],
 )
 def test_each_happening_has_its_counter(event: Event, name: str, value: object) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import evolve
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
+from credgate.audit.event import Happening
 from credgate.config.schema import Config, Policy
 from credgate.git.admission import Moved
-from credgate.service.gate import MAX_MOVES, GateService
+from credgate.git.moves import MAX_MOVES
+from credgate.service.gate import LINGER, MAX_REFUSING, GateService, _Full
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
@@ -32,9 +38,6 @@ from tests.fakes.relay import (
     post,
 )
 from tests.fakes.sessions import session
-
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
 
 HEALTH = ask(b"GET /health", auth=b"")
 
@@ -315,21 +318,53 @@ def test_what_a_session_spent_goes_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "peers"),
+    ("limits", "few", "peers", "rule", "text"),
     [
-        ({"max_connections_per_address": 2}, ["10.0.0.1", "10.0.0.1", "10.0.0.1"]),
-        ({"max_connections": 2}, ["10.0.0.1", "10.0.0.2", "10.0.0.3"]),
+        (
+            {"max_connections_per_address": 2},
+            False,
+            ["10.0.0.1", "10.0.0.1", "::ffff:10.0.0.1"],
+            "max_connections_per_address",
+            b"from this address (max_connections_per_address)",
+        ),
+        (
+            {"max_connections_per_address": 2},
+            False,
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3"],
+            "max_connections_per_address",
+            b"from this address (max_connections_per_address)",
+        ),
+        (
+            {"max_connections": 2},
+            False,
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+            "max_connections",
+            b"to the gateway (max_connections)",
+        ),
+        (
+            {"max_connections": 2},
+            True,
+            ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+            "RLIMIT_NOFILE",
+            b"no file descriptors for more connections (RLIMIT_NOFILE)",
+        ),
     ],
 )
-def test_one_connection_too_many_is_told_so(limits: dict[str, int], peers: list[str]) -> None:
-    """At once and without reading; one that ends makes room."""
+def test_one_connection_too_many_is_told_so(
+    limits: dict[str, int], *, few: bool, peers: list[str], rule: str, text: bytes
+) -> None:
+    """At once and without reading, with the limit's name; one that ends makes room."""
     house = House(**limits)
+    house.gate.few_descriptors = few
     clients = [house.client(peer) for peer in peers]
     house.settle()
     assert [client.ended for client in clients] == ["", "", "closed"]
     said = only(clients[2])
     assert (said.status, said.field(b"retry-after"), said.field(b"connection")) == (429, b"5", b"close")
-    assert b"too many connections" in said.body
+    assert text in said.body
+    (event,) = house.audit.events
+    assert (event.event, event.reason, event.rule) == (Happening.CONNECTION, Reason.TOO_MANY_CONNECTIONS, rule)
+    assert house.gate.refused.totals()[rule] == 1
     clients[0].hang_up()
     assert only(house.say(HEALTH, peer=peers[2])).status == 200
 
@@ -344,6 +379,53 @@ def test_another_address_is_not_kept_out() -> None:
         client.hang_up()
     assert house.gate.addresses == {}
     assert house.gate.channels == set()
+
+
+def test_another_network_is_not_kept_out() -> None:
+    """An IPv6 host has its /64, and no more than that."""
+    house = House(max_connections_per_address=1)
+    clients = [house.client("2001:db8::1"), house.client("2001:db8:0:1::1")]
+    house.settle()
+    assert [client.ended for client in clients] == ["", ""]
+    for client in clients:
+        client.hang_up()
+    assert house.gate.addresses == {}
+
+
+def test_a_flood_of_refused_connections_is_two_lines_and_holds_few_descriptors() -> None:
+    """The first is told; the others are counted, and told as a number when the minute is over."""
+    house = House(max_connections_per_address=1)
+    house.client("10.0.0.1")
+    refused = [house.factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)) for _ in range(100)]
+    assert all(isinstance(one, _Full) for one in refused)
+    house.factory.refusing = MAX_REFUSING
+    assert house.factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)) is None
+    house.factory.refusing = 0
+    assert [event.text for event in house.audit.events] == [""]
+    house.clock.pass_time(61.0)
+    house.wait(2)
+    assert [(event.peer, event.text) for event in house.audit.events] == [
+        ("10.0.0.1", ""),
+        ("10.0.0.1", "100 more within 60 s"),
+    ]
+    assert house.gate.refused.totals()["max_connections_per_address"] == 101
+
+
+def test_a_refused_connection_that_does_not_go_is_cut() -> None:
+    """Behind TLS the answer waits for a handshake that may never come."""
+    house = House(max_connections=1)
+    house.client("10.0.0.1")
+    transport = StringTransport()
+    aborted: list[bool] = []
+    transport.abortConnection = lambda: aborted.append(True)  # type: ignore[method-assign]
+    full = house.factory.buildProtocol(IPv4Address("TCP", "10.0.0.2", 1))
+    assert full is not None
+    full.makeConnection(transport)
+    assert (transport.disconnecting, house.factory.refusing) == (True, 1)
+    house.reactor.advance(LINGER)
+    assert aborted == [True]
+    full.connectionLost(Failure(ConnectionDone()))
+    assert (house.factory.refusing, house.reactor.getDelayedCalls()) == (0, [])
 
 
 def test_a_peer_without_an_address_is_a_peer() -> None:

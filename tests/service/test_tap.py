@@ -13,7 +13,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogPublisher
 
 import credgate
-from credgate.config.schema import Limits
+from credgate.config.schema import Config, Listen
 from credgate.errors import ConfigError
 from credgate.service import tap
 from credgate.service.audit import AuditLog
@@ -182,12 +182,20 @@ def test_a_forge_without_a_credential_is_named(tmp_path: Path, said: list[str], 
 
 
 @pytest.mark.parametrize("most", [100, 1024])
+@pytest.mark.parametrize(("dns", "held"), [("", 0), ("127.0.0.1:53", tap.DNS_FLIGHTS + 128)])
 def test_more_connections_than_descriptors_are_not_promised(
-    monkeypatch: pytest.MonkeyPatch, said: list[str], most: int
+    monkeypatch: pytest.MonkeyPatch, said: list[str], most: int, dns: str, held: int
 ) -> None:
-    """The control socket must answer under a flood."""
-    monkeypatch.setattr(tap, "most_connections", lambda: most)
-    assert tap._affordable(Limits()).max_connections == most
+    """The control socket must answer under a flood, of DNS questions too: each holds a socket while it waits."""
+    asked: list[tuple[int, int]] = []
+
+    def most_connections(wanted: int, other: int) -> int:
+        asked.append((wanted, other))
+        return most
+
+    monkeypatch.setattr(tap, "most_connections", most_connections)
+    assert tap._affordable(Config(listen=Listen(dns=dns))).max_connections == most
+    assert asked == [(1024, held)]
     assert bool(said) is (most == 100)
 
 

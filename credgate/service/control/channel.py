@@ -2,9 +2,9 @@
 
 ``twisted.web`` writes large and chunked bodies to a temporary file, answers malformed heads with an empty 400, closes
 without a word where a line is too long, and logs each request with its URL. Here a body is kept in memory up to
-``body.MAX_BODY``; beyond it, and for a peer that may not be here, the answer is sent at the end of the head or as soon
-as it is known, the rest is thrown away, and the connection ends. Nothing is logged of a request, for its URL may hold
-a session token.
+``body.MAX_BODY``; beyond it the answer is sent as soon as that is known, the rest is thrown away, and the connection
+ends. A peer that may not be here, or has too many connections, is refused when it connects, in the same way. Nothing
+is logged of a request, for its URL may hold a session token.
 
 Refusing before the end of a body must not go through ``Request.finish``: the channel would read what follows as the
 next request. It is written past it, and the connection is half closed and drained, so that a client which is still
@@ -17,6 +17,7 @@ writing reads the answer and not a reset.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from twisted.web import http, server
 from credgate.service.control import reply
 from credgate.service.control.body import MAX_BODY
 from credgate.service.control.peer import Peer, PeerRule, read_peer
+from credgate.service.refused import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,12 @@ IDLE_TIMEOUT = 30.0
 """Seconds without a byte, inside a request and between two."""
 LINGER = 2.0
 """Seconds that a refused client has to read its answer."""
+MAX_BY_USER = 32
+"""Connections that one user may have open: root and our own user always have so many, whatever listed users do."""
+MAX_LISTED = 64
+"""The same for all users of ``control.allow_uids`` together."""
+MAX_TURNED_AWAY = 8
+"""Connections refused at once that are told so, within ``LINGER`` seconds; more are closed without a word."""
 MAX_DRAIN = 1024 * 1024
 """Bytes of a refused request that are read and thrown away."""
 
@@ -56,13 +64,9 @@ class ControlRequest(server.Request):
     """Whether the connection went before the answer was written."""
 
     def gotLength(self, length: int | None) -> None:
-        """Judge what the head alone decides. ``None`` is a chunked body."""
+        """Refuse a body that says it is too large. ``None`` is a chunked body."""
         self.content = BytesIO()
-        site = self.channel.site
-        if not site.rule.admits(self.channel.peer):
-            site.refused(self.channel.peer)
-            self.channel.refuse(403, "Session management not authorized")
-        elif length is not None and length > MAX_BODY:
+        if length is not None and length > MAX_BODY:
             self._too_large()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -122,14 +126,30 @@ class ControlChannel(http.HTTPChannel):
     """A UNIX socket's; Twisted declares the bare ITransport."""
     peer: Peer | None = None
     refused = False
+    turned_away = False
+    """Whether it was refused when it connected."""
     _drained = 0
     _lingering: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Ask the kernel who this is."""
+        """Ask the kernel who this is, and judge it before a byte is read: a descriptor is held from here on."""
         super().connectionMade()
         self.peer = self.site.read_peer(self.transport)
-        self.site.channels.add(self)
+        limit = self.site.joined(self)
+        if limit is Limit.FOREIGN:
+            self._turn_away(403, "Session management not authorized")
+        elif limit is not None:
+            self._turn_away(429, "too many connections of this user to the control socket; close some, or wait")
+
+    def _turn_away(self, status: int, text: str) -> None:
+        """Refuse the connection; of many that are refused at the same time only a few are told why."""
+        self.turned_away = True
+        self.site.turned_away += 1
+        if self.site.turned_away > MAX_TURNED_AWAY:
+            self.refused = True
+            self.transport.abortConnection()
+        else:
+            self.refuse(status, text)
 
     def refuse(self, status: int, text: str) -> None:
         """Answer now, whatever was read of the request so far, and end the connection once the client has read it."""
@@ -211,12 +231,15 @@ class ControlSite(server.Site):
         rule: PeerRule,
         reactor: IReactorTime,
         *,
-        refused: Callable[[Peer | None], None],
+        refused: Callable[[Limit, str], None],
         read_peer: Callable[[ITransport], Peer | None] = read_peer,
     ) -> None:
         super().__init__(resource, ControlRequest, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor)
         self.rule, self.refused, self.read_peer = rule, refused, read_peer
         self.channels: set[ControlChannel] = set()
+        self.turned_away = 0
+        """Connections that were refused when they connected, and are still open."""
+        self._by_user: Counter[int] = Counter()
         self._empty: Deferred[None] | None = None
 
     async def retire(self, grace: float) -> None:
@@ -234,9 +257,37 @@ class ControlSite(server.Site):
         for channel in list(self.channels):
             channel.transport.abortConnection()
 
+    def joined(self, channel: ControlChannel) -> Limit | None:
+        """Count a connection; return what refuses it."""
+        self.channels.add(channel)
+        peer = channel.peer
+        if not self.rule.admits(peer):
+            limit, client = Limit.FOREIGN, "unknown" if peer is None else str(peer)
+        elif peer is not None and self._is_full(peer):
+            limit, client = Limit.USER, str(peer)
+        else:
+            if peer is not None:
+                self._by_user[peer.uid] += 1
+            return None
+        self.refused(limit, client)
+        return limit
+
+    def _is_full(self, peer: Peer) -> bool:
+        """Whether a user has all the connections it may have; listed users share some more, root and our own do not."""
+        if self._by_user[peer.uid] >= MAX_BY_USER:
+            return True
+        listed = sum(count for uid, count in self._by_user.items() if not self.rule.is_own(uid))
+        return not self.rule.is_own(peer.uid) and listed >= MAX_LISTED
+
     def left(self, channel: ControlChannel) -> None:
         """Forget a connection that is gone."""
         self.channels.discard(channel)
+        if channel.turned_away:
+            self.turned_away -= 1
+        elif channel.peer is not None:
+            self._by_user[channel.peer.uid] -= 1
+            if not self._by_user[channel.peer.uid]:
+                del self._by_user[channel.peer.uid]
         if self._empty is not None and not self.channels:
             empty, self._empty = self._empty, None
             empty.callback(None)

@@ -30,6 +30,7 @@ from credgate.service.control.api import ControlAPI
 from credgate.service.control.channel import ControlSite
 from credgate.service.control.peer import PeerRule
 from credgate.service.control.unixsocket import SocketPlace, bind
+from credgate.service.refused import Refused
 from credgate.values import Reason
 
 if TYPE_CHECKING:
@@ -79,17 +80,19 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     forges: Forges = list,
     scrape: Exposition | None = None,
     check: Check | None = None,
+    refused: Refused | None = None,
 ) -> ControlService:
-    """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
+    """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's.
+
+    ``refused`` is told of connections that are refused; whoever gives it also calls its ``sweep``.
+    """
+    told = refused or Refused(audit, clock)
 
     def created(session: Session, peer: Peer | None) -> None:
         audit.write(_granted(Happening.SESSION_CREATED, clock().wall, session, peer))
 
     def extended(session: Session, peer: Peer | None) -> None:
         audit.write(_granted(Happening.SESSION_EXTENDED, clock().wall, session, peer))
-
-    def refused(peer: Peer | None) -> None:
-        audit.write(_refused(clock().wall, peer))
 
     api = ControlAPI(
         config,
@@ -109,7 +112,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         scrape,
         check,
     )
-    site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
+    site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=told.count)
     place = SocketPlace(
         Path(config.listen.control),
         shared=bool(config.control.allow_uids),
@@ -185,15 +188,4 @@ def _granted(happening: Happening, wall: float, session: Session, peer: Peer | N
         allow=True,
         reason=Reason.ALLOWED,
         text=session.label,
-    )
-
-
-def _refused(wall: float, peer: Peer | None) -> Event:
-    return Event(
-        wall=wall,
-        event=Happening.CONTROL,
-        peer=str(peer) if peer else "unknown",
-        allow=False,
-        reason=Reason.FOREIGN_PEER,
-        status=403,
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from credgate.service.audit import AuditLog
     from credgate.service.dns.upstream import Upstream
     from credgate.service.sessions import SessionRegistry
+    from credgate.sessions.model import Session
 
 
 class Desk:
@@ -46,18 +47,23 @@ class Desk:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._upstream, self._registry, self._audit = upstream, registry, audit
+        self._upstream, self._audit = upstream, audit
         self.now, self._wall = clock, wall
         self.responder = Responder(dns, policy, self._write)
-        registry.on_begin(lambda _: self._sessions_changed())
-        registry.on_end(lambda _session, _reason: self._sessions_changed())
+        registry.on_begin(self._session_began)
+        registry.on_end(self._session_ended)
 
-    def _sessions_changed(self) -> None:
-        self.responder.clients.use(self._registry.all)
+    # A new configuration replaces ``responder.clients``, so each call looks it up.
+
+    def _session_began(self, session: Session) -> None:
+        self.responder.clients.session_began(session)
+
+    def _session_ended(self, session: Session, _reason: str) -> None:
+        self.responder.clients.session_ended(session)
 
     def replace(self, dns: Dns, policy: Policy) -> None:
         """Take up a new configuration. What is in flight is judged again when it lands."""
-        self.responder.replace(dns, policy, self._registry.all)
+        self.responder.replace(dns, policy)
 
     def take(self, message: bytes, host: str, answer: Callable[[bytes], None], *, udp: bool = True) -> bool:
         """Take one message; ``answer`` is called with its reply, now or later. ``False``: there will be none."""

@@ -19,11 +19,11 @@ from twisted.names.dns import DNSDatagramProtocol, DNSProtocol
 from twisted.names.server import DNSServerFactory
 from zope.interface import implementer
 
-from credgate.dns import addresses, framing
-from credgate.dns.clients import counted_as
+from credgate.dns import framing
 from credgate.dns.names import WireError
 from credgate.dns.query import MAX_QUERY
 from credgate.dns.responder import Pending
+from credgate.sessions.address import counted_as
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -178,7 +178,7 @@ class Stream(DNSProtocol):
 
 def _place(host: str) -> str:
     """Return what a peer's connections are counted by: its address, or an IPv6 address's /64."""
-    return counted_as(addresses.client(host))
+    return counted_as(host)
 
 
 class StreamFactory(DNSServerFactory):

@@ -50,11 +50,16 @@ class AppSource:
         self._held: dict[Scope, Held] = {}
         self._replaced: dict[Scope, list[Held]] = {}
         self._users: dict[Scope, set[str]] = {}
+        self._used: dict[str, dict[Scope, None]] = {}
+        """The same by session: an end must not walk the scopes of all other sessions."""
         self._flights: dict[Scope, Flight[Held]] = {}
         self._failed: dict[Scope, Failed] = {}
         self._forced: dict[Scope, Forced] = {}
         self._split: dict[Scope, float] = {}
-        self._scopes: dict[tuple[str, str, str], Scope] = {}
+        self._scopes: dict[str, dict[tuple[str, str], Scope]] = {}
+        """By session, then by path and access."""
+        self._remembered = 0
+        """How many these are."""
 
     def at_hand(self, wanted: Wanted) -> Credential | None:
         """See :class:`~credgate.service.sources.Source`; for a pattern there is nothing."""
@@ -64,7 +69,7 @@ class AppSource:
         held = self._held.get(scope)
         if held is None or self._clock().boot >= held.due:
             return None
-        self._users.setdefault(scope, set()).add(wanted.session.id)
+        self._use(scope, wanted.session.id)
         return held.credential
 
     async def obtain(self, wanted: Wanted, refused: str = "") -> Credential:
@@ -84,9 +89,9 @@ class AppSource:
 
     async def session_ended(self, session: Session) -> None:
         """Revoke what nobody needs any more."""
-        for known in [known for known in self._scopes if known[0] == session.id]:
-            del self._scopes[known]
-        for scope, users in list(self._users.items()):
+        self._remembered -= len(self._scopes.pop(session.id, ()))
+        for scope in self._used.pop(session.id, ()):
+            users = self._users.get(scope, set())
             users.discard(session.id)
             if not users:
                 await self._retire(scope)
@@ -99,15 +104,22 @@ class AppSource:
         return told or [Described("", self.kind, trouble=trouble)]
 
     def _scope(self, wanted: Wanted) -> Scope:
-        known = (wanted.session.id, wanted.repo.path, str(wanted.access))
-        scope = self._scopes.get(known)
+        known = (wanted.repo.path, str(wanted.access))
+        scope = self._scopes.get(wanted.session.id, {}).get(known)
         if scope is None:
-            if len(self._scopes) >= MAX_MEMORY:
+            if self._remembered >= MAX_MEMORY:
                 self._scopes.clear()
-            scope = self._scopes[known] = granted(wanted.session.grants, wanted.repo, wanted.access)
+                self._remembered = 0
+            scope = granted(wanted.session.grants, wanted.repo, wanted.access)
+            self._scopes.setdefault(wanted.session.id, {})[known] = scope
+            self._remembered += 1
         if scope in self._split and self._clock().boot < self._split[scope]:
             return scope.alone(wanted.repo.path)
         return scope
+
+    def _use(self, scope: Scope, session_id: str) -> None:
+        self._users.setdefault(scope, set()).add(session_id)
+        self._used.setdefault(session_id, {})[scope] = None
 
     async def _obtain(self, scope: Scope, wanted: Wanted, refused: str) -> Credential:
         now = self._clock().boot
@@ -122,7 +134,7 @@ class AppSource:
         if scope not in self._users and len(self._users) >= MAX_SCOPES:
             text = f"no credential for {self._forge}: sessions use {MAX_SCOPES} already; end some"
             raise CredentialError(text, retry_after=refusal.SOON)
-        self._users.setdefault(scope, set()).add(wanted.session.id)
+        self._use(scope, wanted.session.id)
         try:
             return (await self._minted(scope, wanted.repo.path, now)).credential
         except CredentialError:

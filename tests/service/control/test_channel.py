@@ -7,15 +7,20 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web import http
+from twisted.web.resource import Resource
 
 from credgate.service.control import channel as channel_module
 from credgate.service.control.body import MAX_BODY
-from credgate.service.control.peer import Peer
-from tests.fakes.control import HEALTH, Desk, answers, post
+from credgate.service.control.channel import MAX_BY_USER, MAX_LISTED, MAX_TURNED_AWAY
+from credgate.service.control.peer import Peer, PeerRule
+from credgate.service.refused import Limit
+from tests.fakes.control import HEALTH, Desk, Wire, answers, post
 
 CREATE = b'{"container_ip": "10.0.0.7"}'
 FOREIGN = Peer(65534, 65534)
@@ -161,14 +166,91 @@ def test_a_foreign_peer_is_refused_on_every_path_before_any_route(path: bytes, p
     desk = Desk(peer=peer)
     (answer,) = desk.ask(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
     assert (answer.status, answer.error) == (403, "Session management not authorized")
-    assert desk.turned_away == [peer]
+    assert desk.turned_away == [(Limit.FOREIGN, str(peer) if peer else "unknown")]
 
 
 def test_a_foreign_peer_s_body_is_not_read() -> None:
-    """It is refused at the end of its head, and told once."""
+    """It is refused when it connects, before it has sent a byte, and told once."""
     desk = Desk(peer=FOREIGN)
-    (answer,) = desk.ask(sized(CREATE) + HEALTH)
-    assert (answer.status, desk.registry.sessions, desk.turned_away) == (403, {}, [FOREIGN])
+    channel, wire = desk.connect()
+    (answer,) = answers(wire.value())
+    assert (answer.status, wire.half_closed) == (403, True)
+    channel.dataReceived(sized(CREATE) + HEALTH)
+    assert answers(wire.value()) == [answer]
+    assert (desk.registry.sessions, desk.turned_away) == ({}, [(Limit.FOREIGN, str(FOREIGN))])
+
+
+@define
+class Door:
+    """One site whose peers the test names, and its open connections."""
+
+    peer: Peer | None = None
+    told: list[tuple[Limit, str]] = field(factory=list)
+    site: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        """Make the site: uid 1000 is our own, 7 to 9 are listed."""
+        self.site = channel_module.ControlSite(
+            Resource(),
+            PeerRule((7, 8, 9), lambda: 1000),
+            Clock(),  # type: ignore[arg-type]
+            refused=lambda limit, client: self.told.append((limit, client)),
+            read_peer=lambda _transport: self.peer,
+        )
+
+    def connect(self, uid: int) -> tuple[Any, Wire]:
+        """Connect a user."""
+        self.peer = Peer(uid, uid)
+        channel, wire = self.site.buildProtocol(None), Wire()
+        channel.makeConnection(wire)
+        return channel, wire
+
+    def leave(self, channel: Any) -> None:
+        """End a connection."""
+        channel.connectionLost(Failure(ConnectionDone()))
+
+
+def test_a_user_has_so_many_connections_and_others_have_theirs() -> None:
+    """A listed user held 1,200; root and our own user are served whatever the others hold."""
+    door = Door()
+    held = [door.connect(7) for _ in range(MAX_BY_USER)]
+    assert all(wire.value() == b"" for _, wire in held)
+    refused, wire = door.connect(7)
+    (answer,) = answers(wire.value())
+    assert (answer.status, answer.error) == (
+        429,
+        "too many connections of this user to the control socket; close some, or wait",
+    )
+    for uid in (0, 1000, 8):
+        assert door.connect(uid)[1].value() == b""
+    assert door.told == [(Limit.USER, "uid:7")]
+    door.leave(refused)
+    door.leave(held[0][0])
+    assert door.connect(7)[1].value() == b"", "one that ends makes room"
+
+
+def test_listed_users_share_a_limit_and_our_own_do_not() -> None:
+    """The list may be long: all of them together leave descriptors for the sandboxes."""
+    door = Door()
+    for number in range(MAX_LISTED):
+        assert door.connect(7 + number % 3)[1].value() == b""
+    assert answers(door.connect(9)[1].value())[0].status == 429
+    for uid in (0, 1000):
+        assert door.connect(uid)[1].value() == b""
+
+
+def test_of_many_foreign_connections_a_few_are_told_and_the_others_closed() -> None:
+    """What is refused must not hold descriptors; when those that were told have gone, others are."""
+    door = Door()
+    told = [door.connect(4711) for _ in range(MAX_TURNED_AWAY)]
+    assert {answers(wire.value())[0].status for _, wire in told} == {403}
+    channel, wire = door.connect(4711)
+    assert (wire.value(), wire.aborted) == (b"", True)
+    door.leave(channel)
+    for each, _ in told:
+        door.leave(each)
+    assert answers(door.connect(4711)[1].value())[0].status == 403
+    assert (door.site.turned_away, dict(door.site._by_user)) == (1, {})
 
 
 def test_our_own_peer_is_served() -> None:

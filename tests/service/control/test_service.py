@@ -20,6 +20,7 @@ from credgate.audit.event import Happening
 from credgate.errors import ConfigError
 from credgate.service.control import service as service_module
 from credgate.service.control import unixsocket
+from credgate.service.refused import Limit
 from credgate.values import Reason
 from tests.fakes.control import config
 from tests.fakes.control_gateway import DEADLINE, NOBODY, gateway_at, until, within
@@ -83,8 +84,8 @@ async def test_a_listed_user_is_served_and_no_other(shared_gateway: Gateway) -> 
 def test_an_unknown_peer_is_audited_as_unknown(home: Path) -> None:
     """Where the kernel does not tell."""
     made = gateway_at(config(home / "control.sock"))
-    made.service.site.refused(None)
-    assert [event.peer for event in made.audit.events] == ["unknown"]
+    made.service.site.refused(Limit.FOREIGN, "unknown")
+    assert [(event.peer, event.reason) for event in made.audit.events] == [("unknown", Reason.FOREIGN_PEER)]
 
 
 # The socket.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import define
@@ -24,7 +24,6 @@ from tests.fakes.minting import FORGE, Lab, grant, session, wanted
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from pathlib import Path
-    from typing import Any
 
     from credgate.service.minting.app import AppSource
     from credgate.service.sources import Credential
@@ -207,6 +206,29 @@ async def test_the_last_sessions_end_revokes_its_tokens(place: Place) -> None:
     await ensured(place.source.session_ended(HELLO))
     assert [issued.revoked for issued in place.api.issued] == [True, True, False]
     assert [event.allow for event in place.told(Happening.CREDENTIAL_REVOKED)] == [True, True]
+
+
+class Unwalked(dict[Any, Any]):
+    """A dictionary that fails a test which walks it."""
+
+    def _walked(self) -> Any:
+        raise AssertionError("all scopes were walked")
+
+    __iter__ = keys = values = items = _walked
+
+
+@ensureDeferred
+async def test_the_end_of_a_session_looks_at_its_own_scopes_alone(place: Place) -> None:
+    """There may be ten thousand of others; 100,000 sessions may end at once. Nothing of it is left behind."""
+    await place.obtain(HELLO)
+    await place.obtain(BOTH)
+    source = place.source
+    source._users, source._scopes = Unwalked(source._users), Unwalked(source._scopes)
+    await ensured(source.session_ended(HELLO))
+    assert [issued.revoked for issued in place.api.issued] == [True, False]
+    assert (len(source._users), len(source._scopes), len(source._used), source._remembered) == (1, 1, 1, 1)
+    await ensured(source.session_ended(BOTH))
+    assert (len(source._users), len(source._scopes), len(source._used), source._remembered) == (0, 0, 0, 0)
 
 
 @ensureDeferred
