@@ -62,7 +62,7 @@ def alone(folder: Path, forge: Forge) -> Caller:
 def builder(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Leave one of those who can build walls. Inside, the folder is out of reach, and PATH leads to the machine's."""
     name: str = request.param
-    monkeypatch.setenv("PATH", only(name, folder / "bin") or pytest.skip(f"{name}: not here"))
+    monkeypatch.setenv("PATH", only(name, folder / "bin"))
     return name
 
 

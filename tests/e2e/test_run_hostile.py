@@ -6,7 +6,6 @@ caller without root is to their own processes.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +17,7 @@ from tests.fakes.wrapped import Caller
 if TYPE_CHECKING:
     from tests.e2e.conftest import Forge
 
-pytestmark = pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+pytestmark = pytest.mark.needs("setpriv")
 AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 """Words before a command that then has no capability."""
 

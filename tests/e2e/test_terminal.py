@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+pytestmark = pytest.mark.needs("tmux", "bash")
 
 
 @pytest.fixture
@@ -89,8 +88,7 @@ def test_a_command_that_is_run_has_the_terminal(
 ) -> None:
     """It is asked and answers; its size is told; Ctrl-C is the command's, once, and its status passes."""
     if builder:
-        path = only(builder, caller.folder / "bin") or pytest.skip(f"{builder}: not here")
-        monkeypatch.setenv("PATH", path)
+        monkeypatch.setenv("PATH", only(builder, caller.folder / "bin"))
         terminal.environ = caller.environ
     walls = ["--isolate"] if builder else []
     (caller.project / "job").write_text(JOB)

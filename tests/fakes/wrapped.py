@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from tests.fakes.gateway import clean_environment
+from tests.fakes.needs import demand, not_here
 from tests.fakes.sandbox import Ran
 from tests.fakes.waiting import wait_until
 
@@ -33,10 +34,10 @@ BUILDERS: dict[str, dict[str, str]] = {
 
 
 def only(builder: str, folder: Path) -> str:
-    """Return a PATH on which this builder alone can build, by programs in a new folder; "" where it is not here."""
-    name = "bwrap" if builder == "bubblewrap" else "unshare"
-    if shutil.which(name) is None or (builder == "unshare as root" and os.geteuid() != 0):
-        return ""
+    """Return a PATH on which this builder alone can build, by programs in a new folder; skip where it is not here."""
+    demand("bwrap" if builder == "bubblewrap" else "unshare")
+    if builder == "unshare as root" and os.geteuid() != 0:
+        not_here("only root makes namespaces without a user namespace")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
         (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))

@@ -23,6 +23,7 @@ from credgate.service.control import unixsocket
 from credgate.values import Reason
 from tests.fakes.control import config
 from tests.fakes.control_gateway import DEADLINE, NOBODY, gateway_at, until, within
+from tests.fakes.needs import NOT_SHOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 JSON = ("-H", "Content-Type: application/json")
 FOREIGN = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root can become another user")
 
 
 # Peers.
