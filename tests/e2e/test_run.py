@@ -201,6 +201,22 @@ def test_signals_reach_the_command(caller: Caller) -> None:
     assert (caller.project / "got").read_text().split() == ["TERM", "INT", "HUP", "USR1", "WINCH"]
 
 
+@pytest.mark.parametrize(
+    ("ignored", "script", "code", "out"),
+    [
+        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # nohup is to last
+        ("CHLD", "exit 3", 3, ""),  # the signal that says that the command has ended
+        ("INT", "exit 3", 3, ""),
+    ],
+)
+def test_signals_that_the_caller_ignores(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
+    """A command finds them as they were, and its status passes."""
+    words = ("--repo", "octo/hello", "--", "sh", "-c", script)
+    ran = finish(caller.begin(*words, before=("env", f"--ignore-signal={ignored}")))
+    assert (ran.code, ran.out, ran.err) == (code, out, "")
+    assert caller.left() == []
+
+
 @pytest.mark.parametrize("kind", ["shared", "private"])
 def test_a_killed_wrapper_s_session_is_revoked(caller: Caller, alone: Caller, kind: str) -> None:
     """``kill -9`` lets it clean up nothing itself; the orphaned command has a dead session."""

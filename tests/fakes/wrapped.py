@@ -86,10 +86,10 @@ class Caller:
         made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``credgate run``."""
+    def begin(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start ``credgate run``; ``before`` are words that stand before it all."""
         return subprocess.Popen(
-            [*CREDGATE, "run", *words],
+            [*before, *CREDGATE, "run", *words],
             cwd=self.project,
             env=self.environ,
             stdin=subprocess.DEVNULL,
