@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from tests.fakes.repositories import Repositories
 
 
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Let SIGINT mean something to commands: whatever a shell runs in the background has it ignored, children too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Make a short-named folder: sockets lie in it."""
