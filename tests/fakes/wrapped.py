@@ -35,7 +35,8 @@ BUILDERS: dict[str, dict[str, str]] = {
 
 def only(builder: str, folder: Path) -> str:
     """Return a PATH on which this builder alone can build, by programs in a new folder; skip where it is not here."""
-    demand("bwrap" if builder == "bubblewrap" else "unshare")
+    program = "bwrap" if builder == "bubblewrap" else "unshare"
+    demand(program)
     if builder == "unshare as root" and os.geteuid() != 0:
         not_here("only root makes namespaces without a user namespace")
     folder.mkdir()
