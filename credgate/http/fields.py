@@ -29,8 +29,8 @@ MAX_TARGET: Final = 1024
 
 HEAD_END: Final = b"\r\n\r\n"
 
-# A group is repeated in an atomic group, (?>(?:...)*), and never possessively, (?:...)*+: Python before 3.11.5 keeps what
-# a failed turn of the latter had consumed, and so matches what the grammar forbids (python/cpython#106052).
+# A group is repeated in an atomic group, (?>(?:...)*), never possessively, (?:...)*+: Python before 3.11.5 keeps what a
+# failed turn of the latter had consumed, and so matches what the grammar forbids (python/cpython#106052).
 
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
