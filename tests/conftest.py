@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # For the second and later Pythons of one run: what differs between Pythons shows in a few examples.
 settings.register_profile("few", settings.get_profile("default"), max_examples=20)
+# For `tox run -e quick`.
+settings.register_profile("quick", settings.get_profile("default"), max_examples=5)
 settings.load_profile("default")
 
 _NOT_SHOWN = pytest.StashKey[NotShown]()

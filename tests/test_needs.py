@@ -48,15 +48,16 @@ def run(folder: Path, *words: str, **environ: str) -> str:
 
 @pytest.mark.parametrize("words", [(), ("--numprocesses=2",)], ids=["alone", "workers"])
 def test_missing_programs_are_listed_once_at_the_end(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """Each with the tests that lack it and its package; a skip for another reason is not among them."""
+    """Each with the tests that lack it and its package; then the other reasons."""
     out = run(tmp_path, *words)
     assert "1 passed, 5 skipped" in out
     lines = out[out.index("NOT SHOWN !") :].splitlines()[1:]
-    assert [re.sub(" +", " ", line).strip() for line in lines[:6]] == [
-        "4 tests were not shown on this machine:",
+    assert [re.sub(" +", " ", line).strip() for line in lines[:7]] == [
+        "Tests that this machine did not show: 5",
         "1 need busybox (Debian: busybox)",
         "2 need dig (Debian: dnsutils)",
         "1 need tmux (Debian: tmux)",
+        "1 another matter",
         "1 only root can",
         "To show them: apt-get install --no-install-recommends busybox dnsutils tmux",
     ]
@@ -67,14 +68,15 @@ def test_missing_programs_are_errors_where_all_must_be_there(tmp_path: Path) -> 
     out = run(tmp_path, **{needs.REQUIRED: "1"})
     assert "1 failed, 1 passed, 2 skipped, 2 errors" in out
     assert "NOT SHOWN: needs dig, tmux (CREDGATE_TEST_REQUIRE_TOOLS is set; Debian: dnsutils tmux)" in out
-    assert "1 tests were not shown" in out
+    assert "did not show: 2\n" in out
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:
-    """Reasons of other skips are not counted."""
+    """No heading without a line below it."""
+    assert NotShown().lines() == []
     counted = NotShown()
     counted.add("Skipped: slow: set CREDGATE_TEST_SLOW=1")
-    assert counted.lines() == []
+    assert counted.lines() == ["Tests that this machine did not show: 1", "     1 slow: set CREDGATE_TEST_SLOW=1"]
 
 
 def test_every_program_that_a_test_names_has_its_package() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REQUIRED = "CREDGATE_TEST_REQUIRE_TOOLS"
 NOT_SHOWN = "NOT SHOWN"
-"""How the reason of every skip begins that the summary counts."""
+"""How the reason of a skip begins."""
 
 PACKAGES = {
     "bash": "bash",
@@ -114,14 +114,12 @@ class NotShown:
     tools: Counter[str] = field(factory=Counter)
     """Tests by each tool that they lacked: a test that lacks two counts for both."""
     others: Counter[str] = field(factory=Counter)
-    """Tests by each reason that no package removes."""
+    """Tests by each reason that no package removes, which is told in full."""
     tests: int = 0
 
     def add(self, reason: str) -> None:
-        """Count a skip, if it is one of ours."""
+        """Count a skip, whoever asked for it."""
         reason = reason.removeprefix("Skipped: ")
-        if not reason.startswith(NOT_SHOWN):
-            return
         self.tests += 1
         if told := _MISSING.fullmatch(reason):
             self.tools.update(told[1].split(", "))
@@ -132,7 +130,7 @@ class NotShown:
         """Return the summary: each tool with its tests and package, then one command that installs them all."""
         if not self.tests:
             return []
-        told = [f"{self.tests} tests were not shown on this machine:"]
+        told = [f"Tests that this machine did not show: {self.tests}"]
         told += [f"{number:6} need {tool} (Debian: {packages([tool])})" for tool, number in sorted(self.tools.items())]
         told += [f"{number:6} {reason}" for reason, number in sorted(self.others.items())]
         if installable := [tool for tool in self.tools if tool in PACKAGES]:
