@@ -78,12 +78,17 @@ def missing(tools: Iterable[str]) -> list[str]:
     return sorted(tool for tool in set(tools) if found(tool) is None)
 
 
+def required() -> bool:
+    """Whether a missing program is an error."""
+    return os.environ.get(REQUIRED, "") not in {"", "0"}
+
+
 def demand(*tools: str) -> None:
     """Skip the test that runs unless all of these are installed; fail it where they are required."""
     if not (absent := missing(tools)):
         return
     reason = f"{NOT_SHOWN}: needs {', '.join(absent)}"
-    if os.environ.get(REQUIRED, "") not in {"", "0"}:
+    if required():
         pytest.fail(f"{reason} ({REQUIRED} is set; Debian: {packages(absent)})", pytrace=False)
     pytest.skip(reason)
 
