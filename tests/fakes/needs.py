@@ -46,7 +46,6 @@ PACKAGES = {
     "nginx": "nginx-light",
     "nsenter": "util-linux",
     "promtool": "prometheus",
-    "ps": "procps",
     "setpriv": "util-linux",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",

@@ -32,13 +32,19 @@ BUILDERS: dict[str, dict[str, str]] = {
 }
 """Who builds the walls of ``--isolate``: what programs of the machine's do instead of what they do."""
 
+TRIALS = {
+    "bubblewrap": ["bwrap", "--unshare-user", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
+    "unshare": ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"],
+    "unshare as root": ["unshare", "--net", "--mount", "--pid", "--fork", "true"],
+}
+"""What each must be able to do: containers and chroots forbid it, and the last takes root."""
+
 
 def only(builder: str, folder: Path) -> str:
     """Return a PATH on which this builder alone can build, by programs in a new folder; skip where it is not here."""
-    program = "bwrap" if builder == "bubblewrap" else "unshare"
-    demand(program)
-    if builder == "unshare as root" and os.geteuid() != 0:
-        not_here("only root makes namespaces without a user namespace")
+    demand(TRIALS[builder][0])
+    if subprocess.run(TRIALS[builder], capture_output=True, check=False).returncode != 0:
+        not_here(f"this machine lets no {builder} make namespaces")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
         (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))
