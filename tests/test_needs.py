@@ -1,4 +1,4 @@
-"""What the machine lacks: a skip that is counted and listed with its package, or an error where all must be there."""
+"""What the machine lacks is skipped and listed, or an error; how the run was started does not matter."""
 
 from __future__ import annotations
 
@@ -69,6 +69,28 @@ def test_missing_programs_are_errors_where_all_must_be_there(tmp_path: Path) -> 
     assert "1 failed, 1 passed, 2 skipped, 2 errors" in out
     assert "NOT SHOWN: needs dig, tmux (CREDGATE_TEST_REQUIRE_TOOLS is set; Debian: dnsutils tmux)" in out
     assert "did not show: 2\n" in out
+
+
+TRAPS = """
+import subprocess
+from tests.conftest import *
+
+def test_traps():
+    script = "for s in HUP INT QUIT; do trap \\"echo $s\\" $s; kill -$s $$; done"
+    assert subprocess.check_output(["sh", "-c", script], text=True).split() == ["HUP", "INT", "QUIT"]
+"""
+
+
+@pytest.mark.parametrize("words", [(), ("--numprocesses=1",)], ids=["alone", "workers"])
+@pytest.mark.parametrize("ignored", ["HUP,INT,QUIT", "USR1"])
+def test_processes_find_signals_at_their_defaults(tmp_path: Path, words: tuple[str, ...], ignored: str) -> None:
+    """However the run was started: ``nohup`` and ``&`` ignore some, which a shell could not trap."""
+    (tmp_path / "test_it.py").write_text(TRAPS)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), *words]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    whole = ["env", f"--ignore-signal={ignored}", *command, str(tmp_path)]
+    ran = subprocess.run(whole, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "1 passed" in ran.stdout, ran.stdout
 
 
 def test_nothing_is_said_where_nothing_is_missing() -> None:
