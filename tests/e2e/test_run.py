@@ -86,6 +86,7 @@ def test_a_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repo
     assert who.left() == []
 
 
+@pytest.mark.needs("curl")
 def test_a_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
     """Nothing listens, lies or runs afterwards; while it ran, all of it lay in one directory."""
     path = repos.seeded()

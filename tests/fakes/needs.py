@@ -46,6 +46,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "nsenter": "util-linux",
     "promtool": "prometheus",
+    "ps": "procps",
     "setpriv": "util-linux",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
