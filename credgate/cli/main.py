@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from credgate import __version__
-from credgate.cli import dns_check
+from credgate.cli import dns_check, passing
 from credgate.cli.audit import audit
 from credgate.cli.audit_verify import verify
 from credgate.cli.check_config import check_config
@@ -29,12 +29,13 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.version_option(__version__, prog_name="credgate", message="%(prog)s %(version)s")
 @click.option("--socket", metavar="PATH", help="The gateway's control socket, for every command that asks one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def main(socket: str | None, *, as_json: bool) -> None:
+def main(socket: str | None, *, as_json: bool) -> None:  # noqa: ARG001 - the commands read these options
     """Tools beside the gateway, which itself is started by "twistd credgate".
 
     Exit status: 0 done; 1 refused, not found, or a finding that is not good; 2 the command line, a file or the
     configuration cannot be used; 3 no gateway answers.
     """
+    passing.prepare()
 
 
 @main.command("dns-check", context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -34,6 +34,21 @@ class NotRun(Exception):  # noqa: N818 - as the shell says it
         self.status = status
 
 
+def prepare() -> None:
+    """Make this process one that stops with its process group and learns how its children end.
+
+    Called before anything is started.
+    """
+    # A child of vfork(2) that is stopped by Ctrl-Z before it has called exec(2) keeps its parent in the kernel, where
+    # that cannot be stopped: the shell waits for it in vain, and no key reaches anybody. After fork(2) both stop. This
+    # is the switch that subprocess documents for it.
+    subprocess._USE_VFORK = False  # type: ignore[misc]  # noqa: SLF001 - typeshed calls it final, Python's documentation sets it
+    # With SIGCHLD ignored, as a parent may have left it, the kernel keeps no exit status and sends no signal: the wait
+    # for a command would not end.
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 class Passing:
     """Blocks the signals that are passed on, from the beginning to the end of one command."""
 

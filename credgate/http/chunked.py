@@ -34,8 +34,8 @@ _EXTENSION = rb";" + fields.TOKEN + rb"(?:=(?:" + fields.TOKEN + rb'|"[\t\x20-\x
 
 _FIRST_PLAIN: Final = re.compile(_SIZE + rb"()\r\n")
 _NEXT_PLAIN: Final = re.compile(rb"\r\n" + _SIZE + rb"()\r\n")
-_FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
-_NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
+_FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
+_NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
 
 # What an unfinished line may be. Extensions are judged once their CRLF is there.
 _SIZE_BEGUN = rb"[0-9A-Fa-f]{1,8}"
@@ -46,7 +46,7 @@ _MAX_LINE: Final = len(b"\r\n12345678\r") + MAX_EXTENSION
 _FIRST_BEGUN_EXTENDED: Final = re.compile(rb"(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?")
 _NEXT_BEGUN_EXTENDED: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?)?)?")
 
-_TRAILERS: Final = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)++\r\n")
+_TRAILERS: Final = re.compile(rb"(?>(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)+)\r\n")
 # RFC 9110 section 6.5.1: fields that frame, route or authenticate are no trailers.
 _NO_TRAILER: Final = frozenset({
     b"authorization", b"connection", b"content-encoding", b"content-length", b"content-type", b"cookie", b"expect",

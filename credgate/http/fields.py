@@ -29,6 +29,9 @@ MAX_TARGET: Final = 1024
 
 HEAD_END: Final = b"\r\n\r\n"
 
+# A group is repeated in an atomic group, (?>(?:...)*), never possessively, (?:...)*+: Python before 3.11.5 keeps what a
+# failed turn of the latter had consumed, and so matches what the grammar forbids (python/cpython#106052).
+
 # RFC 9110 section 5.6.2.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 
@@ -36,7 +39,7 @@ TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TARGET: Final = re.compile(rb"/[A-Za-z0-9._~/?=&+-]*+")
 # The same with pct-encoded octets in one query: git-lfs looks for a lock by the path of a file.
 LOCKS_TARGET: Final = re.compile(
-    rb"/[A-Za-z0-9._~/+-]*+(?<=/info/lfs/locks)\?(?:[A-Za-z0-9._~/=&+-]|%[0-9A-Fa-f]{2})*+"
+    rb"/[A-Za-z0-9._~/+-]*+(?<=/info/lfs/locks)\?(?>(?:[A-Za-z0-9._~/=&+-]|%[0-9A-Fa-f]{2})*)"
 )
 # RFC 3986 section 5.2.4 would remove these segments; a path that needs removing names two things at once.
 AMBIGUOUS_SEGMENT: Final = re.compile(rb"//|/\.\.?(?:[/?]|\Z)")
@@ -47,12 +50,12 @@ REQUEST_HEAD: Final = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) "
     rb"(/[A-Za-z0-9._~/?=&+-]{0,%d}+(?:%%[A-Za-z0-9._~/?=&+%%-]{0,%d}+)?) "
     rb"HTTP/(1\.[01])\r\n"
-    rb"((?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)*+)\r\n" % (MAX_TARGET - 1, MAX_TARGET - 2)
+    rb"((?>(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)*))\r\n" % (MAX_TARGET - 1, MAX_TARGET - 2)
 )
 
 RESPONSE_HEAD: Final = re.compile(
     rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?\r\n"
-    rb"((?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n"
+    rb"((?>(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)*))\r\n"
 )
 
 # What can be refused before the head is whole: controls, and CR or LF that are not a pair (RFC 9112 section 2.2 lets a

@@ -36,8 +36,8 @@ _HREF: Final = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
-    rf"(?P<path>(?:/(?:{_PLAIN}|{_CODED})+)++)"
-    rf"(?P<query>\?(?:{_PLAIN}|[/?]|{_CODED_IN_QUERY})*+)?"
+    rf"(?P<path>(?>(?:/(?:{_PLAIN}|{_CODED})+)+))"
+    rf"(?P<query>\?(?>(?:{_PLAIN}|[/?]|{_CODED_IN_QUERY})*))?"
 )
 _DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

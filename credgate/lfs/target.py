@@ -85,7 +85,7 @@ MAX_VALUE: Final = 512
 _OBJECT: Final = re.compile(rb"/_x/([A-Za-z0-9_-]{43})")
 _UNLOCK: Final = re.compile(rb"/locks/([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127})/unlock")
 _LIST: Final = re.compile(rb"/locks(?:\?(?P<query>[A-Za-z0-9._~/=&+%-]*))?")
-_PAIR: Final = re.compile(rb"([a-z]{2,8})=((?:[A-Za-z0-9._~/+-]|%[0-9A-Fa-f]{2})*+)")
+_PAIR: Final = re.compile(rb"([a-z]{2,8})=((?>(?:[A-Za-z0-9._~/+-]|%[0-9A-Fa-f]{2})*))")
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
 _KEYS: Final = ("path", "id", "cursor", "limit", "refspec")
 

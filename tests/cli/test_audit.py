@@ -114,7 +114,6 @@ def test_the_gateway_says_where_its_file_is(file: Path, monkeypatch: pytest.Monk
     assert (told.status, told.json["session"]) == (0, "s-2")
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_what_is_written_is_followed_over_a_rotation(file: Path) -> None:
     """Line by line, as it is written, a line in two pieces as one; between two names it waits. Ctrl-C is status 130."""
     command = [

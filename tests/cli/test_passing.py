@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from credgate.cli.passing import NotRun, Passing, status
+from tests.fakes.keeping import program
+from tests.fakes.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(("code", "shown"), [(0, 0), (7, 7), (-15, 143), (-9, 137)])
@@ -34,3 +41,32 @@ def test_a_command_s_status_is_returned_and_signals_are_as_before(*, reap: bool)
     child = passing.start(["sh", "-c", "exit 3"], dict(os.environ))
     assert passing.wait(child, lambda: child.pid, reap=reap) == 3
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+STARTS = """
+import subprocess
+from typing import TYPE_CHECKING
+from credgate.cli import passing
+def main():
+    passing.prepare()
+    print("starts", flush=True)
+    while True:
+        subprocess.run(["true"])
+"""
+
+
+def test_a_process_that_starts_others_stops_with_its_group_at_any_time(tmp_path: Path) -> None:
+    """Ctrl-Z, and ``fg``, a hundred times at whatever point it is: after vfork(2) some twenty of these were lost."""
+    (tmp_path / "starts.py").write_text(STARTS)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    words = [word for word in program("starts") if word != "-P"]  # which would leave PYTHONPATH out
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, process_group=0) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"starts\n"
+            for _ in range(100):
+                os.killpg(process.pid, signal.SIGTSTP)
+                wait_until(lambda: os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)[0], "it has stopped")
+                os.killpg(process.pid, signal.SIGCONT)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
-
 from credgate.cli import isolate, walled
+from tests.fakes.needs import demand, found, not_here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 
 def build() -> isolate.Builder:
     """Return who builds without bubblewrap; skip where nobody may."""
-    found = shutil.which("unshare") or pytest.skip("unshare is not installed")
+    demand("unshare")
+    program = str(found("unshare"))
     try:
         return next(
-            lambda walls, user=user: isolate.unshare(found, walls, user=user)
+            lambda walls, user=user: isolate.unshare(program, walls, user=user)
             for user in (True, False)
             if subprocess.run(
-                [*isolate.unshare(found, isolate.Walls((), "/", own_session=False), user=user), "true"],
+                [*isolate.unshare(program, isolate.Walls((), "/", own_session=False), user=user), "true"],
                 capture_output=True,
                 check=False,
             ).returncode
             == 0
         )
     except StopIteration:
-        pytest.skip("this machine allows no namespaces")
+        not_here("this machine allows no namespaces")
 
 
 def inside(walls: isolate.Walls, script: str) -> subprocess.CompletedProcess[str]:

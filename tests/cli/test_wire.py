@@ -227,7 +227,6 @@ def test_what_the_work_comes_to_comes_out(which: str, said: str) -> None:
     assert driven(which).communicate(timeout=60) == (said, "")
 
 
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_cancels_the_work_and_waits_for_its_end(number: signal.Signals) -> None:
     """A session that was made for the command is revoked on Ctrl-C; then it is an abort, not a success."""

@@ -26,7 +26,8 @@ from attrs import define
 from tests.fakes.authority import Authority
 from tests.fakes.forge import PythonForge
 from tests.fakes.gateway import Gateway, Lease
-from tests.fakes.nginx import NginxForge, available
+from tests.fakes.needs import NOT_SHOWN, demand, required
+from tests.fakes.nginx import NginxForge, available, declined
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
@@ -54,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     other = os.environ.get("CREDGATE_TEST_GIT")
     if other and not (Path(other) / "git").exists():
         for item in items:
-            item.add_marker(pytest.mark.skip(reason=f"NOT SHOWN with another git: none in {other}, see .ci/second-git"))
+            item.add_marker(pytest.mark.skip(reason=f"{NOT_SHOWN}: no other git in {other}, see .ci/second-git"))
 
 
 def random_secret() -> str:
@@ -122,6 +123,8 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def forge(scratch: Path) -> Iterator[Forge]:
     """Start the forge of this run."""
+    if required() and not declined():
+        demand("nginx", "fcgiwrap")
     place, root = scratch / "forge", scratch / "repositories"
     place.mkdir()
     root.mkdir()

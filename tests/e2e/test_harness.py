@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.forge import PythonForge
-from tests.fakes.nginx import NginxForge, available
+from tests.fakes.nginx import NginxForge, declined
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import ENVIRON, Repositories, noise
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "ghp_harness0000000000000000000000000000"
-KINDS = [PythonForge, *([NginxForge] if available() else [])]
+NGINX = pytest.param(NginxForge, marks=pytest.mark.needs("nginx", "fcgiwrap"))
+KINDS = [PythonForge, *([] if declined() else [NGINX])]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

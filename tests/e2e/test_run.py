@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from tests.fakes.repositories import Repositories
 
 
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Let SIGINT mean something to commands: whatever a shell runs in the background has it ignored, children too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Make a short-named folder: sockets lie in it."""
@@ -62,7 +54,7 @@ def alone(folder: Path, forge: Forge) -> Caller:
 def builder(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Leave one of those who can build walls. Inside, the folder is out of reach, and PATH leads to the machine's."""
     name: str = request.param
-    monkeypatch.setenv("PATH", only(name, folder / "bin") or pytest.skip(f"{name}: not here"))
+    monkeypatch.setenv("PATH", only(name, folder / "bin"))
     return name
 
 
@@ -94,6 +86,7 @@ def test_a_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repo
     assert who.left() == []
 
 
+@pytest.mark.needs("curl")
 def test_a_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
     """Nothing listens, lies or runs afterwards; while it ran, all of it lay in one directory."""
     path = repos.seeded()
@@ -199,6 +192,22 @@ def test_signals_reach_the_command(caller: Caller) -> None:
         wait_until(lambda so_far=number: (caller.project / "got").read_text().count("\n") == so_far, f"{name} arrived")
     assert finish(process).code == 9
     assert (caller.project / "got").read_text().split() == ["TERM", "INT", "HUP", "USR1", "WINCH"]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "script", "code", "out"),
+    [
+        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # nohup is to last
+        ("CHLD", "exit 3", 3, ""),  # the signal that says that the command has ended
+        ("INT", "exit 3", 3, ""),
+    ],
+)
+def test_signals_that_the_caller_ignores(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
+    """A command finds them as they were, and its status passes."""
+    words = ("--repo", "octo/hello", "--", "sh", "-c", script)
+    ran = finish(caller.begin(*words, before=("env", f"--ignore-signal={ignored}")))
+    assert (ran.code, ran.out, ran.err) == (code, out, "")
+    assert caller.left() == []
 
 
 @pytest.mark.parametrize("kind", ["shared", "private"])

@@ -15,6 +15,7 @@ import dns.query
 import pytest
 
 from tests.e2e_dns.conftest import Served
+from tests.fakes.needs import NOT_SHOWN
 from tests.fakes.resolvers import answers
 from tests.fakes.waiting import wait_until
 
@@ -225,7 +226,7 @@ def test_nothing_is_logged_a_packet(start_dns: StartDns) -> None:
     assert served.gateway.log() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a port below 1024, and another user to become, need root")
+@pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root has ports below 1024, and becomes another user")
 def test_a_low_port_is_bound_before_privileges_are_dropped(start_dns: StartDns) -> None:
     """``twistd --uid``: both protocols answer on a port that the user could not bind, from a process of that user."""
     served, _ = start_dns()

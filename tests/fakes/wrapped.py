@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from tests.fakes.gateway import clean_environment
+from tests.fakes.needs import demand, found, not_here
 from tests.fakes.sandbox import Ran
 from tests.fakes.waiting import wait_until
 
@@ -31,12 +32,29 @@ BUILDERS: dict[str, dict[str, str]] = {
 }
 """Who builds the walls of ``--isolate``: what programs of the machine's do instead of what they do."""
 
+TRIALS = {
+    "bubblewrap": ["bwrap", "--unshare-user", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
+    "unshare": ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"],
+    "unshare as root": ["unshare", "--net", "--mount", "--pid", "--fork", "true"],
+}
+"""What each must be able to do: containers and chroots forbid it, and the last takes root."""
+
+
+def isolates() -> None:
+    """Skip the test that runs where nobody can build walls."""
+    if not any(found(words[0]) and _builds(builder) for builder, words in TRIALS.items()):
+        not_here("this machine lets nobody make namespaces")
+
+
+def _builds(builder: str) -> bool:
+    return subprocess.run(TRIALS[builder], capture_output=True, check=False).returncode == 0
+
 
 def only(builder: str, folder: Path) -> str:
-    """Return a PATH on which this builder alone can build, by programs in a new folder; "" where it is not here."""
-    name = "bwrap" if builder == "bubblewrap" else "unshare"
-    if shutil.which(name) is None or (builder == "unshare as root" and os.geteuid() != 0):
-        return ""
+    """Return a PATH on which this builder alone can build, by programs in a new folder; skip where it is not here."""
+    demand(TRIALS[builder][0])
+    if not _builds(builder):
+        not_here(f"this machine lets no {builder} make namespaces")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
         (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))
@@ -85,10 +103,10 @@ class Caller:
         made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``credgate run``."""
+    def begin(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start ``credgate run``; ``before`` are words that stand before it all."""
         return subprocess.Popen(
-            [*CREDGATE, "run", *words],
+            [*before, *CREDGATE, "run", *words],
             cwd=self.project,
             env=self.environ,
             stdin=subprocess.DEVNULL,

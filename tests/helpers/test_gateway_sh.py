@@ -16,11 +16,11 @@ import pytest
 from tests.fakes.canary import traces
 from tests.fakes.gateway import Gateway
 from tests.fakes.host import ADDRESS, MANAGEMENT_KEY, SCRIPT, Host, publish
+from tests.fakes.needs import SHELLS, needed, not_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHELLS = [shell for shell in ("sh", "dash", "busybox sh", "bash --posix", "bash") if shutil.which(shell.split()[0])]
 BOX = "box-dev-1"
 
 
@@ -35,7 +35,7 @@ def gateway() -> Iterator[Gateway]:
             started.stop(signal.SIGKILL)
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=[*SHELLS, needed("bash")])
 def host(request: pytest.FixtureRequest, tmp_path: Path, gateway: Gateway) -> Iterator[Host]:
     """Make a host; its sessions are ended afterwards."""
     made = Host(str(request.param).split(), tmp_path, gateway)
@@ -109,7 +109,7 @@ def test_health_is_waited_for(host: Host) -> None:
 def test_no_gateway_is_a_failure_that_says_what_to_do(host: Host, path: str) -> None:
     """After as long as was asked; every function has its own word on it."""
     if not path and Path("/run/credgate/control.sock").exists():
-        pytest.skip("a gateway of this machine serves the default socket")
+        not_here("a gateway of this machine serves the default socket")
     ran = host.run("wait_for_gateway_health 0 || echo $?", GATEWAY_SOCKET_PATH=path)
     assert ran.stdout == "1\n"
     assert "GATEWAY_SOCKET_PATH" in ran.stderr if not path else "compose logs gateway" in ran.stderr
@@ -332,7 +332,7 @@ def test_the_callers_own_log_functions_are_used(host: Host) -> None:
     assert ran.stdout == "mine: destroy_gateway_session: the token of a session is required\n1\n"
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.needs("shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     """As POSIX sh."""
     ran = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, check=False, text=True)

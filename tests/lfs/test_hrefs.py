@@ -93,6 +93,7 @@ HOSTILE = [
     "https://github.com/a%0d%0aHost:%20evil", "https://github.com/a%00", "https://github.com/a%7f", "https://github.com/a%",
     "https://github.com/a%2", "https://github.com/a%zz", "https://github.com/a#b", "https://github.com/a?b#c",
     "https://github.com/a b", "https://github.com/a\r\nX: y", "https://github.com/a?b\r\nX: y", "https://github.com/a?%0a",
+    "https://github.com/a?b%", "https://github.com/a?b%z", "https://github.com/a/%",
     "https://github.com/é", "https://github.com/a?é", 'https://github.com/"a"', "https://github.com/<a>",
     "https://github.com/a?{b}", "https://github.com/a|b", "https://github.com/a^b", "https://github.com/`a`",
     "https://github.com/" + "a" * MAX_HREF,

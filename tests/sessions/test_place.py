@@ -11,6 +11,7 @@ import pytest
 
 from credgate.errors import StoreError
 from credgate.sessions import place
+from tests.fakes.needs import not_here
 
 
 def mode(path: Path) -> int:
@@ -80,7 +81,7 @@ def test_another_user_s_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "sessions.db"
     path.touch()
     if os.getuid() != 0:
-        pytest.skip("only root's directory is let pass for another user")
+        not_here("only root's directory is let pass for another user")
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     assert refusal(path) == f"{path} is not a regular file of credgate's user; name another path, or chown it"
 

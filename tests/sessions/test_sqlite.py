@@ -19,6 +19,7 @@ from credgate.errors import StoreError
 from credgate.sessions import rows, sqlite
 from credgate.sessions.lease import LeaseReading
 from credgate.sessions.sqlite import SqliteStore
+from tests.fakes.needs import not_here
 from tests.fakes.sessions import LeaseClock, session
 
 NOW = LeaseClock()()
@@ -265,7 +266,7 @@ def test_a_full_disk_is_an_error_that_loses_nothing_and_passes(path: Path) -> No
 def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
     """As another user, with nothing but reading allowed: read at all costs is no start."""
     if os.getuid() != 0:
-        pytest.skip("needs root to become somebody who may not write")
+        not_here("only root can become another user")
     filled(path)
     path.parent.chmod(0o755)
     path.chmod(0o644)

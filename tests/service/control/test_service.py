@@ -24,6 +24,7 @@ from credgate.service.refused import Limit
 from credgate.values import Reason
 from tests.fakes.control import config
 from tests.fakes.control_gateway import DEADLINE, NOBODY, gateway_at, until, within
+from tests.fakes.needs import NOT_SHOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 JSON = ("-H", "Content-Type: application/json")
 FOREIGN = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root can become another user")
 
 
 # Peers.
@@ -171,6 +172,7 @@ async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(home: Path)
     await within(made.service.stopService())
 
 
+@pytest.mark.needs("curl")
 def test_after_kill_9_the_next_process_takes_over_and_a_live_one_is_left_alone(home: Path) -> None:
     """What is left behind is a socket and a lock's file, and neither may stop a restart."""
     path = home / "run" / "control.sock"
@@ -217,6 +219,7 @@ async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
         assert client.recv(1) == b""
 
 
+@pytest.mark.needs("curl")
 @pytest_twisted.ensureDeferred
 async def test_stopping_lets_a_request_end(gateway: Gateway) -> None:
     """Its answer may be the only copy of a session's secrets."""
