@@ -21,25 +21,29 @@ if TYPE_CHECKING:
 
 CREDGATE = [sys.executable, "-m", "credgate.cli.main"]
 
+NAMED = (
+    *("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN"),
+    *("GH_PAT", "GITHUB_PAT", "CR_PAT", "SSHPASS", "DB_PWD", "SIGNING_KEY", "NPM_AUTH", "SERVICE_JWT_1", "X"),
+)
+"""Variables of a caller that hold the secret."""
+
 BUILDERS: dict[str, dict[str, str]] = {
     "bubblewrap": {},
-    "unshare": {"bwrap": "echo 'bwrap: not here' >&2; exit 1"},
-    "unshare as root": {
-        "bwrap": "echo 'bwrap: not here' >&2; exit 1",
-        "unshare": """case "$*" in *--user*) echo 'unshare: none for you' >&2; exit 1;; esac; exec {unshare} "$@" """,
+    "bubblewrap as root": {
+        "bwrap": """case "$*" in *--unshare-user*) echo 'bwrap: not for you' >&2; exit 1;; esac; exec {bwrap} "$@" """,
     },
 }
-"""Who builds the walls of ``--isolate``: what programs of the machine's do instead of what they do."""
+"""How the walls of ``--isolate`` are built: what programs of the machine's do instead of what they do."""
 
 
 def only(builder: str, folder: Path) -> str:
-    """Return a PATH on which this builder alone can build, by programs in a new folder; "" where it is not here."""
-    name = "bwrap" if builder == "bubblewrap" else "unshare"
-    if shutil.which(name) is None or (builder == "unshare as root" and os.geteuid() != 0):
+    """Return a PATH on which walls can be built this way alone, by programs in a new folder; "" where they cannot."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None or (builder == "bubblewrap as root" and os.geteuid() != 0):
         return ""
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
-        (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))
+        (folder / program).write_text("#!/bin/sh\n" + script.replace("{bwrap}", bwrap))
         (folder / program).chmod(0o700)
     return f"{folder}:{os.environ['PATH']}"
 
@@ -79,8 +83,8 @@ class Caller:
     @property
     def environ(self) -> dict[str, str]:
         """The environment: tokens and agents in it."""
-        named = ("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN")
-        made = clean_environment() | dict.fromkeys(named, self.secret)
+        made = clean_environment() | dict.fromkeys(NAMED, self.secret)
+        made |= {"DATABASE_URL": f"postgres://me:{self.secret}@db/x", "HTTPS_PROXY": f"http://me:{self.secret}@proxy:1"}
         made |= {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.run), "SSH_AUTH_SOCK": "/run/agent", "LC_ALL": "C"}
         made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
