@@ -10,6 +10,7 @@ all but its owner, the whole directory is hidden, which holds for every file tha
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,8 @@ def concealed(named: Named, keep: Collection[Path]) -> list[Step]:
 
     ``keep`` are directories that the command needs: none that holds one of them is hidden whole.
     """
-    steps = [step for one in named.others for step in _hidden(one, keep)]
+    files = [*named.others, *(one for own in named.own for one in (own, *_beside(own)))]
+    steps = [step for one in files for step in _hidden(one, keep)]
     for secret in named.secrets:
         try:
             status = secret.stat()
@@ -60,6 +62,13 @@ def _hidden(file: Path, keep: Collection[Path]) -> list[Step]:
     private = [one for one in directories if _is_private(one, keep)]
     inside = any(one in real.parents for one in private)
     return [*(("empty", str(one)) for one in private), *([] if inside else hide_it)]
+
+
+def _beside(own: Path) -> list[Path]:
+    """Return the files whose names go on after this one's."""
+    with suppress(OSError):
+        return [one for one in own.parent.iterdir() if one.name.startswith((f"{own.name}.", f"{own.name}-"))]
+    return []
 
 
 def _is_private(directory: Path, keep: Collection[Path]) -> bool:

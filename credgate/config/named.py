@@ -16,7 +16,7 @@ from credgate.config.secrets import located
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from credgate.config.schema import Config
 
@@ -30,23 +30,34 @@ class Named:
     secrets: tuple[Path, ...] = ()
     """Files of ``file://`` and ``systemd://``: each holds a credential."""
     others: tuple[Path, ...] = ()
-    """Files that may hold one: the configuration, the audit file, the session store, CA files, files that a ``cmd://``
-    is given as arguments."""
+    """Files that may hold one: CA files, and those that a ``cmd://`` has among its arguments."""
+    own: tuple[Path, ...] = ()
+    """credgate's own: the configuration, the audit file, the session store. Files beside them whose names go on after
+    theirs (``audit.log.1``, ``sessions.db-wal``) belong to them."""
+
+
+_PROGRAMS = tuple(f"{place}/" for place in ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"))
+"""Arguments below these are programs that the command needs as well."""
 
 
 def named(config: Config, environ: Mapping[str, str]) -> Named:
     """Return what ``config`` names. Raises ConfigError for a ``systemd://`` reference without its directory."""
     references = [located(one, environ) for one in dict.fromkeys(_references(asdict(config)))]
-    others = [config.source, config.sessions.store_path, *(forge.ca_file for forge in config.forges.values())]
-    others += [config.audit.to] if config.audit.to != "stderr" else []
     # A word may be an option with its value: --file=/path.
-    words = [word for one in references for word in one.words[1:]]
-    others += [path for word in words for path in (word, word.partition("=")[2]) if path.startswith("/")]
+    words = [part for one in references for word in one.words[1:] for part in (word, word.partition("=")[2])]
+    others = [one for one in words if one.startswith("/") and not one.startswith(_PROGRAMS)]
+    others += [forge.ca_file for forge in config.forges.values()]
+    own = [config.source, config.sessions.store_path, config.audit.to if config.audit.to != "stderr" else ""]
     return Named(
         frozenset(one.target for one in references if one.kind == "env"),
-        tuple(Path(one.target) for one in references if one.kind == "file"),
-        tuple(Path(one) for one in dict.fromkeys(others) if one),
+        _paths(one.target for one in references if one.kind == "file"),
+        _paths(others),
+        _paths(own),
     )
+
+
+def _paths(found: Iterable[str]) -> tuple[Path, ...]:
+    return tuple(Path(one) for one in dict.fromkeys(found) if one)
 
 
 def _references(value: object) -> Iterator[Reference]:

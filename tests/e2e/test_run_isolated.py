@@ -45,7 +45,7 @@ def listeners(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     made["datagram"] = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     made["datagram"].bind("linked.dgram")
     for one in made.values():
-        one.setblocking(False)
+        one.settimeout(0)
     yield made
     for one in made.values():
         one.close()
@@ -91,7 +91,7 @@ def configured(caller: Caller, forge: Forge) -> Iterator[Caller]:
     place = made.project / 'a"b'
     place.mkdir()
     (made.project / "link").symlink_to(place)
-    for name in (ODD, "key.pem", "ca.pem", "argument", "audit.log"):
+    for name in (ODD, "second", "argument", "audit.log"):
         (place / name).write_text(made.secret + "\n")
         (place / name).chmod(0o600)
     (made.project / "credgate.toml").write_text(
@@ -99,11 +99,7 @@ def configured(caller: Caller, forge: Forge) -> Iterator[Caller]:
 kind = "github"
 url = "{forge.plain.url}"
 credential = 'file://{made.project}/link/{ODD}'
-credentials = {{ "octo/x" = 'cmd://cat "{made.project}/a\\"b/argument"' }}
-[forges.other]
-url = "{forge.plain.url}"
-app = {{ app_id = "1", private_key = 'file://{place}/key.pem' }}
-kind = "github"
+credentials = {{ "octo/x" = 'cmd://cat "{made.project}/a\\"b/argument"', "octo/y" = 'file://{place}/second' }}
 [audit]
 to = '{place}/audit.log'
 """

@@ -71,7 +71,7 @@ def by_int_80() -> None:
         ctypes.CFUNCTYPE(ctypes.c_int)(place)()
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print(f"int 80: {'done' if status == 0 else status}")
+    sys.stdout.write(f"int 80: {'done' if status == 0 else status}\n")
 
 
 def ways(places: list[str]) -> dict[str, Callable[[], object]]:
@@ -107,9 +107,9 @@ def main(places: list[str]) -> None:
         try:
             way()
         except OSError as error:
-            print(f"{name}: {errno.errorcode.get(error.errno or 0, '?')}")
+            sys.stdout.write(f"{name}: {errno.errorcode.get(error.errno or 0, '?')}\n")
         else:
-            print(f"{name}: done")
+            sys.stdout.write(f"{name}: done\n")
     if platform.machine() == "x86_64":
         sys.stdout.flush()
         by_int_80()
