@@ -36,8 +36,8 @@ def run(  # noqa: PLR0913 - one thing each
     """Run it, and return what a shell would call its status.
 
     ``words`` stand before it and build the walls; ``door`` is the keeper's descriptor, ``port`` where the gateway is to
-    be found inside. ``inherited`` are descriptors that ``words`` refer to. ``started`` is called once the command has its
-    side of the door.
+    be found inside. ``inherited`` are descriptors that ``words`` refer to. ``started`` is called once the command holds
+    its side of the door.
     """
     inside = [sys.executable, "-P", "-c", isolate.START.format("inside", "sys.argv[1:]"), str(isolate.ROOT)]
     told, telling = socket.socketpair()

@@ -187,7 +187,7 @@ def test_what_a_container_says_does_not_reach_the_terminal(host: Host, stat: str
 )
 def test_what_the_runtime_says_of_a_container_is_shown_in_one_form_only(host: Host, file: str, call: str) -> None:
     """An address, a port; anything else is none (positive controls: the tests of these functions)."""
-    (host.folder / file).write_text("127.0.0.1:80\033[31m\n".encode().decode("unicode_escape"))
+    (host.folder / file).write_text("127.0.0.1:80\x1b[31m\n")
     assert host.run(f"{call} || :").stdout == ""
 
 
