@@ -38,6 +38,7 @@ def concealed(named: Named, keep: Collection[Path]) -> list[Step]:
 
     ``keep`` are directories that the command needs: none that holds one of them is hidden whole.
     """
+    keep = [*keep, *(one.resolve() for one in keep)]
     files = [*named.others, *(one for own in named.own for one in (own, *_beside(own)))]
     steps = [step for one in files for step in _hidden(one, keep)]
     for secret in named.secrets:

@@ -110,7 +110,9 @@ def walls(  # noqa: PLR0913 - one thing each
     steps = [step for place in EMPTIED for step in hidden.emptied(Path(place))]
     steps += [("read", place) for place in (*needed, *(one for one in OF_ROOT if Path(one).exists()))]
     steps += [("write", str(cwd)), *(step for path in taken for step in hidden.emptied(path))]
-    steps += hidden.concealed(named, keep=[cwd, home, *map(Path, needed)])
+    # What is run lies there: a secret beside it must not take it away.
+    programs = [Path(one) for one in (*_of_python(), *os.get_exec_path()) if Path(one).is_absolute()]
+    steps += hidden.concealed(named, keep=[cwd, home, *programs])
     steps += [("write", str(box))] if box is not None else []
     return Walls(tuple(dict.fromkeys(steps)), str(cwd), not share_terminal)
 
@@ -205,10 +207,14 @@ def _is_connected_stream(descriptor: int) -> bool:
         return True
 
 
-def _needed() -> list[str]:
-    """Return what Python and credgate are read from, where that lies in a place that is emptied."""
+def _of_python() -> list[str]:
+    """Return what Python and credgate are read from."""
     wanted = {sys.prefix, sys.base_prefix, str(ROOT), *(one for one in sys.path if Path(one).is_absolute())}
+    return [one for one in sorted(wanted) if Path(one).exists()]
+
+
+def _needed() -> list[str]:
+    """Return those of them that lie in a place that is emptied."""
     emptied = [Path(one) for one in EMPTIED]
-    there = [one for one in sorted(wanted) if Path(one).exists()]
-    below = [one for one in there if any(e in Path(one).parents for e in emptied)]
+    below = [one for one in _of_python() if any(e in Path(one).parents for e in emptied)]
     return [one for one in below if not any(Path(other) in Path(one).parents for other in below)]

@@ -48,6 +48,27 @@ def test_what_is_emptied_stays_empty(tmp_path: Path) -> None:
     assert ("read", "/proc/sys") in steps
 
 
+def test_a_secret_beside_programs_does_not_take_them_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file alone is hidden then; without programs there the whole directory is."""
+    place = tmp_path / "tools"
+    (place / "bin").mkdir(parents=True)
+    place.chmod(0o700)
+    (tmp_path / "link").symlink_to(place)
+    (place / "token").touch()
+    named = Named(secrets=(place / "token",))
+
+    def steps() -> set[tuple[str, str]]:
+        made = isolate.walls(
+            box=None, cwd=Path("/srv/x"), home=Path("/home/x"), hide=[], named=named, share_terminal=True
+        )
+        return {step for step in made.steps if str(tmp_path) in step[1]}
+
+    assert ("empty", str(place)) in steps()
+    monkeypatch.setenv("PATH", f"/usr/bin:{tmp_path}/link/bin:.")
+    assert ("nothing", str(place / "token")) in steps()
+    assert ("empty", str(place)) not in steps()
+
+
 def test_bubblewrap_is_told_all_of_it(tmp_path: Path) -> None:
     """One word less would be a way out."""
     told = isolate.bubblewrap("bwrap", walls(tmp_path), 7)
