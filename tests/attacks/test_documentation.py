@@ -13,7 +13,7 @@ from tests.http.hostile_responses import HOSTILE_RESPONSES
 
 TEXT = (ROOT / "docs" / "attacks.md").read_text()
 COVERED = list(range(1, 132))
-"""Up to 100 the project's list of threats, every row of it; what came later has higher numbers, not all of them used."""
+"""Up to 100 the project's list of threats, every row of it; later ones have higher numbers, not all of them used."""
 ROWS = dict(re.findall(r"^\| (\d+) \|(.*)\|$", TEXT, re.MULTILINE))
 NAMED = sorted(set(re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", TEXT)))
 
