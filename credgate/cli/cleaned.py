@@ -14,7 +14,6 @@ wall: the command is the caller's own user, and may read what that user may.
 from __future__ import annotations
 
 import re
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from credgate.cli.gitenv import counted
@@ -29,7 +28,10 @@ PASSED = (
     *("PATH", "MANPATH", "INFOPATH", "SHELL", "SHLVL", "USER", "LOGNAME", "HOSTNAME", "PWD", "OLDPWD", "TMPDIR"),
     *("XDG_DATA_DIRS", "XDG_CONFIG_DIRS", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV", "JAVA_HOME"),
     # Language and time.
-    *("LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "SOURCE_DATE_EPOCH"),
+    *("LANG", "LANGUAGE", "TZ", "TZDIR", "SOURCE_DATE_EPOCH"),
+    # One by one: LC_ names of people's own carry tokens through ssh, whose servers accept LC_*.
+    *("LC_ALL", "LC_ADDRESS", "LC_COLLATE", "LC_CTYPE", "LC_IDENTIFICATION", "LC_MEASUREMENT", "LC_MESSAGES"),
+    *("LC_MONETARY", "LC_NAME", "LC_NUMERIC", "LC_PAPER", "LC_TELEPHONE", "LC_TIME"),
     # The terminal.
     *("TERM", "TERMINFO", "TERMINFO_DIRS", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM", "COLORFGBG", "COLUMNS"),
     *("LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "LS_COLORS"),
@@ -40,7 +42,7 @@ PASSED = (
     *("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_COMMITTER_DATE"),
     *("GIT_EDITOR", "GIT_SEQUENCE_EDITOR", "GIT_PAGER"),
 )
-"""Names of variables that are passed on; ``*`` stands for any characters."""
+"""Names of variables that are passed on."""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY", "NO_PROXY")
 """Passed on, in either case, where no ``@`` in the value can end a login."""
 _OF_HOME = ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
@@ -59,7 +61,7 @@ def is_passed(name: str, value: str, *, keep_home: bool = False) -> bool:
         return False
     if name.upper() in PROXIES:
         return "@" not in value
-    return any(fnmatchcase(name, pattern) for pattern in (*PASSED, *(_OF_HOME if keep_home else ())))
+    return name in PASSED or (keep_home and name in _OF_HOME)
 
 
 def cleaned(

@@ -55,9 +55,12 @@ def concealed(named: Named, keep: Collection[Path]) -> list[Step]:
 def _hidden(file: Path, keep: Collection[Path]) -> list[Step]:
     """Return the steps that hide a file, or what is private around it; none where there is no such file."""
     hide_it = emptied(file)
-    if not hide_it or hide_it[0][0] == "empty":
-        return hide_it
+    if not hide_it:
+        return []
     real = Path(hide_it[0][1])
+    if real.is_dir():
+        # A command's argument: one that is open to everybody, as /etc is, holds no secret by itself.
+        return hide_it if _is_private(real, keep) else []
     # A link may be put into the directory that was named, a new file into the one that links in it lead to.
     directories = dict.fromkeys([file.parent.resolve(), real.parent])
     private = [one for one in directories if _is_private(one, keep)]

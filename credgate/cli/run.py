@@ -52,7 +52,9 @@ IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 @click.option("--keep-env", metavar="NAME", multiple=True, help="Pass this variable on, too (repeatable).")
 @click.option("--keep-home", is_flag=True, help="Leave HOME as it is, with whatever credentials lie there.")
 @click.option("--isolate", "isolated", is_flag=True, help="Take the network away, but for the gateway.")
-@click.option("--hide", type=click.Path(path_type=Path), multiple=True, help="With --isolate: empty this place, too.")
+@click.option(
+    "--hide", type=click.Path(path_type=Path, exists=True), multiple=True, help="With --isolate: empty this place, too."
+)
 @click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @client.socket_option
 def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's

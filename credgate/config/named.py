@@ -6,6 +6,7 @@ key they stand. Pure: no file is looked at.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,14 @@ class Named:
 
 _PROGRAMS = tuple(f"{place}/" for place in ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"))
 """Arguments below these are programs that the command needs as well."""
+_PATHS = re.compile(r"(?<![^\s'\"=:;|&<>()])/(?!/)[^\s'\"=:;|&<>()]+")
+"""Absolute paths in a longer word: ``--file=/path``, or the script of ``sh -c``."""
 
 
 def named(config: Config, environ: Mapping[str, str]) -> Named:
     """Return what ``config`` names. Raises ConfigError for a ``systemd://`` reference without its directory."""
     references = [located(one, environ) for one in dict.fromkeys(_references(asdict(config)))]
-    # A word may be an option with its value: --file=/path.
-    words = [part for one in references for word in one.words[1:] for part in (word, word.partition("=")[2])]
+    words = [part for one in references for word in one.words[1:] for part in (word, *_PATHS.findall(word))]
     others = [one for one in words if one.startswith("/") and not one.startswith(_PROGRAMS)]
     others += [forge.ca_file for forge in config.forges.values()]
     own = [config.source, config.sessions.store_path, config.audit.to if config.audit.to != "stderr" else ""]

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
         *("PGPASSWORD", "DB_PWD", "MY_KEY", "NPM_AUTH", "X_JWT_1", "DATABASE_URL", "AWS_PROFILE", "NO_NAME_FOR_IT"),
         *("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_DIR"),
         *("SSH_AUTH_SOCK", "SSH_ASKPASS", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS", "KUBECONFIG", "DOCKER_HOST"),
-        *("XDG_RUNTIME_DIR", "CREDGATE_SOCKET", "LD_PRELOAD", "BASH_ENV", "BASH_FUNC_x%%", "path", "LC", "HOME"),
+        *("XDG_RUNTIME_DIR", "CREDGATE_SOCKET", "LD_PRELOAD", "BASH_ENV", "BASH_FUNC_x%%", "path", "LC_GITHUB", "HOME"),
     ],
 )
 def test_a_variable_that_is_not_on_the_list_is_not_passed(name: str) -> None:

@@ -65,9 +65,10 @@ def test_files_that_belong_to_one_of_ours_are_hidden_with_it(place: Path) -> Non
     assert steps(place, own="gone/x public/gone", others="public/gone") == []
 
 
-def test_a_directory_is_hidden(place: Path) -> None:
-    """A command's argument may be one."""
-    assert steps(place, others="public") == [("empty", "public")]
+def test_a_private_directory_among_a_command_s_arguments_is_hidden(place: Path) -> None:
+    """Not one that is open to everybody, nor one that holds what is needed."""
+    assert steps(place, others="private") == [("empty", "private")]
+    assert steps(place, others="public / project") == steps(place, others=str(place)) == []
 
 
 def test_a_secret_that_cannot_be_hidden_is_refused(place: Path) -> None:

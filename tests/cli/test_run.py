@@ -102,6 +102,12 @@ def test_a_gateway_that_was_named_must_be_the_one(home: Path) -> None:
     assert (told.status, "choose" in told.line) == (2, True)
 
 
+def test_a_place_that_is_not_there_cannot_be_hidden(home: Path) -> None:
+    """A mistyped path would hide nothing."""
+    told = credgate("run", "--isolate", "--hide", str(home / "none"), "--", "true")
+    assert (told.status, "does not exist" in told.line) == (2, True)
+
+
 # What a private gateway's configuration names.
 
 

@@ -16,7 +16,7 @@ TOML = """
 kind = "github"
 url = "https://github.com"
 credential = "env://FORGE_TOKEN"
-credentials = { "octo/x" = 'file:///run/a"b#c?d é', "octo/y" = "systemd://y", "octo/z" = "cmd://sh '/srv/a b' --k=/k /bin/cat" }
+credentials = { "octo/x" = 'file:///run/a"b#c?d é', "octo/y" = "systemd://y", "octo/z" = "cmd://sh '/srv/a b' --k=/k /bin/cat 'cat </s/one|x /s/two; a/b http://h/c'" }
 [forges.app]
 kind = "github"
 url = "https://a.example"
@@ -52,7 +52,7 @@ def test_every_kind_of_reference_in_every_key(tmp_path: Path) -> None:
     found = named(evolve(config, forges=config.forges | {"github.com": trusting}), environ)
     assert found.variables == {"FORGE_TOKEN", "KEY"}
     assert set(found.secrets) == set(paths('/run/a"b#c?d é', "/creds/y", *keys))
-    assert set(found.others) == set(paths("/srv/a b", "/k", "/etc/ca.pem"))
+    assert set(found.others) == set(paths("/srv/a b", "/srv/a", "/k", "/s/one", "/s/two", "/etc/ca.pem"))
     assert found.own == (source, Path("/srv/state/sessions.db"), Path("/var/log/audit"))
 
 
