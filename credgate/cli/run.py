@@ -60,8 +60,8 @@ IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's
     """Run CMD with a session of its own; its git works through the gateway only.
 
-    Of the environment CMD gets PATH, the locale, the terminal's variables and others that hold no credential (docs/cli.md
-    lists them), and those that --keep-env names.
+    Of the environment CMD gets PATH, the locale, the terminal's variables and others that hold no credential
+    (docs/cli.md lists them), and those that --keep-env names.
 
     The exit status is CMD's: 128+N when signal N ended it, 127 when there is no such command. 2 and 3 may also be
     credgate's own, with a line that says so.
