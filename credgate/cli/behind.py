@@ -29,13 +29,15 @@ def run(  # noqa: PLR0913 - one thing each
     *,
     door: int,
     port: int,
+    inherited: Sequence[int] = (),
     started: Callable[[], None],
     share_terminal: bool,
 ) -> int:
     """Run it, and return what a shell would call its status.
 
     ``words`` stand before it and build the walls; ``door`` is the keeper's descriptor, ``port`` where the gateway is to
-    be found inside. ``started`` is called once the command's side of the door is its own.
+    be found inside. ``inherited`` are descriptors that ``words`` refer to. ``started`` is called once the command holds
+    its side of the door.
     """
     inside = [sys.executable, "-P", "-c", isolate.START.format("inside", "sys.argv[1:]"), str(isolate.ROOT)]
     told, telling = socket.socketpair()
@@ -47,7 +49,7 @@ def run(  # noqa: PLR0913 - one thing each
             child = passing.start(
                 [*words, *inside, str(telling.fileno()), str(door), str(port), *command],
                 environ,
-                fds=(telling.fileno(), door),
+                fds=(telling.fileno(), door, *inherited),
                 ignore=(signal.SIGINT, signal.SIGQUIT),
                 die_with_us=True,
             )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -112,7 +114,10 @@ command -v git >/dev/null 2>&1 || { echo 'git is not installed'; exit 3; }
 command -v credgate-sandbox >/dev/null 2>&1 || { echo 'credgate-sandbox is not installed'; exit 4; }
 credgate-sandbox status
 """
-_NOT_THERE = (125, 126, 127)
+_MOST_SAID = 4096
+"""Bytes of what a container says that are read."""
+_CONTAINER_PATIENCE = 30.0
+"""Seconds that a container may take."""
 
 
 def container(name: str) -> Finding:
@@ -123,10 +128,27 @@ def container(name: str) -> Finding:
         return Finding(what, UNKNOWN, "neither docker nor podman is on the PATH", "run this where the containers are")
     command = [engine, "exec", name, "sh", "-c", _INSIDE]
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30, check=False)  # noqa: S603 - the operator's own container
+        status, said = _said(command)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(what, UNKNOWN, f"{engine} exec: {error}", f"{engine} ps")
-    return judged(what, engine, name, ran.returncode, (ran.stdout.strip() or ran.stderr.strip()).splitlines())
+    return judged(what, engine, name, status, said.strip().splitlines())
+
+
+def _said(command: list[str]) -> tuple[int, str]:
+    """Return a command's exit status and the beginning of what it says: a container may say gigabytes."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as ran:  # noqa: S603 - the operator's own container
+        assert ran.stdout is not None
+        cut = threading.Timer(_CONTAINER_PATIENCE, ran.kill)
+        cut.start()
+        try:
+            said = ran.stdout.read(_MOST_SAID)
+            ran.stdout.close()  # what it still says ends it: EPIPE
+            status = ran.wait()
+        finally:
+            cut.cancel()
+    if status == -signal.SIGKILL:
+        raise subprocess.TimeoutExpired(command, _CONTAINER_PATIENCE)
+    return status, said.decode(errors="replace")
 
 
 def judged(what: str, engine: str, name: str, status: int, said: list[str]) -> Finding:

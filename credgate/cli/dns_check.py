@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dnslib
 from attrs import frozen
 
+from credgate.cli.output import printable
 from credgate.config.load import from_environment, load
 from credgate.dns import codes, framing, names, upstreams
 from credgate.dns.clients import SessionIndex
@@ -74,8 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(*lines: str, status: int) -> int:
-    for line in lines:
-        print(line, file=sys.stderr if status == _UNUSABLE else sys.stdout)
+    # Records are the answering server's words: no control character of theirs reaches the terminal.
+    for line in "\n".join(lines).expandtabs().split("\n"):
+        print(printable(line), file=sys.stderr if status == _UNUSABLE else sys.stdout)
     return status
 
 

@@ -1,38 +1,41 @@
-"""The walls of ``credgate run --isolate``, and who builds them: bubblewrap (bwrap(1)), or unshare(1) and ``walled``.
+"""The walls of ``credgate run --isolate``, built by bubblewrap (bwrap(1)).
 
-A network namespace of its own, with loopback and nothing else: the one door is a listening socket on it that the keeper
-outside accepts on (``inside``, ``keeper``). A process namespace, so that the caller's processes and their environments
-are out of sight, no capability, and no way to gain privileges. Sockets with a path cross network namespaces, so the
-places where they lie are taken away: ``/run``, ``/tmp``, ``/var/tmp``, the control socket's directory wherever it is,
-and each socket that somebody has bound elsewhere when it starts. The file system is read-only but for the current
-directory and the command's own; well-known places of credentials are empty. What else the caller's user may read, the
-command may read; it can send it nowhere but through the gateway.
+A network namespace of its own, with loopback and nothing else: the one way out is a listening socket on it that the
+keeper outside accepts on (``inside``, ``keeper``). A process namespace, so that the caller's processes and their
+environments are out of sight, no capability, and no way to gain privileges. UNIX sockets with a path cross network
+namespaces, and a mount over a socket's name does not hold for its other names: a system call filter refuses to create
+such sockets (``syscall_filter``). The file system is read-only but for the current directory and the command's own;
+``/run``, ``/tmp``, ``/var/tmp``, well-known places of credentials and the files that the private gateway's
+configuration names are empty (``hidden``). What else the caller's user may read, the command may read; it can send it
+nowhere but through the gateway.
 
-The walls are the same whoever builds them, and each builder is tried before anything is made: bubblewrap, unshare with
-a user namespace, and for root unshare without one, where the machine allows none.
+bubblewrap is tried before anything is made: with a user namespace, and for root without one, where the machine allows
+none.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shutil
+import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 import credgate
+from credgate.cli import hidden, syscall_filter
 from credgate.cli.output import UNUSABLE, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
+
+    from credgate.config.named import Named
 
 EMPTIED = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - emptied, not written to
 SYSTEM = ("/etc/credgate", "/var/lib/credgate", "/root/.ssh", "/etc/ssl/private")
@@ -62,7 +65,6 @@ ROOT = Path(credgate.__file__).parents[1]
 """Where this credgate is imported from."""
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
 """How a module of ours is started by ``python -P -c``, with ROOT as the first of its words."""
-_SOCKETS, _WITH_A_PATH = Path("/proc/net/unix"), 8
 _LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 
 
@@ -79,8 +81,11 @@ class Walls:
     own_session: bool
 
 
-Builder = Callable[[Walls], list[str]]
-"""Gives the words that stand before a command's, so that it runs behind such walls."""
+Builder = Callable[[Walls, int], list[str]]
+"""Gives the words that stand before a command's, so that it runs behind such walls.
+
+The second argument is the descriptor of the system call filter, which the process that is started must inherit.
+"""
 
 
 def same_terminal() -> bool:
@@ -91,57 +96,67 @@ def same_terminal() -> bool:
         return False
 
 
-def walls(*, box: Path | None, cwd: Path, home: Path, hide: Iterable[Path], share_terminal: bool) -> Walls:
-    """Return the walls. Raises Failed when the current directory cannot be the writable one.
+def walls(  # noqa: PLR0913 - one thing each
+    *, box: Path | None, cwd: Path, home: Path, hide: Sequence[Path], named: Named, share_terminal: bool
+) -> Walls:
+    """Return the walls. Raises Failed when the current directory cannot be the writable one, or a secret not hidden.
 
-    ``box`` is the command's own directory, none for a mere try; ``hide`` names more places to empty.
+    ``box`` is the command's own directory, none for a mere try; ``hide`` names more places to empty, where they are
+    there; ``named`` are the files of the private gateway's configuration, whose secrets must be hidden.
     """
-    called = sockets(_SOCKETS.read_text(encoding="utf-8", errors="surrogateescape"), cwd.resolve())
-    hidden = list(dict.fromkeys([*hide, *called, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]))
-    check_place(cwd, [*map(Path, EMPTIED), *(one for one in hide if one.is_dir())])
-    emptied = [step for place in EMPTIED for step in _emptied(Path(place))]
-    needed = [("read", place) for place in _needed()]
-    needed += [("read", place) for place in OF_ROOT if Path(place).exists()]
-    taken = [step for path in hidden for step in _emptied(path)]
-    own = [("write", str(box))] if box is not None else []
-    return Walls((*emptied, *needed, ("write", str(cwd)), *taken, *own), str(cwd), not share_terminal)
+    check_place(cwd, [*map(Path, EMPTIED), *(one.resolve() for one in hide if one.is_dir())])
+    needed = _needed()
+    taken = [*hide, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]
+    steps = [step for place in EMPTIED for step in hidden.emptied(Path(place))]
+    steps += [("read", place) for place in (*needed, *(one for one in OF_ROOT if Path(one).exists()))]
+    steps += [("write", str(cwd)), *(step for path in taken for step in hidden.emptied(path))]
+    # What is run lies there: a secret beside it must not take it away.
+    programs = [Path(one) for one in (*_of_python(), *os.get_exec_path()) if Path(one).is_absolute()]
+    steps += hidden.concealed(named, keep=[cwd, home, *programs])
+    steps += [("write", str(box))] if box is not None else []
+    return Walls(tuple(dict.fromkeys(steps)), str(cwd), not share_terminal)
 
 
 def builder(tried: Walls) -> Builder:
-    """Return the first builder that can build such walls here. Raises Failed with what each says."""
+    """Return what builds such walls here. Raises Failed with bubblewrap's own words."""
+    found = shutil.which("bwrap")
+    if found is None:
+        raise Failed("--isolate needs bubblewrap: bwrap is not on the PATH (apt-get install bubblewrap)", UNUSABLE)
+    builders = [partial(bubblewrap, found)]
+    # Root can make the namespaces itself where the machine allows no user namespaces.
+    builders += [partial(bubblewrap, found, user=False)] if os.geteuid() == 0 else []
     reasons = []
-    for name, package, builders in _builders():
-        found = shutil.which(name)
-        if found is None:
-            reasons.append(f"{name} is not here (apt-get install {package})")
-            continue
-        for build in builders:
-            why = _why_not([*build(found, tried), "true"])
-            if not why:
-                return partial(build, found)
-            reasons.append(f"{name}: {why}")
-    raise Failed(f"--isolate needs bubblewrap or util-linux, and to make namespaces: {'; '.join(reasons)}", UNUSABLE)
+    for build in builders:
+        with syscall_filter.opened() as filter_file:
+            why = _why_not([*build(tried, filter_file), "true"], filter_file)
+        if not why:
+            return build
+        reasons.append(why)
+    raise Failed(f"--isolate: bubblewrap cannot build the walls here: {'; '.join(dict.fromkeys(reasons))}", UNUSABLE)
 
 
-def _builders() -> Iterator[tuple[str, str, list[Callable[[str, Walls], list[str]]]]]:
-    yield "bwrap", "bubblewrap", [bubblewrap]
-    as_root = [partial(unshare, user=False)] if os.geteuid() == 0 else []
-    yield "unshare", "util-linux", [unshare, *as_root]
-
-
-def _why_not(words: Sequence[str]) -> str:
+def _why_not(words: Sequence[str], filter_file: int) -> str:
     """Return why a try fails, in its own words; "" when it does not."""
-    ran = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - found on the PATH
+    ran = subprocess.run(  # noqa: S603 - found on the PATH
+        words,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[filter_file],
+    )
     if ran.returncode == 0:
         return ""
     said = ran.stderr.strip().splitlines() or ["it does not say why"]
-    return re.sub(r"^(credgate: --isolate|bwrap|unshare): ", "", said[0])
+    return said[0].removeprefix("bwrap: ")
 
 
-def bubblewrap(program: str, walls: Walls) -> list[str]:
+def bubblewrap(program: str, walls: Walls, filter_file: int, *, user: bool = True) -> list[str]:
     """Return the words before the command, for bwrap(1)."""
-    words = [program, "--unshare-user", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
-    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL"]
+    words = [program, *(["--unshare-user"] if user else [])]
+    words += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
+    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(filter_file)]
     words += ["--new-session"] if walls.own_session else []
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
     for kind, place in walls.steps:
@@ -154,14 +169,6 @@ def bubblewrap(program: str, walls: Walls) -> list[str]:
     return [*words, "--chdir", walls.cwd, "--"]
 
 
-def unshare(program: str, walls: Walls, *, user: bool = True) -> list[str]:
-    """Return the words before the command: namespaces by util-linux (from 2.35 on), then ``walled`` in them."""
-    words = [program, *(("--user", "--map-current-user", "--keep-caps") if user else ())]
-    words += ["--net", "--pid", "--ipc", "--mount", "--cgroup", "--fork", "--kill-child", "--propagation", "private"]
-    plan = json.dumps(asdict(walls))
-    return [*words, "--", sys.executable, "-P", "-c", START.format("walled", "sys.argv[1:]"), str(ROOT), plan]
-
-
 def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
     """Refuse a current directory that holds what must be out of reach: binding it would bring that back."""
     for place in emptied:
@@ -172,35 +179,42 @@ def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
             )
 
 
-def _emptied(path: Path) -> list[tuple[str, str]]:
-    try:
-        real = path.resolve(strict=True)
-    except OSError:
-        return []
-    return [("empty" if real.is_dir() else "nothing", str(real))]
+def check_descriptors(descriptors: Sequence[int] = (0, 1, 2)) -> None:
+    """Refuse standard descriptors that lead out of the namespaces. Raises Failed.
 
-
-def sockets(listing: str, cwd: Path) -> list[Path]:
-    """Return where sockets lie that ``/proc/net/unix`` lists (unix(7)), but for places that are emptied and stay so.
-
-    A socket on a read-only file system can be connected to.
+    A socket belongs to the network namespace that made it. An IP socket, a UNIX datagram socket and one that is not
+    connected can be connected to another place from inside; a connected UNIX stream cannot. A directory is a way to
+    everything beside it, in the mounts of outside.
     """
-    found = []
-    for line in listing.splitlines()[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) == _WITH_A_PATH and fields[-1].startswith("/"):
-            with suppress(OSError):  # not there in our mounts, or out of the caller's own reach
-                path = Path(fields[-1]).resolve(strict=True)
-                emptied = any(Path(place) in path.parents for place in EMPTIED) and cwd not in path.parents
-                if path.is_socket() and not emptied:
-                    found.append(path)
-    return list(dict.fromkeys(found))
+    for descriptor in descriptors:
+        try:
+            mode = os.fstat(descriptor).st_mode
+        except OSError:
+            continue  # closed
+        if stat.S_ISDIR(mode) or (stat.S_ISSOCK(mode) and not _is_connected_stream(descriptor)):
+            kind = "a directory" if stat.S_ISDIR(mode) else "a socket that can be connected to other places"
+            raise Failed(f"--isolate: descriptor {descriptor} of the command would be {kind}: redirect it", UNUSABLE)
+
+
+def _is_connected_stream(descriptor: int) -> bool:
+    with socket.socket(fileno=os.dup(descriptor)) as one:
+        if one.family != socket.AF_UNIX or one.type not in {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}:
+            return False
+        try:
+            one.getpeername()
+        except OSError:
+            return False
+        return True
+
+
+def _of_python() -> list[str]:
+    """Return what Python and credgate are read from."""
+    wanted = {sys.prefix, sys.base_prefix, str(ROOT), *(one for one in sys.path if Path(one).is_absolute())}
+    return [one for one in sorted(wanted) if Path(one).exists()]
 
 
 def _needed() -> list[str]:
-    """Return what Python and credgate are read from, where that lies in a place that is emptied."""
-    wanted = {sys.prefix, sys.base_prefix, str(ROOT), *(one for one in sys.path if Path(one).is_absolute())}
+    """Return those of them that lie in a place that is emptied."""
     emptied = [Path(one) for one in EMPTIED]
-    there = [one for one in sorted(wanted) if Path(one).exists()]
-    below = [one for one in there if any(e in Path(one).parents for e in emptied)]
+    below = [one for one in _of_python() if any(e in Path(one).parents for e in emptied)]
     return [one for one in below if not any(Path(other) in Path(one).parents for other in below)]

@@ -8,12 +8,11 @@ a second time. What a process sends (``kill``) reached the starter alone, and is
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
-
-from credgate.cli import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,9 @@ PASSED = {
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT),
 }
 _SI_KERNEL = 128
+_PDEATHSIG = 1
+"""``PR_SET_PDEATHSIG`` of prctl(2), which Python has no function for."""
+_libc = ctypes.CDLL(None, use_errno=True)
 _NOT_FOUND, _NOT_RUN, _SIGNALLED = 127, 126, 128
 
 
@@ -49,6 +51,14 @@ def prepare() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+def die_with(parent: int) -> None:
+    """Have this process killed when its parent, which is ``parent``, ends; at once if it has already."""
+    if _libc.prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Passing:
     """Blocks the signals that are passed on, from the beginning to the end of one command."""
 
@@ -72,7 +82,7 @@ class Passing:
 
         def as_found() -> None:
             if die_with_us:
-                kernel.die_with(ours)
+                die_with(ours)
             for number in ignore:
                 signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_SETMASK, self._before)

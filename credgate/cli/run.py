@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -20,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import asdict
 
-from credgate.cli import behind, client, gitenv, isolate, output
+from credgate.cli import behind, client, gitenv, isolate, output, syscall_filter
 from credgate.cli.cleaned import cleaned, given
 from credgate.cli.passing import NotRun, Passing
 from credgate.cli.session import request
-from credgate.config.load import load
+from credgate.config.load import from_environment, load
+from credgate.config.named import Named, named
+from credgate.config.secrets import Reference, read_document
 from credgate.errors import ConfigError
 from credgate.service.process import undumpable
 
@@ -49,34 +49,39 @@ IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 @click.option("--label", metavar="NAME", default="run", show_default=True, help="The session's label.")
 @click.option("--private", is_flag=True, help="Start a gateway for this command, even if one runs.")
 @click.option("--config", type=click.Path(path_type=Path), help="The private gateway's configuration.")
-@click.option("--keep", metavar="VARIABLE", multiple=True, help="Leave this variable in the environment (repeatable).")
+@click.option("--keep-env", metavar="NAME", multiple=True, help="Pass this variable on, too (repeatable).")
 @click.option("--keep-home", is_flag=True, help="Leave HOME as it is, with whatever credentials lie there.")
 @click.option("--isolate", "isolated", is_flag=True, help="Take the network away, but for the gateway.")
-@click.option("--hide", type=click.Path(path_type=Path), multiple=True, help="With --isolate: empty this place, too.")
+@click.option(
+    "--hide", type=click.Path(path_type=Path, exists=True), multiple=True, help="With --isolate: empty this place, too."
+)
 @click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @client.socket_option
 def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's
     """Run CMD with a session of its own; its git works through the gateway only.
+
+    Of the environment CMD gets PATH, the locale, the terminal's variables and others that hold no credential
+    (docs/cli.md lists them), and those that --keep-env names.
 
     The exit status is CMD's: 128+N when signal N ended it, 127 when there is no such command. 2 and 3 may also be
     credgate's own, with a line that says so.
     """
     # Its environment has what the command's has not, and its pipe to the keeper is what ends the session.
     undumpable()
-    keep, keep_home = words.pop("keep"), words.pop("keep_home")
-    variables, files = referred(words["config"])
-    hidden = [*hide, *files]
-    build = _builder(hidden) if isolated else None
-    with Keeper(_wanted(way, words), isolated=isolated) as keeper:
+    keep, keep_home = words.pop("keep_env"), words.pop("keep_home")
+    config: Path | None = words["config"]
+    wanted = _wanted(way, words)
+    names = referred(config, private=wanted["socket"] is None)
+    build = _builder(hide, names) if isolated else None
+    with Keeper(wanted, isolated=isolated) as keeper:
         told = keeper.told
         box, url = told["box"], f"http://127.0.0.1:{_port_inside(told)}" if build else told["url"]
         entries = gitenv.entries(url, told, gitenv.snippet(f"{box}/token"), everything=True)
-        environ = cleaned(os.environ, keep, keep_home=keep_home, also=variables)
+        environ = cleaned(os.environ, keep, keep_home=keep_home, never=names.variables, secrets=credentials(names))
         environ |= given(entries, _identity(), box, url, told["id"])
         environ |= {} if keep_home else {"HOME": f"{box}/home"}
         if build:
-            hidden += [Path(told["socket"]).parent]
-            status = _isolated(build, command, environ, keeper, hidden)
+            status = _isolated(build, command, environ, keeper, [*hide, Path(told["socket"]).parent], names)
         else:
             status = _plain(command, environ)
     raise SystemExit(status)
@@ -107,21 +112,32 @@ def _answers(path: Path) -> bool:
         return True
 
 
-def referred(config: Path | None) -> tuple[set[str], list[Path]]:
-    """Return the variables and files that a private gateway's configuration names: no command shall have them.
+def referred(config: Path | None, *, private: bool) -> Named:
+    """Return what a private gateway's configuration names; nothing of it is left to the command.
 
     Raises Failed for a configuration that cannot be used.
     """
-    if config is None:
-        return set(), []
+    if not private:
+        return Named()
     try:
-        forges = load(config, os.environ).forges.values()
+        loaded = load(config, os.environ) if config else from_environment(os.environ)
+        return named(loaded, os.environ)
     except ConfigError as error:
         raise output.Failed(str(error), output.UNUSABLE) from None
-    text = json.dumps([asdict(forge) for forge in forges], default=str)
-    return set(re.findall(r"env://([A-Za-z0-9_]+)", text)), [
-        Path(one) for one in re.findall(r'file://(/[^"?#]+)', text)
-    ]
+
+
+def credentials(names: Named) -> set[str]:
+    """Return the credentials themselves that lie in those variables and files, so that no other variable passes them.
+
+    One that cannot be read is left out: the gateway does not start without it, and says why.
+    """
+    references = [*(Reference("env", one) for one in names.variables)]
+    references += [Reference("file", str(one)) for one in names.secrets]
+    found = set()
+    for one in references:
+        with suppress(ConfigError):
+            found.add(read_document(one, os.environ).strip())
+    return found
 
 
 def _identity() -> gitenv.Entries:
@@ -143,9 +159,10 @@ def _port_inside(told: Mapping[str, Any]) -> int:
     return port if port >= _PORT else 8080
 
 
-def _builder(hidden: list[Path]) -> isolate.Builder:
-    """Return who can build the walls here. Raises Failed."""
-    tried = isolate.walls(box=None, cwd=Path.cwd(), home=Path.home(), hide=hidden, share_terminal=True)
+def _builder(hide: Sequence[Path], names: Named) -> isolate.Builder:
+    """Return what can build the walls here. Raises Failed."""
+    isolate.check_descriptors()
+    tried = isolate.walls(box=None, cwd=Path.cwd(), home=Path.home(), hide=hide, named=names, share_terminal=True)
     return isolate.builder(tried)
 
 
@@ -158,21 +175,29 @@ def _plain(command: Sequence[str], environ: Mapping[str, str]) -> int:
     return passing.wait(child, lambda: child.pid)
 
 
-def _isolated(
-    build: isolate.Builder, command: Sequence[str], environ: Mapping[str, str], keeper: Keeper, hidden: list[Path]
+def _isolated(  # noqa: PLR0913, PLR0917 - one thing each
+    build: isolate.Builder,
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    keeper: Keeper,
+    hide: Sequence[Path],
+    names: Named,
 ) -> int:
     shared, box = isolate.same_terminal(), Path(keeper.told["box"])
-    walls = isolate.walls(box=box, cwd=Path.cwd(), home=Path.home(), hide=hidden, share_terminal=shared)
+    # Anew: files that the gateway has made since are there now.
+    walls = isolate.walls(box=box, cwd=Path.cwd(), home=Path.home(), hide=hide, named=names, share_terminal=shared)
     try:
-        return behind.run(
-            build(walls),
-            command,
-            environ,
-            door=keeper.door,
-            port=_port_inside(keeper.told),
-            started=keeper.close_door,
-            share_terminal=shared,
-        )
+        with syscall_filter.opened() as filter_file:
+            return behind.run(
+                build(walls, filter_file),
+                command,
+                environ,
+                door=keeper.door,
+                port=_port_inside(keeper.told),
+                inherited=[filter_file],
+                started=keeper.close_door,
+                share_terminal=shared,
+            )
     except NotRun as error:
         return output.complain(str(error), error.status)
 

@@ -144,3 +144,19 @@ def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     engine.write_text("no program of this machine's")
     broken = checkup.container("box")
     assert (broken.state, broken.text.startswith("podman exec: ")) == (UNKNOWN, True)
+
+
+def test_a_container_that_does_not_stop_talking_or_says_nothing_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few KiB are read of what it says; one that is silent is given up."""
+    engine = tmp_path / "podman"
+    engine.write_text("#!/bin/sh\nexec /bin/cat /dev/zero\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    talking = checkup.container("box")
+    assert (talking.state, len(talking.text)) == (UNKNOWN, 200)
+    monkeypatch.setattr(checkup, "_CONTAINER_PATIENCE", 0.2)
+    engine.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
+    silent = checkup.container("box")
+    assert (silent.state, "timed out after 0.2 seconds" in silent.text) == (UNKNOWN, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from credgate.cli import cleaned as module
-from credgate.cli.cleaned import cleaned, given, is_taken
+from credgate.cli.cleaned import cleaned, given
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -16,38 +16,52 @@ DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 @pytest.mark.parametrize(
     "name",
     [
-        *("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "NPM_TOKEN", "TOKEN", "CI_JOB_TOKEN", "github_token"),
-        *("CLIENT_SECRET", "DB_PASSWORD", "PGPASSWORD", "ANTHROPIC_API_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+        *("GITHUB_TOKEN", "GH_TOKEN", "CI_JOB_TOKEN", "github_token", "GH_PAT", "GITHUB_PAT", "CR_PAT", "SSHPASS"),
+        *("PGPASSWORD", "DB_PWD", "MY_KEY", "NPM_AUTH", "X_JWT_1", "DATABASE_URL", "AWS_PROFILE", "NO_NAME_FOR_IT"),
         *("GIT_ASKPASS", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_DIR"),
-        *("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS"),
-        *("GOOGLE_APPLICATION_CREDENTIALS", "KUBECONFIG", "DOCKER_HOST", "NETRC", "XDG_RUNTIME_DIR"),
-        *("CREDGATE_SOCKET", "GATEWAY_SESSION_MGMT_KEY", "SECRET_KEY_BASE"),
+        *("SSH_AUTH_SOCK", "SSH_ASKPASS", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS", "KUBECONFIG", "DOCKER_HOST"),
+        *("XDG_RUNTIME_DIR", "CREDGATE_SOCKET", "LD_PRELOAD", "BASH_ENV", "BASH_FUNC_x%%", "path", "LC_GITHUB", "HOME"),
     ],
 )
-def test_credentials_and_agents_are_taken(name: str) -> None:
-    """By name, whatever the case."""
-    assert is_taken(name)
-    assert not is_taken(name, keep=[name])
+def test_a_variable_that_is_not_on_the_list_is_not_passed(name: str) -> None:
+    """Whatever its name and value; ``keep`` passes this one name."""
+    assert cleaned({name: "value", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert cleaned({name: "value", f"X_{name}": "value"}, keep=[name]) == {name: "value"}
 
 
 @pytest.mark.parametrize(
-    "name", ["PATH", "LANG", "TERM", "EDITOR", "GIT_AUTHOR_NAME", "GIT_COMMITTER_DATE", "GIT_EDITOR", "CI", "KEYBOARD"]
+    ("name", "value", "passed"),
+    [
+        *((name, "value", True) for name in ("PATH", "LANG", "LC_ALL", "TERM", "EDITOR", "CI", "TZ", "NO_COLOR")),
+        *((name, "value", True) for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_DATE", "GIT_EDITOR", "USER")),
+        ("LC_TIME", "de_DE.UTF-8@euro", True),
+        ("GIT_AUTHOR_EMAIL", "me@example.com", True),
+        ("HTTPS_PROXY", "http://proxy:3128", True),
+        ("https_proxy", "http://proxy:3128", True),
+        ("HTTPS_PROXY", "http://me:secret@proxy:3128", False),
+        ("http_proxy", "me:secret@proxy:3128", False),
+        ("EDITOR", "edit https://token@host/x", False),
+        ("PAGER", "https://host/@x", True),
+    ],
 )
-def test_what_is_no_secret_stays(name: str) -> None:
-    """A command works as it would without."""
-    assert not is_taken(name)
+def test_a_value_with_a_login_is_not_passed(name: str, value: str, *, passed: bool) -> None:
+    """Under a name of the list either; any other value is."""
+    assert cleaned({name: value}) == ({name: value} if passed else {})
 
 
 def test_home_is_another_unless_it_is_kept() -> None:
     """With what git and others find below it."""
-    environ = {"HOME": "/home/me", "XDG_CONFIG_HOME": "/home/me/.config", "PATH": "/bin", "X_TOKEN": "x", "MINE": "y"}
-    assert cleaned(environ, also={"MINE"}) == {"PATH": "/bin"}
-    assert cleaned(environ, ["MINE", "X_TOKEN"], keep_home=True, also={"MINE"}) == {
-        "HOME": "/home/me",
-        "XDG_CONFIG_HOME": "/home/me/.config",
-        "PATH": "/bin",
-        "X_TOKEN": "x",
-    }
+    environ = {"HOME": "/home/me", "XDG_CONFIG_HOME": "/home/me/.config", "PATH": "/bin", "X": "x"}
+    assert cleaned(environ) == {"PATH": "/bin"}
+    assert cleaned(environ, ["X"], keep_home=True) == environ
+
+
+def test_a_credential_of_the_gateway_is_never_kept() -> None:
+    """By its variable's name, and by its value in another; a short one must be the whole value."""
+    environ = {"MINE": "0123456789", "URL": "x:0123456789@y", "SHORT": "abc", "LONG": "abcd", "PATH": "/abc"}
+    kept = cleaned(environ, [*environ], never={"MINE"}, secrets={"0123456789", "abc"})
+    assert kept == {"LONG": "abcd", "PATH": "/abc"}
+    assert cleaned(environ, [*environ]) == environ
 
 
 def test_what_is_given_forgets_every_file_s_helpers_first() -> None:
@@ -62,7 +76,7 @@ def test_what_is_given_forgets_every_file_s_helpers_first() -> None:
     assert (made["CREDGATE_TOKEN_FILE"], made["CREDGATE_SESSION"]) == ("/box/token", "s-1")
 
 
-def test_the_document_lists_what_is_taken() -> None:
+def test_the_document_lists_what_is_passed() -> None:
     """All of it, and no more."""
-    section = DOCS.read_text(encoding="utf-8").partition("Taken out of the environment:")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`([^`]+)`", section)) == set(module.TAKEN)
+    section = DOCS.read_text(encoding="utf-8").partition("Passed on of the environment:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([^`]+)`", section)) == {*module.PASSED, *module.PROXIES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import socket
 from contextlib import ExitStack
@@ -12,6 +12,7 @@ import pytest
 
 from credgate.cli import isolate
 from credgate.cli.output import Failed
+from credgate.config.named import Named
 
 
 def walls(tmp_path: Path, *, share_terminal: bool = True) -> isolate.Walls:
@@ -22,14 +23,21 @@ def walls(tmp_path: Path, *, share_terminal: bool = True) -> isolate.Walls:
     (home / ".netrc").touch()
     hide = [tmp_path / "control", tmp_path / "nowhere"]
     hide[0].mkdir()
-    return isolate.walls(box=box, cwd=home / "project", home=home, hide=hide, share_terminal=share_terminal)
+    (home / "project" / "token").touch()
+    named = Named(secrets=(home / "project" / "token",))
+    return isolate.walls(
+        box=box, cwd=home / "project", home=home, hide=hide, named=named, share_terminal=share_terminal
+    )
 
 
 def test_what_is_emptied_stays_empty(tmp_path: Path) -> None:
     """Later steps lie over earlier ones: the current directory first, then what is hidden, then the command's own."""
     steps = walls(tmp_path).steps
     places = [place for _, place in steps]
-    order = [places.index(str(tmp_path / place)) for place in ("home/project", "control", "home/.ssh", "box")]
+    order = [
+        places.index(str(tmp_path / place))
+        for place in ("home/project", "control", "home/.ssh", "home/project/token", "box")
+    ]
     assert order == sorted(order)
     assert ("nothing", str(tmp_path / "home" / ".netrc")) in steps
     assert str(tmp_path / "nowhere") not in places
@@ -40,9 +48,31 @@ def test_what_is_emptied_stays_empty(tmp_path: Path) -> None:
     assert ("read", "/proc/sys") in steps
 
 
+def test_a_secret_beside_programs_does_not_take_them_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file alone is hidden then; without programs there the whole directory is."""
+    place = tmp_path / "tools"
+    (place / "bin").mkdir(parents=True)
+    place.chmod(0o700)
+    (tmp_path / "link").symlink_to(place)
+    (place / "token").touch()
+    named = Named(secrets=(place / "token",))
+
+    def steps() -> set[tuple[str, str]]:
+        made = isolate.walls(
+            box=None, cwd=Path("/srv/x"), home=Path("/home/x"), hide=[], named=named, share_terminal=True
+        )
+        return {step for step in made.steps if str(tmp_path) in step[1]}
+
+    assert ("empty", str(place)) in steps()
+    monkeypatch.setenv("PATH", f"/usr/bin:{tmp_path}/link/bin:.")
+    assert ("nothing", str(place / "token")) in steps()
+    assert ("empty", str(place)) not in steps()
+
+
 def test_bubblewrap_is_told_all_of_it(tmp_path: Path) -> None:
     """One word less would be a way out."""
-    told = isolate.bubblewrap("bwrap", walls(tmp_path))
+    told = isolate.bubblewrap("bwrap", walls(tmp_path), 7)
+    assert told[told.index("--seccomp") + 1] == "7"
     assert {"--unshare-net", "--unshare-pid", "--unshare-user", "--unshare-ipc", "--die-with-parent"} <= set(told)
     assert told[told.index("--cap-drop") + 1] == "ALL"
     assert told[told.index(str(tmp_path / "home" / ".netrc")) - 2 :][:2] == ["--ro-bind", "/dev/null"]
@@ -50,18 +80,10 @@ def test_bubblewrap_is_told_all_of_it(tmp_path: Path) -> None:
     assert told[-1] == "--"
 
 
-def test_unshare_is_told_all_of_it(tmp_path: Path) -> None:
-    """The namespaces are its own words, the rest is what ``walled`` is given."""
-    told = isolate.unshare("unshare", walls(tmp_path))
-    assert {"--net", "--pid", "--ipc", "--mount", "--kill-child", "--user", "--keep-caps"} <= set(told)
-    assert json.loads(told[-1])["cwd"] == str(tmp_path / "home" / "project")
-    assert "--user" not in isolate.unshare("unshare", walls(tmp_path / "root"), user=False)
-
-
 def test_a_terminal_that_can_be_typed_into_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TIOCSTI: what is inside would give its caller's shell commands."""
-    assert "--new-session" not in isolate.bubblewrap("bwrap", walls(tmp_path / "a"))
-    assert "--new-session" in isolate.bubblewrap("bwrap", walls(tmp_path / "b", share_terminal=False))
+    assert "--new-session" not in isolate.bubblewrap("bwrap", walls(tmp_path / "a"), 7)
+    assert "--new-session" in isolate.bubblewrap("bwrap", walls(tmp_path / "b", share_terminal=False), 7)
     setting = tmp_path / "legacy_tiocsti"
     monkeypatch.setattr(isolate, "_LEGACY_TIOCSTI", setting)
     assert not isolate.same_terminal()
@@ -83,40 +105,56 @@ def programs(tmp_path: Path, **scripts: str) -> str:
     return str(tmp_path)
 
 
-def test_who_may_not_build_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bubblewrap first; unshare where that may not make namespaces."""
+def test_root_builds_without_a_user_namespace_where_none_may_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one first; another user has no second way."""
     tried = isolate.Walls((), "/", own_session=False)
-    path = programs(tmp_path, bwrap="#!/bin/sh\nexit 0\n", unshare="#!/bin/sh\nexit 0\n")
+    path = programs(tmp_path, bwrap="#!/bin/sh\nexit 0\n")
     monkeypatch.setenv("PATH", path)
-    assert isolate.builder(tried)(tried)[0] == f"{path}/bwrap"
-    (tmp_path / "bwrap").write_text(FAILS)
-    assert isolate.builder(tried)(tried)[0] == f"{path}/unshare"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert isolate.builder(tried)(tried, 7)[:2] == [f"{path}/bwrap", "--unshare-user"]
+    (tmp_path / "bwrap").write_text(FAILS.replace("echo", 'case "$*" in *--unshare-user*) ;; *) exit 0;; esac\necho'))
+    assert "--unshare-user" not in isolate.builder(tried)(tried, 7)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Failed, match="not for you"):
+        isolate.builder(tried)
 
 
-def test_what_each_says_is_told_when_none_may_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one line, which names both packages."""
+def test_bubblewrap_s_own_words_are_told_when_it_cannot_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line; the package is named where there is no bubblewrap."""
     tried = isolate.Walls((), "/", own_session=False)
-    monkeypatch.setenv("PATH", programs(tmp_path, unshare=FAILS))
+    monkeypatch.setenv("PATH", programs(tmp_path, bwrap=FAILS))
     with pytest.raises(Failed) as caught:
         isolate.builder(tried)
-    text = caught.value.format_message()
-    assert text.startswith("--isolate needs bubblewrap or util-linux, and to make namespaces: ")
-    assert "bwrap is not here (apt-get install bubblewrap); unshare: not for you" in text
+    assert caught.value.format_message() == "--isolate: bubblewrap cannot build the walls here: not for you"
+    (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(Failed, match="it does not say why"):
+        isolate.builder(tried)
+    (tmp_path / "bwrap").unlink()
+    with pytest.raises(Failed, match=r"bwrap is not on the PATH \(apt-get install bubblewrap\)"):
+        isolate.builder(tried)
 
 
-def test_sockets_are_found_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are there, once each; blanks in a path are the path's. What lies in an emptied place needs nothing."""
-    monkeypatch.setattr(isolate, "EMPTIED", (str(tmp_path / "run"),))
-    (tmp_path / "run").mkdir()
-    head = "Num       RefCount Protocol Flags    Type St Inode Path\n"
-    line = "00000000b97ebf17: 00000002 00000000 00010000 0001 01 48662{}"
+def test_standard_descriptors_that_lead_out_are_refused(tmp_path: Path) -> None:
+    """Directories and sockets that can be connected again; files, pipes and connected streams are as they were."""
     with ExitStack() as stack:
-        for name in ("a b", "run/c"):
-            stack.enter_context(socket.socket(socket.AF_UNIX)).bind(str(tmp_path / name))
-        places = [f" {tmp_path}/a b", f" {tmp_path}/a b", f" {tmp_path}/run/c", f" {tmp_path}/gone", " @/abstract", ""]
-        listing = head + "\n".join(line.format(place) for place in places)
-        assert isolate.sockets(listing, tmp_path / "project") == [tmp_path / "a b"]
-        assert isolate.sockets(listing, tmp_path / "run") == [tmp_path / "a b", tmp_path / "run" / "c"]
+        opened = [os.open(tmp_path, os.O_RDONLY)]
+        stack.callback(os.close, opened[0])
+        for family, kind in ((socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_INET, socket.SOCK_STREAM)):
+            opened.append(stack.enter_context(socket.socket(family, kind)).fileno())
+        opened.append(stack.enter_context(socket.socket(socket.AF_UNIX)).fileno())
+        pairs = [socket.socketpair(socket.AF_UNIX, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+        for one in (end for pair in pairs for end in pair):
+            stack.enter_context(one)
+        for descriptor in (*opened, pairs[0][0].fileno()):
+            with pytest.raises(Failed, match=f"descriptor {descriptor} of the command would be a (directory|socket)"):
+                isolate.check_descriptors([descriptor])
+        read, write = os.pipe()
+        isolate.check_descriptors([read, write, pairs[1][0].fileno(), os.open("/dev/null", os.O_RDONLY)])
+        for descriptor in (read, write):
+            os.close(descriptor)
+        isolate.check_descriptors([read])
 
 
 @pytest.mark.parametrize(("cwd", "refused"), [("/", True), ("/tmp", True), ("/var", True), ("/srv/x", False)])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.cli.passing import NotRun, Passing, status
+from credgate.cli.passing import NotRun, Passing, die_with, status
 from tests.fakes.keeping import program
 from tests.fakes.waiting import wait_until
 
@@ -70,3 +71,21 @@ def test_a_process_that_starts_others_stops_with_its_group_at_any_time(tmp_path:
                 os.killpg(process.pid, signal.SIGCONT)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    """Also one whose parent was gone before it asked."""
+    child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: die_with(os.getppid() + 1))  # noqa: PLW1509 - what it is for
+    assert child.wait(10) == -signal.SIGKILL
+    script = """
+import os, subprocess
+from credgate.cli.passing import die_with
+ours = os.getpid()
+child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: die_with(ours))
+print(child.pid, flush=True)
+os.kill(ours, 9)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=False, timeout=30)
+    # Its standard output is the child's as well: run() has waited for both to end.
+    assert ran.returncode == -signal.SIGKILL
+    assert ran.stdout.strip().isdigit()

@@ -13,6 +13,7 @@ from twisted.internet.threads import deferToThread
 
 from credgate.cli import run as running
 from credgate.cli.output import Failed
+from credgate.config.named import Named
 from tests.fakes.cli import credgate
 from tests.fakes.control_gateway import within
 from tests.fakes.keeping import command, orders
@@ -101,20 +102,47 @@ def test_a_gateway_that_was_named_must_be_the_one(home: Path) -> None:
     assert (told.status, "choose" in told.line) == (2, True)
 
 
+def test_a_place_that_is_not_there_cannot_be_hidden(home: Path) -> None:
+    """A mistyped path would hide nothing."""
+    told = credgate("run", "--isolate", "--hide", str(home / "none"), "--", "true")
+    assert (told.status, "does not exist" in told.line) == (2, True)
+
+
 # What a private gateway's configuration names.
 
 
-def test_what_the_gateway_is_told_no_command_shall_have(home: Path) -> None:
-    """Variables and files of its credentials, wherever in a forge's table they stand."""
+def test_what_the_gateway_is_told_no_command_shall_have(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables and files of its credentials, and what is in them. One that runs already names nothing to us."""
     path = home / "credgate.toml"
-    more = 'credential = "env://FORGE_TOKEN"\ncredentials = { "octo/x" = "file:///run/secrets/x" }\n'
-    path.write_text(FILE + more)
-    assert running.referred(path) == ({"FORGE_TOKEN"}, [Path("/run/secrets/x")])
-    assert running.referred(None) == (set(), [])
+    token = home / "token"
+    token.write_text("from-the-file\n")
+    token.chmod(0o600)
+    credentials = f'{{ "octo/x" = "file://{token}", "octo/y" = "file:///nowhere" }}'
+    path.write_text(f'{FILE}credential = "env://FORGE_TOKEN"\ncredentials = {credentials}\n')
+    monkeypatch.setenv("FORGE_TOKEN", "from-the-environment")
+    found = running.referred(path, private=True)
+    assert (found.variables, found.secrets) == ({"FORGE_TOKEN"}, (token, Path("/nowhere")))
+    assert running.credentials(found) == {"from-the-environment", "from-the-file"}
+    assert running.referred(None, private=False) == Named()
     path.write_text("[nonsense]\n")
     with pytest.raises(Failed, match="nonsense") as caught:
-        running.referred(path)
+        running.referred(path, private=True)
     assert caught.value.status == 2
+
+
+def test_a_private_gateway_without_a_configuration_has_the_token_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """No command has it, whatever it is asked to keep."""
+    monkeypatch.delenv("CREDGATE_SOCKET", raising=False)
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_0123456789")
+    monkeypatch.setenv("COPY", "token ghp_0123456789")
+    monkeypatch.setenv("PLAIN", "stays")
+    keep = [word for name in ("GITHUB_TOKEN", "COPY", "PLAIN") for word in ("--keep-env", name)]
+    ran = command("run", "--private", *keep, "--", "env")
+    assert "PLAIN=stays" in ran.stdout.splitlines()
+    assert "ghp_0123456789" not in ran.stdout
+    assert left(home) == []
 
 
 def test_the_author_is_the_caller(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

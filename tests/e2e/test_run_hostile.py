@@ -57,7 +57,7 @@ def test_neither_wrapper_nor_keeper_nor_gateway_can_be_read(alone: Caller) -> No
     assert not traces(alone.secret, (ran.out + ran.err).encode())
     between = ("sh", "-c", """sh -c "tr '\\\\0' '\\\\n' < /proc/\\$PPID/environ"; true""")
     control = alone.wrapped("--config", config, "--", *AS_A_USER, *between)
-    assert "PLAIN=stays" in control.out
+    assert "LC_ALL=C" in control.out
 
 
 def test_a_command_has_no_descriptor_but_the_three(caller: Caller) -> None:

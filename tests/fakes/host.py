@@ -37,7 +37,7 @@ printf '%s\\n' "$@" >> "$STUB/argv"
 case $1 in
     inspect)
         case $3 in
-            *'"'"$(cat "$STUB/network")"'"'*) echo 10.77.0.9 ;;
+            *'"'"$(cat "$STUB/network")"'"'*) cat "$STUB/address" ;;
             *compose.project*) echo box ;;
             *range*) echo "$(cat "$STUB/network") 10.77.0.9"; echo "egress 10.78.0.9" ;;
         esac
@@ -82,6 +82,7 @@ class Host:
         binaries = self.folder / "bin"
         binaries.mkdir()
         (self.folder / "network").write_text("credential-isolation\n")
+        (self.folder / "address").write_text(f"{ADDRESS}\n")
         for name, text in (("docker", DOCKER), ("curl", CURL.format(curl=found("curl")))):
             (binaries / name).write_text(text)
             (binaries / name).chmod(0o755)

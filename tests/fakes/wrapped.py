@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 
 CREDGATE = [sys.executable, "-m", "credgate.cli.main"]
 
+NAMED = (
+    *("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN"),
+    *("GH_PAT", "GITHUB_PAT", "CR_PAT", "SSHPASS", "DB_PWD", "SIGNING_KEY", "NPM_AUTH", "SERVICE_JWT_1", "X"),
+)
+"""Variables of a caller that hold the secret."""
+
 BUILDERS: dict[str, dict[str, str]] = {
     "bubblewrap": {},
-    "unshare": {"bwrap": "echo 'bwrap: not here' >&2; exit 1"},
-    "unshare as root": {
-        "bwrap": "echo 'bwrap: not here' >&2; exit 1",
-        "unshare": """case "$*" in *--user*) echo 'unshare: none for you' >&2; exit 1;; esac; exec {unshare} "$@" """,
+    "bubblewrap as root": {
+        "bwrap": """case "$*" in *--unshare-user*) echo 'bwrap: not for you' >&2; exit 1;; esac; exec {bwrap} "$@" """,
     },
 }
-"""Who builds the walls of ``--isolate``: what programs of the machine's do instead of what they do."""
+"""How the walls of ``--isolate`` are built: what programs of the machine's do instead of what they do."""
 
 TRIALS = {
     "bubblewrap": ["bwrap", "--unshare-user", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
-    "unshare": ["unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"],
-    "unshare as root": ["unshare", "--net", "--mount", "--pid", "--fork", "true"],
+    "bubblewrap as root": ["bwrap", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
 }
 """What each must be able to do: containers and chroots forbid it, and the last takes root."""
 
@@ -51,13 +54,14 @@ def _builds(builder: str) -> bool:
 
 
 def only(builder: str, folder: Path) -> str:
-    """Return a PATH on which this builder alone can build, by programs in a new folder; skip where it is not here."""
-    demand(TRIALS[builder][0])
+    """Return a PATH on which walls can be built this way alone, by programs in a new folder; skip where they cannot."""
+    demand("bwrap")
+    bwrap = shutil.which("bwrap") or ""
     if not _builds(builder):
         not_here(f"this machine lets no {builder} make namespaces")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
-        (folder / program).write_text("#!/bin/sh\n" + script.replace("{unshare}", shutil.which("unshare") or ""))
+        (folder / program).write_text("#!/bin/sh\n" + script.replace("{bwrap}", bwrap))
         (folder / program).chmod(0o700)
     return f"{folder}:{os.environ['PATH']}"
 
@@ -97,8 +101,8 @@ class Caller:
     @property
     def environ(self) -> dict[str, str]:
         """The environment: tokens and agents in it."""
-        named = ("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN")
-        made = clean_environment() | dict.fromkeys(named, self.secret)
+        made = clean_environment() | dict.fromkeys(NAMED, self.secret)
+        made |= {"DATABASE_URL": f"postgres://me:{self.secret}@db/x", "HTTPS_PROXY": f"http://me:{self.secret}@proxy:1"}
         made |= {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.run), "SSH_AUTH_SOCK": "/run/agent", "LC_ALL": "C"}
         made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})

@@ -152,6 +152,45 @@ def test_a_container_whose_root_may_nothing_is_served_by_its_own_user(host: Host
     assert f"-u\n{os.getuid()}:{os.getgid()}\n" in host.argv
 
 
+ESCAPE = r"400\n\033]0;title\007\033[31mred \\033[2J"
+"""For ``printf``: what moves a terminal, and what moves one where echo reads backslashes."""
+
+
+@pytest.mark.parametrize(
+    ("stat", "said"),
+    [
+        (f"printf '{ESCAPE}'", ""),
+        (f"printf '{ESCAPE}' >&2; exit 1", f"{BOX} says: 400   0 title   31mred  033 2J"),
+        ("head -c 5000000 /dev/zero", ""),
+        ("printf '%01000d' 0", ""),
+        ("echo 0644", ": mode 0644"),
+        ("echo 644", ": mode 644"),
+        ("echo 4000", ": mode 4000"),
+        ("echo 400 x", ""),
+        ("echo 400; exit 1", ""),
+    ],
+)
+def test_what_a_container_says_does_not_reach_the_terminal(host: Host, stat: str, said: str) -> None:
+    """Its ``stat`` is its own: only a file's mode is shown, and of its errors harmless characters, 200 at most."""
+    (host.folder / "bin" / "stat").write_text(f"#!/bin/sh\n{stat}\n")
+    (host.folder / "bin" / "stat").chmod(0o755)
+    ran = host.run(f"write_gateway_token_to_container {BOX} tok sec || echo $?")
+    assert ran.stdout == "1\n"
+    assert all(char.isascii() and (char.isprintable() or char == "\n") and char != "\\" for char in ran.stderr), ran
+    assert f"gateway_token in {BOX}{said if said.startswith(':') else ''}\n" in ran.stderr
+    assert said in ran.stderr
+    assert len(ran.stderr) < 400
+
+
+@pytest.mark.parametrize(
+    ("file", "call"), [("address", f"get_container_ip {BOX}"), ("port", "get_gateway_host_port x")]
+)
+def test_what_the_runtime_says_of_a_container_is_shown_in_one_form_only(host: Host, file: str, call: str) -> None:
+    """An address, a port; anything else is none (positive controls: the tests of these functions)."""
+    (host.folder / file).write_text("127.0.0.1:80\x1b[31m\n")
+    assert host.run(f"{call} || :").stdout == ""
+
+
 @pytest.mark.parametrize("arguments", ["", BOX, f"{BOX} tok", "'a b' tok sec"])
 def test_writing_wants_all_its_arguments(host: Host, arguments: str) -> None:
     """And asks docker nothing without them."""
