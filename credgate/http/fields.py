@@ -138,11 +138,42 @@ class ResponseHead(_Fields):
     keep_alive: bool
 
 
+class _LowerCase(dict[bytes, bytes]):
+    """Names to their lower case; only those of git and of common forges are kept, any other is folded anew."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        return name.lower()
+
+
+LOWER_CASE: Final = _LowerCase({
+    name: name.lower()
+    for name in (
+        # What git and git-lfs send.
+        b"Host", b"User-Agent", b"Accept", b"Accept-Encoding", b"Accept-Language", b"Authorization", b"Pragma",
+        b"Content-Encoding", b"Content-Length", b"Content-Type", b"Git-Protocol", b"Transfer-Encoding", b"Expect",
+        b"Connection",
+        # What forges answer.
+        b"Server", b"Date", b"Cache-Control", b"Expires", b"Vary", b"Location", b"Retry-After", b"Set-Cookie",
+        b"X-GitHub-Request-Id", b"X-Frame-Options", b"X-Request-Id", b"Strict-Transport-Security", b"Keep-Alive",
+    )
+})  # fmt: skip
+
+# A field line that a head's expression has matched. The value's trailing blanks are left on.
+_LINE: Final = re.compile(rb"([^:]++):[\t ]*+([^\r]*+)\r\n")
+_BLANKS: Final = frozenset({b" ", b"\t"})
+
+
 def split(block: bytes) -> list[tuple[bytes, bytes]]:
-    """Split field lines that a head regex matched into lower-case names and stripped values."""
-    # Only printable bytes and tabs here, so a bare strip() removes exactly the blanks of RFC 9110 section 5.5.
-    pairs = [line.partition(b":") for line in block[:-2].split(b"\r\n")]
-    return [(name.lower(), value.strip()) for name, _, value in pairs]
+    """Split field lines that a head's expression matched into lower-case names and values without outer blanks."""
+    return normal(_LINE.findall(block))
+
+
+def normal(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return lines whose values have no leading blanks with lower-case names and without trailing blanks.
+
+    A loop without a function call for the names and values that git sends: every request passes here four times.
+    """
+    return [(LOWER_CASE[name], value.strip() if value[-1:] in _BLANKS else value) for name, value in lines]
 
 
 def repeats(lines: Iterable[tuple[bytes, bytes]], once: frozenset[bytes]) -> bool:

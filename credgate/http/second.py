@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import httptools
 
+from credgate.http.fields import normal
+
 Lines = list[tuple[bytes, bytes]]
 
 
@@ -28,8 +30,7 @@ class _Opinion:
         self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp leaves trailing blanks on.
-        self.lines.append((name.lower(), value.strip()))
+        self.lines += ((name, value),)
 
     def on_headers_complete(self) -> None:
         self.heads += 1
@@ -43,7 +44,7 @@ def request(head: bytes) -> tuple[int, bytes, bytes, Lines] | None:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return opinion.heads, parser.get_method(), opinion.target, opinion.lines
+    return opinion.heads, parser.get_method(), opinion.target, normal(opinion.lines)
 
 
 def response(head: bytes) -> tuple[int, int, Lines] | None:
@@ -54,4 +55,4 @@ def response(head: bytes) -> tuple[int, int, Lines] | None:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return opinion.heads, parser.get_status_code(), opinion.lines
+    return opinion.heads, parser.get_status_code(), normal(opinion.lines)
