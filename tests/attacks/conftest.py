@@ -123,7 +123,7 @@ def _open_field(
     secret = "ghp_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(36))
     forge = ScriptedForge(good)
     stack.callback(forge.close)
-    gateway = Gateway(folder, forge.url, secret, settings, prefix=prefix)
+    gateway = Gateway(folder, forge.url, secret, settings, prefix=prefix, measured=True)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     return Field(forge, gateway, gateway.grant([REPO, CONTROL]), secret)

@@ -160,7 +160,7 @@ def _open_door(
     prefix: tuple[str, ...] = (),
 ) -> Door:
     folder.mkdir()
-    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix)
+    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix, measured=True)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     front = Recorder(gateway.port)

@@ -1,0 +1,408 @@
+"""The worst inputs of what is not git's own: HTTP, Git LFS, the control API, DNS, and answers of a forge's API."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from credgate.git.pktline import FLUSH, encode
+from tests.attacks.conftest import CONTROL, good
+from tests.attacks.rawclient import login
+from tests.attacks.scripted import Asked, Said
+from tests.attacks.siege import MIB
+from tests.attacks.worst_inputs import OTHER, Case
+from tests.fakes import packs
+from tests.fakes.dnswire import header, name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.attacks.worst_inputs import Stage
+
+JSON_TYPE = b"application/vnd.git-lfs+json"
+A, HTTPS = 1, 65
+DEEP = b"[" * MIB
+HEAD_LIMIT = 32 * 1024
+
+
+def sent(data: bytes) -> Callable[[Stage], str]:
+    """Send bytes as they are."""
+    return lambda stage: stage.ask(data)
+
+
+def chunked(body: bytes) -> Callable[[Stage], str]:
+    """Post a fetch whose body comes in these chunks."""
+
+    def run(stage: Stage) -> str:
+        request = stage.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", repo=CONTROL, framed=False)
+        return stage.ask(request)
+
+    return run
+
+
+def fields(stage: Stage) -> str:
+    """A hundred fields, all that a head may have, up to its largest size, a byte at a time in its last part."""
+    request = stage.field.discovery()[:-2]
+    each = (HEAD_LIMIT - len(request) - 512) // 94
+    line = b"X-%02d: %b\r\n"
+    head = request + b"".join(line % (at, b"a" * (each - 9)) for at in range(94))
+    return stage.ask(head + b"\r\n")
+
+
+def dribbled_head(stage: Stage) -> str:
+    """The largest head, its bytes one by one: what is searched again from the start costs the square."""
+    request = stage.field.discovery()[:-2]
+    head = request + b"X: " + b"a" * (HEAD_LIMIT - len(request) - 64)
+    with socket.create_connection(("127.0.0.1", stage.gateway.port)) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(len(head)):
+            client.sendall(head[at : at + 1])
+        client.sendall(b"\r\n\r\n")
+        return client.recv(12)[9:12].decode()
+
+
+def answered_chunks(stage: Stage) -> str:
+    """A megabyte of a forge's answer in chunks of one byte."""
+    kind, body = b"application/x-git-upload-pack-result", b"1\r\nx\r\n" * (MIB // 6) + b"0\r\n\r\n"
+
+    def script(asked: Asked) -> Said:
+        if b"other" not in asked.target:
+            return good(asked)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % kind
+        return Said([head + body])
+
+    stage.field.forge.script = script
+    return stage.ask(stage.post("git-upload-pack", b"0000"))
+
+
+def answered_head(line: bytes) -> Callable[[Stage], str]:
+    """A megabyte of a forge's head."""
+
+    def run(stage: Stage) -> str:
+        data = b"HTTP/1.1 200 OK\r\n" + line * (MIB // len(line))
+        stage.field.forge.script = lambda asked: good(asked) if b"other" not in asked.target else Said([data])
+        return stage.ask(stage.post("git-upload-pack", b"0000"))
+
+    return run
+
+
+def whoami(stage: Stage) -> str:
+    """The page of the largest session that the control API makes."""
+    rules = [{"refs": f"refs/heads/{at:03d}/**", "allow": ["create", "update"]} for at in range(4)]
+    many = [{"repo": f"octo/r{at:05d}", "push": rules} for at in range(200)]
+    lease = stage.gateway.grant(many)
+    return stage.ask(b"GET /whoami HTTP/1.1\r\nHost: x\r\n" + login(lease.line) + b"\r\n\r\n")
+
+
+def whoami_of_names(stage: Stage) -> str:
+    """The same of as many repositories as fit into a create."""
+    lease = stage.gateway.grant([f"a/{at:04x}" for at in range(5000)])
+    return stage.ask(b"GET /whoami HTTP/1.1\r\nHost: x\r\n" + login(lease.line) + b"\r\n\r\n")
+
+
+# Git LFS.
+
+
+def lfs(tail: bytes, body: bytes) -> Callable[[Stage], str]:
+    """Post to the LFS API."""
+    return lambda stage: stage.ask(lfs_request(stage, tail, body))
+
+
+def lfs_request(stage: Stage, tail: bytes, body: bytes) -> bytes:
+    """Write such a request."""
+    head = [
+        b"POST /git/%b.git/info/lfs/%b HTTP/1.1" % (OTHER.encode(), tail),
+        b"Host: gateway",
+        login(stage.ruled.line),
+        b"Accept: " + JSON_TYPE,
+        b"Content-Type: " + JSON_TYPE,
+        b"Content-Length: %d" % len(body),
+    ]
+    return b"\r\n".join(head) + b"\r\n\r\n" + body
+
+
+def lfs_answer(tail: bytes, asked: bytes, answer: bytes) -> Callable[[Stage], str]:
+    """Have the forge's LFS server answer these bytes."""
+
+    def run(stage: Stage) -> str:
+        stage.answers(answer, JSON_TYPE, b"/info/lfs/")
+        return stage.ask(lfs_request(stage, tail, asked))
+
+    return run
+
+
+def oids(count: int) -> list[dict[str, object]]:
+    """Name objects."""
+    return [{"oid": f"{at:064x}", "size": at + 1} for at in range(count)]
+
+
+def batch(count: int) -> bytes:
+    """Write a batch of so many objects."""
+    return json.dumps({"operation": "download", "transfers": ["basic"], "objects": oids(count)}).encode()
+
+
+def batch_answer(count: int, fields: int) -> bytes:
+    """Write an answer with an action for each, each with so many header fields."""
+    head = {f"X-Amz-{at:02d}": "v" * 40 for at in range(fields)}
+    url = "http://127.0.0.1:1/storage/"
+    objects = [
+        one | {"actions": {"download": {"href": url + str(one["oid"]), "header": head, "expires_in": 900}}}
+        for one in oids(count)
+    ]
+    return json.dumps({"transfer": "basic", "objects": objects}).encode()
+
+
+def filled(start: bytes, piece: bytes, end: bytes, size: int = MIB) -> bytes:
+    """Fill up to ``size`` bytes with ``piece``."""
+    return start + piece * ((size - len(start) - len(end)) // len(piece)) + end
+
+
+EMPTY_OBJECTS = filled(b'{"objects":[', b"{},", b"{}]}")
+MANY_KEYS = b'{"a":{' + b",".join(b'"%x":0' % at for at in range(MIB // 10)) + b"}}"
+NESTED = b'{"a":' + b"[" * 500_000 + b"]" * 500_000 + b"}"
+NUMBERS = filled(b'{"a":[', b"0,", b"0]}")
+LOCKS = json.dumps(
+    {
+        "ours": [
+            {"id": f"{at:x}", "path": f"p/{at:x}", "locked_at": "2026-01-01T00:00:00Z", "owner": {"name": "o"}}
+            for at in range(9500)
+        ]
+    }
+).encode()
+SMALL_BATCH = batch(1)
+JSONS = {
+    "350,000 empty objects": EMPTY_OBJECTS,
+    "100,000 keys": MANY_KEYS,
+    "500,000 levels": NESTED,
+    "500,000 numbers": NUMBERS,
+}
+LFS = (
+    *(Case("LFS request", text, lfs(b"objects/batch", body), r"4\d\d lfs") for text, body in JSONS.items()),
+    Case("LFS request", "a batch of 1,000 objects", lfs(b"objects/batch", batch(1000)), r"\d+"),
+    Case("LFS request", "a batch of 9,000 objects", lfs(b"objects/batch", batch(9000)), r"4\d\d lfs"),
+    *(
+        Case("LFS answer", text, lfs_answer(b"objects/batch", SMALL_BATCH, body), r"502 ")
+        for text, body in JSONS.items()
+    ),
+    Case("LFS answer", "8 MiB of empty objects", lfs_answer(b"objects/batch", SMALL_BATCH, EMPTY_OBJECTS * 8), r"502"),
+    Case(
+        "LFS answer",
+        "1,000 objects with 16 fields each",
+        lfs_answer(b"objects/batch", batch(1000), batch_answer(1000, 16)),
+        r"\d+",
+    ),
+    Case("LFS answer", "9,500 locks", lfs_answer(b"locks/verify", b"{}", LOCKS), r"\d+"),
+)
+
+
+# The control API.
+
+
+def controlled(path: str, body: bytes) -> Callable[[Stage], str]:
+    """Post to the control API."""
+    return lambda stage: stage.control("POST", path, body)
+
+
+SIZE = 64 * 1024
+"""What a control body may hold."""
+
+
+def sessions_listed(stage: Stage) -> str:
+    """The list of as many sessions as make a megabyte."""
+    have = len(stage.gateway.control("GET", "/v1/sessions").json["sessions"])
+    for _ in range(max(0, 1000 - have)):
+        stage.gateway.grant(["octo/hello"], label="x" * 60)
+    stage.field.control()
+    stage.gateway.lag.reset()  # making them was not the question
+    return stage.control("GET", "/v1/sessions")
+
+
+MARKS = "\u0315\u0300" * 3000
+NAMES = json.dumps({"repos": [f"a/{at:04x}" for at in range(5000)]}).encode()
+PATTERN = "refs/heads/" + "*a" * 100 + "b"
+EXPLAIN = {
+    "grant": {"repo": "octo/hello", "push": [{"refs": "refs/heads/" + "*a" * 20, "allow": ["create"]}] * 64},
+    "operation": "push",
+}
+CONTROL_CASES = (
+    Case("control JSON", "1 MiB", controlled("/v1/sessions", EMPTY_OBJECTS), "413"),
+    Case("control JSON", "64,000 levels", controlled("/v1/sessions", DEEP[: SIZE - 1]), "400"),
+    Case("control JSON", "21,000 empty objects", controlled("/v1/sessions", filled(b"[", b"{},", b"{}]", SIZE)), "400"),
+    Case("control JSON", "32,000 numbers", controlled("/v1/sessions", filled(b"[", b"0,", b"0]", SIZE)), "400"),
+    Case("control JSON", "64,000 digits", controlled("/v1/sessions", b'{"ttl":' + b"9" * 65000 + b"}"), "400"),
+    Case("control JSON", "a string without an end", controlled("/v1/sessions", b'"' + b"\\a" * 32000), "400"),
+    Case("control JSON", "5,000 repositories", controlled("/v1/sessions", NAMES), r"201|400"),
+    Case(
+        "control JSON",
+        "a label of combining marks",
+        controlled("/v1/sessions", json.dumps({"repos": ["a/b"], "label": MARKS}).encode()),
+        "400",
+    ),
+    Case("control JSON", "a list of 1,000 sessions", sessions_listed, "200"),
+)
+
+
+# DNS.
+
+
+def question(qname: bytes, qtype: int = A, ident: int = 1) -> bytes:
+    """Write a query."""
+    return header(ident) + qname + struct.pack("!HH", qtype, 1)
+
+
+LONGEST = b"\x01a" * 126 + b"\0"
+LABELS = name("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + ".ok.test")
+
+
+def streamed(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
+    """Send queries over one TCP connection, all at once, and read while they are answered."""
+
+    def run(stage: Stage) -> str:
+        framed = struct.pack("!H", len(message)) + message
+        data = framed * (size // len(framed))
+        with socket.create_connection(("127.0.0.1", stage.dns_port), timeout=10) as client:
+            got, at = 0, 0
+            client.setblocking(False)
+            while at < len(data) or got < 12:
+                readable, writable, _ = select.select([client], [client] if at < len(data) else [], [], 10)
+                try:
+                    if writable:
+                        at += client.send(data[at : at + 65536])
+                    if readable:
+                        piece = client.recv(65536)
+                        if not piece:
+                            return "closed"
+                        got += len(piece)
+                except OSError:
+                    return "closed"
+                if not readable and not writable:
+                    break
+        return "answered"
+
+    return run
+
+
+def datagrams(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
+    """Send a megabyte of queries by UDP, as fast as it goes."""
+
+    def run(stage: Stage) -> str:
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", stage.dns_port))
+            for _ in range(size // len(message)):
+                client.send(message)
+        return "sent"
+
+    return run
+
+
+def resolved(qtype: int, script: Callable[[bytes], tuple[int, bytes]]) -> Callable[[Stage], str]:
+    """Ask about an allowed name and have the resolver answer by ``script``."""
+
+    def run(stage: Stage) -> str:
+        stage.dns.script = script
+        resolved.count += 1  # type: ignore[attr-defined]
+        qname = name(f"n{resolved.count}.wild.test")  # type: ignore[attr-defined]
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            client.settimeout(15)
+            client.connect(("127.0.0.1", stage.dns_port))
+            client.send(question(qname, qtype))
+            return f"rcode {client.recv(65535)[3] & 15}"
+
+    return run
+
+
+resolved.count = 0  # type: ignore[attr-defined]
+
+
+def record(owner: bytes, rtype: int, rdata: bytes) -> bytes:
+    """Write a record."""
+    return owner + struct.pack("!HHIH", rtype, 1, 60, len(rdata)) + rdata
+
+
+def pointers(asked: bytes) -> tuple[int, bytes]:
+    """Chains of pointers: each record's name leads through all before it."""
+    at, out = 12 + len(asked), b""
+    out = record(b"\xc0\x0c", A, b"\x08\x08\x08\x08")
+    while len(out) < 64 * 1024 - 600:
+        out += record(struct.pack("!H", 0xC000 | min(0x3FFF, at + len(out) - 16)), A, b"\x08\x08\x08\x08")
+    return 4000, out
+
+
+def addresses(_asked: bytes) -> tuple[int, bytes]:
+    """As many addresses as fit into 64 KiB."""
+    one = record(b"\xc0\x0c", A, b"\x08\x08\x08\x08")
+    return 4000, one * 4000
+
+
+def parameters(_asked: bytes) -> tuple[int, bytes]:
+    """A service record with as many parameters as fit into what is read."""
+    params = b"".join(struct.pack("!HH", 1000 + at, 0) for at in range(1950))
+    return 1, record(b"\xc0\x0c", HTTPS, b"\0\1\0" + params)
+
+
+DNS = (
+    Case("DNS query", "TCP: 1 MiB of queries at once", streamed(question(name("no.test"))), "closed|answered"),
+    Case("DNS query", "TCP: names of 126 labels", streamed(question(LONGEST)), "closed|answered"),
+    Case("DNS query", "TCP: a message of 64 KiB", streamed(bytes(65535)), "closed"),
+    Case("DNS query", "UDP: 1 MiB of refused names", datagrams(question(name("no.test"))), "sent"),
+    Case("DNS query", "UDP: names of 126 labels", datagrams(question(LONGEST)), "sent"),
+    Case("DNS query", "UDP: labels of 63 octets", datagrams(question(LABELS)), "sent"),
+    Case("DNS query", "UDP: 512 octets of pointers", datagrams(header() + b"\xc0\x0c" * 250), "sent"),
+    Case("DNS answer", "64 KiB of chained pointers", resolved(A, pointers), r"rcode \d"),
+    Case("DNS answer", "4,000 addresses", resolved(A, addresses), r"rcode \d"),
+    Case("DNS answer", "1,950 service parameters", resolved(HTTPS, parameters), r"rcode \d"),
+)
+
+HTTP = (
+    Case("HTTP head", "one field of 1 MiB", sent(b"GET / HTTP/1.1\r\nX: " + b"a" * MIB), "(431|reset)"),
+    Case("HTTP head", "200,000 fields", sent(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * (MIB // 6)), "(431|reset)"),
+    Case("HTTP head", "500,000 empty lines", sent(b"\r\n" * (MIB // 2)), "(400|431|reset)"),
+    Case("HTTP head", "a target of 1 MiB", sent(b"GET /" + b"a" * MIB + b" HTTP/1.1\r\n\r\n"), "(414|431|reset)"),
+    Case("HTTP head", "100 fields up to the largest size", fields, "200"),
+    Case("HTTP head", "the largest, byte by byte", dribbled_head, r"\d+"),
+    Case("HTTP body", "one-byte chunks", chunked(b"1\r\nx\r\n" * (MIB // 6) + b"0\r\n\r\n"), "200"),
+    Case("HTTP body", "chunk extensions", chunked(b"1;a=b\r\nx\r\n" * (MIB // 10) + b"0\r\n\r\n"), "(400|reset)"),
+    Case("HTTP body", "a trailer of 1 MiB", chunked(b"0\r\n" + b"a: b\r\n" * (MIB // 6) + b"\r\n"), r"(\d+|reset)"),
+    Case("HTTP answer", "one-byte chunks", answered_chunks, "200"),
+    Case("HTTP answer", "one field of 1 MiB", answered_head(b"X" * 1024), "502"),
+    Case("HTTP answer", "200,000 fields", answered_head(b"a: b\r\n"), "502"),
+    Case("HTTP answer", "interim answers", answered_head(b"\r\nHTTP/1.1 100 C\r\n"), "502"),
+    Case("whoami", "200 repositories with 4 rules each", whoami, "200"),
+    Case("whoami", "5,000 repositories", whoami_of_names, "200"),
+)
+
+
+# The forge's API: comparing commits, minting.
+
+
+def compared(body: bytes) -> Callable[[Stage], str]:
+    """Push what only the forge's API can tell to be a fast-forward, and have that answer these bytes."""
+    top = packs.commit(b"\x11" * 20, [b"\x22" * 20])
+    line = b"%b %b refs/heads/main\0report-status" % (b"3" * 40, packs.oid(packs.COMMIT, top).hex().encode())
+    push = encode(line) + FLUSH + packs.pack([packs.entry(packs.COMMIT, top)])
+
+    def run(stage: Stage) -> str:
+        stage.answers(body, b"application/json", b"/api/")
+        return stage.ask(stage.post("git-receive-pack", push))
+
+    return run
+
+
+def minted(body: bytes, at: bytes) -> Callable[[Stage], str]:
+    """Fetch from the repository whose credential is minted, and have the API answer these bytes."""
+
+    def run(stage: Stage) -> str:
+        stage.answers(body, b"application/json", b"/minting/")
+        line = b"GET /git/minted.test/octo/minted.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: x\r\n"
+        return stage.ask(line + login(stage.minted.line) + b"\r\n\r\n")
+
+    return run
+
+
+API = (
+    *(Case("compare API", text, compared(body), r"\d+ ") for text, body in JSONS.items()),
+    *(Case("minting API", text, minted(body, b""), r"\d+ ") for text, body in JSONS.items()),
+)
