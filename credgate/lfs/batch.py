@@ -76,7 +76,7 @@ class Held:
 def read_batch(body: bytes | bytearray) -> Batch:
     """Judge a request's body; raise LfsError."""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.REQUEST_VALUES)
         operation = reading.text(members, "operation", _OPERATION)
         transfers = reading.texts(members, "transfers", MAX_NAMES)
         ref = reading.inner(members, "ref")
@@ -130,7 +130,7 @@ def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> dict[s
     """Judge the forge's answer; raise LfsError. Objects that were not asked for are not in what comes back."""
     name = driver.forge.name
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.ANSWER_VALUES)
         transfer = reading.optional_text(members, "transfer", _WORD)
         reading.optional_text(members, "hash_algo", _SHA256)
         held = _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)

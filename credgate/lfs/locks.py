@@ -42,7 +42,7 @@ def forge_request(call: Call, body: bytes | bytearray) -> bytes:
     if call is Call.LOCKS:
         return b""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.REQUEST_VALUES)
         return written(_asked(call, members) | _ref(members))
     except Unreadable as error:
         raise malformed(f"this is not how git-lfs asks about locks: {error}") from None
@@ -70,7 +70,7 @@ def _ref(members: Members) -> Members:
 def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> bytes:
     """Write the client's answer from the forge's, of an ``expected`` status. Raises LfsError."""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.ANSWER_VALUES)
         if call in {Call.LOCK, Call.UNLOCK}:
             return written(_single(members, status))
         names = ("locks",) if call is Call.LOCKS else ("ours", "theirs")
