@@ -85,10 +85,17 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
 
     A pattern with ``{label}`` matches nothing in a session without a label.
     """
-    expanded = text.replace("{session}", session).replace("{label}", label)
     if "{label}" in text and not label:
         return RefPattern(text, _NEVER)
+    expanded = expand(text, session, label)
     return RefPattern(expanded, re.compile(_regex(expanded), re.DOTALL))
+
+
+def expand(text: str, session: str, label: str) -> str:
+    """Return a ref pattern with ``{session}`` and ``{label}`` put in; as it is if it needs a label that is not there."""
+    if "{label}" in text and not label:
+        return text
+    return text.replace("{session}", session).replace("{label}", label)
 
 
 def check_path_glob(text: str) -> None:

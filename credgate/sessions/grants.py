@@ -41,6 +41,8 @@ READ_KEYS = frozenset({"max_lfs_object_bytes"})
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
 RULE_KEYS = ("refs", "allow")
 VERBS = ("create", "update", "force", "delete")
+MAX_REPOS = 1000
+"""Grants of one session: each request to create it, and each of its ``/whoami``, takes 10 ms at this number."""
 MAX_RULES = 64
 """Ref rules in one grant."""
 MAX_LISTED = 64
@@ -62,6 +64,8 @@ def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) 
     """Judge ``repos``; raise InvalidValueError."""
     if not isinstance(value, list):
         raise InvalidValueError("repos must be a list")
+    if len(value) > MAX_REPOS:
+        raise InvalidValueError(f"repos must hold at most {MAX_REPOS} grants; a pattern such as octo/* stands for many")
     return tuple(_grant(item, forges, default_forge) for item in value)
 
 

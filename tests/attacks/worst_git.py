@@ -6,7 +6,9 @@ import gzip
 from typing import TYPE_CHECKING
 
 from credgate.git.pktline import DELIMITER, FLUSH, encode
+from tests.attacks.conftest import good
 from tests.attacks.rawclient import login
+from tests.attacks.scripted import Asked, Said
 from tests.attacks.siege import MIB
 from tests.attacks.worst_inputs import OTHER, Case
 from tests.fakes import packs
@@ -120,6 +122,27 @@ def copies() -> Callable[[Stage], str]:
     return packed(packs.entry(packs.TREE, base), packs.entry(packs.OFS, delta, packs.distance(len(packs.entry(packs.TREE, base)))))
 
 
+def listed(answer: bytes) -> Callable[[Stage], str]:
+    """Push a commit on a ref that only the forge can tell of, and have it list these refs."""
+    top = packs.commit(b"\x11" * 20, [b"\x44" * 20])
+    push = packed(packs.entry(packs.COMMIT, top), new=packs.oid(packs.COMMIT, top))
+    offered = b"".join(map(encode, (b"version 2\n", b"ls-refs\n", b"fetch=filter\n"))) + FLUSH
+
+    def run(stage: Stage) -> str:
+        def script(asked: Asked) -> Said:
+            if OTHER.encode() not in asked.target or b"receive-pack" in asked.target:
+                return good(asked)
+            kind = b"advertisement" if asked.method == b"GET" else b"result"
+            body = offered if asked.method == b"GET" else answer if b"ls-refs" in asked.body else FLUSH
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-%b\r\nContent-Length: %d\r\n\r\n"
+            return Said([head % (kind, len(body)), body])
+
+        stage.field.forge.script = script
+        return push(stage)
+
+    return run
+
+
 FIVE = b"0005x"
 GIT = (
     Case("push list", "8,000 refs", pushed(commands(b"refs/heads/%06d" % at for at in range(8000)) + PACK), r"\d+ "),
@@ -151,6 +174,8 @@ GIT = (
     Case("advertisement", "200,000 packets of one octet", advertised(b"receive-pack", FIVE * 200_000 + FLUSH), r"\d+"),
     Case("advertisement", "200,000 capabilities of version 2",
         advertised(b"upload-pack", encode(b"version 2\n") + FIVE * 200_000 + FLUSH), r"\d+"),
+    Case("ls-refs answer", "13,000 refs, asked for a push", listed(refs(13000)), r"\d+"),
+    Case("ls-refs answer", "200,000 packets of one octet", listed(FIVE * 200_000 + FLUSH), r"\d+"),
     Case("pack", "a tree of 30,000 names", trees(b"%08d" % at for at in range(30000)), r"\d+"),
     Case("pack", "a tree of combining marks", trees([MARKS * 16000, b".github"]), r"\d+"),
     Case("pack", "a commit of 20,000 parents", parents(), r"\d+"),

@@ -67,11 +67,16 @@ class Stage:
         with RawClient(self.gateway.port) as client:
             client.send(data)
             heard = client.hear(answers=1, seconds=seconds)
-        with contextlib.suppress(AssertionError):
-            wait_until(self.gateway.audit, "an audit line", seconds=3)
-        reasons = [line.get("reason", "") for line in self.gateway.audit()]
+        with contextlib.suppress(AssertionError):  # not every refusal of a connection has a line
+            wait_until(self._reasons, "an audit line", seconds=3)
+        reasons = self._reasons()
         status = str(heard.answers[0].status) if heard.data else heard.end
         return f"{status} {reasons[-1] if reasons else ''}".strip()
+
+    def _reasons(self) -> list[str]:
+        """Read the reasons of requests' lines; the good requests between the cases are for ``CONTROL``."""
+        lines = [line for line in self.gateway.audit() if line["event"] == "request" and line.get("repo") != CONTROL]
+        return [line.get("reason", "") for line in lines]
 
     def post(self, service: str, body: bytes, *fields: bytes, repo: str = OTHER) -> bytes:
         """Write a fetch or a push of the session whose pushes are ruled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -37,7 +38,7 @@ def chunked(body: bytes) -> Callable[[Stage], str]:
     """Post a fetch whose body comes in these chunks."""
 
     def run(stage: Stage) -> str:
-        request = stage.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", repo=CONTROL, framed=False)
+        request = stage.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", framed=False)
         return stage.ask(request)
 
     return run
@@ -89,18 +90,25 @@ def answered_head(line: bytes) -> Callable[[Stage], str]:
     return run
 
 
-def whoami(stage: Stage) -> str:
-    """The page of the largest session that the control API makes."""
-    rules = [{"refs": f"refs/heads/{at:03d}/**", "allow": ["create", "update"]} for at in range(4)]
-    many = [{"repo": f"octo/r{at:05d}", "push": rules} for at in range(200)]
-    lease = stage.gateway.grant(many)
-    return stage.ask(b"GET /whoami HTTP/1.1\r\nHost: x\r\n" + login(lease.line) + b"\r\n\r\n")
+def whoami(repos: list[object]) -> Callable[[Stage], str]:
+    """Ask for the page of a session with these grants; making it is a case of its own."""
+
+    def run(stage: Stage) -> str:
+        lease = stage.gateway.grant(repos)
+        stage.field.control()
+        stage.gateway.lag.reset()
+        return stage.ask(b"GET /whoami HTTP/1.1\r\nHost: x\r\n" + login(lease.line) + b"\r\n\r\n")
+
+    return run
 
 
-def whoami_of_names(stage: Stage) -> str:
-    """The same of as many repositories as fit into a create."""
-    lease = stage.gateway.grant([f"a/{at:04x}" for at in range(5000)])
-    return stage.ask(b"GET /whoami HTTP/1.1\r\nHost: x\r\n" + login(lease.line) + b"\r\n\r\n")
+def ruled(at: int) -> list[dict[str, object]]:
+    """Write two rules that no other grant has."""
+    return [{"refs": f"refs/heads/{at:02x}{way}/*", "allow": []} for way in "ab"]
+
+
+RULED_REPOS: list[object] = [{"repo": f"a/{at:x}", "push": ruled(at)} for at in range(600)]
+NAMED_REPOS: list[object] = [f"owner-{at:04x}/a-name-of-some-length-{at:04x}" for at in range(1000)]
 
 
 # Git LFS.
@@ -222,11 +230,26 @@ def sessions_listed(stage: Stage) -> str:
 
 MARKS = "\u0315\u0300" * 3000
 NAMES = json.dumps({"repos": [f"a/{at:04x}" for at in range(5000)]}).encode()
-PATTERN = "refs/heads/" + "*a" * 100 + "b"
-EXPLAIN = {
-    "grant": {"repo": "octo/hello", "push": [{"refs": "refs/heads/" + "*a" * 20, "allow": ["create"]}] * 64},
-    "operation": "push",
+MOST_NAMES = json.dumps({"repos": NAMED_REPOS}).encode()
+MOST_RULES = json.dumps({"repos": RULED_REPOS}, separators=(",", ":")).encode()
+LONG = "refs/heads/" + "*a" * 110 + "/"
+WIDE = {
+    "repo": OTHER,
+    "push": [{"refs": f"{LONG}{at:02x}", "allow": ["create", "update"]} for at in range(64)],
+    "protected_paths": ["a/*b*c*d/" * 25 + f"{at:02x}" for at in range(64)],
 }
+
+
+def widely_ruled(stage: Stage) -> str:
+    """Push under as many and as long patterns as a grant may have: they are compiled for the first push."""
+    lease = stage.gateway.grant([WIDE])
+    stage.field.control()
+    stage.gateway.lag.reset()
+    line = b"%b %b %b\0report-status" % (b"0" * 40, b"1" * 40, b"refs/heads/" + b"a" * 220)
+    push = encode(line) + FLUSH + packs.pack([])
+    return stage.ask(stage.post("git-receive-pack", push).replace(login(stage.ruled.line), login(lease.line)))
+
+
 CONTROL_CASES = (
     Case("control JSON", "1 MiB", controlled("/v1/sessions", EMPTY_OBJECTS), "413"),
     Case("control JSON", "64,000 levels", controlled("/v1/sessions", DEEP[: SIZE - 1]), "400"),
@@ -234,13 +257,16 @@ CONTROL_CASES = (
     Case("control JSON", "32,000 numbers", controlled("/v1/sessions", filled(b"[", b"0,", b"0]", SIZE)), "400"),
     Case("control JSON", "64,000 digits", controlled("/v1/sessions", b'{"ttl":' + b"9" * 65000 + b"}"), "400"),
     Case("control JSON", "a string without an end", controlled("/v1/sessions", b'"' + b"\\a" * 32000), "400"),
-    Case("control JSON", "5,000 repositories", controlled("/v1/sessions", NAMES), r"201|400"),
+    Case("control JSON", "5,000 repositories", controlled("/v1/sessions", NAMES), r"400"),
+    Case("control JSON", "1,000 repositories", controlled("/v1/sessions", MOST_NAMES), r"201"),
+    Case("control JSON", "600 repositories with 2 rules each", controlled("/v1/sessions", MOST_RULES), r"201"),
     Case(
         "control JSON",
         "a label of combining marks",
         controlled("/v1/sessions", json.dumps({"repos": ["a/b"], "label": MARKS}).encode()),
         "400",
     ),
+    Case("rules", "a push under 64 patterns and 64 globs of 255 characters", widely_ruled, r"\d+ "),
     Case("control JSON", "a list of 1,000 sessions", sessions_listed, "200"),
 )
 
@@ -262,27 +288,28 @@ def streamed(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
 
     def run(stage: Stage) -> str:
         framed = struct.pack("!H", len(message)) + message
-        data = framed * (size // len(framed))
-        with socket.create_connection(("127.0.0.1", stage.dns_port), timeout=10) as client:
-            got, at = 0, 0
+        count, at, got = size // len(framed), 0, bytearray()
+        data = framed * count
+        with socket.create_connection(("127.0.0.1", stage.dns_port)) as client:
             client.setblocking(False)
-            while at < len(data) or got < 12:
-                readable, writable, _ = select.select([client], [client] if at < len(data) else [], [], 10)
-                try:
+            with contextlib.suppress(OSError):
+                while (answered := frames(got)) < count:
+                    readable, writable, _ = select.select([client], [client] if at < len(data) else [], [], 10)
                     if writable:
                         at += client.send(data[at : at + 65536])
-                    if readable:
-                        piece = client.recv(65536)
-                        if not piece:
-                            return "closed"
-                        got += len(piece)
-                except OSError:
-                    return "closed"
-                if not readable and not writable:
-                    break
-        return "answered"
+                    piece = client.recv(65536) if readable else b""
+                    if not piece and not writable:
+                        return f"closed after {answered}"
+                    got += piece
+                return f"{answered} answered"
+        return "closed"
 
     return run
+
+
+def frames(stream: bytearray) -> int:
+    """Count the whole messages in a stream, all of which are as long as the first."""
+    return len(stream) // (2 + int.from_bytes(stream[:2])) if len(stream) > 1 else 0
 
 
 def datagrams(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
@@ -370,8 +397,8 @@ HTTP = (
     Case("HTTP answer", "one field of 1 MiB", answered_head(b"X" * 1024), "502"),
     Case("HTTP answer", "200,000 fields", answered_head(b"a: b\r\n"), "502"),
     Case("HTTP answer", "interim answers", answered_head(b"\r\nHTTP/1.1 100 C\r\n"), "502"),
-    Case("whoami", "200 repositories with 4 rules each", whoami, "200"),
-    Case("whoami", "5,000 repositories", whoami_of_names, "200"),
+    Case("whoami", "1,000 repositories", whoami(NAMED_REPOS), "200"),
+    Case("whoami", "600 repositories with 2 rules each", whoami(RULED_REPOS), "200"),
 )
 
 
@@ -396,7 +423,7 @@ def minted(body: bytes, at: bytes) -> Callable[[Stage], str]:
 
     def run(stage: Stage) -> str:
         stage.answers(body, b"application/json", b"/minting/")
-        line = b"GET /git/minted.test/octo/minted.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: x\r\n"
+        line = b"GET /forge/minted.test/octo/minted.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: x\r\n"
         return stage.ask(line + login(stage.minted.line) + b"\r\n\r\n")
 
     return run
