@@ -38,7 +38,7 @@ _REF_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-Z\]_-z|]+(?<!\.)(?<!\.lock)")
 _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _STAND_INS = {"{session}": "s-0123456789abcdef", "{label}": "label"}
-_NEVER = re.compile(rb"(?!)")
+_NEVER = rb"(?!)"
 
 
 class PatternError(ValueError):
@@ -51,12 +51,12 @@ class RefPattern:
 
     text: str
     """As written, placeholders expanded: what people are shown."""
-    regex: re.Pattern[bytes] = field(repr=False, eq=False)
-    """Matches, whole, the refs that are meant; compiled with ``DOTALL``, without groups of its own."""
+    regex: bytes = field(repr=False, eq=False)
+    """Matches a ref name whole, with ``DOTALL``; without groups of its own. Rules compile all of theirs as one."""
 
     def matches(self, ref: bytes) -> bool:
         """Whether ``ref``, a legal ref name, is one of those meant."""
-        return self.regex.fullmatch(ref) is not None
+        return _alone(self.regex).fullmatch(ref) is not None
 
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
@@ -88,7 +88,12 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
     if "{label}" in text and not label:
         return RefPattern(text, _NEVER)
     expanded = expand(text, session, label)
-    return RefPattern(expanded, re.compile(_regex(expanded), re.DOTALL))
+    return RefPattern(expanded, _regex(expanded))
+
+
+@lru_cache(maxsize=1024)
+def _alone(regex: bytes) -> re.Pattern[bytes]:
+    return re.compile(regex, re.DOTALL)
 
 
 def expand(text: str, session: str, label: str) -> str:

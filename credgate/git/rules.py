@@ -71,7 +71,7 @@ class Lines:
 
     @_any.default
     def _together(self) -> re.Pattern[bytes]:
-        each = [b"(%s)" % line.pattern.regex.pattern for line in self.all]
+        each = [b"(%s)" % line.pattern.regex for line in self.all]
         return re.compile(b"|".join(each) or rb"(?!)", re.DOTALL)
 
     def first(self, ref: bytes) -> Line | None:

@@ -49,6 +49,8 @@ MAX_LISTED = 64
 """Push options or protected paths in one grant."""
 MAX_NUMBER = 2**53
 """Of a limit: what a JSON number holds exactly."""
+MAX_PATTERNS = 4096
+"""Characters in the ref patterns and path globs of one grant together: about 10 ms to compile."""
 MAX_QUOTED = 100
 """Characters of a refused value that its error repeats."""
 
@@ -109,7 +111,14 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
     if writing and access is not Access.WRITE:
         raise InvalidValueError(f'{writing[0]} needs "access": "write"')
     values = {key: _FORMS[key](value) for key, value in given.items()}
+    _check_size(values.get("push", ()), values.get("protected_paths", ()))
     return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
+
+
+def _check_size(push: Iterable[PushRule], globs: Iterable[str]) -> None:
+    """Bound what has to be compiled for a session's first push; nobody else is served meanwhile."""
+    if sum(len(rule.refs) for rule in push) + sum(map(len, globs)) > MAX_PATTERNS:
+        raise InvalidValueError(f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all")
 
 
 def _forge(value: object, forges: Mapping[str, Names]) -> str:

@@ -73,9 +73,9 @@ def refs(count: int, *, first: bytes = b"", peeled: bool = False) -> bytes:
     return b"".join([*out, FLUSH])
 
 
-def packed(*entries: bytes, new: bytes = b"", ref: bytes = b"refs/heads/main") -> Callable[[Stage], str]:
-    """Push a pack: the update of a ref to a commit in it, so that it is walked."""
-    line = b"%b %b %b\0%b" % (TWO, new.hex().encode() or ONE, ref, CAPS)
+def packed(*entries: bytes, new: bytes = b"", old: bytes = TWO) -> Callable[[Stage], str]:
+    """Push a pack: the update of a branch to a commit in it, so that it is walked."""
+    line = b"%b %b refs/heads/main\0%b" % (old, new.hex().encode() or ONE, CAPS)
     return pushed(encode(line) + FLUSH + packs.pack(entries))
 
 
@@ -84,7 +84,7 @@ def trees(names: Iterable[bytes]) -> Callable[[Stage], str]:
     body = b"".join(b"100644 %b\0%b" % (name, b"\x11" * 20) for name in names)
     top = packs.commit(packs.oid(packs.TREE, body))
     entries = [packs.entry(packs.COMMIT, top), packs.entry(packs.TREE, body)]
-    return packed(*entries, new=packs.oid(packs.COMMIT, top))
+    return packed(*entries, new=packs.oid(packs.COMMIT, top), old=ZERO)
 
 
 def parents() -> Callable[[Stage], str]:
@@ -110,7 +110,7 @@ def tags() -> Callable[[Stage], str]:
         body = packs.tag(target, kind)
         target, kind = packs.oid(packs.TAG, body), b"tag"
         entries.append(packs.entry(packs.TAG, body, level=1))
-    return packed(*entries, new=target, ref=b"refs/heads/main")
+    return packed(*entries, new=target)
 
 
 def copies() -> Callable[[Stage], str]:
@@ -125,7 +125,7 @@ def copies() -> Callable[[Stage], str]:
 def listed(answer: bytes) -> Callable[[Stage], str]:
     """Push a commit on a ref that only the forge can tell of, and have it list these refs."""
     top = packs.commit(b"\x11" * 20, [b"\x44" * 20])
-    push = packed(packs.entry(packs.COMMIT, top), new=packs.oid(packs.COMMIT, top))
+    push = packed(packs.entry(packs.COMMIT, top), new=packs.oid(packs.COMMIT, top), old=ZERO)
     offered = b"".join(map(encode, (b"version 2\n", b"ls-refs\n", b"fetch=filter\n"))) + FLUSH
 
     def run(stage: Stage) -> str:

@@ -54,7 +54,6 @@ class Stage:
     dns: FakeDns
     dns_port: int
     ruled: Lease
-    minted: Lease
 
     @property
     def gateway(self) -> Gateway:
@@ -68,12 +67,12 @@ class Stage:
             client.send(data)
             heard = client.hear(answers=1, seconds=seconds)
         with contextlib.suppress(AssertionError):  # not every refusal of a connection has a line
-            wait_until(self._reasons, "an audit line", seconds=3)
-        reasons = self._reasons()
+            wait_until(self.reasons, "an audit line", seconds=3)
+        reasons = self.reasons()
         status = str(heard.answers[0].status) if heard.data else heard.end
         return f"{status} {reasons[-1] if reasons else ''}".strip()
 
-    def _reasons(self) -> list[str]:
+    def reasons(self) -> list[str]:
         """Read the reasons of requests' lines; the good requests between the cases are for ``CONTROL``."""
         lines = [line for line in self.gateway.audit() if line["event"] == "request" and line.get("repo") != CONTROL]
         return [line.get("reason", "") for line in lines]
@@ -182,4 +181,4 @@ def staged(folder: Path) -> Iterator[Stage]:
         stack.callback(gateway.stop, signal.SIGKILL)
         gateway.start()
         field = Field(forge, gateway, gateway.grant([REPO, CONTROL]), secret)
-        yield Stage(field, dns, dns_port, gateway.grant([RULED]), gateway.grant([{"repo": "octo/minted", "forge": MINTED}]))
+        yield Stage(field, dns, dns_port, gateway.grant([RULED]))
