@@ -28,6 +28,7 @@ from credgate.service.asking import Asking
 from credgate.service.digest import Digest
 from credgate.service.forge import Key
 from credgate.service.reach import unreachable
+from credgate.service.turns import by_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -98,7 +99,11 @@ class Inquiry:
         """Return the ids (hexadecimal) of those of ``names`` that the forge has."""
         wanted = list(names)
         request = refs.refs_request(await self._named(object_format), wanted)
-        found = _read(refs.read_refs, await self._small("POST", "git-upload-pack", request, ask.ANSWER_TYPE))
+        answer = await self._small("POST", "git-upload-pack", request, ask.ANSWER_TYPE)
+        try:
+            found = dict(await by_turns(self.pool.reactor, refs.read_refs(answer)))
+        except ResponseError as error:
+            raise InquiryError(str(error)) from None
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(

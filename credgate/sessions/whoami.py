@@ -75,9 +75,7 @@ def _rules(rules: Iterable[PushRule], session: Session) -> list[dict[str, object
 
     No pattern is compiled: a session may have thousands, and a page shows their texts alone.
     """
-    return [
-        {"refs": expand(rule.refs, session.id, session.label), "allow": sorted(rule.allow)} for rule in rules
-    ]
+    return [{"refs": expand(rule.refs, session.id, session.label), "allow": sorted(rule.allow)} for rule in rules]
 
 
 def _utc(seconds: float) -> str:

@@ -54,9 +54,11 @@ def advertised(service: bytes, lines: bytes) -> Callable[[Stage], str]:
 
     def run(stage: Stage) -> str:
         stage.answers(body, ADVERTISED % service, b"/info/refs?service=git-" + service)
-        return stage.ask(stage.field.discovery(OTHER, "git-" + service.decode()).replace(
-            stage.field.authorization, login(stage.ruled.line)
-        ))
+        return stage.ask(
+            stage.field.discovery(OTHER, "git-" + service.decode()).replace(
+                stage.field.authorization, login(stage.ruled.line)
+            )
+        )
 
     return run
 
@@ -119,7 +121,9 @@ def copies() -> Callable[[Stage], str]:
     count = 300_000
     copy = b"\x90\x01"  # copy one byte from offset 0
     delta = packs.number(len(base)) + packs.number(count) + copy * count
-    return packed(packs.entry(packs.TREE, base), packs.entry(packs.OFS, delta, packs.distance(len(packs.entry(packs.TREE, base)))))
+    return packed(
+        packs.entry(packs.TREE, base), packs.entry(packs.OFS, delta, packs.distance(len(packs.entry(packs.TREE, base))))
+    )
 
 
 def listed(answer: bytes) -> Callable[[Stage], str]:

@@ -172,7 +172,11 @@ def staged(folder: Path) -> Iterator[Stage]:
         minted = {"kind": "github", "url": forge.url, "api_url": f"{forge.url}/minting", "app": app}
         settings = {
             "listen": {"dns": f"127.0.0.1:{dns_port}"},
-            "dns": {"allow": ["ok.test", "*.wild.test"], "upstream": [f"127.0.0.1:{dns.port}"], "names_per_minute": 1000},
+            "dns": {
+                "allow": ["ok.test", "*.wild.test"],
+                "upstream": [f"127.0.0.1:{dns.port}"],
+                "names_per_minute": 1000,
+            },
             'forges."github.com"': {"api_url": f"{forge.url}/api"},
             f'forges."{MINTED}"': minted,
         }

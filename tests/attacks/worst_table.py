@@ -43,10 +43,13 @@ def main(words: list[str]) -> int:
                 try:
                     cost = measured(stage, case)
                 except Exception as e:
-                    print(case.name, "FAILED", repr(e)[:500]); continue
+                    print(case.name, "FAILED", repr(e)[:500])
+                    continue
                 over += not cost.within
                 lines.append(row(case, cost))
-                sys.stdout.write(f"{lines[-1]} [wall {cost.lag.wall:.1f} cpu {cost.lag.cpu:.1f} turns {cost.lag.turns}]\n")
+                sys.stdout.write(
+                    f"{lines[-1]} [wall {cost.lag.wall:.1f} cpu {cost.lag.cpu:.1f} turns {cost.lag.turns}]\n"
+                )
                 sys.stdout.flush()
     finally:
         remove(folder)

@@ -56,7 +56,9 @@ class LoopLag:
     def read(self, *, seconds: float = 60.0) -> Lag:
         """Wait for the end of the turn under way, then read; AssertionError if the turn does not end."""
         turns = self._get("turns")
-        wait_until(lambda: not self._get("began") or self._get("turns") != turns, "the reactor's turn ends", seconds=seconds)
+        wait_until(
+            lambda: not self._get("began") or self._get("turns") != turns, "the reactor's turn ends", seconds=seconds
+        )
         if self._get("seen") != self._get("reset"):
             return Lag(0.0, 0.0, 0.0, 0, 0.0)
         wall, cpu, stopped, total = (self._get(name) / 1e6 for name in ("wall", "cpu", "stopped", "total"))
