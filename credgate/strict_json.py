@@ -2,7 +2,7 @@
 
 A size in bytes does not bound the work: a megabyte holds 350,000 empty objects, which take tens of milliseconds and
 20 MiB. ``json.loads`` cannot be interrupted, so the values are counted before it begins. Refused as well is what two
-readers could understand differently: a member named twice, ``NaN`` and its like, what is not UTF-8. The text of an error
+readers could understand differently: a member named twice, ``NaN`` and its like, what is not UTF-8. An error's text
 holds no byte of the body.
 """
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from typing import Final, NoReturn, cast
 
-MAX_VALUES: Final = 100_000
-"""Values and names in one body, counted as :func:`size` does: about 10 ms to read, 15 MiB to hold."""
+MAX_VALUES: Final = 75_000
+"""Values and names in one body, counted as :func:`size` does: about 10 ms to read, 8 MiB to hold."""
 
 
 class JsonError(ValueError):

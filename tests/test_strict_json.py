@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from credgate.strict_json import JsonError, read_object, size
 
 MANY = {
-    "empty objects": b'{"a":[' + b"{}," * 50_000 + b"{}]}",
+    "empty objects": b'{"a":[' + b"{}," * 40_000 + b"{}]}",
     "numbers": b'{"a":[' + b"0," * 100_000 + b"0]}",
-    "keys": b"{" + b",".join(b'"%x":0' % at for at in range(50_001)) + b"}",
+    "keys": b"{" + b",".join(b'"%x":0' % at for at in range(40_000)) + b"}",
     "arrays inside each other": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }
 
@@ -21,7 +21,7 @@ MANY = {
 @pytest.mark.parametrize("body", MANY.values(), ids=MANY)
 def test_more_values_than_the_bound_are_refused_unread(body: bytes) -> None:
     """The text says which bound."""
-    with pytest.raises(JsonError, match="more than 100000 values"):
+    with pytest.raises(JsonError, match="more than 75000 values"):
         read_object(body)
 
 

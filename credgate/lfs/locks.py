@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MAX_LOCKS: Final = 5_000
-"""Locks on one page, of each kind; ``reading.ANSWER_VALUES`` bounds both together to about 7,000."""
+"""Locks on one page, of each kind; ``reading.ANSWER_VALUES`` bounds both kinds together to about as many."""
 MAX_LIMIT: Final = 999_999
 
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")

@@ -1,8 +1,8 @@
 """From a body (``strict_json``) to one object, and from its members to values of the expected kind.
 
-A number with a fraction where a count is expected is refused. Unknown members are not looked at and not kept: what credgate sends is built from the
-values that came out of here. Sizes are bounded before anything is parsed. Raises :class:`Unreadable`, whose text names
-the member and never holds its value; who reads knows whose fault that is.
+A number with a fraction where a count is expected is refused. Unknown members are not looked at and not kept: what
+credgate sends is built from the values that came out of here. Raises :class:`Unreadable`, whose text names the member
+and never holds its value; who reads knows whose fault that is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ANSWER: Final = 8 * 1024 * 1024
 REQUEST_VALUES: Final = 16_000
 """Values in a request: an object of a batch has five, names included, and there are at most 1,000."""
 ANSWER_VALUES: Final = strict_json.MAX_VALUES
-"""Values in an answer: 1,000 objects with a hundred each, or 5,000 locks with fifteen."""
+"""Values in an answer: 1,000 objects with 75 each, or 5,000 locks with fifteen."""
 MAX_NUMBER: Final = 2**53 - 1
 """What every reader of JSON holds exactly."""
 MAX_TEXT: Final = 4096

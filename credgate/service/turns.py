@@ -1,7 +1,7 @@
 """Long work in short turns: other clients are served in between.
 
-For work that is many small pieces in one thread (an object of a batch, a session of a list). What cannot be cut, such as
-one ``json.loads``, is bounded in size instead.
+For work that is many small pieces in one thread (an object of a batch, a session of a list). What cannot be cut, such
+as one ``json.loads``, is bounded in size instead.
 """
 
 from __future__ import annotations

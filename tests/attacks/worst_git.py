@@ -142,7 +142,10 @@ def listed(answer: bytes) -> Callable[[Stage], str]:
             return Said([head % (kind, len(body)), body])
 
         stage.field.forge.script = script
-        return push(stage)
+        stage.field.forge.clear()
+        result = push(stage)
+        assert any(b"ls-refs" in asked.body for asked in stage.field.forge.asked), "the forge was not asked"
+        return result
 
     return run
 

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from credgate.git.pktline import FLUSH, encode
+from credgate.strict_json import MAX_VALUES
 from tests.attacks.conftest import CONTROL, good
 from tests.attacks.rawclient import login
 from tests.attacks.scripted import Asked, Said
@@ -182,15 +183,15 @@ LOCKS = json.dumps(
     {
         "ours": [
             {"id": f"{at:x}", "path": f"p/{at:x}", "locked_at": "2026-01-01T00:00:00Z", "owner": {"name": "o"}}
-            for at in range(9500)
+            for at in range(4900)
         ]
     }
 ).encode()
 SMALL_BATCH = batch(1)
 JSONS = {
-    "as many objects as may be": filled(b'{"a":[', b"{},", b"{}]}", 3 * 49_990),
-    "as many keys as may be": b'{"a":{' + b",".join(b'"%x":0' % at for at in range(49_990)) + b"}}",
-    "as many numbers as may be": filled(b'{"objects":[', b"0,", b"0]}", 2 * 99_990),
+    "as many objects as may be": filled(b'{"a":[', b"{},", b"{}]}", 3 * (MAX_VALUES // 2 - 9)),
+    "as many keys as may be": b'{"a":{' + b",".join(b'"%x":0' % at for at in range(MAX_VALUES // 2 - 9)) + b"}}",
+    "as many numbers as may be": filled(b'{"objects":[', b"0,", b"0]}", 2 * (MAX_VALUES - 9)),
     "350,000 empty objects": EMPTY_OBJECTS,
     "100,000 keys": MANY_KEYS,
     "500,000 levels": NESTED,
@@ -211,7 +212,7 @@ LFS = (
         lfs_answer(b"objects/batch", batch(1000), batch_answer(1000, 16)),
         r"\d+",
     ),
-    Case("LFS answer", "9,500 locks", lfs_answer(b"locks/verify", b"{}", LOCKS), r"\d+"),
+    Case("LFS answer", "4,900 locks", lfs_answer(b"locks/verify", b"{}", LOCKS), r"\d+"),
 )
 
 

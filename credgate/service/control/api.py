@@ -10,6 +10,7 @@ Never here: a token or secret in a log, a traceback, the text of an exception th
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -25,9 +26,10 @@ from credgate.errors import CapacityError, ConfigError, InvalidValueError, Store
 from credgate.forges.acceptance import parse_check
 from credgate.git.explain import explain, parse_question
 from credgate.service.control.body import is_json, parse_json
-from credgate.service.control.reply import error, send
+from credgate.service.control.reply import error, send, send_bytes
 from credgate.service.control.scrape import send_page
 from credgate.service.control.views import lifetimes, session_view
+from credgate.service.turns import by_turns
 from credgate.sessions.body import parse_create
 from credgate.sessions.extension import parse_extend
 
@@ -220,11 +222,13 @@ class ControlAPI:
         return _destroyed(request, known=known)
 
     @app.route("/v1/sessions", methods=["GET"])
-    def sessions(self, request: ControlRequest) -> bytes:
-        """List the live sessions, oldest first."""
+    async def sessions(self, request: ControlRequest) -> bytes:
+        """List the live sessions, oldest first; written by turns, for there may be tens of thousands."""
         now = self.clock()
         oldest_first = sorted(self.registry.all(), key=lambda session: (session.created, session.id))
-        return send(request, 200, {"sessions": [session_view(session, now) for session in oldest_first]})
+        views = (json.dumps(session_view(session, now)).encode() for session in oldest_first)
+        written = await by_turns(self.reactor, views)
+        return send_bytes(request, 200, b'{"sessions": [%b]}\n' % b", ".join(written))
 
     @app.route("/v1/sessions", methods=["POST"])
     async def create(self, request: ControlRequest) -> bytes:

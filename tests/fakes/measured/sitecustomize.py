@@ -23,12 +23,14 @@ busy machine repeats its case and takes the least. Without ``schedstat`` (``CONF
 The cost of a turn is three clocks and one ``pread``, about four microseconds.
 
 The file is shared memory of eight 64-bit numbers (``FIELDS``), written by the process alone but for ``reset``: the test
-writes another number there, and the maxima begin anew with the next turn, which shows in ``seen``. ``began`` is when the turn under way began
-(0: it waits in ``poll``), so that a turn that never ends is seen as well.
+writes another number there, and the maxima begin anew with the next turn, which shows in ``seen``. ``began`` is when
+the turn under way began (0: it waits in ``poll``), so that a turn that never ends is seen as well. Without the variable
+``CREDGATE_TEST_LOOP_LAG`` nothing is measured, and programs that the gateway starts do not get it.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import struct
@@ -74,7 +76,7 @@ class Recorder:
         """Count the turn, unless a reset came since it began: then it holds work of before."""
         if self._start is None:
             return
-        wall_began, cpu_began, delay_began = self._start
+        (wall_began, cpu_began, delay_began), self._start = self._start, None
         wall, cpu = time.monotonic_ns() - wall_began, time.thread_time_ns() - cpu_began
         stopped = max(cpu, wall - (self._delay() - delay_began)) if self._schedstat >= 0 else cpu
         if self._numbers[0] == self._seen:
@@ -131,6 +133,7 @@ def install(path: str) -> None:
     """Have every reactor of this process measured."""
     descriptor = os.open(path, os.O_RDWR)
     RecordedEpoll.recorder = Recorder(mmap(descriptor, SIZE))
+    atexit.register(RecordedEpoll.recorder.end)  # the turn in which the reactor stopped is the last
     os.close(descriptor)
     select.epoll = RecordedEpoll  # type: ignore[assignment,misc]
 
