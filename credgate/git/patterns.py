@@ -97,7 +97,7 @@ def _alone(regex: bytes) -> re.Pattern[bytes]:
 
 
 def expand(text: str, session: str, label: str) -> str:
-    """Return a ref pattern with ``{session}`` and ``{label}`` put in; unchanged if it needs a label and there is none."""
+    """Return a ref pattern with ``{session}`` and ``{label}`` put in; unchanged if it needs a missing label."""
     if "{label}" in text and not label:
         return text
     return text.replace("{session}", session).replace("{label}", label)

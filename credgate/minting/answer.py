@@ -1,8 +1,9 @@
 """A forge's API answer, read strictly: what of it is believed, in which bounds, and by which clock.
 
-JSON is read by ``strict_json``; tokens only in a closed alphabet, so that none can carry a line break into a head; times
-only in the one form that the forges use (RFC 3339 in UTC, or a date). What an answer says in prose is never repeated: it
-may hold anything. ``Malformed`` says in our own words what was wrong. Nothing here asks anybody or reads a clock.
+JSON is read by ``strict_json``; tokens only in a closed alphabet, so that none can carry a line break into a head;
+times only in the one form that the forges use (RFC 3339 in UTC, or a date). What an answer says in prose is never
+repeated: it may hold anything. ``Malformed`` says in our own words what was wrong. Nothing here asks anybody or reads a
+clock.
 """
 
 from __future__ import annotations

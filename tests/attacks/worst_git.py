@@ -169,7 +169,8 @@ GIT = (
     Case("push list", "200,000 empty packets", pushed(b"0004" * 250_000), r"\d+ "),
     Case("push body", "gzip of 100 MiB", pushed(zipped(commands([b"refs/heads/x"]) + bytes(100 * MIB)),
         b"Content-Encoding: gzip"), r"\d+ "),
-    Case("fetch body", "200,000 arguments", fetched(encode(b"command=fetch") + DELIMITER + FIVE * 200_000 + FLUSH), r"\d+"),
+    Case("fetch body", "200,000 arguments", fetched(
+        encode(b"command=fetch") + DELIMITER + FIVE * 200_000 + FLUSH), r"\d+"),
     Case("fetch body", "200,000 arguments, gzip", fetched(
         zipped(encode(b"command=fetch") + DELIMITER + FIVE * 200_000 + FLUSH), b"Content-Encoding: gzip"), r"\d+"),
     Case("fetch body", "20 MiB of arguments, gzip", fetched(

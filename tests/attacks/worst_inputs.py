@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from tests.attacks.conftest import CONTROL, REPO, Field, good
+from tests.attacks.fakedns import FakeDns
 from tests.attacks.rawclient import DEADLINE, RawClient, login
 from tests.attacks.scripted import Asked, Said, ScriptedForge
 from tests.attacks.siege import MIB, memory
-from tests.attacks.fakedns import FakeDns
 from tests.fakes.gateway import Gateway
 from tests.fakes.github_api import make_key
 from tests.fakes.loop_lag import PROMISED, REPEATED, Lag

@@ -1,24 +1,20 @@
-"""The worst inputs of what is not git's own: HTTP, Git LFS, the control API, DNS, and answers of a forge's API."""
+"""The worst inputs of what is not git's own: HTTP, Git LFS, the control API, and answers of a forge's API."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import select
 import socket
-import struct
 from typing import TYPE_CHECKING
 
 from credgate.git.pktline import FLUSH, encode
 from credgate.strict_json import MAX_VALUES
-from tests.attacks.conftest import CONTROL, good
+from tests.attacks.conftest import good
 from tests.attacks.rawclient import login
 from tests.attacks.scripted import Asked, Said
 from tests.attacks.siege import MIB
 from tests.attacks.worst_inputs import MINTED, OTHER, Case
 from tests.fakes import packs
-from tests.fakes.dnswire import header, name
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from tests.attacks.worst_inputs import Stage
 
 JSON_TYPE = b"application/vnd.git-lfs+json"
-A, HTTPS = 1, 65
 numbers = itertools.count()
 """Makes names that were not used before."""
 DEEP = b"[" * MIB
@@ -50,7 +45,7 @@ def chunked(body: bytes) -> Callable[[Stage], str]:
 
 
 def fields(stage: Stage) -> str:
-    """A hundred fields, all that a head may have, up to its largest size, a byte at a time in its last part."""
+    """Send as many fields as a head may have, up to its largest size."""
     request = stage.field.discovery()[:-2]
     each = (HEAD_LIMIT - len(request) - 512) // 94
     line = b"X-%02d: %b\r\n"
@@ -59,7 +54,7 @@ def fields(stage: Stage) -> str:
 
 
 def dribbled_head(stage: Stage) -> str:
-    """The largest head, its bytes one by one: what is searched again from the start costs the square."""
+    """Send the largest head byte by byte: what is searched again from the start costs the square."""
     request = stage.field.discovery()[:-2]
     head = request + b"X: " + b"a" * (HEAD_LIMIT + 1 - len(request))
     stage.gateway.forget_audit()
@@ -73,7 +68,7 @@ def dribbled_head(stage: Stage) -> str:
 
 
 def answered_chunks(stage: Stage) -> str:
-    """A megabyte of a forge's answer in chunks of one byte."""
+    """Have the forge answer a megabyte in chunks of one byte."""
     kind, body = b"application/x-git-upload-pack-result", b"1\r\nx\r\n" * (MIB // 6) + b"0\r\n\r\n"
 
     def script(asked: Asked) -> Said:
@@ -87,7 +82,7 @@ def answered_chunks(stage: Stage) -> str:
 
 
 def answered_head(line: bytes) -> Callable[[Stage], str]:
-    """A megabyte of a forge's head."""
+    """Have the forge answer with a megabyte of head."""
 
     def run(stage: Stage) -> str:
         data = b"HTTP/1.1 200 OK\r\n" + line * (MIB // len(line))
@@ -229,12 +224,12 @@ SIZE = 64 * 1024
 
 
 def sessions_listed(stage: Stage) -> str:
-    """The list of as many sessions as make a megabyte."""
+    """Ask for the list of a thousand sessions; making them is not measured."""
     have = len(stage.gateway.control("GET", "/v1/sessions").json["sessions"])
     for _ in range(max(0, 1000 - have)):
         stage.gateway.grant(["octo/hello"], label="x" * 60)
     stage.field.control()
-    stage.gateway.lag.reset()  # making them was not the question
+    stage.gateway.lag.reset()
     return stage.control("GET", "/v1/sessions")
 
 
@@ -280,114 +275,6 @@ CONTROL_CASES = (
     Case("control JSON", "a list of 1,000 sessions", sessions_listed, "200"),
 )
 
-
-# DNS.
-
-
-def question(qname: bytes, qtype: int = A, ident: int = 1) -> bytes:
-    """Write a query."""
-    return header(ident) + qname + struct.pack("!HH", qtype, 1)
-
-
-LONGEST = b"\x01a" * 126 + b"\0"
-LABELS = name("x" * 63 + "." + "y" * 63 + "." + "z" * 63 + ".ok.test")
-
-
-def streamed(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
-    """Send queries over one TCP connection, all at once, and read while they are answered."""
-
-    def run(stage: Stage) -> str:
-        framed = struct.pack("!H", len(message)) + message
-        count, at, got = size // len(framed), 0, bytearray()
-        data = framed * count
-        with socket.create_connection(("127.0.0.1", stage.dns_port)) as client:
-            client.setblocking(False)
-            with contextlib.suppress(OSError):
-                while (answered := frames(got)) < count:
-                    readable, writable, _ = select.select([client], [client] if at < len(data) else [], [], 10)
-                    if writable:
-                        at += client.send(data[at : at + 65536])
-                    piece = client.recv(65536) if readable else b""
-                    if not piece and not writable:
-                        return f"closed after {answered}"
-                    got += piece
-                return f"{answered} answered"
-        return "closed"
-
-    return run
-
-
-def frames(stream: bytearray) -> int:
-    """Count the whole messages in a stream, all of which are as long as the first."""
-    return len(stream) // (2 + int.from_bytes(stream[:2])) if len(stream) > 1 else 0
-
-
-def datagrams(message: bytes, size: int = MIB) -> Callable[[Stage], str]:
-    """Send a megabyte of queries by UDP, as fast as it goes."""
-
-    def run(stage: Stage) -> str:
-        with socket.socket(type=socket.SOCK_DGRAM) as client:
-            client.connect(("127.0.0.1", stage.dns_port))
-            for _ in range(size // len(message)):
-                client.send(message)
-        return "sent"
-
-    return run
-
-
-def resolved(qtype: int, script: Callable[[bytes], tuple[int, bytes]]) -> Callable[[Stage], str]:
-    """Ask about an allowed name and have the resolver answer by ``script``."""
-
-    def run(stage: Stage) -> str:
-        stage.dns.script = script
-        qname = name(f"n{next(numbers)}.wild.test")
-        with socket.socket(type=socket.SOCK_DGRAM) as client:
-            client.settimeout(15)
-            client.connect(("127.0.0.1", stage.dns_port))
-            client.send(question(qname, qtype))
-            return f"rcode {client.recv(65535)[3] & 15}"
-
-    return run
-
-
-def record(owner: bytes, rtype: int, rdata: bytes) -> bytes:
-    """Write a record."""
-    return owner + struct.pack("!HHIH", rtype, 1, 60, len(rdata)) + rdata
-
-
-def pointers(asked: bytes) -> tuple[int, bytes]:
-    """Chains of pointers: each record's name leads through all before it."""
-    at, out = 12 + len(asked), b""
-    out = record(b"\xc0\x0c", A, b"\x08\x08\x08\x08")
-    while len(out) < 64 * 1024 - 600:
-        out += record(struct.pack("!H", 0xC000 | min(0x3FFF, at + len(out) - 16)), A, b"\x08\x08\x08\x08")
-    return 4000, out
-
-
-def addresses(_asked: bytes) -> tuple[int, bytes]:
-    """As many addresses as fit into 64 KiB."""
-    one = record(b"\xc0\x0c", A, b"\x08\x08\x08\x08")
-    return 4000, one * 4000
-
-
-def parameters(_asked: bytes) -> tuple[int, bytes]:
-    """A service record with as many parameters as fit into what is read."""
-    params = b"".join(struct.pack("!HH", 1000 + at, 0) for at in range(1950))
-    return 1, record(b"\xc0\x0c", HTTPS, b"\0\1\0" + params)
-
-
-DNS = (
-    Case("DNS query", "TCP: 1 MiB of queries at once", streamed(question(name("no.test"))), "closed|answered"),
-    Case("DNS query", "TCP: names of 126 labels", streamed(question(LONGEST)), "closed|answered"),
-    Case("DNS query", "TCP: a message of 64 KiB", streamed(bytes(65535)), "closed"),
-    Case("DNS query", "UDP: 1 MiB of refused names", datagrams(question(name("no.test"))), "sent"),
-    Case("DNS query", "UDP: names of 126 labels", datagrams(question(LONGEST)), "sent"),
-    Case("DNS query", "UDP: labels of 63 octets", datagrams(question(LABELS)), "sent"),
-    Case("DNS query", "UDP: 512 octets of pointers", datagrams(header() + b"\xc0\x0c" * 250), "sent"),
-    Case("DNS answer", "64 KiB of chained pointers", resolved(A, pointers), r"rcode \d"),
-    Case("DNS answer", "4,000 addresses", resolved(A, addresses), r"rcode \d"),
-    Case("DNS answer", "1,950 service parameters", resolved(HTTPS, parameters), r"rcode \d"),
-)
 
 HTTP = (
     Case("HTTP head", "one field of 1 MiB", sent(b"GET / HTTP/1.1\r\nX: " + b"a" * MIB), "(431|reset)"),

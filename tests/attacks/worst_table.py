@@ -10,9 +10,10 @@ import re
 import sys
 
 from tests.attacks.siege import MIB
+from tests.attacks.worst_dns import DNS
 from tests.attacks.worst_git import GIT
 from tests.attacks.worst_inputs import Case, Cost, measured, staged
-from tests.attacks.worst_requests import API, CONTROL_CASES, DNS, HTTP, LFS
+from tests.attacks.worst_requests import API, CONTROL_CASES, HTTP, LFS
 from tests.fakes.gateway import ROOT
 from tests.fakes.scratch import make, remove
 

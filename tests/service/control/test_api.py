@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from credgate import __version__
 from credgate.errors import ConfigError, StoreError
+from credgate.service import turns
 from credgate.service.control.api import READY_TIMEOUT
 from credgate.service.control.peer import Peer
 from credgate.sessions import tokens
@@ -166,6 +167,25 @@ def test_sessions_are_listed_oldest_first_and_without_their_secrets() -> None:
         assert session["token"].encode() not in listed.body
         assert session["secret"].encode() not in listed.body
         assert tokens.digest(session["token"]).hex().encode() not in listed.body
+
+
+def test_a_long_list_of_sessions_is_written_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One session a turn here; in the order of a list that is written at once."""
+    desk = Desk()
+    for label in ("one", "two", "three"):
+        desk.call("POST", "/v1/sessions", {"label": label})
+    at_once = desk.call("GET", "/v1/sessions").json
+    paused: list[float] = []
+
+    def pause(_reactor: object, seconds: float, _call: object) -> Deferred[None]:
+        paused.append(seconds)
+        return succeed(None)
+
+    monkeypatch.setattr(turns, "TURN", 0.0)
+    monkeypatch.setattr(turns, "deferLater", pause)
+    assert desk.call("GET", "/v1/sessions").json == at_once
+    assert [entry["label"] for entry in at_once["sessions"]] == ["one", "two", "three"]
+    assert paused == [0, 0, 0]
 
 
 def test_a_session_is_shown_and_ended_by_its_public_id() -> None:
