@@ -136,8 +136,7 @@ class SandboxChannel(Protocol):
                 self.write([CONTINUE])
             exchange.start()
         elif isinstance(verdict, Serve):
-            page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
-            self._own(record, page, verdict.session)
+            self._own(record, Page(self.gate.page(verdict)), verdict.session)
         else:
             push = PushPassage(head.get(b"content-encoding")) if verdict.kind is Kind.RECEIVE_PACK else None
             self.refuse(verdict, record, push, whole=False)

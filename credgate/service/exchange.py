@@ -15,6 +15,7 @@ from typing import Protocol as Interface
 
 from credgate.errors import RequestError
 from credgate.git.answer import refusal
+from credgate.http.crossing import local_reply
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -52,17 +53,17 @@ class Exchange(Interface):
 
 
 class Page:
-    """A fixed answer."""
+    """One of our own pages, in JSON."""
 
-    def __init__(self, closing: bytes, keeping: bytes) -> None:
-        self._closing, self._keeping = closing, keeping
+    def __init__(self, body: bytes) -> None:
+        self._body = body
 
     def read(self, data: bytes) -> None:
         """Ignore it: a page's request has no use for a body."""
 
     def bytes(self, *, close: bool) -> bytes:
-        """Return it."""
-        return self._closing if close else self._keeping
+        """Return the whole answer."""
+        return local_reply(200, self._body, b"application/json", close=close)
 
 
 class RefusalAnswer:

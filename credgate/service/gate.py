@@ -21,7 +21,6 @@ from twisted.logger import Logger
 from credgate.git.admission import Admission, LfsRelay, Refuse, Relay, Serve, Verdict
 from credgate.git.answer import Moved, refusal
 from credgate.git.route import Kind
-from credgate.http.crossing import local_reply
 from credgate.lfs.handles import Handles
 from credgate.lfs.refusals import STOPPING_AFTER, stopping
 from credgate.lfs.target import Call
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IReactorTime
 
-    from credgate.config.schema import Config, Limits
+    from credgate.config.schema import Config, Limits, Policy
     from credgate.http.fields import RequestHead
     from credgate.service.audit import AuditLog
     from credgate.service.credentials import Credentials
@@ -50,9 +49,10 @@ if TYPE_CHECKING:
     from credgate.sessions.lease import LeaseReading
     from credgate.sessions.model import Session
 
+MAX_PAGES = 32
+"""Pages of sessions that are kept for a second, each of up to 200 KB."""
 MAX_MOVES = 4096
 """Renamed repositories that are remembered, of all sessions together."""
-_JSON = b"application/json"
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
 
@@ -83,6 +83,8 @@ class Gate:
     _busy: dict[str, set[Exchange]] = field(factory=dict, init=False)
     _session_of: dict[Exchange, str] = field(factory=dict, init=False)
     rates: Rates = field(init=False)
+    _pages: dict[tuple[str, float, Policy], bytes] = field(factory=dict, init=False, repr=False)
+    _pages_second: int = field(default=0, init=False)
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
 
     @rates.default
@@ -159,14 +161,22 @@ class Gate:
         while len(self.moves) > MAX_MOVES:
             del self.moves[next(iter(self.moves))]
 
-    def page(self, serve: Serve, *, close: bool) -> bytes:
-        """Return the whole answer for one of our own pages."""
+    def page(self, serve: Serve) -> bytes:
+        """Return the body of one of our own pages.
+
+        A session's page is kept for the second that its times are written in: a thousand grants take milliseconds, and
+        a sandbox may ask on all its connections at once.
+        """
         if serve.session is None:
-            body = b'{"status":"healthy"}'
-        else:
-            now = self.clock()
-            body = json.dumps(self._whoami(serve.session, now)).encode()
-        return local_reply(200, body, _JSON, close=close)
+            return b'{"status":"healthy"}'
+        now, session = self.clock(), serve.session
+        second = int(now.wall)
+        if self._pages_second != second or len(self._pages) >= MAX_PAGES:
+            self._pages_second, self._pages = second, {}
+        key = (session.id, session.absolute_ttl, self.admission.policy)
+        if key not in self._pages:
+            self._pages[key] = json.dumps(self._whoami(session, now)).encode()
+        return self._pages[key]
 
     def _whoami(self, session: Session, now: LeaseReading) -> dict[str, object]:
         return whoami(session, now.boot, now.wall, self.admission.policy, self.credentials.named)
