@@ -116,8 +116,8 @@ def parameters(_asked: bytes) -> tuple[int, bytes]:
 
 
 DNS = (
-    Case("DNS query", "TCP: 1 MiB of queries at once", streamed(question(name("no.test"))), "closed|answered"),
-    Case("DNS query", "TCP: names of 126 labels", streamed(question(LONGEST)), "closed|answered"),
+    Case("DNS query", "TCP: 1 MiB of queries at once", streamed(question(name("no.test"))), r"\d+ answered"),
+    Case("DNS query", "TCP: names of 126 labels", streamed(question(LONGEST)), r"\d+ answered"),
     Case("DNS query", "TCP: a message of 64 KiB", streamed(bytes(65535)), "closed"),
     Case("DNS query", "UDP: 1 MiB of refused names", datagrams(question(name("no.test"))), "sent"),
     Case("DNS query", "UDP: names of 126 labels", datagrams(question(LONGEST)), "sent"),
