@@ -120,7 +120,7 @@ def _holds(line: str, told: dict[str, Any], term: Term) -> bool:
 def _read(line: str) -> dict[str, Any] | None:
     try:
         told = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # a fragment may be anything, ten thousand brackets as well
         return None
     return told if isinstance(told, dict) and "event" in told else None
 

@@ -38,7 +38,7 @@ _REF_COMPONENT = re.compile(r"(?!\.)[!-.0-9;-Z\]_-z|]+(?<!\.)(?<!\.lock)")
 _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _STAND_INS = {"{session}": "s-0123456789abcdef", "{label}": "label"}
-_NEVER = re.compile(rb"(?!)")
+_NEVER = rb"(?!)"
 
 
 class PatternError(ValueError):
@@ -51,12 +51,12 @@ class RefPattern:
 
     text: str
     """As written, placeholders expanded: what people are shown."""
-    regex: re.Pattern[bytes] = field(repr=False, eq=False)
-    """Matches, whole, the refs that are meant; compiled with ``DOTALL``, without groups of its own."""
+    regex: bytes = field(repr=False, eq=False)
+    """Matches a ref name whole, with ``DOTALL``; without groups of its own. Rules compile all of theirs as one."""
 
     def matches(self, ref: bytes) -> bool:
         """Whether ``ref``, a legal ref name, is one of those meant."""
-        return self.regex.fullmatch(ref) is not None
+        return _alone(self.regex).fullmatch(ref) is not None
 
     def covers(self, other: RefPattern) -> bool:
         """Whether this matches all that ``other`` matches. False also where that is not plain from their texts."""
@@ -75,7 +75,7 @@ class RefPattern:
 
     def matches_in_any_case(self, ref: bytes) -> bool:
         """Whether ``ref``, folded (``spelling``), is one of those meant but for the case of ASCII letters."""
-        return re.fullmatch(self.regex.pattern, ref, re.DOTALL | re.IGNORECASE) is not None
+        return re.fullmatch(self.regex, ref, re.DOTALL | re.IGNORECASE) is not None
 
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern itself spells ``refs/<namespace>/``: no star stands for it."""
@@ -104,10 +104,22 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
 
     A pattern with ``{label}`` matches nothing in a session without a label.
     """
-    expanded = text.replace("{session}", session).replace("{label}", label)
     if "{label}" in text and not label:
         return RefPattern(text, _NEVER)
-    return RefPattern(expanded, re.compile(_regex(expanded), re.DOTALL))
+    expanded = expand(text, session, label)
+    return RefPattern(expanded, _regex(expanded))
+
+
+@lru_cache(maxsize=1024)
+def _alone(regex: bytes) -> re.Pattern[bytes]:
+    return re.compile(regex, re.DOTALL)
+
+
+def expand(text: str, session: str, label: str) -> str:
+    """Return a ref pattern with ``{session}`` and ``{label}`` put in; unchanged if it needs a missing label."""
+    if "{label}" in text and not label:
+        return text
+    return text.replace("{session}", session).replace("{label}", label)
 
 
 def check_path_glob(text: str) -> None:

@@ -20,7 +20,7 @@ Never looks at a pack and never says whether an update is a fast-forward (``verd
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -74,19 +74,18 @@ class Lines:
 
     all: tuple[Line, ...]
     _any: re.Pattern[bytes] = field(init=False, repr=False)
-    _any_case: re.Pattern[bytes] = field(init=False, repr=False)
-    _spelled: dict[bytes, list[Line]] = field(init=False, repr=False)
 
     @_any.default
     def _together(self) -> re.Pattern[bytes]:
         return self._compiled(re.DOTALL)
 
-    @_any_case.default
-    def _together_in_any_case(self) -> re.Pattern[bytes]:
+    # Made when a push is first judged, not with the list: compiling 4,096 characters of patterns takes up to 17 ms.
+    @cached_property
+    def _any_case(self) -> re.Pattern[bytes]:
         return self._compiled(re.DOTALL | re.IGNORECASE)
 
-    @_spelled.default
-    def _without_stars(self) -> dict[bytes, list[Line]]:
+    @cached_property
+    def _spelled(self) -> dict[bytes, list[Line]]:
         """Return what decides for each ref that a rule spells, by the ref in lower case."""
         spelled: dict[bytes, list[Line]] = {}
         for line in self.all:
@@ -97,7 +96,7 @@ class Lines:
         return spelled
 
     def _compiled(self, flags: int) -> re.Pattern[bytes]:
-        each = [b"(%s)" % line.pattern.regex.pattern for line in self.all]
+        each = [b"(%s)" % line.pattern.regex for line in self.all]
         return re.compile(b"|".join(each) or rb"(?!)", flags)
 
     def first(self, ref: bytes) -> Line | None:

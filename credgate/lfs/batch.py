@@ -24,7 +24,7 @@ from credgate.lfs.target import Call
 from credgate.values import Access, Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from credgate.forges.driver import Driver
 
@@ -76,7 +76,7 @@ class Held:
 def read_batch(body: bytes | bytearray) -> Batch:
     """Judge a request's body; raise LfsError."""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.REQUEST_VALUES)
         operation = reading.text(members, "operation", _OPERATION)
         transfers = reading.texts(members, "transfers", MAX_NAMES)
         ref = reading.inner(members, "ref")
@@ -126,31 +126,33 @@ def forge_request(batch: Batch, leave_out: Mapping[str, Held]) -> bytes | None:
     return reading.written(request | {"objects": objects, "hash_algo": SHA256}) if objects else None
 
 
-def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> dict[str, Held]:
-    """Judge the forge's answer; raise LfsError. Objects that were not asked for are not in what comes back."""
+def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> Iterator[tuple[str, Held]]:
+    """Judge the forge's answer, object by object; raise LfsError. Objects that were not asked for are left out.
+
+    A caller may take the pairs by turns: a thousand objects with their signatures take tens of milliseconds.
+    """
     name = driver.forge.name
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.ANSWER_VALUES)
         transfer = reading.optional_text(members, "transfer", _WORD)
         reading.optional_text(members, "hash_algo", _SHA256)
-        held = _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)
+        yield from _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)
     except Unreadable as error:
         raise unusable(f"the LFS answer of {name} cannot be used: {error}") from None
     if transfer not in ("", BASIC):
         raise LfsError(f"{name} offers no basic transfer", reason=Reason.LFS_TRANSFER, status=502, rule="forge")
-    return held
 
 
-def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> dict[str, Held]:
-    held: dict[str, Held] = {}
+def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> Iterator[tuple[str, Held]]:
+    named: set[str] = set()
     for one in listed:
         oid = reading.text(one, "oid", _OID)
         if oid not in batch.objects:
             continue
-        if oid in held:
+        if oid in named:
             raise Unreadable("it names an object twice")
-        held[oid] = _one(one, batch, oid, driver)
-    return held
+        named.add(oid)
+        yield oid, _one(one, batch, oid, driver)
 
 
 def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> Held:
@@ -173,10 +175,15 @@ def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> Held:
     return Held(offers, authenticated=reading.flag(members, "authenticated"))
 
 
-def answer(batch: Batch, held: Mapping[str, Held], give: Give) -> bytes:
-    """Write the answer for the client: every object that it asked for, in its order."""
-    objects = [_told(oid, size, held.get(oid), batch, give) for oid, size in batch.objects.items()]
-    return reading.written({"transfer": BASIC, "objects": objects, "hash_algo": SHA256})
+def told(batch: Batch, held: Mapping[str, Held], give: Give) -> Iterator[bytes]:
+    """Write what the client is told of each object that it asked for, in its order; :func:`answer` joins them."""
+    for oid, size in batch.objects.items():
+        yield reading.written(_told(oid, size, held.get(oid), batch, give))
+
+
+def answer(objects: Iterable[bytes]) -> bytes:
+    """Write the answer for the client."""
+    return b'{"transfer":"%b","objects":[%b],"hash_algo":"%b"}' % (BASIC.encode(), b",".join(objects), SHA256.encode())
 
 
 def _told(

@@ -1,20 +1,22 @@
 """A forge's API answer, read strictly: what of it is believed, in which bounds, and by which clock.
 
-JSON is taken only if it is one object without repeated keys, numbers that are no numbers, or more nesting than a
-parser bears; tokens only in a closed alphabet, so that none can carry a line break into a head; times only in the one
-form that the forges use (RFC 3339 in UTC, or a date). What an answer says in prose is never repeated: it may hold
-anything. ``Malformed`` says in our own words what was wrong. Nothing here asks anybody or reads a clock.
+JSON is read by ``strict_json``; tokens only in a closed alphabet, so that none can carry a line break into a head;
+times only in the one form that the forges use (RFC 3339 in UTC, or a date). What an answer says in prose is never
+repeated: it may hold anything. ``Malformed`` says in our own words what was wrong. Nothing here asks anybody or reads a
+clock.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
+
+from credgate import strict_json
+from credgate.strict_json import JsonError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,12 +54,9 @@ def read_object(body: bytes) -> Object:
     if len(body) > MAX_ANSWER:
         raise Malformed("it is too long")
     try:
-        found = json.loads(body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Malformed("it is not JSON as an API writes it") from None
-    if not isinstance(found, dict):
-        raise Malformed("it is not a JSON object")
-    return found
+        return strict_json.read_object(body)
+    except JsonError as error:
+        raise Malformed("it" + str(error).removeprefix("the body")) from None
 
 
 def message(answer: Answer) -> str:
@@ -127,14 +126,3 @@ def _epoch(match: re.Match[str] | None, key: str) -> float:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
         raise Malformed(f"its {key} is no time") from None
-
-
-def _once(pairs: list[tuple[str, object]]) -> Object:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
-    return found
-
-
-def _no_number(_text: str) -> NoReturn:
-    raise ValueError("no number")

@@ -136,8 +136,7 @@ class SandboxChannel(Protocol):
                 self.write([CONTINUE])
             exchange.start()
         elif isinstance(verdict, Serve):
-            page = Page(self.gate.page(verdict, close=True), self.gate.page(verdict, close=False))
-            self._own(record, page, verdict.session)
+            self._own(record, Page(self.gate.page(verdict)), verdict.session)
         else:
             reads = verdict.kind is Kind.RECEIVE_PACK and not verdict.early
             max_refs = self.gate.admission.policy.max_refs

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from credgate.errors import RequestError
 from credgate.git.answer import refusal
 from credgate.git.passage import PushPassage, RefusedPush
+from credgate.http.crossing import local_reply
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -59,20 +60,20 @@ class Exchange(Interface):
 
 
 class Page:
-    """A fixed answer."""
+    """One of our own pages, in JSON."""
 
     coded = False
 
-    def __init__(self, closing: bytes, keeping: bytes) -> None:
-        self._closing, self._keeping = closing, keeping
+    def __init__(self, body: bytes) -> None:
+        self._body = body
 
     def read(self, data: bytes) -> Iterator[None]:
         """Ignore it: a page's request has no use for a body."""
         yield from ()
 
     def bytes(self, *, close: bool) -> bytes:
-        """Return it."""
-        return self._closing if close else self._keeping
+        """Return the whole answer."""
+        return local_reply(200, self._body, b"application/json", close=close)
 
 
 class RefusalAnswer:

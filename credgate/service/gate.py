@@ -21,7 +21,6 @@ from credgate.git.admission import Admission, LfsRelay, Moved, Refuse, Relay, Se
 from credgate.git.answer import refusal
 from credgate.git.moves import Moves
 from credgate.git.route import Kind
-from credgate.http.crossing import local_reply
 from credgate.lfs.refusals import STOPPING_AFTER, stopping
 from credgate.lfs.target import Call
 from credgate.service.channel import SandboxChannel
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
-    from credgate.config.schema import Config, Limits
+    from credgate.config.schema import Config, Limits, Policy
     from credgate.http.fields import RequestHead
     from credgate.lfs.handles import Handles
     from credgate.service.audit import AuditLog
@@ -59,7 +58,8 @@ MAX_REFUSING = 128
 """Refused connections that are told so at the same time; more are closed without a word, to spare descriptors.
 
 Over plain TCP one takes a turn of the reactor, in which about a hundred are accepted."""
-_JSON = b"application/json"
+MAX_PAGES = 32
+"""Pages of sessions that are kept for a second, each of up to 200 KB."""
 _STOPPING = "credgate is stopping; try again in a minute"
 _log = Logger()
 
@@ -92,6 +92,8 @@ class Gate:
     """Whether repositories still have the names that grants give them, where forges are asked."""
     turns: Turns = field(init=False)
     """Of bodies that cost more than their bytes."""
+    _pages: dict[tuple[str, float, Policy], bytes] = field(factory=dict, init=False, repr=False)
+    _pages_second: int = field(default=0, init=False)
     _vacant: Callable[[], None] = field(default=lambda: None, init=False)
     few_descriptors: bool = False
     """Whether ``limits.max_connections`` was lowered to what the process has file descriptors for."""
@@ -202,14 +204,22 @@ class Gate:
         """Note that a discovery found the repository under this name."""
         self.moves.pop((session_id, repo), None)
 
-    def page(self, serve: Serve, *, close: bool) -> bytes:
-        """Return the whole answer for one of our own pages."""
+    def page(self, serve: Serve) -> bytes:
+        """Return the body of one of our own pages.
+
+        A session's page is kept for the second that its times are written in: a thousand grants take milliseconds, and
+        a sandbox may ask on all its connections at once.
+        """
         if serve.session is None:
-            body = b'{"status":"healthy"}'
-        else:
-            now = self.clock()
-            body = json.dumps(self._whoami(serve.session, now)).encode()
-        return local_reply(200, body, _JSON, close=close)
+            return b'{"status":"healthy"}'
+        now, session = self.clock(), serve.session
+        second = int(now.wall)
+        if self._pages_second != second or len(self._pages) >= MAX_PAGES:
+            self._pages_second, self._pages = second, {}
+        key = (session.id, session.absolute_ttl, self.admission.policy)
+        if key not in self._pages:
+            self._pages[key] = json.dumps(self._whoami(session, now)).encode()
+        return self._pages[key]
 
     def _whoami(self, session: Session, now: LeaseReading) -> dict[str, object]:
         return whoami(session, now.boot, now.wall, self.admission.policy, self.credentials.named)

@@ -101,7 +101,7 @@ class Inquiry:
         wanted = list(names)
         request = refs.refs_request(await self._named(object_format), wanted)
         answer = await self._small("POST", "git-upload-pack", request, ask.ANSWER_TYPE)
-        found = await self._parsed(refs.read_refs, answer)
+        found = await self._parsed(lambda body: dict(refs.read_refs(body)), answer)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(

@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from credgate.config.schema import Policy
-from credgate.git.rules import Lines, lines_for, rules_for
+from credgate.git.patterns import expand
+from credgate.git.rules import DEFAULT
 from credgate.sessions.grants import written
 from credgate.values import Access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from credgate.sessions.model import Grant, Session
+    from credgate.sessions.model import Grant, PushRule, Session
 
     Named = Callable[[Grant, Session], list[dict[str, object]]]
 
@@ -40,7 +41,7 @@ def whoami(
     """
     return {
         "session": session.id,
-        "repositories": [_repository(grant, session, policy, named) for grant in session.grants],
+        "repositories": [_repository(grant, session, named) for grant in session.grants],
         "policy": _policy(session, policy),
         "dns": list(session.dns),
         "expires_at": _utc(wall + session.created + session.absolute_ttl - now),
@@ -48,10 +49,10 @@ def whoami(
     }
 
 
-def _repository(grant: Grant, session: Session, policy: Policy, named: Named | None) -> dict[str, object]:
+def _repository(grant: Grant, session: Session, named: Named | None) -> dict[str, object]:
     entry = written(grant)
     if grant.access is Access.WRITE:
-        entry["push"] = _rules(rules_for(grant, policy, session.id, session.label).grant)
+        entry["push"] = _rules(DEFAULT if grant.push is None else grant.push, session)
     if named is not None:
         entry["credentials"] = named(grant, session)
     return entry
@@ -61,7 +62,7 @@ def _policy(session: Session, policy: Policy) -> dict[str, object]:
     """Return what differs from no policy at all."""
     bounds: dict[str, object] = {}
     if policy.push:
-        bounds["push"] = _rules(lines_for("policy.push", policy.push, session.id, session.label))
+        bounds["push"] = _rules(policy.push, session)
     for key in _LIMITS:
         value = getattr(policy, key)
         if value != getattr(_UNBOUNDED, key):
@@ -69,9 +70,12 @@ def _policy(session: Session, policy: Policy) -> dict[str, object]:
     return bounds
 
 
-def _rules(lines: Lines) -> list[dict[str, object]]:
-    """Return rules in the form of a grant's ``push``, in their order: the first that matches a ref decides."""
-    return [{"refs": line.pattern.text, "allow": sorted(line.allow)} for line in lines.all]
+def _rules(rules: Iterable[PushRule], session: Session) -> list[dict[str, object]]:
+    """Return rules in the form of a grant's ``push``, in their order: the first that matches a ref decides.
+
+    No pattern is compiled: a session may have thousands, and a page shows their texts alone.
+    """
+    return [{"refs": expand(rule.refs, session.id, session.label), "allow": sorted(rule.allow)} for rule in rules]
 
 
 def _utc(seconds: float) -> str:

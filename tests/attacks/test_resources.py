@@ -371,6 +371,7 @@ def test_one_sandbox_cannot_starve_another(hasty: Field, fortress: Field, attack
     cost = this.cost
     figures.append(
         f"{attack.__name__:30} memory {cost['grew'] / MIB:+5.1f} MiB  descriptors {cost['descriptors']:+3d}  "
+        f"longest turn {cost['turn']:4.1f} ms  "
         f"neighbour {cost['asked']:4.0f} asked {cost['failed']:.0f} failed  "
         f"page p50 {cost['page p50']:6.1f} p99 {cost['page p99']:6.1f} ms  "
         f"discovery p50 {cost['discovery p50']:6.1f} p99 {cost['discovery p99']:6.1f} ms"

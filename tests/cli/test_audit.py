@@ -66,6 +66,14 @@ def test_every_term_must_hold(file: Path, terms: list[str], found: list[int]) ->
         jsonschema.validate(json.loads(one), schema("audit"))
 
 
+@pytest.mark.parametrize("fragment", ["[" * 1_000_000, '{"a":' * 200_000, "9" * 1_000_000], ids=lambda text: text[:5])
+def test_a_fragment_of_a_megabyte_is_passed_over(file: Path, fragment: str) -> None:
+    """Deeper than Python recurses, or a number that it does not convert; the lines around it are found."""
+    file.write_text(fragment + "\n" + file.read_text())
+    assert credgate("audit", "grep", "session=s-2", "--file", str(file), "--json").out.splitlines() == [line(EVENTS[2])]
+    assert credgate("audit", "tail", "-n", "9", "--file", str(file)).status == 0
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
 def test_the_last_lines_are_read_from_the_end(file: Path, count: int) -> None:
     """However long the file is; a fragment is shown as it is."""

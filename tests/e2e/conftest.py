@@ -26,6 +26,7 @@ from attrs import define
 from tests.fakes.authority import Authority
 from tests.fakes.forge import PythonForge
 from tests.fakes.gateway import Gateway, Lease
+from tests.fakes.loop_lag import run_again_after_a_long_turn
 from tests.fakes.needs import NOT_SHOWN, demand, required
 from tests.fakes.nginx import NginxForge, available, declined
 from tests.fakes.recorder import Recorder
@@ -48,6 +49,11 @@ def pytest_report_header() -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the marks of these tests."""
     config.addinivalue_line("markers", "slow: takes minutes; run if CREDGATE_TEST_SLOW is set")
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Repeat what failed by nothing but a long turn of the reactor."""
+    return run_again_after_a_long_turn(item, nextitem)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -163,7 +169,7 @@ def _open_door(
     prefix: tuple[str, ...] = (),
 ) -> Door:
     folder.mkdir()
-    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix)
+    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix, measured=True)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     front = Recorder(gateway.port)

@@ -19,7 +19,7 @@ from tests.fakes.pushing import CAPS, EMPTY, ZERO, Desk, commands
 from tests.fakes.sandbox import address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.conftest import Door, Enter, Forge
     from tests.fakes.repositories import Repositories
@@ -42,6 +42,14 @@ def sit(enter: Enter, door: Door, repos: Repositories, **grant: object) -> Desk:
 def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
     """Sit down where pushes are walked."""
     return sit(enter, door, repos)
+
+
+@pytest.fixture(autouse=True)
+def short_turns(door: Door) -> Iterator[None]:
+    """No push, whatever is in it, stops the gateway for others."""
+    door.gateway.lag.reset()
+    yield
+    door.gateway.lag.check()
 
 
 def parts(desk: Desk) -> tuple[str, str, bytes]:

@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.lfs import reading
-from credgate.lfs.reading import MAX_NUMBER, MAX_TEXT, Unreadable, read_object
+from credgate.lfs.reading import MAX_NUMBER, MAX_TEXT, REQUEST_VALUES, Unreadable
 
 WORD = re.compile("[a-z]+")
+
+
+def read_object(body: bytes | bytearray) -> reading.Members:
+    """Read a request's body."""
+    return reading.read_object(body, most=REQUEST_VALUES)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +28,8 @@ WORD = re.compile("[a-z]+")
         (b"null", "not a JSON object"), (b'{"a":1,"a":1}', "a key twice"), (b'{"a":{"b":1,"b":2}}', "a key twice"),
         (b'{"a":NaN}', "a number that is none"), (b'{"a":-Infinity}', "a number that is none"),
         (b'{"a":"\xff"}', "not JSON"), (b"\xff\xfe{\x00}\x00", "not JSON"), (b"{} {}", "not JSON"),
-        (b"{}x", "not JSON"), (b'{"a":' + b"[" * 100_000, "not JSON"), (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
+        (b"{}x", "not JSON"), (b'{"a":' + b"[" * 10_000, "not JSON"),
+        (b'{"a":[' + b"{}," * 20_000 + b"{}]}", "more than 16000 values"), (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
         (b'{"a":"\x01"}', "not JSON"), (b"\xef\xbb\xbf{}", "not JSON"),
     ],
 )  # fmt: skip

@@ -32,17 +32,18 @@ AT = 784111777.0
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"", "it is not JSON as an API writes it"),
-        (b"<html>", "it is not JSON as an API writes it"),
-        (b"\xff{}", "it is not JSON as an API writes it"),
-        (b'{"a": NaN}', "it is not JSON as an API writes it"),
-        (b'{"a": 1, "a": 2}', "it is not JSON as an API writes it"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "it is not JSON as an API writes it"),
-        (b"[" * 100_000, "it is not JSON as an API writes it"),
-        (b"{} {}", "it is not JSON as an API writes it"),
+        (b"", "it is not JSON"),
+        (b"<html>", "it is not JSON"),
+        (b"\xff{}", "it is not JSON"),
+        (b'{"a": NaN}', "it holds a number that is none"),
+        (b'{"a": 1, "a": 2}', "it gives a key twice"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "it is not JSON"),
+        (b"[" * 70_000, "it is not JSON"),
+        (b"{} {}", "it is not JSON"),
         (b"[]", "it is not a JSON object"),
         (b"null", "it is not a JSON object"),
         (b" " * MAX_ANSWER + b"{}", "it is too long"),
+        (b'{"a": [' + b"{}," * 100_000 + b"{}]}", "it has more than 75000 values"),
     ],
 )
 def test_what_is_no_object_is_refused(body: bytes, text: str) -> None:
@@ -69,7 +70,7 @@ def test_any_bytes_are_an_object_or_malformed(body: bytes) -> None:
     try:
         assert isinstance(read_object(body), dict)
     except Malformed as error:
-        assert str(error).startswith("it is")  # noqa: PT017 - either is right
+        assert str(error).startswith("it ")  # noqa: PT017 - either is right
 
 
 @pytest.mark.parametrize("value", ["ghs_16C7e42F", "a.b-c_d~e+f/g==", "x" * MAX_TOKEN])

@@ -29,11 +29,15 @@ def refused(house: House, **more: object) -> tuple[Wire, bytes]:
     return house.say(whole[:-100]), whole[-100:]
 
 
-def test_a_page_is_what_it_is() -> None:
-    """In the form that closes, or in the one that does not."""
-    page = Page(b"closing", b"keeping")
+def test_a_page_closes_or_keeps_the_connection() -> None:
+    """The body is the same, and made once."""
+    page = Page(b'{"a":1}')
     assert list(page.read(b"anything")) == []
-    assert (page.bytes(close=True), page.bytes(close=False)) == (b"closing", b"keeping")
+    closing, keeping = page.bytes(close=True), page.bytes(close=False)
+    assert closing.endswith(b'\r\n\r\n{"a":1}')
+    assert keeping.endswith(b'\r\n\r\n{"a":1}')
+    assert b"Connection: close" in closing
+    assert b"Connection: close" not in keeping
 
 
 def test_a_refused_push_is_heard_out_and_told_by_ref() -> None:

@@ -17,8 +17,11 @@ from credgate.audit.event import Happening
 from credgate.config.schema import Config, Policy
 from credgate.git.admission import Moved
 from credgate.git.moves import MAX_MOVES
+from credgate.service import gate
 from credgate.service.gate import LINGER, MAX_REFUSING, GateService, _Full
+from credgate.sessions.lease import LeaseReading
 from credgate.sessions.model import Grant, PushRule
+from credgate.sessions.whoami import whoami
 from credgate.values import Reason, RepoPath
 from tests.fakes.relay import (
     ADVERTISED,
@@ -147,6 +150,24 @@ def test_every_relayed_request_touches_its_session() -> None:
     assert house.sessions.touched == []
     house.say(discover())
     assert house.sessions.touched == [house.session.id]
+
+
+def test_a_page_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox asks on all its connections; a thousand grants take milliseconds each time."""
+    made: list[object] = []
+
+    def counted(*arguments: Any) -> dict[str, object]:
+        made.append(arguments)
+        return whoami(*arguments)
+
+    monkeypatch.setattr(gate, "whoami", counted)
+    house = House()
+    pages = [only(house.say(ask(b"GET /whoami"))).body for _ in range(3)]
+    assert len(made) == 1
+    assert len(set(pages)) == 1
+    house.gate.clock = lambda: LeaseReading("boot", 1.0, 2.0)  # another second, in which the times are others
+    assert only(house.say(ask(b"GET /whoami"))).body != pages[0]
+    assert len(made) == 2
 
 
 def test_whoami_is_json_about_the_session() -> None:

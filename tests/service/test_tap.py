@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_twisted
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet import defer
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import CannotListenError
@@ -151,6 +152,17 @@ async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     second = tap.makeService(options(other, git=f"tcp:{port}:interface=127.0.0.1", credential=""))
     assert f"cannot listen on 127.0.0.1:{port}" in exit_line(second.privilegedStartService)
     await stop(first)
+
+
+def test_what_the_start_made_is_never_walked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection of modules and stored sessions would be one long turn of the reactor."""
+    done: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    gateway = tap.GatewayService()
+    monkeypatch.setattr(MultiService, "startService", lambda _service: done.append("start"))
+    gateway.startService()
+    assert done == ["start", "collect", "freeze"]
 
 
 def test_an_error_of_credgates_own_is_one_line() -> None:

@@ -11,7 +11,9 @@ from credgate.sessions.grants import (
     LIMIT_KEYS,
     MAX_LISTED,
     MAX_NUMBER,
+    MAX_PATTERNS,
     MAX_QUOTED,
+    MAX_REPOS,
     MAX_RULES,
     READ_KEYS,
     VERBS,
@@ -104,6 +106,26 @@ def test_patterns_are_for_operators(pattern: str) -> None:
 def test_what_is_no_name_on_its_forge_is_refused(name: str) -> None:
     """The driver knows; nothing is guessed at."""
     assert refusal(name) == f"Invalid repo format: {name}"
+
+
+def test_the_number_of_grants_is_bounded() -> None:
+    """The refusal names the bound and what to write instead; as many as that are taken."""
+    names = [f"octo/r{at}" for at in range(MAX_REPOS)]
+    assert len(parse(*names)) == MAX_REPOS
+    text = f"repos must hold at most {MAX_REPOS} grants; a pattern such as octo/* stands for many"
+    assert refusal(*names, "octo/one-more") == text
+
+
+def test_the_patterns_of_a_grant_are_bounded_together() -> None:
+    """Ref patterns and path globs alike, since a session's first push compiles both; each grant by itself."""
+    rules = [{"refs": "refs/heads/" + "a" * 53, "allow": ["create"]}] * 32
+    globs = [f"{at:02d}" + "b" * 62 for at in range(32)]
+    assert MAX_PATTERNS == 64 * 64
+    full = {"repo": "octo/hello", "push": rules, "protected_paths": globs}
+    assert len(parse(full, full | {"repo": "octo/other"})) == 2
+    text = f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all"
+    for key, more in (("push", [*rules, {"refs": "refs/heads/x", "allow": []}]), ("protected_paths", [*globs, "c"])):
+        assert refusal(full | {key: more}) == text
 
 
 def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:

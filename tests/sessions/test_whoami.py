@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 
+import pytest
 from attrs import evolve
 
 from credgate.config.schema import Policy
@@ -105,3 +107,14 @@ def test_it_names_the_credentials_that_a_grant_may_use() -> None:
     assert isinstance(entries, list)
     assert [entry["credentials"] for entry in entries] == [[], *[[{"id": "5f1d0c9be772", "kind": "cmd"}]] * 3]
     assert asked == [(grant, SESSION) for grant in SESSION.grants]
+
+
+def test_no_pattern_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page shows texts; compiling what hundreds of grants hold would stop everybody else."""
+    rules = tuple(PushRule(f"refs/heads/{{session}}/{at:04x}-not-seen-before/*", frozenset()) for at in range(50))
+    many = evolve(SESSION, grants=(Grant("x/y", "lab", push=rules),))
+    monkeypatch.setattr(re, "compile", pytest.fail)
+    told = whoami(many, now=2010.0, wall=1_800_000_000.0, policy=Policy(push=rules))
+    (repository,) = told["repositories"]  # type: ignore[misc]  # a list, as JSON has it
+    assert repository["push"][0]["refs"] == f"refs/heads/{SESSION.id}/0000-not-seen-before/*"
+    assert told["policy"]["push"] == repository["push"]  # type: ignore[index]  # the same

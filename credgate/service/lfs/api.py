@@ -24,6 +24,7 @@ from credgate.lfs.target import Call
 from credgate.service.lfs import logins
 from credgate.service.lfs.errand import Errand
 from credgate.service.lfs.roundtrip import Answer, Question, ask, refused
+from credgate.service.turns import by_turns
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ class ApiErrand(Errand):
             answer = await self._ask_forge(question, batch.needed, repeatable=True)
             if answer.status != _OK:
                 raise self._trouble(answer, batch.needed)
-            held |= batches.read_answer(answer.body, batch, verdict.driver)
-        return batches.answer(batch, held, self._give)
+            offered = batches.read_answer(answer.body, batch, verdict.driver)
+            held |= dict(await by_turns(self.gate.reactor, offered))
+        return batches.answer(await by_turns(self.gate.reactor, batches.told(batch, held, self._give)))
 
     def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batches.Give
         gate, verdict = self.gate, self.verdict
@@ -129,7 +131,8 @@ class ApiErrand(Errand):
         answer = await self._ask_forge(question, needed, repeatable=repeatable)
         if not locks.expected(call, answer.status):
             raise self._trouble(answer, needed)
-        return answer.status, locks.answer(call, answer.status, answer.body, driver.forge.name)
+        pieces = locks.answer(call, answer.status, answer.body, driver.forge.name)
+        return answer.status, b"".join(await by_turns(self.gate.reactor, pieces))
 
     # The verifying of an upload.
 

@@ -6,12 +6,15 @@ much the forge's clock and ours differ (learnt when a JWT was refused for its ti
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import jwt
 from attrs import field, frozen
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from credgate.errors import ConfigError, CredentialError
 from credgate.minting import github, refusal
@@ -46,9 +49,18 @@ class Token:
 def check_key(key: str) -> None:
     """Raise ``ConfigError`` (without place) unless ``key`` is an RSA key in PEM that JWTs can be signed with."""
     try:
-        jwt.encode({}, key, algorithm="RS256")
+        jwt.encode({}, _private_key(key), algorithm="RS256")
     except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
         raise ConfigError("an RSA private key in PEM is meant, as GitHub gives it for an App") from None
+
+
+@lru_cache(maxsize=16)
+def _private_key(pem: str) -> RSAPrivateKey:
+    """Read a key. It is remembered: checking it takes 40 ms, signing with it one."""
+    key = load_pem_private_key(pem.encode(), None)
+    if not isinstance(key, RSAPrivateKey):
+        raise TypeError("no RSA key")
+    return key
 
 
 class GitHubApp:
@@ -132,7 +144,8 @@ class GitHubApp:
 
     def _signature(self, key: str) -> str:
         try:
-            return jwt.encode(github.claims(self._app.app_id, self._wall() + self._ahead), key, algorithm="RS256")
+            claims = github.claims(self._app.app_id, self._wall() + self._ahead)
+            return jwt.encode(claims, _private_key(key), algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
             # The library's text may quote the key.
             text = f"no credential for {self._forge}: the App's private_key is no RSA key in PEM; {refusal.OPERATOR}"

@@ -11,10 +11,11 @@ from twisted.python.failure import Failure
 
 from credgate import __version__
 from credgate.errors import ConfigError, StoreError
-from credgate.service.control.api import READY_TIMEOUT, SLICE
+from credgate.service import turns
+from credgate.service.control.api import READY_TIMEOUT
 from credgate.service.control.peer import Peer
 from credgate.sessions import tokens
-from tests.fakes.control import OWN_UID, Desk, FakeRegistry, answers
+from tests.fakes.control import OWN_UID, Desk, answers
 
 IP = {"container_ip": "10.0.0.7"}
 
@@ -168,17 +169,23 @@ def test_sessions_are_listed_oldest_first_and_without_their_secrets() -> None:
         assert tokens.digest(session["token"]).hex().encode() not in listed.body
 
 
-def test_a_long_listing_is_written_in_slices() -> None:
-    """100,000 sessions took seconds in one turn of the reactor. One that ends meanwhile is left out."""
-    desk = Desk(registry=FakeRegistry(limit=1000))
-    made = [desk.call("POST", "/v1/sessions", {"label": str(n)}).json["id"] for n in range(2 * SLICE + 1)]
-    channel, wire = desk.connect()
-    channel.dataReceived(b"GET /v1/sessions HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert wire.value() == b"", "the first slice is not the whole"
-    del desk.registry.sessions[made[-1]]
-    desk.clock.advance(0)
-    (answer,) = answers(wire.value())
-    assert [entry["id"] for entry in answer.json["sessions"]] == made[:-1]
+def test_a_long_list_of_sessions_is_written_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One session a turn here; in the order of a list that is written at once."""
+    desk = Desk()
+    for label in ("one", "two", "three"):
+        desk.call("POST", "/v1/sessions", {"label": label})
+    at_once = desk.call("GET", "/v1/sessions").json
+    paused: list[float] = []
+
+    def pause(_reactor: object, seconds: float, _call: object) -> Deferred[None]:
+        paused.append(seconds)
+        return succeed(None)
+
+    monkeypatch.setattr(turns, "SLICE", 0.0)
+    monkeypatch.setattr(turns, "deferLater", pause)
+    assert desk.call("GET", "/v1/sessions").json == at_once
+    assert [entry["label"] for entry in at_once["sessions"]] == ["one", "two", "three"]
+    assert paused == [0, 0, 0]
 
 
 def test_a_session_is_shown_and_ended_by_its_public_id() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pytest_twisted import ensureDeferred
 
 from credgate.config.short_lived import App
@@ -84,6 +85,24 @@ def test_a_key_is_tried_before_anything_listens() -> None:
             check_key(wrong)
         assert caught.value.__cause__ is None
         assert "CANARY" not in str(caught.value)
+
+
+@ensureDeferred
+async def test_a_key_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checking it takes 40 ms; what is signed differs, and another key is another one."""
+    pem, _ = make_key()
+    read: list[bytes] = []
+
+    def load(data: bytes, password: None) -> Any:
+        read.append(data)
+        return load_pem_private_key(data, password)
+
+    monkeypatch.setattr(github, "load_pem_private_key", load)
+    made, api, key = app(FOUND, minted(), minted())
+    for key.pem in (pem, pem):
+        await made.mint(HELLO, "octo/hello")
+    assert len(api.asked) == 3
+    assert read == [pem.encode()]
 
 
 @ensureDeferred
