@@ -1,7 +1,7 @@
 """Shares the reactor's turns with work that takes long: other clients are served in between.
 
-``Turns`` is for bodies that cost more than their bytes (compressed ones, long lists of refs). Each is read in steps; all
-of them together have :data:`SLICE` seconds of a turn, and the last step that begins within it. Bodies take steps in
+``Turns`` is for bodies that cost more than their bytes (compressed ones, long lists of refs). Each is read in steps;
+all of them together have :data:`SLICE` seconds of a turn, and the last step that begins within it. Bodies take steps in
 rotation, so that a large one does not delay a small one. ``by_turns`` is for one computation of many small pieces (the
 objects of a batch, the sessions of a list) whose results are awaited.
 

@@ -87,7 +87,7 @@ def test_there_is_no_field_for_a_secret() -> None:
 def test_the_codes_are_stable() -> None:
     """Operators search for these; a change here is a change for them."""
     assert [str(one) for one in Happening] == [
-        "session-created", "session-extended", "session-revoked", "session-expired", "request", "control",
+        "session-created", "session-extended", "session-revoked", "session-expired", "request", "control", "connection",
         "credential-minted", "credential-revoked", "credential-failed", "dns", "started", "stopped", "audit-gap",
             "audit-continued",
     ]  # fmt: skip

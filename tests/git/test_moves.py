@@ -12,7 +12,7 @@ def repo(number: int) -> RepoPath:
     return RepoPath("github.com", f"octo/{number}")
 
 
-MOVED = Moved(repo(0), "octo/0", dot_git=True)
+MOVED = Moved(repo(0), dot_git=True)
 
 
 def test_the_end_of_a_session_drops_its_own_moves_and_no_others() -> None:
