@@ -34,7 +34,7 @@ from tests.fakes.gateway import Gateway
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.lease_clock import LeaseReading
 
 COUNTS = (100, 10_000, 100_000)
 LASTS = 3600.0

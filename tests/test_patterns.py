@@ -53,6 +53,6 @@ def test_no_group_is_repeated_possessively() -> None:
     """Python before 3.11.5 matches ``(?:ab?c)*+`` with "a" (python/cpython#106052); Debian 12 has 3.11.2."""
     found = patterns()
     assert len(found) > 50
-    assert "credgate.http.fields.REQUEST_HEAD" in found
+    assert "credgate.http.grammar.REQUEST_HEAD" in found
     wrong = [name for name, one in found.items() if list(possessive_groups(_parser.parse(one.pattern, one.flags)))]
     assert wrong == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from credgate import __version__
-from credgate.cli import dns_check, passing
+from credgate.cli import dns_check
 from credgate.cli.audit import audit
 from credgate.cli.audit_verify import verify
 from credgate.cli.check_config import check_config
@@ -17,7 +17,8 @@ from credgate.cli.env import env
 from credgate.cli.explain import explain
 from credgate.cli.output import Program
 from credgate.cli.policy import policy
-from credgate.cli.run import run
+from credgate.cli.run import signals
+from credgate.cli.run.command import run
 from credgate.cli.session import session
 from credgate.cli.status import status
 from credgate.cli.top import top
@@ -35,7 +36,7 @@ def main(socket: str | None, *, as_json: bool) -> None:  # noqa: ARG001 - the co
     Exit status: 0 done; 1 refused, not found, or a finding that is not good; 2 the command line, a file or the
     configuration cannot be used; 3 no gateway answers.
     """
-    passing.prepare()
+    signals.prepare()
 
 
 @main.command("dns-check", context_settings={"ignore_unknown_options": True}, add_help_option=False)

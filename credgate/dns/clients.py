@@ -19,7 +19,7 @@ from credgate.dns import addresses
 from credgate.dns.cache import ReplyCache
 from credgate.dns.policy import NO_ENTRIES, session_entries
 from credgate.dns.rate import Bucket
-from credgate.sessions.address import counted_as
+from credgate.sessions.address import rate_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ _Key = tuple[int, int, int]
 
 
 @frozen(slots=True)
-class Scope:
+class ClientScope:
     """What a client's sessions make of it. ``session`` is the public id for the audit line, ``""`` for none."""
 
     session: str = ""
@@ -49,7 +49,7 @@ class Client:
     host: str
     key: str
     bucket: Bucket
-    scope: Scope
+    scope: ClientScope
     replies: ReplyCache = field(repr=False)
     """The scope's; here to spare the fast path a step."""
     pending: int = 0
@@ -142,8 +142,8 @@ class Clients:
     def use(self, index: SessionIndex) -> None:
         """Take up other sessions; replies given under the old ones are forgotten."""
         self.index = index
-        self._scopes: dict[tuple[str, ...], Scope] = {}
-        self._common, self.strangers = ReplyCache(), Scope()
+        self._scopes: dict[tuple[str, ...], ClientScope] = {}
+        self._common, self.strangers = ReplyCache(), ClientScope()
         self.current = {}
 
     def session_began(self, session: Session) -> None:
@@ -176,12 +176,12 @@ class Clients:
         if len(self._known) >= MAX_CLIENTS:
             for table in (self._known, self._buckets, self.current):
                 table.clear()
-        key = counted_as(host)
+        key = rate_key(host)
         bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
         self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
         return client
 
-    def _scope(self, address: addresses.Address) -> Scope:
+    def _scope(self, address: addresses.Address) -> ClientScope:
         first, named = self.index.first(address), self.index.named(address)
         if not first:
             return self.strangers
@@ -189,5 +189,5 @@ class Clients:
         if ids not in self._scopes:
             entries = session_entries((name for one in named for name in one.dns), f"session {first}")
             replies = ReplyCache(1024) if entries.allows else self._common
-            self._scopes[ids] = Scope(first, entries, replies)
+            self._scopes[ids] = ClientScope(first, entries, replies)
         return self._scopes[ids]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from credgate.minting.answer import Malformed, read_object
+from credgate.credentials.token_response import MalformedResponse, read_object
 
 if TYPE_CHECKING:
     from credgate.forges.driver import Driver
@@ -48,7 +48,7 @@ def judge(driver: Driver, path: str, status: int, body: bytes) -> bool | None:
         return None
     try:
         found = read_object(body).get("path_with_namespace")
-    except Malformed:
+    except MalformedResponse:
         return None
     present = driver.normal(found) if isinstance(found, str) else None
     return None if present is None else present == project_of(path)

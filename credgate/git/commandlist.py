@@ -17,7 +17,7 @@ from credgate.git.pktline import FLUSH, encode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from credgate.git.push import Command
+    from credgate.git.push_list import Command
 
 MAX_CAPABILITY = 256
 """Bytes of one: what is longer is left out (only ``agent`` has free text)."""

@@ -20,7 +20,7 @@ from credgate.git.pktline import DELIMITER, FLUSH, Packet, PacketError, PacketRe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from credgate.git.objects import ObjectFormat
+    from credgate.pack.objects import ObjectFormat
 
 MAX_CAPABILITIES = 1000
 """Lines of an advertisement of version 2; git itself has about ten."""

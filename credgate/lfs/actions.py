@@ -16,7 +16,7 @@ from attrs import field, frozen
 from credgate.lfs import reading
 from credgate.lfs.handles import FIELD, LIFETIME
 from credgate.lfs.hrefs import MAX_HREF, Href, read_href
-from credgate.lfs.reading import Unreadable
+from credgate.lfs.reading import UnreadableJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,12 +106,12 @@ def read_action(members: Mapping[str, object], driver: Driver) -> Offer:
 def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
     """Return what is sent to the storage, in the written order, and whether the upload goes in chunks."""
     if len(members) > MAX_FIELDS:
-        raise Unreadable("header is malformed")
+        raise UnreadableJson("header is malformed")
     fields: dict[bytes, bytes] = {}
     chunked = False
     for name, value in members.items():
         if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
-            raise Unreadable("header is malformed")
+            raise UnreadableJson("header is malformed")
         if name.lower() == "transfer-encoding":
             chunked = value.lower() == "chunked"
             continue
@@ -119,10 +119,10 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
         if spelled is None:
             continue
         if not _VALUE.fullmatch(value) or spelled in fields:
-            raise Unreadable("header is malformed")
+            raise UnreadableJson("header is malformed")
         fields[spelled] = value.encode("ascii")
     if sum(map(len, fields.values())) > MAX_VALUES:
-        raise Unreadable("header is malformed")
+        raise UnreadableJson("header is malformed")
     return tuple(fields.items()), chunked
 
 
@@ -138,4 +138,4 @@ def _seconds(moment: str) -> float:
     try:
         return datetime.fromisoformat(moment).timestamp()
     except (ValueError, OverflowError):
-        raise Unreadable("expires_at is malformed") from None
+        raise UnreadableJson("expires_at is malformed") from None

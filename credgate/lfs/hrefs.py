@@ -6,7 +6,7 @@ The host must be the forge's own, or one that its driver or the operator lists; 
 itself is plain http; ports other than the usual are for the forge's own host and for hosts that the operator wrote
 down. The target is a secret (it holds signatures): it is in no ``repr`` and in no error.
 
-RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.reach``).
+RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.upstream.endpoints``).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from credgate.lfs import reading
-from credgate.lfs.reading import Members, Unreadable, written
+from credgate.lfs.reading import Members, UnreadableJson, written
 from credgate.lfs.refusals import malformed, unusable
 from credgate.lfs.target import Call
 
@@ -44,7 +44,7 @@ def forge_request(call: Call, body: bytes | bytearray) -> bytes:
     try:
         members = reading.read_object(body, most=reading.REQUEST_VALUES)
         return written(_asked(call, members) | _ref(members))
-    except Unreadable as error:
+    except UnreadableJson as error:
         raise malformed(f"this is not how git-lfs asks about locks: {error}") from None
 
 
@@ -78,7 +78,7 @@ def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> Iter
             yield written(_single(members, status))
         else:
             yield from _lists(members, ("locks",) if call is Call.LOCKS else ("ours", "theirs"))
-    except Unreadable as error:
+    except UnreadableJson as error:
         raise unusable(f"what {forge} says of locks cannot be used: {error}") from None
 
 
@@ -99,7 +99,7 @@ def _single(members: Members, status: int) -> Members:
     if status == _CONFLICT:
         return told | {"message": CONFLICT_TEXT}
     if not told:
-        raise Unreadable("lock is missing or malformed")
+        raise UnreadableJson("lock is missing or malformed")
     return told
 
 

@@ -1,8 +1,8 @@
 """From a body (``strict_json``) to one object, and from its members to values of the expected kind.
 
 A number with a fraction where a count is expected is refused. Unknown members are not looked at and not kept: what
-credgate sends is built from the values that came out of here. Raises :class:`Unreadable`, whose text names the member
-and never holds its value; who reads knows whose fault that is.
+credgate sends is built from the values that came out of here. Raises :class:`UnreadableJson`, whose text names the
+member and never holds its value; who reads knows whose fault that is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_TEXT: Final = 4096
 _UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Unreadable(ValueError):  # noqa: N818 - it reads as what it is where it is raised
+class UnreadableJson(ValueError):  # noqa: N818 - it reads as what it is where it is raised
     """A body is not what was meant; ``str()`` says in a few words where."""
 
 
@@ -46,14 +46,14 @@ def read_object(body: bytes | bytearray, *, most: int) -> Members:
     try:
         return strict_json.read_object(body, most=most)
     except JsonError as error:
-        raise Unreadable(str(error)) from None
+        raise UnreadableJson(str(error)) from None
 
 
 def text(members: Mapping[str, object], key: str, pattern: re.Pattern[str] | None = None) -> str:
     """Return a text that matches ``pattern`` whole; without one, any bounded text without control characters."""
     value = members.get(key)
     if not isinstance(value, str) or not (pattern.fullmatch(value) if pattern else printable(value)):
-        raise Unreadable(f"{key} is missing or malformed")
+        raise UnreadableJson(f"{key} is missing or malformed")
     return value
 
 
@@ -71,7 +71,7 @@ def number(members: Mapping[str, object], key: str, most: int = MAX_NUMBER) -> i
     """Return a whole number from 0 to ``most``."""
     value = members.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise Unreadable(f"{key} is missing or malformed")
+        raise UnreadableJson(f"{key} is missing or malformed")
     return value
 
 
@@ -79,7 +79,7 @@ def flag(members: Mapping[str, object], key: str) -> bool:
     """Return true or false; false where there is none."""
     value = members.get(key)
     if value is not None and not isinstance(value, bool):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return bool(value)
 
 
@@ -87,7 +87,7 @@ def inner(members: Mapping[str, object], key: str) -> Members | None:
     """Return an object inside, None where there is none."""
     value = members.get(key)
     if value is not None and not isinstance(value, dict):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("Members | None", value)
 
 
@@ -97,7 +97,7 @@ def listed(members: Mapping[str, object], key: str, most: int) -> list[Members]:
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > most or not all(isinstance(one, dict) for one in value):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("list[Members]", value)
 
 
@@ -107,7 +107,7 @@ def texts(members: Mapping[str, object], key: str, most: int) -> list[str] | Non
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > most or not all(isinstance(one, str) for one in value):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("list[str]", value)
 
 

@@ -3,7 +3,7 @@
 ``private`` turns any configuration into such a gateway's: the control socket in the directory, git on a loopback port
 that the kernel chooses, sessions in memory, no DNS server, and no time for what still runs at its end: the command is
 gone, and with it whoever waited for that. Forges, credentials, other limits, ``[policy]`` and the audit file stay as
-they were written. ``Leash`` ends the process when its standard input ends: that is a pipe whose other end the
+they were written. ``ParentPipe`` ends the process when its standard input ends: that is a pipe whose other end the
 starter holds, and the kernel closes it however the starter ends, ``kill -9`` included (pipe(7)).
 """
 
@@ -16,7 +16,7 @@ from attrs import evolve
 from twisted.application.service import Service
 from twisted.logger import Logger
 
-from credgate.config.schema import Control, Listen
+from credgate.config.schema import ControlConfig, ListenConfig
 from credgate.service.descriptor import ReadDescriptor
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ _log = Logger()
 
 def private(config: Config, directory: str) -> Config:
     """Return the configuration of a gateway that lives in ``directory`` alone."""
-    listen = Listen(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
+    listen = ListenConfig(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
     sessions, limits = evolve(config.sessions, store="memory:"), evolve(config.limits, drain_timeout=0.0)
-    return evolve(config, listen=listen, sessions=sessions, limits=limits, control=Control())
+    return evolve(config, listen=listen, sessions=sessions, limits=limits, control=ControlConfig())
 
 
-class Leash(ReadDescriptor, Service):
+class ParentPipe(ReadDescriptor, Service):
     """Stops the reactor when nobody holds the other end of ``fd`` any more; what is written there means nothing."""
 
     name = "leash"

@@ -28,39 +28,39 @@ from credgate.config.load import config_hash, from_environment, load
 from credgate.errors import CredgateError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.git.admission import Admission
+from credgate.git.authorize import Authorizer
 from credgate.lfs.handles import Handles
-from credgate.metrics import readings
-from credgate.metrics.page import Page
-from credgate.metrics.readings import Readings
-from credgate.metrics.tally import Tally
-from credgate.service.acceptance import Acceptance
-from credgate.service.audit import AuditLog
-from credgate.service.audited import Audited
+from credgate.metrics import gauges
+from credgate.metrics.counters import EventCounters
+from credgate.metrics.exposition import MetricsPage
+from credgate.metrics.gauges import Gauges
+from credgate.service.audit.audited import SessionAudit
+from credgate.service.audit.log import AuditLog
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.overview import Overview
-from credgate.service.control.scrape import Scrape
+from credgate.service.control.readiness import Check, Readiness
 from credgate.service.control.service import control_service
-from credgate.service.credentials import Credentials
-from credgate.service.digest import Walkers
-from credgate.service.dns.service import dns_service
-from credgate.service.dns.upstream import MAX_FLIGHTS as DNS_FLIGHTS
+from credgate.service.credentials.acceptance_check import CredentialCheck
+from credgate.service.credentials.forge_credentials import Credentials
+from credgate.service.credentials.minting_factory import Minting
+from credgate.service.dns.resolver import MAX_FLIGHTS as DNS_FLIGHTS
+from credgate.service.dns.server import dns_service
 from credgate.service.drain import Drain
-from credgate.service.forge import ForgePool
-from credgate.service.gate import Gate, GateService, SandboxFactory
-from credgate.service.gc import Rounds
-from credgate.service.listener import Listener
-from credgate.service.metrics import MetricsService
-from credgate.service.minting.factory import Minting
-from credgate.service.private import Leash, private
+from credgate.service.gc import GarbageCollector
+from credgate.service.inspect.pack_reader import WalkThreads
+from credgate.service.metrics.scrape import Scrape
+from credgate.service.metrics.server import MetricsService
+from credgate.service.private import ParentPipe, private
 from credgate.service.process import harden, most_connections
-from credgate.service.reach import forge_endpoints
-from credgate.service.readiness import Check, Readiness
-from credgate.service.reload import Reloading
-from credgate.service.sessions import SessionRegistry
+from credgate.service.registry import SessionRegistry
+from credgate.service.reload import Reload
+from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
+from credgate.service.sandbox.listener import SandboxListener
+from credgate.service.upstream.endpoints import forge_endpoints
+from credgate.service.upstream.pool import ForgePool
 from credgate.service.versions import check_installed
-from credgate.sessions.brake import Brake
-from credgate.sessions.named import store_for
+from credgate.sessions.login_throttle import LoginThrottle
+from credgate.sessions.stores import store_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Limits
     from credgate.forges.driver import Driver
-    from credgate.service.dns.service import DnsService
+    from credgate.service.dns.server import DnsService
 
 _log = Logger()
 
@@ -145,7 +145,7 @@ def makeService(options: Options) -> IService:
 
     gateway = _or_exit(lambda: _gateway(read(), reactor, read))
     if options["private"]:
-        Leash(reactor).setServiceParent(gateway)
+        ParentPipe(reactor).setServiceParent(gateway)
     return gateway  # type: ignore[no-any-return]  # _or_exit takes any step
 
 
@@ -156,7 +156,7 @@ def _config(path: str | None) -> Config:
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
     check_installed()
     harden()
-    tally = Tally(config.forges)
+    tally = EventCounters(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
@@ -167,7 +167,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     credentials.read()
     minting.forget_variables()
     registry.on_end(credentials.session_ended)
-    walkers = Walkers(reactor)
+    walkers = WalkThreads(reactor)
     gate = _gate(
         config,
         reactor,
@@ -178,9 +178,9 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         audit=audit,
         walkers=walkers,
     )
-    rounds = Rounds(registry, config.sessions.gc_interval, reactor)
-    git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
-    audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
+    rounds = GarbageCollector(registry, config.sessions.gc_interval, reactor)
+    git = SandboxListener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
+    audited = SessionAudit(audit, read_lease_clock, f"configuration {config_hash(config)}")
     registry.on_end(audited.ended)
 
     dns = dns_service(config, registry, audit, reactor)
@@ -195,7 +195,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     ready = Readiness(checks, reactor)
 
     parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
-    reloading = Reloading(config, read, parts, reactor)
+    reloading = Reload(config, read, parts, reactor)
     overview = Overview(
         started=read_lease_clock(),
         clock=read_lease_clock,
@@ -214,7 +214,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         resolvers=lambda: dns.upstream.servers,
         head=lambda: audit.head,
     )
-    page = Page(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
+    page = MetricsPage(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)
     metrics = MetricsService(config.listen.metrics, scrape, reactor)
     control = control_service(
@@ -233,7 +233,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         forges=credentials.overview,
         scrape=scrape,
         refused=gate.refused,
-        check=Acceptance(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
+        check=CredentialCheck(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
     gateway = GatewayService()
     for part in (
@@ -255,18 +255,18 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     return gateway
 
 
-def _readings(config: Config, gate: Gate, rounds: Rounds, dns: DnsService, reactor: Any) -> Readings:  # noqa: ANN401 - as above
+def _readings(config: Config, gate: Gate, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
     """Return where metrics read what is no event."""
     audit, pool = gate.audit, gate.pool
-    return Readings(
+    return Gauges(
         sessions=lambda: gate.registry.count,
         max_sessions=config.sessions.max_sessions,
         connections=lambda: len(gate.channels),
         transfers=lambda: gate.running,
-        pool=lambda: readings.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
+        pool=lambda: gauges.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
         dns=lambda: dns.counters() if dns.enabled else {},
-        rounds=lambda: readings.Rounds(rounds.succeeded, rounds.failed, rounds.last_success),
-        audit=lambda: readings.AuditState(audit.lines, audit.lost, audit.writable),
+        rounds=lambda: gauges.GcGauges(rounds.succeeded, rounds.failed, rounds.last_success),
+        audit=lambda: gauges.AuditState(audit.lines, audit.lost, audit.writable),
         credentials=gate.credentials.held,
         timers=lambda: len(reactor.getDelayedCalls()),
         threads=threading.active_count,
@@ -314,14 +314,14 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     registry: SessionRegistry,
     credentials: Credentials,
     audit: AuditLog,
-    walkers: Walkers,
+    walkers: WalkThreads,
 ) -> Gate:
     limits = _affordable(config)
     for name in drivers:
         if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
-    brake = Brake(limits.wrong_credentials_per_minute)
-    admission = Admission(
+    brake = LoginThrottle(limits.wrong_credentials_per_minute)
+    admission = Authorizer(
         drivers,
         config.default_forge,
         registry,

@@ -57,7 +57,7 @@ def admits(bound_to: Network | None, address: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def counted_as(text: str) -> str:
+def rate_key(text: str) -> str:
     """Return the name under which a peer is counted, by every limit: IPv6 by its /64, which is what one host is given.
 
     Requests, wrong credentials, connections and DNS questions use this one function: a peer that one limit counts by

@@ -10,8 +10,8 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
 
 What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
 limits it belong to a write grant only; LFS objects are limited either way. Unknown keys, forges and verbs are refused:
-a grant that is not understood grants nothing. Patterns are judged by ``git.patterns`` here, when they are written, not
-when they are matched.
+a grant that is not understood grants nothing. Patterns are judged by ``rules.patterns`` here, when they are written,
+not when they are matched.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from credgate.errors import InvalidValueError
-from credgate.git.patterns import PatternError, check_option, check_path_glob, check_ref_pattern
+from credgate.rules.patterns import PatternError, check_option, check_path_glob, check_ref_pattern
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Access
 

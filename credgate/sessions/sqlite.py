@@ -18,9 +18,10 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from credgate import private_file
 from credgate.errors import StoreError
-from credgate.sessions import place, rows
-from credgate.sessions.lease import LeaseReading, shift
+from credgate.sessions import rows
+from credgate.sessions.lease_clock import LeaseReading, shift
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -72,7 +73,7 @@ class SqliteStore:
 
     def open(self, now: LeaseReading) -> list[Session]:
         """Open or make the file, judge it, shift it to this boot, and load what is in it."""
-        place.prepare(self.path)
+        private_file.prepare(self.path)
         with self._trouble():
             self._open = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._open.text_factory = _text
@@ -124,7 +125,7 @@ class SqliteStore:
         for pragma in ("locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON"):
             db.execute(f"PRAGMA {pragma}")
         self._recognise(db)
-        place.close_to_others(self.path)
+        private_file.close_to_others(self.path)
         if self._pragma(db, "journal_mode = WAL") != "wal":
             self._refuse("cannot keep a write-ahead log where it is; move it to a local file system")
         db.execute("PRAGMA synchronous = FULL")

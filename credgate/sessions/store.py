@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import evolve
 
 from credgate.errors import StoreError
-from credgate.sessions import lease
+from credgate.sessions import lease_clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.lease_clock import LeaseReading
     from credgate.sessions.model import Session
 
 
@@ -68,8 +68,8 @@ class MemoryStore:
 
     def open(self, now: LeaseReading) -> list[Session]:
         """Give back what an earlier opening of this object left."""
-        by = 0.0 if self._last is None else lease.shift(self._last, now)
-        self._sessions = {key: lease.rebase(session, by) for key, session in self._sessions.items()}
+        by = 0.0 if self._last is None else lease_clock.shift(self._last, now)
+        self._sessions = {key: lease_clock.rebase(session, by) for key, session in self._sessions.items()}
         self._last = now
         return list(self._sessions.values())
 

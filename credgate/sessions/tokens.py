@@ -37,7 +37,7 @@ _USER_PASS = re.compile(rb"[^:\x00-\x1f\x7f]*:([A-Za-z0-9_-]{1,128}):([A-Za-z0-9
 
 
 @frozen(slots=True)
-class Minted:
+class NewToken:
     """A new session's three names; the secret two are shown once and never kept."""
 
     id: str
@@ -46,7 +46,7 @@ class Minted:
 
 
 @frozen(slots=True)
-class Presented:
+class PresentedToken:
     """A well-formed credential; whether it is a right one, the registry knows."""
 
     scheme: Scheme
@@ -55,15 +55,15 @@ class Presented:
 
 
 @frozen(slots=True)
-class Malformed:
+class MalformedAuthorization:
     """An ``Authorization`` that cannot be a session's. ``scheme`` chooses the form of the refusal; "" is any other."""
 
     scheme: Scheme | Literal[""] = ""
 
 
-def mint(entropy: Callable[[int], bytes]) -> Minted:
+def mint(entropy: Callable[[int], bytes]) -> NewToken:
     """Make a new session's id, token and secret; ``entropy`` is ``os.urandom`` or like it."""
-    return Minted(
+    return NewToken(
         id="s-" + entropy(ID_BYTES).hex(),
         token=_text(entropy(SECRET_BYTES)),
         secret=_text(entropy(SECRET_BYTES)),
@@ -75,18 +75,18 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def parse_authorization(values: Sequence[bytes]) -> Presented | Malformed | None:
+def parse_authorization(values: Sequence[bytes]) -> PresentedToken | MalformedAuthorization | None:
     """Read the ``Authorization`` field values of one request; None: there was no such field."""
     if not values:
         return None
     value = values[0]
     scheme = _scheme(value)
     if len(values) > 1 or len(value) > MAX_FIELD:
-        return Malformed(scheme)
+        return MalformedAuthorization(scheme)
     match = _pair_of_basic(value) if scheme == "basic" else _BEARER.fullmatch(value)
     if match is None or scheme == "":
-        return Malformed(scheme)
-    return Presented(scheme, match[1].decode("ascii"), match[2].decode("ascii"))
+        return MalformedAuthorization(scheme)
+    return PresentedToken(scheme, match[1].decode("ascii"), match[2].decode("ascii"))
 
 
 def _text(raw: bytes) -> str:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.git.objects import SHA1, ObjectFormat
-from credgate.git.walk import DEFAULT_LIMITS, PackWalk
+from credgate.pack.objects import SHA1, ObjectFormat
+from credgate.pack.walk import DEFAULT_LIMITS, PackWalk
 from tests.fakes.repositories import ENVIRON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from credgate.git.graph import Graph
-    from credgate.git.kept import Limits
+    from credgate.pack.commit_graph import CommitGraph
+    from credgate.pack.store import StoreLimits
 
 COMMIT, TREE, BLOB, TAG, OFS, REF = 1, 2, 3, 4, 6, 7
 WORDS = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
@@ -110,8 +110,8 @@ def walked(
     object_format: ObjectFormat = SHA1,
     *,
     trees: bool = True,
-    limits: Limits = DEFAULT_LIMITS,
-    graph: Graph | None = None,
+    limits: StoreLimits = DEFAULT_LIMITS,
+    graph: CommitGraph | None = None,
 ) -> PackWalk:
     """Walk a whole pack."""
     walk = feed(PackWalk(object_format, trees=trees, limits=limits, graph=graph), data)

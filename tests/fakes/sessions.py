@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 
 from credgate.config import schema
 from credgate.errors import StoreError
-from credgate.service.sessions import SessionRegistry
+from credgate.service.registry import SessionRegistry
 from credgate.sessions import tokens
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, Session, SessionRequest
 from credgate.sessions.store import MemoryStore
 
@@ -165,7 +165,7 @@ def registry(store: Any = None, *, clock: Any = None, pool: Any = None, **config
     """Make a registry that answers at once; not started."""
     return SessionRegistry(
         MemoryStore() if store is None else store,
-        schema.Sessions(**config),
+        schema.SessionsConfig(**config),
         clock=LeaseClock() if clock is None else clock,
         reactor=InstantReactor(),
         pool=InstantPool() if pool is None else pool,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.comparison import judge, question
 from credgate.forges.registry import driver_for
 
@@ -35,7 +35,7 @@ PLACES = {
 
 def driver(kind: str, url: str = "", **more: Any) -> Driver:
     """Make the driver of a kind."""
-    return driver_for(Forge("lab", kind, url or PLACES[kind][0], **more))
+    return driver_for(ForgeConfig("lab", kind, url or PLACES[kind][0], **more))
 
 
 def github(status: object, base: object, first: object = OLD) -> dict[str, Any]:

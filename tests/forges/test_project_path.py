@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.project_path import judge, question
 from credgate.forges.registry import driver_for
 
-LAB = driver_for(Forge("lab", "gitlab", "https://lab.example/sub"))
+LAB = driver_for(ForgeConfig("lab", "gitlab", "https://lab.example/sub"))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_a_repository_is_asked_about_by_its_project(path: str, asked: str | None
 
 def test_other_kinds_have_no_such_question() -> None:
     """GitHub and Gitea redirect git itself."""
-    assert question(driver_for(Forge("hub", "github", "https://github.com")), "octo/hello") is None
+    assert question(driver_for(ForgeConfig("hub", "github", "https://github.com")), "octo/hello") is None
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.ancestry import FAST_FORWARD, NOT, Outcome, Verdict, boundary_of, judge, settle
-from credgate.git.ask import AnswerReader, fetch_request
-from credgate.git.graph import Graph
-from credgate.git.objects import SHA1, SHA256
-from credgate.git.walk import PackWalk
+from credgate.git.v2 import FetchResponseReader, fetch_request
+from credgate.pack.ancestry import FAST_FORWARD, NOT, AncestryOutcome, AncestryVerdict, boundary_of, judge, settle
+from credgate.pack.commit_graph import CommitGraph
+from credgate.pack.objects import SHA1, SHA256
+from credgate.pack.walk import PackWalk
 from tests.fakes import packs
 from tests.fakes.packs import Repository, walked
 
@@ -65,11 +65,11 @@ def imported(repository: Repository, history: History) -> list[bytes]:
     return [bytes.fromhex(line) for line in printed.decode().split()]
 
 
-def asked(repository: Repository, graph: Graph, wants: Iterable[bytes], haves: Iterable[bytes]) -> PackWalk:
+def asked(repository: Repository, graph: CommitGraph, wants: Iterable[bytes], haves: Iterable[bytes]) -> PackWalk:
     """Ask the forge, and read its answer into the graph."""
     answer = repository.ask(fetch_request(graph.object_format, wants, haves))
     walk = PackWalk(graph.object_format, graph=graph)
-    reader = AnswerReader(walk)
+    reader = FetchResponseReader(walk)
     reader.receive(answer)
     while reader.step():
         pass
@@ -77,10 +77,10 @@ def asked(repository: Repository, graph: Graph, wants: Iterable[bytes], haves: I
     return walk
 
 
-def verdict(repository: Repository, graph: Graph, old: bytes, new: bytes) -> Verdict:
+def verdict(repository: Repository, graph: CommitGraph, old: bytes, new: bytes) -> AncestryVerdict:
     """Judge as a push is judged."""
     result = judge(graph, old, new)
-    if result.outcome is not Outcome.ASK:
+    if result.outcome is not AncestryOutcome.ASK:
         return result
     asked(repository, graph, result.boundary, [old])
     return settle(graph, old, new)
@@ -113,14 +113,14 @@ def test_merge_bases_are_found(repositories: list[Repository], history: History,
     commits = imported(repository, history)
     default, new = data.draw(st.sampled_from(commits)), data.draw(st.sampled_from(commits))
     object_format = {20: SHA1, 32: SHA256}[len(new)]
-    graph = Graph(object_format)
+    graph = CommitGraph(object_format)
     asked(repository, graph, [new], [default])
     boundary = boundary_of(graph, new)
     assert boundary is not None
     bases = {
         name
         for name in boundary
-        if len(boundary) == 1 or asked(repository, Graph(object_format), [name], boundary - {name}).objects
+        if len(boundary) == 1 or asked(repository, CommitGraph(object_format), [name], boundary - {name}).objects
     }
     printed = repository.git("merge-base", "--all", default.hex(), new.hex(), ok=(0, 1)).decode().split()
     assert bases == {bytes.fromhex(word) for word in printed}
@@ -156,12 +156,12 @@ def test_an_unknown_commit_is_refused_by_the_forge_in_its_words(repository: Repo
     (commit,) = imported(repository, [()])
     object_format = {20: SHA1, 32: SHA256}[len(commit)]
     with pytest.raises(ResponseError, match="the forge refused: upload-pack: not our ref"):
-        asked(repository, Graph(object_format), [b"\xab" * len(commit)], [commit])
+        asked(repository, CommitGraph(object_format), [b"\xab" * len(commit)], [commit])
 
 
 def test_the_forge_sends_no_tree_with_the_history(repository: Repository) -> None:
     """Or a question about a branch would bring the whole repository."""
     commits = imported(repository, [(), (0,), (1,), (2,)])
     object_format = {20: SHA1, 32: SHA256}[len(commits[0])]
-    walk = asked(repository, Graph(object_format), [commits[3]], [commits[1]])
+    walk = asked(repository, CommitGraph(object_format), [commits[3]], [commits[1]])
     assert (walk.objects, walk.graph.commits) == (2, 2)

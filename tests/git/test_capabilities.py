@@ -18,7 +18,7 @@ from attrs import frozen
 from credgate.errors import RequestError
 from credgate.git.capabilities import FLAGS, FORWARDED, VALUED, name, parse
 from credgate.git.pktline import FLUSH, encode
-from credgate.git.push import PushReader
+from credgate.git.push_list import PushReader
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.ask import AnswerReader, fetch_request
-from credgate.git.changed import Comparison, compare
-from credgate.git.objects import SHA1, Tree
-from credgate.git.walk import PackWalk
+from credgate.git.v2 import FetchResponseReader, fetch_request
+from credgate.pack.changed_paths import TreeComparison, compare
+from credgate.pack.objects import SHA1, Tree
+from credgate.pack.walk import PackWalk
 from tests.fakes import packs
 from tests.fakes.packs import Repository, walked
 
@@ -64,7 +64,7 @@ def imported(repository: Repository, *sides: Mapping[str, tuple[int, str]]) -> l
 def fetched(repository: Repository, wants: frozenset[bytes], **options: object) -> PackWalk:
     """Ask the forge and keep its trees."""
     walk = PackWalk(SHA1, trees=True)
-    reader = AnswerReader(walk)
+    reader = FetchResponseReader(walk)
     reader.receive(repository.ask(fetch_request(SHA1, wants, **options)))  # type: ignore[arg-type]
     while reader.step():
         pass
@@ -72,7 +72,9 @@ def fetched(repository: Repository, wants: frozenset[bytes], **options: object) 
     return walk
 
 
-def judged(repository: Repository, walk: PackWalk, new: bytes, old: bytes) -> tuple[Comparison, list[frozenset[bytes]]]:
+def judged(
+    repository: Repository, walk: PackWalk, new: bytes, old: bytes
+) -> tuple[TreeComparison, list[frozenset[bytes]]]:
     """Compare, fetching what is missing; return the last comparison and what each round fetched."""
     lookups: list[Callable[[bytes], Tree | None]] = [walk.tree]
     rounds: list[frozenset[bytes]] = []
@@ -117,7 +119,7 @@ def test_a_push_is_compared_with_what_the_forge_has(repository: Repository) -> N
         assert new is not None
         assert walk.tree(root) is None
         result, rounds = judged(repository, walk, new, root)
-        assert result == Comparison(changed)
+        assert result == TreeComparison(changed)
         assert sum(map(len, rounds)) < 4
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from credgate.git.capabilities import FLAGS
 from credgate.git.commandlist import MAX_CAPABILITY, encode_commands
-from credgate.git.push import Command, PushReader
+from credgate.git.push_list import Command, PushReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

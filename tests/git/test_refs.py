@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
 from credgate.git import refs
-from credgate.git.objects import SHA1, SHA256
 from credgate.git.pktline import DELIMITER, FLUSH, encode
 from credgate.git.refs import MAX_CAPABILITIES, read_capabilities, refs_request
+from credgate.pack.objects import SHA1, SHA256
 
 ONE, TWO, LONG = b"1" * 40, b"2" * 40, b"3" * 64
 SERVICE = encode(b"# service=git-upload-pack\n") + FLUSH

@@ -18,8 +18,8 @@ from dulwich.pack import write_pack_objects
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.objects import SHA1, SHA256, PackError
-from credgate.git.walk import PackWalk
+from credgate.pack.objects import SHA1, SHA256, PackError
+from credgate.pack.walk import PackWalk
 from tests.fakes import packs
 from tests.fakes.packs import Repository, feed, walked
 

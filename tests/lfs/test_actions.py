@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.lfs.actions import MAX_FIELDS, MAX_VALUE, Offer, read_action
 from credgate.lfs.handles import LIFETIME
-from credgate.lfs.reading import Unreadable
+from credgate.lfs.reading import UnreadableJson
 
-HUB = driver_for(Forge("github.com", "github", "https://github.com"))
+HUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 HREF = "https://github.com/a?sig=secret"
 
 
@@ -54,7 +54,7 @@ def test_fields_on_the_list_go_to_the_storage() -> None:
 )  # fmt: skip
 def test_a_header_that_could_be_more_than_a_field_is_refused(header: object) -> None:
     """It would be written into a request that has a credential."""
-    with pytest.raises(Unreadable, match="header is malformed"):
+    with pytest.raises(UnreadableJson, match="header is malformed"):
         offer(header=header)
 
 
@@ -121,5 +121,5 @@ def test_the_end_is_told_as_the_forge_told_it() -> None:
 )  # fmt: skip
 def test_a_member_of_another_form_is_refused(key: str, value: object) -> None:
     """By its name."""
-    with pytest.raises(Unreadable, match=f"{key} is m"):
+    with pytest.raises(UnreadableJson, match=f"{key} is m"):
         offer(**{key: value})

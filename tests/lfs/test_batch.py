@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.lfs import batch as module
-from credgate.lfs.batch import MAX_OBJECTS, Batch, Held, answer, forge_request, read_answer, read_batch, told, too_large
+from credgate.lfs.batch import (
+    MAX_OBJECTS,
+    Batch,
+    HeldLink,
+    answer,
+    forge_request,
+    read_answer,
+    read_batch,
+    told,
+    too_large,
+)
 from credgate.lfs.refusals import LfsError
 from credgate.lfs.target import Call
 from credgate.values import Access, Reason
@@ -18,7 +28,7 @@ from credgate.values import Access, Reason
 if TYPE_CHECKING:
     from credgate.lfs.actions import Offer
 
-HUB = driver_for(Forge("github.com", "github", "https://github.com"))
+HUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 STORED = "https://github-cloud.s3.amazonaws.com/x?sig=secret"
 OWN = "https://github.com/octo/hello.git/info/lfs/verify"
@@ -87,7 +97,7 @@ def test_another_algorithm_or_transfer_is_told_apart() -> None:
 def test_the_forge_is_offered_basic_transfers_alone() -> None:
     """``ssh`` and ``tus`` would lead around the gateway; what was refused is not asked for."""
     batch = read_batch(body(operation="upload"))
-    asked = forge_request(batch, {B: Held()})
+    asked = forge_request(batch, {B: HeldLink()})
     assert asked is not None
     assert json.loads(asked) == {
         "operation": "upload",
@@ -97,7 +107,7 @@ def test_the_forge_is_offered_basic_transfers_alone() -> None:
         "hash_algo": "sha256",
     }
     assert b"ref" not in (forge_request(Batch("download", {A: 1}), {}) or b"")
-    assert forge_request(batch, {A: Held(), B: Held()}) is None
+    assert forge_request(batch, {A: HeldLink(), B: HeldLink()}) is None
 
 
 def test_objects_over_the_limit_are_refused_one_by_one() -> None:

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 from attrs import evolve
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.lfs.handles import Action, Handles
 from credgate.lfs.hrefs import read_href
@@ -16,7 +16,7 @@ from credgate.values import RepoPath
 
 HERE, THERE = RepoPath("github.com", "octo/hello"), RepoPath("github.com", "octo/other")
 HREF = read_href(
-    "https://github.com/a?sig=secret-signature", driver_for(Forge("github.com", "github", "https://github.com"))
+    "https://github.com/a?sig=secret-signature", driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 )
 ACTION = Action(
     "s-1", HERE, Call.DOWNLOAD, "0" * 64, 5, HREF, ((b"Authorization", b"secret-login"),), False, False, 100.0  # noqa: FBT003

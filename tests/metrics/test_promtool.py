@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.metrics.test_page import CHECKS, page
+from tests.metrics.test_exposition import CHECKS, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

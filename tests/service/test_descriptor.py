@@ -15,8 +15,8 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from credgate.dns import response
-from credgate.service.dns.upstream import UDPExchange
-from credgate.service.private import Leash
+from credgate.service.dns.resolver import UDPExchange
+from credgate.service.private import ParentPipe
 from tests.fakes import dnswire as w
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def test_a_gateway_of_one_command_does_not_end_by_events_of_a_closed_connection(
     epoll.stop = lambda: stopped.append(True)  # type: ignore[method-assign]  # it does not run
     ends: list[int] = []
 
-    def begin() -> Leash:
+    def begin() -> ParentPipe:
         ends.extend(os.pipe())
-        leash = Leash(epoll, ends[0])
+        leash = ParentPipe(epoll, ends[0])
         leash.startService()
         return leash
 

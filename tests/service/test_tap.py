@@ -14,12 +14,12 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogPublisher
 
 import credgate
-from credgate.config.schema import Config, Listen
+from credgate.config.schema import Config, ListenConfig
 from credgate.errors import ConfigError
 from credgate.service import tap
-from credgate.service.audit import AuditLog
-from credgate.service.gate import GateService
-from credgate.service.sessions import SessionRegistry
+from credgate.service.audit.log import AuditLog
+from credgate.service.registry import SessionRegistry
+from credgate.service.sandbox.gate import GateService
 from credgate.values import RepoPath
 from tests.fakes.waiting import free_port
 
@@ -206,7 +206,7 @@ def test_more_connections_than_descriptors_are_not_promised(
         return most
 
     monkeypatch.setattr(tap, "most_connections", most_connections)
-    assert tap._affordable(Config(listen=Listen(dns=dns))).max_connections == most
+    assert tap._affordable(Config(listen=ListenConfig(dns=dns))).max_connections == most
     assert asked == [(1024, held)]
     assert bool(said) is (most == 100)
 
@@ -288,7 +288,7 @@ def test_what_others_need_starts_first(tmp_path: Path) -> None:
     """And stops last: the last answer still needs the store, and its line the log."""
     order = [type(part) for part in tap.makeService(options(tmp_path))]  # type: ignore[call-overload]
     assert order[:2] == [AuditLog, SessionRegistry]
-    assert order.index(GateService) < order.index(tap.Listener)
+    assert order.index(GateService) < order.index(tap.SandboxListener)
 
 
 @pytest_twisted.ensureDeferred

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Config, Forge
+from credgate.config.schema import Config, ForgeConfig
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
 from credgate.sessions.grants import (
@@ -27,7 +27,7 @@ from credgate.values import Access
 
 DRIVERS = {
     forge.name: driver_for(forge)
-    for forge in (*Config().forges.values(), Forge(name="git.example", kind="generic", url="https://git.example"))
+    for forge in (*Config().forges.values(), ForgeConfig(name="git.example", kind="generic", url="https://git.example"))
 }
 
 

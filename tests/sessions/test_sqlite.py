@@ -17,7 +17,7 @@ from attrs import evolve
 
 from credgate.errors import StoreError
 from credgate.sessions import rows, sqlite
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.sqlite import SqliteStore
 from tests.fakes.needs import not_here
 from tests.fakes.sessions import LeaseClock, session
@@ -276,7 +276,7 @@ def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
         import os, sys
         from pathlib import Path
         from credgate.errors import StoreError
-        from credgate.sessions.lease import LeaseReading
+        from credgate.sessions.lease_clock import LeaseReading
         from credgate.sessions.sqlite import SqliteStore
         os.setgid(65534); os.setuid(65534)
         try:

@@ -20,7 +20,7 @@ from credgate.audit.event import Happening
 from credgate.errors import ConfigError
 from credgate.service.control import service as service_module
 from credgate.service.control import unixsocket
-from credgate.service.refused import Limit
+from credgate.service.sandbox.refused_connections import Limit
 from credgate.values import Reason
 from tests.fakes.control import config
 from tests.fakes.control_gateway import DEADLINE, NOBODY, gateway_at, until, within

@@ -1,0 +1,1 @@
+"""Git packs: read as a stream, object by object, within limits. Imports nothing else of credgate."""

@@ -1,0 +1,1 @@
+"""What must be found out about a push before its checksum is released."""
