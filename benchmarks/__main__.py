@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, dns, lfs, small, soak, walk
+from benchmarks import bulk, dns, lfs, sessions, small, soak, walk
 from benchmarks.gitwork import GitWork
 from benchmarks.page import Found
 from benchmarks.table import Aim, Row, machine, versions
@@ -40,6 +40,7 @@ class Size:
     git_rounds: int
     walk_mib: int
     lfs_mib: int
+    sessions: tuple[int, ...]
     questions: int
     """DNS questions while memory is watched; 0: it is not."""
 
@@ -53,13 +54,25 @@ FULL = Size(
     git_rounds=7,
     walk_mib=1024,
     lfs_mib=1024,
+    sessions=sessions.COUNTS,
     questions=10_000_000,
 )
 QUICK = Size(
-    rounds=3, mib=256, seconds=1, requests=500, git_mib=40, git_rounds=1, walk_mib=128, lfs_mib=128, questions=0
+    rounds=3,
+    mib=256,
+    seconds=1,
+    requests=500,
+    git_mib=40,
+    git_rounds=1,
+    walk_mib=128,
+    lfs_mib=128,
+    sessions=sessions.COUNTS[:2],
+    questions=0,
 )
 
 MIB = 1024 * 1024
+OTHERS = {"dns", "walk", "lfs", "sessions"}
+"""Groups with a table of their own."""
 Measure = Callable[[Target], float]
 
 
@@ -152,7 +165,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="minutes instead of half an hour")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
-    parser.add_argument("--only", default="bulk,small,latency,git,walk,lfs,dns", help="groups of rows, by comma")
+    parser.add_argument(
+        "--only", default="bulk,small,latency,git,walk,lfs,dns,sessions", help="groups of rows, by comma"
+    )
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each row")
     parser.add_argument("--minutes", type=float, default=15, help="of --only soak, which is in no default group")
     parser.add_argument("--without-mitmproxy", action="store_true")
@@ -166,12 +181,12 @@ def run(arguments: argparse.Namespace) -> Found:
     if arguments.rounds:
         size = evolve(size, rounds=arguments.rounds, git_rounds=arguments.rounds)
     groups = set(arguments.only.split(","))
-    without = arguments.without_mitmproxy or groups <= {"dns", "walk", "lfs"}
+    without = arguments.without_mitmproxy or groups <= OTHERS
     mitmdump = None if without else arguments.mitmdump or _mitmdump()
     where, what = machine(), versions(mitmdump)
     what += f"; {size.rounds} rounds of {size.mib} MiB" + (", a quick run" if arguments.quick else "")
     print(f"{where}; {what}", file=sys.stderr)
-    found = Found(_relayed(size, groups - {"dns", "walk", "lfs"}, mitmdump))
+    found = Found(_relayed(size, groups - OTHERS, mitmdump))
     for _ in _others(found, groups, size):
         # After each table: what takes a quarter of an hour is not lost to what comes after it.
         if arguments.write:
@@ -190,6 +205,9 @@ def _others(found: Found, groups: set[str], size: Size) -> Iterator[Found]:
         yield found
     if "dns" in groups:
         found.asked = dns.rows(rounds=size.rounds, seconds=size.seconds, questions=size.questions)
+        yield found
+    if "sessions" in groups:
+        found.many = sessions.measure(rounds=min(size.rounds, 3), seconds=size.seconds, counts=size.sessions)
         yield found
 
 

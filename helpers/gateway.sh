@@ -3,7 +3,7 @@
 #
 # The names, arguments, variables and return codes are those of foundry-sandbox's lib/gateway.sh, over credgate's
 # control socket. One thing differs: destroy_gateway_session looks at the HTTP status, so a refusal is a failure.
-# Needs curl, sed, tr and docker or podman; no jq, no python. POSIX sh; works under `set -eu`. Names that begin with
+# Needs curl, sed, tr, head and docker or podman; no jq, no python. POSIX sh; works under `set -eu`. Names that begin with
 # _gateway are its own. A secret goes through pipes and shell variables only: never into an argument, where every user
 # of the host could read it, never into a file of the host.
 #
@@ -35,6 +35,12 @@ _gateway_find_runtime() {
 # Run it.
 _gateway_runtime() {
     _gateway_find_runtime && "$_gateway_cli" "$@"
+}
+
+# What a container or a server wrote, as one line of harmless characters, at most 200. Its author may be hostile: control
+# sequences would reach the operator's terminal, and echo of some shells makes them of backslashes.
+_gateway_plain() {
+    head -c 200 | LC_ALL=C tr -c "A-Za-z0-9 ._:/,()=@'-" ' '
 }
 
 # Which way leads to the control API, as lines of a curl configuration, in _gateway_way; 1 if there is none.
@@ -110,7 +116,7 @@ _gateway_text() {
 # Why the gateway refused; its texts hold no secret.
 _gateway_reason() {
     _gateway_said=$(printf '%s\n' "$_gateway_body" | sed -n 's/.*"error": *"\(.*\)"}.*/\1/p')
-    printf 'HTTP %s%s' "$_gateway_status" "${_gateway_said:+: $_gateway_said}"
+    printf 'HTTP %s%s' "$_gateway_status" "${_gateway_said:+: $_gateway_said}" | _gateway_plain
 }
 
 _gateway_is_name() {
@@ -226,9 +232,18 @@ chmod 0400 "$draft" && mv -f "$draft" "$folder/gateway_token" || exit 1
 stat -c %a "$folder/gateway_token"
 '
 
+# The mode of the written file, as the container tells it: no more of what it says is read.
 _gateway_write_as() {
-    printf '%s:%s\n' "$3" "$4" |
-        _gateway_runtime exec -i -u "$1" "$2" sh -c "$_gateway_writer" sh "$_gateway_owner"
+    {
+        printf '%s:%s\n' "$3" "$4" |
+            _gateway_runtime exec -i -u "$1" "$2" sh -c "$_gateway_writer" sh "$_gateway_owner" || printf ' failed'
+    } | head -c 16
+}
+
+# Say why the container runtime failed, in its words or the container's.
+_gateway_tell() {
+    _gateway_said=$(_gateway_plain)
+    [ -z "$_gateway_said" ] || log_warn "$1 says: $_gateway_said" >&2
 }
 
 # write_gateway_token_to_container CONTAINER_ID TOKEN SECRET: /run/secrets/gateway_token, one line, mode 0400.
@@ -239,12 +254,22 @@ write_gateway_token_to_container() {
         return 1
     fi
     _gateway_owner=${GATEWAY_TOKEN_OWNER:-1000:1000}
-    _gateway_mode=$(_gateway_write_as 0 "$@" 2> /dev/null) || _gateway_mode=$(_gateway_write_as "$_gateway_owner" "$@") ||
-        _gateway_mode=
-    if [ "$_gateway_mode" != 400 ]; then
-        log_error "the session could not be written to /run/secrets/gateway_token in $1${_gateway_mode:+: mode $_gateway_mode}"
-        return 1
-    fi
+    _gateway_mode=$(_gateway_write_as 0 "$@" 2> /dev/null) || :
+    case $_gateway_mode in
+        *failed)
+            # Standard error goes to _gateway_tell, standard output is the mode.
+            _gateway_mode=$(
+                { _gateway_write_as "$_gateway_owner" "$@" 2>&1 >&3 3>&- | _gateway_tell "$1"; } 3>&1
+            ) || :
+            ;;
+    esac
+    case $_gateway_mode in
+        400) return 0 ;;
+        [0-7][0-7][0-7] | [0-7][0-7][0-7][0-7]) _gateway_mode=": mode $_gateway_mode" ;;
+        *) _gateway_mode= ;;
+    esac
+    log_error "the session could not be written to /run/secrets/gateway_token in $1$_gateway_mode"
+    return 1
 }
 
 # get_container_ip CONTAINER_ID [NETWORK]: prints the address in this network (credential-isolation); 1 if there is none.
@@ -255,7 +280,9 @@ get_container_ip() {
     fi
     _gateway_form="{{with index .NetworkSettings.Networks \"${2:-credential-isolation}\"}}{{.IPAddress}}{{end}}"
     _gateway_address=$(_gateway_runtime inspect -f "$_gateway_form" "$1" 2> /dev/null) || return 1
-    [ -n "$_gateway_address" ] || return 1
+    case $_gateway_address in
+        '' | *[!0-9A-Fa-f.:]*) return 1 ;;
+    esac
     printf '%s\n' "$_gateway_address"
 }
 
@@ -326,7 +353,7 @@ cleanup_gateway_session() {
     done
     [ -z "$_gateway_ended" ] || return 0
     _gateway_token=$(_gateway_runtime exec -u "${GATEWAY_TOKEN_OWNER:-1000:1000}" "$1" \
-        cat /run/secrets/gateway_token 2> /dev/null) || return 0
+        cat /run/secrets/gateway_token 2> /dev/null | head -c 200) || return 0
     _gateway_token=${_gateway_token%%:*}
     [ -z "$_gateway_token" ] || destroy_gateway_session "$_gateway_token" || log_warn "the session of $1 could not be ended"
     return 0
@@ -334,7 +361,7 @@ cleanup_gateway_session() {
 
 # get_gateway_host_port PROJECT: the port of the host that leads to the gateway's 8080, if it was published.
 get_gateway_host_port() {
-    _gateway_runtime port "${1:-}-gateway-1" 8080 2> /dev/null | sed -n '1s/.*://p'
+    _gateway_runtime port "${1:-}-gateway-1" 8080 2> /dev/null | sed -n '1s/^.*:\([0-9]\{1,5\}\)$/\1/p'
 }
 
 # setup_gateway_url PROJECT: as before where the control API is published; with its socket there is nothing to set up.

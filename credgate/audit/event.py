@@ -32,6 +32,8 @@ class Happening(StrEnum):
     SESSION_EXPIRED = "session-expired"
     REQUEST = "request"
     CONTROL = "control"
+    CONNECTION = "connection"
+    """Connections of sandboxes that a limit refused; ``rule`` names it. See ``sessions.refusals``."""
     CREDENTIAL_MINTED = "credential-minted"
     """``text`` says what for; no event holds a value."""
     CREDENTIAL_REVOKED = "credential-revoked"
@@ -52,6 +54,7 @@ SESSION: Final = "session"
 PEER: Final = "peer"
 FORGE: Final = "forge"
 REPO: Final = "repo"
+MOVED_FROM: Final = "moved_from"
 OPERATION: Final = "operation"
 DECISION: Final = "decision"
 REASON: Final = "reason"
@@ -112,7 +115,9 @@ class Event:
     """The address that asked, without its port."""
     forge: str = ""
     repo: str = ""
-    """Normal form."""
+    """Normal form; of a renamed repository the new name, by whose grant the request was judged."""
+    moved_from: str = ""
+    """The name in the request, where the forge redirected it to ``repo``."""
     operation: str = ""
     allow: bool | None = None
     reason: str = ""
@@ -136,6 +141,9 @@ class Event:
     """Its bytes."""
     text: str = ""
     refs: tuple[RefChange, ...] = ()
+    """The first of them, at least as many as a line lists."""
+    refs_more: int = 0
+    """How many others there are."""
     credential: str = ""
     """The id of the forge's credential, never its value."""
     credential_kind: str = ""
@@ -162,7 +170,7 @@ def line(event: Event) -> str:
         _asked(*asked),
         _numbers(event),
         _credential(*credential) if credential != _ANONYMOUS else "",
-        _rest(event) if event.oid or event.text or event.refs or event.repositories or event.size is not None else "",
+        _rest(event) if _has_more(event) else "",
     )
     return "{" + ",".join([piece for piece in pieces if piece]) + "}"
 
@@ -191,13 +199,21 @@ def _numbers(event: Event) -> str:
     return ",".join([f'"{key}":{value}' for key, value in values if value is not None])
 
 
+def _has_more(event: Event) -> bool:
+    return bool(event.moved_from or event.oid or event.text or event.refs or event.repositories) or (
+        event.size is not None
+    )
+
+
 def _rest(event: Event) -> str:
     """Tell what few events have."""
-    told: list[tuple[str, object]] = [(OID, event.oid), (SIZE, event.size), (TEXT, event.text)]
+    first = (MOVED_FROM, event.moved_from), (OID, event.oid), (SIZE, event.size), (TEXT, event.text)
+    told: list[tuple[str, object]] = [*first]
     if event.refs:
         told.append((REFS, [change.told() for change in event.refs[:MAX_REFS]]))
-    if len(event.refs) > MAX_REFS:
-        told.append((REFS_MORE, len(event.refs) - MAX_REFS))
+    more = event.refs_more + max(0, len(event.refs) - MAX_REFS)
+    if more:
+        told.append((REFS_MORE, more))
     if event.repositories:
         told.append((REPOSITORIES, [visible(path) for path in event.repositories[:MAX_REFS]]))
     if len(event.repositories) > MAX_REFS:

@@ -17,7 +17,7 @@ MAX_FAULTS = 20
 
 
 @frozen(slots=True)
-class Fault:
+class ChainFault:
     """Where the chain is broken: a file, a line of it (0: the log as a whole), and what that means."""
 
     file: str
@@ -35,7 +35,7 @@ class Verifier:
 
     head: Head | None = None
     """What its writer knows of the end; None: nothing does."""
-    faults: list[Fault] = field(factory=list)
+    faults: list[ChainFault] = field(factory=list)
     broken: int = 0
     lines: int = 0
     first: int = 0
@@ -96,14 +96,14 @@ class Verifier:
         elif last.seq > head.last.seq and not growing:
             self._fault("", 0, f"{_lines(last.seq - head.last.seq)} added behind the last that the gateway wrote")
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: ChainFault) -> None:
         """Note one."""
         self.broken += 1
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault)
 
     def _fault(self, file: str, line: int, text: str) -> None:
-        self.add(Fault(file, line, text))
+        self.add(ChainFault(file, line, text))
 
 
 def _lines(count: int) -> str:

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import dnslib
 from attrs import frozen
 
+from credgate.cli.output import printable
 from credgate.config.load import from_environment, load
 from credgate.dns import codes, framing, names, upstreams
 from credgate.dns.clients import SessionIndex
 from credgate.dns.names import WireError
-from credgate.dns.policy import NO_ENTRIES, Outcome, make_policy, session_entries
+from credgate.dns.policy import NO_ENTRIES, Disposition, make_policy, session_entries
 from credgate.dns.response import MAX_RESPONSE
 from credgate.errors import ConfigError
 from credgate.values import Reason
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config
     from credgate.dns.allowlist import Allowlist
-    from credgate.dns.policy import Policy, Verdict
+    from credgate.dns.policy import QueryPolicy, QueryVerdict
     from credgate.dns.upstreams import Endpoint
 
 TIMEOUT = 6.0
@@ -74,8 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(*lines: str, status: int) -> int:
-    for line in lines:
-        print(line, file=sys.stderr if status == _UNUSABLE else sys.stdout)
+    # Records are the answering server's words: no control character of theirs reaches the terminal.
+    for line in "\n".join(lines).expandtabs().split("\n"):
+        print(printable(line), file=sys.stderr if status == _UNUSABLE else sys.stdout)
     return status
 
 
@@ -156,24 +158,24 @@ def _judge(arguments: argparse.Namespace, qtype: int, config: Config) -> int:
     return _say(*lines, status=0 if verdict.decision.allow else 1)
 
 
-def _outcome(verdict: Verdict, config: Config, policy: Policy, name: names.Name) -> str:
+def _outcome(verdict: QueryVerdict, config: Config, policy: QueryPolicy, name: names.Name) -> str:
     match verdict.outcome:
-        case Outcome.ASK:
+        case Disposition.ASK:
             counted = f", at most {config.dns.names_per_minute} such names a minute and client"
             return "allowed, looked up upstream" + (counted if verdict.wildcard is not None else "")
-        case Outcome.STATIC:
+        case Disposition.STATIC:
             static = [str(address) for address in policy.static.get(name, ())]
             return "static: " + (", ".join(static) or "known, without addresses")
-        case Outcome.NO_TYPE:
+        case Disposition.NO_TYPE:
             code = "NODATA"
-        case Outcome.NO_NAME:
+        case Disposition.NO_NAME:
             code = config.dns.refused.upper()
-        case Outcome.REFUSED:
+        case Disposition.REFUSED:
             code = "REFUSED"
     return f"refused with {code} ({verdict.decision.reason})"
 
 
-def _hints(policy: Policy, name: names.Name, verdict: Verdict) -> list[str]:
+def _hints(policy: QueryPolicy, name: names.Name, verdict: QueryVerdict) -> list[str]:
     if verdict.decision.reason is not Reason.DNS_NAME:
         return []
     entry = policy.entries.allows.get((name, True))

@@ -38,7 +38,8 @@ def entries(url: str, status: Mapping[str, Any], helper: str, *, everything: boo
         found += [(f"url.{url}/.insteadOf", f"{url}/")]
     # The empty one forgets the helpers named before: none of them shall be handed the session to store.
     found += [(f"credential.{url}.helper", ""), (f"credential.{url}.helper", helper)]
-    return [*found, (f"http.{url}.proxy", "")]
+    # git-lfs would find out by a first request without a login, and write it into each repository's configuration.
+    return [*found, (f"http.{url}.proxy", ""), (f"lfs.{url}/.access", "basic")]
 
 
 def spellings(name: str, url: str) -> Iterator[str]:

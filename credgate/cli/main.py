@@ -17,7 +17,8 @@ from credgate.cli.env import env
 from credgate.cli.explain import explain
 from credgate.cli.output import Program
 from credgate.cli.policy import policy
-from credgate.cli.run import run
+from credgate.cli.run import signals
+from credgate.cli.run.command import run
 from credgate.cli.session import session
 from credgate.cli.status import status
 from credgate.cli.top import top
@@ -29,12 +30,13 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.version_option(__version__, prog_name="credgate", message="%(prog)s %(version)s")
 @click.option("--socket", metavar="PATH", help="The gateway's control socket, for every command that asks one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def main(socket: str | None, *, as_json: bool) -> None:
+def main(socket: str | None, *, as_json: bool) -> None:  # noqa: ARG001 - the commands read these options
     """Tools beside the gateway, which itself is started by "twistd credgate".
 
     Exit status: 0 done; 1 refused, not found, or a finding that is not good; 2 the command line, a file or the
     configuration cannot be used; 3 no gateway answers.
     """
+    signals.prepare()
 
 
 @main.command("dns-check", context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -21,7 +21,7 @@ from credgate.forges.registry import driver_for
 from credgate.git.fixtures import Fixtures, exit_status
 
 if TYPE_CHECKING:
-    from credgate.git.fixtures import Outcome
+    from credgate.git.fixtures import FixtureOutcome
 
 _PATH = click.Path(path_type=Path)
 
@@ -87,7 +87,7 @@ def _read(file: Path) -> str:
         raise ConfigError("not TOML: it is not UTF-8", file=str(file)) from None
 
 
-def line(file: Path, outcome: Outcome) -> str:
+def line(file: Path, outcome: FixtureOutcome) -> str:
     """Return the line for one expectation: in ASCII, for it may be shown in somebody's CI."""
     status, _, told = str(outcome).partition(" ")
     return printable(f"{status:<4} {file}: {told.lstrip()}")

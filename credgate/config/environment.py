@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve, frozen
 
 from credgate.config import forms
-from credgate.config.schema import Config, Forge, Limits, Listen, Sessions
+from credgate.config.schema import Config, ForgeConfig, Limits, ListenConfig, SessionsConfig
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ T = TypeVar("T")
 TOKEN_VARIABLES = ("GITHUB_TOKEN", "GH_TOKEN")
 """github.com's credential, the first that is set."""
 
-GITHUB = Forge(name="github.com", kind="github", url="https://github.com")
+GITHUB = ForgeConfig(name="github.com", kind="github", url="https://github.com")
 
 
 @frozen(slots=True)
@@ -58,9 +58,9 @@ def defaults(environment: Environment) -> Config:
     ``sessions.store`` and ``listen.control`` are empty where no directory can be named (no ``HOME``): a file may
     still name them, and ``rules`` refuses what is left empty.
     """
-    limits, sessions = Limits(), Sessions()
+    limits, sessions = Limits(), SessionsConfig()
     return Config(
-        listen=Listen(git=_git(environment), control=_control(environment), dns=_dns(environment)),
+        listen=ListenConfig(git=_git(environment), control=_control(environment), dns=_dns(environment)),
         sessions=evolve(
             sessions,
             store=_store(environment),
@@ -82,14 +82,14 @@ def github_credential(environment: Environment) -> str:
 
 def _git(environment: Environment) -> str:
     if not (environment.get("GATEWAY_PORT") or environment.get("GATEWAY_HOST")):
-        return Listen().git
+        return ListenConfig().git
     # A colon separates the fields of an endpoint string: IPv6 needs it escaped.
     address = environment.read("GATEWAY_HOST", _address, "127.0.0.1").replace(":", r"\:")
     return f"tcp:{environment.read('GATEWAY_PORT', _port, 8080)}:interface={address}"
 
 
 def _dns(environment: Environment) -> str:
-    return Listen().dns if environment.read("GATEWAY_ENABLE_DNS", _switch, default=True) else ""
+    return ListenConfig().dns if environment.read("GATEWAY_ENABLE_DNS", _switch, default=True) else ""
 
 
 def _control(environment: Environment) -> str:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve
 
-from credgate.config import environment, position, rules
-from credgate.config.schema import Config, Forge, Policy
+from credgate.config import checks, environment, position
+from credgate.config.schema import Config, ForgeConfig, PushPolicy
 from credgate.config.structure import SECTIONS, Problem, structure
 from credgate.errors import ConfigError
 
@@ -61,12 +61,12 @@ def config_hash(config: Config) -> str:
     return _digest(config)
 
 
-def policy_hash(policy: Policy) -> str:
+def policy_hash(policy: PushPolicy) -> str:
     """Return 12 hex digits that change with any rule on pushes."""
     return _digest(policy)
 
 
-def _digest(section: Config | Policy) -> str:
+def _digest(section: Config | PushPolicy) -> str:
     values = asdict(
         section,
         filter=lambda attribute, _: attribute.name not in {"source", "lines"},
@@ -119,7 +119,7 @@ def _over(base: Config, values: Config, written: Mapping[str, Any]) -> Config:
     return evolve(base, **sections)
 
 
-def _filled(forge: Forge, table: Mapping[str, Any], surroundings: environment.Environment) -> Forge:
+def _filled(forge: ForgeConfig, table: Mapping[str, Any], surroundings: environment.Environment) -> ForgeConfig:
     """Fill what github.com's own table leaves out.
 
     The token of the environment goes to github.com alone: a table of that name may point elsewhere, as tests do.
@@ -135,7 +135,7 @@ def _filled(forge: Forge, table: Mapping[str, Any], surroundings: environment.En
 
 
 def _ruled(config: Config) -> Config:
-    if found := rules.problems(config):
+    if found := checks.problems(config):
         raise _first(found, config)
     return config
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from credgate.config.position import Path, dotted, line_of
-from credgate.config.short_lived import App, OAuth, Rotate  # noqa: TC001 - as PushRule below
+from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig  # noqa: TC001 - as PushRule below
 from credgate.errors import ConfigError
 from credgate.rules.parse import PushRule  # noqa: TC001 - cattrs resolves the annotations
 
@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 
 
 @frozen(slots=True)
-class Listen:
+class ListenConfig:
     """Where credgate listens."""
 
     git: str = "tcp:8080:interface=127.0.0.1"
@@ -35,7 +35,7 @@ class Listen:
 
 
 @frozen(slots=True)
-class Sessions:
+class SessionsConfig:
     """How long sessions live and where they are kept."""
 
     store: str = "sqlite:////var/lib/credgate/sessions.db"
@@ -85,7 +85,7 @@ class Limits:
 
 
 @frozen(slots=True)
-class Forge:
+class ForgeConfig:
     """One place where repositories live. ``name`` is the table's key: ``[forges."github.com"]``."""
 
     name: str
@@ -107,25 +107,27 @@ class Forge:
     """Where the forge's API is; ``""``: where forges of its kind have it."""
     lfs_hosts: tuple[str, ...] = ()
     """Hosts that LFS objects may be fetched from beside those of the kind: a name, or ``*.name`` for all below it."""
+    check_path: bool = False
+    """True: ask the API, before a repository is used, whether the project still has this path (GitLab)."""
     credentials: dict[str, str] = field(factory=dict, repr=False)
     """References by pattern (``owner/*``, ``owner/repo``, ``**``); the longest that matches is used."""
-    app: App | None = None
+    app: AppConfig | None = None
     """A GitHub App that mints credentials."""
-    oauth: OAuth | None = None
+    oauth: OAuthConfig | None = None
     """An OAuth application whose refresh token yields credentials."""
-    rotate: Rotate | None = None
+    rotate: RotateConfig | None = None
     """A token that is rotated through the forge's API before it ends."""
 
 
 @frozen(slots=True)
-class Policy:
+class PushPolicy:
     """What holds for every session's pushes, whatever its grants say: it narrows them and never widens them."""
 
     push: tuple[PushRule, ...] = ()
     """The first rule that matches a ref bounds what any grant allows there; a ref that none matches is not bounded."""
     max_push_bytes: int = 0
     """Of one push's pack; 0: no limit."""
-    max_refs: int = 20_000
+    max_refs: int = 2_000
     """Refs in one push."""
     push_options: tuple[str, ...] = ("*",)
     """Those that grants may allow; ``*`` stands for any run of characters."""
@@ -136,7 +138,7 @@ class Policy:
 
 
 @frozen(slots=True)
-class Audit:
+class AuditConfig:
     """Where audit lines go."""
 
     to: str = "stderr"
@@ -150,7 +152,7 @@ class Audit:
 
 
 @frozen(slots=True)
-class Control:
+class ControlConfig:
     """Who may use the control socket."""
 
     allow_uids: tuple[int, ...] = ()
@@ -158,7 +160,7 @@ class Control:
 
 
 @frozen(slots=True)
-class Dns:
+class DnsConfig:
     """The sandbox's DNS server; ``[listen] dns`` says where. Entries are read by ``dns.allowlist``."""
 
     allow: tuple[str, ...] = ()
@@ -200,8 +202,8 @@ class Dns:
     tcp_connections_per_address: int = 8
 
 
-def _github() -> dict[str, Forge]:
-    return {"github.com": Forge(name="github.com", kind="github", url="https://github.com")}
+def _github() -> dict[str, ForgeConfig]:
+    return {"github.com": ForgeConfig(name="github.com", kind="github", url="https://github.com")}
 
 
 @frozen(slots=True)
@@ -209,14 +211,14 @@ class Config:
     """All of it. ``source`` is the file it came from, ``""`` for none."""
 
     default_forge: str = "github.com"
-    listen: Listen = field(factory=Listen)
-    sessions: Sessions = field(factory=Sessions)
+    listen: ListenConfig = field(factory=ListenConfig)
+    sessions: SessionsConfig = field(factory=SessionsConfig)
     limits: Limits = field(factory=Limits)
-    policy: Policy = field(factory=Policy)
-    audit: Audit = field(factory=Audit)
-    control: Control = field(factory=Control)
-    dns: Dns = field(factory=Dns)
-    forges: dict[str, Forge] = field(factory=_github)
+    policy: PushPolicy = field(factory=PushPolicy)
+    audit: AuditConfig = field(factory=AuditConfig)
+    control: ControlConfig = field(factory=ControlConfig)
+    dns: DnsConfig = field(factory=DnsConfig)
+    forges: dict[str, ForgeConfig] = field(factory=_github)
     source: str = ""
     lines: dict[Path, int] = field(factory=dict, repr=False, eq=False)
     """Where in ``source`` each written key stands."""

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 
 @frozen(slots=True)
-class App:
+class AppConfig:
     """A GitHub App: its private key signs requests for installation tokens."""
 
     app_id: str = ""
@@ -22,7 +22,7 @@ class App:
 
 
 @frozen(slots=True)
-class OAuth:
+class OAuthConfig:
     """An OAuth 2.0 client with a refresh token (RFC 6749 section 6): Gitea, Forgejo, Bitbucket."""
 
     client_id: str = ""
@@ -34,7 +34,7 @@ class OAuth:
 
 
 @frozen(slots=True)
-class Rotate:
+class RotateConfig:
     """A GitLab access token that rotates itself."""
 
     token: str = field(default="", repr=False)

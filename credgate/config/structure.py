@@ -16,8 +16,18 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from credgate.config import forms, netforms, pushforms
-from credgate.config.schema import Audit, Config, Control, Dns, Forge, Limits, Listen, Policy, Sessions
-from credgate.config.short_lived import App, OAuth, Rotate
+from credgate.config.schema import (
+    AuditConfig,
+    Config,
+    ControlConfig,
+    DnsConfig,
+    ForgeConfig,
+    Limits,
+    ListenConfig,
+    PushPolicy,
+    SessionsConfig,
+)
+from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,15 +35,15 @@ if TYPE_CHECKING:
     from credgate.config.position import Path
 
 SECTIONS = {
-    "listen": Listen,
-    "sessions": Sessions,
+    "listen": ListenConfig,
+    "sessions": SessionsConfig,
     "limits": Limits,
-    "policy": Policy,
-    "audit": Audit,
-    "control": Control,
-    "dns": Dns,
+    "policy": PushPolicy,
+    "audit": AuditConfig,
+    "control": ControlConfig,
+    "dns": DnsConfig,
 }
-FORGE_TABLES = {"app": App, "oauth": OAuth, "rotate": Rotate}
+FORGE_TABLES = {"app": AppConfig, "oauth": OAuthConfig, "rotate": RotateConfig}
 KINDS = ("github", "gitlab", "gitea", "bitbucket", "bitbucket-datacenter", "azure", "generic")
 
 # Not in a file: a forge's name is its table's, the rest is where the file was.
@@ -45,14 +55,14 @@ _SYNONYMS = {"token": "credential", "password": "credential", "secret": "credent
 _count = forms.whole(1)
 FORMS: dict[type, dict[str, Callable[[object], object]]] = {
     Config: {"default_forge": forms.filled},
-    Listen: {
+    ListenConfig: {
         "git": forms.filled,
         "control": forms.socket_path,
         "dns": netforms.address_port,
         "metrics": netforms.loopback_port,
         "public_url": netforms.origin,
     },
-    Sessions: {
+    SessionsConfig: {
         "store": forms.store_url,
         "idle_ttl": forms.duration,
         "absolute_ttl": forms.duration,
@@ -77,7 +87,7 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "wrong_credentials_per_minute": _count,
         "max_drain": forms.whole(0),
     },
-    Forge: {
+    ForgeConfig: {
         "kind": forms.one_of(*KINDS),
         "url": netforms.forge_url,
         "username": forms.username,
@@ -88,17 +98,18 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "proxy": netforms.proxy_url,
         "api_url": forms.optional(netforms.forge_url),
         "lfs_hosts": netforms.host_patterns,
+        "check_path": forms.boolean,
         "credentials": forms.credentials,
     },
-    App: {"app_id": forms.app_id, "private_key": forms.credential, "installation_id": forms.whole(0)},
-    OAuth: {
+    AppConfig: {"app_id": forms.app_id, "private_key": forms.credential, "installation_id": forms.whole(0)},
+    OAuthConfig: {
         "client_id": forms.filled,
         "client_secret": forms.credential,
         "refresh_token": forms.credential,
         "key": forms.credential,
     },
-    Rotate: {"token": forms.credential, "key": forms.credential, "lifetime": forms.duration},
-    Policy: {
+    RotateConfig: {"token": forms.credential, "key": forms.credential, "lifetime": forms.duration},
+    PushPolicy: {
         "push": pushforms.rules,
         "max_push_bytes": forms.whole(0),
         "max_refs": forms.whole(1, 20_000),
@@ -106,14 +117,14 @@ FORMS: dict[type, dict[str, Callable[[object], object]]] = {
         "protected_paths": pushforms.globs,
         "require_old_oid": forms.boolean,
     },
-    Audit: {
+    AuditConfig: {
         "to": forms.audit_target,
         "max_bytes": forms.whole(0),
         "keep": forms.whole(0),
         "sync": forms.one_of("always", "second", "never"),
     },
-    Control: {"allow_uids": forms.uids},
-    Dns: {
+    ControlConfig: {"allow_uids": forms.uids},
+    DnsConfig: {
         "allow": forms.strings,
         "allowlist_file": forms.optional(forms.absolute_path),
         "static": netforms.static_names,
@@ -156,7 +167,7 @@ def keys(cls: type[Any]) -> list[str]:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     # Config last: what its tables become is looked up when its own function is made.
-    for cls in (*SECTIONS.values(), *FORGE_TABLES.values(), Forge, Config):
+    for cls in (*SECTIONS.values(), *FORGE_TABLES.values(), ForgeConfig, Config):
         rules: dict[str, Any] = {key: override(struct_hook=_hook(form)) for key, form in FORMS[cls].items()}
         if cls is Config:
             rules |= dict.fromkeys(("source", "lines"), override(omit=True))
@@ -240,7 +251,7 @@ def _at(written: Any, path: Path) -> object:  # noqa: ANN401 - a document holds 
 def _unknown(key: str, cls: type[Any], value: object = None) -> str:
     """Say what an unknown key may have meant: a neighbour, another table's key, or a name that needs quotes."""
     known = keys(cls)
-    if cls is Forge and isinstance(value, dict):
+    if cls is ForgeConfig and isinstance(value, dict):
         return 'unknown key; a name with dots needs quotes: [forges."git.example.com"]'
     if near := _SYNONYMS.get(key) if _SYNONYMS.get(key) in known else forms.nearest(key, known):
         return f'unknown key; did you mean "{near}"?'

@@ -36,7 +36,7 @@ MAX_FILE = 4 * 1024 * 1024
 
 
 @frozen(slots=True)
-class Entry:
+class AllowlistEntry:
     """One line. ``text`` is its own spelling, ``place`` where it stands: ``file:line``, a key, a session."""
 
     name: Name
@@ -62,7 +62,7 @@ def _types(word: str) -> frozenset[int]:
     return numbers
 
 
-def parse_entry(text: str, place: str = "") -> Entry:
+def parse_entry(text: str, place: str = "") -> AllowlistEntry:
     """Read one entry; ``ValueError`` says what is wrong with it."""
     words = text.split()
     if not 1 <= len(words) <= 2:  # noqa: PLR2004 - a name and perhaps a word behind it
@@ -70,10 +70,10 @@ def parse_entry(text: str, place: str = "") -> Entry:
     deny, pattern = words[0].startswith("!"), words[0].removeprefix("!")
     wildcard = pattern.startswith("*.")
     types = _types(words[1]) if len(words) > 1 else frozenset()
-    return Entry(names.parse(pattern.removeprefix("*.")), wildcard, deny, types, words[0], place)
+    return AllowlistEntry(names.parse(pattern.removeprefix("*.")), wildcard, deny, types, words[0], place)
 
 
-def read_lines(text: str, file: str) -> Iterator[Entry]:
+def read_lines(text: str, file: str) -> Iterator[AllowlistEntry]:
     """Read an allowlist file's text; ``ConfigError`` names file and line."""
     for number, line in enumerate(text.splitlines(), 1):
         if entry := line.partition("#")[0].strip():
@@ -83,7 +83,7 @@ def read_lines(text: str, file: str) -> Iterator[Entry]:
                 raise ConfigError(str(error), file=file, line=number) from None
 
 
-def read_file(path: str) -> list[Entry]:
+def read_file(path: str) -> list[AllowlistEntry]:
     """Read an allowlist file (UTF-8, at most 4 MiB); blocking. ``ConfigError`` if it cannot be read or used."""
     try:
         with Path(path).open("rb") as file:
@@ -98,29 +98,29 @@ def read_file(path: str) -> list[Entry]:
 
 
 @frozen(slots=True)
-class Match:
+class AllowlistMatch:
     """What a list says of a name: the entry that denies it, or those that allow it, the closest first."""
 
-    denied: Entry | None = None
-    allowed: tuple[Entry, ...] = ()
+    denied: AllowlistEntry | None = None
+    allowed: tuple[AllowlistEntry, ...] = ()
 
     def types(self) -> frozenset[int]:
         """Return the types that the allowing entries grant together, the default ones included."""
         return DEFAULT_TYPES.union(*(entry.types for entry in self.allowed))
 
 
-Table = dict[tuple["Name", bool], Entry]
+Table = dict[tuple["Name", bool], AllowlistEntry]
 """Entries by their name and whether they are wildcards."""
 
 
-def _merge(old: Entry | None, new: Entry) -> Entry:
+def _merge(old: AllowlistEntry | None, new: AllowlistEntry) -> AllowlistEntry:
     """Return one entry for a line written twice: the first one's place, the types of both."""
     if old is None:
         return new
-    return Entry(old.name, old.wildcard, old.deny, old.types | new.types, old.text, old.place)
+    return AllowlistEntry(old.name, old.wildcard, old.deny, old.types | new.types, old.text, old.place)
 
 
-def _find(table: Table, name: Name) -> list[Entry]:
+def _find(table: Table, name: Name) -> list[AllowlistEntry]:
     """Return the entries that match a folded name: itself, then wildcards from the closest up."""
     if not table:
         return []
@@ -136,7 +136,7 @@ class Allowlist:
     denies: Table = field(factory=dict, repr=False)
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Allowlist:
+    def of(cls, entries: Iterable[AllowlistEntry]) -> Allowlist:
         """Make the list; of entries for the same pattern the types add up."""
         made = cls()
         for entry in entries:
@@ -144,8 +144,8 @@ class Allowlist:
             table[key] = _merge(table.get(key), entry)
         return made
 
-    def match(self, name: Name) -> Match:
+    def match(self, name: Name) -> AllowlistMatch:
         """Say what the list has about a folded name."""
         if denied := _find(self.denies, name):
-            return Match(denied=denied[0])
-        return Match(allowed=tuple(_find(self.allows, name)))
+            return AllowlistMatch(denied=denied[0])
+        return AllowlistMatch(allowed=tuple(_find(self.allows, name)))

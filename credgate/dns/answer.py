@@ -19,12 +19,12 @@ from credgate.dns import names, svcb
 from credgate.dns.addresses import special
 from credgate.dns.codes import Rcode, RRType
 from credgate.dns.names import WireError
-from credgate.dns.reply import Content, Record
+from credgate.dns.reply import Content, ReplyRecord
 
 if TYPE_CHECKING:
     from credgate.dns.allowlist import Allowlist
     from credgate.dns.names import Name
-    from credgate.dns.policy import Policy
+    from credgate.dns.policy import QueryPolicy
     from credgate.dns.response import Resource, Response
 
 MAX_CHAIN = 8
@@ -33,7 +33,7 @@ _SERVICES = (RRType.HTTPS, RRType.SVCB)
 
 
 @frozen(slots=True)
-class Answer:
+class CheckedAnswer:
     """What is known of a name and type. ``chain`` begins with the asked name; ``ttl`` is the least of all, seconds."""
 
     rcode: int
@@ -59,7 +59,7 @@ class Trail:
     chain: list[Name]
     ttl: int = 0x7FFFFFFF
 
-    def follow(self, response: Response) -> Answer | None:
+    def follow(self, response: Response) -> CheckedAnswer | None:
         """Go as far as the response leads. ``None``: ask for the last name of ``chain`` next.
 
         ``WireError`` for a loop or too long a chain, and for a response code that answers nothing.
@@ -86,12 +86,12 @@ class Trail:
             self.ttl = min(self.ttl, alias.ttl)
         return len(self.chain) > before
 
-    def _end(self, rcode: int, found: list[Resource]) -> Answer:
+    def _end(self, rcode: int, found: list[Resource]) -> CheckedAnswer:
         ttl = min([self.ttl, *(one.ttl for one in found)])
-        return Answer(rcode, tuple(self.chain), tuple(dict.fromkeys(found)), ttl)
+        return CheckedAnswer(rcode, tuple(self.chain), tuple(dict.fromkeys(found)), ttl)
 
 
-def _keep(resource: Resource, policy: Policy) -> tuple[Resource | None, str]:
+def _keep(resource: Resource, policy: QueryPolicy) -> tuple[Resource | None, str]:
     """Return the record as far as the guard lets it pass, and the kind of range that it dropped something for."""
     if resource.rtype in (RRType.A, RRType.AAAA):
         kind = special(resource.rdata, policy.allow_private)
@@ -109,14 +109,14 @@ def _keep(resource: Resource, policy: Policy) -> tuple[Resource | None, str]:
     return kept, next(filter(None, kinds), "")
 
 
-def guard(answer: Answer, policy: Policy) -> Answer:
+def guard(answer: CheckedAnswer, policy: QueryPolicy) -> CheckedAnswer:
     """Return the answer without special addresses; a malformed service record raises ``WireError``."""
     judged = [_keep(resource, policy) for resource in answer.resources]
     resources = tuple(resource for resource, _ in judged if resource is not None)
     return evolve(answer, resources=resources, dropped=next((kind for _, kind in judged if kind), ""))
 
 
-def chain_fault(answer: Answer, policy: Policy, session: Allowlist, *, check: bool) -> Name | None:
+def chain_fault(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, *, check: bool) -> Name | None:
     """Return the first name behind the asked one that the answer must not lead to."""
     for name in answer.chain[1:]:
         if policy.entries.match(name).denied or (check and not policy.allows_name(name, session)):
@@ -124,19 +124,19 @@ def chain_fault(answer: Answer, policy: Policy, session: Allowlist, *, check: bo
     return None
 
 
-def render(answer: Answer, policy: Policy, session: Allowlist, ttl: int, *, check: bool) -> Content:
+def render(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, ttl: int, *, check: bool) -> Content:
     """Return what the reply says, every record with ``ttl``; aliases are shown only with ``check``.
 
     Targets of services and of CNAME queries are names too: a record that names one not allowed is left out.
     """
     shown = answer.chain if check else answer.chain[:1]
     aliases = [
-        Record(RRType.CNAME, ttl, names.encode(target), None if owner == shown[0] else owner)
+        ReplyRecord(RRType.CNAME, ttl, names.encode(target), None if owner == shown[0] else owner)
         for owner, target in pairwise(shown)
     ]
     last = shown[-1]
     records = [
-        Record(one.rtype, ttl, one.rdata, None if last == shown[0] else last)
+        ReplyRecord(one.rtype, ttl, one.rdata, None if last == shown[0] else last)
         for one in answer.resources
         if _speakable(one, answer, policy, session)
     ]
@@ -144,7 +144,7 @@ def render(answer: Answer, policy: Policy, session: Allowlist, ttl: int, *, chec
     return content if records else evolve(content, negative_ttl=ttl)
 
 
-def _speakable(resource: Resource, answer: Answer, policy: Policy, session: Allowlist) -> bool:
+def _speakable(resource: Resource, answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist) -> bool:
     if resource.rtype == RRType.CNAME:
         return policy.allows_name(resource.target, session)
     if resource.rtype not in _SERVICES or resource.target == names.ROOT:

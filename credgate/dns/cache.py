@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 if TYPE_CHECKING:
-    from credgate.dns.answer import Answer
+    from credgate.dns.answer import CheckedAnswer
     from credgate.dns.names import Name
 
 MAX_REPLY = 1024
@@ -60,7 +60,7 @@ class ReplyCache:
 class Known:
     """What is known of one name and type. ``answer`` is ``None`` when only a failure is known."""
 
-    answer: Answer | None
+    answer: CheckedAnswer | None
     expires: float
     stale_until: float
     retry_at: float = 0.0
@@ -97,7 +97,7 @@ class AnswerCache:
             self._known[key] = known
         return known
 
-    def put(self, key: Key, answer: Answer, now: float) -> Known:
+    def put(self, key: Key, answer: CheckedAnswer, now: float) -> Known:
         """Keep an answer by its TTL, between 1 second and the cap of its kind."""
         cap = self._negative_ttl if answer.negative() else self._max_ttl
         expires = now + max(1.0, min(float(answer.ttl), cap))

@@ -1,7 +1,8 @@
 """Who asks: a client's address, the sessions bound to it and the names they add, its share of the rate.
 
-Looked up once a datagram, so one dictionary decides: host -> ``Client``. When sessions come or go that dictionary is
-emptied, and a client's scope is found anew at its next datagram. A scope holds the replies that may be given within it:
+Looked up once a datagram, so one dictionary decides: host -> ``Client``. When a bound session comes or goes that
+dictionary is emptied, and a client's scope is found anew at its next datagram, in an index that was changed by that one
+session: no datagram walks all sessions. A scope holds the replies that may be given within it:
 clients without names of their own share one, so that a session's names are never answered from another's cache. The
 table is bounded; when it is full it starts over, buckets too: a flood of forged addresses is bounded by
 ``maxThroughput``, not here.
@@ -9,7 +10,7 @@ table is bounded; when it is full it starts over, buckets too: a flood of forged
 
 from __future__ import annotations
 
-import ipaddress
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -18,18 +19,22 @@ from credgate.dns import addresses
 from credgate.dns.cache import ReplyCache
 from credgate.dns.policy import NO_ENTRIES, session_entries
 from credgate.dns.rate import Bucket
+from credgate.sessions.address import rate_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Iterator
 
     from credgate.dns.allowlist import Allowlist
     from credgate.sessions.model import Network, Session
 
 MAX_CLIENTS = 4096
 
+_Key = tuple[int, int, int]
+"""A network: IP version, prefix length, and the number that its prefix is."""
+
 
 @frozen(slots=True)
-class Scope:
+class ClientScope:
     """What a client's sessions make of it. ``session`` is the public id for the audit line, ``""`` for none."""
 
     session: str = ""
@@ -44,39 +49,83 @@ class Client:
     host: str
     key: str
     bucket: Bucket
-    scope: Scope
+    scope: ClientScope
     replies: ReplyCache = field(repr=False)
     """The scope's; here to spare the fast path a step."""
     pending: int = 0
     """Questions of this client that wait for an upstream."""
 
 
-def counted_as(address: addresses.Address) -> str:
-    """Return what an address is counted as: one IPv6 host has a whole /64."""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
 class SessionIndex:
-    """Sessions by the addresses they are bound to."""
+    """Sessions by the networks they are bound to: an address is looked up once for each prefix length in use."""
 
     def __init__(self, sessions: Iterable[Session] = ()) -> None:
-        self._single: dict[str, list[Session]] = {}
-        self._wide: list[tuple[Network, Session]] = []
+        self._bound: dict[_Key, dict[str, Session]] = {}
+        self._named: dict[_Key, dict[str, Session]] = {}
+        """Those of them that add names."""
+        self._lengths: Counter[tuple[int, int]] = Counter()
+        """How many networks there are of each IP version and prefix length."""
         for session in sessions:
-            bound = session.bound_to
-            if bound is None:
-                continue
-            if bound.num_addresses == 1:
-                self._single.setdefault(str(bound.network_address), []).append(session)
-            else:
-                self._wide.append((bound, session))
+            self.add(session)
+
+    def add(self, session: Session) -> None:
+        """Add a session, if it is bound; one that is there already is replaced."""
+        if session.bound_to is None:
+            return
+        key = _key(session.bound_to)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bound[key] = {}
+            self._lengths[key[:2]] += 1
+        bound[session.id] = session
+        if session.dns:
+            self._named.setdefault(key, {})[session.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Remove a session; one that is not there is no error."""
+        if session.bound_to is None:
+            return
+        key = _key(session.bound_to)
+        if _drop(self._bound, key, session.id):
+            self._lengths[key[:2]] -= 1
+            if not self._lengths[key[:2]]:
+                del self._lengths[key[:2]]
+        _drop(self._named, key, session.id)
 
     def find(self, address: addresses.Address) -> list[Session]:
-        """Return the sessions bound to the address or to a network around it."""
-        wide = [session for network, session in self._wide if address in network]
-        return self._single.get(str(address), []) + wide
+        """Return the sessions bound to the address or to a network around it, the closest first."""
+        return [session for key in self._around(address) for session in self._bound[key].values()]
+
+    def first(self, address: addresses.Address) -> str:
+        """Return the id of the first of them; ``""``: there is none."""
+        return next((session_id for key in self._around(address) for session_id in self._bound[key]), "")
+
+    def named(self, address: addresses.Address) -> list[Session]:
+        """Return those of them that add names."""
+        return [session for key in self._around(address) for session in self._named.get(key, {}).values()]
+
+    def _around(self, address: addresses.Address) -> Iterator[_Key]:
+        version, number, bits = address.version, int(address), address.max_prefixlen
+        for of, length in sorted(self._lengths, reverse=True):
+            if of == version and (key := (version, length, number >> (bits - length))) in self._bound:
+                yield key
+
+
+def _drop(table: dict[_Key, dict[str, Session]], key: _Key, session_id: str) -> bool:
+    """Take a session out; whether it was the last under its key."""
+    found = table.get(key)
+    if found is None:
+        return False
+    found.pop(session_id, None)
+    if found:
+        return False
+    del table[key]
+    return True
+
+
+def _key(network: Network) -> _Key:
+    number = int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
+    return network.version, network.prefixlen, number
 
 
 class Clients:
@@ -88,18 +137,30 @@ class Clients:
         """By host as the socket gives it, the scope up to date: what the fast path looks at."""
         self._known: dict[str, Client] = {}
         self._buckets: dict[str, Bucket] = {}
-        self.use(tuple)
+        self.use(SessionIndex())
 
-    def use(self, sessions: Callable[[], Iterable[Session]]) -> None:
-        """Take up the sessions there are now; replies given under the old ones are forgotten.
-
-        ``sessions`` is called at the next datagram, not before: a thousand that begin at once are listed once.
-        """
-        self._sessions = sessions
-        self._index: SessionIndex | None = None
-        self._scopes: dict[tuple[str, ...], Scope] = {}
-        self._common, self.strangers = ReplyCache(), Scope()
+    def use(self, index: SessionIndex) -> None:
+        """Take up other sessions; replies given under the old ones are forgotten."""
+        self.index = index
+        self._scopes: dict[tuple[str, ...], ClientScope] = {}
+        self._common, self.strangers = ReplyCache(), ClientScope()
         self.current = {}
+
+    def session_began(self, session: Session) -> None:
+        """Add a session. One that is bound to no network changes nothing here."""
+        if session.bound_to is not None:
+            self.index.add(session)
+            self._forget_scopes()
+
+    def session_ended(self, session: Session) -> None:
+        """Remove a session."""
+        if session.bound_to is not None:
+            self.index.remove(session)
+            self._forget_scopes()
+
+    def _forget_scopes(self) -> None:
+        if self.current or self._scopes:  # else there is none, as while a start loads thousands of sessions
+            self.use(self.index)
 
     def of(self, host: str, now: float) -> Client:
         """Return the client at ``host`` (as the socket gives it) with its scope up to date."""
@@ -115,20 +176,18 @@ class Clients:
         if len(self._known) >= MAX_CLIENTS:
             for table in (self._known, self._buckets, self.current):
                 table.clear()
-        key = counted_as(addresses.client(host))
+        key = rate_key(host)
         bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
         self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
         return client
 
-    def _scope(self, address: addresses.Address) -> Scope:
-        if self._index is None:
-            self._index = SessionIndex(self._sessions())
-        sessions = self._index.find(address)
-        if not sessions:
+    def _scope(self, address: addresses.Address) -> ClientScope:
+        first, named = self.index.first(address), self.index.named(address)
+        if not first:
             return self.strangers
-        ids = tuple(session.id for session in sessions)
+        ids = (first, *(session.id for session in named))
         if ids not in self._scopes:
-            entries = session_entries((name for one in sessions for name in one.dns), f"session {ids[0]}")
+            entries = session_entries((name for one in named for name in one.dns), f"session {first}")
             replies = ReplyCache(1024) if entries.allows else self._common
-            self._scopes[ids] = Scope(ids[0], entries, replies)
+            self._scopes[ids] = ClientScope(first, entries, replies)
         return self._scopes[ids]

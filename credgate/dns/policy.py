@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from credgate.dns import addresses, allowlist, names
-from credgate.dns.allowlist import Allowlist, Entry, Match
+from credgate.dns.allowlist import Allowlist, AllowlistEntry, AllowlistMatch
 from credgate.dns.codes import IN, RRType, type_name
 from credgate.errors import ConfigError
 from credgate.values import Decision, Reason
@@ -23,7 +23,7 @@ from credgate.values import Decision, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from credgate.config.schema import Dns
+    from credgate.config.schema import DnsConfig
     from credgate.dns.addresses import Network
     from credgate.dns.names import Name
 
@@ -31,7 +31,7 @@ READY: Name = (b"ready", b"credgate", b"invalid")
 """The name the gateway asks itself to see that it answers; known to every policy, without addresses."""
 
 
-class Outcome(Enum):
+class Disposition(Enum):
     """What is done with a question."""
 
     ASK = auto()
@@ -47,31 +47,31 @@ class Outcome(Enum):
 
 
 @frozen(slots=True)
-class Verdict:
+class QueryVerdict:
     """A decision on a question. ``wildcard`` is the suffix that alone allows the name, if one does: to be counted."""
 
-    outcome: Outcome
+    outcome: Disposition
     decision: Decision
     wildcard: Name | None = None
 
 
-def _refuse(outcome: Outcome, reason: Reason, text: str, rule: str = "") -> Verdict:
-    return Verdict(outcome, Decision(allow=False, reason=reason, rule=rule, text=f"credgate: {text}"))
+def _refuse(outcome: Disposition, reason: Reason, text: str, rule: str = "") -> QueryVerdict:
+    return QueryVerdict(outcome, Decision(allow=False, reason=reason, rule=rule, text=f"credgate: {text}"))
 
 
 _META = frozenset({RRType.OPT, *range(128, 256)})
 _PRIVATE = range(65280, 65536)
 
-_STATIC = Verdict(Outcome.STATIC, Decision(allow=True, reason=Reason.ALLOWED, rule="[dns.static]"))
-_NO_CLASS = _refuse(Outcome.REFUSED, Reason.DNS_CLASS, "only class IN is served")
-_NO_AAAA = _refuse(Outcome.NO_TYPE, Reason.DNS_TYPE, "IPv6 addresses are switched off here", "dns.aaaa")
-_UNKNOWN = _refuse(Outcome.NO_NAME, Reason.DNS_NAME, "the name is not in the allowlist; GET /whoami shows what is")
+_STATIC = QueryVerdict(Disposition.STATIC, Decision(allow=True, reason=Reason.ALLOWED, rule="[dns.static]"))
+_NO_CLASS = _refuse(Disposition.REFUSED, Reason.DNS_CLASS, "only class IN is served")
+_NO_AAAA = _refuse(Disposition.NO_TYPE, Reason.DNS_TYPE, "IPv6 addresses are switched off here", "dns.aaaa")
+_UNKNOWN = _refuse(Disposition.NO_NAME, Reason.DNS_NAME, "the name is not in the allowlist; GET /whoami shows what is")
 
 NO_ENTRIES = Allowlist()
 
 
 @frozen(slots=True)
-class Policy:
+class QueryPolicy:
     """The operator's rules, ready to judge."""
 
     entries: Allowlist
@@ -83,31 +83,31 @@ class Policy:
     max_labels: int = 10
     max_label: int = 40
 
-    def judge(self, name: Name, qtype: int, qclass: int = IN, session: Allowlist = NO_ENTRIES) -> Verdict:
+    def judge(self, name: Name, qtype: int, qclass: int = IN, session: Allowlist = NO_ENTRIES) -> QueryVerdict:
         """Judge a folded name and a type for a client whose session adds ``session``."""
         if qclass != IN:
             return _NO_CLASS
         if qtype in _META or qtype == RRType.NULL or qtype in _PRIVATE or qtype == 0:
-            return _refuse(Outcome.REFUSED, Reason.DNS_TYPE, f"{type_name(qtype)} is served to nobody")
+            return _refuse(Disposition.REFUSED, Reason.DNS_TYPE, f"{type_name(qtype)} is served to nobody")
         match = self.entries.match(name)
         if match.denied is not None:
-            return _refuse(Outcome.NO_NAME, Reason.DNS_DENIED, "the name is denied", str(match.denied))
+            return _refuse(Disposition.NO_NAME, Reason.DNS_DENIED, "the name is denied", str(match.denied))
         if name in self.static or name in self.reverse:
             return _STATIC
-        match = Match(allowed=match.allowed + session.match(name).allowed)
+        match = AllowlistMatch(allowed=match.allowed + session.match(name).allowed)
         return self._judge_type(name, qtype, match) if match.allowed else _UNKNOWN
 
-    def _judge_type(self, name: Name, qtype: int, match: Match) -> Verdict:
+    def _judge_type(self, name: Name, qtype: int, match: AllowlistMatch) -> QueryVerdict:
         if qtype not in match.types():
             text = f"{type_name(qtype)} is not granted for this name"
-            return _refuse(Outcome.NO_TYPE, Reason.DNS_TYPE, text, str(match.allowed[0]))
+            return _refuse(Disposition.NO_TYPE, Reason.DNS_TYPE, text, str(match.allowed[0]))
         if qtype == RRType.AAAA and not self.aaaa:
             return _NO_AAAA
         if not all(entry.wildcard for entry in match.allowed):
             return _allow(match.allowed[0], None)
         if not self._bearable(name):
             text = "the name is longer, or of other characters, than a wildcard allows"
-            return _refuse(Outcome.NO_NAME, Reason.DNS_NAME_FORM, text, str(match.allowed[0]))
+            return _refuse(Disposition.NO_NAME, Reason.DNS_NAME_FORM, text, str(match.allowed[0]))
         return _allow(match.allowed[0], match.allowed[0].name)
 
     def _bearable(self, name: Name) -> bool:
@@ -124,11 +124,11 @@ class Policy:
         return match.denied is None and bool(match.allowed or session.match(name).allowed)
 
 
-def _allow(entry: Entry, wildcard: Name | None) -> Verdict:
-    return Verdict(Outcome.ASK, Decision(allow=True, reason=Reason.ALLOWED, rule=str(entry)), wildcard)
+def _allow(entry: AllowlistEntry, wildcard: Name | None) -> QueryVerdict:
+    return QueryVerdict(Disposition.ASK, Decision(allow=True, reason=Reason.ALLOWED, rule=str(entry)), wildcard)
 
 
-def _entries(dns: Dns) -> Iterable[Entry]:
+def _entries(dns: DnsConfig) -> Iterable[AllowlistEntry]:
     for number, text in enumerate(dns.allow, 1):
         try:
             yield allowlist.parse_entry(text, f"dns.allow, entry {number}")
@@ -138,7 +138,7 @@ def _entries(dns: Dns) -> Iterable[Entry]:
         yield from allowlist.read_file(dns.allowlist_file)
 
 
-def _static(dns: Dns) -> dict[Name, tuple[addresses.Address, ...]]:
+def _static(dns: DnsConfig) -> dict[Name, tuple[addresses.Address, ...]]:
     try:
         return {
             names.parse(name): tuple(ipaddress.ip_address(address) for address in listed)
@@ -148,21 +148,21 @@ def _static(dns: Dns) -> dict[Name, tuple[addresses.Address, ...]]:
         raise ConfigError(str(error), key="dns.static") from None
 
 
-def _networks(dns: Dns) -> tuple[Network, ...]:
+def _networks(dns: DnsConfig) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(text) for text in dns.allow_private)
     except ValueError as error:
         raise ConfigError(str(error), key="dns.allow_private") from None
 
 
-def make_policy(dns: Dns) -> Policy:
+def make_policy(dns: DnsConfig) -> QueryPolicy:
     """Make the policy of a configuration; reads the allowlist file (blocking). ``ConfigError`` for a bad entry."""
     static = _static(dns)
     reverse: dict[Name, tuple[Name, ...]] = {}
     for name, listed in static.items():
         for address in listed:
             reverse[addresses.reverse_name(address)] = (*reverse.get(addresses.reverse_name(address), ()), name)
-    return Policy(
+    return QueryPolicy(
         entries=Allowlist.of(_entries(dns)),
         static={READY: (), **static},
         reverse=reverse,
@@ -174,7 +174,7 @@ def make_policy(dns: Dns) -> Policy:
     )
 
 
-def faults(dns: Dns) -> list[tuple[str, str]]:
+def faults(dns: DnsConfig) -> list[tuple[str, str]]:
     """Return (key of ``[dns]``, what is wrong) for entries that cannot be used; the allowlist file is not read."""
     try:
         make_policy(evolve(dns, allowlist_file=""))

@@ -1,10 +1,10 @@
 """A sandbox's datagram becomes one question, or is known for what it is. Strict: nothing is repaired.
 
 One question, no answers, no authority, at most one additional record, which is OPT; every octet accounted for.
-``decode`` returns a ``Query``; a ``Fault`` (the reply to send, header only) for what has an id and cannot be judged;
-``None`` for what must not be answered at all: responses (QR=1, or two servers talk to each other for ever) and what
-is too short to hold an id. Opcodes but QUERY are NOTIMP. Whether the question is allowed is for ``policy``.
-RFC 1035 section 4.1, RFC 6891 (OPT; options are walked, then ignored: cookies, client subnet, padding), RFC 9619.
+``decode`` returns a ``Query``; a ``QueryFault`` (the reply to send, header only) for what has an id and cannot be
+judged; ``None`` for what must not be answered at all: responses (QR=1, or two servers talk to each other for ever) and
+what is too short to hold an id. Opcodes but QUERY are NOTIMP. Whether the question is allowed is for ``policy``. RFC
+1035 section 4.1, RFC 6891 (OPT; options are walked, then ignored: cookies, client subnet, padding), RFC 9619.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class Query:
 
 
 @frozen(slots=True)
-class Fault:
+class QueryFault:
     """What cannot be judged, with the reply that says so."""
 
     reply: bytes
     rcode: Rcode
 
 
-def _fault(message: bytes, rcode: Rcode) -> Fault:
+def _fault(message: bytes, rcode: Rcode) -> QueryFault:
     flags = int.from_bytes(message[2:4].ljust(2, b"\0"))
     flags = QR | (flags & (OPCODE | RD)) | RA | rcode
-    return Fault(message[:2] + flags.to_bytes(2) + _NO_COUNTS, rcode)
+    return QueryFault(message[:2] + flags.to_bytes(2) + _NO_COUNTS, rcode)
 
 
-def decode(message: bytes) -> Query | Fault | None:
+def decode(message: bytes) -> Query | QueryFault | None:
     """Read one message from a sandbox (any octets). Never raises."""
     if len(message) < 2 or (len(message) > 2 and message[2] & 0x80):  # noqa: PLR2004 - the id; the octet with QR
         return None

@@ -35,7 +35,7 @@ REFUSAL_TTL = 30
 
 
 @frozen(slots=True)
-class Record:
+class ReplyRecord:
     """One record of a reply; ``owner`` ``None`` is the asked name."""
 
     rtype: int
@@ -77,7 +77,7 @@ class Content:
     """What a reply says, whoever asks: independent of id, case, EDNS and transport."""
 
     rcode: int = Rcode.NOERROR
-    records: tuple[Record, ...] = ()
+    records: tuple[ReplyRecord, ...] = ()
     negative_ttl: int = 0
     """Seconds in the SOA of a negative answer; 0: no SOA."""
     extended: Extended | None = None

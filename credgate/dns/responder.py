@@ -18,20 +18,19 @@ from credgate.dns.cache import AnswerCache
 from credgate.dns.clients import Clients
 from credgate.dns.codes import MAX_MESSAGE, ExtendedError, Rcode, RRType
 from credgate.dns.names import WireError
-from credgate.dns.policy import Outcome, Policy, Verdict
-from credgate.dns.query import Fault, Query
-from credgate.dns.reply import REFUSAL_TTL, Content, Extended, Record
+from credgate.dns.policy import Disposition, QueryPolicy, QueryVerdict
+from credgate.dns.query import Query, QueryFault
+from credgate.dns.reply import REFUSAL_TTL, Content, Extended, ReplyRecord
 from credgate.dns.window import DistinctWindow, Seen
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from credgate.config.schema import Dns
-    from credgate.dns.answer import Answer
+    from credgate.config.schema import DnsConfig
+    from credgate.dns.answer import CheckedAnswer
     from credgate.dns.cache import Key, Known
     from credgate.dns.clients import Client
-    from credgate.sessions.model import Session
 
 REFUSAL_KEPT = 60.0
 """Seconds a refusal stays on the fast path; then it is judged, and reported, again."""
@@ -65,7 +64,7 @@ class Counters:
 
 
 @frozen(slots=True)
-class Report:
+class QueryReport:
     """One refusal or failure for the audit. ``name`` is escaped."""
 
     client: str
@@ -101,7 +100,7 @@ _UNAUDITED = Content(Rcode.SERVFAIL, extended=Extended(ExtendedError.OTHER, "cre
 class Responder:
     """One DNS server. ``report`` is called for each audit line."""
 
-    def __init__(self, dns: Dns, policy: Policy, report: Callable[[Report], None]) -> None:
+    def __init__(self, dns: DnsConfig, policy: QueryPolicy, report: Callable[[QueryReport], None]) -> None:
         self.counters = Counters()
         self.sample = ""
         """The last malformed message: for a line a minute, not a packet."""
@@ -110,7 +109,7 @@ class Responder:
         self._audit = DistinctWindow(dns.audit_per_minute)
         self._set(dns, policy)
 
-    def _set(self, dns: Dns, policy: Policy) -> None:
+    def _set(self, dns: DnsConfig, policy: QueryPolicy) -> None:
         self._dns, self.policy = dns, policy
         self._check = dns.cname == "check"
         self._limited = dns.rate > 0.0
@@ -121,11 +120,12 @@ class Responder:
         self._names = DistinctWindow(dns.names_per_minute)
         self._all_names = DistinctWindow(dns.names_per_minute * ALL_CLIENTS)
 
-    def replace(self, dns: Dns, policy: Policy, sessions: Callable[[], Iterable[Session]]) -> None:
+    def replace(self, dns: DnsConfig, policy: QueryPolicy) -> None:
         """Take up a new policy: everything answered under the old one is forgotten."""
+        index = self.clients.index
         self._set(dns, policy)
         self.clients = Clients(dns.rate, dns.burst)
-        self.clients.use(sessions)
+        self.clients.use(index)
 
     def receive(self, message: bytes, host: str, now: float, *, udp: bool = True) -> bytes | Pending | None:
         """Take one message from ``host``: the reply, a question to ask, or ``None`` for silence."""
@@ -151,7 +151,7 @@ class Responder:
         if asked is None:
             self.counters.silent += 1
             return None
-        if isinstance(asked, Fault):
+        if isinstance(asked, QueryFault):
             self.counters.faults += 1
             self.sample = f"{asked.rcode.name} to {client.key} for {len(message)} octets"
             return asked.reply
@@ -176,16 +176,16 @@ class Responder:
         if self._sessions_only and client.scope is self.clients.strangers:
             return self._refused(asked, client, _STRANGER, now, Rcode.REFUSED), REFUSAL_KEPT
         verdict = self.policy.judge(asked.name, asked.qtype, asked.qclass, client.scope.entries)
-        if verdict.outcome is Outcome.STATIC:
+        if verdict.outcome is Disposition.STATIC:
             return self._static(asked), REFUSAL_KEPT
-        if verdict.outcome is not Outcome.ASK:
+        if verdict.outcome is not Disposition.ASK:
             return self._refused(asked, client, verdict.decision, now, self._rcode(verdict)), REFUSAL_KEPT
         return self._look_up(asked, client, verdict, now, limit)
 
-    def _rcode(self, verdict: Verdict) -> Rcode:
-        if verdict.outcome is Outcome.NO_TYPE:
+    def _rcode(self, verdict: QueryVerdict) -> Rcode:
+        if verdict.outcome is Disposition.NO_TYPE:
             return Rcode.NOERROR
-        if verdict.outcome is Outcome.REFUSED or self._dns.refused == "refused":
+        if verdict.outcome is Disposition.REFUSED or self._dns.refused == "refused":
             return Rcode.REFUSED
         return Rcode.NXDOMAIN
 
@@ -205,21 +205,23 @@ class Responder:
                 decision = _CUT
             case _:
                 return
-        self._report(Report(client.key, client.scope.session, names.presentation(asked.name), asked.qtype, decision))
+        self._report(
+            QueryReport(client.key, client.scope.session, names.presentation(asked.name), asked.qtype, decision)
+        )
 
     def _static(self, asked: Query) -> Content:
         """Answer from the static table; what it does not have of a name there is NODATA."""
-        records: list[Record] = []
+        records: list[ReplyRecord] = []
         for address in self.policy.static.get(asked.name, ()):
             rtype = RRType.A if address.version == 4 else RRType.AAAA  # noqa: PLR2004
             if rtype == asked.qtype and (rtype is RRType.A or self.policy.aaaa):
-                records.append(Record(rtype, STATIC_TTL, address.packed))
+                records.append(ReplyRecord(rtype, STATIC_TTL, address.packed))
         pointed = self.policy.reverse.get(asked.name, ()) if asked.qtype == RRType.PTR else ()
-        records += [Record(RRType.PTR, STATIC_TTL, names.encode(name)) for name in pointed]
+        records += [ReplyRecord(RRType.PTR, STATIC_TTL, names.encode(name)) for name in pointed]
         return Content(records=tuple(records), negative_ttl=0 if records else REFUSAL_TTL)
 
     def _look_up(
-        self, asked: Query, client: Client, verdict: Verdict, now: float, limit: int
+        self, asked: Query, client: Client, verdict: QueryVerdict, now: float, limit: int
     ) -> tuple[Content | Pending, float]:
         key = (asked.name, asked.qtype)
         known = self.answers.get(key)
@@ -260,14 +262,14 @@ class Responder:
             return evolve(content, extended=Extended(code, "credgate: no upstream answers"))
         return content
 
-    def found(self, pending: Pending, found: Answer, now: float) -> bytes:
+    def found(self, pending: Pending, found: CheckedAnswer, now: float) -> bytes:
         """Finish a question with what upstream said, as it said it: the guard is applied here.
 
         The question is judged again: its session may have ended, or the policy been replaced, while it waited.
         """
         asked, client = pending.query, self.clients.of(pending.client.host, now)
         verdict = self.policy.judge(asked.name, asked.qtype, asked.qclass, client.scope.entries)
-        if verdict.outcome is not Outcome.ASK:
+        if verdict.outcome is not Disposition.ASK:
             pending.client.pending -= 1
             content = self._refused(asked, client, verdict.decision, now, self._rcode(verdict))
             return reply.build(asked, content, pending.limit)

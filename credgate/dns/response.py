@@ -44,7 +44,7 @@ class CaseMismatchError(MismatchError):
 
 
 @frozen(slots=True)
-class Asked:
+class SentQuestion:
     """A question as it was sent. ``question`` is the section's octets, with the random case."""
 
     message: bytes = field(repr=False)
@@ -73,7 +73,7 @@ class Response:
     negative_ttl: int | None = None
 
 
-def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> Asked:
+def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion:
     """Build the question for a folded name; ``entropy(n)`` gives ``n`` random octets."""
     wire = bytearray(names.encode(name))
     coins = entropy(2 + len(wire))
@@ -84,10 +84,10 @@ def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> Asked:
                 wire[at] -= 0x20
         offset += 1 + length
     question = bytes(wire) + _PAIR.pack(qtype, IN)
-    return Asked(coins[:2] + _HEAD.pack(0, RD, 1, 0, 0, 0)[2:] + question, question, qtype)
+    return SentQuestion(coins[:2] + _HEAD.pack(0, RD, 1, 0, 0, 0)[2:] + question, question, qtype)
 
 
-def read(message: bytes, asked: Asked) -> Response:
+def read(message: bytes, asked: SentQuestion) -> Response:
     """Read an upstream's message. ``MismatchError``: not the answer; other ``WireError``: the answer, but broken."""
     if len(message) < HEADER or message[:2] != asked.message[:2]:
         raise MismatchError("another id")

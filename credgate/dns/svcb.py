@@ -1,8 +1,11 @@
 """SVCB and HTTPS records: taken apart, their address hints filtered like addresses, put together again.
 
 A hint is an address that a client may connect to without asking for it, so it passes the same guard. A parameter whose
-hints are all gone is dropped; a record that says it cannot do without that parameter (``mandatory``) is dropped too.
-Anything malformed raises ``WireError``. RFC 9460 sections 2.2 (wire form: keys strictly ascending) and 7.3 (hints).
+hints are all gone is dropped. So is ``ech``: with it a client encrypts the name of the server that it connects to, and
+the gateway could not read that name. A record that says it cannot do without a dropped parameter (``mandatory``) is
+dropped too: that key lists what a client must understand to use the record, so it is never shortened. Anything
+malformed raises ``WireError``. RFC 9460 sections 2.2 (wire form: keys strictly ascending), 7.3 (hints) and 8
+(mandatory); RFC 9848 (ech).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from credgate.dns.names import Name
 
-MANDATORY, IPV4HINT, IPV6HINT = 0, 4, 6
+MANDATORY, IPV4HINT, ECH, IPV6HINT = 0, 4, 5, 6
 _HINT_OCTETS = {IPV4HINT: 4, IPV6HINT: 16}
 _PAIR = Struct("!2H")
 
@@ -68,8 +71,13 @@ def _hints(key: int, value: bytes, keep: Callable[[bytes], bool]) -> bytes:
 
 
 def guard(service: Service, keep: Callable[[bytes], bool]) -> Service | None:
-    """Return the record without the hints that ``keep`` (given 4 or 16 octets) refuses; ``None``: it has to go."""
-    params = tuple((key, _hints(key, value, keep) if key in _HINT_OCTETS else value) for key, value in service.params)
+    """Return the record without ``ech`` and the hints that ``keep`` (given 4 or 16 octets) refuses.
+
+    ``None``: it has to go.
+    """
+    params = tuple(
+        (key, _hints(key, value, keep) if key in _HINT_OCTETS else value) for key, value in service.params if key != ECH
+    )
     kept = tuple((key, value) for key, value in params if value or key not in _HINT_OCTETS)
     present = {key for key, _ in kept}
     needed = next((value for key, value in kept if key == MANDATORY), b"")

@@ -29,7 +29,7 @@ _DENIED = frozenset({Reason.CREDENTIAL_DENIED, Reason.CREDENTIAL_NOT_COVERING})
 
 
 @frozen(slots=True)
-class Verdict:
+class CredentialVerdict:
     """What is known, and one line for people that says from what."""
 
     state: State
@@ -47,39 +47,41 @@ def parse_check(payload: object) -> str:
     return repo or ""
 
 
-def by_api(driver: Driver, status: int) -> Verdict:
+def by_api(driver: Driver, status: int) -> CredentialVerdict:
     """Judge the answer to the question that ``driver.proof`` names."""
     if status == _OK:
-        return Verdict("accepted", f"{driver.forge.name} answered its API's request")
+        return CredentialVerdict("accepted", f"{driver.forge.name} answered its API's request")
     if driver.refuses_credential(status):
-        return Verdict("refused", driver.sentence(status, Access.READ))
+        return CredentialVerdict("refused", driver.sentence(status, Access.READ))
     # 403 is how tokens are answered that may do git and nothing else: known, but perhaps barred.
-    return Verdict("unknown", f"{driver.forge.name}'s API answered {status}, which says neither; {NAME_ONE}")
+    return CredentialVerdict("unknown", f"{driver.forge.name}'s API answered {status}, which says neither; {NAME_ONE}")
 
 
-def by_repository(driver: Driver, path: str, status: int, anonymous: int | None) -> Verdict:
+def by_repository(driver: Driver, path: str, status: int, anonymous: int | None) -> CredentialVerdict:
     """Judge the answer to git's discovery of ``path``; ``anonymous`` is that to nobody, if one was got."""
     if driver.refuses_credential(status):
-        return Verdict("refused", driver.sentence(status, Access.READ))
+        return CredentialVerdict("refused", driver.sentence(status, Access.READ))
     if status != _OK:
-        return Verdict("unknown", f"asked for {path}: {driver.sentence(status, Access.READ)}")
+        return CredentialVerdict("unknown", f"asked for {path}: {driver.sentence(status, Access.READ)}")
     if anonymous is None:
-        return Verdict("unknown", f"{path} was answered, but perhaps to anybody: without a credential, no answer came")
+        return CredentialVerdict(
+            "unknown", f"{path} was answered, but perhaps to anybody: without a credential, no answer came"
+        )
     if anonymous == _OK:
-        return Verdict("unknown", f"anybody may read {path}, so its answer proves nothing; {NAME_ONE}")
-    return Verdict("accepted", f"{driver.forge.name} let credgate read {path}")
+        return CredentialVerdict("unknown", f"anybody may read {path}, so its answer proves nothing; {NAME_ONE}")
+    return CredentialVerdict("accepted", f"{driver.forge.name} let credgate read {path}")
 
 
-def unasked(driver: Driver) -> Verdict:
+def not_asked(driver: Driver) -> CredentialVerdict:
     """Say that this kind of forge cannot be asked without a repository."""
-    return Verdict("unknown", f"a forge of kind {driver.forge.kind} cannot be asked in general; {NAME_ONE}")
+    return CredentialVerdict("unknown", f"a forge of kind {driver.forge.kind} cannot be asked in general; {NAME_ONE}")
 
 
-def unanswered(driver: Driver, why: str) -> Verdict:
+def not_answered(driver: Driver, why: str) -> CredentialVerdict:
     """Say that the forge could not be asked; ``why`` is in our own words."""
-    return Verdict("unknown", f"{driver.forge.name} could not be asked: {why}")
+    return CredentialVerdict("unknown", f"{driver.forge.name} could not be asked: {why}")
 
 
-def not_had(error: CredentialError) -> Verdict:
+def not_available(error: CredentialError) -> CredentialVerdict:
     """Judge by a credential that is not to be had: where the forge mints it, that may be the forge's refusal."""
-    return Verdict("refused" if error.reason in _DENIED else "unknown", error.text)
+    return CredentialVerdict("refused" if error.reason in _DENIED else "unknown", error.text)

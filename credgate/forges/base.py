@@ -18,7 +18,7 @@ from credgate.forges.login import basic, bearer
 from credgate.forges.sentences import Words, sentence
 
 if TYPE_CHECKING:
-    from credgate.config.schema import Forge
+    from credgate.config.schema import ForgeConfig
     from credgate.forges.origin import Origin
     from credgate.values import Access
 
@@ -30,7 +30,7 @@ BELOW = "/*"
 class Base(ABC):
     """The part of :class:`~credgate.forges.driver.Driver` that no kind does differently, or most do alike."""
 
-    forge: Forge
+    forge: ForgeConfig
     origin: Origin
 
     user: ClassVar[str] = "x-access-token"

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from credgate.minting.answer import Malformed, Object, read_object
+from credgate.credentials.token_response import MalformedResponse, Object, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def judge(driver: Driver, old: str, status: int, body: bytes) -> bool | None:
         return None
     try:
         answer = read_object(body)
-    except Malformed:
+    except MalformedResponse:
         return None
     return _KINDS[driver.forge.kind][1](answer, old)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from credgate.config.schema import Forge
+    from credgate.config.schema import ForgeConfig
     from credgate.values import Access
 
 
@@ -19,7 +19,7 @@ class Driver(Protocol):
     """One configured forge. Immutable; shared by all requests."""
 
     @property
-    def forge(self) -> Forge:
+    def forge(self) -> ForgeConfig:
         """The table of the configuration that this driver was made from."""
         ...
 

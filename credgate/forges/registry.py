@@ -22,10 +22,10 @@ from credgate.forges.origin import Origin
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.config.schema import Forge
+    from credgate.config.schema import ForgeConfig
     from credgate.forges.driver import Driver
 
-_KINDS: dict[str, Callable[[Forge, Origin], Driver]] = {
+_KINDS: dict[str, Callable[[ForgeConfig, Origin], Driver]] = {
     "github": GitHub,
     "gitlab": GitLab,
     "gitea": Gitea,
@@ -40,7 +40,7 @@ _USERNAME = re.compile(r"[!-9;-~]*")
 """Printable ASCII without the colon, which ends the name in Basic (RFC 7617 section 2)."""
 
 
-def driver_for(forge: Forge) -> Driver:
+def driver_for(forge: ForgeConfig) -> Driver:
     """Return the driver of ``forge``. Raises :class:`ConfigError` for what no driver can use."""
     key = f'forges."{forge.name}"'
     if _NAME.fullmatch(forge.name) is None:

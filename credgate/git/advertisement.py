@@ -41,6 +41,8 @@ AT_ONCE, KEPT = 1024, 32
 """Bytes of an answer that is looked up before it is read, and how many are kept: a server has one, or one a release."""
 
 _FIRST = re.compile(rb"(?P<ref>(?:[0-9a-f]{64}|[0-9a-f]{40}) [^\x00-\x20\x7f]+)\x00(?P<caps>[^\x00\n]*)(?P<end>\n?)")
+_SPACE = re.compile(rb"[ \t\r]")
+"""What separates features for git, whose reader goes by ``isspace``."""
 _V2, _V2_WITHIN = b"version 2", 64
 _DIGITS = 4
 _LENGTHS = {b"%04x" % length: length for length in range(5, 2048)}
@@ -182,7 +184,7 @@ class AdvertisementRewriter:
             return []
         if key != b"fetch" or not equals:
             return [encode(packet)]
-        features = b" ".join(word for word in value.split(b" ") if self._offered(word))
+        features = b" ".join(word for word in _SPACE.split(value) if self._offered(word))
         return [encode((b"fetch=" + features if features else b"fetch") + packet[len(line) :])]
 
 

@@ -3,36 +3,22 @@
     list = *pkt("shallow" SP oid) pkt(old SP new SP ref NUL SP capabilities) *pkt(old SP new SP ref) flush
 
 Follows git's ``gitprotocol-pack``. Nothing of the client's own bytes goes on: object ids, refs and capabilities were
-matched whole by ``push``. Capabilities are those that git's ``receive-pack`` knows; any other is left out, since what
-it would mean there nobody here can say. They stand on the first command that goes on, whichever came first.
+matched whole by ``push``. Capabilities are those of ``capabilities.FORWARDED``; any other is left out, since its
+meaning at the forge is not known here. They stand on the first command that goes on, whichever came first.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from credgate.git.capabilities import FORWARDED, name
 from credgate.git.pktline import FLUSH, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from credgate.git.push import Command
+    from credgate.git.push_list import Command
 
-KNOWN = frozenset(
-    {
-        b"report-status",
-        b"report-status-v2",
-        b"delete-refs",
-        b"side-band-64k",
-        b"quiet",
-        b"atomic",
-        b"ofs-delta",
-        b"push-options",
-        b"object-format",
-        b"agent",
-    }
-)
-"""Capabilities that a client may send to ``receive-pack`` (gitprotocol-capabilities); values are kept."""
 MAX_CAPABILITY = 256
 """Bytes of one: what is longer is left out (only ``agent`` has free text)."""
 
@@ -45,7 +31,7 @@ def encode_commands(
     ``push-options`` among the capabilities announces a list of options: leave it out, or let ``encode_options`` follow.
     """
     first, *rest = [b"%s %s %s" % (one.old, one.new, one.ref) for one in commands]
-    kept = [word for word in capabilities if word.partition(b"=")[0] in KNOWN and len(word) <= MAX_CAPABILITY]
+    kept = [word for word in capabilities if name(word) in FORWARDED and len(word) <= MAX_CAPABILITY]
     lines = [b"shallow " + oid for oid in shallows]
     lines += [first + b"\x00 " + b" ".join(kept), *rest]
     return b"".join(map(encode, lines)) + FLUSH

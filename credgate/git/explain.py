@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate.errors import InvalidValueError
-from credgate.git import rules as rule
-from credgate.git.admission import without_credential
-from credgate.git.verdict import quoted_path
+from credgate.git import push_rules as rule
+from credgate.git.authorize import without_credential
+from credgate.git.push_verdict import quoted_path
 from credgate.rules import path_folding, refname
 from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import scope
@@ -28,9 +28,9 @@ from credgate.values import Access, Decision, Reason, RepoPath
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from credgate.config.schema import Policy
+    from credgate.config.schema import PushPolicy
     from credgate.forges.driver import Driver
-    from credgate.git.rules import Rules
+    from credgate.git.push_rules import PushRules
     from credgate.sessions.model import Grant
 
 FETCH = "fetch"
@@ -41,7 +41,7 @@ NOBODY = "s-0000000000000000"
 
 
 @frozen(slots=True)
-class Question:
+class ExplainQuestion:
     """What is asked. ``session`` is a public id, or ``""`` where ``grants`` and ``label`` stand for one."""
 
     repo: RepoPath
@@ -69,7 +69,7 @@ class Explanation:
         return {**said, "text": self.decision.text, "needs": list(self.needs)}
 
 
-def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge: str) -> Question:
+def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge: str) -> ExplainQuestion:
     """Judge the decoded JSON of a question; raise InvalidValueError with the text for its sender."""
     if not isinstance(payload, dict):
         raise InvalidValueError("The body must be a JSON object")
@@ -82,7 +82,7 @@ def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge
         raise InvalidValueError(f"verb must be one of {', '.join(VERBS)}")
     grants = parse_repos([given["grant"]], drivers, default_forge) if "grant" in given else ()
     check_label(grants, texts["label"])
-    return Question(
+    return ExplainQuestion(
         repo=repository(texts["repo"], texts["forge"] or default_forge, drivers),
         verb=texts["verb"],
         ref=_ref(texts["verb"], texts["ref"]),
@@ -105,8 +105,8 @@ def repository(path: str, forge: str, drivers: Mapping[str, Driver]) -> RepoPath
 
 
 def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the decision hangs on
-    question: Question,
-    policy: Policy,
+    question: ExplainQuestion,
+    policy: PushPolicy,
     *,
     session: str = NOBODY,
     grants: Sequence[Grant] = (),
@@ -128,7 +128,7 @@ def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the deci
     return Explanation(rule.decide(rules, question.ref, question.verb), _needs(question, rules))
 
 
-def _push(question: Question, rules: Rules) -> list[Decision]:
+def _push(question: ExplainQuestion, rules: PushRules) -> list[Decision]:
     """Every decision that the push hangs on, the ref's first."""
     decisions = [rule.decide(rules, question.ref, question.verb)]
     if question.option:
@@ -141,7 +141,7 @@ def _push(question: Question, rules: Rules) -> list[Decision]:
     return decisions
 
 
-def _needs(question: Question, rules: Rules) -> tuple[str, ...]:
+def _needs(question: ExplainQuestion, rules: PushRules) -> tuple[str, ...]:
     ancestry = question.verb == rule.UPDATE and not rule.decide(rules, question.ref, rule.FORCE).allow
     paths = bool(rules.protected) and not question.path and question.verb != rule.DELETE
     needs = {"fast-forward": ancestry, "old-oid": rules.require_old_oid, "protected-paths": paths}

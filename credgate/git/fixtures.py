@@ -27,10 +27,10 @@ from attrs import frozen
 
 from credgate.config.structure import structure
 from credgate.errors import ConfigError, InvalidValueError
-from credgate.git import rules as rule
+from credgate.git import push_rules as rule
 from credgate.git.explain import FETCH, NOBODY, repository
-from credgate.git.push import Command
-from credgate.git.verdict import Found, Verdict, judge, refuse_all, settle
+from credgate.git.push_list import Command
+from credgate.git.push_verdict import Findings, PushVerdict, judge, refuse_all, settle
 from credgate.rules import refname
 from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import scope
@@ -40,9 +40,9 @@ from credgate.values import Access, Decision, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from credgate.config.schema import Policy
+    from credgate.config.schema import PushPolicy
     from credgate.forges.driver import Driver
-    from credgate.git.rules import Rules
+    from credgate.git.push_rules import PushRules
 
 SESSION_KEYS = ("grants", "label", "session")
 TOP_KEYS = (*SESSION_KEYS, "policy", "push", "fetch")
@@ -68,7 +68,7 @@ _MOVES = {
 
 
 @frozen(slots=True)
-class Outcome:
+class FixtureOutcome:
     """One expectation and what came of it. ``ref`` is ``""`` for a fetch; ``rule`` is ``""`` where none is expected."""
 
     case: str
@@ -97,9 +97,9 @@ class Fixtures:
 
     drivers: Mapping[str, Driver]
     default_forge: str
-    policy: Policy
+    policy: PushPolicy
 
-    def run(self, text: str, file: str = "") -> list[Outcome]:
+    def run(self, text: str, file: str = "") -> list[FixtureOutcome]:
         """Judge every case of a document. Raises ConfigError, with the file, for one that cannot be used."""
         try:
             top = _keys(_toml(text), TOP_KEYS)
@@ -112,7 +112,7 @@ class Fixtures:
             raise ConfigError("it expects nothing: write [[push]] or [[fetch]]", file=file)
         return outcomes
 
-    def _case(self, case: Mapping[str, Any], policy: Policy) -> list[Outcome]:
+    def _case(self, case: Mapping[str, Any], policy: PushPolicy) -> list[FixtureOutcome]:
         try:
             grants = parse_repos(case.get("grants", []), self.drivers, self.default_forge)
             check_label(grants, case.get("label", ""))
@@ -120,18 +120,18 @@ class Fixtures:
             fetch = case["kind"] == FETCH
             match = scope.find(grants, repo, Access.READ if fetch else Access.WRITE)
             if fetch:
-                return [Outcome(case["name"], "", _expected(case), "", match.decision)]
+                return [FixtureOutcome(case["name"], "", _expected(case), "", match.decision)]
             return _push(case, match, policy)
         except InvalidValueError as error:
             raise InvalidValueError(f"{case['name']}: {error}") from None
 
 
-def exit_status(outcomes: list[Outcome]) -> int:
+def exit_status(outcomes: list[FixtureOutcome]) -> int:
     """Return 0 if every expectation was met, else 1; a document that cannot be used is 2, and the caller's to say."""
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
-def _push(case: Mapping[str, Any], match: scope.Match, policy: Policy) -> list[Outcome]:
+def _push(case: Mapping[str, Any], match: scope.GrantMatch, policy: PushPolicy) -> list[FixtureOutcome]:
     refs = [_keys(ref, REF_KEYS) for ref in _needed(case, "refs")]
     commands = [_command(ref) for ref in refs]
     if match.grant is None:
@@ -140,19 +140,21 @@ def _push(case: Mapping[str, Any], match: scope.Match, policy: Policy) -> list[O
         rules = rule.rules_for(match.grant, policy, case.get("session", NOBODY), case.get("label", ""))
         verdict = _judged(case, refs, commands, rules)
     return [
-        Outcome(case["name"], ref["ref"], _expected(ref), ref.get("rule", ""), one.decision)
+        FixtureOutcome(case["name"], ref["ref"], _expected(ref), ref.get("rule", ""), one.decision)
         for ref, one in zip(refs, verdict.refs, strict=True)
     ]
 
 
-def _judged(case: Mapping[str, Any], refs: list[dict[str, Any]], commands: list[Command], rules: Rules) -> Verdict:
+def _judged(
+    case: Mapping[str, Any], refs: list[dict[str, Any]], commands: list[Command], rules: PushRules
+) -> PushVerdict:
     """Judge a push as the gateway would, with what the fixture says would be found out."""
     options = rule.judge_options(rules, _texts(case, "options"))
     if not options.allow:
         return refuse_all(commands, options)
     pairs = list(zip(refs, commands, strict=True))
     there = {one.ref: _ELSEWHERE if ref.get("stale") else one.old for ref, one in pairs}
-    found = Found(
+    found = Findings(
         old={ref: oid for ref, oid in there.items() if oid != _ZERO},
         fast_forward={one.ref: ref["verb"] != rule.FORCE for ref, one in pairs},
         touched={one.ref: _touched(_texts(ref, "changes"), rules) for ref, one in pairs},
@@ -160,7 +162,7 @@ def _judged(case: Mapping[str, Any], refs: list[dict[str, Any]], commands: list[
     return settle(judge(commands, rules, atomic=case.get("atomic", False)), found, rules)
 
 
-def _touched(changes: list[bytes], rules: Rules) -> bytes:
+def _touched(changes: list[bytes], rules: PushRules) -> bytes:
     return next((path for path in changes if rules.protected.matches(path)), b"")
 
 
@@ -171,7 +173,7 @@ def _command(ref: Mapping[str, Any]) -> Command:
     fault = refname.fault(name)
     if fault is not None:
         raise InvalidValueError(f"{quoted(ref['ref'])}: {fault}")
-    return Command(*_MOVES[verb], name, b"")
+    return Command(*_MOVES[verb], name)
 
 
 def _texts(table: Mapping[str, Any], key: str) -> list[bytes]:
@@ -188,7 +190,7 @@ def _toml(text: str) -> dict[str, Any]:
         raise InvalidValueError(f"not TOML: {error}") from None
 
 
-def _policy(table: Mapping[str, Any]) -> Policy:
+def _policy(table: Mapping[str, Any]) -> PushPolicy:
     config = structure({"policy": table})
     if isinstance(config, list):
         raise InvalidValueError(f"{'.'.join(config[0].path)}: {config[0].text}")

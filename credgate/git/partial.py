@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from credgate.errors import ResponseError
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, Packet, PacketError, PacketReader, Special, encode
-from credgate.git.refusal import one_line
+from credgate.git.refusal import refused_lines
 from credgate.git.report import FATAL, REPORT, TEXT
 from credgate.values import Reason
 
@@ -29,8 +29,7 @@ class Splicer:
 
     def __init__(self, refused: Iterable[tuple[bytes, str]], *, sideband: bool) -> None:
         """``refused`` holds (ref, reason) for each; ``sideband``: the client asked for ``side-band-64k``."""
-        lines = [encode(b"ng " + ref + b" " + one_line(reason) + b"\n") for ref, reason in refused]
-        self._end = b"".join(lines) + FLUSH
+        self._end = b"".join(refused_lines(refused)) + FLUSH
         self._sideband = sideband
         self._outer, self._inner = PacketReader(), PacketReader()
         self._reported = self._fatal = self._ended = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
+from credgate.git.pktline import FLUSH, MAX_PACKET, MAX_PAYLOAD, encode
 from credgate.git.route import Kind
 
 if TYPE_CHECKING:
@@ -60,6 +60,23 @@ def report(
     return status_report([(ref, reason) for ref in refs], sideband=sideband, lines=lines, unpack=unpack)
 
 
+def refused_lines(refused: Iterable[tuple[bytes, str]]) -> list[bytes]:
+    """Write ``ng`` for each (ref, reason) as packets; thousands of refs may have one reason, which is cut once.
+
+    A ref that leaves no room for its reason in a packet is left out: git takes it for refused without a word, too.
+    """
+    cut: dict[str, bytes] = {}
+    lines = []
+    for ref, reason in refused:
+        text = cut.get(reason)
+        if text is None:
+            text = cut[reason] = one_line(reason)
+        size = len(ref) + len(text) + 9
+        if size <= MAX_PACKET:
+            lines.append(b"%04xng %s %s\n" % (size, ref, text))
+    return lines
+
+
 def status_report(
     refused: Iterable[tuple[bytes, str]], *, sideband: bool, lines: Sequence[str] = (), unpack: str = "ok"
 ) -> bytes:
@@ -69,8 +86,7 @@ def status_report(
     that was pushed, else git prints "remote failed to report status".
     """
     inner = [encode(b"unpack " + one_line(unpack) + b"\n")]
-    inner += [encode(b"ng " + ref + b" " + one_line(reason) + b"\n") for ref, reason in refused]
-    whole = b"".join((*inner, FLUSH))
+    whole = b"".join((*inner, *refused_lines(refused), FLUSH))
     if not sideband:
         return whole
     shown = b"".join(encode(_BAND_TEXT + named(line) + b"\n") for line in lines)

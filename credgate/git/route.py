@@ -53,6 +53,13 @@ class GitRequest:
     """What follows the repository path upstream, without its slash, query included."""
     dot_git: bool
     """Whether the client wrote ``.git``; see ``Driver.path``."""
+    moved_from: RepoPath | None = None
+    """The name in the request, where the forge redirected it and ``repo`` is the repository's new name."""
+
+    @property
+    def asked(self) -> RepoPath:
+        """The name in the request."""
+        return self.moved_from or self.repo
 
     @property
     def request_type(self) -> bytes:

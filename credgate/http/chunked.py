@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from credgate.errors import RequestError, ResponseError
-from credgate.http import fields
+from credgate.http import grammar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,12 +30,12 @@ MAX_TRAILERS: Final = 4 * 1024
 
 _SIZE = rb"([0-9A-Fa-f]{1,8})"
 # RFC 9112 section 7.1.1 without its BWS, which no sender needs and llhttp refuses.
-_EXTENSION = rb";" + fields.TOKEN + rb"(?:=(?:" + fields.TOKEN + rb'|"[\t\x20-\x21\x23-\x5b\x5d-\x7e]*+"))?'
+_EXTENSION = rb";" + grammar.TOKEN + rb"(?:=(?:" + grammar.TOKEN + rb'|"[\t\x20-\x21\x23-\x5b\x5d-\x7e]*+"))?'
 
 _FIRST_PLAIN: Final = re.compile(_SIZE + rb"()\r\n")
 _NEXT_PLAIN: Final = re.compile(rb"\r\n" + _SIZE + rb"()\r\n")
-_FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
-_NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?:" + _EXTENSION + rb")*+)\r\n")
+_FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
+_NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
 
 # What an unfinished line may be. Extensions are judged once their CRLF is there.
 _SIZE_BEGUN = rb"[0-9A-Fa-f]{1,8}"
@@ -46,7 +46,7 @@ _MAX_LINE: Final = len(b"\r\n12345678\r") + MAX_EXTENSION
 _FIRST_BEGUN_EXTENDED: Final = re.compile(rb"(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?")
 _NEXT_BEGUN_EXTENDED: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?)?)?")
 
-_TRAILERS: Final = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)++\r\n")
+_TRAILERS: Final = re.compile(rb"(?>(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)+)\r\n")
 # RFC 9110 section 6.5.1: fields that frame, route or authenticate are no trailers.
 _NO_TRAILER: Final = frozenset({
     b"authorization", b"connection", b"content-encoding", b"content-length", b"content-type", b"cookie", b"expect",
@@ -145,9 +145,9 @@ class ChunkedDecoder:
         """Return what follows the trailers that begin at ``place``, or None if they are not whole."""
         if data.startswith(b"\r\n", place):
             return data[place + 2 :]
-        end = data.find(fields.HEAD_END, place)
+        end = data.find(grammar.HEAD_END, place)
         section = data[place : end + 4 if end >= 0 else None][: MAX_TRAILERS + 1]
-        if fields.REQUEST_FAULT.search(section):
+        if grammar.REQUEST_FAULT.search(section):
             raise self._broken("a trailer holds a byte that no field may hold")
         if len(section) > MAX_TRAILERS:
             raise self._broken("trailers are too long")
@@ -160,8 +160,8 @@ class ChunkedDecoder:
     def _judge_trailers(self, section: bytes) -> None:
         if not _TRAILERS.fullmatch(section):
             raise self._broken("a trailer is malformed")
-        names = [name for name, _ in fields.split(section[:-2])]
-        if len(names) > fields.MAX_FIELDS:
+        names = [name for name, _ in grammar.split(section[:-2])]
+        if len(names) > grammar.MAX_FIELDS:
             raise self._broken("too many trailers")
         if not _NO_TRAILER.isdisjoint(names):
             raise self._broken("a trailer names a field that frames, routes or authenticates")

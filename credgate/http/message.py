@@ -14,9 +14,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from credgate.errors import ProtocolError
-from credgate.http import fields
+from credgate.http import grammar
 from credgate.http.chunked import ChunkedDecoder
-from credgate.http.fields import END, End, RequestHead, ResponseHead
+from credgate.http.grammar import END, End, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +86,9 @@ class MessageReader(ABC, Generic[H]):
         known = len(held)
         if known:
             held += data
-            end = held.find(fields.HEAD_END, max(0, known - 3))
+            end = held.find(grammar.HEAD_END, max(0, known - 3))
         else:
-            end = data.find(fields.HEAD_END)
+            end = data.find(grammar.HEAD_END)
         if end < 0:
             if not known:
                 held += data

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Final
 
 from credgate.errors import RequestError
-from credgate.http import faults, fields, second
-from credgate.http.fields import End, RequestHead
+from credgate.http import grammar, head_errors, llhttp_check
+from credgate.http.grammar import End, RequestHead
 from credgate.http.message import MessageReader
 from credgate.values import Reason
 
@@ -58,7 +58,7 @@ class RequestReader(MessageReader[RequestHead]):
         return judge(head)
 
     def _refuse_faults(self, piece: bytes | bytearray, *, begins: bool = True) -> None:
-        faults.refuse_request_bytes(piece, begins=begins)
+        head_errors.refuse_request_bytes(piece, begins=begins)
 
     def _too_large(self) -> RequestError:
         return RequestError("the request's head is too large", reason=Reason.HEAD_TOO_LARGE, status=431)
@@ -69,23 +69,23 @@ def judge(head: bytes) -> RequestHead:
 
     Raises RequestError with the status to answer: 400, 414, 417, 431, 501 or 505.
     """
-    found = fields.REQUEST_HEAD.fullmatch(head)
+    found = grammar.REQUEST_HEAD.fullmatch(head)
     if found is None:
-        raise faults.of_request(head)
+        raise head_errors.of_request(head)
     method, target, version, block = found.groups()
-    if b"%" in target and not (len(target) <= fields.MAX_TARGET and fields.LOCKS_TARGET.fullmatch(target)):
-        raise faults.of_request(head)
-    if (b"//" in target or b"/." in target) and fields.AMBIGUOUS_SEGMENT.search(target):
+    if b"%" in target and not (len(target) <= grammar.MAX_TARGET and grammar.LOCKS_TARGET.fullmatch(target)):
+        raise head_errors.of_request(head)
+    if (b"//" in target or b"/." in target) and grammar.AMBIGUOUS_SEGMENT.search(target):
         raise RequestError("the target holds an empty or a dot segment")
-    lines = fields.split(block)
+    lines = grammar.split(block)
     single = _singles(lines)
-    if not fields.HOST.fullmatch(single.get(b"host", b"")):
+    if not grammar.HOST.fullmatch(single.get(b"host", b"")):
         raise RequestError("Host is missing or malformed")
     modern = version == b"1.1"
     length = _length(method, single, modern=modern)
     close = _closes(single)
     expect = _expects(single)
-    if second.request(head) != (1, method, target, lines):
+    if llhttp_check.request(head) != (1, method, target, lines):
         raise RequestError("the head can be read in two ways")
     return RequestHead(
         method,
@@ -102,10 +102,10 @@ def judge(head: bytes) -> RequestHead:
 
 def _singles(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the fields by name, once none has a second line that must not."""
-    if len(lines) > fields.MAX_FIELDS:
+    if len(lines) > grammar.MAX_FIELDS:
         raise RequestError("the request has too many fields", reason=Reason.HEAD_TOO_LARGE, status=431)
     single = dict(lines)
-    if len(single) != len(lines) and fields.repeats(lines, _ONCE):
+    if len(single) != len(lines) and grammar.repeats(lines, _ONCE):
         raise RequestError("a field that may be sent once is sent twice")
     return single
 
@@ -133,7 +133,7 @@ def _judge_coding(coding: bytes, *, modern: bool) -> None:
 
 
 def _sized(size: bytes) -> int:
-    if not fields.CONTENT_LENGTH.fullmatch(size):
+    if not grammar.CONTENT_LENGTH.fullmatch(size):
         raise RequestError("Content-Length is malformed")
     return int(size)
 
@@ -144,9 +144,9 @@ def _closes(single: dict[bytes, bytes]) -> bool:
     value = single.get(b"connection")
     if value is None:
         return False
-    if not fields.CONNECTION.fullmatch(value):
+    if not grammar.CONNECTION.fullmatch(value):
         raise RequestError("Connection is malformed")
-    options = fields.options(value)
+    options = grammar.options(value)
     if not _NOT_HOP_BY_HOP.isdisjoint(options):
         raise RequestError("Connection names a field that is not its own")
     return b"close" in options

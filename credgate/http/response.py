@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import Final
 
 from credgate.errors import ResponseError
-from credgate.http import faults, fields, second
-from credgate.http.fields import End, ResponseHead
+from credgate.http import grammar, head_errors, llhttp_check
+from credgate.http.grammar import End, ResponseHead
 from credgate.http.message import MessageReader
 from credgate.values import Reason
 
@@ -58,7 +58,7 @@ class ResponseReader(MessageReader[ResponseHead]):
         return judged
 
     def _refuse_faults(self, piece: bytes | bytearray, *, begins: bool = True) -> None:
-        faults.refuse_response_bytes(piece, begins=begins)
+        head_errors.refuse_response_bytes(piece, begins=begins)
 
     def _too_large(self) -> ResponseError:
         return ResponseError("the forge's head is too large")
@@ -69,28 +69,28 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
 
     Raises ResponseError.
     """
-    found = fields.RESPONSE_HEAD.fullmatch(head)
+    found = grammar.RESPONSE_HEAD.fullmatch(head)
     if found is None:
-        raise faults.of_response(head)
+        raise head_errors.of_response(head)
     version, digits, block = found.groups()
     status = int(digits)
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         raise ResponseError("the forge switches protocols unasked")
-    lines = fields.split(block) if block else []
-    if len(lines) > fields.MAX_FIELDS:
+    lines = grammar.split(block) if block else []
+    if len(lines) > grammar.MAX_FIELDS:
         raise ResponseError("the forge sent too many fields")
     single = dict(lines)
-    if len(single) != len(lines) and fields.repeats(lines, _ONCE):
+    if len(single) != len(lines) and grammar.repeats(lines, _ONCE):
         raise ResponseError("the forge sent a field twice that may be sent once")
     modern = version == b"1.1"
     interim = status < HTTPStatus.OK
     length = 0 if interim else _length(method, status, single, modern=modern)
-    if second.response(head) != (1, status, lines):
+    if llhttp_check.response(head) != (1, status, lines):
         raise ResponseError("the forge's head can be read in two ways")
     if interim:
         return None
     close = b"connection" in single and any(
-        b"close" in fields.options(value) for name, value in lines if name == b"connection"
+        b"close" in grammar.options(value) for name, value in lines if name == b"connection"
     )
     return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close)
 
@@ -99,7 +99,7 @@ def _length(method: bytes, status: int, single: dict[bytes, bytes], *, modern: b
     """Return the length of the body that follows, None for chunked: RFC 9112 section 6.3 without its repairs."""
     coding = single.get(b"transfer-encoding")
     size = single.get(b"content-length")
-    if size is not None and not fields.CONTENT_LENGTH.fullmatch(size):
+    if size is not None and not grammar.CONTENT_LENGTH.fullmatch(size):
         raise ResponseError("the forge sent a malformed Content-Length")
     if coding is not None:
         _judge_coding(status, coding, size, modern=modern)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 from attrs import field, frozen
 
 from credgate.lfs import reading
-from credgate.lfs.handles import LIFETIME
+from credgate.lfs.handles import FIELD, LIFETIME
 from credgate.lfs.hrefs import MAX_HREF, Href, read_href
-from credgate.lfs.reading import Unreadable
+from credgate.lfs.reading import UnreadableJson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,11 +74,15 @@ class Offer:
             return max(0.0, min(_seconds(self.expires_at) - wall, LIFETIME))
         return LIFETIME
 
-    def told(self, href: str) -> dict[str, object]:
-        """Return it as the client sees it: at ``href``, without what the storage wants but the chunks."""
-        action: dict[str, object] = {"href": href}
+    def told(self, href: str, secret: str) -> dict[str, object]:
+        """Return it as the client sees it: at ``href`` with its own ``secret``.
+
+        Of what the storage wants sent the client is told only the chunks.
+        """
+        header = {FIELD: secret}
         if self.chunked:
-            action["header"] = {"Transfer-Encoding": "chunked"}
+            header["Transfer-Encoding"] = "chunked"
+        action: dict[str, object] = {"href": href, "header": header}
         if self.expires_in:
             action["expires_in"] = self.expires_in
         if self.expires_at:
@@ -102,12 +106,12 @@ def read_action(members: Mapping[str, object], driver: Driver) -> Offer:
 def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
     """Return what is sent to the storage, in the written order, and whether the upload goes in chunks."""
     if len(members) > MAX_FIELDS:
-        raise Unreadable("header is malformed")
+        raise UnreadableJson("header is malformed")
     fields: dict[bytes, bytes] = {}
     chunked = False
     for name, value in members.items():
         if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
-            raise Unreadable("header is malformed")
+            raise UnreadableJson("header is malformed")
         if name.lower() == "transfer-encoding":
             chunked = value.lower() == "chunked"
             continue
@@ -115,10 +119,10 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
         if spelled is None:
             continue
         if not _VALUE.fullmatch(value) or spelled in fields:
-            raise Unreadable("header is malformed")
+            raise UnreadableJson("header is malformed")
         fields[spelled] = value.encode("ascii")
     if sum(map(len, fields.values())) > MAX_VALUES:
-        raise Unreadable("header is malformed")
+        raise UnreadableJson("header is malformed")
     return tuple(fields.items()), chunked
 
 
@@ -134,4 +138,4 @@ def _seconds(moment: str) -> float:
     try:
         return datetime.fromisoformat(moment).timestamp()
     except (ValueError, OverflowError):
-        raise Unreadable("expires_at is malformed") from None
+        raise UnreadableJson("expires_at is malformed") from None

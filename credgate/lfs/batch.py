@@ -18,13 +18,13 @@ from attrs import field, frozen
 
 from credgate.lfs import reading, refusals
 from credgate.lfs.actions import Offer, read_action
-from credgate.lfs.reading import Members, Unreadable
+from credgate.lfs.reading import Members, UnreadableJson
 from credgate.lfs.refusals import LfsError, malformed, unusable
 from credgate.lfs.target import Call
 from credgate.values import Access, Decision, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from credgate.forges.driver import Driver
 
@@ -43,9 +43,9 @@ _WANTED: Final = {
 }
 _MIN_CODE, _MAX_CODE = 400, 599
 
-Give = Callable[[Call, str, int, Offer, bool], str]
-"""Remembers an action and returns the URL of its handle: call, oid, size, offer, whether the forge expects the
-credential that the batch was asked with."""
+Give = Callable[[Call, str, int, Offer, bool], tuple[str, str]]
+"""Remembers an action and returns the URL of its handle and the handle's secret: call, oid, size, offer, whether the
+forge expects the credential that the batch was asked with."""
 
 
 @frozen(slots=True)
@@ -64,7 +64,7 @@ class Batch:
 
 
 @frozen(slots=True)
-class Held:
+class HeldLink:
     """What the forge says of one object: actions by name, or an error."""
 
     offers: Mapping[str, Offer] = field(factory=dict)
@@ -76,14 +76,14 @@ class Held:
 def read_batch(body: bytes | bytearray) -> Batch:
     """Judge a request's body; raise LfsError."""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.REQUEST_VALUES)
         operation = reading.text(members, "operation", _OPERATION)
         transfers = reading.texts(members, "transfers", MAX_NAMES)
         ref = reading.inner(members, "ref")
         name = "" if ref is None else reading.optional_text(ref, "name")
         algorithm = reading.optional_text(members, "hash_algo", _WORD)
         objects = _objects(reading.listed(members, "objects", MAX_OBJECTS))
-    except Unreadable as error:
+    except UnreadableJson as error:
         raise malformed(f"this batch is not what git-lfs sends: {error}") from None
     if algorithm not in ("", SHA256):
         text = f"objects are named by {SHA256} here, and by no other hash algorithm"
@@ -98,17 +98,17 @@ def _objects(listed: Iterable[Members]) -> dict[str, int]:
     for one in listed:
         oid, size = reading.text(one, "oid", _OID), reading.number(one, "size")
         if objects.setdefault(oid, size) != size:
-            raise Unreadable("one object has two sizes")
+            raise UnreadableJson("one object has two sizes")
     if not objects:
-        raise Unreadable("objects is missing or malformed")
+        raise UnreadableJson("objects is missing or malformed")
     return objects
 
 
-def too_large(batch: Batch, most: int | None) -> dict[str, Held]:
+def too_large(batch: Batch, most: int | None) -> dict[str, HeldLink]:
     """Return the refusal of each object over ``most`` bytes; None: there is no limit."""
     text = f"this session may not move LFS objects over {most} bytes"
     error = refusals.object_error(422, text)
-    return {oid: Held(error=error) for oid, size in batch.objects.items() if most is not None and size > most}
+    return {oid: HeldLink(error=error) for oid, size in batch.objects.items() if most is not None and size > most}
 
 
 def too_large_decision(count: int) -> Decision:
@@ -117,7 +117,7 @@ def too_large_decision(count: int) -> Decision:
     return Decision(allow=False, reason=Reason.LFS_OBJECT_TOO_LARGE, rule="max_lfs_object_bytes", text=text)
 
 
-def forge_request(batch: Batch, leave_out: Mapping[str, Held]) -> bytes | None:
+def forge_request(batch: Batch, leave_out: Mapping[str, HeldLink]) -> bytes | None:
     """Write the request for the forge; None if nothing is left to ask."""
     objects = [{"oid": oid, "size": size} for oid, size in batch.objects.items() if oid not in leave_out]
     request: dict[str, object] = {"operation": batch.operation, "transfers": [BASIC]}
@@ -126,41 +126,43 @@ def forge_request(batch: Batch, leave_out: Mapping[str, Held]) -> bytes | None:
     return reading.written(request | {"objects": objects, "hash_algo": SHA256}) if objects else None
 
 
-def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> dict[str, Held]:
-    """Judge the forge's answer; raise LfsError. Objects that were not asked for are not in what comes back."""
+def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> Iterator[tuple[str, HeldLink]]:
+    """Judge the forge's answer, object by object; raise LfsError. Objects that were not asked for are left out.
+
+    A caller may take the pairs by turns: a thousand objects with their signatures take tens of milliseconds.
+    """
     name = driver.forge.name
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.ANSWER_VALUES)
         transfer = reading.optional_text(members, "transfer", _WORD)
         reading.optional_text(members, "hash_algo", _SHA256)
-        held = _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)
-    except Unreadable as error:
+        yield from _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)
+    except UnreadableJson as error:
         raise unusable(f"the LFS answer of {name} cannot be used: {error}") from None
     if transfer not in ("", BASIC):
         raise LfsError(f"{name} offers no basic transfer", reason=Reason.LFS_TRANSFER, status=502, rule="forge")
-    return held
 
 
-def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> dict[str, Held]:
-    held: dict[str, Held] = {}
+def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> Iterator[tuple[str, HeldLink]]:
+    named: set[str] = set()
     for one in listed:
         oid = reading.text(one, "oid", _OID)
         if oid not in batch.objects:
             continue
-        if oid in held:
-            raise Unreadable("it names an object twice")
-        held[oid] = _one(one, batch, oid, driver)
-    return held
+        if oid in named:
+            raise UnreadableJson("it names an object twice")
+        named.add(oid)
+        yield oid, _one(one, batch, oid, driver)
 
 
-def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> Held:
+def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> HeldLink:
     error = reading.inner(members, "error")
     if error is not None:
         code = reading.number(error, "code")
         code = code if _MIN_CODE <= code <= _MAX_CODE else 502
-        return Held(error=refusals.object_error(code, refusals.forge_said(driver.forge.name, code)))
+        return HeldLink(error=refusals.object_error(code, refusals.forge_said(driver.forge.name, code)))
     if reading.number(members, "size") != batch.objects[oid]:
-        raise Unreadable("it gives an object another size")
+        raise UnreadableJson("it gives an object another size")
     actions = reading.inner(members, "actions") or reading.inner(members, "_links") or {}
     try:
         offers = {
@@ -169,20 +171,25 @@ def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> Held:
             if actions.get(name) is not None
         }
     except LfsError as refused:
-        return Held(error=refusals.object_error(refused.status, str(refused)))
-    return Held(offers, authenticated=reading.flag(members, "authenticated"))
+        return HeldLink(error=refusals.object_error(refused.status, str(refused)))
+    return HeldLink(offers, authenticated=reading.flag(members, "authenticated"))
 
 
-def answer(batch: Batch, held: Mapping[str, Held], give: Give) -> bytes:
-    """Write the answer for the client: every object that it asked for, in its order."""
-    objects = [_told(oid, size, held.get(oid), batch, give) for oid, size in batch.objects.items()]
-    return reading.written({"transfer": BASIC, "objects": objects, "hash_algo": SHA256})
+def told(batch: Batch, held: Mapping[str, HeldLink], give: Give) -> Iterator[bytes]:
+    """Write what the client is told of each object that it asked for, in its order; :func:`answer` joins them."""
+    for oid, size in batch.objects.items():
+        yield reading.written(_told(oid, size, held.get(oid), batch, give))
+
+
+def answer(objects: Iterable[bytes]) -> bytes:
+    """Write the answer for the client."""
+    return b'{"transfer":"%b","objects":[%b],"hash_algo":"%b"}' % (BASIC.encode(), b",".join(objects), SHA256.encode())
 
 
 def _told(
     oid: str,
     size: int,
-    held: Held | None,
+    held: HeldLink | None,
     batch: Batch,
     give: Give,
 ) -> dict[str, object]:
@@ -197,5 +204,7 @@ def _told(
     actions = {}
     for name, offer in held.offers.items():
         login = offer.href.own and not (held.authenticated or offer.authorized)
-        actions[name] = offer.told(give(wanted[name], oid, size, offer, login))
-    return told | ({"actions": actions} if actions else {})
+        actions[name] = offer.told(*give(wanted[name], oid, size, offer, login))
+    # git-lfs first asks without a login for what is not said to be authenticated, and writes down, in .git/config and
+    # for each URL, that it was challenged.
+    return told | ({"authenticated": True, "actions": actions} if actions else {})

@@ -1,7 +1,9 @@
 """Handles: what a client holds instead of an ``href``, and what the gateway remembers for each.
 
-A handle is 32 random bytes, given to one session for one repository, method and object, and good for nothing else; the
-session's credential is needed beside it. What it stands for (storage host, signature, headers) stays in this table and
+A handle is 32 random bytes, given to one session for one repository, method and object, and good for nothing else.
+Beside it the client needs either the session's credential or the handle's own secret, another 32 random bytes, which
+the batch answer tells it to send in the field ``X-Credgate-Handle``; of the secret only a digest is kept. What a handle
+stands for (storage host, signature, headers) stays in this table and
 in memory only. The table is bounded, by session and in all, in bytes; its oldest entries make room for new ones. A
 handle that is gone (made room, ran out, a restart) is refused in a way that git-lfs answers with a new batch, so
 nothing is lost by forgetting: that is why there is no sealed token, whose key would have to be kept, whose length would
@@ -12,9 +14,12 @@ Reads no clock and makes no randomness: both come in.
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
+
+from credgate.sessions.tokens import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +33,10 @@ SESSION_BYTES: Final = 8 * 1024 * 1024
 ALL_BYTES: Final = 64 * 1024 * 1024
 LIFETIME: Final = 24 * 3600.0
 """Seconds that a handle is good for at most, and if the forge says nothing."""
-_OVERHEAD: Final = 768
+FIELD: Final = "X-Credgate-Handle"
+"""What carries a handle's secret. Not ``Authorization``: where the session's is an ``http.extraHeader``, git-lfs adds
+that to an action's own, and a request with two is refused."""
+_OVERHEAD: Final = 960
 """Bytes of an entry beside its texts, measured generously."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -61,6 +69,15 @@ class Action:
         return _OVERHEAD + len(self.href.target) + sum(len(name) + len(value) for name, value in self.fields)
 
 
+@frozen(slots=True)
+class Handle:
+    """A handle as it is given out."""
+
+    name: str
+    """What stands in the URL."""
+    secret: str = field(repr=False)
+
+
 @define(eq=False)
 class Handles:
     """All handles that were given out. ``random`` returns a new one, 43 characters of URL-safe base64."""
@@ -70,16 +87,18 @@ class Handles:
     all_bytes: int = ALL_BYTES
     _actions: dict[str, Action] = field(factory=dict, init=False, repr=False)
     """By handle, oldest first."""
+    _secrets: dict[str, bytes] = field(factory=dict, init=False, repr=False)
+    """Digests, by handle."""
     _of: dict[str, dict[str, None]] = field(factory=dict, init=False, repr=False)
     """A session's handles, oldest first."""
     _held: dict[str, int] = field(factory=dict, init=False)
     held: int = field(default=0, init=False)
     """Bytes, in all."""
 
-    def give(self, action: Action) -> str:
+    def give(self, action: Action) -> Handle:
         """Remember ``action`` and return its handle; what is oldest makes room."""
-        handle = self.random()
-        self._actions[handle] = action
+        handle, secret = self.random(), self.random()
+        self._actions[handle], self._secrets[handle] = action, digest(secret)
         self._of.setdefault(action.session, {})[handle] = None
         self._held[action.session] = self._held.get(action.session, 0) + action.cost
         self.held += action.cost
@@ -87,7 +106,18 @@ class Handles:
             self._drop(next(iter(self._of[action.session])))
         while self.held > self.all_bytes and len(self._actions) > 1:
             self._drop(next(iter(self._actions)))
-        return handle
+        return Handle(handle, secret)
+
+    def owner(self, handle: str, secret: str, repo: RepoPath, call: Call, now: float) -> str | None:
+        """Return the public id of the session that the handle was given to, if ``secret`` is the handle's own.
+
+        Only for the repository and method that it was given for: it proves its session for nothing else.
+        """
+        action, known = self._actions.get(handle), self._secrets.get(handle, b"")
+        right = hmac.compare_digest(known, digest(secret))
+        if action is None or not right or (action.repo, action.call) != (repo, call) or now >= action.expires:
+            return None
+        return action.session
 
     def find(self, handle: str, session: str, repo: RepoPath, call: Call, now: float) -> Action | None:
         """Return what the handle stands for, if it was given to this session for this repository and method."""
@@ -109,6 +139,7 @@ class Handles:
 
     def _drop(self, handle: str) -> None:
         action = self._actions.pop(handle)
+        del self._secrets[handle]
         self.held -= action.cost
         self._held[action.session] -= action.cost
         del self._of[action.session][handle]

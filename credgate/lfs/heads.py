@@ -2,7 +2,7 @@
 
 Fields are those that the forge wrote into the action (judged by ``actions``), our own framing, and the forge's login
 only where the caller gives it. Nobody is asked for a coded answer, for bytes are counted and hashed here. RFC 9112
-section 3 and 6, as ``http.crossing`` does for git.
+section 3 and 6, as ``http.header_policy`` does for git.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from credgate import __version__
-from credgate.http import fields
+from credgate.http import grammar
 from credgate.lfs.actions import AUTHORIZATION
 from credgate.lfs.refusals import MEDIA_TYPE, OBJECT_TYPE
 
 if TYPE_CHECKING:
     from credgate.lfs.handles import Action, Fields
-    from credgate.lfs.ranges import Part
+    from credgate.lfs.ranges import ByteRange
 
 _TARGET: Final = re.compile(rb"/[\x21\x24-\x7e]*")
 """What ``hrefs`` and ``target`` wrote: no blank, no quote and no fragment."""
@@ -35,7 +35,7 @@ def api_head(method: bytes, path: str, host: str, authorization: bytes | None, l
     return _head(method, path, host, sent, length if method == b"POST" else 0)
 
 
-def download_head(action: Action, part: Part, authorization: bytes | None) -> bytes:
+def download_head(action: Action, part: ByteRange, authorization: bytes | None) -> bytes:
     """Build the head of a GET for ``part`` of an object; ``authorization`` as in :func:`upload_head`."""
     more = [] if part.whole else [(b"Range", part.asked)]
     return _head(b"GET", action.href.target, action.href.place.authority, _fields(action, authorization, *more), 0)
@@ -68,7 +68,7 @@ def _fields(action: Action, authorization: bytes | None, *more: tuple[bytes, byt
 def _head(method: bytes, target: str, host: str, sent: Fields | list[tuple[bytes, bytes]], length: int | None) -> bytes:
     """Write it. Raises ValueError, without the value, for what could end its line."""
     its_target, its_host = target.encode("ascii"), host.encode("ascii")
-    if not (_TARGET.fullmatch(its_target) and fields.HOST.fullmatch(its_host)):
+    if not (_TARGET.fullmatch(its_target) and grammar.HOST.fullmatch(its_host)):
         raise ValueError("the target or Host of an LFS request is malformed")
     if not all(_VALUE.fullmatch(value) for _, value in sent):
         raise ValueError("a field of an LFS request cannot be sent: it holds a control or non-ASCII byte")

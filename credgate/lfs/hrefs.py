@@ -6,7 +6,7 @@ The host must be the forge's own, or one that its driver or the operator lists; 
 itself is plain http; ports other than the usual are for the forge's own host and for hosts that the operator wrote
 down. The target is a secret (it holds signatures): it is in no ``repr`` and in no error.
 
-RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.reach``).
+RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.upstream.endpoints``).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _HREF: Final = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?::(?P<port>[1-9][0-9]{0,4}))?"
-    rf"(?P<path>(?:/(?:{_PLAIN}|{_CODED})+)++)"
-    rf"(?P<query>\?(?:{_PLAIN}|[/?]|{_CODED_IN_QUERY})*+)?"
+    rf"(?P<path>(?>(?:/(?:{_PLAIN}|{_CODED})+)+))"
+    rf"(?P<query>\?(?>(?:{_PLAIN}|[/?]|{_CODED_IN_QUERY})*))?"
 )
 _DOTS: Final = re.compile(r"/\.\.?(?:/|\Z)")
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

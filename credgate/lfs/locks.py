@@ -12,15 +12,15 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from credgate.lfs import reading
-from credgate.lfs.reading import Members, Unreadable, written
+from credgate.lfs.reading import Members, UnreadableJson, written
 from credgate.lfs.refusals import malformed, unusable
 from credgate.lfs.target import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-MAX_LOCKS: Final = 10_000
-"""Locks on one page, of each kind."""
+MAX_LOCKS: Final = 5_000
+"""Locks on one page, of each kind; ``reading.ANSWER_VALUES`` bounds both kinds together to about as many."""
 MAX_LIMIT: Final = 999_999
 
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
@@ -42,9 +42,9 @@ def forge_request(call: Call, body: bytes | bytearray) -> bytes:
     if call is Call.LOCKS:
         return b""
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.REQUEST_VALUES)
         return written(_asked(call, members) | _ref(members))
-    except Unreadable as error:
+    except UnreadableJson as error:
         raise malformed(f"this is not how git-lfs asks about locks: {error}") from None
 
 
@@ -67,18 +67,30 @@ def _ref(members: Members) -> Members:
     return {"ref": {"name": name}} if name else {}
 
 
-def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> bytes:
-    """Write the client's answer from the forge's, of an ``expected`` status. Raises LfsError."""
+def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> Iterator[bytes]:
+    """Write the client's answer from the forge's, of an ``expected`` status, in pieces. Raises LfsError.
+
+    A caller may take the pieces by turns: each but the first and the last is one lock of a list.
+    """
     try:
-        members = reading.read_object(body)
+        members = reading.read_object(body, most=reading.ANSWER_VALUES)
         if call in {Call.LOCK, Call.UNLOCK}:
-            return written(_single(members, status))
-        names = ("locks",) if call is Call.LOCKS else ("ours", "theirs")
-        lists: Members = {name: [_lock(one) for one in reading.listed(members, name, MAX_LOCKS)] for name in names}
-        cursor = reading.optional_text(members, "next_cursor")
-        return written(lists | ({"next_cursor": cursor} if cursor else {}))
-    except Unreadable as error:
+            yield written(_single(members, status))
+        else:
+            yield from _lists(members, ("locks",) if call is Call.LOCKS else ("ours", "theirs"))
+    except UnreadableJson as error:
         raise unusable(f"what {forge} says of locks cannot be used: {error}") from None
+
+
+def _lists(members: Members, names: Iterable[str]) -> Iterator[bytes]:
+    cursor = reading.optional_text(members, "next_cursor")
+    begin = b"{"
+    for name in names:
+        yield b'%b"%b":[' % (begin, name.encode())
+        for at, one in enumerate(reading.listed(members, name, MAX_LOCKS)):
+            yield (b"," if at else b"") + written(_lock(one))
+        begin = b"],"
+    yield b"]" + (b"," + written({"next_cursor": cursor})[1:] if cursor else b"}")
 
 
 def _single(members: Members, status: int) -> Members:
@@ -87,7 +99,7 @@ def _single(members: Members, status: int) -> Members:
     if status == _CONFLICT:
         return told | {"message": CONFLICT_TEXT}
     if not told:
-        raise Unreadable("lock is missing or malformed")
+        raise UnreadableJson("lock is missing or malformed")
     return told
 
 

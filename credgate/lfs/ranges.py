@@ -17,7 +17,7 @@ _CONTENT_RANGE: Final = re.compile(rb"bytes (0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0
 
 
 @frozen(slots=True)
-class Part:
+class ByteRange:
     """A part of an object of ``size`` bytes, from ``first`` to its end; ``first`` 0 is the whole."""
 
     first: int
@@ -52,10 +52,10 @@ class Part:
         return (int(first), int(last)) == (self.first, self.size - 1) and size in (b"*", b"%d" % self.size)
 
 
-def asked_part(value: bytes | None, size: int) -> Part:
+def asked_part(value: bytes | None, size: int) -> ByteRange:
     """Return the part that a request's ``Range`` asks for, or the whole object."""
     found = None if value is None else _RANGE.fullmatch(value)
     if found is None:
-        return Part(0, size)
+        return ByteRange(0, size)
     first, last = int(found[1]), int(found[2] or size - 1)
-    return Part(first, size) if first < size and last == size - 1 else Part(0, size)
+    return ByteRange(first, size) if first < size and last == size - 1 else ByteRange(0, size)

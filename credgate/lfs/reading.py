@@ -1,16 +1,18 @@
-"""Strict JSON: from bytes to one object, and from its members to values of the kind that was meant.
+"""From a body (``strict_json``) to one object, and from its members to values of the expected kind.
 
-What two readers understand differently is refused: a member named twice, what is no UTF-8, ``NaN``, a number with a
-fraction where a count is meant. Unknown members are not looked at and not kept: what credgate sends is built from the
-values that came out of here. Sizes are bounded before anything is parsed. Raises :class:`Unreadable`, whose text names
-the member and never holds its value; who reads knows whose fault that is.
+A number with a fraction where a count is expected is refused. Unknown members are not looked at and not kept: what
+credgate sends is built from the values that came out of here. Raises :class:`UnreadableJson`, whose text names the
+member and never holds its value; who reads knows whose fault that is.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, cast
+
+from credgate import strict_json
+from credgate.strict_json import JsonError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,10 @@ MAX_REQUEST: Final = 1024 * 1024
 """Bytes of a request's body: a batch of 100 objects, git-lfs's own number, has some 11,000."""
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of a forge's answer: each action may hold kilobytes of signature."""
+REQUEST_VALUES: Final = 16_000
+"""Values in a request: an object of a batch has five, names included, and there are at most 1,000."""
+ANSWER_VALUES: Final = strict_json.MAX_VALUES
+"""Values in an answer: 1,000 objects with 75 each, or 5,000 locks with fifteen."""
 MAX_NUMBER: Final = 2**53 - 1
 """What every reader of JSON holds exactly."""
 MAX_TEXT: Final = 4096
@@ -28,42 +34,26 @@ MAX_TEXT: Final = 4096
 _UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class Unreadable(ValueError):  # noqa: N818 - it reads as what it is where it is raised
+class UnreadableJson(ValueError):  # noqa: N818 - it reads as what it is where it is raised
     """A body is not what was meant; ``str()`` says in a few words where."""
 
 
 Members = dict[str, object]
 
 
-def read_object(body: bytes | bytearray) -> Members:
-    """Return the one JSON object that ``body`` holds."""
+def read_object(body: bytes | bytearray, *, most: int) -> Members:
+    """Return the one JSON object that ``body`` holds, of at most ``most`` values (``strict_json``)."""
     try:
-        value = json.loads(bytes(body).decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
-    except Unreadable:
-        raise
-    except (ValueError, RecursionError):  # JSONDecodeError, UnicodeDecodeError, int() of 4300 digits; deep nesting
-        raise Unreadable("the body is not JSON") from None
-    if not isinstance(value, dict):
-        raise Unreadable("the body is not a JSON object")
-    return cast("Members", value)
-
-
-def _members(pairs: list[tuple[str, object]]) -> Members:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise Unreadable("the body gives a key twice")
-    return members
-
-
-def _no_constant(_name: str) -> NoReturn:
-    raise Unreadable("the body holds a number that is none")
+        return strict_json.read_object(body, most=most)
+    except JsonError as error:
+        raise UnreadableJson(str(error)) from None
 
 
 def text(members: Mapping[str, object], key: str, pattern: re.Pattern[str] | None = None) -> str:
     """Return a text that matches ``pattern`` whole; without one, any bounded text without control characters."""
     value = members.get(key)
     if not isinstance(value, str) or not (pattern.fullmatch(value) if pattern else printable(value)):
-        raise Unreadable(f"{key} is missing or malformed")
+        raise UnreadableJson(f"{key} is missing or malformed")
     return value
 
 
@@ -81,7 +71,7 @@ def number(members: Mapping[str, object], key: str, most: int = MAX_NUMBER) -> i
     """Return a whole number from 0 to ``most``."""
     value = members.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise Unreadable(f"{key} is missing or malformed")
+        raise UnreadableJson(f"{key} is missing or malformed")
     return value
 
 
@@ -89,7 +79,7 @@ def flag(members: Mapping[str, object], key: str) -> bool:
     """Return true or false; false where there is none."""
     value = members.get(key)
     if value is not None and not isinstance(value, bool):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return bool(value)
 
 
@@ -97,7 +87,7 @@ def inner(members: Mapping[str, object], key: str) -> Members | None:
     """Return an object inside, None where there is none."""
     value = members.get(key)
     if value is not None and not isinstance(value, dict):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("Members | None", value)
 
 
@@ -107,7 +97,7 @@ def listed(members: Mapping[str, object], key: str, most: int) -> list[Members]:
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > most or not all(isinstance(one, dict) for one in value):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("list[Members]", value)
 
 
@@ -117,7 +107,7 @@ def texts(members: Mapping[str, object], key: str, most: int) -> list[str] | Non
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > most or not all(isinstance(one, str) for one in value):
-        raise Unreadable(f"{key} is malformed")
+        raise UnreadableJson(f"{key} is malformed")
     return cast("list[str]", value)
 
 

@@ -50,6 +50,12 @@ def stopping(call: Call, text: str) -> LfsError:
     return LfsError(text, reason=Reason.SHUTDOWN, status=status, rule="shutdown", retry_after=STOPPING_AFTER)
 
 
+def no_handle() -> LfsError:
+    """Make the error for a handle that is gone, or was not given for this; git-lfs then asks for a new batch."""
+    text = "this link to an LFS object is not good any more, or not for this; git-lfs asks for a new one by itself"
+    return LfsError(text, reason=Reason.LFS_HANDLE, status=404)
+
+
 def malformed(text: str) -> LfsError:
     """Make the error for a request that git-lfs does not send."""
     return LfsError(text, reason=Reason.LFS_MALFORMED, status=422)

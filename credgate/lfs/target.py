@@ -58,6 +58,18 @@ class LfsRequest:
     place: str
     """The client's own path up to ``/info/lfs``: what handles are hung below."""
     handle: str = field(default="", repr=False)
+    moved_from: RepoPath | None = None
+    """The name in the request, where the forge redirected it and ``repo`` is the repository's new name."""
+
+    @property
+    def asked(self) -> RepoPath:
+        """The name in the request."""
+        return self.moved_from or self.repo
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything at the forge; asking which locks there are before a push does not."""
+        return self.needed is Access.WRITE and self.call is not Call.VERIFY_LOCKS
 
     @property
     def takes_json(self) -> bool:
@@ -73,7 +85,7 @@ MAX_VALUE: Final = 512
 _OBJECT: Final = re.compile(rb"/_x/([A-Za-z0-9_-]{43})")
 _UNLOCK: Final = re.compile(rb"/locks/([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127})/unlock")
 _LIST: Final = re.compile(rb"/locks(?:\?(?P<query>[A-Za-z0-9._~/=&+%-]*))?")
-_PAIR: Final = re.compile(rb"([a-z]{2,8})=((?:[A-Za-z0-9._~/+-]|%[0-9A-Fa-f]{2})*+)")
+_PAIR: Final = re.compile(rb"([a-z]{2,8})=((?>(?:[A-Za-z0-9._~/+-]|%[0-9A-Fa-f]{2})*))")
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,5}")
 _KEYS: Final = ("path", "id", "cursor", "limit", "refspec")
 

@@ -41,7 +41,7 @@ _NOT_IN_REFS = ("..", "?")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 # Values in place of the placeholders when a pattern is checked.
 _STAND_INS = {"{session}": "s-0123456789abcdef", "{label}": "label"}
-_NEVER = re.compile(rb"(?!)")  # matches nothing
+_NEVER = rb"(?!)"  # matches nothing
 
 
 class PatternError(ValueError):
@@ -54,12 +54,22 @@ class RefPattern:
 
     text: str
     """As written, with placeholders expanded: shown to users."""
-    regex: re.Pattern[bytes] = field(repr=False, eq=False)
-    """Used with ``fullmatch``; compiled with ``DOTALL`` and without capturing groups."""
+    regex: bytes = field(repr=False, eq=False)
+    """For ``fullmatch`` with ``DOTALL``, without capturing groups. The rules of a push compile theirs as one."""
 
     def matches(self, ref: bytes) -> bool:
         """Whether ``ref``, a valid ref name, matches."""
-        return self.regex.fullmatch(ref) is not None
+        return _compiled_ref(self.regex).fullmatch(ref) is not None
+
+    def covers(self, other: RefPattern) -> bool:
+        """Whether this matches every ref that ``other`` matches. False also where the texts do not show it."""
+        if other.regex is _NEVER:
+            return True
+        if self.regex is _NEVER:
+            return False
+        above = self.text.removesuffix(ACROSS)
+        below = above != self.text and "*" not in above and other.text.startswith(above)
+        return below or self.text == other.text
 
     @property
     def literal(self) -> bool:
@@ -68,7 +78,7 @@ class RefPattern:
 
     def matches_in_any_case(self, ref: bytes) -> bool:
         """Whether ``ref``, folded by :mod:`path_folding`, matches if the case of ASCII letters is ignored."""
-        return re.fullmatch(self.regex.pattern, ref, re.DOTALL | re.IGNORECASE) is not None
+        return re.fullmatch(self.regex, ref, re.DOTALL | re.IGNORECASE) is not None
 
     def names(self, namespace: bytes) -> bool:
         """Whether the pattern names ``refs/<namespace>/`` literally, not by a wildcard."""
@@ -98,10 +108,22 @@ def ref_pattern(text: str, session: str, label: str) -> RefPattern:
 
     A pattern with ``{label}`` matches nothing in a session without a label.
     """
-    expanded = text.replace("{session}", session).replace("{label}", label)
     if "{label}" in text and not label:  # an empty label would make the pattern wider
         return RefPattern(text, _NEVER)
-    return RefPattern(expanded, re.compile(_regex(expanded), re.DOTALL))
+    expanded = expand(text, session, label)
+    return RefPattern(expanded, _regex(expanded))
+
+
+@lru_cache(maxsize=1024)
+def _compiled_ref(regex: bytes) -> re.Pattern[bytes]:
+    return re.compile(regex, re.DOTALL)
+
+
+def expand(text: str, session: str, label: str) -> str:
+    """Return a ref pattern with its placeholders replaced, or unchanged if it needs a label that is missing."""
+    if "{label}" in text and not label:
+        return text
+    return text.replace("{session}", session).replace("{label}", label)
 
 
 def check_path_glob(text: str) -> None:

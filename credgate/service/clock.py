@@ -1,4 +1,4 @@
-"""Reading the clocks for session times; the only place that does. What the readings mean, ``sessions.lease`` says.
+"""Reads the clocks for session times; the only place that does. ``sessions.lease_clock`` says what readings mean.
 
 ``CLOCK_BOOTTIME`` counts suspended time, unlike ``CLOCK_MONOTONIC``: a laptop that slept for two days has aged its
 sessions by two days. The boot id is the kernel's (``/proc/sys/kernel/random/boot_id``); where it cannot be read
@@ -12,7 +12,7 @@ import uuid
 from functools import cache
 from pathlib import Path
 
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

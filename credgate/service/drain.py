@@ -16,12 +16,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from credgate.service.channel import PARTING
+from credgate.service.sandbox.connection import PARTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from credgate.service.gate import Gate
+    from credgate.service.sandbox.gate import Gate
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from credgate.service.sessions import SessionRegistry
+    from credgate.service.registry import SessionRegistry
 
 FLUSH_INTERVAL = 5.0
 """Seconds: how much of a session's last use a crash may forget."""
 
 
-class Rounds(Service):
+class GarbageCollector(Service):
     """Runs ``registry.collect`` every ``interval`` seconds, and ``registry.flush`` in between."""
 
     log = Logger()

@@ -3,7 +3,7 @@
 ``private`` turns any configuration into such a gateway's: the control socket in the directory, git on a loopback port
 that the kernel chooses, sessions in memory, no DNS server, and no time for what still runs at its end: the command is
 gone, and with it whoever waited for that. Forges, credentials, other limits, ``[policy]`` and the audit file stay as
-they were written. ``Leash`` ends the process when its standard input ends: that is a pipe whose other end the
+they were written. ``ParentPipe`` ends the process when its standard input ends: that is a pipe whose other end the
 starter holds, and the kernel closes it however the starter ends, ``kill -9`` included (pipe(7)).
 """
 
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
-from zope.interface import implementer
 
-from credgate.config.schema import Control, Listen
+from credgate.config.schema import ControlConfig, ListenConfig
+from credgate.service.descriptor import ReadDescriptor
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -30,30 +29,29 @@ _log = Logger()
 
 def private(config: Config, directory: str) -> Config:
     """Return the configuration of a gateway that lives in ``directory`` alone."""
-    listen = Listen(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
+    listen = ListenConfig(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
     sessions, limits = evolve(config.sessions, store="memory:"), evolve(config.limits, drain_timeout=0.0)
-    return evolve(config, listen=listen, sessions=sessions, limits=limits, control=Control())
+    return evolve(config, listen=listen, sessions=sessions, limits=limits, control=ControlConfig())
 
 
-@implementer(IReadDescriptor)
-class Leash(Service):
+class ParentPipe(ReadDescriptor, Service):
     """Stops the reactor when nobody holds the other end of ``fd`` any more; what is written there means nothing."""
 
     name = "leash"
 
     def __init__(self, reactor: Any, fd: int = 0) -> None:  # noqa: ANN401 - readers and running at once
-        self._reactor, self._fd = reactor, fd
+        self.reactor, self._fd = reactor, fd
 
     def startService(self) -> None:
         """Begin to watch."""
         super().startService()
         os.set_blocking(self._fd, False)
-        self._reactor.addReader(self)
+        self.reactor.addReader(self)
 
     def stopService(self) -> None:
         """Watch no more."""
         super().stopService()
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
 
     def fileno(self) -> int:
         """Return what is watched."""
@@ -68,17 +66,17 @@ class Leash(Service):
         except OSError:
             ended = True
         if ended:
-            self._reactor.removeReader(self)
+            self.reactor.removeReader(self)
             self._end()
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Take the end of an empty pipe, which the reactor tells this way."""
+    def lost(self, reason: Failure) -> None:
+        """See ReadDescriptor."""
         self._end()
 
     def _end(self) -> None:
         if self.running:
             _log.info("whoever started this gateway has ended, and so does it")
-            self._reactor.stop()
+            self.reactor.stop()
 
     def logPrefix(self) -> str:
         """Name it in the log."""

@@ -12,9 +12,17 @@ import os
 import resource
 import sys
 
+from credgate.errors import ConfigError
+
 _PR_SET_DUMPABLE = 4
-SPARE = 256
-"""Descriptors for all but what sandboxes take: listeners, control socket, store, audit, DNS, idle forge connections."""
+SPARE = 320
+"""Descriptors for all but connections of sandboxes: up to 136 of the control socket, 128 of refused connections that
+are told so, 16 of idle forge connections, 8 of the metrics page; the rest for listeners, store, audit log and programs
+that print credentials. The DNS server's come on top."""
+BY_CONNECTION = 3
+"""Descriptors that one connection of a sandbox may take: its own, the forge's, and that of an inquiry about a push."""
+FEWEST_CONNECTIONS = 8
+"""With fewer connections a gateway is of no use: it does not start."""
 
 
 def harden() -> None:
@@ -27,13 +35,22 @@ def harden() -> None:
         undumpable()
 
 
-def most_connections() -> int:
-    """Return how many sandbox connections the descriptors allow; each may need another one, to its forge.
+def most_connections(wanted: int, dns: int) -> int:
+    """Return how many of the ``wanted`` sandbox connections the descriptors allow, beside ``dns`` of the DNS server.
 
     More than these would leave none for the control socket, which must answer under a flood (threats.md, row 58).
+    Raises ConfigError when too few are left to be of use.
     """
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else max(1, (soft - SPARE) // 2)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    needed = SPARE + dns + BY_CONNECTION * min(wanted, FEWEST_CONNECTIONS)
+    if soft < needed:
+        raise ConfigError(
+            f"the limit on open files of this process (RLIMIT_NOFILE) is {soft} and at least {needed} are needed: "
+            "raise the hard limit (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of docker)"
+        )
+    return min(wanted, (soft - SPARE - dns) // BY_CONNECTION)
 
 
 def undumpable() -> None:

@@ -48,7 +48,7 @@ def _comparable(config: Config, section: str) -> object:
     return forges
 
 
-class Reloading(Service):
+class Reload(Service):
     """``read`` reads the configuration (blocking); ``parts`` take up the section that they are named after."""
 
     name = "reload"

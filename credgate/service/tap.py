@@ -7,7 +7,9 @@ log first and last, then sessions, then what serves. Nothing is decided here.
 
 from __future__ import annotations
 
+import gc
 import os
+import secrets
 import sys
 import threading
 from pathlib import Path
@@ -26,36 +28,39 @@ from credgate.config.load import config_hash, from_environment, load
 from credgate.errors import CredgateError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.git.admission import Admission
-from credgate.metrics import readings
-from credgate.metrics.page import Page
-from credgate.metrics.readings import Readings
-from credgate.metrics.tally import Tally
-from credgate.service.acceptance import Acceptance
-from credgate.service.audit import AuditLog
-from credgate.service.audited import Audited
+from credgate.git.authorize import Authorizer
+from credgate.lfs.handles import Handles
+from credgate.metrics import gauges
+from credgate.metrics.counters import EventCounters
+from credgate.metrics.exposition import MetricsPage
+from credgate.metrics.gauges import Gauges
+from credgate.service.audit.audited import SessionAudit
+from credgate.service.audit.log import AuditLog
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.overview import Overview
-from credgate.service.control.scrape import Scrape
+from credgate.service.control.readiness import Check, Readiness
 from credgate.service.control.service import control_service
-from credgate.service.credentials import Credentials
-from credgate.service.dns.service import dns_service
+from credgate.service.credentials.acceptance_check import CredentialCheck
+from credgate.service.credentials.forge_credentials import Credentials
+from credgate.service.credentials.minting_factory import Minting
+from credgate.service.dns.resolver import MAX_FLIGHTS as DNS_FLIGHTS
+from credgate.service.dns.server import dns_service
 from credgate.service.drain import Drain
-from credgate.service.forge import ForgePool
-from credgate.service.gate import Gate, GateService, SandboxFactory
-from credgate.service.gc import Rounds
+from credgate.service.gc import GarbageCollector
 from credgate.service.inspect.pack_reader import WalkThreads
-from credgate.service.listener import Listener
-from credgate.service.metrics import MetricsService
-from credgate.service.minting.factory import Minting
-from credgate.service.private import Leash, private
+from credgate.service.metrics.scrape import Scrape
+from credgate.service.metrics.server import MetricsService
+from credgate.service.private import ParentPipe, private
 from credgate.service.process import harden, most_connections
-from credgate.service.reach import forge_endpoints
-from credgate.service.reload import Reloading
-from credgate.service.sessions import SessionRegistry
+from credgate.service.registry import SessionRegistry
+from credgate.service.reload import Reload
+from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
+from credgate.service.sandbox.listener import SandboxListener
+from credgate.service.upstream.endpoints import forge_endpoints
+from credgate.service.upstream.pool import ForgePool
 from credgate.service.versions import check_installed
-from credgate.sessions.brake import Brake
-from credgate.sessions.named import store_for
+from credgate.sessions.login_throttle import LoginThrottle
+from credgate.sessions.stores import store_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,7 +70,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Limits
     from credgate.forges.driver import Driver
-    from credgate.service.dns.service import DnsService
+    from credgate.service.dns.server import DnsService
 
 _log = Logger()
 
@@ -99,6 +104,10 @@ class GatewayService(MultiService):
     def startService(self) -> None:
         """Start everything."""
         _or_exit(super().startService)
+        # What is there now stays until the end: 80,000 objects of modules, and every stored session. A full collection
+        # would walk them all, in one turn of the reactor (30 ms, seconds with 100,000 sessions), and find nothing.
+        gc.collect()
+        gc.freeze()
 
     def stopService(self) -> Deferred[None]:
         """Stop one part after the other: the last answer of the control socket still needs the store."""
@@ -136,7 +145,7 @@ def makeService(options: Options) -> IService:
 
     gateway = _or_exit(lambda: _gateway(read(), reactor, read))
     if options["private"]:
-        Leash(reactor).setServiceParent(gateway)
+        ParentPipe(reactor).setServiceParent(gateway)
     return gateway  # type: ignore[no-any-return]  # _or_exit takes any step
 
 
@@ -147,7 +156,7 @@ def _config(path: str | None) -> Config:
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
     check_installed()
     harden()
-    tally = Tally(config.forges)
+    tally = EventCounters(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
     store = store_for(config.sessions.store)
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
@@ -169,20 +178,24 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         audit=audit,
         walkers=walkers,
     )
-    rounds = Rounds(registry, config.sessions.gc_interval, reactor)
-    git = Listener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
-    audited = Audited(audit, read_lease_clock, f"configuration {config_hash(config)}")
+    rounds = GarbageCollector(registry, config.sessions.gc_interval, reactor)
+    git = SandboxListener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
+    audited = SessionAudit(audit, read_lease_clock, f"configuration {config_hash(config)}")
     registry.on_end(audited.ended)
 
     dns = dns_service(config, registry, audit, reactor)
 
-    async def ready() -> dict[str, bool]:
-        working = {"serving": not gate.closing, "git": await git.accepts()}
-        working |= {"sessions": registry.writable, "audit": audit.writable}
-        return working | ({"dns": await dns.ready()} if dns.enabled else {})
+    checks: dict[str, Check] = {
+        "serving": lambda: not gate.closing,
+        "git": git.accepts,
+        "sessions": lambda: registry.writable,
+        "audit": lambda: audit.writable,
+        **({"dns": dns.ready} if dns.enabled else {}),
+    }
+    ready = Readiness(checks, reactor)
 
     parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
-    reloading = Reloading(config, read, parts, reactor)
+    reloading = Reload(config, read, parts, reactor)
     overview = Overview(
         started=read_lease_clock(),
         clock=read_lease_clock,
@@ -195,13 +208,13 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         },
         sessions=lambda: registry.count,
         connections=lambda: len(gate.channels),
-        transfers=lambda: len(gate.transfers()),
+        transfers=lambda: gate.running,
         has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
         head=lambda: audit.head,
     )
-    page = Page(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
+    page = MetricsPage(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)
     metrics = MetricsService(config.listen.metrics, scrape, reactor)
     control = control_service(
@@ -219,7 +232,8 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         transfers=gate.transfers,
         forges=credentials.overview,
         scrape=scrape,
-        check=Acceptance(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
+        refused=gate.refused,
+        check=CredentialCheck(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
     gateway = GatewayService()
     for part in (
@@ -241,21 +255,22 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     return gateway
 
 
-def _readings(config: Config, gate: Gate, rounds: Rounds, dns: DnsService, reactor: Any) -> Readings:  # noqa: ANN401 - as above
+def _readings(config: Config, gate: Gate, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
     """Return where metrics read what is no event."""
     audit, pool = gate.audit, gate.pool
-    return Readings(
+    return Gauges(
         sessions=lambda: gate.registry.count,
         max_sessions=config.sessions.max_sessions,
         connections=lambda: len(gate.channels),
-        transfers=lambda: len(gate.transfers()),
-        pool=lambda: readings.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
+        transfers=lambda: gate.running,
+        pool=lambda: gauges.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
         dns=lambda: dns.counters() if dns.enabled else {},
-        rounds=lambda: readings.Rounds(rounds.succeeded, rounds.failed, rounds.last_success),
-        audit=lambda: readings.AuditState(audit.lines, audit.lost, audit.writable),
+        rounds=lambda: gauges.GcGauges(rounds.succeeded, rounds.failed, rounds.last_success),
+        audit=lambda: gauges.AuditState(audit.lines, audit.lost, audit.writable),
         credentials=gate.credentials.held,
         timers=lambda: len(reactor.getDelayedCalls()),
         threads=threading.active_count,
+        refused=gate.refused.totals,
     )
 
 
@@ -274,13 +289,16 @@ def _endpoint(config: Config, reactor: Any) -> IStreamServerEndpoint:  # noqa: A
     return endpoint
 
 
-def _affordable(limits: Limits) -> Limits:
-    """Return ``limits`` with no more connections than the process has descriptors for."""
-    most = most_connections()
+def _affordable(config: Config) -> Limits:
+    """Return the limits with no more connections than the process has descriptors for. Raises ConfigError."""
+    limits, dns = config.limits, config.dns
+    serves_dns = DNS_FLIGHTS + dns.tcp_connections if config.listen.dns else 0
+    most = most_connections(limits.max_connections, serves_dns)
     if limits.max_connections <= most:
         return limits
     _log.warn(
-        "max_connections = {asked} needs more file descriptors than the hard limit allows: {most} is used instead",
+        "max_connections = {asked} needs more file descriptors than the hard limit (RLIMIT_NOFILE) allows: "
+        "{most} is used instead",
         asked=limits.max_connections,
         most=most,
     )
@@ -298,21 +316,24 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     audit: AuditLog,
     walkers: WalkThreads,
 ) -> Gate:
-    limits = _affordable(config.limits)
+    limits = _affordable(config)
     for name in drivers:
         if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
-    brake = Brake(limits.wrong_credentials_per_minute)
-    admission = Admission(
+    brake = LoginThrottle(limits.wrong_credentials_per_minute)
+    admission = Authorizer(
         drivers,
         config.default_forge,
         registry,
         brake,
         credentials.configured,
         config.policy,
+        Handles(lambda: secrets.token_urlsafe(32)),
     )
     for driver in drivers.values():
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
     pool = ForgePool(reactor, limits.connect_timeout, endpoints)
     clock, url = read_lease_clock, config.listen.public_url
-    return Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
+    gate = Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
+    gate.few_descriptors = limits.max_connections < config.limits.max_connections
+    return gate

@@ -56,11 +56,16 @@ def admits(bound_to: Network | None, address: str) -> bool:
     return client is not None and client in bound_to
 
 
-def counted_as(text: str) -> str:
-    """Return the name under which a peer's doings are counted: IPv6 by its /64, which is what one host is handed."""
+@lru_cache(maxsize=4096)
+def rate_key(text: str) -> str:
+    """Return the name under which a peer is counted, by every limit: IPv6 by its /64, which is what one host is given.
+
+    Requests, wrong credentials, connections and DNS questions use this one function: a peer that one limit counts by
+    its whole address has 2**64 of them.
+    """
     client = peer(text)
     if isinstance(client, ipaddress.IPv6Address):
-        return f"/64:{int(client) >> _HOST_BITS:x}"
+        return str(ipaddress.ip_network((client, _HOST_BITS), strict=False))
     return text if client is None else str(client)
 
 

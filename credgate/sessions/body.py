@@ -43,7 +43,7 @@ def parse_create(
     *,
     forges: Mapping[str, Names],
     default_forge: str,
-    sessions: schema.Sessions,
+    sessions: schema.SessionsConfig,
     legacy: bool,
 ) -> SessionRequest:
     """Judge the decoded JSON of a create request; raise InvalidValueError (HTTP 400) with the text for its sender."""

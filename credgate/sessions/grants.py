@@ -25,6 +25,8 @@ from credgate.values import Access
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from credgate.rules.parse import PushRule
+
 LIMIT_KEYS = (
     "max_push_bytes",
     "max_refs",
@@ -38,8 +40,12 @@ LIMIT_KEYS = (
 READ_KEYS = frozenset({"max_lfs_object_bytes"})
 """Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
+MAX_REPOS = 1000
+"""Grants of one session: each request to create it, and each of its ``/whoami``, takes 10 ms at this number."""
 MAX_NUMBER = 2**53
 """Of a limit: what a JSON number holds exactly."""
+MAX_PATTERNS = 4096
+"""Characters in the ref patterns and path globs of one grant together: about 10 ms to compile."""
 
 
 class Names(Protocol):
@@ -53,6 +59,8 @@ def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) 
     """Judge ``repos``; raise InvalidValueError."""
     if not isinstance(value, list):
         raise InvalidValueError("repos must be a list")
+    if len(value) > MAX_REPOS:
+        raise InvalidValueError(f"repos must hold at most {MAX_REPOS} grants; a pattern such as octo/* stands for many")
     return tuple(_grant(item, forges, default_forge) for item in value)
 
 
@@ -82,7 +90,14 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
     if writing and access is not Access.WRITE:
         raise InvalidValueError(f'{writing[0]} needs "access": "write"')
     values = {key: _FORMS[key](value) for key, value in given.items()}
+    _check_size(values.get("push", ()), values.get("protected_paths", ()))
     return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
+
+
+def _check_size(push: Iterable[PushRule], globs: Iterable[str]) -> None:
+    """Bound what has to be compiled for a session's first push; nobody else is served meanwhile."""
+    if sum(len(rule.refs) for rule in push) + sum(map(len, globs)) > MAX_PATTERNS:
+        raise InvalidValueError(f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all")
 
 
 def _forge(value: object, forges: Mapping[str, Names]) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.sessions.address import counted_as
+from credgate.sessions.address import rate_key
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ WIDTH = WINDOW / SLICES
 MAX_KEYS = 4096
 
 
-class Window:
+class RateWindow:
     """What each key spent lately; ``limit`` 0 remembers nothing and never waits."""
 
     def __init__(self, limit: int, max_keys: int = MAX_KEYS) -> None:
@@ -88,7 +88,7 @@ class Window:
 
 
 @frozen(slots=True)
-class Wait:
+class RateWait:
     """Not now: ``decision`` says why, ``seconds`` (whole, at least 1) when."""
 
     decision: Decision
@@ -99,13 +99,13 @@ class Rates:
     """The three limits together."""
 
     def __init__(self, requests: int, requests_by_address: int, bytes_moved: int) -> None:
-        self._requests, self._by_address = Window(requests), Window(requests_by_address)
-        self._bytes = Window(bytes_moved)
+        self._requests, self._by_address = RateWindow(requests), RateWindow(requests_by_address)
+        self._bytes = RateWindow(bytes_moved)
 
-    def admit(self, session_id: str, address: str, now: float) -> Wait | None:
+    def admit(self, session_id: str, address: str, now: float) -> RateWait | None:
         """Let a session's request from ``address`` through, and count it; or say how long it has to wait."""
-        place = counted_as(address) if self._by_address.limit else ""
-        checks: tuple[tuple[Window, str, Reason, Callable[[int], str]], ...] = (
+        place = rate_key(address) if self._by_address.limit else ""
+        checks: tuple[tuple[RateWindow, str, Reason, Callable[[int], str]], ...] = (
             (self._requests, session_id, Reason.TOO_MANY_REQUESTS, _requests),
             (self._by_address, place, Reason.TOO_MANY_REQUESTS, _requests_by_address),
             (self._bytes, session_id, Reason.TOO_MANY_BYTES, _bytes),
@@ -114,7 +114,7 @@ class Rates:
             if window.limit and (wait := window.wait(key, now)) > 0:
                 seconds = int(wait) + 1
                 said = f"{text(window.limit)} within a minute; wait {seconds} s"
-                return Wait(Decision(allow=False, reason=reason, rule="limits", text=said), seconds)
+                return RateWait(Decision(allow=False, reason=reason, rule="limits", text=said), seconds)
         self._requests.spend(session_id, 1, now)
         self._by_address.spend(place, 1, now)
         return None

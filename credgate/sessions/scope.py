@@ -29,7 +29,7 @@ MAX_LISTED = 200
 
 
 @frozen(slots=True)
-class Match:
+class GrantMatch:
     """The decision, the grant that allowed it, and the repository's path for the forge's URL ("" when refused)."""
 
     decision: Decision
@@ -37,15 +37,15 @@ class Match:
     path: str
 
 
-def find(grants: Sequence[Grant], repo: RepoPath, needed: Access) -> Match:
+def find(grants: Sequence[Grant], repo: RepoPath, needed: Access) -> GrantMatch:
     """Decide whether ``grants`` let a session reach ``repo`` with ``needed`` access."""
     near = [grant for grant in grants if _matches(grant, repo)]
     enough = [grant for grant in near if grant.access.covers(needed)]
     if not enough:
-        return Match(_read_only(grants, repo) if near else _outside(grants, repo), None, "")
+        return GrantMatch(_read_only(grants, repo) if near else _outside(grants, repo), None, "")
     grant = min(enough, key=is_pattern)
     path = repo.path if is_pattern(grant) else grant.repo
-    return Match(Decision(allow=True, reason=Reason.ALLOWED, rule=_name(grant, repo)), grant, path)
+    return GrantMatch(Decision(allow=True, reason=Reason.ALLOWED, rule=_name(grant, repo)), grant, path)
 
 
 def is_pattern(grant: Grant) -> bool:

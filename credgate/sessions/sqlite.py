@@ -18,9 +18,10 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from credgate import private_file
 from credgate.errors import StoreError
-from credgate.sessions import place, rows
-from credgate.sessions.lease import LeaseReading, shift
+from credgate.sessions import rows
+from credgate.sessions.lease_clock import LeaseReading, shift
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -56,6 +57,7 @@ CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT, boot 
 """
 _INSERT = f"INSERT INTO sessions ({', '.join(rows.COLUMNS)}) VALUES ({', '.join('?' * len(rows.COLUMNS))})"  # noqa: S608 - constants
 _SELECT = f"SELECT {', '.join(rows.COLUMNS)} FROM sessions ORDER BY created, id"  # noqa: S608 - constants
+_REMOVE = "DELETE FROM sessions WHERE id = ?"
 _EXTEND = "UPDATE sessions SET used = max(used, ?), absolute_ttl = max(absolute_ttl, ?) WHERE id = ?"
 _KEEP_READING = "INSERT OR REPLACE INTO clock (one, boot_id, boot, wall) VALUES (1, ?, ?, ?)"
 
@@ -71,7 +73,7 @@ class SqliteStore:
 
     def open(self, now: LeaseReading) -> list[Session]:
         """Open or make the file, judge it, shift it to this boot, and load what is in it."""
-        place.prepare(self.path)
+        private_file.prepare(self.path)
         with self._trouble():
             self._open = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._open.text_factory = _text
@@ -82,27 +84,30 @@ class SqliteStore:
             self.close()
             raise
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Collection[str] = ()) -> None:
         """Add a session; with it the clocks at its creation."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_INSERT, rows.write(session))
             db.execute(_KEEP_READING, (self._boot_id, session.created, session.created_wall))
 
     def remove(self, ids: Collection[str]) -> int:
         """Remove sessions in one transaction."""
         with self._transaction() as db:
-            return db.executemany("DELETE FROM sessions WHERE id = ?", [(key,) for key in ids]).rowcount
+            return db.executemany(_REMOVE, [(key,) for key in ids]).rowcount
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Collection[str] = ()) -> bool:
         """Move the session's times up and keep the reading, in one transaction."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
             times = (session.used, session.absolute_ttl, session.id)
             return db.execute(_EXTEND, times).rowcount > 0
 
-    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+    def touch(self, uses: Mapping[str, float], now: LeaseReading, gone: Collection[str] = ()) -> None:
         """Move ``used`` forward and keep the reading, in one transaction."""
         with self._transaction() as db:
+            db.executemany(_REMOVE, [(key,) for key in gone])
             db.executemany(
                 "UPDATE sessions SET used = max(used, ?) WHERE id = ?", [(used, key) for key, used in uses.items()]
             )
@@ -120,7 +125,7 @@ class SqliteStore:
         for pragma in ("locking_mode = EXCLUSIVE", "trusted_schema = OFF", "cell_size_check = ON"):
             db.execute(f"PRAGMA {pragma}")
         self._recognise(db)
-        place.close_to_others(self.path)
+        private_file.close_to_others(self.path)
         if self._pragma(db, "journal_mode = WAL") != "wal":
             self._refuse("cannot keep a write-ahead log where it is; move it to a local file system")
         db.execute("PRAGMA synchronous = FULL")
@@ -183,6 +188,7 @@ class SqliteStore:
                 damaged.append(f"{self.path}: session {ascii(row[0])[:80]} is skipped: {error}")
             else:
                 found.append(session)
+        rows.forget()
         self.damaged = tuple(damaged)
         return found
 

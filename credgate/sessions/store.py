@@ -2,8 +2,10 @@
 
 The registry answers from memory; a store only makes changes outlive the process. Its methods block and are called from
 one worker thread, one at a time, in the order of the registry's calls. When ``insert`` or ``remove`` returns, the
-change is durable (``extend``, too); ``touch`` may batch. A store holds digests only. Any failure is a ``StoreError``
-whose text names the place and what to do, and leaves the store as it was before the call.
+change is durable (``extend``, too); ``touch`` may batch. ``gone`` names sessions whose removal the disk refused
+before: they go in the same transaction, so that no later change is durable while a revoked session still is. A store
+holds digests only. Any failure is a ``StoreError`` whose text names the place and what to do, and leaves the store as
+it was before the call.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import evolve
 
 from credgate.errors import StoreError
-from credgate.sessions import lease
+from credgate.sessions import lease_clock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.lease_clock import LeaseReading
     from credgate.sessions.model import Session
 
 
@@ -34,16 +36,16 @@ class Store(Protocol):
         Raises StoreError when the store is damaged, unwritable, in use or of a foreign version.
         """
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Collection[str] = ()) -> None:
         """Add a session of this boot."""
 
     def remove(self, ids: Collection[str]) -> int:
         """Remove sessions, and say how many of them were there; unknown ids are no error."""
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Collection[str] = ()) -> bool:
         """Move a session's ``used`` and ``absolute_ttl`` up to these, and keep the reading; False: it is not there."""
 
-    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+    def touch(self, uses: Mapping[str, float], now: LeaseReading, gone: Collection[str] = ()) -> None:
         """Move ``used`` of the given sessions forward (never back), and keep the reading."""
 
     def close(self) -> None:
@@ -66,32 +68,38 @@ class MemoryStore:
 
     def open(self, now: LeaseReading) -> list[Session]:
         """Give back what an earlier opening of this object left."""
-        by = 0.0 if self._last is None else lease.shift(self._last, now)
-        self._sessions = {key: lease.rebase(session, by) for key, session in self._sessions.items()}
+        by = 0.0 if self._last is None else lease_clock.shift(self._last, now)
+        self._sessions = {key: lease_clock.rebase(session, by) for key, session in self._sessions.items()}
         self._last = now
         return list(self._sessions.values())
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Collection[str] = ()) -> None:
         """Keep a session; an id that is there already is a StoreError, as in every store."""
         if session.id in self._sessions:
             raise StoreError(f"the session {session.id} is there already")
+        self._forget(gone)
         self._sessions[session.id] = session
 
     def remove(self, ids: Collection[str]) -> int:
         """Forget sessions."""
+        return self._forget(ids)
+
+    def _forget(self, ids: Collection[str]) -> int:
         return sum(self._sessions.pop(key, None) is not None for key in ids)
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Collection[str] = ()) -> bool:
         """Move its times."""
         self._last = now
+        self._forget(gone)
         kept = self._sessions.get(session.id)
         if kept is not None:
             self._sessions[session.id] = longer(kept, session)
         return kept is not None
 
-    def touch(self, uses: Mapping[str, float], now: LeaseReading) -> None:
+    def touch(self, uses: Mapping[str, float], now: LeaseReading, gone: Collection[str] = ()) -> None:
         """Move ``used`` forward."""
         self._last = now
+        self._forget(gone)
         for key in uses.keys() & self._sessions.keys():
             session = self._sessions[key]
             self._sessions[key] = evolve(session, used=max(session.used, uses[key]))

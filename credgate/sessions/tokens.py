@@ -4,7 +4,7 @@ A session's token and secret are 32 random bytes each, URL-safe base64 without p
 SHA-256 digests are ever kept; they carry 256 bits, so nothing slower is needed. Reading is strict: exactly one field,
 ``Basic`` (RFC 7617) with any user and ``TOKEN:SECRET`` as the password, or ``Bearer`` (RFC 6750) with ``TOKEN:SECRET``.
 Scheme names ignore case (RFC 9110 section 11.1), nothing else bends: one byte too many makes the whole field malformed,
-which is answered exactly as a wrong credential is.
+which is answered exactly as a wrong credential of the same scheme is: 403 for ``Bearer``, else 401.
 
 Never reads randomness itself (it is handed in) and never says in an error what was presented.
 """
@@ -37,7 +37,7 @@ _USER_PASS = re.compile(rb"[^:\x00-\x1f\x7f]*:([A-Za-z0-9_-]{1,128}):([A-Za-z0-9
 
 
 @frozen(slots=True)
-class Minted:
+class NewToken:
     """A new session's three names; the secret two are shown once and never kept."""
 
     id: str
@@ -46,7 +46,7 @@ class Minted:
 
 
 @frozen(slots=True)
-class Presented:
+class PresentedToken:
     """A well-formed credential; whether it is a right one, the registry knows."""
 
     scheme: Scheme
@@ -55,15 +55,15 @@ class Presented:
 
 
 @frozen(slots=True)
-class Malformed:
+class MalformedAuthorization:
     """An ``Authorization`` that cannot be a session's. ``scheme`` chooses the form of the refusal; "" is any other."""
 
     scheme: Scheme | Literal[""] = ""
 
 
-def mint(entropy: Callable[[int], bytes]) -> Minted:
+def mint(entropy: Callable[[int], bytes]) -> NewToken:
     """Make a new session's id, token and secret; ``entropy`` is ``os.urandom`` or like it."""
-    return Minted(
+    return NewToken(
         id="s-" + entropy(ID_BYTES).hex(),
         token=_text(entropy(SECRET_BYTES)),
         secret=_text(entropy(SECRET_BYTES)),
@@ -75,18 +75,18 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def parse_authorization(values: Sequence[bytes]) -> Presented | Malformed | None:
+def parse_authorization(values: Sequence[bytes]) -> PresentedToken | MalformedAuthorization | None:
     """Read the ``Authorization`` field values of one request; None: there was no such field."""
     if not values:
         return None
     value = values[0]
     scheme = _scheme(value)
     if len(values) > 1 or len(value) > MAX_FIELD:
-        return Malformed(scheme)
+        return MalformedAuthorization(scheme)
     match = _pair_of_basic(value) if scheme == "basic" else _BEARER.fullmatch(value)
     if match is None or scheme == "":
-        return Malformed(scheme)
-    return Presented(scheme, match[1].decode("ascii"), match[2].decode("ascii"))
+        return MalformedAuthorization(scheme)
+    return PresentedToken(scheme, match[1].decode("ascii"), match[2].decode("ascii"))
 
 
 def _text(raw: bytes) -> str:

@@ -24,6 +24,7 @@ from credgate.git.pktline import FLUSH, encode
 from tests.attacks.rawclient import Heard, ask, login
 from tests.attacks.scripted import Asked, Said, ScriptedForge
 from tests.fakes.gateway import Gateway, Lease
+from tests.fakes.loop_lag import run_again_after_a_long_turn
 from tests.fakes.scratch import make, remove
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ REPO, CONTROL, OUTSIDE = "octo/hello", "octo/control", "octo/secret"
 StartField = Callable[..., "Field"]
 figures: list[str] = []
 """Lines for the end of the run's report; nothing is asserted of them."""
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Repeat what failed by nothing but a long turn of the reactor."""
+    return run_again_after_a_long_turn(item, nextitem)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -123,7 +129,7 @@ def _open_field(
     secret = "ghp_" + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(36))
     forge = ScriptedForge(good)
     stack.callback(forge.close)
-    gateway = Gateway(folder, forge.url, secret, settings, prefix=prefix)
+    gateway = Gateway(folder, forge.url, secret, settings, prefix=prefix, measured=True)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     return Field(forge, gateway, gateway.grant([REPO, CONTROL]), secret)
@@ -152,9 +158,15 @@ def start_field(place: Path) -> Iterator[StartField]:
     numbers = itertools.count(1)
     with contextlib.ExitStack() as stack:
 
-        def start(*, prefix: tuple[str, ...] = (), gc_interval: str = "60s", **limits: object) -> Field:
+        def start(
+            *,
+            prefix: tuple[str, ...] = (),
+            gc_interval: str = "60s",
+            control: dict[str, Any] | None = None,
+            **limits: object,
+        ) -> Field:
             folder = place / f"own{next(numbers)}-{secrets.token_hex(3)}"
-            settings = {"limits": dict(limits), "sessions": {"gc_interval": gc_interval}}
+            settings = {"limits": dict(limits), "sessions": {"gc_interval": gc_interval}, "control": control or {}}
             return _open_field(stack, folder, settings, prefix)
 
         yield start

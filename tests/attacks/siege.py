@@ -1,4 +1,4 @@
-"""What an attack costs the gateway: memory, descriptors, and what another sandbox waits meanwhile.
+"""What an attack costs the gateway: memory, descriptors, its longest turn, and what another sandbox waits meanwhile.
 
 Memory and descriptors are read from ``/proc``; the peak is the kernel's own high-water mark, reset before the attack.
 A connection counts as ended when the gateway's process holds no descriptor for it any more, while the attacker still
@@ -136,6 +136,7 @@ def siege(field: Field, lease: Lease, repo: str) -> Iterator[Siege]:
     before = len(descriptors(pid))
     resident = memory(pid, "VmRSS")
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+    field.gateway.lag.reset()
     with contextlib.ExitStack() as stack:
         this = Siege(field)
         stack.callback(this.leave)
@@ -144,5 +145,6 @@ def siege(field: Field, lease: Lease, repo: str) -> Iterator[Siege]:
         this.cost = {
             "grew": memory(pid, "VmHWM") - resident,
             "descriptors": len(descriptors(pid)) - before,
+            "turn": field.gateway.lag.check().stopped,
             **neighbour.result,
         }

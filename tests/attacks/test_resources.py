@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.attacks.conftest import CONTROL, REPO, Field, StartField, figures, good
+from credgate.git.pktline import DELIMITER, FLUSH, encode
+from tests.attacks.conftest import CONTROL, OUTSIDE, REPO, Field, StartField, figures, good
 from tests.attacks.rawclient import login
 from tests.attacks.scripted import Asked, Said
 from tests.attacks.siege import ATTACKER, MIB, RawClient, Siege, memory, siege
@@ -152,7 +153,8 @@ def floods_of_connections(attack: Siege) -> None:
     clients = attack.open(256)
     for client in clients[64:]:
         heard = client.hear()
-        assert (heard.only.status, heard.end) == (429, "closed")
+        # Of more than a hundred that come within one turn of the reactor some are closed without a word.
+        assert ({one.status for one in heard.answers} <= {429}, heard.end) == (True, "closed")
     wait_until(lambda: attack.held == 64, "those that were refused are gone, and no other")
     clients[0].send(attack.field.discovery())
     assert clients[0].hear(answers=1).only.status == 200
@@ -265,6 +267,58 @@ def gzip_bombs(attack: Siege) -> None:
     assert attack.field.forge.asked == [] or all(CONTROL.encode() in asked.target for asked in attack.field.forge.asked)
 
 
+MANY_REFS = gzip.compress(
+    b"".join(
+        encode(b"%b %040x refs/heads/branch-%d%b" % (b"0" * 40, 7, at, b"" if at else b"\0 report-status"))
+        for at in range(20_000)
+    )
+)
+SHORT_PACKETS = gzip.compress(encode(b"command=fetch") + DELIMITER + b"0005x" * 200_000 + FLUSH)
+WANTS = gzip.compress(
+    encode(b"command=fetch") + DELIMITER + b"".join(encode(b"want %040x\n" % (at % 50)) for at in range(20_000)) + FLUSH
+)
+
+
+def lists_that_are_held(attack: Siege) -> None:
+    """Push 20,000 refs each where nothing is granted, and stop before the end: names are kept, so many and no more."""
+    start = attack.field.post("git-receive-pack", MANY_REFS, b"Content-Encoding: gzip", repo=OUTSIDE)[:-10]
+    body = attack.field.post("git-receive-pack", MANY_REFS, b"Content-Encoding: gzip", repo=OUTSIDE)
+    for client in attack.open(32):
+        client.send(start)
+    for _ in range(3):  # each is read after all those that were sent before it
+        (client,) = attack.open(1)
+        client.send(body)
+        assert client.hear(answers=1).only.body.count(b"ng refs/heads/branch-") == 2_000
+    attack.leave()
+    attack.wait_for_the_end()
+
+
+def lists_of_refs(attack: Siege) -> None:
+    """Send the same to their end, one after the other."""
+    body = attack.field.post("git-receive-pack", MANY_REFS, b"Content-Encoding: gzip", repo=OUTSIDE)
+    for _ in rounds():
+        (client,) = attack.open(1)
+        client.send(body)
+        assert client.hear(answers=1).only.body.count(b"ng refs/heads/branch-") == 2_000
+        client.socket.close()
+    attack.wait_for_the_end()
+
+
+def fetches_of_many_lines(attack: Siege) -> None:
+    """Eight at a time: packets of five bytes, which no fetch has, and lines that one may have."""
+    v2 = (b"Content-Encoding: gzip", b"Git-Protocol: version=2")
+    bodies = [attack.field.post("git-upload-pack", body, *v2) for body in (SHORT_PACKETS, WANTS)]
+    for number in rounds():
+        clients = attack.open(8)
+        for client in clients:
+            client.send(bodies[number % 2])
+        for client in clients:
+            refused = b"too many arguments" in client.hear(answers=1).only.body
+            assert refused is (number % 2 == 0)
+            client.socket.close()
+    attack.wait_for_the_end()
+
+
 def wrong_credentials(attack: Siege) -> None:
     """Guessing is braked after ten a minute and address, and cheap to refuse."""
     request = attack.field.discovery().replace(
@@ -301,7 +355,7 @@ LATE = (
 """Attacks by waiting: a deadline ends them."""
 FLOODS = (
     floods_of_connections, churn, one_byte_chunks, one_byte_chunks_of_the_forge, chunk_extensions, huge_heads,
-    pipelines, gzip_bombs, wrong_credentials,
+    pipelines, gzip_bombs, lists_that_are_held, lists_of_refs, fetches_of_many_lines, wrong_credentials,
 )  # fmt: skip
 """Attacks by plenty."""
 
@@ -317,6 +371,7 @@ def test_one_sandbox_cannot_starve_another(hasty: Field, fortress: Field, attack
     cost = this.cost
     figures.append(
         f"{attack.__name__:30} memory {cost['grew'] / MIB:+5.1f} MiB  descriptors {cost['descriptors']:+3d}  "
+        f"longest turn {cost['turn']:4.1f} ms  "
         f"neighbour {cost['asked']:4.0f} asked {cost['failed']:.0f} failed  "
         f"page p50 {cost['page p50']:6.1f} p99 {cost['page p99']:6.1f} ms  "
         f"discovery p50 {cost['discovery p50']:6.1f} p99 {cost['discovery p99']:6.1f} ms"

@@ -17,14 +17,14 @@ from credgate.audit.event import MAX_REFS, MAX_TEXT, Event, Happening, RefChange
 KEYS = [
     "ts", "event", "session", "peer", "forge", "repo", "operation", "decision", "reason", "rule", "status",
     "upstream_status", "bytes_up", "bytes_down", "duration_ms", "credential", "credential_kind", "expires",
-    "permissions", "oid", "size", "text", "refs", "refs_more", "repositories", "repositories_more",
+    "permissions", "moved_from", "oid", "size", "text", "refs", "refs_more", "repositories", "repositories_more",
 ]  # fmt: skip
 WHOLE = Event(
     wall=1738324800.0, event=Happening.REQUEST, session="s-0123456789abcdef", peer="10.0.0.7", forge="github.com",
     repo="octo/hello", operation="receive-pack", allow=False, reason="read-only", rule="octo/*", status=200,
     upstream_status=0, bytes_up=0, bytes_down=170, duration=0.0125, text="credgate: no",
     credential="0a1b2c3d", credential_kind="app", expires=1738328400.0, permissions="contents: write",
-    oid="0f", size=0,
+    moved_from="octo/old", oid="0f", size=0,
     refs=(RefChange(ref="refs/heads/a", old="0", new="1", verb="create", reason="push-ref"),),
     repositories=("octo/hello",),
 )  # fmt: skip
@@ -37,7 +37,7 @@ def test_a_whole_event_to_the_byte() -> None:
         '"forge":"github.com","repo":"octo/hello","operation":"receive-pack","decision":"deny","reason":"read-only",'
         '"rule":"octo/*","status":200,"upstream_status":0,"bytes_up":0,"bytes_down":170,"duration_ms":12,'
         '"credential":"0a1b2c3d","credential_kind":"app","expires":"2025-01-31T13:00:00.000Z",'
-        '"permissions":"contents: write","oid":"0f","size":0,'
+        '"permissions":"contents: write","moved_from":"octo/old","oid":"0f","size":0,'
         '"text":"credgate: no","refs":[{"ref":"refs/heads/a","old":"0","new":"1","verb":"create","reason":"push-ref"}],'
         '"repositories":["octo/hello"]}'
     )
@@ -80,14 +80,14 @@ def test_there_is_no_field_for_a_secret() -> None:
     """Headers, bodies, tokens, secrets and digests cannot be written because nothing could hold them."""
     names = {field.name for field in attrs.fields(Event)}
     assert names == {*KEYS, "wall", "allow", "duration", "answered"} - {
-        "ts", "decision", "duration_ms", "refs_more", "repositories_more",
+        "ts", "decision", "duration_ms", "repositories_more",
     }  # fmt: skip
 
 
 def test_the_codes_are_stable() -> None:
     """Operators search for these; a change here is a change for them."""
     assert [str(one) for one in Happening] == [
-        "session-created", "session-extended", "session-revoked", "session-expired", "request", "control",
+        "session-created", "session-extended", "session-revoked", "session-expired", "request", "control", "connection",
         "credential-minted", "credential-revoked", "credential-failed", "dns", "started", "stopped", "audit-gap",
             "audit-continued",
     ]  # fmt: skip

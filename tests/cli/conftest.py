@@ -43,14 +43,6 @@ def unmasked() -> Iterator[None]:
 
 
 @pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let SIGINT mean something to processes: whatever a shell runs in the background has it ignored, children too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
 def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     """Start a gateway's control API, which ``CREDGATE_SOCKET`` names."""
     settings = config(home / "run" / "control.sock")
@@ -59,7 +51,7 @@ def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
         started=read_lease_clock(),
         clock=read_lease_clock,
         config=lambda: settings,
-        places=lambda: {"git": "127.0.0.1:8080", "control": settings.listen.control},
+        places=lambda: {"git": made.git, "control": settings.listen.control},
         sessions=lambda: made.registry.count,
         connections=lambda: 0,
         transfers=lambda: len(transfers),

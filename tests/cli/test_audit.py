@@ -66,6 +66,14 @@ def test_every_term_must_hold(file: Path, terms: list[str], found: list[int]) ->
         jsonschema.validate(json.loads(one), schema("audit"))
 
 
+@pytest.mark.parametrize("fragment", ["[" * 1_000_000, '{"a":' * 200_000, "9" * 1_000_000], ids=lambda text: text[:5])
+def test_a_fragment_of_a_megabyte_is_passed_over(file: Path, fragment: str) -> None:
+    """Deeper than Python recurses, or a number that it does not convert; the lines around it are found."""
+    file.write_text(fragment + "\n" + file.read_text())
+    assert credgate("audit", "grep", "session=s-2", "--file", str(file), "--json").out.splitlines() == [line(EVENTS[2])]
+    assert credgate("audit", "tail", "-n", "9", "--file", str(file)).status == 0
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
 def test_the_last_lines_are_read_from_the_end(file: Path, count: int) -> None:
     """However long the file is; a fragment is shown as it is."""
@@ -109,12 +117,11 @@ async def test_a_log_that_goes_to_stderr_is_read_where_that_goes(gateway: Gatewa
 @pytest.mark.parametrize("words", [["tail", "-n", "1"], ["grep", "s-2"]])
 def test_the_gateway_says_where_its_file_is(file: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     """Nobody has to know."""
-    monkeypatch.setattr(client.Way, "ask", lambda _, method, path: {"audit": str(file)})
+    monkeypatch.setattr(client.ControlSocket, "ask", lambda _, method, path: {"audit": str(file)})
     told = credgate("audit", *words, "--socket", "x", "--json")
     assert (told.status, told.json["session"]) == (0, "s-2")
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_what_is_written_is_followed_over_a_rotation(file: Path) -> None:
     """Line by line, as it is written, a line in two pieces as one; between two names it waits. Ctrl-C is status 130."""
     command = [

@@ -8,6 +8,7 @@ import socketserver
 import threading
 from typing import TYPE_CHECKING, Any
 
+import dnslib
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
@@ -16,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from credgate.cli import dns_check
 from credgate.config.load import load
-from credgate.service.dns.service import dns_service
+from credgate.service.dns.server import dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 
@@ -221,3 +222,21 @@ async def test_truncated_over_udp_is_asked_over_tcp(config: Path, capsys: pytest
     assert await deferToThread(run, config, "ok.example", "--ask", "--server", address, "--tcp") == 2
     assert "without an answer" in capsys.readouterr().err
     await server.stop()
+
+
+def test_an_answer_moves_no_terminal(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control characters in records are escaped, of one byte and of two; the rest is shown as it is."""
+
+    def answered(_: object, query: bytes) -> bytes:
+        reply = dnslib.DNSRecord.parse(query).reply()
+        reply.add_answer(dnslib.RR("ok.example", 16, rdata=dnslib.TXT(b"\x1b[31mred\xc2\x9b2J plain")))
+        packed: bytes = reply.pack()
+        return packed
+
+    monkeypatch.setattr(dns_check, "_datagram", answered)
+    assert run(config, "ok.example", "TXT", "--ask", "--server", "127.0.0.1:1") == 0
+    shown = capsys.readouterr().out
+    assert "plain" in shown
+    assert all(char == "\n" or (char.isascii() and char.isprintable()) for char in shown)

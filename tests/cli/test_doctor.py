@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import pytest
 import pytest_twisted
 
 from credgate.cli import doctor
-from credgate.cli.checkup import OK, UNKNOWN, WRONG
+from credgate.cli.checks import OK, UNKNOWN, WRONG
 from tests.fakes.cli import asked, borrow_reactor
 from tests.fakes.schemas import schema
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
 
     from tests.fakes.control_gateway import Gateway
 
@@ -24,9 +26,18 @@ def states(told: Any) -> dict[str, str]:
     return {one["what"]: one["state"] for one in told["findings"]}
 
 
+@pytest.fixture
+def reserved() -> Iterator[socket.socket]:
+    """Reserve a port of this machine: it is bound, so nobody else gets it; it refuses connections until it listens."""
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        yield made
+
+
 @pytest_twisted.ensureDeferred
-async def test_what_is_wrong_is_named_with_what_mends_it(gateway: Gateway) -> None:
-    """Here nobody listens on the git port; the rest is well, and said to be."""
+async def test_what_is_wrong_is_named_with_what_mends_it(gateway: Gateway, reserved: socket.socket) -> None:
+    """First nothing listens on the git port, then it is well; the rest is well, and said to be."""
+    gateway.git = f"127.0.0.1:{reserved.getsockname()[1]}"
     gateway.ready["audit"] = False
     told = await asked("doctor", "--json")
     found = states(told.json)
@@ -37,6 +48,8 @@ async def test_what_is_wrong_is_named_with_what_mends_it(gateway: Gateway) -> No
     shown = (await asked("doctor")).out
     assert "free space on the audit log's disk" in shown
     assert all(one["mend"] for one in told.json["findings"] if one["state"] != OK)
+    reserved.listen()
+    assert states((await asked("doctor", "--json")).json)["git port"] == OK
 
 
 @pytest_twisted.ensureDeferred

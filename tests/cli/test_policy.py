@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from credgate.cli.main import main
 from credgate.cli.policy import line
-from credgate.git.fixtures import Outcome
+from credgate.git.fixtures import FixtureOutcome
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_the_projects_own_fixtures_pass() -> None:
 def test_a_line_stays_a_line(name: str) -> None:
     """A pull request's texts are printed in somebody's CI, whose log may read commands out of lines."""
     decision = Decision(allow=True, reason=Reason.ALLOWED)
-    told_line = line(Path("a.toml"), Outcome(name, "", "allowed", "", decision))
+    told_line = line(Path("a.toml"), FixtureOutcome(name, "", "allowed", "", decision))
     assert (told_line[:13], told_line.isascii(), told_line.isprintable()) == ("ok   a.toml: ", True, True)
 
 

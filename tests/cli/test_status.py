@@ -8,7 +8,7 @@ import jsonschema
 import pytest_twisted
 
 from credgate import __version__
-from credgate.cli.status import credential, rows, works
+from credgate.cli.status import _readiness, credential, rows, works
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
@@ -41,7 +41,8 @@ async def test_a_part_that_does_not_work_is_status_1(gateway: Gateway) -> None:
     assert (told.status, told.json["ready"]) == (1, {"git": False})
     jsonschema.validate(told.json, schema("status"))
     gateway.ready.clear()
-    assert "no: the checks did not end" in (await asked("status")).out
+    assert "no: readiness" in (await asked("status")).out
+    assert str(_readiness({})) == "no: the checks did not end"
 
 
 def test_a_credential_is_said_without_its_value() -> None:

@@ -12,14 +12,14 @@ from attrs import evolve
 
 from credgate.config.environment import GITHUB, Environment, defaults
 from credgate.config.load import load
-from credgate.config.schema import Config, Dns, Forge
+from credgate.config.schema import Config, DnsConfig, ForgeConfig
 from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, keys
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
 TABLES: dict[str, type[Any]] = {
     **SECTIONS,
-    'forges."NAME"': Forge,
+    'forges."NAME"': ForgeConfig,
     **{f'forges."NAME".{name}': cls for name, cls in FORGE_TABLES.items()},
 }
 
@@ -34,10 +34,10 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     """People copy it: it loads, and means the defaults wherever it does not show something."""
     path = tmp_path / "credgate.toml"
     path.write_text(EXAMPLE)
-    shown = Dns(
+    shown = DnsConfig(
         allow=("*.example.com", "!internal.example.com", "example.org TXT,MX"), static={"gateway": ("10.0.0.2",)}
     )
-    other = Forge(
+    other = ForgeConfig(
         name="git.example.com",
         url="https://git.example.com/scm",
         username="gateway-bot",
@@ -53,7 +53,7 @@ def test_the_example_shows_every_key() -> None:
     written = tomllib.loads(EXAMPLE)
     for section, cls in SECTIONS.items():
         assert set(written[section]) == set(keys(cls))
-    assert set(written["forges"]["git.example.com"]) == set(keys(Forge)) - set(FORGE_TABLES)
+    assert set(written["forges"]["git.example.com"]) == set(keys(ForgeConfig)) - set(FORGE_TABLES)
     assert set(written) == set(keys(Config))
 
 
@@ -61,9 +61,9 @@ def test_the_example_shows_every_key() -> None:
 def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[Any]) -> None:
     """What is written as the default is what the schema has, through the same form that a file's value takes."""
     rows = _rows(f"### `[{section}]`")
-    tables = set(FORGE_TABLES) if cls is Forge else set()
+    tables = set(FORGE_TABLES) if cls is ForgeConfig else set()
     assert set(rows) == set(keys(cls)) - tables
-    schema = cls(name="x") if cls is Forge else cls()
+    schema = cls(name="x") if cls is ForgeConfig else cls()
     for key, text in rows.items():
         if text == "none":
             assert getattr(schema, key) == ""

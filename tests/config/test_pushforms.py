@@ -8,7 +8,7 @@ import pytest
 
 from credgate.config import pushforms
 from credgate.config.load import config_hash, load
-from credgate.config.schema import Config, Policy
+from credgate.config.schema import Config, PushPolicy
 from credgate.errors import ConfigError
 from credgate.sessions.model import PushRule
 
@@ -35,7 +35,7 @@ def written(tmp_path: Path, text: str) -> Config:
 
 def test_a_policy_is_read(tmp_path: Path) -> None:
     """Key by key."""
-    assert written(tmp_path, POLICY).policy == Policy(
+    assert written(tmp_path, POLICY).policy == PushPolicy(
         push=(
             PushRule("refs/heads/main", frozenset()),
             PushRule("refs/heads/agent/{session}/**", frozenset({"create", "update"})),
@@ -51,7 +51,7 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
 def test_rules_may_be_tables(tmp_path: Path) -> None:
     """TOML's other spelling of a list of tables."""
     config = written(tmp_path, '[[policy.push]]\nrefs = "refs/heads/main"\nallow = []\n')
-    assert config.policy == Policy(push=(PushRule("refs/heads/main", frozenset()),))
+    assert config.policy == PushPolicy(push=(PushRule("refs/heads/main", frozenset()),))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_policy_that_is_not_understood_stops_the_start(tmp_path: Path, line: s
 
 def test_defaults_pass_their_own_forms() -> None:
     """Tuples, as the schema holds them, are lists to a form."""
-    policy = Policy()
+    policy = PushPolicy()
     assert pushforms.rules(policy.push) == policy.push
     assert pushforms.options(policy.push_options) == policy.push_options
     assert pushforms.globs(policy.protected_paths) == policy.protected_paths

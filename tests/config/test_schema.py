@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from credgate.config.schema import Config, Forge, Sessions
+from credgate.config.schema import Config, ForgeConfig, SessionsConfig
 
 
 def test_no_repr_shows_where_a_credential_is() -> None:
     """A reference is no secret, but a token pasted in its place would be: it stays out of every log."""
-    forge = Forge(name="a", credential="CANARY")
+    forge = ForgeConfig(name="a", credential="CANARY")
     assert "CANARY" not in repr(forge)
     assert "CANARY" not in repr(Config(forges={"a": forge}))
 
 
 def test_the_stores_path_has_one_slash() -> None:
     """Both spellings of the URL are one file."""
-    assert Sessions(store="sqlite:////var/s.db").store_path == "/var/s.db"
-    assert Sessions(store="sqlite:///var/s.db").store_path == "/var/s.db"
-    assert Sessions(store="memory:").store_path == ""
+    assert SessionsConfig(store="sqlite:////var/s.db").store_path == "/var/s.db"
+    assert SessionsConfig(store="sqlite:///var/s.db").store_path == "/var/s.db"
+    assert SessionsConfig(store="memory:").store_path == ""
 
 
 def test_an_error_stands_where_its_key_does() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from attrs import fields
 
-from credgate.config.short_lived import App, OAuth, Rotate
+from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
 
 CANARY = "file:///CANARY"
 SHOWN = {"app_id", "installation_id", "client_id", "lifetime"}
 """What is no secret, nor the way to one."""
 
 
-@pytest.mark.parametrize("table", [App, OAuth, Rotate])
-def test_no_reference_is_shown(table: type[App | OAuth | Rotate]) -> None:
+@pytest.mark.parametrize("table", [AppConfig, OAuthConfig, RotateConfig])
+def test_no_reference_is_shown(table: type[AppConfig | OAuthConfig | RotateConfig]) -> None:
     """A token that was pasted where a reference belongs must not come out of a log or a traceback."""
     hidden = [one.name for one in fields(table) if one.name not in SHOWN]
     assert hidden
@@ -22,8 +22,8 @@ def test_no_reference_is_shown(table: type[App | OAuth | Rotate]) -> None:
     assert CANARY in {getattr(made, name) for name in hidden}
 
 
-@pytest.mark.parametrize("table", [App, OAuth, Rotate])
-def test_a_table_that_says_nothing_names_nothing(table: type[App | OAuth | Rotate]) -> None:
+@pytest.mark.parametrize("table", [AppConfig, OAuthConfig, RotateConfig])
+def test_a_table_that_says_nothing_names_nothing(table: type[AppConfig | OAuthConfig | RotateConfig]) -> None:
     """``rules`` tells what is missing; nothing here may stand in for it."""
     made = table()
     assert not any(getattr(made, one.name) for one in fields(table) if one.name != "lifetime")
@@ -31,4 +31,4 @@ def test_a_table_that_says_nothing_names_nothing(table: type[App | OAuth | Rotat
 
 def test_a_token_is_asked_to_live_a_week() -> None:
     """It is rotated at half of it: a gateway may be down over a long weekend, and loses nothing."""
-    assert Rotate().lifetime == 7 * 24 * 3600
+    assert RotateConfig().lifetime == 7 * 24 * 3600

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from attrs import fields
 
-from credgate.config.schema import Config, Forge, Sessions
-from credgate.config.short_lived import App, OAuth, Rotate
+from credgate.config.schema import Config, ForgeConfig, SessionsConfig
+from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
 from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, Problem, keys, structure
 
 
 def test_every_key_of_the_schema_has_its_form() -> None:
     """A key added to the schema without a form would be taken as cattrs pleases."""
     for cls, forms in FORMS.items():
-        tables = {Config: {*SECTIONS, "forges"}, Forge: set(FORGE_TABLES)}.get(cls, set())
+        tables = {Config: {*SECTIONS, "forges"}, ForgeConfig: set(FORGE_TABLES)}.get(cls, set())
         assert set(forms) == set(keys(cls)) - tables
-    assert {*SECTIONS.values(), *FORGE_TABLES.values(), Forge, Config} == set(FORMS)
+    assert {*SECTIONS.values(), *FORGE_TABLES.values(), ForgeConfig, Config} == set(FORMS)
 
 
 def test_every_default_passes_its_own_form() -> None:
     """What a file may leave out it may also write: each default is a value that the form accepts."""
     for cls, forms in FORMS.items():
-        if cls is Forge or cls in FORGE_TABLES.values():  # what these need has no default
+        if cls is ForgeConfig or cls in FORGE_TABLES.values():  # what these need has no default
             continue
         defaults = cls()
         for key, form in forms.items():
@@ -44,7 +44,7 @@ def test_a_written_key_is_its_value() -> None:
     """The positive control of all the refusals."""
     written = {"sessions": {"idle_ttl": "2h"}, "forges": {"a": {"url": "https://a"}}}
     assert structure(written) == Config(
-        sessions=Sessions(idle_ttl=7200.0), forges={"a": Forge(name="a", url="https://a")}
+        sessions=SessionsConfig(idle_ttl=7200.0), forges={"a": ForgeConfig(name="a", url="https://a")}
     )
 
 
@@ -61,9 +61,9 @@ def test_a_forges_own_tables_are_values() -> None:
     }
     config = structure(written)
     assert isinstance(config, Config)
-    assert config.forges["a"].app == App("7", "file:///k", 3)
-    assert config.forges["b"].oauth == OAuth("c", "env://S", "env://R", "env://K")
-    assert config.forges["c"].rotate == Rotate("env://T", "env://K", 2 * 86400.0)
+    assert config.forges["a"].app == AppConfig("7", "file:///k", 3)
+    assert config.forges["b"].oauth == OAuthConfig("c", "env://S", "env://R", "env://K")
+    assert config.forges["c"].rotate == RotateConfig("env://T", "env://K", 2 * 86400.0)
 
 
 def test_a_wrong_key_in_a_forges_own_table_is_named() -> None:

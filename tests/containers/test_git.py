@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.containers.conftest import healthy
+from tests.fakes.needs import demand
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def test_lfs_objects_go_both_ways(stand: Stand) -> None:
     """Pushed by one clone, they come out of the next; the LFS server has them, and the sandbox no href of its."""
     lfs = stand.outside.lfs
     if lfs is None:
-        pytest.skip("no LFS server: giftless, nginx and fcgiwrap are not all installed")
+        demand("giftless", "nginx", "fcgiwrap")
     stand.inside("dev", "rm", "-rf", "large", "again").fine()
     stand.inside("dev", "git", "clone", "-q", HELLO, "large").fine()
     change = "git lfs track '*.bin' && head -c 3000000 /dev/urandom > a.bin && git add . && git commit -q -m large"

@@ -78,7 +78,7 @@ def test_types_add_up_over_the_entries_that_match() -> None:
 
 def test_an_empty_list_allows_nothing() -> None:
     """Default deny."""
-    assert Allowlist().match(name("example.com")) == allowlist.Match()
+    assert Allowlist().match(name("example.com")) == allowlist.AllowlistMatch()
 
 
 @pytest.mark.parametrize(

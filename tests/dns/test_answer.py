@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from credgate.config.schema import Dns
+from credgate.config.schema import DnsConfig
 from credgate.dns import answer, names
-from credgate.dns.answer import Answer, Trail
+from credgate.dns.answer import CheckedAnswer, Trail
 from credgate.dns.names import WireError
 from credgate.dns.policy import NO_ENTRIES, make_policy, session_entries
 from credgate.dns.reply import Content
@@ -29,7 +29,7 @@ def address(owner: names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resourc
     return Resource(owner, 1, ttl, packed)
 
 
-def follow(*responses: Response, qtype: int = 1) -> Answer | None:
+def follow(*responses: Response, qtype: int = 1) -> CheckedAnswer | None:
     """Follow responses from ASKED."""
     trail = Trail(qtype, [ASKED])
     found = None
@@ -40,19 +40,19 @@ def follow(*responses: Response, qtype: int = 1) -> Answer | None:
 
 def policy(**more: Any) -> Any:
     """Make a policy that allows the asked name."""
-    return make_policy(Dns(**({"allow": ("a.example",)} | more)))
+    return make_policy(DnsConfig(**({"allow": ("a.example",)} | more)))
 
 
 def test_addresses_of_the_asked_name() -> None:
     """No alias: the records, once each, with the least of their times."""
     found = follow(Response(0, answers=(address(ASKED), address(ASKED), address(ASKED, PRIVATE, ttl=20))))
-    assert found == Answer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE, ttl=20)), 20)
+    assert found == CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE, ttl=20)), 20)
 
 
 def test_aliases_are_followed_within_a_response() -> None:
     """The chain in any order; its times count."""
     found = follow(Response(0, answers=(address(END), alias(MIDDLE, END, 10), alias(ASKED, MIDDLE))))
-    assert found == Answer(0, (ASKED, MIDDLE, END), (address(END),), 10)
+    assert found == CheckedAnswer(0, (ASKED, MIDDLE, END), (address(END),), 10)
 
 
 def test_a_chain_that_ends_open_is_asked_on() -> None:
@@ -60,7 +60,7 @@ def test_a_chain_that_ends_open_is_asked_on() -> None:
     trail = Trail(1, [ASKED])
     assert trail.follow(Response(0, answers=(alias(ASKED, MIDDLE),))) is None
     assert trail.chain[-1] == MIDDLE
-    assert trail.follow(Response(0, answers=(address(MIDDLE, ttl=5),))) == Answer(
+    assert trail.follow(Response(0, answers=(address(MIDDLE, ttl=5),))) == CheckedAnswer(
         0, (ASKED, MIDDLE), (address(MIDDLE, ttl=5),), 5
     )
 
@@ -68,15 +68,17 @@ def test_a_chain_that_ends_open_is_asked_on() -> None:
 @pytest.mark.parametrize(("rcode", "negative", "ttl"), [(0, 30, 30), (3, 30, 30), (0, None, 0), (3, None, 0)])
 def test_there_is_nothing(rcode: int, negative: int | None, ttl: int) -> None:
     """NODATA and NXDOMAIN, with an SOA's time or without."""
-    assert follow(Response(rcode, negative_ttl=negative)) == Answer(rcode, (ASKED,), (), ttl)
+    assert follow(Response(rcode, negative_ttl=negative)) == CheckedAnswer(rcode, (ASKED,), (), ttl)
 
 
 def test_nothing_at_the_end_of_a_chain() -> None:
     """RFC 6604: the code speaks of the last name; an SOA says that the chain is at its end."""
     found = follow(Response(3, answers=(alias(ASKED, MIDDLE, 50),), negative_ttl=20))
-    assert found == Answer(3, (ASKED, MIDDLE), (), 20)
-    assert follow(Response(0, answers=(alias(ASKED, MIDDLE),), negative_ttl=20)) == Answer(0, (ASKED, MIDDLE), (), 20)
-    assert follow(Response(3, answers=(alias(ASKED, MIDDLE),))) == Answer(3, (ASKED, MIDDLE), (), 0)
+    assert found == CheckedAnswer(3, (ASKED, MIDDLE), (), 20)
+    assert follow(Response(0, answers=(alias(ASKED, MIDDLE),), negative_ttl=20)) == CheckedAnswer(
+        0, (ASKED, MIDDLE), (), 20
+    )
+    assert follow(Response(3, answers=(alias(ASKED, MIDDLE),))) == CheckedAnswer(3, (ASKED, MIDDLE), (), 0)
 
 
 def test_a_record_beside_the_chain_is_no_answer() -> None:
@@ -108,14 +110,14 @@ def test_other_codes_answer_nothing(rcode: int) -> None:
 
 def test_an_asked_alias_is_not_followed() -> None:
     """``dig CNAME`` asks for the alias itself."""
-    assert follow(Response(0, answers=(alias(ASKED, MIDDLE),)), qtype=5) == Answer(
+    assert follow(Response(0, answers=(alias(ASKED, MIDDLE),)), qtype=5) == CheckedAnswer(
         0, (ASKED,), (alias(ASKED, MIDDLE),), 60
     )
 
 
 def test_the_guard_drops_special_addresses() -> None:
     """Rebinding: what is left is answered, what was dropped is said."""
-    found = Answer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE)), 60)
+    found = CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE)), 60)
     guarded = answer.guard(found, policy())
     assert (guarded.resources, guarded.dropped) == ((address(ASKED),), "private")
     opened = answer.guard(found, policy(allow_private=("10.0.0.0/8",)))
@@ -130,23 +132,23 @@ def service(*params: tuple[int, bytes], target: names.Name = (), priority: int =
 
 def test_the_guard_reads_service_hints() -> None:
     """HTTPS records carry addresses too; with IPv6 off their IPv6 hints go."""
-    found = Answer(
+    found = CheckedAnswer(
         0, (ASKED,), (service((4, PUBLIC + PRIVATE), (6, bytes.fromhex("2606470000000000") + bytes(8))),), 60
     )
     guarded = answer.guard(found, policy())
     assert guarded.resources == (service((4, PUBLIC), (6, bytes.fromhex("2606470000000000") + bytes(8))),)
     assert guarded.dropped == "private"
     assert answer.guard(found, policy(aaaa=False)).resources == (service((4, PUBLIC)),)
-    needed = Answer(0, (ASKED,), (service((0, b"\0\4"), (4, PRIVATE)),), 60)
+    needed = CheckedAnswer(0, (ASKED,), (service((0, b"\0\4"), (4, PRIVATE)),), 60)
     assert answer.guard(needed, policy()).resources == ()
-    other = Answer(0, (ASKED,), (Resource(ASKED, 16, 60, b"\3abc"),), 60)
+    other = CheckedAnswer(0, (ASKED,), (Resource(ASKED, 16, 60, b"\3abc"),), 60)
     assert answer.guard(other, policy()) == other
 
 
-CHAIN = Answer(0, (ASKED, MIDDLE, END), (address(END),), 60)
+CHAIN = CheckedAnswer(0, (ASKED, MIDDLE, END), (address(END),), 60)
 
 
-def shown(found: Answer, rules: Any, session: Any = NO_ENTRIES, *, check: bool = False) -> Content:
+def shown(found: CheckedAnswer, rules: Any, session: Any = NO_ENTRIES, *, check: bool = False) -> Content:
     """Render."""
     return answer.render(found, rules, session, 7, check=check)
 
@@ -179,7 +181,7 @@ def test_a_chain_is_judged() -> None:
 
 def test_nothing_left_is_negative() -> None:
     """With the time that is left in its SOA."""
-    assert shown(Answer(3, (ASKED,), (), 60), policy()) == Content(3, negative_ttl=7)
+    assert shown(CheckedAnswer(3, (ASKED,), (), 60), policy()) == Content(3, negative_ttl=7)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,6 @@ def test_nothing_left_is_negative() -> None:
 def test_a_record_that_leads_to_a_name_not_allowed_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column
     """A target that the client could not resolve; mail exchanges are data of a type that was granted."""
     rules = policy(allow=("a.example", "ok.example"))
-    content = shown(Answer(0, (ASKED,), (resource,), 60), rules)
+    content = shown(CheckedAnswer(0, (ASKED,), (resource,), 60), rules)
     assert bool(content.records) is kept
     assert bool(content.negative_ttl) is not kept

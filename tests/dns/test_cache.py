@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from credgate.dns.answer import Answer
+from credgate.dns.answer import CheckedAnswer
 from credgate.dns.cache import MAX_REPLY, AnswerCache, ReplyCache
 from credgate.dns.response import Resource
 
 NAME = (b"a", b"example")
-POSITIVE = Answer(0, (NAME,), (Resource(NAME, 1, 60, b"\1\2\3\4"),), 60)
-NEGATIVE = Answer(3, (NAME,), (), 600)
+POSITIVE = CheckedAnswer(0, (NAME,), (Resource(NAME, 1, 60, b"\1\2\3\4"),), 60)
+NEGATIVE = CheckedAnswer(3, (NAME,), (), 600)
 KEY = (NAME, 1)
 
 
@@ -49,8 +49,8 @@ def test_an_answer_is_kept_by_its_ttl_within_the_caps() -> None:
     cache = made()
     assert cache.put(KEY, POSITIVE, 100.0).expires == 160.0
     assert cache.put(KEY, NEGATIVE, 100.0).expires == 130.0
-    assert cache.put(KEY, Answer(0, (NAME,), POSITIVE.resources, 0), 100.0).expires == 101.0
-    assert cache.put(KEY, Answer(0, (NAME,), POSITIVE.resources, 2**31 - 1), 100.0).expires == 400.0
+    assert cache.put(KEY, CheckedAnswer(0, (NAME,), POSITIVE.resources, 0), 100.0).expires == 101.0
+    assert cache.put(KEY, CheckedAnswer(0, (NAME,), POSITIVE.resources, 2**31 - 1), 100.0).expires == 400.0
 
 
 def test_what_is_known_of_an_answer() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from credgate.dns.clients import MAX_CLIENTS, Clients
+from credgate.dns.clients import MAX_CLIENTS, Clients, SessionIndex
 from credgate.sessions.model import Network, Session
 
 
@@ -17,7 +17,7 @@ def session(ident: str, bound: str | None, *dns: str) -> Session:
 def table(*sessions: Session) -> Clients:
     """Make a table with these sessions."""
     clients = Clients(10.0, 10.0)
-    clients.use(lambda: sessions)
+    clients.use(SessionIndex(sessions))
     return clients
 
 
@@ -67,11 +67,11 @@ def test_a_change_of_sessions_reaches_a_client_at_once() -> None:
     clients = table()
     before = clients.of("10.0.0.1", 0.0)
     assert not before.scope.session
-    clients.use(lambda: [session("s-1", "10.0.0.1", "a.example")])
+    clients.use(SessionIndex([session("s-1", "10.0.0.1", "a.example")]))
     assert allows(clients, "10.0.0.1", "a.example")
     assert clients.of("10.0.0.1", 0.0) is before
     kept = before.replies
-    clients.use(list)
+    clients.use(SessionIndex())
     assert not allows(clients, "10.0.0.1", "a.example")
     assert before.replies is not kept
 
@@ -95,17 +95,33 @@ def test_the_table_is_bounded() -> None:
         assert len(clients.current) == len(clients._known) <= MAX_CLIENTS
 
 
-def test_sessions_are_listed_once_for_many_changes() -> None:
-    """At a start with thousands of sessions each begins by itself; listing them all each time would take minutes."""
-    clients, listed = table(), list[int]()
-
-    def sessions() -> list[Session]:
-        listed.append(1)
-        return [session("s-1", "10.0.0.1", "a.example")]
-
-    for _ in range(1000):
-        clients.use(sessions)
-    assert listed == []
+def test_a_session_that_begins_or_ends_changes_the_index_by_itself() -> None:
+    """A datagram after each of many creates must not walk all sessions; one that is not bound changes nothing."""
+    clients = table()
+    one, wide = session("s-1", "10.0.0.1", "a.example"), session("s-2", "10.0.0.0/24")
+    clients.session_began(one)
+    clients.session_began(wide)
     assert allows(clients, "10.0.0.1", "a.example")
-    assert not allows(clients, "10.0.0.2", "a.example")
-    assert listed == [1]
+    assert clients.of("10.0.0.2", 0.0).scope.session == "s-2"
+    known = clients.current
+    clients.session_began(session("s-3", None, "b.example"))
+    clients.session_ended(session("s-3", None, "b.example"))
+    assert clients.current is known
+    clients.session_ended(one)
+    assert not allows(clients, "10.0.0.1", "a.example")
+    assert clients.of("10.0.0.1", 0.0).scope.session == "s-2"
+    clients.session_ended(one)
+    clients.session_ended(wide)
+    assert clients.of("10.0.0.1", 0.0).scope is clients.strangers
+    assert (clients.index._bound, clients.index._named, clients.index._lengths) == ({}, {}, {})
+
+
+def test_an_address_is_looked_up_once_for_each_prefix_length() -> None:
+    """Ten thousand networks are as quick to search as two: the closest comes first, other versions are not met."""
+    many = [session(f"s-{n}", f"10.{n >> 8}.{n & 255}.0/24", "a.example") for n in range(10_000)]
+    index = SessionIndex([*many, session("s-wide", "10.0.0.0/8"), session("s-six", "a00::/8")])
+    address = ipaddress.ip_address("10.1.2.3")
+    assert [one.id for one in index.find(address)] == ["s-258", "s-wide"]
+    assert (index.first(address), [one.id for one in index.named(address)]) == ("s-258", ["s-258"])
+    assert len(list(index._around(address))) == 2
+    assert len(index._lengths) == 3

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.config.load import load
-from credgate.config.schema import Dns
+from credgate.config.schema import DnsConfig
 from credgate.dns import policy
-from credgate.dns.policy import Outcome, Policy, Verdict, make_policy, session_entries
+from credgate.dns.policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
 from credgate.errors import ConfigError
 from credgate.values import Reason
 
@@ -28,54 +28,54 @@ def name(text: str) -> tuple[bytes, ...]:
     return tuple(text.encode().split(b"."))
 
 
-def made(**more: Any) -> Policy:
+def made(**more: Any) -> QueryPolicy:
     """Make the policy of these tests, with changes."""
-    return make_policy(Dns(**({"allow": ALLOW, "static": STATIC} | more)))
+    return make_policy(DnsConfig(**({"allow": ALLOW, "static": STATIC} | more)))
 
 
-def verdict(asked: str, qtype: int = 1, qclass: int = 1, **more: Any) -> Verdict:
+def verdict(asked: str, qtype: int = 1, qclass: int = 1, **more: Any) -> QueryVerdict:
     """Judge a dotted name."""
     return made(**more).judge(name(asked), qtype, qclass)
 
 
-def outcome(asked: str, qtype: int = 1, qclass: int = 1, **more: Any) -> tuple[Outcome, Reason]:
+def outcome(asked: str, qtype: int = 1, qclass: int = 1, **more: Any) -> tuple[Disposition, Reason]:
     """Judge, and say what was decided for which reason."""
     found = verdict(asked, qtype, qclass, **more)
-    assert found.decision.allow == (found.outcome in (Outcome.ASK, Outcome.STATIC))
+    assert found.decision.allow == (found.outcome in (Disposition.ASK, Disposition.STATIC))
     return found.outcome, found.decision.reason
 
 
 @pytest.mark.parametrize("qtype", [1, 28, 5, 64, 65])
 def test_default_types_of_an_allowed_name_are_asked(qtype: int) -> None:
     """A, AAAA, CNAME, SVCB, HTTPS."""
-    assert outcome("example.com", qtype) == (Outcome.ASK, Reason.ALLOWED)
-    assert outcome("a.wild.example", qtype) == (Outcome.ASK, Reason.ALLOWED)
+    assert outcome("example.com", qtype) == (Disposition.ASK, Reason.ALLOWED)
+    assert outcome("a.wild.example", qtype) == (Disposition.ASK, Reason.ALLOWED)
 
 
 @pytest.mark.parametrize("qtype", [2, 6, 12, 15, 16, 33, 43, 48, 257, 13, 99])
 def test_other_types_of_an_allowed_name_have_no_data(qtype: int) -> None:
     """The name exists, this of it is not for the sandbox; NXDOMAIN would deny its addresses too (RFC 8020)."""
-    assert outcome("example.com", qtype) == (Outcome.NO_TYPE, Reason.DNS_TYPE)
+    assert outcome("example.com", qtype) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
 
 
 def test_an_entry_grants_types() -> None:
     """``text.example TXT``, and nothing else beside it."""
-    assert outcome("text.example", 16) == (Outcome.ASK, Reason.ALLOWED)
-    assert outcome("text.example", 15) == (Outcome.NO_TYPE, Reason.DNS_TYPE)
-    assert outcome("text.example", 1) == (Outcome.ASK, Reason.ALLOWED)
+    assert outcome("text.example", 16) == (Disposition.ASK, Reason.ALLOWED)
+    assert outcome("text.example", 15) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
+    assert outcome("text.example", 1) == (Disposition.ASK, Reason.ALLOWED)
 
 
 @pytest.mark.parametrize("qtype", [0, 10, 41, 249, 250, 251, 252, 253, 254, 255, 128, 65280, 65534, 65535])
 @pytest.mark.parametrize("asked", ["example.com", "gateway", "other.example"])
 def test_some_types_are_for_nobody(asked: str, qtype: int) -> None:
     """ANY, AXFR, IXFR, NULL, OPT and private types: REFUSED, whatever the name."""
-    assert outcome(asked, qtype) == (Outcome.REFUSED, Reason.DNS_TYPE)
+    assert outcome(asked, qtype) == (Disposition.REFUSED, Reason.DNS_TYPE)
 
 
 @pytest.mark.parametrize("qclass", [0, 2, 3, 4, 254, 255])
 def test_only_class_in_is_served(qclass: int) -> None:
     """CHAOS would tell versions; ANY would tell everything."""
-    assert outcome("example.com", 1, qclass) == (Outcome.REFUSED, Reason.DNS_CLASS)
+    assert outcome("example.com", 1, qclass) == (Disposition.REFUSED, Reason.DNS_CLASS)
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,19 @@ def test_only_class_in_is_served(qclass: int) -> None:
 )
 def test_what_is_not_listed_is_not_answered(asked: str) -> None:
     """Default deny, single labels included."""
-    assert outcome(asked) == (Outcome.NO_NAME, Reason.DNS_NAME)
+    assert outcome(asked) == (Disposition.NO_NAME, Reason.DNS_NAME)
 
 
 def test_an_empty_policy_refuses_everything() -> None:
     """An empty list means none."""
-    assert outcome("example.com", allow=(), static={}) == (Outcome.NO_NAME, Reason.DNS_NAME)
-    assert made(allow=(), static={}).judge((), 1).outcome is Outcome.NO_NAME
+    assert outcome("example.com", allow=(), static={}) == (Disposition.NO_NAME, Reason.DNS_NAME)
+    assert made(allow=(), static={}).judge((), 1).outcome is Disposition.NO_NAME
 
 
 def test_a_denial_names_its_entry() -> None:
     """``credgate-dns-check`` and the audit say which line decided."""
     found = verdict("no.wild.example")
-    assert (found.outcome, found.decision.reason) == (Outcome.NO_NAME, Reason.DNS_DENIED)
+    assert (found.outcome, found.decision.reason) == (Disposition.NO_NAME, Reason.DNS_DENIED)
     assert found.decision.rule == "!no.wild.example (dns.allow, entry 4)"
     assert verdict("a.wild.example").decision.rule == "*.wild.example (dns.allow, entry 2)"
 
@@ -106,15 +106,15 @@ def test_static_names_and_their_reverse() -> None:
     assert found.static[name("gateway")] == (ipaddress.ip_address("10.0.0.2"), ipaddress.ip_address("fd00::2"))
     assert found.static[name("git.internal")] == (ipaddress.ip_address("10.0.0.3"),)
     assert found.reverse[name("2.0.0.10.in-addr.arpa")] == (name("gateway"), name("same.internal"))
-    assert outcome("gateway") == outcome("2.0.0.10.in-addr.arpa", 12) == (Outcome.STATIC, Reason.ALLOWED)
-    assert outcome("4.0.0.10.in-addr.arpa", 12) == (Outcome.NO_NAME, Reason.DNS_NAME)
-    assert made().judge(policy.READY, 1).outcome is Outcome.STATIC
+    assert outcome("gateway") == outcome("2.0.0.10.in-addr.arpa", 12) == (Disposition.STATIC, Reason.ALLOWED)
+    assert outcome("4.0.0.10.in-addr.arpa", 12) == (Disposition.NO_NAME, Reason.DNS_NAME)
+    assert made().judge(policy.READY, 1).outcome is Disposition.STATIC
 
 
 def test_ipv6_can_be_switched_off() -> None:
     """AAAA is then NODATA: a client goes on with A at once."""
-    assert outcome("example.com", 28, aaaa=False) == (Outcome.NO_TYPE, Reason.DNS_TYPE)
-    assert outcome("example.com", 1, aaaa=False) == (Outcome.ASK, Reason.ALLOWED)
+    assert outcome("example.com", 28, aaaa=False) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
+    assert outcome("example.com", 1, aaaa=False) == (Disposition.ASK, Reason.ALLOWED)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_ipv6_can_be_switched_off() -> None:
 )
 def test_a_wildcard_does_not_allow_what_could_be_a_message(asked: str) -> None:
     """Long labels, many labels, long names and octets no host name has carry data out."""
-    assert outcome(asked) == (Outcome.NO_NAME, Reason.DNS_NAME_FORM)
+    assert outcome(asked) == (Disposition.NO_NAME, Reason.DNS_NAME_FORM)
 
 
 @pytest.mark.parametrize(
@@ -141,22 +141,22 @@ def test_a_wildcard_does_not_allow_what_could_be_a_message(asked: str) -> None:
 def test_a_wildcard_allows_up_to_its_limits(asked: str) -> None:
     """Positive control."""
     found = verdict(asked)
-    assert (found.outcome, found.wildcard) == (Outcome.ASK, name("wild.example"))
+    assert (found.outcome, found.wildcard) == (Disposition.ASK, name("wild.example"))
 
 
 def test_the_longest_name_that_a_wildcard_allows() -> None:
     """Octets are counted as on the wire: 128 is allowed, 129 is not."""
     longest = f"{'a' * 38}.{'b' * 38}.{'c' * 35}.wild.example"
     assert len(longest) + 2 == 128
-    assert outcome(longest) == (Outcome.ASK, Reason.ALLOWED)
-    assert outcome("d" + longest) == (Outcome.NO_NAME, Reason.DNS_NAME_FORM)
+    assert outcome(longest) == (Disposition.ASK, Reason.ALLOWED)
+    assert outcome("d" + longest) == (Disposition.NO_NAME, Reason.DNS_NAME_FORM)
 
 
 def test_an_exact_entry_is_not_limited_nor_counted() -> None:
     """The operator wrote every octet of it: it carries nothing out."""
     long = ".".join(["x" * 50] * 4)
     found = verdict(long, allow=(long, "*." + long.partition(".")[2]))
-    assert (found.outcome, found.wildcard) == (Outcome.ASK, None)
+    assert (found.outcome, found.wildcard) == (Disposition.ASK, None)
 
 
 def test_a_session_adds_names_and_cannot_lift_a_denial() -> None:
@@ -165,12 +165,12 @@ def test_a_session_adds_names_and_cannot_lift_a_denial() -> None:
         ["own.example", "gone.example", "*.mine.example TXT", "!example.com", "not a name", ""], "s-1"
     )
     found = made()
-    assert found.judge(name("own.example"), 1).outcome is Outcome.NO_NAME
-    assert found.judge(name("own.example"), 1, session=session).outcome is Outcome.ASK
+    assert found.judge(name("own.example"), 1).outcome is Disposition.NO_NAME
+    assert found.judge(name("own.example"), 1, session=session).outcome is Disposition.ASK
     assert found.judge(name("own.example"), 1, session=session).decision.rule == "own.example (s-1)"
-    assert found.judge(name("a.mine.example"), 16, session=session).outcome is Outcome.ASK
+    assert found.judge(name("a.mine.example"), 16, session=session).outcome is Disposition.ASK
     assert found.judge(name("gone.example"), 1, session=session).decision.reason is Reason.DNS_DENIED
-    assert found.judge(name("example.com"), 1, session=session).outcome is Outcome.ASK
+    assert found.judge(name("example.com"), 1, session=session).outcome is Disposition.ASK
 
 
 def test_names_in_answers() -> None:
@@ -196,7 +196,7 @@ def test_a_bad_setting_stops_the_start(settings: dict[str, Any], key: str) -> No
     with pytest.raises(ConfigError) as caught:
         made(**settings)
     assert caught.value.key == key
-    [(found, text)] = policy.faults(Dns(**settings))
+    [(found, text)] = policy.faults(DnsConfig(**settings))
     assert (f"dns.{found}", text) == (key, caught.value.text)
 
 
@@ -218,8 +218,8 @@ def test_the_file_adds_to_the_list(tmp_path: Path) -> None:
     """Both count, and a denial in either wins."""
     file = tmp_path / "allowlist.conf"
     file.write_text("file.example github\n!example.com\n")
-    assert outcome("file.example", allowlist_file=str(file)) == (Outcome.ASK, Reason.ALLOWED)
-    assert outcome("text.example", allowlist_file=str(file)) == (Outcome.ASK, Reason.ALLOWED)
+    assert outcome("file.example", allowlist_file=str(file)) == (Disposition.ASK, Reason.ALLOWED)
+    assert outcome("text.example", allowlist_file=str(file)) == (Disposition.ASK, Reason.ALLOWED)
     assert verdict("example.com", allowlist_file=str(file)).decision.rule == f"!example.com ({file}:2)"
     file.write_text("a b c\n")
     with pytest.raises(ConfigError):
@@ -230,7 +230,7 @@ def test_the_file_adds_to_the_list(tmp_path: Path) -> None:
 def test_nothing_but_what_is_listed_is_ever_asked(asked: tuple[bytes, ...], qtype: int) -> None:
     """The property behind all of the above, over names of any octets."""
     found = MADE.judge(asked, qtype)
-    if found.outcome is Outcome.ASK:
+    if found.outcome is Disposition.ASK:
         assert asked in {name("example.com"), name("text.example")} or asked[-2:] == name("wild.example")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from credgate.dns import query
 from credgate.dns.codes import Rcode
-from credgate.dns.query import Edns, Fault, Query
+from credgate.dns.query import Edns, Query, QueryFault
 from tests.fakes import dnswire as w
 
 PLAIN = w.question("git.example.com")
@@ -86,7 +86,7 @@ FORMERR = {
 def test_what_is_malformed_is_told_so(message: bytes) -> None:
     """FORMERR where an id can be read: a client learns at once instead of by its timeout."""
     fault = query.decode(message)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, QueryFault)
     assert fault.rcode is Rcode.FORMERR
     assert fault.reply[:2] == message[:2]
     reply = w.read(fault.reply)
@@ -98,7 +98,7 @@ def test_what_is_malformed_is_told_so(message: bytes) -> None:
 def test_other_opcodes_are_not_implemented_and_say_so_as_a_reply(opcode: int) -> None:
     """STATUS, NOTIFY, UPDATE: NOTIMP with QR=1; without it a client would never take it for its answer."""
     fault = query.decode(w.question("a.b", flags=opcode << 11))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, QueryFault)
     assert fault.rcode is Rcode.NOTIMP
     assert int.from_bytes(fault.reply[2:4]) & 0xF80F == 0x8000 | opcode << 11 | 4
 
@@ -121,7 +121,7 @@ def test_512_octets_are_the_limit() -> None:
 @given(st.binary(max_size=600))
 def test_no_octets_make_it_raise(message: bytes) -> None:
     """Parse, or say what it is: never anything else."""
-    assert isinstance(query.decode(message), Query | Fault | None)
+    assert isinstance(query.decode(message), Query | QueryFault | None)
 
 
 @given(st.data())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from credgate.dns import query, reply
 from credgate.dns.codes import ExtendedError, Rcode
 from credgate.dns.query import Query
-from credgate.dns.reply import Content, Extended, Record
+from credgate.dns.reply import Content, Extended, ReplyRecord
 from tests.fakes import dnswire as w
 
 
@@ -23,9 +23,9 @@ def asked(name: str = "Git.Example.com", qtype: int = 1, *, edns: bytes | None =
     return decoded
 
 
-def addresses(count: int) -> tuple[Record, ...]:
+def addresses(count: int) -> tuple[ReplyRecord, ...]:
     """Return that many A records."""
-    return tuple(Record(1, 60, ipaddress.IPv4Address(0x01010100 + number).packed) for number in range(count))
+    return tuple(ReplyRecord(1, 60, ipaddress.IPv4Address(0x01010100 + number).packed) for number in range(count))
 
 
 BLOCKED = Extended(ExtendedError.BLOCKED, "credgate: no")
@@ -42,7 +42,7 @@ def test_an_answer_echoes_the_query_and_holds_the_records() -> None:
 
 def test_a_record_with_an_owner_of_its_own() -> None:
     """Shown aliases: the second record's owner is not the asked name."""
-    records = (Record(5, 60, w.name("b.example")), Record(1, 60, b"\1\1\1\1", owner=(b"b", b"example")))
+    records = (ReplyRecord(5, 60, w.name("b.example")), ReplyRecord(1, 60, b"\1\1\1\1", owner=(b"b", b"example")))
     assert w.answers(reply.build(asked("a.example"), Content(records=records))) == [
         ("a.example.", "CNAME", "b.example."),
         ("b.example.", "A", "1.1.1.1"),

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Dns
+from credgate.config.schema import DnsConfig
 from credgate.dns import query, responder
-from credgate.dns.answer import Answer
+from credgate.dns.answer import CheckedAnswer
+from credgate.dns.clients import SessionIndex
 from credgate.dns.policy import make_policy
 from credgate.dns.query import Query
-from credgate.dns.responder import Pending, Report, Responder
+from credgate.dns.responder import Pending, QueryReport, Responder
 from credgate.dns.response import Resource
 from credgate.sessions.model import Session
 from credgate.values import Reason
@@ -41,8 +42,10 @@ class Server:
     """A responder, its reports, and an upstream that the test plays."""
 
     def __init__(self, **settings: Any) -> None:
-        self.dns = Dns(**({"allow": ALLOW, "rate": 0.0, "static": {"gateway": ("10.9.9.9", "fd00::9")}} | settings))
-        self.reports: list[Report] = []
+        self.dns = DnsConfig(
+            **({"allow": ALLOW, "rate": 0.0, "static": {"gateway": ("10.9.9.9", "fd00::9")}} | settings)
+        )
+        self.reports: list[QueryReport] = []
         self.responder = Responder(self.dns, make_policy(self.dns), self.reports.append)
         self.now = 1000.0
 
@@ -69,7 +72,7 @@ class Server:
         asked = pending.key[0]
         owner = chain[-1] if chain else asked
         resources = tuple(Resource(owner, pending.key[1], ttl, one) for one in packed)
-        return self.responder.found(pending, Answer(rcode, (asked, *chain), resources, ttl), self.now)
+        return self.responder.found(pending, CheckedAnswer(rcode, (asked, *chain), resources, ttl), self.now)
 
     def reasons(self) -> list[Reason]:
         """Say why, of all reports."""
@@ -311,13 +314,13 @@ def test_a_report_shows_no_control_octets() -> None:
 def test_a_sessions_names_are_for_its_address_only() -> None:
     """And for no other client, not even through a cache; the report names the session."""
     server = Server()
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     server.found(server.pend("own.example"), PUBLIC)
     assert w.answers(server.ask("own.example"))
     assert w.rcode(server.ask("own.example", host="10.0.0.2")) == "NXDOMAIN"
     server.ask("other.example")
     assert server.reports[-1].session == "s-1"
-    server.responder.clients.use(list)
+    server.responder.clients.use(SessionIndex())
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
 
 
@@ -325,14 +328,14 @@ def test_a_session_that_begins_is_heard_at_once() -> None:
     """A refusal given a moment ago is not in its way."""
     server = Server()
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     server.pend("own.example")
 
 
 def test_strangers_can_be_kept_out() -> None:
     """``clients = "sessions"``: REFUSED for whoever no session is bound to, static names included."""
     server = Server(clients="sessions")
-    server.responder.clients.use(lambda: [session()])
+    server.responder.clients.use(SessionIndex([session()]))
     server.pend("ok.example")
     assert w.answers(server.ask("gateway"))
     for asked in ("ok.example", "gateway", "secret.example"):
@@ -344,12 +347,12 @@ def test_strangers_can_be_kept_out() -> None:
 def test_what_changed_while_a_question_waited_is_judged_again() -> None:
     """A session that ended, a policy that was replaced: the answer that lands is refused."""
     server = Server()
-    server.responder.clients.use(lambda: [session("own.example")])
+    server.responder.clients.use(SessionIndex([session("own.example")]))
     pending = server.pend("own.example")
-    server.responder.clients.use(list)
+    server.responder.clients.use(SessionIndex())
     assert w.rcode(server.found(pending, PUBLIC)) == "NXDOMAIN"
     pending = server.pend("ok.example")
-    server.responder.replace(server.dns, make_policy(Dns()), list)
+    server.responder.replace(server.dns, make_policy(DnsConfig()))
     assert w.rcode(server.found(pending, PUBLIC)) == "NXDOMAIN"
     assert pending.client.pending == 0
 
@@ -360,8 +363,9 @@ def test_a_new_policy_forgets_what_the_old_one_answered() -> None:
     server.found(server.pend("ok.example"), PUBLIC)
     server.ask("ok.example")
     assert w.rcode(server.ask("new.example")) == "NXDOMAIN"
-    dns = Dns(allow=("new.example",), rate=0.0)
-    server.responder.replace(dns, make_policy(dns), lambda: [session("own.example")])
+    dns = DnsConfig(allow=("new.example",), rate=0.0)
+    server.responder.clients.session_began(session("own.example"))
+    server.responder.replace(dns, make_policy(dns))
     assert w.rcode(server.ask("ok.example")) == "NXDOMAIN"
     server.pend("new.example")
     server.pend("own.example")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from credgate.dns import names, response
 from credgate.dns.names import WireError
-from credgate.dns.response import Asked, CaseMismatchError, MismatchError, Resource, Response
+from credgate.dns.response import CaseMismatchError, MismatchError, Resource, Response, SentQuestion
 from tests.fakes import dnswire as w
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def flip(octets: int) -> bytes:
     return bytes(n & 1 for n in range(octets))
 
 
-def ask(qtype: int = 1, entropy: Callable[[int], bytes] = flip) -> Asked:
+def ask(qtype: int = 1, entropy: Callable[[int], bytes] = flip) -> SentQuestion:
     """Ask for NAME."""
     return response.ask(NAME, qtype, entropy)
 

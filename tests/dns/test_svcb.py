@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import dns.rdata
+import dnslib
 import pytest
+from dns.rdtypes.IN.HTTPS import HTTPS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +59,75 @@ def test_a_parameter_without_hints_left_goes_and_takes_what_needs_it_along() -> 
     assert svcb.guard(svcb.read(needed), public) is None
     fine = b"\0\1\0" + param(0, b"\0\1") + ALPN
     assert svcb.guard(svcb.read(fine), public) == svcb.read(fine)
+
+
+ECH = param(5, bytes.fromhex("0045fe0d0041") + b"x" * 65)
+PORT = param(3, b"\x01\xbb")
+LAST = param(65280, b"private")
+
+
+def without(params: dict[Any, Any]) -> dict[Any, Any]:
+    """Return the parameters without ``ech``."""
+    return {key: value for key, value in params.items() if key != 5}
+
+
+@pytest.mark.parametrize(
+    ("params", "kept"),
+    [
+        ([ECH], []),
+        ([ALPN, ECH], [ALPN]),
+        ([ALPN, PORT, ECH, LAST], [ALPN, PORT, LAST]),
+        ([param(0, b"\0\1"), ALPN, ECH], [param(0, b"\0\1"), ALPN]),
+        ([param(0, b"\0\1\0\3"), ALPN, PORT, ECH, LAST], [param(0, b"\0\1\0\3"), ALPN, PORT, LAST]),
+        ([param(5, b"")], []),
+        ([param(0, b"\0\5"), ECH], None),
+        ([param(0, b"\0\1\0\5"), ALPN, ECH], None),
+        ([ALPN, LAST], [ALPN, LAST]),
+    ],
+)
+def test_encrypted_client_hello_is_taken_out(params: list[bytes], kept: list[bytes] | None) -> None:
+    """The other parameters stay to the octet; a record that cannot do without ``ech`` goes (RFC 9460 section 8)."""
+    guarded = svcb.guard(svcb.read(b"\0\1\0" + b"".join(params)), public)
+    assert (guarded and guarded.wire()) == (None if kept is None else b"\0\1\0" + b"".join(kept))
+
+
+def test_an_alias_has_no_parameters_to_take_out() -> None:
+    """The positive control: priority 0."""
+    alias = b"\0\0" + w.name("cdn.example")
+    guarded = svcb.guard(svcb.read(alias), public)
+    assert guarded is not None
+    assert guarded.wire() == alias
+
+
+@given(
+    st.dictionaries(st.sampled_from([5, 65280, 65281]), st.binary(min_size=1, max_size=12)),
+    st.sets(st.sampled_from([1, 3, 5]), max_size=3),
+)
+def test_what_is_left_is_what_other_readers_see_but_for_ech(values: dict[int, bytes], needed: set[int]) -> None:
+    """Judged by dnslib and dnspython, before and after."""
+    values = {1: b"\2h2", 3: b"\1\xbb", **values}
+    if 5 in values:
+        configurations = b"\xfe\x0d\0\0" + values[5]  # dnspython takes no shorter list
+        values[5] = len(configurations).to_bytes(2) + configurations
+    needed = needed & set(values)
+    if needed:
+        values[0] = b"".join(key.to_bytes(2) for key in sorted(needed))
+    record = b"\0\1" + w.name("svc.example") + b"".join(param(key, values[key]) for key in sorted(values))
+    guarded = svcb.guard(svcb.read(record), public)
+    if 5 in needed:
+        assert guarded is None
+        return
+    assert guarded is not None
+    wire = guarded.wire()
+    before, after = (dnslib.HTTPS.parse(dnslib.DNSBuffer(octets), len(octets)) for octets in (record, wire))
+    assert (after.priority, after.target) == (before.priority, before.target)
+    assert dict(after.params) == without(dict(before.params))
+    theirs, ours = (dns.rdata.from_wire("IN", "HTTPS", octets, 0, len(octets)) for octets in (record, wire))
+    assert isinstance(theirs, HTTPS)
+    assert isinstance(ours, HTTPS)
+    shown = {key: value and value.to_text() for key, value in theirs.params.items()}
+    assert {key: value and value.to_text() for key, value in ours.params.items()} == without(shown)
+    assert (ours.priority, ours.target) == (theirs.priority, theirs.target)
 
 
 def test_a_parameter_without_value_stays() -> None:

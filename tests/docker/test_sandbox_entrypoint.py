@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -13,12 +12,11 @@ import pytest
 from attrs import define
 
 from tests.docker.shipped import DOCKER, ROOT
+from tests.fakes.needs import SHELLS
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SHELLS = [shell for shell in ("sh", "dash", "busybox sh", "bash --posix") if shutil.which(shell.split()[0])]
 
 
 @define
@@ -89,7 +87,7 @@ def test_without_a_command_it_waits_and_ends_when_told_to(start: Start) -> None:
         process.communicate()
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.needs("shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     """As POSIX sh."""
     command = ["shellcheck", "--shell=sh", str(DOCKER / "sandbox-entrypoint")]

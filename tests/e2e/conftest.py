@@ -26,7 +26,9 @@ from attrs import define
 from tests.fakes.authority import Authority
 from tests.fakes.forge import PythonForge
 from tests.fakes.gateway import Gateway, Lease
-from tests.fakes.nginx import NginxForge, available
+from tests.fakes.loop_lag import run_again_after_a_long_turn
+from tests.fakes.needs import NOT_SHOWN, demand, required
+from tests.fakes.nginx import NginxForge, available, declined
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
@@ -49,12 +51,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; run if CREDGATE_TEST_SLOW is set")
 
 
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Repeat what failed by nothing but a long turn of the reactor."""
+    return run_again_after_a_long_turn(item, nextitem)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out, and say so, what was to be shown with another git if there is none."""
     other = os.environ.get("CREDGATE_TEST_GIT")
     if other and not (Path(other) / "git").exists():
         for item in items:
-            item.add_marker(pytest.mark.skip(reason=f"NOT SHOWN with another git: none in {other}, see .ci/second-git"))
+            item.add_marker(pytest.mark.skip(reason=f"{NOT_SHOWN}: no other git in {other}, see .ci/second-git"))
 
 
 def random_secret() -> str:
@@ -122,6 +129,8 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def forge(scratch: Path) -> Iterator[Forge]:
     """Start the forge of this run."""
+    if required() and not declined():
+        demand("nginx", "fcgiwrap")
     place, root = scratch / "forge", scratch / "repositories"
     place.mkdir()
     root.mkdir()
@@ -160,7 +169,7 @@ def _open_door(
     prefix: tuple[str, ...] = (),
 ) -> Door:
     folder.mkdir()
-    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix)
+    gateway = Gateway(folder, url, secret, settings, environ=environ or {}, prefix=prefix, measured=True)
     stack.callback(gateway.stop, signal.SIGKILL)
     gateway.start()
     front = Recorder(gateway.port)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.connectproxy import ConnectProxy
+from tests.fakes.needs import demand, not_here
 from tests.fakes.recorder import Recorder
 from tests.fakes.sandbox import address
 
@@ -46,8 +47,9 @@ def _came(forge: Forge, before: list[Exchange]) -> list[Exchange]:
 @pytest.fixture
 def own_names(tmp_path: Path) -> tuple[str, ...]:
     """Give the words before the gateway's command that give it its own names: NAME leads to this machine."""
+    demand("unshare")
     if not _possible():
-        pytest.skip("no mount namespaces here: no process can be given names of its own")
+        not_here("no mount namespaces here: no process can be given names of its own")
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 localhost\n127.0.0.1 {NAME}\n")
     return _words(hosts)

@@ -7,7 +7,6 @@ not. Lines of an answer are broken in the document where it has spaces; what dif
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +87,7 @@ def github(tmp_path: Path) -> Iterator[PythonForge]:
     server.close()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="NOT SHOWN: no curl")
+@pytest.mark.needs("curl")
 def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: PythonForge, tmp_path: Path) -> None:
     """Whoever copies a line finds what the page says; and no answer holds a credential, right or wrong."""
     url, wrong = f"http://127.0.0.1:{github.port}", random_secret()

@@ -6,7 +6,6 @@ at full rate while real git lists the refs of a repository through the gateway.
 
 from __future__ import annotations
 
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fakes import flood
+from tests.fakes.needs import demand
 from tests.fakes.resolvers import free_port
 from tests.fakes.sandbox import Sandbox, address
 from tests.fakes.waiting import wait_until
@@ -77,8 +77,8 @@ def test_git_beside_a_flood_stays_near_its_idle_latency(
     rate: int,
 ) -> None:
     """Within five times, at full rate, without a rate limit (the harder case) and with the default one."""
-    if tool is dnsperf and shutil.which("dnsperf") is None:
-        pytest.skip("dnsperf is not installed")
+    if tool is dnsperf:
+        demand("dnsperf")
     port, path, questions = free_port(), repos.seeded(), tmp_path / "questions"
     dns = {"dns": {"rate": rate, "upstream": ["127.0.0.1:9"]}, "dns.static": {"gateway": "10.0.0.2"}}
     # Not through the recorders: they are threads of this process, and what is measured must be the gateway alone.

@@ -16,6 +16,7 @@ import pytest
 
 from credgate.git.pktline import DELIMITER, FLUSH, encode
 from tests.fakes.forge import PythonForge
+from tests.fakes.needs import not_here
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories, git
 from tests.fakes.sandbox import address
@@ -34,7 +35,7 @@ def other_git() -> Path:
     """Return the folder of the other git."""
     folder = Path(os.environ.get("CREDGATE_TEST_GIT") or Path(__file__).parents[2] / ".tox/second-git/bin")
     if not (folder / "git").exists():
-        pytest.skip(f"NOT SHOWN: no other git in {folder}, see .ci/second-git")
+        not_here(f"no other git in {folder}, see .ci/second-git")
     return folder
 
 

@@ -24,6 +24,7 @@ from tests.e2e.conftest import random_secret
 from tests.fakes.api import Asked, Reply
 from tests.fakes.canary import traces
 from tests.fakes.forge import PythonForge
+from tests.fakes.needs import not_here
 from tests.fakes.repositories import Repositories
 from tests.fakes.waiting import free_port, wait_until
 
@@ -220,7 +221,7 @@ def test_a_reader_gets_to_a_clone_by_readme_alone(forge: PythonForge, tree: Path
             else:
                 said, status = first.run(typed)
                 if status and NO_INDEX.search(said):
-                    pytest.skip("NOT SHOWN: no package index can be reached for README's pip, or there is no ensurepip")
+                    not_here("no package index can be reached for README's pip, or there is no ensurepip")
                 assert status == 0, said
             told["first"] += shown(line, said)
         for line in sandbox:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.config.structure import KINDS
 from credgate.forges.base import Base
 from credgate.forges.registry import driver_for
@@ -81,7 +81,7 @@ def place(box: Sandbox, kind: str, name: str) -> str:
 
 def cases(kind: str) -> list[tuple[int, Access]]:
     """Return one case for each sentence that a forge of this kind has for itself; the generic one has everybody's."""
-    driver = driver_for(Forge(kind, kind, "http://127.0.0.1"))
+    driver = driver_for(ForgeConfig(kind, kind, "http://127.0.0.1"))
     assert isinstance(driver, Base)
     keys = driver.words or {**COMMON, 418: "", 503: ""}
     return [key if isinstance(key, tuple) else (key, Access.READ) for key in keys]
@@ -90,7 +90,7 @@ def cases(kind: str) -> list[tuple[int, Access]]:
 @kinds
 def test_git_shows_the_sentence_of_every_status(kind: str, box: Sandbox) -> None:
     """Read or pushed to, git fails at discovery and prints our line; with the forge willing, it does not."""
-    driver = driver_for(Forge(kind, kind, "http://127.0.0.1"))
+    driver = driver_for(ForgeConfig(kind, kind, "http://127.0.0.1"))
     for status, access in cases(kind):
         url = place(box, kind, f"s{status}")
         command = ["ls-remote", url] if access is Access.READ else ["push", url, "HEAD:refs/heads/main"]
@@ -104,7 +104,7 @@ def test_git_shows_the_sentence_of_every_status(kind: str, box: Sandbox) -> None
 @kinds
 def test_git_shows_the_sentence_of_a_push_that_is_refused_late(kind: str, box: Sandbox) -> None:
     """Some forges offer a repository and refuse what is pushed: each ref says why, and git does not call it done."""
-    driver = driver_for(Forge(kind, kind, "http://127.0.0.1"))
+    driver = driver_for(ForgeConfig(kind, kind, "http://127.0.0.1"))
     said = box.git("push", place(box, kind, "p403"), "HEAD:refs/heads/main", cwd="work").refused()
     assert f"credgate: {driver.sentence(403, Access.WRITE)}" in said
     assert "! [remote rejected] HEAD -> main" in said
@@ -127,7 +127,7 @@ def test_each_kind_is_asked_in_its_own_way(kind: str, box: Sandbox, refusing: Re
 @kinds
 def test_a_path_that_is_no_repository_here_is_told_its_shape(kind: str, box: Sandbox) -> None:
     """The kinds differ in it."""
-    shape = driver_for(Forge(kind, kind, "http://127.0.0.1")).shape
+    shape = driver_for(ForgeConfig(kind, kind, "http://127.0.0.1")).shape
     said = box.git("ls-remote", f"{box.gateway_url}/forge/{kind}/a.git/b/_git/").refused()
     assert f"remote: credgate: not a repository name on this forge; write {shape}, with or without .git\n" in said
 

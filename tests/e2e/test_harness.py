@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.fakes.forge import PythonForge
-from tests.fakes.nginx import NginxForge, available
+from tests.fakes.gateway import MEASURED
+from tests.fakes.loop_lag import PROMISED, Lag, LoopLag
+from tests.fakes.nginx import NginxForge, declined
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import ENVIRON, Repositories, noise
 
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "ghp_harness0000000000000000000000000000"
-KINDS = [PythonForge, *([NginxForge] if available() else [])]
+NGINX = pytest.param(NginxForge, marks=pytest.mark.needs("nginx", "fcgiwrap"))
+KINDS = [PythonForge, *([] if declined() else [NGINX])]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -118,3 +123,63 @@ def test_a_hold_stops_the_bytes_until_it_is_released(
         assert clone.poll() is None
         hold.release()
         assert clone.wait(60) == 0
+
+
+# The recorder of the reactor's turns.
+
+RECORDED = """
+import sys, threading, time
+from twisted.internet import epollreactor
+epollreactor.install()
+from twisted.internet import reactor
+
+def spin():
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+reactor.callLater(0.1, {work})
+reactor.callLater(1.5, reactor.stop)
+print("started", flush=True)
+reactor.run()
+"""
+
+
+def recorded(folder: Path, work: str) -> Lag:
+    """Run a reactor that does ``work`` in one turn; what the recorder says of it."""
+    lag = LoopLag(folder / "lag")
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(MEASURED), **lag.environ}
+    lag.reset()
+    code = RECORDED.replace("{work}", work)
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return lag.read()
+
+
+def test_the_recorder_sees_a_turn_that_computes(tmp_path: Path) -> None:
+    """On the processor and by the clock alike; no program without the variable is measured."""
+    lag = recorded(tmp_path, "spin")
+    assert 50 <= lag.cpu <= lag.stopped <= lag.wall
+    assert lag.turns > 1
+
+
+def test_the_recorder_sees_a_turn_that_waits(tmp_path: Path) -> None:
+    """A wait is no processor time, and stops the reactor all the same."""
+    lag = recorded(tmp_path, "lambda: threading.Event().wait(0.08)")
+    assert lag.cpu < 40
+    assert 80 <= lag.stopped <= lag.wall
+
+
+def test_the_recorder_sees_nothing_in_an_idle_reactor(tmp_path: Path) -> None:
+    """Waiting for an event is no turn."""
+    lag = recorded(tmp_path, "lambda: None")
+    assert lag.turns > 1
+    assert lag.stopped < PROMISED
+
+
+def test_a_reset_begins_anew(tmp_path: Path) -> None:
+    """A record that no turn followed since is empty, not old."""
+    recorded(tmp_path, "spin")
+    lag = LoopLag(tmp_path / "lag")
+    lag.reset()
+    assert lag.read().turns == 0

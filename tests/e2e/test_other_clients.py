@@ -14,6 +14,7 @@ import pytest
 from attrs import define
 
 from tests.fakes.clients import Client, Dulwich, GoGit, JGit, Libgit2
+from tests.fakes.needs import demand
 from tests.fakes.repositories import git
 
 if TYPE_CHECKING:
@@ -38,8 +39,7 @@ def gogit(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Visit], Client]
 def make(request: pytest.FixtureRequest) -> Callable[[Visit], Client]:
     """Each client; what is not installed is named."""
     kind = request.param
-    if kind in {JGit, GoGit} and not kind.there():
-        pytest.skip(f"NOT SHOWN: {kind.package} (and what runs it) is not installed")
+    demand(*kind.needs)
     if kind is GoGit:
         return request.getfixturevalue("gogit")  # type: ignore[no-any-return]  # pytest does not say what
     return lambda visit: kind(visit.box, visit.lease)  # type: ignore[no-any-return]  # nor what a parameter is

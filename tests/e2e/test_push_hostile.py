@@ -19,7 +19,7 @@ from tests.fakes.pushing import CAPS, EMPTY, ZERO, Desk, commands
 from tests.fakes.sandbox import address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.e2e.conftest import Door, Enter, Forge
     from tests.fakes.repositories import Repositories
@@ -42,6 +42,14 @@ def sit(enter: Enter, door: Door, repos: Repositories, **grant: object) -> Desk:
 def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
     """Sit down where pushes are walked."""
     return sit(enter, door, repos)
+
+
+@pytest.fixture(autouse=True)
+def short_turns(door: Door) -> Iterator[None]:
+    """No push, whatever is in it, stops the gateway for others."""
+    door.gateway.lag.reset()
+    yield
+    door.gateway.lag.check()
 
 
 def parts(desk: Desk) -> tuple[str, str, bytes]:
@@ -203,6 +211,84 @@ def test_options_that_were_not_offered(desk: Desk, forge: Forge, enter: Enter, d
     assert b"000bci.skip" in forge.plain.up
 
 
+SMUGGLED = (b"repo.private=false", b"merge_request.merge_when_pipeline_succeeds")
+
+
+def recording(desk: Desk) -> Callable[[], str]:
+    """Have the forge's hook write down the push options that it gets; return what reads them."""
+    desk.behind("config", "receive.advertisePushOptions", "true")
+    folder = desk.repos.folder(desk.path)
+    hook, seen = folder / "hooks" / "pre-receive", folder / "options-seen"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nenv | grep ^GIT_PUSH_OPTION >>{seen}\nexit 0\n")
+    hook.chmod(0o755)
+    return lambda: seen.read_text() if seen.exists() else ""
+
+
+@pytest.mark.parametrize("allow", ["create", "force"])
+@pytest.mark.parametrize("caps", [b" push-options=1", b" quiet push-options= atomic", b""])
+def test_smuggled_push_options_never_reach_the_forge(
+    enter: Enter, door: Door, repos: Repositories, forge: Forge, caps: bytes, allow: str
+) -> None:
+    """By a capability that git takes for push-options, or in the pack's place: refused, inspected or not.
+
+    A push of the same shape lands, and so do the options where they are granted.
+    """
+    rules = [{"refs": "refs/heads/**", "allow": [allow] if allow == "create" else ["create", "update", "force"]}]
+    desk = sit(enter, door, repos, push=rules)
+    options = recording(desk)
+    main, new, pack = parts(desk)
+    before = desk.refs()
+    move = (ZERO, new, REF) if allow == "create" else (main, new, "refs/heads/main")
+    smuggled = b"".join(map(encode, SMUGGLED)) + FLUSH
+    forge.plain.clear()
+    told = desk.post(commands(move, caps=CAPS + caps) + smuggled + pack)
+    assert "ok" not in told.refs.values()
+    expected = "a value that takes none" if caps else "the pack does not begin with PACK"
+    assert expected in told.body.decode(errors="replace")
+    assert desk.gateway.audited(repo=desk.path, decision="deny")["reason"] == "malformed-push"
+    assert b"repo.private" not in forge.plain.up
+    assert (desk.refs(), options()) == (before, "")
+    assert desk.post(commands(move) + pack).refs == {move[2]: "ok"}
+    granted = sit(enter, door, repos, push=rules, push_options=["*"])
+    options = recording(granted)
+    main, new, pack = parts(granted)
+    head = commands((ZERO, new, REF), caps=CAPS + b" push-options")
+    assert granted.post(head + smuggled + pack).refs == {REF: "ok"}
+    assert "GIT_PUSH_OPTION_COUNT=2\n" in options()
+    assert "repo.private=false" in options()
+
+
+@pytest.mark.parametrize("word", ["atomic", "report-status", "side-band-64k"])
+def test_a_flag_with_a_value_is_no_way_to_blind_the_audit(desk: Desk, word: str) -> None:
+    """Git takes it as given; the push is refused, and the same flag alone lands."""
+    _, new, pack = parts(desk)
+    before = desk.refs()
+    others = [one for one in ("report-status", "side-band-64k", "atomic") if one != word]
+    for given, good in ((f"{word}=1", False), (word, True)):
+        caps = " ".join(["", *others, given]).encode()
+        told = desk.post(commands((ZERO, new, REF), caps=caps) + pack)
+        assert ("a value that takes none" in told.body.decode(errors="replace")) is not good
+        assert desk.refs() == (before | {REF: new} if good else before)
+
+
+def test_data_after_a_deletion_refuses_it(enter: Enter, door: Door, repos: Repositories, forge: Forge) -> None:
+    """The forge acts on a list without a pack at once, so it gets none before the body has ended."""
+    desk = sit(enter, door, repos, push=ANY)
+    _, _, pack = parts(desk)
+    desk.give({REF: "main"})
+    before = desk.refs()
+    gone = commands((before[REF], ZERO, REF))
+    forge.plain.clear()
+    for tail in (pack, b"0000", encode(b"repo.private=false") + FLUSH + pack):
+        told = desk.post(gone + tail)
+        assert told.refs == {REF: "credgate: push refused: data after a list that only deletes"}
+        assert desk.gateway.audited(repo=desk.path, decision="deny")["reason"] == "malformed-push"
+    assert (desk.refs(), forge.plain.up) == (before, b"")
+    assert desk.post(gone).refs == {REF: "ok"}
+    assert REF not in desk.refs()
+
+
 def test_what_leads_around_the_gateway_is_not_offered(desk: Desk, door: Door, forge: Forge) -> None:
     """The forge offers it; the sandbox does not see it, and is refused if it uses it all the same."""
     desk.behind("config", "uploadpack.blobPackfileUri", f"{'1' * 40} {'2' * 40} https://elsewhere.example/pack")
@@ -267,10 +353,13 @@ def test_a_forge_that_cannot_send_history_alone(desk: Desk, enter: Enter, door: 
 
 
 def test_more_refs_than_a_list_may_hold(desk: Desk) -> None:
-    """A body that is nothing but a list, for ever, ends at its bound."""
+    """It is read to the limit and refused by name; what follows is read away."""
     new = desk.local("rev-parse", "new")
     many = [(ZERO, new, f"{REF}/{number:05d}") for number in range(20_001)]
     before = desk.refs()
-    assert desk.post(commands(*many) + EMPTY).status == 413
+    told = desk.post(commands(*many) + EMPTY)
+    text = "credgate: more than the 2000 refs that are allowed in one push: push fewer at a time"
+    assert told.refs == {ref: text for _, _, ref in many[:2000]}
     assert desk.refs() == before
+    assert set(desk.post(commands(*many[:2000]) + desk.pack("new", "^main")).refs.values()) == {"ok"}
     desk.box.git("ls-remote", address(desk.path)).fine()

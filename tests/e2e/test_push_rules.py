@@ -248,7 +248,7 @@ def test_policy_bounds_every_grant(sit: Sit, start_gateway: StartGateway) -> Non
         ((f"{bad}:refs/heads/other",), "Makefile is protected (Makefile)"),
         ((f"{big}:refs/heads/other",), "the push is larger than the 100000 bytes allowed at a time"),
         (("-o", "repo.private=false", "new:main"), "push option repo.private=false is not allowed by policy.push_opti"),
-        ([f"new:refs/heads/{number}" for number in range(4)], "4 refs in one push, where at most 3 are allowed"),
+        ([f"new:refs/heads/{number}" for number in range(4)], "more than the 3 refs that are allowed in one push"),
     ):
         front = words if words[0] == "-o" else ()
         ran = desk.push(*front[:2], "origin", *words[len(front[:2]) :])
@@ -257,6 +257,25 @@ def test_policy_bounds_every_grant(sit: Sit, start_gateway: StartGateway) -> Non
         assert desk.refs() == before
     desk.push("-o", "ci.skip", "origin", "new:main", "new:refs/heads/other", f"new:{MINE}").fine()
     assert "policy.push[1] refs/heads/agent/* does not allow update" in desk.push("origin", f"+main:{MINE}").refused()
+
+
+def test_a_push_of_too_many_refs_ends_in_a_reason(sit: Sit, forge: Forge) -> None:
+    """The first of them are refused by name, none is pushed, and git ends with status 1. As many as allowed land."""
+    desk = sit(push=[OWN], max_refs=200)
+    before = desk.refs()
+    forge.plain.clear()
+    refs = [f"new:refs/heads/agent/{number:03}" for number in range(300)]
+    ran = desk.push("origin", *refs)
+    assert ran.code == 1
+    said = "(credgate: more than the 200 refs that are allowed in one push: push fewer at a time)"
+    assert ran.err.count("! [remote rejected] new -> agent/") >= 1
+    assert ran.err.count(said) == 200
+    assert "Everything up-to-date" not in ran.out + ran.err
+    assert unheard(forge)
+    assert desk.refs() == before
+    assert desk.gateway.audited(repo=desk.path, decision="deny")["reason"] == "push-too-many-refs"
+    desk.push("origin", *refs[:200]).fine()
+    assert len(desk.refs()) == len(before) + 200
 
 
 def test_the_stated_old_value_is_compared(sit: Sit) -> None:

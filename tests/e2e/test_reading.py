@@ -107,6 +107,18 @@ def test_a_partial_clone_comes_back_for_blobs(repos: Repositories, enter: Enter,
     assert (box.home / "clone" / "old").read_bytes() == b"old\n"
 
 
+def test_a_partial_clone_asks_for_thousands_of_blobs_at_once(repos: Repositories, enter: Enter, login: str) -> None:
+    """By a line each, in one gzipped fetch of many pieces: the longest request that git makes."""
+    files = {f"file-{number}": b"%d\n" % number for number in range(4000)}
+    path = repos.seeded(files=[files])
+    box = enter([path], login=login).box
+    box.git("clone", "--filter=blob:none", "--no-checkout", address(path), "clone").fine()
+    box.git("checkout", "main", cwd="clone").fine()
+    assert (box.home / "clone" / "file-3999").read_bytes() == b"3999\n"
+    missing = box.git("rev-list", "--objects", "--all", "--missing=print", cwd="clone").fine()
+    assert not [line for line in missing.splitlines() if line.startswith("?")]
+
+
 def test_submodules_with_relative_and_absolute_addresses(repos: Repositories, enter: Enter, login: str) -> None:
     """A relative one resolves against the gateway, an absolute one is rewritten: all need to be granted only."""
     near, far, further = repos.seeded(), repos.seeded(), repos.seeded()

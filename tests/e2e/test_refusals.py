@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,7 +191,7 @@ print(answer.status, answer.headers["Content-Type"], answer.read().decode(), sep
 """
 
 
-@pytest.mark.skipif(not shutil.which("git-lfs"), reason="git-lfs is not installed")
+@pytest.mark.needs("git-lfs")
 def test_git_lfs_prints_our_reason(repos: Repositories, enter: Enter, login: str) -> None:
     """The real client, by its own hook at a push, to a forge that has no LFS."""
     path = repos.seeded()

@@ -14,9 +14,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.fakes.needs import demand, not_here
 from tests.fakes.sandbox import address
 from tests.fakes.waiting import free_port, wait_until
 
@@ -148,14 +148,15 @@ def test_a_store_that_turns_read_only_refuses_new_sessions_and_no_old_one(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     """The files become immutable, which binds root as well. Creating is 503; who is in works on; it mends by itself."""
-    if shutil.which("chattr") is None or os.geteuid() != 0:
-        pytest.skip("needs root and chattr")
+    demand("chattr")
+    if os.geteuid() != 0:
+        not_here("only root can make files immutable")
     # On a disk: what is open already can be written on in a file system in memory.
     store = tmp_path / "state"
     path, door = repos.seeded(), start_gateway(settings={"sessions": {"store": f"sqlite:///{store / 'sessions.db'}"}})
     gateway, visit = door.gateway, enter([path], door=door)
     if not _immutable(store, "+"):
-        pytest.skip("this file system has no immutable files")
+        not_here("this file system has no immutable files")
     try:
         reply = gateway.control("POST", "/v1/sessions", {"repos": [path]})
         assert (reply.status, reply.json) == (
@@ -181,8 +182,6 @@ def _namespace(seconds: int) -> tuple[str, ...]:
 
 
 def _has_time_namespaces() -> bool:
-    if shutil.which("unshare") is None:
-        return False
     return subprocess.run([*_namespace(1), "true"], capture_output=True, check=False).returncode == 0
 
 
@@ -194,8 +193,9 @@ def test_a_boot_clock_that_jumps_a_day_and_back_neither_kills_nor_revives(
     Half a day later a session of a day lives; a day and an hour on it is dead; and when the clock goes back (a
     snapshot), the dead one stays dead, and one that was made meanwhile lives.
     """
+    demand("unshare")
     if not _has_time_namespaces():
-        pytest.skip("needs time namespaces")
+        not_here("this machine allows no time namespaces")
     path, door = repos.seeded(), start_gateway()
     gateway = door.gateway
     old = gateway.grant([path])

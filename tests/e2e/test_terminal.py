@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+pytestmark = pytest.mark.needs("tmux", "bash")
 
 
 @pytest.fixture
@@ -89,8 +88,7 @@ def test_a_command_that_is_run_has_the_terminal(
 ) -> None:
     """It is asked and answers; its size is told; Ctrl-C is the command's, once, and its status passes."""
     if builder:
-        path = only(builder, caller.folder / "bin") or pytest.skip(f"{builder}: not here")
-        monkeypatch.setenv("PATH", path)
+        monkeypatch.setenv("PATH", only(builder, caller.folder / "bin"))
         terminal.environ = caller.environ
     walls = ["--isolate"] if builder else []
     (caller.project / "job").write_text(JOB)
@@ -110,10 +108,13 @@ def test_a_command_that_is_run_can_be_stopped_and_taken_up(caller: Caller, termi
     terminal.start("bash", "--norc", "-i")
     (caller.project / "job").write_text("read -r line; echo got $line")
     terminal.type(f"cd {caller.project}; {' '.join(CREDGATE)} run -- sh job; echo left=$?")
-    wait_until(caller.left, "the session is made")
+    wait_until(caller.left, "the session is being made")
     terminal.press("C-z")
-    terminal.shows("Stopped")
+    terminal.shows("Stopped", "left=148")
+    before = terminal.screen().count("run -- sh job")
     terminal.type("fg")
+    # The shell names the job when the terminal is the job's; what is typed earlier may be the shell's.
+    wait_until(lambda: terminal.screen().count("run -- sh job") > before, "the command is in the foreground")
     terminal.type("hello")
     terminal.shows("got hello")
     wait_until(lambda: caller.left() == [], "the session is ended")

@@ -17,9 +17,11 @@ from attrs import frozen
 
 from tests.fakes import resolvers
 from tests.fakes.gateway import Gateway
+from tests.fakes.needs import needed
 from tests.fakes.resolvers import Resolver
 
 ALLOW = ["ok.test", "chain.test", "priv.test", "mixed.test", "*.wild.test", "big.test", "text.test TXT", "nothing.test"]
+HERE = Path(__file__).parent
 StartDns = Callable[..., "Served"]
 
 
@@ -70,6 +72,13 @@ class Served:
         return Dug(ran.stdout, ran.returncode)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ask by dig; the list has those of other folders, too."""
+    for item in items:
+        if HERE in item.path.parents and {"served", "start_dns"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.needs("dig"))
+
+
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """Make a short-named folder: the paths of UNIX sockets must be short."""
@@ -79,7 +88,7 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session", params=resolvers.available())
+@pytest.fixture(scope="session", params=[needed(kind) for kind in resolvers.KINDS])
 def upstream(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Resolver]:
     """Start a real resolver: each that is installed, one after the other."""
     folder = Path(tempfile.mkdtemp(prefix=request.param, dir=scratch))

@@ -15,6 +15,7 @@ import dns.query
 import pytest
 
 from tests.e2e_dns.conftest import Served
+from tests.fakes.needs import NOT_SHOWN
 from tests.fakes.resolvers import answers
 from tests.fakes.waiting import wait_until
 
@@ -157,6 +158,22 @@ def test_responses_are_not_answered(served: Served) -> None:
         assert dns.message.from_wire(client.recv(4096)).id == query.id
 
 
+@pytest.mark.parametrize("octets", [0, 1, 2, 3, 11, 12, 13])
+def test_a_stump_gets_a_bare_header_or_nothing(served: Served, octets: int) -> None:
+    """As docs/dns.md has it: without an id no reply, else FORMERR; a whole question behind it gets its answer."""
+    query = dns.message.make_query("gateway", "A")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.connect(("127.0.0.1", served.port))
+        client.send(b"\x12\x34\1\0\0\1\0\0\0\0\0\0\3"[:octets])
+        client.send(query.to_wire())
+        if octets >= 2:
+            reply = client.recv(4096)
+            assert (reply[:2], len(reply)) == (b"\x12\x34", 12)
+            assert dns.message.from_wire(reply, question_only=True).rcode() == dns.rcode.FORMERR
+        assert dns.message.from_wire(client.recv(4096)).id == query.id
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_that_is_taken_stops_the_start(start_dns: StartDns, kind: int) -> None:
     """UDP or TCP: one line and exit status 1, instead of a gateway that is deaf on one ear."""
@@ -209,7 +226,7 @@ def test_nothing_is_logged_a_packet(start_dns: StartDns) -> None:
     assert served.gateway.log() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a port below 1024, and another user to become, need root")
+@pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root has ports below 1024, and becomes another user")
 def test_a_low_port_is_bound_before_privileges_are_dropped(start_dns: StartDns) -> None:
     """``twistd --uid``: both protocols answer on a port that the user could not bind, from a process of that user."""
     served, _ = start_dns()

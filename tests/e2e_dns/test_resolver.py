@@ -19,11 +19,14 @@ from attrs import define
 
 from tests.fakes import resolvers
 from tests.fakes.gateway import Gateway
+from tests.fakes.needs import not_here
 from tests.fakes.resolvers import Resolver
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+pytestmark = pytest.mark.needs("ip", "nsenter", "unbound", "unshare")
 
 
 @define(eq=False)
@@ -57,7 +60,8 @@ def namespace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Namespace]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
-        assert holder.stdout.readline() == b"ready\n"
+        if holder.stdout.readline() != b"ready\n":
+            not_here("this machine allows no network namespaces")
         yield Namespace(holder)
         holder.stdin.close()
         holder.wait(10)

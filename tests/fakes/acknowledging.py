@@ -15,8 +15,8 @@ from twisted.internet import defer
 
 from credgate.config import schema
 from credgate.service.clock import read_lease_clock
-from credgate.service.sessions import SessionRegistry
-from credgate.sessions.named import store_for
+from credgate.service.registry import SessionRegistry
+from credgate.sessions.stores import store_for
 from tests.fakes.sessions import request
 
 
@@ -44,7 +44,7 @@ def child(store: str) -> None:
 
     registry = SessionRegistry(
         store_for(f"sqlite:///{store}"),
-        schema.Sessions(max_sessions=1_000_000),
+        schema.SessionsConfig(max_sessions=1_000_000),
         clock=read_lease_clock,
         reactor=reactor,  # type: ignore[arg-type]
     )

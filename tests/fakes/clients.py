@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 JARS = Path("/usr/share/java")
 GO_SOURCES = Path("/usr/share/gocode")
-GO_GIT = GO_SOURCES / "src/github.com/go-git/go-git/go.mod"
 USER = "x-gateway-token"
 """The user name that goes with a session, as the shipped helper says it."""
 SOURCE = Path(__file__).with_name("gogit.go")
@@ -34,8 +33,8 @@ SOURCE = Path(__file__).with_name("gogit.go")
 class Client(Protocol):
     """What a test asks of each."""
 
-    package: str
-    """What Debian calls it; ``""`` for what is always there."""
+    needs: ClassVar[tuple[str, ...]]
+    """The tools without which it cannot run, by their names in ``needs.PACKAGES``."""
 
     def clone(self, url: str, name: str) -> None:
         """Clone into the folder ``name`` of the sandbox's home. Raises or asserts when it fails."""
@@ -50,7 +49,7 @@ class Dulwich:
 
     box: Sandbox
     lease: Lease
-    package: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def clone(self, url: str, name: str) -> None:
         """Clone."""
@@ -93,7 +92,7 @@ class Libgit2:
 
     box: Sandbox
     lease: Lease
-    package: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def clone(self, url: str, name: str) -> None:
         """Clone."""
@@ -115,7 +114,7 @@ class JGit:
 
     box: Sandbox
     lease: Lease
-    package: ClassVar[str] = "jgit-cli"
+    needs: ClassVar[tuple[str, ...]] = ("jgit", "java")
     _environ: dict[str, str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -126,11 +125,6 @@ class JGit:
         netrc = self.box.home / ".netrc"
         netrc.write_text(f"machine 127.0.0.1 login {USER} password {self.lease.line}\n")
         netrc.chmod(0o600)
-
-    @staticmethod
-    def there() -> bool:
-        """Whether it can be run here."""
-        return bool(shutil.which("jgit") and shutil.which("java"))
 
     def clone(self, url: str, name: str) -> None:
         """Clone."""
@@ -149,12 +143,7 @@ class GoGit:
     box: Sandbox
     lease: Lease
     command: Path
-    package: ClassVar[str] = "golang-github-go-git-go-git-dev"
-
-    @staticmethod
-    def there() -> bool:
-        """Whether it can be compiled here."""
-        return bool(shutil.which("go") and GO_GIT.exists())
+    needs: ClassVar[tuple[str, ...]] = ("go", "go-git")
 
     @staticmethod
     def build(folder: Path) -> Path:

@@ -12,15 +12,15 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from credgate.config.schema import Config, Control, Forge, Listen, Policy
+from credgate.config.schema import Config, ControlConfig, ForgeConfig, ListenConfig, PushPolicy
 from credgate.errors import CapacityError
 from credgate.forges.registry import driver_for
-from credgate.service.control.api import ControlAPI
-from credgate.service.control.channel import ControlSite
+from credgate.service.control.http_server import ControlSite
 from credgate.service.control.peer import Peer, PeerRule
+from credgate.service.control.routes import ControlAPI
 from credgate.sessions import tokens
 from credgate.sessions.extension import extended
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Session
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.audit.event import Event
+    from credgate.service.sandbox.refused_connections import Limit
     from credgate.sessions.model import SessionRequest
 
 NOW = LeaseReading(boot_id="boot", boot=1000.0, wall=1_700_000_000.0)
@@ -43,10 +44,10 @@ def post(body: bytes, *fields: bytes) -> bytes:
 def config(socket: Path | str = "/run/credgate/control.sock", **control: Any) -> Config:
     """Return a configuration with two forges and a limit of three sessions."""
     forges = {
-        "github.com": Forge(name="github.com", kind="github", url="https://github.com"),
-        "git.example": Forge(name="git.example", url="https://git.example"),
+        "github.com": ForgeConfig(name="github.com", kind="github", url="https://github.com"),
+        "git.example": ForgeConfig(name="git.example", url="https://git.example"),
     }
-    base = Config(listen=Listen(control=str(socket)), control=Control(**control), forges=forges)
+    base = Config(listen=ListenConfig(control=str(socket)), control=ControlConfig(**control), forges=forges)
     return evolve(base, sessions=evolve(base.sessions, max_sessions=3))
 
 
@@ -78,12 +79,12 @@ class FakeRegistry:
     revoked: list[str] = field(factory=list)
     _made: int = 0
 
-    def create(self, request: SessionRequest) -> Deferred[tuple[Session, tokens.Minted]]:
+    def create(self, request: SessionRequest) -> Deferred[tuple[Session, tokens.NewToken]]:
         """Make a session with secrets that tell which one it is."""
         gate = self.hold if self.hold is not None else succeed(None)
         return gate.addCallback(lambda _: self._create(request))
 
-    def _create(self, request: SessionRequest) -> tuple[Session, tokens.Minted]:
+    def _create(self, request: SessionRequest) -> tuple[Session, tokens.NewToken]:
         if self.fails is not None:
             raise self.fails
         if len(self.sessions) >= self.limit:
@@ -140,9 +141,9 @@ class FakeRegistry:
         """Find a session."""
         return self.sessions.get(session_id)
 
-    def all(self) -> list[Session]:
-        """List them, newest first: the order is the API's business."""
-        return list(reversed(self.sessions.values()))
+    def ids(self) -> list[str]:
+        """List their ids, the oldest first."""
+        return list(self.sessions)
 
 
 class Wire(StringTransport):
@@ -218,10 +219,10 @@ class Desk:
     clock: Clock = field(factory=Clock)
     peer: Peer | None = Peer(OWN_UID, OWN_UID)  # noqa: RUF009 - immutable
     readiness: Any = _ready
-    turned_away: list[Peer | None] = field(factory=list)
+    turned_away: list[tuple[Limit, str]] = field(factory=list)
     told: list[tuple[Session, Peer | None]] = field(factory=list)
     reload: Any = None
-    policy: Policy = field(factory=Policy)
+    policy: PushPolicy = field(factory=PushPolicy)
     without: set[str] = field(factory=set)
     status: Any = None
     transfers: Any = list
@@ -252,7 +253,7 @@ class Desk:
             api.app.resource(),
             PeerRule((), lambda: OWN_UID),
             self.clock,  # type: ignore[arg-type]
-            refused=self.turned_away.append,
+            refused=lambda limit, client: self.turned_away.append((limit, client)),
             read_peer=lambda _transport: self.peer,
         )
         channel, wire = site.buildProtocol(None), Wire()

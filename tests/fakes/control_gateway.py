@@ -19,9 +19,10 @@ from zope.interface import implementer
 
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import ControlService, control_service
-from credgate.service.sessions import SessionRegistry
+from credgate.service.registry import SessionRegistry
 from credgate.sessions.store import MemoryStore
 from tests.fakes.control import Auditor, drivers
+from tests.fakes.needs import demand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +48,12 @@ class Gateway:
     """Forges that were to be asked, each with the repository."""
     verdicts: list[dict[str, object]] = field(factory=list)
     """What they are to have answered."""
+    git: str = "127.0.0.1:8080"
+    """Where it says that git is served; nothing here listens there."""
 
     async def curl(self, *arguments: str, stdin: bytes = b"", **options: Any) -> tuple[int, dict[str, str], bytes]:
         """Run curl on the socket; return status, fields and body."""
+        demand("curl")
         line = ["curl", "-sS", "-i", "--max-time", "15", "--unix-socket", str(self.socket), *arguments]
         run = await within(deferToThread(subprocess.run, line, input=stdin, capture_output=True, cwd="/", **options))
         assert run.returncode == 0, run.stderr

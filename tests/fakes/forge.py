@@ -1,9 +1,9 @@
 """A git forge of Python's standard library: ``git http-backend`` behind a threading HTTP server.
 
 Stands in for nginx + fcgiwrap where these are not installed, and is the demo's forge, since a bare machine has Python
-and git only. It demands ``Basic x-access-token:SECRET`` for everything (or, as ``public``, for pushes only), streams
-bodies both ways without keeping them, and answers 301 for the renamed repositories of ``moved_to``. It is a judge, not
-a product: what it cannot serve it answers with 4xx and closes.
+and git only. It demands ``Basic USER:SECRET`` for everything (or, as ``public``, for pushes only), USER being one of
+``USERS``, streams bodies both ways without keeping them, and answers 301 for the renamed repositories of ``moved_to``.
+It is a judge, not a product: what it cannot serve it answers with 4xx and closes.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ GIT_CONFIG = """[http]
 [receive]
 \tautogc = false
 """
+
+
+USERS = ("x-access-token", "oauth2")
+"""The names that GitHub and GitLab have for the bearer of a token."""
 
 
 def write_git_config(folder: Path) -> Path:
@@ -97,8 +101,7 @@ class PythonForge:
 
     def admits(self, login: str, target: str) -> bool:
         """Whether ``user:password`` opens ``target``; called in the connection's own thread."""
-        users = "x-access-token", "x-token-auth"  # of GitHub, and of Bitbucket
-        return any(hmac.compare_digest(f"{user}:{self.secret}".encode(), login.encode()) for user in users)
+        return any(hmac.compare_digest(f"{user}:{self.secret}".encode(), login.encode()) for user in USERS)
 
     def rotate(self, secret: str) -> None:
         """From now on only this secret is accepted."""

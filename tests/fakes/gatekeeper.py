@@ -25,16 +25,16 @@ from credgate.git.fetch import FetchReader
 from credgate.git.options import OptionsReader, encode_options
 from credgate.git.partial import Splicer
 from credgate.git.pktline import FLUSH
-from credgate.git.push import PushReader
+from credgate.git.push_list import PushReader
+from credgate.git.push_rules import PushRules, judge_options, rules_for
+from credgate.git.push_verdict import Findings, PushVerdict, judge, refuse_all, settle
 from credgate.git.report import ReportReader
-from credgate.git.rules import Rules, judge_options, rules_for
-from credgate.git.verdict import Found, Verdict, judge, refuse_all, settle
 from credgate.sessions.grants import parse_repos
 
 PIECE = 4096
 
 
-def rules() -> Rules:
+def rules() -> PushRules:
     """Read the rules of this run."""
     given = json.loads(os.environ["GATEKEEPER"])
     config = structure({"policy": given.get("policy", {})})
@@ -83,14 +83,14 @@ def pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def judged(commands: PushReader, options: OptionsReader, rules: Rules) -> Verdict:
+def judged(commands: PushReader, options: OptionsReader, rules: PushRules) -> PushVerdict:
     """Judge all that can be judged before the pack."""
     allowed = judge_options(rules, options.options)
     if not allowed.allow:
         return refuse_all(commands.commands, allowed)
     verdict = judge(commands.commands, rules, atomic=b"atomic" in commands.capabilities)
     forward = json.loads(os.environ.get("GATEKEEPER_FOUND", "true"))
-    found = Found(fast_forward={one.ref: forward for one in verdict.needs_ancestry})
+    found = Findings(fast_forward={one.ref: forward for one in verdict.needs_ancestry})
     return settle(verdict, found, rules)
 
 
@@ -113,7 +113,7 @@ def receive_pack(repository: str) -> None:
         relay(child, commands, verdict)
 
 
-def refuse(wire: Wire, commands: PushReader, verdict: Verdict, limits: Rules) -> None:
+def refuse(wire: Wire, commands: PushReader, verdict: PushVerdict, limits: PushRules) -> None:
     """Read the pack to its end, then say no for every ref."""
     while commands.pack and wire.read():
         pass
@@ -122,7 +122,7 @@ def refuse(wire: Wire, commands: PushReader, verdict: Verdict, limits: Rules) ->
 
 
 def forward(
-    child: subprocess.Popen[bytes], wire: Wire, commands: PushReader, options: OptionsReader, verdict: Verdict
+    child: subprocess.Popen[bytes], wire: Wire, commands: PushReader, options: OptionsReader, verdict: PushVerdict
 ) -> None:
     """Send on what was allowed: the list written again, and the pack if it has one."""
     out = pipe(child.stdin)
@@ -135,7 +135,7 @@ def forward(
     out.close()
 
 
-def relay(child: subprocess.Popen[bytes], commands: PushReader, verdict: Verdict) -> None:
+def relay(child: subprocess.Popen[bytes], commands: PushReader, verdict: PushVerdict) -> None:
     """Send the report back, with the refused refs in it."""
     splicer = Splicer(verdict.refused, sideband=commands.sideband) if verdict.refused else None
     report = ReportReader([one.ref for one in verdict.forwarded], sideband=commands.sideband)

@@ -21,10 +21,13 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from tests.fakes.loop_lag import LoopLag
 from tests.fakes.waiting import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 Settings = Mapping[str, Mapping[str, Any]]
+MEASURED = Path(__file__).with_name("measured")
+"""Where the recorder of the reactor's turns lies; nothing else does."""
 COVERAGE = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 """What has a child measured, where coverage runs."""
 
@@ -128,7 +131,16 @@ class Gateway:
     twistd_options: tuple[str, ...] = ()
     replies: list[Reply] = field(factory=list, repr=False)
     process: subprocess.Popen[bytes] | None = None
+    measured: bool = False
+    """Whether the reactor's turns are recorded (``lag``). Benchmarks leave it off: it costs microseconds a turn."""
     _audit_start: int = 0
+    _lag: LoopLag | None = None
+
+    @property
+    def lag(self) -> LoopLag:
+        """The record of the reactor's turns; ``measured`` only."""
+        assert self._lag is not None, "this gateway is not measured"
+        return self._lag
 
     @property
     def credential_file(self) -> Path:
@@ -213,11 +225,20 @@ class Gateway:
             return subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=clean_environment() | self.environ,
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
+
+    def _environment(self) -> dict[str, str]:
+        """Make the process's environment; a measured one finds the recorder on its PYTHONPATH."""
+        environ = clean_environment()
+        if self.measured:
+            self._lag = LoopLag(self.folder / "loop-lag")
+            environ |= self._lag.environ
+            environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(MEASURED), environ.get("PYTHONPATH", ""))))
+        return environ | self.environ
 
     def _ready(self) -> bool:
         assert self.process is not None
@@ -266,7 +287,10 @@ class Gateway:
 
     def control(self, method: str, path: str, body: object = None) -> Reply:
         """Ask the control API; OSError when nobody listens."""
-        payload = None if body is None else json.dumps(body)
+        return self.control_raw(method, path, None if body is None else json.dumps(body).encode())
+
+    def control_raw(self, method: str, path: str, payload: bytes | None) -> Reply:
+        """Ask the control API with a body that need not be JSON."""
         connection = _UnixConnection(self.control_socket)
         try:
             connection.request(method, path, payload, {"Content-Type": "application/json"} if payload else {})

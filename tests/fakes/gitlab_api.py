@@ -4,7 +4,8 @@ Rotation ends the token that asks and gives the next one, to the beginning of th
 that was rotated before ends the whole family, as GitLab has it: a client that asks again with an old one has lost.
 
 What it does not prove: that GitLab still behaves so, the limits that an instance sets to lifetimes, its rate limits,
-which tokens of which plans may rotate, anything of its permissions.
+which tokens of which plans may rotate, anything of its permissions. Of projects it tells the present path and no more;
+it does not prove whether a GitLab answers an old path by the project itself or by a redirect to it: it does either.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from attrs import define, field
 
@@ -20,6 +22,7 @@ from tests.fakes.api import Asked, FakeApi, Reply
 if TYPE_CHECKING:
     import ssl
 
+PROJECTS = "/api/v4/projects/"
 ROTATE = "/api/v4/personal_access_tokens/self/rotate"
 
 
@@ -37,6 +40,10 @@ class GitLabApi(FakeApi):
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, scopes: tuple[str, ...] = ("self_rotate",)) -> None:
         self.scopes = scopes
+        self.projects: dict[str, str] = {}
+        """By the path that is asked for: the present one."""
+        self.redirects = False
+        """Whether an old path is answered by a redirect to the project by its number."""
         self.family = [AccessToken(_new(), datetime.now(UTC) + timedelta(days=30))]
         super().__init__(tls)
 
@@ -52,6 +59,8 @@ class GitLabApi(FakeApi):
 
     def answer(self, asked: Asked) -> Reply:
         """Route as GitLab does."""
+        if asked.method == "GET" and asked.path.startswith(PROJECTS):
+            return self._project(unquote(asked.path.removeprefix(PROJECTS)))
         if (asked.method, asked.path) != ("POST", ROTATE):
             return Reply(404, {"error": "404 Not Found"})
         shown = asked.headers.get("private-token", "")
@@ -66,6 +75,15 @@ class GitLabApi(FakeApi):
                 403, {"error": "insufficient_scope", "error_description": "The request requires more", "scope": "api"}
             )
         return self._rotate(found, datetime.strptime(asked.form["expires_at"], "%Y-%m-%d").replace(tzinfo=UTC))
+
+    def _project(self, path: str) -> Reply:
+        """Tell a project's present path, or redirect to the project by its number."""
+        if path not in self.projects:
+            return Reply(404, {"message": "404 Project Not Found"})
+        present = self.projects[path]
+        if self.redirects and present != path:
+            return Reply(301, None, {"Location": f"{self.url}{PROJECTS}7"})
+        return Reply(200, {"id": 7, "path": present.rpartition("/")[2], "path_with_namespace": present})
 
     def _rotate(self, found: AccessToken, until: datetime) -> Reply:
         now = datetime.fromtimestamp(self.now(), UTC)

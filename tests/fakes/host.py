@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socketserver
 import subprocess
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define
+
+from tests.fakes.needs import demand, found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ printf '%s\\n' "$@" >> "$STUB/argv"
 case $1 in
     inspect)
         case $3 in
-            *'"'"$(cat "$STUB/network")"'"'*) echo 10.77.0.9 ;;
+            *'"'"$(cat "$STUB/network")"'"'*) cat "$STUB/address" ;;
             *compose.project*) echo box ;;
             *range*) echo "$(cat "$STUB/network") 10.77.0.9"; echo "egress 10.78.0.9" ;;
         esac
@@ -77,10 +78,12 @@ class Host:
 
     def equip(self) -> None:
         """Lay the stubs where they are found first."""
+        demand("curl")
         binaries = self.folder / "bin"
         binaries.mkdir()
         (self.folder / "network").write_text("credential-isolation\n")
-        for name, text in (("docker", DOCKER), ("curl", CURL.format(curl=shutil.which("curl")))):
+        (self.folder / "address").write_text(f"{ADDRESS}\n")
+        for name, text in (("docker", DOCKER), ("curl", CURL.format(curl=found("curl")))):
             (binaries / name).write_text(text)
             (binaries / name).chmod(0o755)
 

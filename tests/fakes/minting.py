@@ -10,10 +10,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
 from credgate.forges.registry import driver_for
-from credgate.service.minting.factory import Minting
-from credgate.service.reach import forge_endpoints
-from credgate.service.sources import Wanted
-from credgate.sessions.lease import LeaseReading
+from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.sources import CredentialRequest
+from credgate.service.upstream.endpoints import forge_endpoints
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, Session
 from credgate.values import Access, RepoPath
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.audit.event import Event
-    from credgate.config.schema import Forge
-    from credgate.service.sources import Source
+    from credgate.config.schema import ForgeConfig
+    from credgate.service.credentials.sources import Source
 
 FORGE = "github.com"
 
@@ -64,7 +64,7 @@ class Lab:
     clock: TurnedClock = field(factory=TurnedClock)
     audit: Lines = field(factory=Lines)
 
-    def source(self, forge: Forge, environ: Mapping[str, str] | None = None, *, keep: bool = True) -> Source:
+    def source(self, forge: ForgeConfig, environ: Mapping[str, str] | None = None, *, keep: bool = True) -> Source:
         """Make the source of a forge's table."""
         store = str(self.folder / "sessions.db") if keep else ""
         minting = Minting(reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store)
@@ -100,6 +100,6 @@ def session(*grants: Grant, name: str = "s-one") -> Session:
     )
 
 
-def wanted(held: Session, repo: str = "octo/hello", access: Access = Access.READ) -> Wanted:
+def wanted(held: Session, repo: str = "octo/hello", access: Access = Access.READ) -> CredentialRequest:
     """Say what a request needs."""
-    return Wanted(RepoPath(FORGE, repo), access, held)
+    return CredentialRequest(RepoPath(FORGE, repo), access, held)

@@ -8,12 +8,12 @@ rotates without a reload.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.fakes.forge import write_git_config
+from tests.fakes.forge import USERS, write_git_config
+from tests.fakes.needs import found, missing
 from tests.fakes.waiting import accepts, free_port, wait_until
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ LOCATIONS = """
 """
 
 
-def _found(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+def declined() -> bool:
+    """Whether ``CREDGATE_TEST_FORGE=python`` asks for the other forge."""
+    return os.environ.get("CREDGATE_TEST_FORGE") == "python"
 
 
 def available() -> bool:
     """Whether nginx and fcgiwrap are installed, and not declined by ``CREDGATE_TEST_FORGE=python``."""
-    declined = os.environ.get("CREDGATE_TEST_FORGE") == "python"
-    return not declined and bool(_found("nginx") and _found("fcgiwrap"))
+    return not declined() and not missing(["nginx", "fcgiwrap"])
 
 
 class NginxForge:
@@ -110,7 +110,7 @@ class NginxForge:
         self.secret = secret
         passwords = self._scratch / "passwords"
         draft = passwords.with_suffix(".new")
-        draft.write_text("".join(f"{user}:{{PLAIN}}{secret}\n" for user in ("x-access-token", "x-token-auth")))
+        draft.write_text("".join(f"{user}:{{PLAIN}}{secret}\n" for user in USERS))
         draft.chmod(0o600)
         draft.replace(passwords)
 
@@ -124,7 +124,7 @@ class NginxForge:
         socket = f"unix:{self._scratch}/fcgi.sock"
         with (self._scratch / "fcgiwrap.log").open("wb") as log:
             return subprocess.Popen(
-                [str(_found("fcgiwrap")), "-c", "8", "-s", socket],
+                [str(found("fcgiwrap")), "-c", "8", "-s", socket],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -145,7 +145,7 @@ class NginxForge:
         path = self._scratch / "nginx.conf"
         path.write_text(text)
         return subprocess.Popen(
-            [str(_found("nginx")), "-e", f"{self._scratch}/error.log", "-p", str(self._scratch), "-c", str(path)],
+            [str(found("nginx")), "-e", f"{self._scratch}/error.log", "-p", str(self._scratch), "-c", str(path)],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

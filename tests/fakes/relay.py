@@ -7,6 +7,7 @@ or keep waiting. What either side received is read by h11, which shares no code 
 from __future__ import annotations
 
 import base64
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -16,15 +17,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import Clock
 
-from credgate.config.schema import Forge, Limits, Policy
+from credgate.config.schema import ForgeConfig, Limits, PushPolicy
 from credgate.errors import CredentialError
 from credgate.forges.registry import driver_for
-from credgate.git.admission import Admission
+from credgate.git.authorize import Authorizer
 from credgate.git.pktline import FLUSH, encode
-from credgate.service.forge import ForgePool
-from credgate.service.gate import Gate, GateService, SandboxFactory
-from credgate.service.sources import ANONYMOUS, Credential, Wanted
-from credgate.sessions.brake import Brake
+from credgate.lfs.handles import Handles
+from credgate.service.credentials.sources import ANONYMOUS, Credential, CredentialRequest
+from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
+from credgate.service.upstream.pool import ForgePool
+from credgate.sessions.login_throttle import LoginThrottle
 from credgate.sessions.model import Grant
 from credgate.values import Access, RepoPath
 from tests.fakes.sessions import LeaseClock, session
@@ -218,6 +220,10 @@ class Sessions:
         """Find one."""
         return self.known.get((token, secret))
 
+    def usable(self, session_id: str, address: str) -> Session | None:
+        """Find one by its public id."""
+        return next((one for one in self.known.values() if one.id == session_id), None)
+
     def touch(self, session_id: str) -> None:
         """Note it."""
         self.touched.append(session_id)
@@ -243,15 +249,15 @@ class Credentials:
     held: dict[str, Credential]
     late: bool = False
     renewed: Credential | None = None
-    asked: list[tuple[Wanted, str]] = field(factory=list)
+    asked: list[tuple[CredentialRequest, str]] = field(factory=list)
     waiting: list[Deferred[Credential]] = field(factory=list)
     named_for: list[Grant] = field(factory=list)
 
-    def at_hand(self, wanted: Wanted) -> Credential | None:
+    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
         """Return it."""
         return None if self.late else self.held.get(wanted.repo.forge, ANONYMOUS)
 
-    async def obtain(self, wanted: Wanted, refused: str = "") -> Credential:
+    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Note that it was asked for, and answer when the test does."""
         self.asked.append((wanted, refused))
         if self.late:
@@ -378,8 +384,8 @@ class House:
         self.sessions, self.audit, self.clock = Sessions(), Audit(), LeaseClock()
         self.credentials = Credentials({"github.com": Credential("cred-1", FORGE_SECRET)})
         self.drivers = {
-            "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
-            "lab": driver_for(Forge("lab", "generic", "http://lab.example/srv", allow_plain_http=True)),
+            "github.com": driver_for(ForgeConfig("github.com", "github", "https://github.com")),
+            "lab": driver_for(ForgeConfig("lab", "generic", "http://lab.example/srv", allow_plain_http=True)),
         }
         grants = (
             Grant("octo/*", "github.com"),
@@ -389,8 +395,14 @@ class House:
         self.session = session(grants=grants)
         self.sessions.known["token", "secret"] = self.session
         self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
-        admission = Admission(
-            self.drivers, "github.com", self.sessions, Brake(10), self.credentials.configured, Policy()
+        admission = Authorizer(
+            self.drivers,
+            "github.com",
+            self.sessions,
+            LoginThrottle(10),
+            self.credentials.configured,
+            PushPolicy(),
+            Handles(lambda: secrets.token_urlsafe(32)),
         )
         self.gate = Gate(
             self.reactor,
@@ -423,7 +435,7 @@ class House:
 
     def settle(self) -> None:
         """Let everything that is due happen."""
-        for _ in range(50):
+        for _ in range(200):
             self.reactor.advance(0)
 
     def wait(self, seconds: float) -> None:

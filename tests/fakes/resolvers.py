@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from tests.fakes.needs import demand, found, missing
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ KINDS = {"unbound": _unbound, "dnsmasq": _dnsmasq}
 
 
 def available() -> list[str]:
-    """List the resolvers that are installed here."""
-    return [kind for kind in KINDS if shutil.which(kind)]
+    """List the resolvers that are installed here; skip the test that runs where none is."""
+    if len(missing(KINDS)) == len(KINDS):
+        demand(*KINDS)
+    return [kind for kind in KINDS if found(kind)]
 
 
 @define(eq=False)
@@ -105,7 +107,8 @@ class Resolver:
 
     def start(self) -> Resolver:
         """Start it and wait until it answers; in a namespace of its own nobody here can ask it."""
-        command = [*self.prefix, *KINDS[self.kind](self.port, self.folder, self.ttl)]
+        words = KINDS[self.kind](self.port, self.folder, self.ttl)
+        command = [*self.prefix, str(found(self.kind)), *words[1:]]
         with (self.folder / f"{self.kind}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if not self.prefix:

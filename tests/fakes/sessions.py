@@ -11,9 +11,9 @@ from twisted.python.failure import Failure
 
 from credgate.config import schema
 from credgate.errors import StoreError
-from credgate.service.sessions import SessionRegistry
+from credgate.service.registry import SessionRegistry
 from credgate.sessions import tokens
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, Session, SessionRequest
 from credgate.sessions.store import MemoryStore
 
@@ -135,25 +135,25 @@ class BreakableStore(MemoryStore):
         self._maybe_break("open")
         return super().open(now)
 
-    def insert(self, session: Session) -> None:
+    def insert(self, session: Session, gone: Any = ()) -> None:
         """Insert, or break."""
         self._maybe_break("insert")
-        super().insert(session)
+        super().insert(session, gone)
 
     def remove(self, ids: Any) -> int:
         """Remove, or break."""
         self._maybe_break("remove")
         return super().remove(ids)
 
-    def extend(self, session: Session, now: LeaseReading) -> bool:
+    def extend(self, session: Session, now: LeaseReading, gone: Any = ()) -> bool:
         """Extend, or break."""
         self._maybe_break("extend")
-        return super().extend(session, now)
+        return super().extend(session, now, gone)
 
-    def touch(self, uses: Any, now: LeaseReading) -> None:
+    def touch(self, uses: Any, now: LeaseReading, gone: Any = ()) -> None:
         """Touch, or break."""
         self._maybe_break("touch")
-        super().touch(uses, now)
+        super().touch(uses, now, gone)
 
     def close(self) -> None:
         """Close, or break."""
@@ -165,7 +165,7 @@ def registry(store: Any = None, *, clock: Any = None, pool: Any = None, **config
     """Make a registry that answers at once; not started."""
     return SessionRegistry(
         MemoryStore() if store is None else store,
-        schema.Sessions(**config),
+        schema.SessionsConfig(**config),
         clock=LeaseClock() if clock is None else clock,
         reactor=InstantReactor(),
         pool=InstantPool() if pool is None else pool,

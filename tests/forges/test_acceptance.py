@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.errors import CredentialError, InvalidValueError
 from credgate.forges import acceptance
 from credgate.forges.registry import driver_for
@@ -21,7 +21,7 @@ PATH = {"azure": "org/project/_git/repo"}
 
 def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:
     """Make the driver of one forge."""
-    return driver_for(Forge("lab", kind, url, **more))
+    return driver_for(ForgeConfig("lab", kind, url, **more))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,11 +74,11 @@ def test_what_is_asked_is_each_kind_s_own() -> None:
 
 def test_what_a_forge_will_not_mint_it_refuses() -> None:
     """What could not be got for another reason says nothing of the forge."""
-    told = acceptance.not_had(CredentialError("it refuses the App", reason=Reason.CREDENTIAL_DENIED))
+    told = acceptance.not_available(CredentialError("it refuses the App", reason=Reason.CREDENTIAL_DENIED))
     assert (told.state, told.text) == ("refused", "it refuses the App")
-    assert acceptance.not_had(CredentialError("the file is gone")).state == "unknown"
-    assert acceptance.unasked(driver("generic")).text.startswith("a forge of kind generic cannot be asked")
-    assert acceptance.unanswered(driver("generic"), "it was silent").text == "lab could not be asked: it was silent"
+    assert acceptance.not_available(CredentialError("the file is gone")).state == "unknown"
+    assert acceptance.not_asked(driver("generic")).text.startswith("a forge of kind generic cannot be asked")
+    assert acceptance.not_answered(driver("generic"), "it was silent").text == "lab could not be asked: it was silent"
 
 
 def test_a_question_names_a_repository_or_nothing() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
-AZURE = driver_for(Forge("azure", "azure", "https://dev.azure.com"))
+AZURE = driver_for(ForgeConfig("azure", "azure", "https://dev.azure.com"))
 PROBE = b"/info/refs?service=git-upload-pack"
 
 
@@ -30,7 +30,7 @@ def test_ids_stand_for_names_that_a_url_would_escape() -> None:
 
 def test_a_server_has_its_collection_for_an_organisation() -> None:
     """Azure DevOps Server lives below a path as often as not."""
-    server = driver_for(Forge("tfs", "azure", "https://tfs.example/tfs"))
+    server = driver_for(ForgeConfig("tfs", "azure", "https://tfs.example/tfs"))
     assert (
         server.path("DefaultCollection/P/_git/R", "git-upload-pack")
         == "/tfs/DefaultCollection/P/_git/R/git-upload-pack"

@@ -6,7 +6,7 @@ from base64 import b64decode
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.base import Base
 from credgate.forges.origin import Origin
 from credgate.values import Access
@@ -29,13 +29,13 @@ class Plain(Base):
 
 def driver(**more: object) -> Plain:
     """Make one."""
-    return Plain(Forge("lab", "generic", URL, **more), Origin.parse(URL, allow_plain_http=False))  # type: ignore[arg-type]
+    return Plain(ForgeConfig("lab", "generic", URL, **more), Origin.parse(URL, allow_plain_http=False))  # type: ignore[arg-type]
 
 
 def test_a_kind_must_say_how_its_names_look() -> None:
     """There is no usual form to fall back on: the wrong one would be a grant for something else."""
     with pytest.raises(TypeError, match="abstract"):
-        Base(Forge("lab", "generic", URL), Origin.parse(URL, allow_plain_http=False))  # type: ignore[abstract]
+        Base(ForgeConfig("lab", "generic", URL), Origin.parse(URL, allow_plain_http=False))  # type: ignore[abstract]
 
 
 def test_where_it_is_is_where_the_operator_wrote() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
-CENTER = driver_for(Forge("dc", "bitbucket-datacenter", "https://git.example"))
+CENTER = driver_for(ForgeConfig("dc", "bitbucket-datacenter", "https://git.example"))
 
 
 @pytest.mark.parametrize("spelled", ["PROJ/repo", "scm/PROJ/repo", "scm/proj/repo.git", "Proj/Repo.git"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.errors import ConfigError
 from credgate.forges.choice import Choice, normal_patterns
 from credgate.forges.registry import driver_for
@@ -96,7 +96,7 @@ def test_no_repository_of_a_grant_gets_what_the_grant_was_not_said_to_use(
         assert found in choice.within(grant)
 
 
-GITHUB = driver_for(Forge("github.com", "github", "https://github.com"))
+GITHUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 
 
 def test_patterns_are_compared_as_the_forge_compares() -> None:

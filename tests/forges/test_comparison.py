@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.comparison import judge, question
 from credgate.forges.registry import driver_for
 
@@ -29,7 +29,7 @@ PLACES = {
 
 def driver(kind: str, url: str = "", **more: Any) -> Driver:
     """Return the driver of a kind."""
-    return driver_for(Forge("lab", kind, url or PLACES[kind][0], **more))
+    return driver_for(ForgeConfig("lab", kind, url or PLACES[kind][0], **more))
 
 
 @pytest.mark.parametrize("kind", PLACES)

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.driver import Driver
 from credgate.forges.registry import driver_for
 
 DRIVERS = [
-    driver_for(Forge("github.com", "github", "https://github.com")),
-    driver_for(Forge("lab", "generic", "https://lab.example/x")),
+    driver_for(ForgeConfig("github.com", "github", "https://github.com")),
+    driver_for(ForgeConfig("lab", "generic", "https://lab.example/x")),
 ]
 
 

@@ -14,7 +14,7 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.config.structure import KINDS
 from credgate.forges.registry import driver_for
 from credgate.sessions import scope
@@ -166,7 +166,7 @@ TABLE = {
 
 def made(kind: str, **more: object) -> Driver:
     """Make the driver of the table's place."""
-    return driver_for(Forge("here", kind, TABLE[kind].url, **more))  # type: ignore[arg-type]
+    return driver_for(ForgeConfig("here", kind, TABLE[kind].url, **more))  # type: ignore[arg-type]
 
 
 DRIVERS = {kind: made(kind) for kind in KINDS}
@@ -373,7 +373,7 @@ def test_two_spellings_meet_only_at_one_url(chosen: tuple[str, Driver], one: str
 )
 def test_github_is_at_several_places(url: str, api: str, host: str) -> None:
     """One kind serves github.com, a tenant of ghe.com and an Enterprise Server; the host tells them apart."""
-    driver = driver_for(Forge("here", "github", url))
+    driver = driver_for(ForgeConfig("here", "github", url))
     assert driver.api == api
     assert driver.lfs_host(host)
     assert not driver.lfs_host("media.other.example")
@@ -382,6 +382,6 @@ def test_github_is_at_several_places(url: str, api: str, host: str) -> None:
 
 def test_bitbucket_elsewhere_is_not_guessed_at() -> None:
     """Another host's API and media store are not Atlassian's."""
-    driver = driver_for(Forge("here", "bitbucket", "https://mirror.example"))
+    driver = driver_for(ForgeConfig("here", "bitbucket", "https://mirror.example"))
     assert driver.api is None
     assert driver.lfs_hosts == ("mirror.example",)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
@@ -20,7 +20,7 @@ SERVICE = "info/refs?service=git-receive-pack"
 @pytest.fixture
 def lab() -> Driver:
     """Make a local server below a path."""
-    return driver_for(Forge("lab", "generic", "http://127.0.0.1:8000/srv", "ci"))
+    return driver_for(ForgeConfig("lab", "generic", "http://127.0.0.1:8000/srv", "ci"))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_nothing_but_a_name_becomes_a_path(lab: Driver, path: str) -> None:
 @pytest.mark.parametrize(("username", "expected"), [("ci", b"ci:pw"), ("", b"x-access-token:pw")])
 def test_the_login(username: str, expected: bytes) -> None:
     """A fixed user name, or the one that most forges take."""
-    driver = driver_for(Forge("lab", "generic", "http://127.0.0.1:8000", username))
+    driver = driver_for(ForgeConfig("lab", "generic", "http://127.0.0.1:8000", username))
     assert b64decode(driver.login("pw").removeprefix(b"Basic "), validate=True) == expected
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
-TEA = driver_for(Forge("codeberg.org", "gitea", "https://codeberg.org"))
+TEA = driver_for(ForgeConfig("codeberg.org", "gitea", "https://codeberg.org"))
 
 
 def test_a_renamed_repository_is_told_by_an_absolute_path() -> None:

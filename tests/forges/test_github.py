@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
@@ -20,7 +20,7 @@ SERVICE = "info/refs?service=git-upload-pack"
 @pytest.fixture
 def github() -> Driver:
     """Make the forge as it is configured by default."""
-    return driver_for(Forge("github.com", "github", "https://github.com"))
+    return driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_upstream_path_keeps_the_grants_case_and_has_one_suffix(
 
 def test_an_enterprise_prefix_stands_before_the_path() -> None:
     """GitHub Enterprise may live below a path."""
-    driver = driver_for(Forge("ghe", "github", "https://ghe.example:8443/git"))
+    driver = driver_for(ForgeConfig("ghe", "github", "https://ghe.example:8443/git"))
     assert driver.path("o/r", "git-upload-pack") == "/git/o/r.git/git-upload-pack"
     assert (driver.host, driver.port, driver.tls, driver.authority) == ("ghe.example", 8443, True, "ghe.example:8443")
 
@@ -90,7 +90,7 @@ def test_nothing_but_a_name_becomes_a_path(github: Driver, path: str) -> None:
 @pytest.mark.parametrize(("username", "expected"), [("", b"x-access-token:s3cr3t"), ("bot", b"bot:s3cr3t")])
 def test_the_login(username: str, expected: bytes) -> None:
     """``x-access-token`` serves all kinds of GitHub tokens; a user name may be configured."""
-    driver = driver_for(Forge("github.com", "github", "https://github.com", username))
+    driver = driver_for(ForgeConfig("github.com", "github", "https://github.com", username))
     value = driver.login("s3cr3t")
     assert b64decode(value.removeprefix(b"Basic "), validate=True) == expected
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.values import Access
 
-LAB = driver_for(Forge("gitlab.com", "gitlab", "https://gitlab.com"))
+LAB = driver_for(ForgeConfig("gitlab.com", "gitlab", "https://gitlab.com"))
 
 
 def test_groups_nest_as_deep_as_the_path_is_long() -> None:

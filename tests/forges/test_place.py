@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.origin import Origin
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
@@ -12,7 +12,7 @@ from credgate.forges.registry import driver_for
 
 def test_a_place_holds_what_is_needed_to_dial_a_forge() -> None:
     """And nothing of its credentials."""
-    forge = Forge(
+    forge = ForgeConfig(
         "lab",
         "generic",
         "https://git.lab.example:8443/srv",
@@ -46,12 +46,12 @@ def test_a_place_holds_what_is_needed_to_dial_a_forge() -> None:
 )
 def test_a_forge_written_as_an_address_counts_as_internal(url: str, internal: bool) -> None:  # noqa: FBT001 - a table
     """Its operator said where it is; a name says nothing of the kind."""
-    assert Place.of(driver_for(Forge("lab", "generic", url))).internal is internal
+    assert Place.of(driver_for(ForgeConfig("lab", "generic", url))).internal is internal
 
 
 def test_a_name_is_internal_if_the_configuration_says_so() -> None:
     """By the forge's own key."""
-    assert Place.of(driver_for(Forge("lab", "generic", "https://git.lab.example", internal=True))).internal
+    assert Place.of(driver_for(ForgeConfig("lab", "generic", "https://git.lab.example", internal=True))).internal
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_name_is_internal_if_the_configuration_says_so() -> None:
 )
 def test_an_api_is_judged_by_its_own_host_and_the_forges_key(api: str, internal: bool, expected: bool) -> None:  # noqa: FBT001 - a table
     """That the forge is written as an address says nothing of where the name of its API leads."""
-    forge = Forge("lab", "generic", "https://10.0.0.1", internal=internal, proxy="http://10.0.0.1:3128")
+    forge = ForgeConfig("lab", "generic", "https://10.0.0.1", internal=internal, proxy="http://10.0.0.1:3128")
     place = Place.at(driver_for(forge), Origin.parse(api, allow_plain_http=True))
     assert place.internal is expected
     assert f"{place.host}:{place.port}" in {api.partition("://")[2], api.partition("://")[2] + ":443"}
@@ -82,5 +82,5 @@ def test_an_api_is_judged_by_its_own_host_and_the_forges_key(api: str, internal:
 )
 def test_a_proxy_is_asked_for_host_and_port(url: str, proxy: str, target: str, address: tuple[str, int] | None) -> None:
     """Always both; brackets keep an IPv6 address apart from its port."""
-    place = Place.of(driver_for(Forge("lab", "generic", url, proxy=proxy)))
+    place = Place.of(driver_for(ForgeConfig("lab", "generic", url, proxy=proxy)))
     assert (place.target, place.proxy_address) == (target, address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Config, Forge
+from credgate.config.schema import Config, ForgeConfig
 from credgate.config.structure import KINDS
 from credgate.errors import ConfigError
 from credgate.forges.generic import Generic
@@ -14,14 +14,14 @@ from credgate.forges.registry import driver_for
 
 def test_kinds_have_their_drivers() -> None:
     """The kind alone decides, never the URL."""
-    assert isinstance(driver_for(Forge("a", "github", "https://git.example")), GitHub)
-    assert isinstance(driver_for(Forge("b", "generic", "https://github.com")), Generic)
+    assert isinstance(driver_for(ForgeConfig("a", "github", "https://git.example")), GitHub)
+    assert isinstance(driver_for(ForgeConfig("b", "generic", "https://github.com")), Generic)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_that_may_be_written_has_a_driver_of_its_own(kind: str) -> None:
     """The configuration accepts a kind only if something serves it."""
-    made = driver_for(Forge("a", kind, "https://git.example"))
+    made = driver_for(ForgeConfig("a", kind, "https://git.example"))
     assert type(made).__name__.lower() == kind.replace("-", "")
 
 
@@ -34,22 +34,37 @@ def test_the_default_configuration_can_be_served() -> None:
 @pytest.mark.parametrize(
     ("forge", "text"),
     [
-        (Forge("x", "gitlub", "https://x.example"), ('forges."x".kind: unknown kind; known are azure, bitbucket, '
-         "bitbucket-datacenter, generic, gitea, github, gitlab")),
-        (Forge("x", "generic", ""), 'forges."x".url: expected https://host[:port][/prefix]'),
-        (Forge("x", "generic", "http://x.example"), ('forges."x".url: plain http sends the credential in clear: '
-         "use https, or allow_plain_http = true")),
-        (Forge("x", "generic", "https://x.example", "a:b"), ('forges."x".username: a user name is printable ASCII '
-         "without a colon")),
-        (Forge("x", "generic", "https://x.example", "a\nb"), ('forges."x".username: a user name is printable ASCII '
-         "without a colon")),
-        (Forge("a/b", "generic", "https://x.example"), ('forges."a/b": a forge\'s name is letters, digits, dots and '
-         "hyphens, at most 63")),
-        (Forge("", "generic", "https://x.example"), ('forges."": a forge\'s name is letters, digits, dots and hyphens, '
-         "at most 63")),
+        (
+            ForgeConfig("x", "gitlub", "https://x.example"),
+            (
+                'forges."x".kind: unknown kind; known are azure, bitbucket, '
+                "bitbucket-datacenter, generic, gitea, github, gitlab"
+            ),
+        ),
+        (ForgeConfig("x", "generic", ""), 'forges."x".url: expected https://host[:port][/prefix]'),
+        (
+            ForgeConfig("x", "generic", "http://x.example"),
+            ('forges."x".url: plain http sends the credential in clear: use https, or allow_plain_http = true'),
+        ),
+        (
+            ForgeConfig("x", "generic", "https://x.example", "a:b"),
+            ('forges."x".username: a user name is printable ASCII without a colon'),
+        ),
+        (
+            ForgeConfig("x", "generic", "https://x.example", "a\nb"),
+            ('forges."x".username: a user name is printable ASCII without a colon'),
+        ),
+        (
+            ForgeConfig("a/b", "generic", "https://x.example"),
+            ('forges."a/b": a forge\'s name is letters, digits, dots and hyphens, at most 63'),
+        ),
+        (
+            ForgeConfig("", "generic", "https://x.example"),
+            ('forges."": a forge\'s name is letters, digits, dots and hyphens, at most 63'),
+        ),
     ],
-)  # fmt: skip
-def test_a_table_that_cannot_be_used_stops_the_start(forge: Forge, text: str) -> None:
+)
+def test_a_table_that_cannot_be_used_stops_the_start(forge: ForgeConfig, text: str) -> None:
     """The operator reads one line that names the key and what was meant."""
     with pytest.raises(ConfigError) as caught:
         driver_for(forge)
@@ -58,12 +73,12 @@ def test_a_table_that_cannot_be_used_stops_the_start(forge: Forge, text: str) ->
 
 def test_plain_http_where_the_operator_says_so() -> None:
     """The positive control of the refusal above."""
-    assert driver_for(Forge("x", "generic", "http://x.example", allow_plain_http=True)).tls is False
+    assert driver_for(ForgeConfig("x", "generic", "http://x.example", allow_plain_http=True)).tls is False
 
 
 def test_a_name_that_the_router_would_not_take_is_refused_here() -> None:
     """Else a forge would be configured that no request can reach."""
     longest = "a" * 63
-    assert driver_for(Forge(longest, "generic", "https://x.example")).forge.name == longest
+    assert driver_for(ForgeConfig(longest, "generic", "https://x.example")).forge.name == longest
     with pytest.raises(ConfigError, match="at most 63"):
-        driver_for(Forge(longest + "a", "generic", "https://x.example"))
+        driver_for(ForgeConfig(longest + "a", "generic", "https://x.example"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.config.structure import KINDS
 from credgate.forges.registry import driver_for
 from credgate.forges.sentences import COMMON, MAX_WORDS, Words, sentence
@@ -48,7 +48,7 @@ def test_the_words(status: int, access: Access, expected: str) -> None:
 def test_every_kind_has_a_line_that_git_shows_whole(kind: str) -> None:
     """Git is sent 200 bytes: what a person can do stands at the end of the sentence and must not be cut off."""
     name = "f" * 35
-    driver = driver_for(Forge(name, kind, "https://git.example"))
+    driver = driver_for(ForgeConfig(name, kind, "https://git.example"))
     for status in range(200, 600):
         for access in Access:
             text = driver.sentence(status, access)

@@ -120,6 +120,8 @@ def test_of_v2_only_what_is_known_is_offered(size: int, head: bytes) -> None:
         (b"fetch=shallow packfile-uris filter\n", b"fetch=shallow filter\n"),
         (b"fetch=packfile-uris\n", b"fetch\n"),
         (b"fetch=packfile-uris", b"fetch"),
+        (b"fetch=shallow\tpackfile-uris\rfilter", b"fetch=shallow filter"),
+        (b"fetch=packfile-uris=1 filter", b"fetch=filter"),
         (b"fetch=shallow sideband-all packfile-uris", b"fetch=shallow sideband-all"),
         (b"fetch\n", b"fetch\n"),
         (b"fetch=\n", b"fetch\n"),

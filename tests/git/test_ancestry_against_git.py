@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.ask import AnswerReader, fetch_request
+from credgate.git.v2 import FetchResponseReader, fetch_request
 from credgate.pack.ancestry import FAST_FORWARD, NOT, AncestryOutcome, AncestryVerdict, boundary_of, judge, settle
 from credgate.pack.commit_graph import CommitGraph
 from credgate.pack.objects import SHA1, SHA256
@@ -69,7 +69,7 @@ def asked(repository: Repository, graph: CommitGraph, wants: Iterable[bytes], ha
     """Fetch from the forge into the graph."""
     answer = repository.ask(fetch_request(graph.object_format, wants, haves))
     walk = PackWalk(graph.object_format, graph=graph)
-    reader = AnswerReader(walk)
+    reader = FetchResponseReader(walk)
     reader.receive(answer)
     while reader.step():
         pass

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.ask import AnswerReader, fetch_request
+from credgate.git.v2 import FetchResponseReader, fetch_request
 from credgate.pack.changed_paths import TreeComparison, compare
 from credgate.pack.objects import SHA1
 from credgate.pack.walk import PackWalk
@@ -69,7 +69,7 @@ def imported(repository: Repository, *sides: Mapping[str, tuple[int, str]]) -> l
 def fetched(repository: Repository, wants: frozenset[bytes], **options: object) -> PackWalk:
     """Fetch from the forge, and keep the trees."""
     walk = PackWalk(SHA1, trees=True)
-    reader = AnswerReader(walk)
+    reader = FetchResponseReader(walk)
     reader.receive(repository.ask(fetch_request(SHA1, wants, **options)))  # type: ignore[arg-type]
     while reader.step():
         pass

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.commandlist import KNOWN, MAX_CAPABILITY, encode_commands
-from credgate.git.push import Command, PushReader
+from credgate.git.capabilities import FLAGS
+from credgate.git.commandlist import MAX_CAPABILITY, encode_commands
+from credgate.git.push_list import Command, PushReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ A, B, ZERO = b"a1" * 20, b"b2" * 20, b"0" * 40
 
 def command(name: bytes, old: bytes = ZERO, new: bytes = A) -> Command:
     """Move a branch."""
-    return Command(old, new, b"refs/heads/" + name, b"as it came")
+    return Command(old, new, b"refs/heads/" + name)
 
 
 def read(wire: bytes) -> PushReader:
@@ -72,7 +73,7 @@ commands = st.lists(st.builds(command, names, oids | st.just(ZERO), oids), min_s
 
 @given(
     commands,
-    st.lists(st.sampled_from(sorted(KNOWN - {b"object-format", b"agent"})), unique=True),
+    st.lists(st.sampled_from(sorted(FLAGS)), unique=True),
     st.lists(oids, max_size=2),
 )
 def test_what_is_written_reads_as_what_was_judged(

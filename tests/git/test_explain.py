@@ -8,33 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Config, Forge, Policy
+from credgate.config.schema import Config, ForgeConfig, PushPolicy
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
-from credgate.git.explain import NOBODY, Question, explain, parse_question
-from credgate.git.rules import VERBS, decide, rules_for
+from credgate.git.explain import NOBODY, ExplainQuestion, explain, parse_question
+from credgate.git.push_rules import VERBS, decide, rules_for
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
 
-FORGES = (*Config().forges.values(), Forge(name="git.example", kind="generic", url="https://git.example"))
+FORGES = (*Config().forges.values(), ForgeConfig(name="git.example", kind="generic", url="https://git.example"))
 DRIVERS = {forge.name: driver_for(forge) for forge in FORGES}
 PUSH = {"session": "s-1", "repo": "Octo/Hello.git", "verb": "create", "ref": "refs/heads/x"}
 AGENT = {"repo": "octo/hello", "push": [{"refs": "refs/heads/{label}/{session}/*", "allow": ["create", "update"]}]}
 
 
-def parse(**payload: Any) -> Question:
+def parse(**payload: Any) -> ExplainQuestion:
     """Parse with two real drivers."""
     return parse_question(payload, DRIVERS, "github.com")
 
 
-def answer(policy: Policy | None = None, **payload: Any) -> dict[str, object]:
+def answer(policy: PushPolicy | None = None, **payload: Any) -> dict[str, object]:
     """Ask about a grant."""
-    return explain(parse(**payload), policy or Policy()).view()
+    return explain(parse(**payload), policy or PushPolicy()).view()
 
 
 def test_a_question_is_read() -> None:
     """Key by key; the repository in its normal form, null as absent."""
-    assert parse(**PUSH, path=None) == Question(
+    assert parse(**PUSH, path=None) == ExplainQuestion(
         RepoPath("github.com", "octo/hello"), "create", b"refs/heads/x", session="s-1"
     )
     asked = parse(grant="a/b", forge="git.example", repo="A/B/C", verb="fetch", label="box")
@@ -155,7 +155,7 @@ def test_reading_and_writing_are_scope_s() -> None:
 
 def test_policy_is_in_the_answer() -> None:
     """A grant alone would have said yes."""
-    policy = Policy(push=(PushRule("refs/heads/main", frozenset()),))
+    policy = PushPolicy(push=(PushRule("refs/heads/main", frozenset()),))
     told = answer(policy, grant="a/b", repo="a/b", verb="create", ref="refs/heads/main")
     assert told["rule"] == "policy.push[0] refs/heads/main"
 
@@ -172,13 +172,13 @@ def test_a_dry_run_decides_as_the_push_would(push: tuple[PushRule, ...], verb: s
     """For a session that is looked up by the caller."""
     grant = Grant("octo/hello", "github.com", push=push)
     question = parse(**(PUSH | {"verb": verb, "ref": ref}))
-    told = explain(question, Policy(), session="s-1", grants=[grant], label="box")
-    assert told.decision == decide(rules_for(grant, Policy(), "s-1", "box"), ref.encode(), verb)
+    told = explain(question, PushPolicy(), session="s-1", grants=[grant], label="box")
+    assert told.decision == decide(rules_for(grant, PushPolicy(), "s-1", "box"), ref.encode(), verb)
 
 
 def test_a_push_needs_a_credential_at_the_forge() -> None:
     """Said before any rule, as admission does; a fetch needs none."""
-    question, nobody = parse(grant="a/b", repo="a/b", verb="create", ref="refs/heads/x"), Policy()
+    question, nobody = parse(grant="a/b", repo="a/b", verb="create", ref="refs/heads/x"), PushPolicy()
     assert explain(question, nobody, has_credential=lambda repo: repo.path == "a/b").decision.allow
     refused = explain(question, nobody, has_credential=lambda _: False).decision
     assert (refused.reason, refused.rule) == (Reason.NO_FORGE_CREDENTIAL, "forge")

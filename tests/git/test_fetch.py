@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import RequestError
-from credgate.git.fetch import MAX_KEYS, FetchReader
+from credgate.git import fetch
+from credgate.git.fetch import MAX_KEYS, MAX_OPTIONS, FetchReader
 from credgate.git.pktline import DELIMITER, FLUSH, encode
 from credgate.values import Decision, Reason
 
@@ -185,3 +186,46 @@ def test_what_real_git_sends_is_read(tmp_path: Path) -> None:
         commands.append(reader.command)
         requests = requests[end:]
     assert commands == ["ls-refs", "fetch"]
+
+
+WANT, PREFIX, DONE = b"want %s\n" % OID, b"ref-prefix refs/heads/\n", b"done\n"
+
+
+@pytest.mark.parametrize(
+    ("bound", "lines"),
+    [
+        ("MAX_OBJECTS", [WANT]),
+        ("MAX_OBJECTS", [b"have " + OID, b"shallow %s\n" % OID, b"oid " + b"b2" * 32]),
+        ("MAX_NAMES", [PREFIX, b"want-ref refs/heads/x", b"deepen-not refs/tags/v1\n"]),
+        ("MAX_OPTIONS", [DONE, b"x", b"want " + OID[:-1], b"have " + OID.upper(), b"ref-prefix", b"deepen 1"]),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_arguments_are_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, lines: list[bytes], size: int) -> None:
+    """Each kind of line has a limit of its own; as many as allowed pass."""
+    monkeypatch.setattr(fetch, bound, 6)
+    arguments = (lines * 7)[:7]
+    assert read(body(b"fetch", *arguments[:6]), size)[1] is None
+    with pytest.raises(RequestError, match="too many arguments") as caught:
+        read(body(b"fetch", *arguments), size)
+    assert caught.value.status == 413
+
+
+def test_packets_of_five_bytes_are_no_arguments() -> None:
+    """A kilobyte of gzip holds 200,000 of them; git has no argument so short, so few are read."""
+    reader = FetchReader(v2=True)
+    with pytest.raises(RequestError, match="too many arguments"):
+        reader.receive(body(b"fetch", *[b"x"] * (MAX_OPTIONS + 1)))
+    assert read(body(b"fetch", *[WANT] * 5000))[1] is None
+
+
+@pytest.mark.parametrize("v2", [True, False])
+def test_the_size_of_a_fetch_is_bounded(monkeypatch: pytest.MonkeyPatch, *, v2: bool) -> None:
+    """Decoded, whatever its version."""
+    wire = body(b"fetch", *[WANT] * 10)
+    monkeypatch.setattr(fetch, "MAX_BYTES", len(wire))
+    assert read(wire, 7, v2=v2)[1] is None
+    monkeypatch.setattr(fetch, "MAX_BYTES", len(wire) - 1)
+    with pytest.raises(RequestError, match="larger than") as caught:
+        read(wire, 7, v2=v2)
+    assert caught.value.status == 413

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from credgate.config.schema import Config, Policy
+from credgate.config.schema import Config, PushPolicy
 from credgate.errors import ConfigError
 from credgate.forges.registry import driver_for
-from credgate.git.fixtures import Fixtures, Outcome, exit_status
+from credgate.git.fixtures import FixtureOutcome, Fixtures, exit_status
 from credgate.sessions.model import PushRule
 from credgate.values import Decision, Reason
 
 FILES = sorted((Path(__file__).parent / "testdata" / "policy").glob("*.toml"))
 DRIVERS = {forge.name: driver_for(forge) for forge in Config().forges.values()}
-FIXTURES = Fixtures(DRIVERS, "github.com", Policy())
+FIXTURES = Fixtures(DRIVERS, "github.com", PushPolicy())
 
 CASE = """
 grants = ["octo/hello"]
@@ -63,12 +63,12 @@ def test_one_that_is_met_is_told_shortly() -> None:
     assert [str(outcome) for outcome in FIXTURES.run(CASE)] == ["ok   push[0]: refs/heads/x: allowed"]
     fetch = 'grants = ["a/b"]\n[[fetch]]\nname = "n"\nrepo = "a/b"\nexpect = "allowed"'
     assert [str(outcome) for outcome in FIXTURES.run(fetch)] == ["ok   n: allowed"]
-    assert Outcome("x", "", "allowed", "", Decision(allow=True, reason=Reason.ALLOWED)).passed
+    assert FixtureOutcome("x", "", "allowed", "", Decision(allow=True, reason=Reason.ALLOWED)).passed
 
 
 def test_the_configured_policy_holds_unless_the_document_has_its_own() -> None:
     """Operators test what they run."""
-    policy = Policy(push=(PushRule("refs/**", frozenset()),))
+    policy = PushPolicy(push=(PushRule("refs/**", frozenset()),))
     configured = Fixtures(DRIVERS, "github.com", policy)
     assert [outcome.decision.rule for outcome in configured.run(CASE)] == ["policy.push[0] refs/**"]
     assert [outcome.passed for outcome in configured.run(CASE + "[policy]\n")] == [True]

@@ -16,11 +16,11 @@ from attrs import frozen
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from credgate.config.schema import Policy
+from credgate.config.schema import PushPolicy
 from credgate.errors import RequestError
-from credgate.git.passage import PushPassage
 from credgate.git.pktline import FLUSH, encode
-from credgate.git.rules import rules_for
+from credgate.git.push_rules import rules_for
+from credgate.git.push_stream import PushStream
 from credgate.sessions.model import Grant, PushRule
 from tests.fakes.repositories import ENVIRON, git
 
@@ -54,7 +54,7 @@ RULES = rules_for(
         push_options=("*",),
         partial=True,
     ),
-    Policy(),
+    PushPolicy(),
     "s-0123456789abcdef",
     "",
 )
@@ -95,9 +95,9 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     return Judge(place, one, two)
 
 
-def sent(body: bytes, size: int) -> tuple[PushPassage, bytes | None]:
+def sent(body: bytes, size: int) -> tuple[PushStream, bytes | None]:
     """Pass ``body`` in pieces of ``size``; the passage, and what goes on: ``None`` if that is nothing."""
-    passage, on = PushPassage(None, RULES), b""
+    passage, on = PushStream(None, RULES), b""
     try:
         for at in range(0, len(body), size):
             for part in passage.receive(body[at : at + size]):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import frozen
 
-from credgate.config.schema import Config, Policy
+from credgate.config.schema import Config, PushPolicy
 from credgate.config.structure import structure
 from credgate.forges.registry import driver_for
 from credgate.git.fixtures import Fixtures
-from credgate.git.rules import DEFAULT
+from credgate.git.push_rules import DEFAULT
 from tests.fakes.kept import make_place
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_the_fixtures_shown_pass() -> None:
     """The document's own example of them."""
     (text,) = [text for language, text in blocks() if language == "toml" and "[[push]]" in text]
     drivers = {forge.name: driver_for(forge) for forge in Config().forges.values()}
-    outcomes = Fixtures(drivers, "github.com", Policy()).run(text)
+    outcomes = Fixtures(drivers, "github.com", PushPolicy()).run(text)
     assert [outcome.passed for outcome in outcomes] == [True, True, True]
 
 

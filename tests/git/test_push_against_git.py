@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from credgate.errors import RequestError
 from credgate.git.pktline import encode
-from credgate.git.push import PushReader
+from credgate.git.push_list import PushReader
 
 if TYPE_CHECKING:
     from pathlib import Path

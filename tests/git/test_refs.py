@@ -9,13 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
+from credgate.git import refs
 from credgate.git.pktline import DELIMITER, FLUSH, encode
-from credgate.git.refs import read_capabilities, read_refs, refs_request
+from credgate.git.refs import MAX_CAPABILITIES, read_capabilities, refs_request
 from credgate.pack.objects import SHA1, SHA256
 
 ONE, TWO, LONG = b"1" * 40, b"2" * 40, b"3" * 64
 SERVICE = encode(b"# service=git-upload-pack\n") + FLUSH
 V2 = encode(b"version 2\n") + encode(b"agent=x\n") + encode(b"fetch=filter") + FLUSH
+
+
+def read_refs(body: bytes) -> dict[bytes, bytes]:
+    """Read all of an answer at once."""
+    return dict(refs.read_refs(body))
 
 
 # Capabilities.
@@ -76,6 +82,14 @@ def test_refs_are_read_with_their_ids() -> None:
     )
     assert read_refs(body) == {b"HEAD": ONE, b"refs/heads/main": TWO, b"refs/tags/v1": LONG}
     assert read_refs(FLUSH) == {}
+
+
+def test_an_advertisement_has_few_capabilities() -> None:
+    """A megabyte of packets of one octet would take the reactor 200 ms."""
+    lines = encode(b"version 2\n") + b"0005x" * (MAX_CAPABILITIES - 2) + FLUSH
+    assert len(read_capabilities(lines)) == MAX_CAPABILITIES - 2
+    with pytest.raises(ResponseError, match="too many capabilities"):
+        read_capabilities(encode(b"version 2\n") + b"0005x" * 200_000 + FLUSH)
 
 
 @pytest.mark.parametrize("body", [b"", encode(ONE + b" HEAD")])

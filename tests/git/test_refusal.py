@@ -11,6 +11,7 @@ from dulwich.protocol import Protocol
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credgate.git.pktline import MAX_PACKET
 from credgate.git.refusal import (
     MAX_REASON,
     RECEIVE_PACK_RESULT,
@@ -167,3 +168,11 @@ def test_content_types() -> None:
     assert content_type(Kind.UPLOAD_PACK, "git-upload-pack") == UPLOAD_PACK_RESULT
     assert content_type(Kind.RECEIVE_PACK, "git-receive-pack") == RECEIVE_PACK_RESULT
     assert TEXT == b"text/plain; charset=utf-8"
+
+
+def test_a_ref_without_room_for_its_reason_is_left_out() -> None:
+    """A packet has an end, and a name may be as long as one; others are told."""
+    for size, told in ((MAX_PACKET - 4 - 5 - 2, True), (MAX_PACKET - 4 - 5 - 1, False)):
+        report = status_report([(b"x" * size, "no"), (b"refs/heads/a", "no")], sideband=False)
+        assert (b"xxx no\n" in report) is told
+        assert b"ng refs/heads/a no\n" in report

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.git.push import PushReader
+from credgate.git.push_list import PushReader
 from credgate.git.refusal import RECEIVE_PACK_RESULT, TEXT, UPLOAD_PACK_RESULT, err, report, text_body
 
 if TYPE_CHECKING:

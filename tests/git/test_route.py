@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.git.route import GitRequest, Kind, Local, Refused, Route, route
 from credgate.lfs.target import Call, LfsRequest
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
 
 DRIVERS: dict[str, Driver] = {
-    "github.com": driver_for(Forge("github.com", "github", "https://github.com")),
-    "lab": driver_for(Forge("lab", "generic", "https://lab.example/srv")),
+    "github.com": driver_for(ForgeConfig("github.com", "github", "https://github.com")),
+    "lab": driver_for(ForgeConfig("lab", "generic", "https://lab.example/srv")),
 }
 GRANTED = {RepoPath("github.com", "octo/hello"), RepoPath("lab", "octo/hello")}
 ENDPOINTS = {

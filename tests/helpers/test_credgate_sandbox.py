@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from attrs import define
 
+from tests.fakes.needs import SHELLS
+
 HELPERS = Path(__file__).resolve().parents[2] / "helpers"
-SHELLS = [shell for shell in ("sh", "dash", "busybox sh", "bash --posix") if shutil.which(shell.split()[0])]
 FOREIGN = '# theirs\n[user]\n\tname = Somebody\n[url "https://mirror.example/"]\n\tinsteadOf = https://example.com/\n'
 GATEWAY = "http://gate.way:8080"
 

@@ -16,11 +16,11 @@ import pytest
 from tests.fakes.canary import traces
 from tests.fakes.gateway import Gateway
 from tests.fakes.host import ADDRESS, MANAGEMENT_KEY, SCRIPT, Host, publish
+from tests.fakes.needs import SHELLS, needed, not_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHELLS = [shell for shell in ("sh", "dash", "busybox sh", "bash --posix", "bash") if shutil.which(shell.split()[0])]
 BOX = "box-dev-1"
 
 
@@ -35,7 +35,7 @@ def gateway() -> Iterator[Gateway]:
             started.stop(signal.SIGKILL)
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=[*SHELLS, needed("bash")])
 def host(request: pytest.FixtureRequest, tmp_path: Path, gateway: Gateway) -> Iterator[Host]:
     """Make a host; its sessions are ended afterwards."""
     made = Host(str(request.param).split(), tmp_path, gateway)
@@ -109,7 +109,7 @@ def test_health_is_waited_for(host: Host) -> None:
 def test_no_gateway_is_a_failure_that_says_what_to_do(host: Host, path: str) -> None:
     """After as long as was asked; every function has its own word on it."""
     if not path and Path("/run/credgate/control.sock").exists():
-        pytest.skip("a gateway of this machine serves the default socket")
+        not_here("a gateway of this machine serves the default socket")
     ran = host.run("wait_for_gateway_health 0 || echo $?", GATEWAY_SOCKET_PATH=path)
     assert ran.stdout == "1\n"
     assert "GATEWAY_SOCKET_PATH" in ran.stderr if not path else "compose logs gateway" in ran.stderr
@@ -150,6 +150,45 @@ def test_a_container_whose_root_may_nothing_is_served_by_its_own_user(host: Host
     assert host.token_file.read_text() == "tok:sec\n"
     assert "-u\n0\n" in host.argv
     assert f"-u\n{os.getuid()}:{os.getgid()}\n" in host.argv
+
+
+ESCAPE = r"400\n\033]0;title\007\033[31mred \\033[2J"
+"""For ``printf``: what moves a terminal, and what moves one where echo reads backslashes."""
+
+
+@pytest.mark.parametrize(
+    ("stat", "said"),
+    [
+        (f"printf '{ESCAPE}'", ""),
+        (f"printf '{ESCAPE}' >&2; exit 1", f"{BOX} says: 400   0 title   31mred  033 2J"),
+        ("head -c 5000000 /dev/zero", ""),
+        ("printf '%01000d' 0", ""),
+        ("echo 0644", ": mode 0644"),
+        ("echo 644", ": mode 644"),
+        ("echo 4000", ": mode 4000"),
+        ("echo 400 x", ""),
+        ("echo 400; exit 1", ""),
+    ],
+)
+def test_what_a_container_says_does_not_reach_the_terminal(host: Host, stat: str, said: str) -> None:
+    """Its ``stat`` is its own: only a file's mode is shown, and of its errors harmless characters, 200 at most."""
+    (host.folder / "bin" / "stat").write_text(f"#!/bin/sh\n{stat}\n")
+    (host.folder / "bin" / "stat").chmod(0o755)
+    ran = host.run(f"write_gateway_token_to_container {BOX} tok sec || echo $?")
+    assert ran.stdout == "1\n"
+    assert all(char.isascii() and (char.isprintable() or char == "\n") and char != "\\" for char in ran.stderr), ran
+    assert f"gateway_token in {BOX}{said if said.startswith(':') else ''}\n" in ran.stderr
+    assert said in ran.stderr
+    assert len(ran.stderr) < 400
+
+
+@pytest.mark.parametrize(
+    ("file", "call"), [("address", f"get_container_ip {BOX}"), ("port", "get_gateway_host_port x")]
+)
+def test_what_the_runtime_says_of_a_container_is_shown_in_one_form_only(host: Host, file: str, call: str) -> None:
+    """An address, a port; anything else is none (positive controls: the tests of these functions)."""
+    (host.folder / file).write_text("127.0.0.1:80\x1b[31m\n")
+    assert host.run(f"{call} || :").stdout == ""
 
 
 @pytest.mark.parametrize("arguments", ["", BOX, f"{BOX} tok", "'a b' tok sec"])
@@ -332,7 +371,7 @@ def test_the_callers_own_log_functions_are_used(host: Host) -> None:
     assert ran.stdout == "mine: destroy_gateway_session: the token of a session is required\n1\n"
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.needs("shellcheck")
 def test_shellcheck_finds_nothing() -> None:
     """As POSIX sh."""
     ran = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, check=False, text=True)

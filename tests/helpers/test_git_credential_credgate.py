@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fakes.needs import SHELLS
+
 HELPERS = Path(__file__).resolve().parents[2] / "helpers"
-SHELLS = [shell for shell in ("sh", "dash", "busybox sh", "bash --posix") if shutil.which(shell.split()[0])]
 LINE = "A" * 21 + "_-" + "b" * 20 + ":" + "c" * 43
 ANSWER = f"username=x-gateway-token\npassword={LINE}\n"
 HERE = "protocol=http\nhost=gateway:8080\n\n"
@@ -188,7 +188,7 @@ def test_git_takes_the_answer(token_file: Path, tmp_path: Path) -> None:
     assert f"password={LINE}\n".encode() in filled.stdout
 
 
-@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+@pytest.mark.needs("shellcheck")
 @pytest.mark.parametrize("name", ["git-credential-credgate", "credgate-sandbox", "../.ci/tox", "../.ci/run"])
 def test_shellcheck_has_nothing_to_say(name: str) -> None:
     """As POSIX sh, every severity."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.gateway import Gateway
+from tests.fakes.needs import not_here
 from tests.fakes.waiting import accepts, free_port
 
 UNITS = Path(__file__).resolve().parents[2] / "helpers" / "systemd"
@@ -27,14 +27,14 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.needs("systemd-analyze")
 def test_the_service_is_hardly_exposed() -> None:
     """The figure that docs/operations.md tells."""
     command = ["systemd-analyze", "security", "--offline=true", str(UNITS / "credgate.service")]
     ran = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
     found = re.search(r"exposure level for credgate\.service: ([0-9.]+)", ran.stdout)
     if not found:
-        pytest.skip(f"this systemd-analyze cannot judge a unit that is not installed: {ran.stderr.strip()}")
+        not_here(f"this systemd-analyze cannot judge a unit that is not installed: {ran.stderr.strip()}")
     assert float(found[1]) < 2
 
 

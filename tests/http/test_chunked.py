@@ -105,6 +105,16 @@ def test_a_fault_is_the_senders(*, extensions: bool, error: type[ProtocolError])
             decode([data], extensions=extensions)
 
 
+@pytest.mark.parametrize("wrong", [b";", b"; ", b";a=", b";a;", b";a=b;", b';a="', b';a="b', b";a==b", b";\x00"])
+def test_extensions_keep_to_the_grammar(wrong: bytes) -> None:
+    """Half an extension is none; a whole one of the same length is dropped."""
+    whole = b";" + b"a" * (len(wrong) - 1) if len(wrong) > 1 else b";a"
+    assert decode([b"1" + whole + b"\r\nx\r\n0\r\n\r\n"], extensions=True) == (b"x", b"")
+    for size in (b"1", b"1;a=b"):
+        with pytest.raises(ResponseError):
+            decode([size + wrong + b"\r\nx\r\n0\r\n\r\n"], extensions=True)
+
+
 def test_extensions_are_bounded_in_one_chunk_and_in_a_body() -> None:
     """Envoy's rule: no byte that is thrown away may be had without end."""
     one = b"1;" + b"a" * 255 + b"\r\nx\r\n"

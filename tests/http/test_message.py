@@ -7,7 +7,7 @@ from time import thread_time
 import pytest
 
 from credgate.errors import RequestError, ResponseError
-from credgate.http.fields import END
+from credgate.http.grammar import END
 from credgate.http.request import RequestReader
 from credgate.http.response import ResponseReader
 from tests.http.attack import GET, POST, head

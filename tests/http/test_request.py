@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import RequestError
-from credgate.http import second
-from credgate.http.fields import END, RequestHead
+from credgate.http import llhttp_check
+from credgate.http.grammar import END, RequestHead
 from credgate.http.request import RequestReader, judge
 from credgate.values import Reason
 from tests.http.attack import AUTHORIZATION, GET, POST, SMUGGLED, Hostile, head
@@ -220,7 +220,7 @@ def test_a_head_of_exactly_the_limit_is_read() -> None:
 def test_what_two_readers_read_differently_is_refused(monkeypatch: pytest.MonkeyPatch, opinion: object) -> None:
     """The second reader is there for the day when ours is wrong: its disagreement must count."""
     judge(CONTROLS["get"])
-    monkeypatch.setattr(second, "request", lambda _head: opinion)
+    monkeypatch.setattr(llhttp_check, "request", lambda _head: opinion)
     with pytest.raises(RequestError, match="read in two ways") as caught:
         judge(CONTROLS["get"])
     assert (caught.value.status, caught.value.reason) == (400, Reason.MALFORMED_REQUEST)

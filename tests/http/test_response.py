@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.http import second
-from credgate.http.fields import END, ResponseHead
+from credgate.http import llhttp_check
+from credgate.http.grammar import END, ResponseHead
 from credgate.http.response import ResponseReader, judge
 from credgate.values import Reason
 from tests.http.hostile_responses import CHUNKED, CONTROLS, EXCESS, HOSTILE_RESPONSES, OK, SECRET, HostileAnswer, answer
@@ -152,7 +152,7 @@ def test_what_two_readers_read_differently_is_refused(monkeypatch: pytest.Monkey
     """The second reader is there for the day when ours is wrong: its disagreement must count."""
     data = CONTROLS["with length 0"][0]
     judge(data, b"GET")
-    monkeypatch.setattr(second, "response", lambda _head: opinion)
+    monkeypatch.setattr(llhttp_check, "response", lambda _head: opinion)
     with pytest.raises(ResponseError, match="read in two ways"):
         judge(data, b"GET")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.lfs.actions import MAX_FIELDS, MAX_VALUE, Offer, read_action
 from credgate.lfs.handles import LIFETIME
-from credgate.lfs.reading import Unreadable
+from credgate.lfs.reading import UnreadableJson
 
-HUB = driver_for(Forge("github.com", "github", "https://github.com"))
+HUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 HREF = "https://github.com/a?sig=secret"
 
 
@@ -54,7 +54,7 @@ def test_fields_on_the_list_go_to_the_storage() -> None:
 )  # fmt: skip
 def test_a_header_that_could_be_more_than_a_field_is_refused(header: object) -> None:
     """It would be written into a request that has a credential."""
-    with pytest.raises(Unreadable, match="header is malformed"):
+    with pytest.raises(UnreadableJson, match="header is malformed"):
         offer(header=header)
 
 
@@ -72,17 +72,20 @@ def test_a_header_may_have_so_much(header: dict[str, str]) -> None:
     assert (MAX_FIELDS, MAX_VALUE) == (32, 8192)
 
 
+OWN = {"X-Credgate-Handle": "own"}
+
+
 def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
     """GitLab asks for them; git-lfs does so only if it is told."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)
     assert (made.chunked, made.fields) == (True, ((b"Authorization", b"secret"),))
-    assert made.told("http://gw/x") == {
+    assert made.told("http://gw/x", "own") == {
         "href": "http://gw/x",
-        "header": {"Transfer-Encoding": "chunked"},
+        "header": {"X-Credgate-Handle": "own", "Transfer-Encoding": "chunked"},
         "expires_in": 60,
     }
     assert offer(header={"Transfer-Encoding": "gzip"}).chunked is False
-    assert offer(header=None).told("http://gw/x") == {"href": "http://gw/x"}
+    assert offer(header=None).told("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,10 @@ def test_a_handle_lives_as_long_as_its_link(members: dict[str, object], seconds:
 
 def test_the_end_is_told_as_the_forge_told_it() -> None:
     """git-lfs asks for a new batch by itself before a link ends."""
-    assert offer(expires_at="2026-01-01T00:00:00Z").told("x") == {"href": "x", "expires_at": "2026-01-01T00:00:00Z"}
-    assert offer(expires_at="0001-01-01T00:00:00Z").told("x") == {"href": "x"}
+    told = {"href": "x", "header": OWN}
+    end = "2026-01-01T00:00:00Z"
+    assert offer(expires_at=end).told("x", "own") == told | {"expires_at": end}
+    assert offer(expires_at="0001-01-01T00:00:00Z").told("x", "own") == told
 
 
 @pytest.mark.parametrize(
@@ -116,5 +121,5 @@ def test_the_end_is_told_as_the_forge_told_it() -> None:
 )  # fmt: skip
 def test_a_member_of_another_form_is_refused(key: str, value: object) -> None:
     """By its name."""
-    with pytest.raises(Unreadable, match=f"{key} is m"):
+    with pytest.raises(UnreadableJson, match=f"{key} is m"):
         offer(**{key: value})

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.lfs import batch as module
-from credgate.lfs.batch import MAX_OBJECTS, Batch, Held, answer, forge_request, read_answer, read_batch, too_large
+from credgate.lfs.batch import (
+    MAX_OBJECTS,
+    Batch,
+    HeldLink,
+    answer,
+    forge_request,
+    read_answer,
+    read_batch,
+    told,
+    too_large,
+)
 from credgate.lfs.refusals import LfsError
 from credgate.lfs.target import Call
 from credgate.values import Access, Reason
@@ -18,7 +28,7 @@ from credgate.values import Access, Reason
 if TYPE_CHECKING:
     from credgate.lfs.actions import Offer
 
-HUB = driver_for(Forge("github.com", "github", "https://github.com"))
+HUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 STORED = "https://github-cloud.s3.amazonaws.com/x?sig=secret"
 OWN = "https://github.com/octo/hello.git/info/lfs/verify"
@@ -87,7 +97,7 @@ def test_another_algorithm_or_transfer_is_told_apart() -> None:
 def test_the_forge_is_offered_basic_transfers_alone() -> None:
     """``ssh`` and ``tus`` would lead around the gateway; what was refused is not asked for."""
     batch = read_batch(body(operation="upload"))
-    asked = forge_request(batch, {B: Held()})
+    asked = forge_request(batch, {B: HeldLink()})
     assert asked is not None
     assert json.loads(asked) == {
         "operation": "upload",
@@ -97,7 +107,7 @@ def test_the_forge_is_offered_basic_transfers_alone() -> None:
         "hash_algo": "sha256",
     }
     assert b"ref" not in (forge_request(Batch("download", {A: 1}), {}) or b"")
-    assert forge_request(batch, {A: Held(), B: Held()}) is None
+    assert forge_request(batch, {A: HeldLink(), B: HeldLink()}) is None
 
 
 def test_objects_over_the_limit_are_refused_one_by_one() -> None:
@@ -117,16 +127,17 @@ def test_objects_over_the_limit_are_refused_one_by_one() -> None:
 GIVEN: list[tuple[Call, str, int, Offer, bool]] = []
 
 
-def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> str:  # noqa: FBT001 - batch.Give
-    """Hand out numbered links."""
+def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batch.Give
+    """Hand out numbered links, each with its own."""
     GIVEN.append((call, oid, size, offer, login))
-    return f"http://gw/_x/{len(GIVEN)}"
+    return f"http://gw/_x/{len(GIVEN)}", f"own-{len(GIVEN)}"
 
 
-def told(batch: Batch, *objects: object, **members: object) -> list[dict[str, Any]]:
+def heard(batch: Batch, *objects: object, **members: object) -> list[dict[str, Any]]:
     """Pass a forge's answer through; what the client hears of its objects."""
     GIVEN.clear()
-    written = answer(batch, read_answer(json.dumps({"objects": objects} | members).encode(), batch, HUB), give)
+    held = dict(read_answer(json.dumps({"objects": objects} | members).encode(), batch, HUB))
+    written = answer(told(batch, held, give))
     assert b"secret" not in written
     assert b"amazonaws" not in written
     whole = json.loads(written)
@@ -144,11 +155,18 @@ def stored(oid: str, size: int, *names: str, href: str = STORED, **more: object)
 DOWN, UP = Batch("download", {A: 1, B: 2}), Batch("upload", {A: 1, B: 2})
 
 
+def linked(oid: str, size: int, number: int) -> dict[str, object]:
+    """Write an object as the client sees it: nothing but what the link itself carries is needed to use it."""
+    own = {"X-Credgate-Handle": f"own-{number}"}
+    link = {"href": f"http://gw/_x/{number}", "header": own, "expires_in": 60}
+    return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": link}}
+
+
 def test_every_link_becomes_ours() -> None:
     """Objects in the order in which the client asked, whatever the forge's."""
-    assert told(DOWN, stored(B, 2, "download"), stored(A, 1, "download"), transfer="basic") == [
-        {"oid": A, "size": 1, "actions": {"download": {"href": "http://gw/_x/1", "expires_in": 60}}},
-        {"oid": B, "size": 2, "actions": {"download": {"href": "http://gw/_x/2", "expires_in": 60}}},
+    assert heard(DOWN, stored(B, 2, "download"), stored(A, 1, "download"), transfer="basic") == [
+        linked(A, 1, 1),
+        linked(B, 2, 2),
     ]
     assert [(call, oid, size, login) for call, oid, size, _, login in GIVEN] == [
         (Call.DOWNLOAD, A, 1, False),
@@ -158,16 +176,16 @@ def test_every_link_becomes_ours() -> None:
 
 def test_an_upload_may_be_verified_and_may_be_there_already() -> None:
     """No action means that nothing is to be done."""
-    first, second = told(UP, stored(A, 1, "upload", "verify"), {"oid": B, "size": 2})
+    first, second = heard(UP, stored(A, 1, "upload", "verify"), {"oid": B, "size": 2})
     assert list(first["actions"]) == ["upload", "verify"]
     assert second == {"oid": B, "size": 2}
 
 
 def test_actions_of_the_other_way_are_left_out() -> None:
     """A download must not come with a link to write."""
-    (only,) = told(Batch("download", {A: 1}), stored(A, 1, "download", "upload", "verify"))
+    (only,) = heard(Batch("download", {A: 1}), stored(A, 1, "download", "upload", "verify"))
     assert list(only["actions"]) == ["download"]
-    (none,) = told(Batch("download", {A: 1}), stored(A, 1, "upload"))
+    (none,) = heard(Batch("download", {A: 1}), stored(A, 1, "upload"))
     assert (none["error"]["code"], "no way to this object" in none["error"]["message"]) == (404, True)
 
 
@@ -186,19 +204,19 @@ def test_the_forge_itself_sees_its_credential_where_it_expects_it(members: dict[
     if members["actions_header"]:
         action["header"] = {"Authorization": "RemoteAuth secret"}
     more = {"authenticated": members["authenticated"]} if "authenticated" in members else {}
-    told(Batch("download", {A: 1}), {"oid": A, "size": 1, "actions": {"download": action}, **more})
+    heard(Batch("download", {A: 1}), {"oid": A, "size": 1, "actions": {"download": action}, **more})
     assert [one[4] for one in GIVEN] == [login]
 
 
 def test_the_older_name_of_actions_is_understood() -> None:
     """Servers from before 2016 call them ``_links``."""
-    (only,) = told(Batch("download", {A: 1}), {"oid": A, "size": 1, "_links": {"download": {"href": STORED}}})
+    (only,) = heard(Batch("download", {A: 1}), {"oid": A, "size": 1, "_links": {"download": {"href": STORED}}})
     assert list(only["actions"]) == ["download"]
 
 
 def test_what_was_not_asked_for_is_dropped_and_what_is_missing_is_told() -> None:
     """A forge cannot make the client fetch something else, nor leave something out unseen."""
-    first, second = told(DOWN, stored(C, 9, "download"), stored(A, 1, "download"))
+    first, second = heard(DOWN, stored(C, 9, "download"), stored(A, 1, "download"))
     assert (first["oid"], list(first["actions"])) == (A, ["download"])
     assert (second["error"]["code"], "says nothing of this object" in second["error"]["message"]) == (502, True)
     assert len(GIVEN) == 1
@@ -215,7 +233,7 @@ def test_what_was_not_asked_for_is_dropped_and_what_is_missing_is_told() -> None
 )  # fmt: skip
 def test_an_error_of_an_object_is_told_in_our_words(code: int, shown: int, text: str) -> None:
     """A message of the forge's may hold anything."""
-    (only,) = told(Batch("download", {A: 1}), {"oid": A, "error": {"code": code, "message": "secret"}})
+    (only,) = heard(Batch("download", {A: 1}), {"oid": A, "error": {"code": code, "message": "secret"}})
     assert only["error"]["code"] == shown
     assert text in only["error"]["message"]
     assert only["error"]["message"].startswith("credgate: ")
@@ -223,7 +241,7 @@ def test_an_error_of_an_object_is_told_in_our_words(code: int, shown: int, text:
 
 def test_a_link_to_elsewhere_is_refused_for_its_object_alone() -> None:
     """The host is named, so that an operator can list it."""
-    first, second = told(DOWN, stored(A, 1, "download", href="https://evil.example/x"), stored(B, 2, "download"))
+    first, second = heard(DOWN, stored(A, 1, "download", href="https://evil.example/x"), stored(B, 2, "download"))
     assert "on evil.example, which is not among lfs_hosts" in first["error"]["message"]
     assert list(second["actions"]) == ["download"]
 
@@ -245,12 +263,12 @@ def test_a_link_to_elsewhere_is_refused_for_its_object_alone() -> None:
 def test_an_answer_that_is_none_is_refused(body: bytes) -> None:
     """Whole, as the forge's fault."""
     with pytest.raises(LfsError, match=r"the LFS answer of github.com cannot be used") as caught:
-        read_answer(body, DOWN, HUB)
+        dict(read_answer(body, DOWN, HUB))
     assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
 
 
 def test_another_transfer_is_not_followed() -> None:
     """It would be a protocol that nobody here judges."""
     with pytest.raises(LfsError, match="offers no basic transfer") as caught:
-        read_answer(b'{"transfer":"ssh","objects":[]}', DOWN, HUB)
+        dict(read_answer(b'{"transfer":"ssh","objects":[]}', DOWN, HUB))
     assert caught.value.reason is Reason.LFS_TRANSFER

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
 from credgate.http.request import judge
 from credgate.lfs import heads
 from credgate.lfs.handles import Action
 from credgate.lfs.hrefs import read_href
-from credgate.lfs.ranges import Part
+from credgate.lfs.ranges import ByteRange
 from credgate.lfs.target import Call
 from credgate.values import RepoPath
 
-DRIVER = driver_for(Forge("lab", "generic", "https://lab.example:8443"))
+DRIVER = driver_for(ForgeConfig("lab", "generic", "https://lab.example:8443"))
 ACTION = Action(
     "s-1", RepoPath("lab", "a/b"), Call.UPLOAD, "0" * 64, 5, read_href("https://lab.example:8443/o?s=%2B", DRIVER),
     (), False, False, 1.0,  # noqa: FBT003
@@ -42,10 +42,10 @@ def test_an_api_request_has_its_type_and_the_login() -> None:
 
 def test_a_download_asks_for_the_whole_or_the_rest() -> None:
     """With the target as the forge signed it."""
-    head = heads.download_head(ACTION, Part(0, 5), None)
+    head = heads.download_head(ACTION, ByteRange(0, 5), None)
     assert head.startswith(b"GET /o?s=%2B HTTP/1.1\r\nHost: lab.example:8443\r\n")
     assert b"range" not in read(head)
-    assert read(heads.download_head(ACTION, Part(3, 5), None))[b"range"] == b"bytes=3-4"
+    assert read(heads.download_head(ACTION, ByteRange(3, 5), None))[b"range"] == b"bytes=3-4"
 
 
 def test_an_upload_has_a_length_or_chunks() -> None:

@@ -6,25 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.lfs.hrefs import MAX_HREF, read_href
 from credgate.lfs.refusals import LfsError
 from credgate.values import Reason
 
-HUB = driver_for(Forge("github.com", "github", "https://github.com"))
+HUB = driver_for(ForgeConfig("github.com", "github", "https://github.com"))
 LAB = driver_for(
-    Forge(
+    ForgeConfig(
         "lab", "generic", "https://git.lab.example:8443/srv",
         lfs_hosts=("s3.lab.example", "*.blob.example", "192.0.2.7"),
         ca_file="/lab.pem", proxy="http://proxy:3128",
     )
 )  # fmt: skip
-INSIDE = driver_for(Forge("inside", "generic", "https://git.corp", lfs_hosts=("10.0.0.5", "minio.corp"), internal=True))
-PLAIN = driver_for(Forge("plain", "generic", "http://127.0.0.1:3000", lfs_hosts=("localhost", "127.0.0.1")))
-HOUSE = driver_for(Forge("house", "github", "https://hub.example:8443", ca_file="/hub.pem", lfs_hosts=("1.1.1.1",)))
-SIX = driver_for(Forge("six", "generic", "https://[2001:db8::1]:8443"))
+INSIDE = driver_for(
+    ForgeConfig("inside", "generic", "https://git.corp", lfs_hosts=("10.0.0.5", "minio.corp"), internal=True)
+)
+PLAIN = driver_for(ForgeConfig("plain", "generic", "http://127.0.0.1:3000", lfs_hosts=("localhost", "127.0.0.1")))
+HOUSE = driver_for(
+    ForgeConfig("house", "github", "https://hub.example:8443", ca_file="/hub.pem", lfs_hosts=("1.1.1.1",))
+)
+SIX = driver_for(ForgeConfig("six", "generic", "https://[2001:db8::1]:8443"))
 SIGNED = "/bucket/ab/cd/oid%2B1?X-Amz-Signature=ab%2Fcd&X-Amz-Date=2026&response=attachment%3B+a"
 
 
@@ -93,6 +97,7 @@ HOSTILE = [
     "https://github.com/a%0d%0aHost:%20evil", "https://github.com/a%00", "https://github.com/a%7f", "https://github.com/a%",
     "https://github.com/a%2", "https://github.com/a%zz", "https://github.com/a#b", "https://github.com/a?b#c",
     "https://github.com/a b", "https://github.com/a\r\nX: y", "https://github.com/a?b\r\nX: y", "https://github.com/a?%0a",
+    "https://github.com/a?b%", "https://github.com/a?b%z", "https://github.com/a/%",
     "https://github.com/é", "https://github.com/a?é", 'https://github.com/"a"', "https://github.com/<a>",
     "https://github.com/a?{b}", "https://github.com/a|b", "https://github.com/a^b", "https://github.com/`a`",
     "https://github.com/" + "a" * MAX_HREF,

@@ -22,7 +22,7 @@ def asked(call: Call, **members: object) -> object:
 
 def told(call: Call, status: int, **members: object) -> object:
     """Write the client's answer for a forge's."""
-    written = answer(call, status, json.dumps(members).encode(), "github.com")
+    written = b"".join(answer(call, status, json.dumps(members).encode(), "github.com"))
     assert b"secret" not in written
     return json.loads(written)
 

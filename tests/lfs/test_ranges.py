@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.lfs.ranges import Part, asked_part
+from credgate.lfs.ranges import ByteRange, asked_part
 
 
 @pytest.mark.parametrize("value", [b"bytes=4-9", b"bytes=4-"])
 def test_the_rest_of_an_object(value: bytes) -> None:
     """git-lfs 3 writes the last byte, others leave it out."""
     part = asked_part(value, 10)
-    assert (part, part.length, part.whole) == (Part(4, 10), 6, False)
+    assert (part, part.length, part.whole) == (ByteRange(4, 10), 6, False)
     assert (part.asked, part.told) == (b"bytes=4-9", b"bytes 4-9/10")
 
 
@@ -26,7 +26,7 @@ def test_the_rest_of_an_object(value: bytes) -> None:
 )  # fmt: skip
 def test_anything_else_is_the_whole(value: bytes | None) -> None:
     """As RFC 9110 section 14.2 lets a server do; git-lfs then begins anew."""
-    assert asked_part(value, 10) == Part(0, 10)
+    assert asked_part(value, 10) == ByteRange(0, 10)
 
 
 @pytest.mark.parametrize(
@@ -39,12 +39,12 @@ def test_anything_else_is_the_whole(value: bytes | None) -> None:
 )  # fmt: skip
 def test_a_part_must_be_the_one_that_was_asked_for(told: bytes | None, *, right: bool) -> None:
     """Bytes from elsewhere would make another object of it."""
-    assert Part(4, 10).is_told(told) is right
+    assert ByteRange(4, 10).is_told(told) is right
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**15))
 def test_what_is_written_is_read_alike(first: int, more: int) -> None:
     """Both directions, any size."""
-    part = Part(first, first + more)
+    part = ByteRange(first, first + more)
     assert asked_part(part.asked, part.size) == part
     assert part.is_told(part.told)

@@ -11,9 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.lfs import reading
-from credgate.lfs.reading import MAX_NUMBER, MAX_TEXT, Unreadable, read_object
+from credgate.lfs.reading import MAX_NUMBER, MAX_TEXT, REQUEST_VALUES, UnreadableJson
 
 WORD = re.compile("[a-z]+")
+
+
+def read_object(body: bytes | bytearray) -> reading.Members:
+    """Read a request's body."""
+    return reading.read_object(body, most=REQUEST_VALUES)
 
 
 @pytest.mark.parametrize(
@@ -23,15 +28,16 @@ WORD = re.compile("[a-z]+")
         (b"null", "not a JSON object"), (b'{"a":1,"a":1}', "a key twice"), (b'{"a":{"b":1,"b":2}}', "a key twice"),
         (b'{"a":NaN}', "a number that is none"), (b'{"a":-Infinity}', "a number that is none"),
         (b'{"a":"\xff"}', "not JSON"), (b"\xff\xfe{\x00}\x00", "not JSON"), (b"{} {}", "not JSON"),
-        (b"{}x", "not JSON"), (b'{"a":' + b"[" * 100_000, "not JSON"), (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
+        (b"{}x", "not JSON"), (b'{"a":' + b"[" * 10_000, "not JSON"),
+        (b'{"a":[' + b"{}," * 20_000 + b"{}]}", "more than 16000 values"), (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
         (b'{"a":"\x01"}', "not JSON"), (b"\xef\xbb\xbf{}", "not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_not_one_plain_object_is_refused(body: bytes, text: str) -> None:
     """With words of our own and no byte of the body."""
-    with pytest.raises(Unreadable, match=text):
+    with pytest.raises(UnreadableJson, match=text):
         read_object(body)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableJson):
         read_object(bytearray(body))
 
 
@@ -58,10 +64,10 @@ def test_what_is_written_is_read(members: dict[str, object]) -> None:
 def test_no_body_raises_anything_else(body: bytes, trailing: bytes) -> None:
     """Nor does anything that stands behind one."""
     for bytes_ in (body, b"{" + body, b'{"a":' + body + b"}"):
-        with contextlib.suppress(Unreadable):
+        with contextlib.suppress(UnreadableJson):
             assert isinstance(read_object(bytes_), dict)
     if trailing.strip(b" \t\r\n"):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableJson):
             read_object(b"{}" + trailing)
 
 
@@ -83,22 +89,22 @@ def test_values_of_their_kind_come_out() -> None:
 )
 def test_a_text_is_one_line(value: object) -> None:
     """It goes into a request, an answer or a log."""
-    with pytest.raises(Unreadable, match=r"^k is missing or malformed$"):
+    with pytest.raises(UnreadableJson, match=r"^k is missing or malformed$"):
         reading.text({"k": value}, "k")
 
 
 def test_a_text_has_its_pattern() -> None:
     """Whole."""
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableJson):
         reading.text({"k": "abc1"}, "k", WORD)
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableJson):
         reading.optional_text({"k": "1"}, "k", WORD)
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1.0, "1", MAX_NUMBER + 1, [], {}])
 def test_a_number_is_a_count(value: object) -> None:
     """Not a truth, not a fraction, and exact for every reader."""
-    with pytest.raises(Unreadable, match=r"^k is missing or malformed$"):
+    with pytest.raises(UnreadableJson, match=r"^k is missing or malformed$"):
         reading.number({"k": value}, "k")
 
 
@@ -116,5 +122,5 @@ def test_a_number_is_a_count(value: object) -> None:
 )  # fmt: skip
 def test_other_kinds_are_refused(read: object, value: object) -> None:
     """A null or nothing is none; anything else must be what it is."""
-    with pytest.raises(Unreadable, match=r"^k is malformed$"):
+    with pytest.raises(UnreadableJson, match=r"^k is malformed$"):
         read({"k": value}, "k")  # type: ignore[operator]

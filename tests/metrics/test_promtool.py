@@ -1,14 +1,12 @@
 """Prometheus' own ``promtool`` on what is shipped: rules and panels parse, each alert fires, the page is well made.
 
-Debian's ``prometheus`` has it, with a server and 300 MB that nothing else here needs: CI does not install it, and these
-tests say so where it is absent.
+Debian's ``prometheus`` has it, with a server and 300 MB that nothing else here needs.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from tests.metrics.test_page import CHECKS, page
+from tests.metrics.test_exposition import CHECKS, page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "metrics"
 RULES = DOCS / "alerts.yml"
 AT = {"instance": "gw", "job": "credgate"}
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="NOT SHOWN by promtool: it is absent (apt-get install prometheus)"
-)
+pytestmark = pytest.mark.needs("promtool")
 
 FIRING: Mapping[str, tuple[str, str, dict[str, str]]] = {
     "CredgateAbsent": ("up", "0x60", {}),

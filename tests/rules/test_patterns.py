@@ -269,6 +269,27 @@ def test_glob_names_its_directories() -> None:
         assert everywhere.shadows(path) is None
 
 
+@given(st.lists(PART, min_size=1, max_size=3).map("/".join), st.lists(PART, min_size=1, max_size=3).map("/".join), NAME)
+def test_covering_pattern_matches_what_the_covered_one_matches(above: str, below: str, name: str) -> None:
+    """For any two patterns."""
+    one, other = ref_pattern(f"refs/{above}", "s-1", ""), ref_pattern(f"refs/{below}", "s-1", "")
+    ref = f"refs/{name}".encode()
+    assert not (one.covers(other) and other.matches(ref)) or one.matches(ref)
+
+
+def test_covering_is_seen_from_the_texts() -> None:
+    """Equal texts, and literal text followed by ``**``. A pattern that matches nothing covers nothing."""
+    label = ref_pattern("refs/heads/{label}/x", "s-1", "")
+    every, heads, agent = (ref_pattern(f"refs/{rest}", "s-1", "") for rest in ("**", "heads/**", "heads/agent/*"))
+    assert every.covers(heads)
+    assert heads.covers(agent)
+    assert agent.covers(agent)
+    assert agent.covers(label)
+    assert not agent.covers(heads)
+    assert not label.covers(agent)
+    assert not ref_pattern("refs/heads/a/**", "s-1", "").covers(ref_pattern("refs/heads/ab", "s-1", ""))
+
+
 def test_only_directories_with_protected_paths_are_read() -> None:
     """A tree is fetched only if it may contain a protected path."""
     globs = PathGlobs((".github/workflows/**", "a*/b/c"))

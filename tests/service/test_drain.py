@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from credgate.service.channel import PARTING
 from credgate.service.drain import Drain
+from credgate.service.sandbox.connection import PARTING
 from credgate.values import Reason
 from tests.fakes.relay import (
     LISTED,

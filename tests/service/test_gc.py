@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from credgate.errors import StoreError
-from credgate.service.gc import FLUSH_INTERVAL, Rounds
-from credgate.service.sessions import EXPIRED
+from credgate.service.gc import FLUSH_INTERVAL, GarbageCollector
+from credgate.service.registry import EXPIRED
 from tests.fakes.sessions import BreakableStore, LeaseClock, registry, session
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Rig:
         self.registry = registry(self.store, clock=self.lease)
         self.ended: list[tuple[str, str]] = []
         self.registry.on_end(lambda one, reason: self.ended.append((one.id, reason)))
-        self.rounds = Rounds(self.registry, 60.0, self.time)
+        self.rounds = GarbageCollector(self.registry, 60.0, self.time)
         self.registry.startService()
         self.rounds.startService()
         self.store.calls.clear()
@@ -107,7 +107,7 @@ def test_a_defect_in_a_round_is_logged_and_the_next_one_runs(
 
     monkeypatch.setattr(rig.registry, "collect", raising)
     rig.rounds.stopService()
-    rounds = Rounds(rig.registry, 60.0, rig.time)
+    rounds = GarbageCollector(rig.registry, 60.0, rig.time)
     rounds.startService()
     rig.pass_time(120)
     assert len(calls) == 3
@@ -128,7 +128,7 @@ def test_a_round_is_not_overtaken_and_stopping_waits_for_it(monkeypatch: pytest.
         return pending[-1]
 
     monkeypatch.setattr(rig.registry, "collect", collect)
-    rounds = Rounds(rig.registry, 60.0, rig.time)
+    rounds = GarbageCollector(rig.registry, 60.0, rig.time)
     rounds.startService()
     rig.pass_time(300)
     assert len(pending) == 1
@@ -158,5 +158,5 @@ def test_rounds_are_counted_for_metrics(clean_reactor: list[Any]) -> None:
 def test_stopping_what_never_ran_is_nothing() -> None:
     """A start that failed earlier stops all services alike."""
     done: list[object] = []
-    Rounds(registry(), 60.0, Clock()).stopService().addCallback(done.append)
+    GarbageCollector(registry(), 60.0, Clock()).stopService().addCallback(done.append)
     assert done == [None]

@@ -11,8 +11,8 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from credgate.config.schema import Audit, Config, Control, Policy
-from credgate.service.private import Leash, private
+from credgate.config.schema import AuditConfig, Config, ControlConfig, PushPolicy
+from credgate.service.private import ParentPipe, private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,10 @@ def pipe() -> Iterator[list[int]]:
 def test_it_lives_in_its_directory_alone() -> None:
     """What decides about pushes and forges stays; where it is reached and who may does not."""
     shared = evolve(
-        Config(), policy=Policy(max_refs=3), audit=Audit(to="/var/log/credgate.jsonl"), control=Control(allow_uids=(7,))
+        Config(),
+        policy=PushPolicy(max_refs=3),
+        audit=AuditConfig(to="/var/log/credgate.jsonl"),
+        control=ControlConfig(allow_uids=(7,)),
     )
     config = private(shared, "/run/x")
     assert (config.listen.control, config.listen.dns) == ("/run/x/control.sock", "")
@@ -63,7 +66,7 @@ def test_it_lives_in_its_directory_alone() -> None:
 async def test_it_ends_when_nobody_holds_the_other_end(pipe: list[int]) -> None:
     """Words on the pipe are none of its business."""
     noted = Noted()
-    leash = Leash(noted, pipe[0])
+    leash = ParentPipe(noted, pipe[0])
     leash.startService()
     os.write(pipe[1], b"anything")
     leash.doRead()
@@ -77,7 +80,7 @@ async def test_it_ends_when_nobody_holds_the_other_end(pipe: list[int]) -> None:
 def test_what_cannot_be_read_is_an_end(pipe: list[int]) -> None:
     """A descriptor that is no pipe at all must not leave a gateway behind."""
     noted = Noted()
-    leash = Leash(noted, pipe[1])
+    leash = ParentPipe(noted, pipe[1])
     leash.startService()
     leash.doRead()
     assert noted.stopped.called

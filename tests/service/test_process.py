@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from credgate.errors import ConfigError
 from credgate.service import process
 from credgate.service.process import SPARE, most_connections
 
@@ -85,10 +86,34 @@ def test_elsewhere_there_is_no_prctl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("soft", "most"),
-    [(1024, (1024 - SPARE) // 2), (SPARE, 1), (10, 1), (resource.RLIM_INFINITY, sys.maxsize)],
+    ("soft", "wanted", "dns", "most"),
+    [
+        (1024, 1024, 0, (1024 - SPARE) // 3),
+        (1024, 1024, 384, (1024 - SPARE - 384) // 3),
+        (1024, 100, 0, 100),
+        (SPARE + 24, 1024, 0, 8),
+        (SPARE + 6, 2, 0, 2),
+        (resource.RLIM_INFINITY, 1024, 384, 1024),
+    ],
 )
-def test_connections_leave_descriptors_for_the_rest(monkeypatch: pytest.MonkeyPatch, soft: int, most: int) -> None:
-    """Each may need another one, to its forge."""
+def test_connections_leave_descriptors_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch, soft: int, wanted: int, dns: int, most: int
+) -> None:
+    """A judged push needs three: to the sandbox, to the forge, and for the inquiry about its refs."""
     Kernel(monkeypatch, soft=soft)
-    assert most_connections() == most
+    assert most_connections(wanted, dns) == most
+
+
+@pytest.mark.parametrize(
+    ("soft", "wanted", "dns", "needed"), [(258, 1024, 0, 344), (SPARE + 23, 1024, 0, 344), (10, 2, 384, 710)]
+)
+def test_too_few_descriptors_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, soft: int, wanted: int, dns: int, needed: int
+) -> None:
+    """One line that names the limit, whose it is, and how much is needed."""
+    Kernel(monkeypatch, soft=soft)
+    with pytest.raises(ConfigError) as caught:
+        most_connections(wanted, dns)
+    text = f"open files of this process (RLIMIT_NOFILE) is {soft} and at least {needed} are needed"
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)

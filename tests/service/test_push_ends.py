@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionRefusedError as Refused
 
-from credgate.git.verdict import Found
+from credgate.git.push_verdict import Findings
 from credgate.service.inspect.pack_reader import FULL
 from credgate.values import Reason
 from tests.fakes.pushes import (
@@ -321,7 +321,7 @@ def test_a_defect_ends_both_sides(where: str, monkeypatch: pytest.MonkeyPatch, c
     threads = threaded(house)
     client = house.say(sent(body))
     if where == "settle":
-        monkeypatch.setattr("credgate.service.push.settle", _defect)
+        monkeypatch.setattr("credgate.service.sandbox.push_relay.settling", _defect)
     elif where == "find":
         monkeypatch.setattr("credgate.service.inspect.push_inspection.PushInspection.find", _raises)
     elif where == "walk":
@@ -346,10 +346,10 @@ def test_what_is_found_out_too_late_is_nothing(monkeypatch: pytest.MonkeyPatch) 
     """Whoever looks may not hear that nobody waits any more: a verdict for the push sends nothing then."""
     house, body = House(), push(ON_OLD)
 
-    async def stubborn(_self: Any) -> Found:
+    async def stubborn(_self: Any) -> Findings:
         with contextlib.suppress(CancelledError):
             await Deferred()
-        return Found(fast_forward={REF: True})
+        return Findings(fast_forward={REF: True})
 
     monkeypatch.setattr("credgate.service.inspect.push_inspection.PushInspection.find", stubborn)
     client = house.say(sent(body))

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet import error
 
 from credgate.errors import AddressError
-from credgate.service.question import REPLAY_BYTES
+from credgate.service.upstream.request import REPLAY_BYTES
 from credgate.values import Reason
 from tests.fakes.relay import (
     ADVERTISED,

@@ -31,7 +31,7 @@ BIG = b"0123456789abcdef" * 16 * 1024
 """256 KiB: more than any buffer on the way."""
 BODIES = [b"", b"0000want", BIG]
 ADVERTISEMENTS = [ADVERTISED, ADVERTISED[:-4] + encode(b"x" * 65000) * 4 + FLUSH]
-PUSHES = [commands(b"refs/heads/a", b"refs/heads/b") + pack for pack in (b"", b"PACK", BIG)]
+PUSHES = [commands(b"refs/heads/a", b"refs/heads/b") + pack for pack in (b"PACK", b"PACK" + b"x", b"PACK" + BIG)]
 
 
 @frozen

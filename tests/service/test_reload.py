@@ -15,16 +15,16 @@ from twisted.internet.task import deferLater
 
 from credgate.config.environment import GITHUB
 from credgate.config.load import config_hash
-from credgate.config.schema import Config, Dns, Forge, Limits, Policy
-from credgate.config.short_lived import App
+from credgate.config.schema import Config, DnsConfig, ForgeConfig, Limits, PushPolicy
+from credgate.config.short_lived import AppConfig
 from credgate.errors import ConfigError
-from credgate.service.reload import Reloading
+from credgate.service.reload import Reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLD = Config()
-NEW = evolve(OLD, dns=Dns(allow=("new.example",)))
+NEW = evolve(OLD, dns=DnsConfig(allow=("new.example",)))
 
 
 class Rig:
@@ -34,7 +34,7 @@ class Rig:
         self.written: Config | Exception = NEW
         self.taken: list[Config] = []
         self.asked: Deferred[None] = Deferred()
-        self.reloading = Reloading(OLD, self._read, {"dns": self._take_up}, reactor)
+        self.reloading = Reload(OLD, self._read, {"dns": self._take_up}, reactor)
 
     def _read(self) -> Config:
         if isinstance(self.written, Exception):
@@ -75,7 +75,7 @@ async def test_what_waits_for_a_restart_is_named(rig: Rig) -> None:
     """A changed limit is not in force, nor is a new forge."""
     rig.written = evolve(NEW, limits=Limits(max_head=2048))
     assert (await rig.reloading.reload())["restart_needed"] == ["limits"]
-    rig.written = evolve(NEW, forges={"x": Forge("x")})
+    rig.written = evolve(NEW, forges={"x": ForgeConfig("x")})
     assert (await rig.reloading.reload())["restart_needed"] == ["forges"]
 
 
@@ -91,14 +91,14 @@ ANOTHER = evolve(GITHUB, credential="file:///token")
         (GITHUB, ANOTHER, True),
         (ANOTHER, evolve(ANOTHER, credential="file:///other"), True),
         (evolve(GITHUB, credential="env://GITHUB_TOKEN"), ANOTHER, True),
-        (Forge("lab"), Forge("lab", credential="env://GITHUB_TOKEN"), True),
-        (Forge("lab", credentials={"a/*": "env://A"}), Forge("lab", credentials={"a/*": "env://B"}), True),
-        (Forge("lab", credentials={"a/*": "env://A"}), Forge("lab", credentials={"a/*": "env://A"}), False),
-        (evolve(GITHUB, app=App("1", "env://A")), evolve(GITHUB, app=App("1", "cmd://b")), True),
+        (ForgeConfig("lab"), ForgeConfig("lab", credential="env://GITHUB_TOKEN"), True),
+        (ForgeConfig("lab", credentials={"a/*": "env://A"}), ForgeConfig("lab", credentials={"a/*": "env://B"}), True),
+        (ForgeConfig("lab", credentials={"a/*": "env://A"}), ForgeConfig("lab", credentials={"a/*": "env://A"}), False),
+        (evolve(GITHUB, app=AppConfig("1", "env://A")), evolve(GITHUB, app=AppConfig("1", "cmd://b")), True),
     ],
 )
 @ensureDeferred
-async def test_another_reference_waits_for_a_restart(before: Forge, now: Forge, *, waits: bool) -> None:
+async def test_another_reference_waits_for_a_restart(before: ForgeConfig, now: ForgeConfig, *, waits: bool) -> None:
     """Of a forge, a pattern or a minting table; but the variable that was the default is removed at the start."""
     rig = Rig()
     rig.reloading._config = evolve(OLD, forges={before.name: before})
@@ -109,11 +109,11 @@ async def test_another_reference_waits_for_a_restart(before: Forge, now: Forge, 
 @ensureDeferred
 async def test_policy_waits_for_a_restart_where_no_part_takes_it_up(rig: Rig) -> None:
     """A section that is forgotten must be named, not believed in."""
-    rig.written = evolve(NEW, policy=Policy(max_refs=1))
+    rig.written = evolve(NEW, policy=PushPolicy(max_refs=1))
     assert (await rig.reloading.reload())["restart_needed"] == ["policy"]
     rig.reloading._parts["policy"] = rig._take_up
     assert (await rig.reloading.reload())["restart_needed"] == []
-    assert rig.taken[-1].policy == Policy(max_refs=1)
+    assert rig.taken[-1].policy == PushPolicy(max_refs=1)
 
 
 @ensureDeferred
@@ -125,16 +125,16 @@ async def test_a_part_behind_one_that_refuses_is_not_asked(rig: Rig) -> None:
         ruled.append(config)
 
     rig.reloading._parts["policy"] = take_up
-    rig.written = evolve(NEW, dns=Dns(allow=("bad.example",)), policy=Policy(max_refs=1))
+    rig.written = evolve(NEW, dns=DnsConfig(allow=("bad.example",)), policy=PushPolicy(max_refs=1))
     with pytest.raises(ConfigError):
         await rig.reloading.reload()
     assert ruled == []
-    rig.written = evolve(NEW, policy=Policy(max_refs=1))
+    rig.written = evolve(NEW, policy=PushPolicy(max_refs=1))
     await rig.reloading.reload()
     assert ruled == [rig.written]
 
 
-@pytest.mark.parametrize("written", [ConfigError("no"), evolve(NEW, dns=Dns(allow=("bad.example",)))])
+@pytest.mark.parametrize("written", [ConfigError("no"), evolve(NEW, dns=DnsConfig(allow=("bad.example",)))])
 @ensureDeferred
 async def test_what_cannot_be_used_changes_nothing(rig: Rig, written: Any) -> None:
     """Neither a file that does not load nor a section that its part refuses; the next good one is taken up."""

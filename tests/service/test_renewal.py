@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from credgate.errors import CredentialError
-from credgate.service.question import REPLAY_BYTES
-from credgate.service.sources import Credential
+from credgate.service.credentials.sources import Credential
+from credgate.service.upstream.request import REPLAY_BYTES
 from credgate.values import Reason
 from tests.fakes.relay import (
     ADVERTISED,

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_twisted
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet import defer
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import globalLogPublisher
 
 import credgate
-from credgate.config.schema import Limits
+from credgate.config.schema import Config, ListenConfig
 from credgate.errors import ConfigError
 from credgate.service import tap
-from credgate.service.audit import AuditLog
-from credgate.service.gate import GateService
-from credgate.service.sessions import SessionRegistry
+from credgate.service.audit.log import AuditLog
+from credgate.service.registry import SessionRegistry
+from credgate.service.sandbox.gate import GateService
 from credgate.values import RepoPath
 from tests.fakes.waiting import free_port
 
@@ -153,6 +154,17 @@ async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     await stop(first)
 
 
+def test_what_the_start_made_is_never_walked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection of modules and stored sessions would be one long turn of the reactor."""
+    done: list[str] = []
+    monkeypatch.setattr(gc, "collect", lambda: done.append("collect"))
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    gateway = tap.GatewayService()
+    monkeypatch.setattr(MultiService, "startService", lambda _service: done.append("start"))
+    gateway.startService()
+    assert done == ["start", "collect", "freeze"]
+
+
 def test_an_error_of_credgates_own_is_one_line() -> None:
     """Any other is a defect and keeps its traceback."""
     gateway = tap.GatewayService()
@@ -182,12 +194,20 @@ def test_a_forge_without_a_credential_is_named(tmp_path: Path, said: list[str], 
 
 
 @pytest.mark.parametrize("most", [100, 1024])
+@pytest.mark.parametrize(("dns", "held"), [("", 0), ("127.0.0.1:53", tap.DNS_FLIGHTS + 128)])
 def test_more_connections_than_descriptors_are_not_promised(
-    monkeypatch: pytest.MonkeyPatch, said: list[str], most: int
+    monkeypatch: pytest.MonkeyPatch, said: list[str], most: int, dns: str, held: int
 ) -> None:
-    """The control socket must answer under a flood."""
-    monkeypatch.setattr(tap, "most_connections", lambda: most)
-    assert tap._affordable(Limits()).max_connections == most
+    """The control socket must answer under a flood, of DNS questions too: each holds a socket while it waits."""
+    asked: list[tuple[int, int]] = []
+
+    def most_connections(wanted: int, other: int) -> int:
+        asked.append((wanted, other))
+        return most
+
+    monkeypatch.setattr(tap, "most_connections", most_connections)
+    assert tap._affordable(Config(listen=ListenConfig(dns=dns))).max_connections == most
+    assert asked == [(1024, held)]
     assert bool(said) is (most == 100)
 
 
@@ -245,7 +265,7 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     def in_force() -> tuple[int, int]:
         return gate.admission.policy.max_refs, given["policy"]().max_refs
 
-    assert in_force() == (20_000, 20_000)
+    assert in_force() == (2_000, 2_000)
     options(tmp_path, CONFIG + "[policy]\nmax_refs = 7\n", credential="")
     assert (await given["reload"]())["restart_needed"] == []
     assert in_force() == (7, 7)
@@ -268,7 +288,7 @@ def test_what_others_need_starts_first(tmp_path: Path) -> None:
     """And stops last: the last answer still needs the store, and its line the log."""
     order = [type(part) for part in tap.makeService(options(tmp_path))]  # type: ignore[call-overload]
     assert order[:2] == [AuditLog, SessionRegistry]
-    assert order.index(GateService) < order.index(tap.Listener)
+    assert order.index(GateService) < order.index(tap.SandboxListener)
 
 
 @pytest_twisted.ensureDeferred

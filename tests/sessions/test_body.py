@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.schema import Config, Forge, Sessions
+from credgate.config.schema import Config, ForgeConfig, SessionsConfig
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
 from credgate.sessions.body import KEYS, MAX_NAMES, parse_create
@@ -17,9 +17,9 @@ from credgate.sessions.model import Grant, SessionRequest
 
 DRIVERS = {
     forge.name: driver_for(forge)
-    for forge in (*Config().forges.values(), Forge(name="git.example", kind="generic", url="https://git.example"))
+    for forge in (*Config().forges.values(), ForgeConfig(name="git.example", kind="generic", url="https://git.example"))
 }
-LIMITS = Sessions(idle_ttl=3600.0, absolute_ttl=7200.0)
+LIMITS = SessionsConfig(idle_ttl=3600.0, absolute_ttl=7200.0)
 
 
 def parse(payload: object, *, legacy: bool = False) -> SessionRequest:

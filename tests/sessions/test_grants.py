@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from credgate.config.schema import Config, Forge
+from credgate.config.schema import Config, ForgeConfig
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
 from credgate.rules.parse import MAX_LISTED, MAX_QUOTED, MAX_RULES, VERBS, PushRule, quoted
-from credgate.sessions.grants import LIMIT_KEYS, MAX_NUMBER, READ_KEYS, check_label, parse_repos, written
+from credgate.sessions.grants import (
+    LIMIT_KEYS,
+    MAX_NUMBER,
+    MAX_PATTERNS,
+    MAX_REPOS,
+    READ_KEYS,
+    check_label,
+    parse_repos,
+    written,
+)
 from credgate.sessions.model import Grant
 from credgate.values import Access
 
 DRIVERS = {
     forge.name: driver_for(forge)
-    for forge in (*Config().forges.values(), Forge(name="git.example", kind="generic", url="https://git.example"))
+    for forge in (*Config().forges.values(), ForgeConfig(name="git.example", kind="generic", url="https://git.example"))
 }
 
 
@@ -93,6 +102,26 @@ def test_patterns_are_for_operators(pattern: str) -> None:
 def test_what_is_no_name_on_its_forge_is_refused(name: str) -> None:
     """The driver knows; nothing is guessed at."""
     assert refusal(name) == f"Invalid repo format: {name}"
+
+
+def test_the_number_of_grants_is_bounded() -> None:
+    """The refusal names the bound and what to write instead; as many as that are taken."""
+    names = [f"octo/r{at}" for at in range(MAX_REPOS)]
+    assert len(parse(*names)) == MAX_REPOS
+    text = f"repos must hold at most {MAX_REPOS} grants; a pattern such as octo/* stands for many"
+    assert refusal(*names, "octo/one-more") == text
+
+
+def test_the_patterns_of_a_grant_are_bounded_together() -> None:
+    """Ref patterns and path globs alike, since a session's first push compiles both; each grant by itself."""
+    rules = [{"refs": "refs/heads/" + "a" * 53, "allow": ["create"]}] * 32
+    globs = [f"{at:02d}" + "b" * 62 for at in range(32)]
+    assert MAX_PATTERNS == 64 * 64
+    full = {"repo": "octo/hello", "push": rules, "protected_paths": globs}
+    assert len(parse(full, full | {"repo": "octo/other"})) == 2
+    text = f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all"
+    for key, more in (("push", [*rules, {"refs": "refs/heads/x", "allow": []}]), ("protected_paths", [*globs, "c"])):
+        assert refusal(full | {key: more}) == text
 
 
 def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:

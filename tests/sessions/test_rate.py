@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.sessions.rate import SLICES, WIDTH, WINDOW, Rates, Window
+from credgate.sessions.rate import SLICES, WIDTH, WINDOW, Rates, RateWindow
 from credgate.values import Reason
 
 LATE = WINDOW + WIDTH
@@ -24,7 +24,7 @@ def times(between: list[float]) -> list[float]:
 
 def test_so_many_requests_then_a_wait_then_more() -> None:
     """The wait ends when the oldest slice leaves the window."""
-    window = Window(3)
+    window = RateWindow(3)
     for now in (0.0, 5.0, 12.0):
         assert window.wait("a", now) == 0.0
         window.spend("a", 1, now)
@@ -35,7 +35,7 @@ def test_so_many_requests_then_a_wait_then_more() -> None:
 
 def test_what_comes_all_at_once_is_counted_all() -> None:
     """More than there are slices, within one: each counts, and they leave the window together."""
-    window = Window(100)
+    window = RateWindow(100)
     for _ in range(100):
         assert window.wait("a", 5.0) == 0.0
         window.spend("a", 1, 5.0)
@@ -49,7 +49,7 @@ def test_what_comes_all_at_once_is_counted_all() -> None:
 
 def test_one_key_does_not_hold_up_another() -> None:
     """One sandbox's haste is not its neighbour's wait."""
-    window = Window(1)
+    window = RateWindow(1)
     window.spend("a", 1, 0.0)
     assert window.wait("a", 1.0) > 0
     assert window.wait("b", 1.0) == 0.0
@@ -57,7 +57,7 @@ def test_one_key_does_not_hold_up_another() -> None:
 
 def test_no_limit_remembers_nothing() -> None:
     """And costs nothing."""
-    window = Window(0)
+    window = RateWindow(0)
     window.spend("a", 10**12, 0.0)
     assert window.wait("a", 0.0) == 0.0
     assert len(window) == 0
@@ -65,7 +65,7 @@ def test_no_limit_remembers_nothing() -> None:
 
 def test_what_is_spent_at_once_may_be_more_than_the_limit() -> None:
     """Bytes of one transfer: they wait out one window, however many they were."""
-    window = Window(1000)
+    window = RateWindow(1000)
     window.spend("a", 10**12, 3.0)
     assert window.wait("a", 4.0) == LATE - 4.0
     assert window.wait("a", LATE) == 0.0
@@ -73,7 +73,7 @@ def test_what_is_spent_at_once_may_be_more_than_the_limit() -> None:
 
 def test_forgetting_lets_a_key_begin_anew() -> None:
     """A session that ended leaves nothing behind."""
-    window = Window(1)
+    window = RateWindow(1)
     window.spend("a", 1, 0.0)
     window.forget("a")
     window.forget("never seen")
@@ -83,7 +83,7 @@ def test_forgetting_lets_a_key_begin_anew() -> None:
 @given(gaps, st.integers(1, 10))
 def test_no_minute_holds_more_than_the_limit(between: list[float], limit: int) -> None:
     """Whenever they come: of those let through, none has ``limit`` others in the minute before it."""
-    window, let_through = Window(limit), []
+    window, let_through = RateWindow(limit), []
     for now in times(between):
         if window.wait("a", now) == 0.0:
             window.spend("a", 1, now)
@@ -95,7 +95,7 @@ def test_no_minute_holds_more_than_the_limit(between: list[float], limit: int) -
 @given(gaps, st.integers(1, 10))
 def test_nobody_waits_for_what_is_long_past(between: list[float], limit: int) -> None:
     """Who is refused made ``limit`` requests within the last 70 seconds, and waits no longer than that."""
-    window, let_through = Window(limit), []
+    window, let_through = RateWindow(limit), []
     for now in times(between):
         wait = window.wait("a", now)
         if wait == 0.0:
@@ -109,13 +109,13 @@ def test_nobody_waits_for_what_is_long_past(between: list[float], limit: int) ->
 @given(gaps, st.integers(1, 10), st.integers(1, 5))
 def test_a_wait_is_as_long_as_it_must_be(between: list[float], limit: int, amount: int) -> None:
     """At its end there is room; a moment before there is none."""
-    window = Window(limit)
+    window = RateWindow(limit)
     now = 0.0
     for now in times(between):
         window.spend("a", amount, now)
     wait = window.wait("a", now)
     if wait > 0.01:
-        early = Window(limit)
+        early = RateWindow(limit)
         for moment in times(between):
             early.spend("a", amount, moment)
         assert early.wait("a", now + wait - 0.01) > 0
@@ -125,7 +125,7 @@ def test_a_wait_is_as_long_as_it_must_be(between: list[float], limit: int, amoun
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 30, allow_nan=False)), max_size=200))
 def test_memory_is_bounded_by_keys_and_slices(doings: list[tuple[str, float]]) -> None:
     """Of too many keys the ones that were idle longest are forgotten; a key is seven numbers at most."""
-    window, now, order = Window(5, max_keys=3), 0.0, []
+    window, now, order = RateWindow(5, max_keys=3), 0.0, []
     for key, gap in doings:
         now += gap
         window.spend(key, 1, now)
@@ -138,7 +138,7 @@ def test_memory_is_bounded_by_keys_and_slices(doings: list[tuple[str, float]]) -
 
 def test_pruning_keeps_what_still_counts() -> None:
     """It must not be a way to a fresh start."""
-    window = Window(1)
+    window = RateWindow(1)
     window.spend("old", 1, 0.0)
     window.spend("young", 1, 30.0)
     window.prune(75.0)

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from credgate.sessions.tokens import MAX_FIELD, Malformed, Minted, Presented, digest, mint, parse_authorization
+from credgate.sessions.tokens import (
+    MAX_FIELD,
+    MalformedAuthorization,
+    NewToken,
+    PresentedToken,
+    digest,
+    mint,
+    parse_authorization,
+)
 
 TOKEN, SECRET = "t" * 43, "s-_" * 14 + "9"
 
@@ -50,7 +58,7 @@ def test_minting_uses_the_entropy_it_is_given_and_nothing_else() -> None:
 
 def test_no_secret_shows_in_a_repr() -> None:
     """Values end up in logs and tracebacks."""
-    for value in (Minted("s-1", TOKEN, SECRET), Presented("basic", TOKEN, SECRET)):
+    for value in (NewToken("s-1", TOKEN, SECRET), PresentedToken("basic", TOKEN, SECRET)):
         assert TOKEN not in repr(value)
         assert SECRET not in repr(value)
 
@@ -70,13 +78,13 @@ def test_no_field_is_no_credential() -> None:
 @pytest.mark.parametrize("scheme", [b"Basic ", b"basic ", b"BASIC   "])
 def test_basic_with_any_user_presents_the_pair(user: bytes, scheme: bytes) -> None:
     """The ancestor's helper, git's prompts and other clients name different users; scheme names ignore case."""
-    assert parse_authorization([basic(user + b":" + PAIR, scheme)]) == Presented("basic", TOKEN, SECRET)
+    assert parse_authorization([basic(user + b":" + PAIR, scheme)]) == PresentedToken("basic", TOKEN, SECRET)
 
 
 @pytest.mark.parametrize("scheme", [b"Bearer ", b"bearer ", b"BEARER  "])
 def test_bearer_presents_the_pair(scheme: bytes) -> None:
     """For extraHeader, which needs no helper."""
-    assert parse_authorization([scheme + PAIR]) == Presented("bearer", TOKEN, SECRET)
+    assert parse_authorization([scheme + PAIR]) == PresentedToken("bearer", TOKEN, SECRET)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +128,10 @@ def test_bearer_presents_the_pair(scheme: bytes) -> None:
 def test_a_bent_field_is_malformed(value: bytes) -> None:
     """Parser confusion is an attacker's tool; no secret of ours is written like any of these."""
     scheme = value.split(b" ")[0].lower()
-    expected = {b"basic": Malformed("basic"), b"bearer": Malformed("bearer")}.get(scheme, Malformed())
-    assert parse_authorization([GOOD]) == Presented("basic", TOKEN, SECRET)
+    expected = {b"basic": MalformedAuthorization("basic"), b"bearer": MalformedAuthorization("bearer")}.get(
+        scheme, MalformedAuthorization()
+    )
+    assert parse_authorization([GOOD]) == PresentedToken("basic", TOKEN, SECRET)
     assert parse_authorization([value]) == expected
 
 
@@ -132,20 +142,20 @@ def test_bits_that_base64_ignores_are_not_ignored() -> None:
     good = basic(plain)
     bent = good[:-2] + bytes([good[-2] + 1]) + b"="
     assert base64.b64decode(bent[6:], validate=True) == plain
-    assert isinstance(parse_authorization([good]), Presented)
-    assert parse_authorization([bent]) == Malformed("basic")
+    assert isinstance(parse_authorization([good]), PresentedToken)
+    assert parse_authorization([bent]) == MalformedAuthorization("basic")
 
 
 @pytest.mark.parametrize("value", [b"", b"Digest a=b", b"Negotiate " + PAIR, b"Basicx " + GOOD[6:], b"\xff"])
 def test_another_scheme_is_malformed(value: bytes) -> None:
     """A credential that is not ours is a wrong one, not a missing one."""
-    assert parse_authorization([value]) == Malformed("")
+    assert parse_authorization([value]) == MalformedAuthorization("")
 
 
 def test_two_fields_are_malformed_even_if_both_are_right() -> None:
     """Which of them counts is what request smuggling asks."""
-    assert parse_authorization([GOOD, GOOD]) == Malformed("basic")
-    assert parse_authorization([b"Bearer " + PAIR, GOOD]) == Malformed("bearer")
+    assert parse_authorization([GOOD, GOOD]) == MalformedAuthorization("basic")
+    assert parse_authorization([b"Bearer " + PAIR, GOOD]) == MalformedAuthorization("bearer")
 
 
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=3))
@@ -153,7 +163,7 @@ def test_two_fields_are_malformed_even_if_both_are_right() -> None:
 @example([b"Basic QQ"])
 def test_any_bytes_are_presented_or_malformed(values: list[bytes]) -> None:
     """Read or refuse, never raise."""
-    assert isinstance(parse_authorization(values), Presented | Malformed)
+    assert isinstance(parse_authorization(values), PresentedToken | MalformedAuthorization)
 
 
 @given(st.binary(max_size=40).filter(lambda user: b":" not in user), st.sampled_from(["basic", "bearer"]))
@@ -164,6 +174,6 @@ def test_only_control_bytes_make_a_user_wrong(user: bytes, scheme: str) -> None:
     value = basic(user + b":" + pair) if scheme == "basic" else b"Bearer " + pair
     read = parse_authorization([value])
     if scheme == "basic" and any(byte < 0x20 or byte == 0x7F for byte in user):
-        assert read == Malformed("basic")
+        assert read == MalformedAuthorization("basic")
     else:
-        assert read == Presented(scheme, minted.token, minted.secret)  # type: ignore[arg-type]
+        assert read == PresentedToken(scheme, minted.token, minted.secret)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from credgate.config.schema import Config
-    from credgate.sessions.lease import LeaseReading
+    from credgate.sessions.lease_clock import LeaseReading
 
     Places = Callable[[], Mapping[str, str]]
 

@@ -1,7 +1,7 @@
 """Who is at the other end of the control socket, as the kernel tells it, and whether they may use it.
 
 Linux notes the credentials of whoever called connect() (unix(7), SO_PEERCRED); they cannot be forged and do not change
-for the life of the connection, so they are read and judged once a connection, before any route is looked at.
+for the life of the connection, so they are read and judged once, when the connection is made and before a byte is read.
 Admitted: root, the uid that credgate runs as, and the uids that the operator lists. The pid is read by nobody: it may
 have been given to another process since.
 """
@@ -55,6 +55,10 @@ class PeerRule:
     allow_uids: Collection[int] = ()
     own_uid: Callable[[], int] = os.geteuid
 
+    def is_own(self, uid: int) -> bool:
+        """Whether a user is root or our own."""
+        return uid in (_ROOT, self.own_uid())
+
     def admits(self, peer: Peer | None) -> bool:
         """Whether this peer may; an unknown one may not."""
-        return peer is not None and peer.uid in (_ROOT, self.own_uid(), *self.allow_uids)
+        return peer is not None and (self.is_own(peer.uid) or peer.uid in self.allow_uids)

@@ -26,10 +26,11 @@ from twisted.python.failure import Failure
 
 from credgate.audit.event import Event, Happening
 from credgate.errors import ConfigError
-from credgate.service.control.api import ControlAPI
-from credgate.service.control.channel import ControlSite
+from credgate.service.control.http_server import ControlSite
 from credgate.service.control.peer import PeerRule
+from credgate.service.control.routes import ControlAPI
 from credgate.service.control.unixsocket import SocketPlace, bind
+from credgate.service.sandbox.refused_connections import RefusedConnections
 from credgate.values import Reason
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort, IReactorTime, IReactorUNIX
 
-    from credgate.config.schema import Config, Policy
+    from credgate.config.schema import Config, PushPolicy
     from credgate.forges.driver import Driver
-    from credgate.service.control.api import Check, Forges, Readiness, Registry, Reload, Status, Transfers
     from credgate.service.control.peer import Peer
-    from credgate.service.control.scrape import Exposition
-    from credgate.sessions.lease import LeaseReading
+    from credgate.service.control.routes import Check, Forges, Readiness, Registry, Reload, Status, Transfers
+    from credgate.service.metrics.scrape import MetricsExposition
+    from credgate.sessions.lease_clock import LeaseReading
     from credgate.sessions.model import Session
     from credgate.values import RepoPath
 
@@ -54,8 +55,8 @@ GRACE = 5.0
 """Seconds that requests may still take once the service ends."""
 
 
-class Audit(Protocol):
-    """What is used of ``service.audit.AuditLog``."""
+class AuditSink(Protocol):
+    """What is used of ``service.audit.log.AuditLog``."""
 
     def write(self, event: Event) -> None:
         """Take an event; never fails."""
@@ -67,29 +68,31 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
     registry: Registry,
     readiness: Readiness,
     drivers: Mapping[str, Driver],
-    audit: Audit,
+    audit: AuditSink,
     *,
     clock: Callable[[], LeaseReading],
     reactor: _Reactor,
     reload: Reload | None = None,
-    policy: Callable[[], Policy] | None = None,
+    policy: Callable[[], PushPolicy] | None = None,
     has_credential: Callable[[RepoPath], bool] = lambda _repo: True,
     status: Status | None = None,
     transfers: Transfers = list,
     forges: Forges = list,
-    scrape: Exposition | None = None,
+    scrape: MetricsExposition | None = None,
     check: Check | None = None,
+    refused: RefusedConnections | None = None,
 ) -> ControlService:
-    """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's."""
+    """Return the service for a configuration. ``policy`` is the one in force; by default the configuration's.
+
+    ``refused`` is told of connections that are refused; whoever gives it also calls its ``sweep``.
+    """
+    told = refused or RefusedConnections(audit, clock)
 
     def created(session: Session, peer: Peer | None) -> None:
         audit.write(_granted(Happening.SESSION_CREATED, clock().wall, session, peer))
 
     def extended(session: Session, peer: Peer | None) -> None:
         audit.write(_granted(Happening.SESSION_EXTENDED, clock().wall, session, peer))
-
-    def refused(peer: Peer | None) -> None:
-        audit.write(_refused(clock().wall, peer))
 
     api = ControlAPI(
         config,
@@ -109,7 +112,7 @@ def control_service(  # noqa: PLR0913 - the one place where the parts meet
         scrape,
         check,
     )
-    site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=refused)
+    site = ControlSite(api.app.resource(), PeerRule(config.control.allow_uids), reactor, refused=told.count)
     place = SocketPlace(
         Path(config.listen.control),
         shared=bool(config.control.allow_uids),
@@ -185,15 +188,4 @@ def _granted(happening: Happening, wall: float, session: Session, peer: Peer | N
         allow=True,
         reason=Reason.ALLOWED,
         text=session.label,
-    )
-
-
-def _refused(wall: float, peer: Peer | None) -> Event:
-    return Event(
-        wall=wall,
-        event=Happening.CONTROL,
-        peer=str(peer) if peer else "unknown",
-        allow=False,
-        reason=Reason.FOREIGN_PEER,
-        status=403,
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from credgate.sessions.grants import written
-from credgate.sessions.lease import LeaseReading, wall_time
+from credgate.sessions.lease_clock import LeaseReading, wall_time
 
 if TYPE_CHECKING:
     from credgate.sessions.model import Session

@@ -19,18 +19,18 @@ from twisted.names.dns import DNSDatagramProtocol, DNSProtocol
 from twisted.names.server import DNSServerFactory
 from zope.interface import implementer
 
-from credgate.dns import addresses, framing
-from credgate.dns.clients import counted_as
+from credgate.dns import framing
 from credgate.dns.names import WireError
 from credgate.dns.query import MAX_QUERY
 from credgate.dns.responder import Pending
+from credgate.sessions.address import rate_key
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IDelayedCall
     from twisted.internet.protocol import Protocol
     from twisted.python.failure import Failure
 
-    from credgate.service.dns.desk import Desk
+    from credgate.service.dns.queries import QueryHandler
 
 IDLE = 10.0
 """Seconds a connection may say nothing."""
@@ -47,7 +47,7 @@ class Datagrams(DNSDatagramProtocol):
     noisy = False
     transport: Any
 
-    def __init__(self, desk: Desk, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
+    def __init__(self, desk: QueryHandler, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
         super().__init__(None, reactor)
         self._desk, self._receive, self._now = desk, desk.responder.receive, desk.now
         self.unsent = 0
@@ -178,7 +178,7 @@ class Stream(DNSProtocol):
 
 def _place(host: str) -> str:
     """Return what a peer's connections are counted by: its address, or an IPv6 address's /64."""
-    return counted_as(addresses.client(host))
+    return rate_key(host)
 
 
 class StreamFactory(DNSServerFactory):
@@ -187,7 +187,7 @@ class StreamFactory(DNSServerFactory):
     noisy = False
     protocol: Any = Stream
 
-    def __init__(self, desk: Desk, reactor: Any, most: int, most_per_address: int) -> None:  # noqa: ANN401 - every interface of a reactor
+    def __init__(self, desk: QueryHandler, reactor: Any, most: int, most_per_address: int) -> None:  # noqa: ANN401 - every interface of a reactor
         super().__init__()
         self.desk, self.reactor = desk, reactor
         self._most, self._most_per_address = most, most_per_address

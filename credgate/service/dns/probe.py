@@ -12,10 +12,10 @@ from twisted.internet.defer import TimeoutError as DeferredTimeoutError
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
 
 from credgate.dns.names import WireError
-from credgate.service.dns.upstream import TCPExchange, UDPExchange, connect
+from credgate.service.dns.resolver import TCPExchange, UDPExchange, connect
 
 if TYPE_CHECKING:
-    from credgate.dns.response import Asked, Response
+    from credgate.dns.response import Response, SentQuestion
     from credgate.dns.upstreams import Endpoint
 
 TIMEOUT = 0.5
@@ -24,17 +24,17 @@ TRIES = 3
 _NO_ANSWER = (DeferredTimeoutError, ConnectError, ConnectionDone, ConnectionLost, WireError, OSError)
 
 
-async def _udp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+async def _udp(server: Endpoint, asked: SentQuestion, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
     return await UDPExchange(server, asked, reactor).send().done.addTimeout(TIMEOUT, reactor)
 
 
-async def _tcp(server: Endpoint, asked: Asked, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+async def _tcp(server: Endpoint, asked: SentQuestion, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
     exchange = TCPExchange(asked)
     await connect(server, exchange, reactor).addTimeout(TIMEOUT, reactor)
     return await exchange.done.addTimeout(TIMEOUT, reactor)
 
 
-async def answers(server: Endpoint, asked: Asked, reactor: Any) -> bool:  # noqa: ANN401 - every interface of a reactor
+async def answers(server: Endpoint, asked: SentQuestion, reactor: Any) -> bool:  # noqa: ANN401 - every interface of a reactor
     """Whether ``server`` replies to ``asked`` over UDP and over TCP."""
     for door in (_udp, _tcp):
         for _ in range(TRIES):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from twisted.logger import Logger
 
+from credgate.credentials.token_request import Request
 from credgate.errors import ConfigError
 from credgate.forges import comparison
-from credgate.minting.request import Request
-from credgate.service.forge_api import api_origin, forge_api, login_field
+from credgate.service.credentials.api_client import TIME_LIMIT, NoResponseError
 from credgate.service.inspect.repository_client import CANNOT_SEND, NoFilterError
-from credgate.service.minting.api import TIME_LIMIT, UnansweredError
+from credgate.service.upstream.forge_api import api_origin, forge_api, login_field
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -83,7 +83,7 @@ class CompareClient:
         api = forge_api(driver, origin, pool.reactor, pool.endpoint_for, wall=wall, limit=limit)
         try:
             answer = await api.once(Request("GET", path, login_field(login)))
-        except UnansweredError as error:
+        except NoResponseError as error:
             self._warn(str(error), give_up=True)
             return None
         result = comparison.judge(driver, old, answer.status, answer.body)

@@ -2,8 +2,8 @@
 
 The push's own pack is examined first (``pack.ancestry``, ``pack.changed_paths``). What it leaves open is asked of the
 forge (``repository_client``). If the forge supports no ``filter``, ancestry is asked of its API (``compare_client``).
-Costly work runs in a thread. What could not be determined is missing from ``Found``, with a reason, and counts against
-the push: ``git.verdict.settle`` decides.
+Costly work runs in a thread. What could not be determined is missing from ``Findings``, with a reason, and counts
+against the push: ``git.push_verdict.settle`` decides.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from credgate.git.verdict import Found
+from credgate.git.push_verdict import Findings
 from credgate.pack import ancestry, changed_paths
 from credgate.pack.ancestry import AncestryOutcome
 from credgate.pack.commit_graph import CommitGraph
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from credgate.git.push import Command
-    from credgate.git.rules import Rules
-    from credgate.git.verdict import Verdict
+    from credgate.git.push_list import Command
+    from credgate.git.push_rules import PushRules
+    from credgate.git.push_verdict import PushVerdict
     from credgate.pack.objects import ObjectFormat, Sliced, Tree
     from credgate.service.inspect.repository_client import RepositoryClient
 
@@ -50,8 +50,8 @@ MAX_NAMES = changed_paths.MAX_NAMES
 class PushInspection:
     """The inspection of one push. ``walk`` has read the push's pack to its end."""
 
-    verdict: Verdict
-    rules: Rules
+    verdict: PushVerdict
+    rules: PushRules
     walk: PackWalk
     client: RepositoryClient
     in_thread: Callable[..., Deferred[Any]]
@@ -68,7 +68,7 @@ class PushInspection:
     def __attrs_post_init__(self) -> None:
         self._compare_client = CompareClient(self.client)
 
-    async def find(self) -> Found:
+    async def find(self) -> Findings:
         """Determine all that the verdict needs. Can be called once, because it drops the walk."""
         self._walks = [self.walk]
         try:
@@ -78,7 +78,7 @@ class PushInspection:
             self._moves.clear()
             del self.walk  # an exception's frames may keep this object until the next garbage collection
 
-    async def _find_all(self) -> Found:
+    async def _find_all(self) -> Findings:
         refs = [command.ref for command in self.verdict.needs_old]
         old = await self._try(self.client.refs, self._format, refs) if refs else None
         forward: dict[bytes, bool] = {}
@@ -94,7 +94,7 @@ class PushInspection:
             path = await self._try(self._first_touched, command)
             if path is not None:
                 touched[command.ref] = path
-        return Found(old, forward, touched, self.why, self.unasked)
+        return Findings(old, forward, touched, self.why, self.unasked)
 
     async def _try(self, find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``
         """Return the result of ``find``, or ``None`` if it could not be determined; keep the reason."""
@@ -238,7 +238,7 @@ class PushInspection:
         return None
 
 
-def walk_for(verdict: Verdict) -> PackWalk:
+def walk_for(verdict: PushVerdict) -> PackWalk:
     """Return a walk for the pack of a push. Trees are kept only if paths must be compared."""
     format_ = format_of(verdict.forwarded[0].new)
     return PackWalk(format_, trees=bool(verdict.needs_paths))

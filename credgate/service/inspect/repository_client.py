@@ -1,7 +1,7 @@
 """Asks a forge about a repository while a push waits: capabilities, refs, history and trees.
 
 The client speaks git's protocol version 2 with the session's own forge credential, over the relay's connection pool.
-Bytes, commits and time are limited. ``git.ask`` and ``git.refs`` read the answers; this module only carries them.
+Bytes, commits and time are limited. ``git.v2`` and ``git.refs`` read the answers; this module only carries them.
 Any failure is an :class:`InspectionError` with a short text of credgate's own. The push is then refused, because what
 could not be determined counts against it.
 """
@@ -20,14 +20,14 @@ from twisted.internet.defer import (
 from credgate import __version__
 from credgate.errors import CredentialError, CredgateError, ResponseError
 from credgate.forges.place import Place
-from credgate.git import ask, refs
-from credgate.http import crossing
-from credgate.http.fields import RequestHead
+from credgate.git import refs, v2
+from credgate.http import header_policy
+from credgate.http.grammar import RequestHead
 from credgate.pack.objects import SHA1
-from credgate.service.asking import Asking
-from credgate.service.forge import Key
 from credgate.service.inspect.pack_reader import PackReading
-from credgate.service.reach import unreachable
+from credgate.service.upstream.client import UpstreamCall
+from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.pool import Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
     from credgate.pack.objects import ObjectFormat
     from credgate.pack.walk import PackWalk
-    from credgate.service.credentials import Credentials
-    from credgate.service.forge import ForgeConnection, ForgePool
-    from credgate.service.sources import Credential, Wanted
+    from credgate.service.credentials.forge_credentials import Credentials
+    from credgate.service.credentials.sources import Credential, CredentialRequest
+    from credgate.service.upstream.pool import ForgeConnection, ForgePool
 
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
@@ -68,14 +68,14 @@ class RepositoryClient:
 
     pool: ForgePool
     credentials: Credentials
-    wanted: Wanted
+    wanted: CredentialRequest
     driver: Driver
     path: str
     dot_git: bool
     timeout: float
     patience: float
     in_thread: Callable[..., Deferred[Any]]
-    bytes_left: int = field(default=ask.MAX_ANSWER, init=False)
+    bytes_left: int = field(default=v2.MAX_ANSWER, init=False)
     """Bytes that the remaining fetches of this push may bring."""
     _lines: list[bytes] | None = field(default=None, init=False)
     _cancelled: bool = field(default=False, init=False)
@@ -102,8 +102,8 @@ class RepositoryClient:
         """Return the ids (hexadecimal) of the ``names`` that exist at the forge."""
         wanted = list(names)
         request = refs.refs_request(await self._named_format(object_format), wanted)
-        answer = await self._request_small("POST", "git-upload-pack", request, ask.ANSWER_TYPE)
-        found = await self._parse(refs.read_refs, answer)
+        answer = await self._request_small("POST", "git-upload-pack", request, v2.ANSWER_TYPE)
+        found = await self._parse(lambda body: dict(refs.read_refs(body)), answer)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(
@@ -112,13 +112,13 @@ class RepositoryClient:
         """Fetch ``wants`` into ``walk``: no trees or blobs except those in ``wants``."""
         if len(wants) > MAX_WANTS:
             raise InspectionError("too many objects to fetch for one push")
-        if not ask.offers_filter(await self.capabilities()):
+        if not v2.offers_filter(await self.capabilities()):
             raise NoFilterError(CANNOT_SEND)
         named = await self._named_format(walk.graph.object_format)
-        body = ask.fetch_request(named, wants, haves, deepen=deepen)
-        handler = Asking(ask.ANSWER_TYPE)
+        body = v2.fetch_request(named, wants, haves, deepen=deepen)
+        handler = UpstreamCall(v2.ANSWER_TYPE)
         # The reader refuses more than the bytes that this push has left; each part is counted for the next fetch.
-        reader = ask.AnswerReader(walk, self.bytes_left)
+        reader = v2.FetchResponseReader(walk, self.bytes_left)
         reading = PackReading(
             reader, self.in_thread, _nothing, handler.finish, handler.fail, handler.hold, handler.release
         )
@@ -140,7 +140,7 @@ class RepositoryClient:
     async def _named_format(self, object_format: ObjectFormat) -> ObjectFormat | None:
         """Return the format for ``object-format=``, or ``None`` if the forge does not support it and so uses SHA-1."""
         # Forges before git 2.28 have SHA-1 only, and refuse a request with this argument.
-        offered = ask.offers_object_format(await self.capabilities())
+        offered = v2.offers_object_format(await self.capabilities())
         if not offered and object_format is not SHA1:
             raise InspectionError("this forge does not advertise SHA-256")
         return object_format if offered else None
@@ -153,7 +153,7 @@ class RepositoryClient:
 
     async def _request_small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
         held = bytearray()
-        handler = Asking(content_type)
+        handler = UpstreamCall(content_type)
 
         def take(part: bytes) -> None:
             held.extend(part)
@@ -164,13 +164,13 @@ class RepositoryClient:
         await self._request(handler, method, tail, body)
         return bytes(held)
 
-    async def _request(self, handler: Asking, method: str, tail: str, body: bytes) -> None:
+    async def _request(self, handler: UpstreamCall, method: str, tail: str, body: bytes) -> None:
         if self._cancelled:
             raise CancelledError
         credential = await self._credential()
         key = Key(self.driver.forge.name, credential.id)
         login = self.driver.login(credential.secret) if credential.secret else None
-        lines = crossing.upstream_head(
+        lines = header_policy.upstream_head(
             method=method.encode(),
             path=self.driver.path(self.path, tail, dot_git=self.dot_git),
             host=self.driver.authority,
@@ -191,12 +191,12 @@ class RepositoryClient:
                 await self._renew(credential)
             raise InspectionError(str(error)) from None
 
-    async def _send(self, handler: Asking, connection: ForgeConnection, method: str, request: bytes) -> bool:
+    async def _send(self, handler: UpstreamCall, connection: ForgeConnection, method: str, request: bytes) -> bool:
         """Send on this connection; return false if it was a reused one that the forge had closed: then repeat it."""
         try:
             await handler.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
         except ResponseError:
-            if connection.reused and not connection.answered:
+            if handler.repeatable:  # the connection is not asked: it may carry another push's request by now
                 return False
             raise
         finally:
@@ -261,5 +261,5 @@ def _head(method: str, length: int) -> RequestHead:
     """Return a request head from which ``crossing`` takes the fields."""
     fields = [(b"user-agent", f"credgate/{__version__}".encode()), (b"git-protocol", b"version=2")]
     if method == "POST":
-        fields += [(b"content-type", ask.CONTENT_TYPE), (b"accept", ask.ANSWER_TYPE)]
+        fields += [(b"content-type", v2.CONTENT_TYPE), (b"accept", v2.ANSWER_TYPE)]
     return RequestHead(method.encode(), b"/", b"1.1", tuple(fields), length, False, True, False)  # noqa: FBT003 - positional by its definition

@@ -87,6 +87,34 @@ def test_an_object_over_the_grants_limit_is_told_by_name(lfs_forge: LfsForge, en
     assert "lfs-object-too-large" in reasons
 
 
+def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
+    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door
+) -> None:
+    """The old name's grant allows all; an upload by it is taken only where the new name's grant allows pushes."""
+    large = CONTENT + b"more"
+    path = lfs_forge.holding(CONTENT, large)
+    old = path.replace("octo/", "moved-in/")
+    for number, limits in enumerate(({"push": [], "max_lfs_object_bytes": len(CONTENT)}, {})):
+        box = enter_lfs([{"repo": path, **limits}, old]).box
+        clone, new = f"clone{number}", b"new object %d" % number
+        box.git("clone", "-q", address(old), clone, environ={"GIT_LFS_SKIP_SMUDGE": "1"}).fine()
+        pulled = box.git("lfs", "pull", cwd=clone)
+        (box.home / clone / "new.bin").write_bytes(new)
+        box.git("add", ".", cwd=clone).fine()
+        box.git("commit", "-q", "-m", "objects", cwd=clone).fine()
+        pushed = box.git("lfs", "push", "origin", "HEAD", cwd=clone)
+        assert (box.home / clone / "0.bin").read_bytes() == CONTENT
+        if limits:
+            assert f"may not move LFS objects over {len(CONTENT)} bytes" in pulled.refused()
+            assert "this session may push nothing to this repository" in pushed.refused()
+            assert not lfs_forge.lfs.has(old, oid_of(new))
+        else:
+            pulled.fine()
+            pushed.fine()
+            assert lfs_forge.lfs.has(path, oid_of(new))
+        assert door.gateway.audited(repo=path, moved_from=old, operation="lfs-batch")
+
+
 def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
     """In our words: what a forge's server says of it is not repeated."""
     path = lfs_forge.holding(CONTENT, b"lost" * 10)
@@ -136,7 +164,7 @@ def batch(door: Door, lease: Lease, path: str, operation: str, content: bytes) -
     actions = answer["objects"][0]["actions"]
     for action in actions.values():
         assert action["href"].startswith(f"{door.front.url}/git/{path}.git/info/lfs/_x/")
-        assert "header" not in action
+        assert list(action["header"]) == ["X-Credgate-Handle"]
     return {name: action["href"].removeprefix(door.front.url) for name, action in actions.items()}
 
 
@@ -169,6 +197,36 @@ def test_a_handle_is_nothing_without_the_sessions_credential(
     status, answer = ask(door, lease, "GET", target, Authorization="Basic eDp5Ono=")
     assert (status, "session credential is not accepted" in answer["message"]) == (403, True)
     assert ask(door, lease, "GET", target)[0] == 200
+
+
+def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+    """It opens its object without the session's credential, nothing else, and nothing after a revoke."""
+    path = lfs_forge.holding(CONTENT)
+    lease = enter_lfs([path]).lease
+    objects = [{"oid": oid_of(CONTENT), "size": len(CONTENT)}]
+    asked = json.dumps({"operation": "download", "transfers": ["basic"], "objects": objects}).encode()
+    _, answer = ask(door, lease, "POST", f"/git/{path}.git/info/lfs/objects/batch", asked)
+    (told,) = answer["objects"]
+    link = told["actions"]["download"]
+    target, own = link["href"].removeprefix(door.front.url), link["header"]["X-Credgate-Handle"]
+    assert told["authenticated"] is True
+    assert own not in (lease.token, lease.secret)
+
+    def with_own(method: str, place: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", door.front.port, timeout=20)
+        connection.request(method, place, headers={"X-Credgate-Handle": own})
+        heard = connection.getresponse()
+        content = heard.read()
+        connection.close()
+        return heard.status, content
+
+    assert with_own("GET", target) == (200, CONTENT)
+    assert with_own("GET", f"/git/{path}.git/info/refs?service=git-upload-pack")[0] == 401
+    assert with_own("GET", "/whoami")[0] == 401
+    assert with_own("PUT", target)[0] == 404
+    assert door.gateway.control("DELETE", f"/session/{lease.token}").status == 200
+    status, content = with_own("GET", target)
+    assert (status, b"this link to an LFS object is not good any more" in content) == (404, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -246,3 +246,50 @@ def test_a_storage_that_is_not_listed_is_named(scene: Scene, start_gateway: Star
     said = visit.box.run("sh", "-c", "git lfs smudge < pointer", cwd="repo").refused()
     assert "on localhost, which is not among lfs_hosts" in said
     assert scene.forge.state.ranges == []
+
+
+NOTHING = "may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
+CLOSED = {"policy": {"push": [{"refs": "refs/**", "allow": []}]}}
+
+
+@pytest.mark.parametrize("by_policy", [False, True])
+def test_where_nothing_may_be_pushed_lfs_takes_nothing(
+    scene: Scene, start_gateway: StartGateway, enter: Enter, *, by_policy: bool
+) -> None:
+    """No upload, lock or forced unlock reaches the forge, by the grant or by the policy; downloads and lists do.
+
+    Each of these commands works for a session that may push, whose lock and object are what the other one sees.
+    """
+    scene.commit(b"an object that the forge has")
+    scene.lfs("push", "origin", "main").fine()
+    for name in ("0.bin", "1.bin"):
+        scene.lfs("lock", name).fine()
+    scene.lfs("unlock", "--force", "1.bin").fine()
+    state = scene.forge.state
+    before = dict(state.objects), list(state.locks)
+    door = start_gateway(scene.api.url, state.secret, settings=SETTINGS | CLOSED) if by_policy else scene.door
+    box = enter([PATH if by_policy else {"repo": PATH, "push": []}], door=door).box
+    box.git("lfs", "install", "--skip-repo").fine()
+    box.run("cp", "-r", scene.box.home / "repo", "repo").fine()
+    box.run("rm", "-rf", "repo/.git/lfs").fine()
+
+    def lfs(*arguments: str) -> Ran:
+        return box.git("lfs", *arguments, cwd="repo")
+
+    lfs("fetch", "origin", "main").fine()
+    assert [lock["path"] for lock in json.loads(lfs("locks", "--json").fine())] == ["0.bin"]
+    assert [lock["path"] for lock in json.loads(lfs("locks", "--json", "--verify").fine())["ours"]] == ["0.bin"]
+    (box.home / "repo" / "2.bin").write_bytes(b"an object that the forge does not have")
+    box.git("add", ".", cwd="repo").fine()
+    box.git("commit", "-q", "-m", "more", cwd="repo").fine()
+    assert f"batch response: credgate: {who(by_policy)} {NOTHING}" in lfs("push", "origin", "main").refused()
+    for command in (("lock", "2.bin"), ("unlock", "0.bin"), ("unlock", "--force", "0.bin")):
+        assert NOTHING in lfs(*command).refused()
+    assert (dict(state.objects), list(state.locks)) == before
+    refused = [line for line in door.gateway.audit() if line.get("reason") == "push-ref"]
+    assert {line["operation"] for line in refused} == {"lfs-batch", "lfs-lock", "lfs-unlock"}
+
+
+def who(by_policy: bool) -> str:  # noqa: FBT001 - the table's column
+    """Begin the refusal."""
+    return "under this policy a session" if by_policy else "this session"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from credgate.config.schema import Policy
+from credgate.config.schema import PushPolicy
 from credgate.sessions.model import PushRule
 from tests.fakes.control import Desk
 
@@ -63,7 +63,7 @@ def test_the_policy_in_force_is_asked() -> None:
     """After a reload, the new one."""
     desk = Desk()
     assert ask(desk, **DEFAULT)["decision"] == "allow"
-    desk.policy = Policy(push=(PushRule("refs/heads/x", frozenset()),))
+    desk.policy = PushPolicy(push=(PushRule("refs/heads/x", frozenset()),))
     refused = ask(desk, **DEFAULT)
     assert (refused["reason"], refused["rule"]) == ("push-verb", "policy.push[0] refs/heads/x")
     assert ask(desk, **{**DEFAULT, "ref": "refs/heads/y"})["decision"] == "allow"

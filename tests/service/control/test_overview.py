@@ -11,9 +11,9 @@ from attrs import evolve
 from credgate import __version__
 from credgate.audit.chain import Head, Link
 from credgate.config.load import config_hash, policy_hash
-from credgate.config.schema import Policy
+from credgate.config.schema import PushPolicy
 from credgate.service.control.overview import Overview
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from tests.fakes.control import NOW, Desk, config
 from tests.fakes.schemas import schema
 
@@ -71,8 +71,8 @@ def test_there_is_no_head_before_the_first_line() -> None:
 
 def test_the_policy_s_hash_changes_with_the_policy_alone() -> None:
     """An operator compares it across machines."""
-    assert policy_hash(Policy()) == policy_hash(Policy())
-    assert policy_hash(evolve(Policy(), max_refs=1)) != policy_hash(Policy())
+    assert policy_hash(PushPolicy()) == policy_hash(PushPolicy())
+    assert policy_hash(evolve(PushPolicy(), max_refs=1)) != policy_hash(PushPolicy())
 
 
 def test_the_route_answers_it() -> None:

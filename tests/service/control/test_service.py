@@ -20,9 +20,11 @@ from credgate.audit.event import Happening
 from credgate.errors import ConfigError
 from credgate.service.control import service as service_module
 from credgate.service.control import unixsocket
+from credgate.service.sandbox.refused_connections import Limit
 from credgate.values import Reason
 from tests.fakes.control import config
 from tests.fakes.control_gateway import DEADLINE, NOBODY, gateway_at, until, within
+from tests.fakes.needs import NOT_SHOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 JSON = ("-H", "Content-Type: application/json")
 FOREIGN = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root can become another user")
 
 
 # Peers.
@@ -83,8 +85,8 @@ async def test_a_listed_user_is_served_and_no_other(shared_gateway: Gateway) -> 
 def test_an_unknown_peer_is_audited_as_unknown(home: Path) -> None:
     """Where the kernel does not tell."""
     made = gateway_at(config(home / "control.sock"))
-    made.service.site.refused(None)
-    assert [event.peer for event in made.audit.events] == ["unknown"]
+    made.service.site.refused(Limit.FOREIGN, "unknown")
+    assert [(event.peer, event.reason) for event in made.audit.events] == [("unknown", Reason.FOREIGN_PEER)]
 
 
 # The socket.
@@ -170,6 +172,7 @@ async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(home: Path)
     await within(made.service.stopService())
 
 
+@pytest.mark.needs("curl")
 def test_after_kill_9_the_next_process_takes_over_and_a_live_one_is_left_alone(home: Path) -> None:
     """What is left behind is a socket and a lock's file, and neither may stop a restart."""
     path = home / "run" / "control.sock"
@@ -216,6 +219,7 @@ async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
         assert client.recv(1) == b""
 
 
+@pytest.mark.needs("curl")
 @pytest_twisted.ensureDeferred
 async def test_stopping_lets_a_request_end(gateway: Gateway) -> None:
     """Its answer may be the only copy of a session's secrets."""

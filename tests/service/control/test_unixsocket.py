@@ -17,11 +17,12 @@ import pytest
 
 from credgate.errors import ConfigError
 from credgate.service.control.unixsocket import SocketPlace, bind
+from tests.fakes.needs import NOT_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what belongs to another")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only root can make what belongs to another")
 
 
 @pytest.fixture

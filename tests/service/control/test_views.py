@@ -8,7 +8,7 @@ from attrs import evolve
 
 from credgate.service.control.views import lifetimes, session_view
 from credgate.sessions.body import parse_create
-from credgate.sessions.lease import LeaseReading
+from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, PushRule, Session
 from credgate.values import Access
 from tests.fakes.control import config, drivers

@@ -11,7 +11,7 @@ from credgate.dns.framing import Frames, frame
 from credgate.service.dns import listeners
 from credgate.service.dns.listeners import Datagrams, Stream, StreamFactory
 from tests.fakes import dnswire as w
-from tests.service.dns.test_desk import FOUND, Rig
+from tests.service.dns.test_queries import FOUND, Rig
 
 PEER = IPv4Address("TCP", "10.0.0.1", 4000)
 REFUSED = w.question("secret.example")

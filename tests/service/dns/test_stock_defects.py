@@ -17,13 +17,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
-from credgate.config.schema import Config, Dns, Listen
+from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.service.dns import listeners
-from credgate.service.dns.service import MAX_THROUGHPUT, dns_service
+from credgate.service.dns.server import MAX_THROUGHPUT, dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry
-from tests.service.dns.test_desk import FOUND, Rig
 from tests.service.dns.test_listeners import Door, Line
+from tests.service.dns.test_queries import FOUND, Rig
 
 
 def ask(message: bytes, **settings: Any) -> bytes | None:
@@ -167,7 +167,7 @@ def _blast(address: tuple[str, int], stop: list[bool]) -> int:
 @ensureDeferred
 async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
     """One turn takes at most 2 KiB of datagrams: some fifty questions, a millisecond."""
-    config = Config(listen=Listen(dns="127.0.0.1:0"), dns=Dns(upstream=("127.0.0.1:9",), rate=0.0))
+    config = Config(listen=ListenConfig(dns="127.0.0.1:0"), dns=DnsConfig(upstream=("127.0.0.1:9",), rate=0.0))
     service = dns_service(config, FakeRegistry(), FakeAudit(), reactor)
     service.privilegedStartService()
     [datagrams, _] = service._ports

@@ -12,13 +12,13 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 
-from credgate.config.schema import Forge
+from credgate.config.schema import ForgeConfig
 from credgate.forges.registry import driver_for
-from credgate.service.forge import ForgePool
+from credgate.service.credentials.sources import Credential, CredentialRequest
 from credgate.service.inspect.compare_client import MAX_REQUESTS, CompareClient
 from credgate.service.inspect.repository_client import InspectionError, NoFilterError, RepositoryClient
-from credgate.service.reach import forge_endpoints
-from credgate.service.sources import Credential, Wanted
+from credgate.service.upstream.endpoints import forge_endpoints
+from credgate.service.upstream.pool import ForgePool
 from credgate.values import Access, RepoPath
 from tests.fakes.api import Asked, FakeApi, Reply, Silence
 from tests.fakes.canary import traces
@@ -85,10 +85,12 @@ def comparing(
     url: str, timeout: float = 10.0, patience: float = 20.0, secret: str = CANARY, **table: Any
 ) -> CompareClient:
     """Return the client of one push to ``octo/hello``."""
-    forge = Forge("lab", table.pop("kind", "bitbucket"), "https://lab.example", allow_plain_http=True, api_url=url)
+    forge = ForgeConfig(
+        "lab", table.pop("kind", "bitbucket"), "https://lab.example", allow_plain_http=True, api_url=url
+    )
     driver = driver_for(evolve(forge, **table))
     pool = ForgePool(reactor, 5, forge_endpoints(reactor, 5))
-    wanted = Wanted(RepoPath("lab", "octo/hello"), Access.WRITE, session())
+    wanted = CredentialRequest(RepoPath("lab", "octo/hello"), Access.WRITE, session())
     credentials: Any = Credentials({"lab": Credential("cred-1", secret)})
     client = RepositoryClient(pool, credentials, wanted, driver, "octo/hello", True, timeout, patience, maybeDeferred)  # noqa: FBT003 - positional by its definition
     return CompareClient(client)

@@ -8,10 +8,10 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import ensureDeferred, maybeDeferred
 
-from credgate.config.schema import Policy
-from credgate.git.push import Command
-from credgate.git.rules import Rules, rules_for
-from credgate.git.verdict import Found, Verdict, judge
+from credgate.config.schema import PushPolicy
+from credgate.git.push_list import Command
+from credgate.git.push_rules import PushRules, rules_for
+from credgate.git.push_verdict import Findings, PushVerdict, judge
 from credgate.pack import ancestry
 from credgate.pack.commit_graph import CommitGraph
 from credgate.pack.objects import SHA1, SHA256, ObjectFormat, PackError
@@ -99,17 +99,17 @@ class Forge:
             raise InspectionError(f"no {what}")
 
 
-def rules(**more: Any) -> Rules:
+def rules(**more: Any) -> PushRules:
     """Make rules: branches may be created and updated, unless ``push`` says otherwise."""
-    return rules_for(Grant("octo/*", "github.com", **more), Policy(), "s-1", "x")
+    return rules_for(Grant("octo/*", "github.com", **more), PushPolicy(), "s-1", "x")
 
 
 def command(old: bytes, new: bytes, ref: bytes = REF) -> Command:
     """Make a command."""
-    return Command(old.hex().encode(), new.hex().encode(), ref, b"")
+    return Command(old.hex().encode(), new.hex().encode(), ref)
 
 
-def inspect(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tuple[Found, Verdict]:
+def inspect(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tuple[Findings, PushVerdict]:
     """Inspect a push of these commands whose pack holds these objects."""
     limits = rules(**more)
     verdict = judge(commands, limits)
@@ -120,7 +120,7 @@ def inspect(forge: Forge, brings: Forge, *commands: Command, **more: Any) -> tup
     inspection = PushInspection(verdict, limits, walk, forge, maybeDeferred)  # type: ignore[arg-type]  # a fake
     ensureDeferred(inspection.find()).addBoth(results.append)
     (result,) = results
-    assert isinstance(result, Found), result
+    assert isinstance(result, Findings), result
     return result, verdict
 
 
@@ -131,7 +131,7 @@ def test_settled_verdict_sends_no_request() -> None:
     forge = Forge()
     result, verdict = inspect(forge, brings, command(ZERO, new))
     assert verdict.settled
-    assert (result, forge.asked) == (Found(None, {}, {}, ""), [])
+    assert (result, forge.asked) == (Findings(None, {}, {}, ""), [])
 
 
 # Old object ids.
@@ -463,14 +463,14 @@ def test_incomplete_graph_leaves_the_path_unknown(monkeypatch: pytest.MonkeyPatc
 def test_walk_keeps_trees_only_for_protected_paths() -> None:
     """It uses the hash of the push."""
     old, new = b"1" * 40, b"2" * 40
-    plain = walk_for(judge([Command(old, new, REF, b"")], rules()))
+    plain = walk_for(judge([Command(old, new, REF)], rules()))
     assert plain.graph.object_format is SHA1
     tree = packs.tree({b"x": (FILE, b"\x11" * 20)})
     pack = packs.pack([packs.entry(packs.TREE, tree)])
     assert packs.tree_of(packs.feed(plain, pack), packs.oid(packs.TREE, tree)) is None
-    kept = walk_for(judge([Command(old, new, REF, b"")], rules(protected_paths=SAFE)))
+    kept = walk_for(judge([Command(old, new, REF)], rules(protected_paths=SAFE)))
     assert packs.tree_of(packs.feed(kept, pack), packs.oid(packs.TREE, tree)) is not None
-    longer = walk_for(judge([Command(b"1" * 64, b"2" * 64, REF, b"")], rules()))
+    longer = walk_for(judge([Command(b"1" * 64, b"2" * 64, REF)], rules()))
     assert longer.graph.object_format is SHA256
 
 

@@ -10,13 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.errors import CredentialError
-from credgate.git import ask, refs
+from credgate.git import refs, v2
 from credgate.git.pktline import FLUSH, encode
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
+from credgate.service.credentials.sources import Credential, CredentialRequest
 from credgate.service.inspect.pack_reader import FULL
 from credgate.service.inspect.repository_client import MAX_SMALL, MAX_WANTS, InspectionError, RepositoryClient
-from credgate.service.sources import Credential, Wanted
 from credgate.values import Access, RepoPath
 from tests.fakes import packs
 from tests.fakes.relay import FORGE_SECRET, House, answer, chunks
@@ -48,7 +48,7 @@ class Asked:
         self.threads = Threads(eager)
         driver = self.house.drivers["github.com"]
         house: Any = self.house
-        wanted = Wanted(RepoPath("github.com", "octo/hello"), Access.WRITE, house.session)
+        wanted = CredentialRequest(RepoPath("github.com", "octo/hello"), Access.WRITE, house.session)
         means = house.pool, house.credentials, wanted, driver
         self.client = RepositoryClient(*means, "octo/hello", True, 30.0, 100.0, self.threads)  # noqa: FBT003 - positional by its definition
         self.walk = PackWalk(SHA1)
@@ -157,7 +157,7 @@ def test_fetched_pack_goes_into_the_walk(size: int) -> None:
     """In a thread, whatever the size of the pieces."""
     one = asked("fetch")
     request = one.house.forge.asked()
-    assert request.body == ask.fetch_request(SHA1, [OID], [b"\x11" * 20])
+    assert request.body == v2.fetch_request(SHA1, [OID], [b"\x11" * 20])
     whole = answer(packed())
     for at in range(0, len(whole), size):
         one.house.forge.wire.deliver(whole[at : at + size])
@@ -186,7 +186,7 @@ def test_object_format_is_not_sent_to_old_forges() -> None:
     assert one.house.forge.asked().body == refs.refs_request(None, [b"refs/heads/a"])
     one.tell(REFS)
     one.ask(one.client.fetch(one.walk, [OID]))
-    assert one.house.forge.asked().body == ask.fetch_request(None, [OID])
+    assert one.house.forge.asked().body == v2.fetch_request(None, [OID])
     assert b"object-format" not in one.house.forge.wire.received
     one.tell(packed())
     assert one.results == [{b"refs/heads/a": ONE}, None]
@@ -426,6 +426,28 @@ def test_request_is_repeated_once_if_a_reused_connection_was_closed(which: str, 
     one.house.settle()
     assert one.text == "the forge closed the connection before its answer was whole"
     assert len(one.house.forge.wires) == 2
+    one.over()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_malformed_answer_is_not_requested_again(*, taken: bool) -> None:
+    """Also if another push has taken the connection by then: its own request is not answered yet."""
+    one = asked("fetch", eager=False)
+    one.tell(encode(b"ERR upload-pack: not our ref\n") + FLUSH)
+    assert one.results == []  # the answer is complete and the connection idle, but the thread has yet to read it
+    means = one.house.pool, one.client.credentials, one.client.wanted, one.client.driver
+    other = RepositoryClient(*means, "octo/hello", True, 30.0, 100.0, one.threads)  # noqa: FBT003 - positional by its definition
+    results: list[Any] = []
+    if taken:
+        ensureDeferred(other.capabilities()).addBoth(results.append)
+        one.house.settle()
+    one.threads.run_all()
+    one.house.settle()
+    assert one.text == "the forge refused: upload-pack: not our ref"
+    assert len(one.house.forge.wires) == 1
+    if taken:
+        one.capable()
+        assert results == [[b"ls-refs", b"fetch=shallow filter", b"object-format=sha1"]]
     one.over()
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from credgate.service.channel import PARTING
+from credgate.service.sandbox.connection import PARTING
 from credgate.values import Reason
 from tests.fakes.lfshouse import CONTENT, batch, call, get, offered, put, say, sent, target
 from tests.fakes.relay import House, answers_in, ask, discover, only

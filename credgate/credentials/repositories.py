@@ -1,0 +1,124 @@
+"""Which repositories a minted credential is limited to: a type that cannot be empty.
+
+GitHub mints a token for *all* repositories of an installation when a request names none, so "none" must have no way of
+being said: a ``Repositories`` of nothing is a ``ValueError``, and the only way to one is ``granted``, which starts from
+the repository in hand. That is joined by the session's other grants of the same owner that name a repository and allow
+as much, so that a session needs one credential an owner. A pattern (``owner/*``, ``**``) never becomes a list: where
+only a pattern grants it, the credential is for exactly the repository of this request.
+
+Names are in the forge's normal form. Decides nothing about scope: whoever asks has been admitted already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from credgate.sessions import scope
+from credgate.values import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from attrs import Attribute
+
+    from credgate.sessions.model import Grant
+    from credgate.values import RepoPath
+
+MAX_REPOSITORIES = 100
+"""In one credential; a session that names more of one owner gets a credential for each repository by itself."""
+
+
+def _judge(_instance: Repositories, _attribute: Attribute[frozenset[str]], paths: frozenset[str]) -> None:
+    if not paths:
+        raise ValueError("a credential for no repository would be one for all of them")
+    if len(paths) > MAX_REPOSITORIES:
+        raise ValueError(f"a credential is for {MAX_REPOSITORIES} repositories at most")
+    owners = {owner(path) for path in paths}
+    if len(owners) != 1 or "" in owners or any("*" in path for path in paths):
+        raise ValueError("a credential is for named repositories of one owner")
+
+
+@frozen(slots=True)
+class Repositories:
+    """One or more repositories of one owner, by their normal paths (``owner/repo``)."""
+
+    paths: frozenset[str] = field(validator=_judge)
+
+    @classmethod
+    def of(cls, *paths: str) -> Repositories:
+        """Make one of these; raises ValueError for none."""
+        return cls(frozenset(paths))
+
+    @property
+    def owner(self) -> str:
+        """Whose they are."""
+        return owner(next(iter(self.paths)))
+
+    @property
+    def sorted(self) -> list[str]:
+        """The paths in a fixed order."""
+        return sorted(self.paths)
+
+    @property
+    def names(self) -> list[str]:
+        """The names without their owner, in the order of ``sorted``."""
+        return [path.partition("/")[2] for path in self.sorted]
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@frozen(slots=True)
+class TokenScope:
+    """What a credential is to be good for."""
+
+    repositories: Repositories
+    access: Access
+    workflows: bool = False
+    """Whether files below ``.github/workflows`` may be changed; never without write access."""
+
+    def alone(self, path: str) -> TokenScope:
+        """Return the same for one repository of these."""
+        if path not in self.repositories:
+            raise ValueError("not one of these repositories")
+        return TokenScope(Repositories.of(path), self.access, self.workflows)
+
+
+def owner(path: str) -> str:
+    """Return whose repository ``path`` is; ``""`` for what has no owner."""
+    first, slash, _ = path.partition("/")
+    return first if slash else ""
+
+
+def granted(grants: Sequence[Grant], repo: RepoPath, access: Access) -> TokenScope:
+    """Return what to mint for when a session with ``grants`` is about to do ``access`` on ``repo``.
+
+    ``workflows`` is as the grant that admits ``repo`` says, and only repositories whose grants say the same join it.
+    Raises ValueError for a repository that is not granted.
+    """
+    mine = scope.find(grants, repo, access).grant
+    if mine is None:
+        raise ValueError("nothing is minted for what is not granted")
+    workflows = access is Access.WRITE and mine.workflows
+    paths = {repo.path}
+    if not scope.is_pattern(mine):
+        paths |= {*_alike(grants, repo, access, workflows=workflows)}
+    if len(paths) > MAX_REPOSITORIES:
+        paths = {repo.path}
+    return TokenScope(Repositories(frozenset(paths)), access, workflows)
+
+
+def _alike(grants: Sequence[Grant], repo: RepoPath, access: Access, *, workflows: bool) -> Iterator[str]:
+    """Find what may be in one credential with ``repo``: named, of its owner, and granted as much."""
+    best: dict[str, Grant] = {}  # of several grants of one repository the first decides, as in ``scope``
+    for grant in grants:
+        if grant.forge == repo.forge and grant.access.covers(access) and not scope.is_pattern(grant):
+            best.setdefault(grant.normal, grant)
+    for path, grant in best.items():
+        if owner(path) == owner(repo.path) and (access is Access.READ or grant.workflows == workflows):
+            yield path

@@ -1,0 +1,55 @@
+"""What it means, for the person whose git command failed, that a forge's API gave no credential.
+
+One line each, without a byte of the forge's answer: what happened, whose turn it is, and how long to wait if that is
+known. The kinds of credential add their own (``github``, ``gitlab``, ``oauth``); here is what they share.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from credgate.credentials import retry
+from credgate.errors import CredentialError
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from credgate.credentials.token_response import TokenResponse
+
+OPERATOR = "ask the operator of this gateway"
+SOON = 5
+"""Seconds to wait where nobody said how long."""
+
+
+def unanswered(forge: str, why: str) -> CredentialError:
+    """Refuse because the API could not be asked; ``why`` is in our own words."""
+    text = f"no credential for {forge}: its API was asked for one, but {why}; try again later"
+    return CredentialError(text, retry_after=SOON)
+
+
+def malformed(forge: str, why: str) -> CredentialError:
+    """Refuse because the answer cannot be understood."""
+    text = f"no credential for {forge}: its API answered with something else than a credential ({why}); {OPERATOR}"
+    return CredentialError(text, retry_after=SOON)
+
+
+def unsaved(forge: str) -> CredentialError:
+    """Refuse because the next credential could not be written down, so it must not be used."""
+    text = f"no credential for {forge}: a new one could not be kept in the state directory; {OPERATOR}"
+    return CredentialError(text, retry_after=SOON)
+
+
+def general(forge: str, answer: TokenResponse, now: float) -> CredentialError:
+    """Refuse because of a status that means the same for every kind of credential."""
+    said = f"no credential for {forge}: its API answered {answer.status}"
+    if retry.limited(answer):
+        after = max(round(retry.asked_wait(answer, now)), SOON)
+        text = f"{said}, because credgate asked too often; try again in {after} s"
+        return CredentialError(text, reason=Reason.CREDENTIAL_LIMITED, retry_after=after)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return CredentialError(f"{said}; the forge has trouble of its own, try again later", retry_after=SOON)
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        text = f"{said}, a redirect, which credgate does not follow; {OPERATOR} to check the forge's URLs"
+        return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)
+    text = f"{said}: it refuses what credgate asks with; {OPERATOR}"
+    return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)

@@ -1,0 +1,53 @@
+"""Renamed repositories, by session and old name, so that a session's end drops its own without walking the others'.
+
+A pattern grants names without end, and a forge may redirect each: of more than ``MAX_MOVES`` those that were found
+longest ago are forgotten. What is forgotten, a discovery finds anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+
+from credgate.git.authorize import Moved
+from credgate.values import RepoPath
+
+MAX_MOVES = 4096
+"""Renamed repositories that are remembered, of all sessions together."""
+
+Key = tuple[str, RepoPath]
+
+
+class Renames(MutableMapping[Key, Moved]):
+    """Where sessions' repositories went, the one found longest ago first."""
+
+    def __init__(self) -> None:
+        self._moves: dict[Key, Moved] = {}
+        self._of: dict[str, set[RepoPath]] = {}
+
+    def __getitem__(self, key: Key) -> Moved:
+        return self._moves[key]
+
+    def __setitem__(self, key: Key, moved: Moved) -> None:
+        self._moves.pop(key, None)  # found again: the youngest
+        self._moves[key] = moved
+        self._of.setdefault(key[0], set()).add(key[1])
+        while len(self._moves) > MAX_MOVES:
+            del self[next(iter(self._moves))]
+
+    def __delitem__(self, key: Key) -> None:
+        del self._moves[key]
+        session_id, repo = key
+        self._of[session_id].discard(repo)
+        if not self._of[session_id]:
+            del self._of[session_id]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._moves)
+
+    def __len__(self) -> int:
+        return len(self._moves)
+
+    def forget(self, session_id: str) -> None:
+        """Drop the moves of a session that has ended."""
+        for repo in list(self._of.get(session_id, ())):
+            del self[session_id, repo]

@@ -1,0 +1,227 @@
+"""What crosses, and in which form: every head that credgate sends is built here, from nothing.
+
+Towards the forge: a request line and Host of our own, the fields of git-over-http.md section 2.2 whose values match a
+closed grammar, the credential, our own framing. Towards the sandbox: our own status line and constants, in the order
+of ``git http-backend`` (git's tests compare it). Of a forge's head nothing crosses but its status number, a content
+type that equals one of ours, the fact of gzip, and a bounded Retry-After; so nothing that it echoes can come through.
+
+Never parses a message and never decides whether one may cross. RFC 9110 sections 7.6 and 15, RFC 9112 section 6.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from credgate.errors import RequestError, ResponseError
+from credgate.http import grammar
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from credgate.http.grammar import RequestHead, ResponseHead
+
+TEXT: Final = b"text/plain; charset=utf-8"
+
+PHRASES: Final = {
+    100: b"Continue", 200: b"OK", 206: b"Partial Content", 301: b"Moved Permanently", 304: b"Not Modified",
+    400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed",
+    408: b"Request Timeout", 409: b"Conflict", 410: b"Gone", 411: b"Length Required", 413: b"Content Too Large",
+    414: b"URI Too Long", 415: b"Unsupported Media Type", 416: b"Range Not Satisfiable", 417: b"Expectation Failed",
+    422: b"Unprocessable Content", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable",
+    504: b"Gateway Timeout", 505: b"HTTP Version Not Supported", 507: b"Insufficient Storage",
+}  # fmt: skip
+"""RFC 9110 section 15, our own copy: a forge's phrase is the forge's to fill."""
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_NO_CACHE: Final = (
+    b"Expires: Fri, 01 Jan 1980 00:00:00 GMT\r\n"
+    b"Pragma: no-cache\r\n"
+    b"Cache-Control: no-cache, max-age=0, must-revalidate\r\n"
+)
+
+_CONTENT_TYPES: Final = {
+    kind.replace(b"; ", b";"): kind
+    for kind in (
+        b"application/x-git-upload-pack-advertisement",
+        b"application/x-git-receive-pack-advertisement",
+        b"application/x-git-upload-pack-result",
+        b"application/x-git-receive-pack-result",
+        b"application/x-git-upload-archive-result",
+        b"application/vnd.git-lfs+json",
+        b"application/octet-stream",
+        b"text/plain",
+        TEXT,
+    )
+}
+
+_MEDIA_TYPE = rb"[A-Za-z0-9.+-]{1,64}/[A-Za-z0-9.+-]{1,64}(?:; ?charset=[A-Za-z0-9-]{1,32})?"
+# By name as it is read: the field as we spell it, the grammar of what may cross. In the order of git's own requests.
+_CROSSING: Final = {
+    b"user-agent": (b"User-Agent", re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,255}")),
+    b"accept": (b"Accept", re.compile(rb"[A-Za-z0-9*/+.;=, -]{1,512}")),
+    b"accept-language": (b"Accept-Language", re.compile(rb"[A-Za-z0-9*,;=. -]{1,256}")),
+    b"pragma": (b"Pragma", re.compile(rb"no-cache")),
+    b"git-protocol": (b"Git-Protocol", re.compile(rb"version=[012]")),
+    b"content-type": (b"Content-Type", re.compile(_MEDIA_TYPE)),
+}
+_GZIP: Final = frozenset({b"gzip", b"x-gzip"})
+_ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
+
+_VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]*")
+
+
+def upstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
+    method: bytes,
+    path: str,
+    host: str,
+    head: RequestHead,
+    authorization: bytes | None,
+    *,
+    length: int | None,
+    drop: Container[bytes] = (),
+) -> bytes:
+    """Build the request head for the forge.
+
+    ``path`` is the whole target, ``host`` the whole Host value. ``head`` is asked for the fields that may cross, but
+    those in ``drop`` (lower-case): drop ``content-encoding`` when the body is decoded on the way and
+    ``accept-encoding`` when the answer will be read here. ``length`` None means chunked; 0 without a body.
+    Raises RequestError (415) for a content coding that cannot cross, ValueError (without the value) for a ``path``,
+    ``host`` or ``authorization`` that could end its line.
+    """
+    line = _request_line(method, path, host)
+    if authorization is not None and not _VALUE.fullmatch(authorization):
+        raise ValueError("the forge credential cannot be sent: it holds a control or non-ASCII byte")
+    lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
+    sent = grammar.joined([line for line in head.fields if line[0] not in drop] if drop else head.fields)
+    lines += [_crossed(name, sent[name]) for name in _CROSSING if name in sent]
+    lines.append(_accepted(sent.get(b"accept-encoding")))
+    lines.append(_coding(sent.get(b"content-encoding")))
+    lines.append(_upstream_framing(method, length))
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=256)
+def _crossed(name: bytes, value: bytes) -> bytes:
+    """Return the line of a field whose value matches its grammar, else nothing. The same few values come for ever."""
+    spelling, grammar = _CROSSING[name]
+    return b"%b: %b\r\n" % (spelling, value) if grammar.fullmatch(value) else b""
+
+
+@lru_cache(maxsize=1024)
+def _request_line(method: bytes, path: str, host: str) -> bytes:
+    target = path.encode()
+    if not grammar.TARGET.fullmatch(target) or grammar.AMBIGUOUS_SEGMENT.search(target):
+        raise ValueError("the path of an upstream request is malformed")
+    its_host = host.encode()
+    if not grammar.HOST.fullmatch(its_host):
+        raise ValueError("the Host of an upstream request is malformed")
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, its_host)
+
+
+@lru_cache(maxsize=256)
+def _accepted(codings: bytes | None) -> bytes:
+    """Only gzip may come back, for only gzip can be read here."""
+    if codings is not None and _ACCEPTS_GZIP.search(codings):
+        return b"Accept-Encoding: gzip\r\n"
+    return b"Accept-Encoding: identity\r\n"
+
+
+def _coding(coding: bytes | None) -> bytes:
+    if coding is None or coding.lower() == b"identity":
+        return b""
+    if coding.lower() not in _GZIP:
+        # Dropping it would make the body mean something else.
+        raise RequestError("this Content-Encoding is not served", reason=Reason.UNSUPPORTED_CODING, status=415)
+    return b"Content-Encoding: gzip\r\n"
+
+
+def _upstream_framing(method: bytes, length: int | None) -> bytes:
+    if length is None:
+        return b"Transfer-Encoding: chunked\r\n\r\n"
+    if length or method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+        return b"Content-Length: %d\r\n\r\n" % length
+    return b"\r\n"
+
+
+def content_type(head: ResponseHead) -> bytes | None:
+    """Return our own constant that equals the forge's Content-Type, or None if it has none that we relay."""
+    value = head.get(b"content-type")
+    return None if value is None else _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
+
+
+def is_gzip(head: ResponseHead, *, asked: bool = True) -> bool:
+    """Return whether the forge's body is gzipped.
+
+    Raises ResponseError for any other coding than gzip or none, and for gzip if it was not ``asked`` for.
+    """
+    value = head.get(b"content-encoding")
+    if value is None or value.lower() == b"identity":
+        return False
+    if asked and value.lower() in _GZIP:
+        return True
+    raise ResponseError("the forge sent a Content-Encoding that was not asked for")
+
+
+def retry_after(head: ResponseHead) -> int | None:
+    """Return the forge's Retry-After in seconds, at most a day, or None if it has none or gives a date."""
+    value = head.get(b"retry-after")
+    if value is None or not re.fullmatch(rb"[0-9]{1,6}", value):
+        return None
+    return min(int(value), 86400)
+
+
+def downstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
+    status: int,
+    content_type: bytes,
+    *,
+    length: int | None,
+    gzip: bool = False,
+    retry_after: int | None = None,
+    close: bool = False,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """Build a response head for the sandbox. ``length`` None means chunked.
+
+    ``extra`` are fields of our own making. Raises ValueError for a field that could end its line.
+    """
+    lines = [
+        b"HTTP/1.1 %d %b\r\n" % (status, PHRASES.get(status, b"Other")),
+        _NO_CACHE,
+        b"Content-Type: %b\r\n" % content_type,
+    ]
+    if not _VALUE.fullmatch(content_type):
+        raise ValueError("a content type of our own making is malformed")
+    if gzip:
+        lines.append(b"Content-Encoding: gzip\r\n")
+    if retry_after is not None:
+        lines.append(b"Retry-After: %d\r\n" % retry_after)
+    lines += [_line(name, value) for name, value in extra]
+    lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)
+    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
+    return b"".join(lines)
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+        raise ValueError("a field of our own making is malformed")
+    return b"%b: %b\r\n" % (name, value)
+
+
+def local_reply(  # noqa: PLR0913 - a reply's parts, each named at its call
+    status: int,
+    body: bytes,
+    content_type: bytes = TEXT,
+    *,
+    close: bool,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+    head_only: bool = False,
+) -> bytes:
+    """Build a whole reply of our own. ``head_only`` (an answer to HEAD) leaves the body out but not its length."""
+    head = downstream_head(status, content_type, length=len(body), close=close, extra=extra)
+    return head if head_only else head + body

@@ -1,0 +1,134 @@
+"""Counters made of audit events: one place sees whatever the gateway does, so nothing is counted twice.
+
+``EventCounters.observe`` is on the path of every request: some additions in dictionaries, no lock, no I/O, and it never
+raises. Dictionaries cannot grow with what clients send: every key comes from a closed enumeration (operations, reason
+codes, names of configured forges), and whatever is in none is ``other``. A session, a repository, an address, a ref or
+a text is never looked at.
+
+Bytes and durations are those of requests that have ended. A restart begins at zero, which Prometheus knows to handle.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from credgate.audit.event import Event, Happening
+from credgate.lfs.target import Call
+from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+OTHER: Final = "other"
+"""What is in no enumeration: a request that was refused before it was known what it is, for one."""
+
+_SERVICES = ("git-upload-pack", "git-receive-pack")
+_PAGES = ("health", "whoami")
+OPERATIONS: Final = frozenset(
+    [*_SERVICES, *(f"{service}-advertisement" for service in _SERVICES), *(call.value for call in Call), *_PAGES]
+)
+REASONS: Final = frozenset(reason.value for reason in Reason)
+ALLOW: Final = "allow"
+DENY: Final = "deny"
+
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds in seconds: a discovery takes tenths, a push as long as its upload."""
+
+
+@define(slots=True)
+class Durations:
+    """How many took how long. ``counts`` has one more place than ``BUCKETS``: for what took longer than all."""
+
+    counts: list[int] = field(factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+    """Seconds, together."""
+
+    def add(self, seconds: float) -> None:
+        """Count one; a clock that seems to go backwards took no time."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += max(seconds, 0.0)
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return each bound, as text, with how many took no longer; the last is ``+Inf``."""
+        found, so_far = [], 0
+        for bound, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
+            so_far += count
+            found.append((bound, float(so_far)))
+        return found
+
+
+class EventCounters:
+    """The counters. ``forges`` are the names of the configured ones."""
+
+    def __init__(self, forges: Iterable[str]) -> None:
+        self._forges = frozenset(forges)
+        self.requests: Counter[tuple[str, str, str]] = Counter()
+        """By operation, decision and reason."""
+        self.bytes_up = self.bytes_down = 0
+        self.upstream: dict[tuple[str, str], Durations] = {}
+        """By forge and operation."""
+        self.sessions_created = self.sessions_extended = 0
+        self.sessions_ended: Counter[str] = Counter({"revoked": 0, "expired": 0})
+        self.minted: Counter[str] = Counter()
+        """By forge, as the next two."""
+        self.taken_back: Counter[str] = Counter()
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """By forge and reason."""
+        self._by_happening: dict[Happening, Callable[[Event], None]] = {
+            Happening.REQUEST: self._request,
+            Happening.SESSION_CREATED: self._created,
+            Happening.SESSION_EXTENDED: self._extended,
+            Happening.SESSION_REVOKED: self._revoked,
+            Happening.SESSION_EXPIRED: self._expired,
+            Happening.CREDENTIAL_MINTED: self._minted,
+            Happening.CREDENTIAL_REVOKED: self._taken_back,
+            Happening.CREDENTIAL_FAILED: self._failed,
+        }
+
+    def observe(self, event: Event) -> None:
+        """Count ``event``; one that is of no interest is none."""
+        count = self._by_happening.get(event.event)
+        if count is not None:
+            count(event)
+
+    def _request(self, event: Event) -> None:
+        operation = event.operation if event.operation in OPERATIONS else OTHER
+        reason = event.reason if event.reason in REASONS else OTHER
+        self.requests[operation, ALLOW if event.allow else DENY, reason] += 1
+        self.bytes_up += event.bytes_up or 0
+        self.bytes_down += event.bytes_down or 0
+        if event.answered is not None:
+            key = (self._forge(event), operation)
+            durations = self.upstream.get(key)
+            if durations is None:
+                durations = self.upstream[key] = Durations()
+            durations.add(event.answered)
+
+    def _forge(self, event: Event) -> str:
+        return event.forge if event.forge in self._forges else OTHER
+
+    def _created(self, _event: Event) -> None:
+        self.sessions_created += 1
+
+    def _extended(self, _event: Event) -> None:
+        self.sessions_extended += 1
+
+    def _revoked(self, _event: Event) -> None:
+        self.sessions_ended["revoked"] += 1
+
+    def _expired(self, _event: Event) -> None:
+        self.sessions_ended["expired"] += 1
+
+    def _minted(self, event: Event) -> None:
+        self.minted[self._forge(event)] += 1
+
+    def _taken_back(self, event: Event) -> None:
+        if event.allow:
+            self.taken_back[self._forge(event)] += 1
+
+    def _failed(self, event: Event) -> None:
+        self.failures[self._forge(event), event.reason if event.reason in REASONS else OTHER] += 1

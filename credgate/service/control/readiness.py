@@ -1,0 +1,52 @@
+"""The checks of ``GET /v1/ready``, each made by itself: one that breaks or hangs is named and hides no other.
+
+A check that raises or does not end within ``TIMEOUT`` seconds does not hold. Decides nothing of what a check means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, FirstError, ensureDeferred, gatherResults
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.internet.interfaces import IReactorTime
+
+Check = Callable[[], bool | Awaitable[bool]]
+TIMEOUT = 4.0
+"""Seconds that a check may take: less than the control API waits for all of them."""
+_log = Logger()
+
+
+@frozen
+class Readiness:
+    """The checks by name, in the order in which they are told."""
+
+    checks: Mapping[str, Check]
+    reactor: IReactorTime
+
+    async def __call__(self) -> dict[str, bool]:
+        """Make all checks at once; cancelling ends them."""
+        made = [ensureDeferred(self._check(name)) for name in self.checks]
+        try:
+            return dict(zip(self.checks, await gatherResults(made, consumeErrors=True), strict=True))
+        except FirstError:  # a check fails with nothing but this
+            raise CancelledError from None
+
+    async def _check(self, name: str) -> bool:
+        try:
+            return await ensureDeferred(self._made(name)).addTimeout(TIMEOUT, self.reactor)
+        except CancelledError:  # the client has left
+            raise
+        except Exception as failed:  # noqa: BLE001 - whatever it is, the check does not hold
+            _log.error("the check {name} of readiness failed: {type}", name=name, type=type(failed).__name__)
+            return False
+
+    async def _made(self, name: str) -> bool:
+        made = self.checks[name]()
+        return made if isinstance(made, bool) else await made

@@ -1,0 +1,1 @@
+"""Where a forge's credentials come from, and when they are renewed."""

@@ -1,0 +1,168 @@
+"""Asks a forge's API: one place, no redirects, no cookies, so many seconds, so many bytes.
+
+What was wrong is said in our own words; neither a library's text nor the forge's goes any further. A request that may
+be worth another try is made again (``credentials.retry``) while whoever waits for it still does: cancelling ends it.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, ensureDeferred  # noqa: A004 - Twisted's name
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.http_headers import Headers
+
+from credgate import __version__
+from credgate.credentials import retry, token_errors
+from credgate.credentials.token_response import MAX_ANSWER, TokenResponse
+from credgate.service.upstream.endpoints import unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.python.failure import Failure
+    from twisted.web.client import Agent
+
+    from credgate.credentials.token_request import Request
+    from credgate.forges.origin import Origin
+
+TIME_LIMIT = 10.0
+"""Seconds for one request, from dialling to the last byte of its answer."""
+
+
+class NoResponseError(Exception):
+    """There was no answer, or none that is taken. The text is ours and reads on from "its API was asked, but"."""
+
+
+class ApiClient:
+    """The API of one forge, at ``origin``."""
+
+    def __init__(  # noqa: PLR0913 - two of them are for tests
+        self,
+        forge: str,
+        origin: Origin,
+        agent: Agent,
+        reactor: Any,  # noqa: ANN401 - time alone, but as many interfaces
+        *,
+        wall: Callable[[], float],
+        limit: float = TIME_LIMIT,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._forge, self._agent, self._reactor = forge, agent, reactor
+        scheme = "https" if origin.tls else "http"
+        self._base = f"{scheme}://{origin.authority}{origin.prefix}"
+        self._wall, self._limit, self._jitter = wall, limit, jitter
+
+    async def ask(self, request: Request) -> TokenResponse:
+        """Ask as often as is worth it. Raises ``CredentialError`` when there is no answer in the end."""
+        for tried in range(1, retry.TRIES + 1):
+            answer, why = None, ""
+            try:
+                answer = await self.once(request)
+            except NoResponseError as error:
+                why = str(error)
+            pause = retry.wait(tried, answer, jitter=self._jitter(), now=self._wall())
+            if pause is None:
+                break
+            await deferLater(self._reactor, pause)
+        if answer is None:
+            raise token_errors.unanswered(self._forge, why)
+        return answer
+
+    async def once(self, request: Request) -> TokenResponse:
+        """Ask once. Raises ``NoResponseError``."""
+        asking = _leaving(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
+        try:
+            return await asking
+        except (NoResponseError, CancelledError):
+            raise
+        except TimeoutError:
+            raise NoResponseError("it did not answer in time") from None
+        except ResponseFailed as error:
+            raise NoResponseError(unreachable(_root(error))) from None
+        except Exception as error:  # noqa: BLE001 - names, TLS, resets, broken HTTP: whatever it is, there is no answer
+            raise NoResponseError(unreachable(error)) from None
+
+    async def _answer(self, request: Request) -> TokenResponse:
+        headers = {"User-Agent": f"credgate/{__version__}", **request.headers}
+        # A client of its own: cookies of one answer are no business of the next.
+        response = await HTTPClient(self._agent).request(
+            request.method,
+            self._base + request.path,
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=request.body or None,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        body = _Body()
+        response.deliverBody(body)
+        told = {
+            name.decode("latin-1").lower(): values[-1].decode("latin-1")
+            for name, values in response.headers.getAllRawHeaders()
+        }
+        return TokenResponse(response.code, told, await body.whole)
+
+
+def _leaving(asking: Deferred[TokenResponse]) -> Deferred[TokenResponse]:
+    """Return a Deferred like it that fails with ``CancelledError`` when cancelled: Twisted's client fails otherwise."""
+    left = False
+
+    def leave(_: object) -> None:
+        nonlocal left
+        left = True
+        asking.cancel()
+
+    def pass_on(result: TokenResponse | Failure) -> None:
+        if left:
+            return
+        if isinstance(result, TokenResponse):
+            waiter.callback(result)
+        else:
+            waiter.errback(result)
+
+    waiter: Deferred[TokenResponse] = Deferred(leave)
+    asking.addBoth(pass_on)
+    return waiter
+
+
+def _root(error: ResponseFailed) -> BaseException:
+    """Find what broke a response: the first reason that says something."""
+    reasons = [failure.value for failure in error.reasons if failure.value is not None]
+    return next(iter(reasons), error)
+
+
+class _Body(Protocol):
+    """An answer's body, up to a bound."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._leave())
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it."""
+        self._size += len(data)
+        if self._size <= MAX_ANSWER:
+            self._parts.append(data)
+        elif not self.whole.called:
+            self._parts.clear()
+            self._leave()
+            self.whole.errback(NoResponseError("what it answers is far too long"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Take the end."""
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone):
+            self.whole.callback(b"".join(self._parts))
+        else:
+            self.whole.errback(NoResponseError("its answer was cut"))
+
+    def _leave(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()

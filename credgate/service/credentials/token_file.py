@@ -1,0 +1,103 @@
+"""What the next credential is asked with, on disk: encrypted, whole, and there before anything is done with it.
+
+One file a forge in the state directory (0700), 0600, written beside and renamed over, both synced: after ``kill -9`` at
+any moment it holds the old token or the new one. The content is a Fernet token (https://github.com/fernet/spec) under
+the operator's key, so that a copy of the directory is worth nothing by itself. Inside stands which first token it all
+began with: when the operator writes another, the kept one is no longer meant.
+
+A file that cannot be read or decrypted is an error and never taken for none: the first token was used up long ago, and
+a forge may take its second use for theft. Blocks; shells call it in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+from cryptography.fernet import Fernet, InvalidToken
+
+from credgate.errors import ConfigError, StoreError
+from credgate.private_file import prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILE = 64 * 1024
+"""Bytes."""
+
+
+@frozen(slots=True)
+class SavedToken:
+    """A token, and when what it is (or gave) ends: seconds since the epoch."""
+
+    token: str = field(repr=False)
+    expires_at: float
+
+
+def check_key(key: str) -> None:
+    """Raise ``ConfigError`` (without place) unless ``key`` can encrypt."""
+    try:
+        Fernet(key)
+    except ValueError:
+        raise ConfigError("a key of 32 bytes in URL-safe base64 is meant (docs/credentials.md says how)") from None
+
+
+def write(path: Path, key: str, first: str, kept: SavedToken) -> None:
+    """Put it on the disk; it is there when this returns. Raises ``StoreError``."""
+    content = {"first": _digest(first), "token": kept.token, "expires_at": kept.expires_at}
+    sealed = Fernet(key).encrypt(json.dumps(content).encode("ascii"))
+    draft = path.with_name(path.name + ".new")
+    try:
+        prepare(draft)
+        flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(draft, flags), "wb") as file:  # noqa: PTH123 - a descriptor, opened as it must be
+            os.fchmod(file.fileno(), 0o600)
+            file.write(sealed)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def read(path: Path, key: str, first: str) -> SavedToken | None:
+    """Return what was kept last; ``None``: nothing since ``first`` was written. Raises ``StoreError``."""
+    try:
+        sealed = _content(path)
+        content = json.loads(Fernet(key).decrypt(sealed)) if sealed is not None else None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror})") from None
+    except (InvalidToken, ValueError):
+        raise StoreError(f"{path} cannot be decrypted with the configured key") from None
+    if content is None or content["first"] != _digest(first):
+        return None
+    return SavedToken(str(content["token"]), float(content["expires_at"]))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise StoreError(f"{path} is not a regular file of credgate's user")
+        return file.read(MAX_FILE)
+
+
+def _digest(first: str) -> str:
+    return hashlib.sha256(first.encode()).hexdigest()
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

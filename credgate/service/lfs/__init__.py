@@ -1,1 +1,0 @@
-"""The shell of LFS: it asks forges and storages, and carries objects."""

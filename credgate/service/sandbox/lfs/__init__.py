@@ -1,0 +1,1 @@
+"""Git LFS exchanges: batches, locks and objects."""

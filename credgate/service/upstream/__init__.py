@@ -1,0 +1,1 @@
+"""The forge side of the relay: endpoints, TLS, connections and the requests on them."""

@@ -1,0 +1,113 @@
+"""Rules between keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import evolve
+
+from credgate.config.checks import problems
+from credgate.config.schema import Config, ForgeConfig, ListenConfig, SessionsConfig
+from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
+
+
+def _with(forge: ForgeConfig) -> Config:
+    return Config(default_forge=forge.name, forges={forge.name: forge})
+
+
+def _found(config: Config) -> dict[tuple[str, ...], str]:
+    return {problem.path: problem.text for problem in problems(config)}
+
+
+def test_the_defaults_can_be_served() -> None:
+    """The positive control of every rule below."""
+    assert problems(Config()) == []
+
+
+def test_either_lifetime_may_be_the_longer() -> None:
+    """Whichever ends first ends the session; neither order is a mistake."""
+    config = Config(sessions=SessionsConfig(idle_ttl=100.0, absolute_ttl=10.0))
+    assert problems(config) == []
+
+
+def test_places_left_empty_are_refused() -> None:
+    """No directory was known and none is written."""
+    config = Config(listen=ListenConfig(control=""), sessions=SessionsConfig(store=""))
+    assert set(_found(config)) == {("listen", "control"), ("sessions", "store")}
+
+
+def test_a_home_too_deep_for_a_socket_is_told() -> None:
+    """The default path may be too long although nobody wrote it."""
+    config = Config(listen=ListenConfig(control="/" + "x" * 107))
+    assert _found(config)[("listen", "control")].endswith("write a shorter one")
+
+
+def test_the_default_forge_must_exist() -> None:
+    """The nearest name is offered; if the key was left out, the forges' table is the place."""
+    forges = {"git.example.com": ForgeConfig(name="git.example.com", url="https://git.example.com")}
+    written = Config(default_forge="git.exmple.com", forges=forges, lines={("default_forge",): 1})
+    assert _found(written) == {
+        ("default_forge",): 'no forge "git.exmple.com" is configured; did you mean "git.example.com"?'
+    }
+    assert set(_found(evolve(written, lines={}))) == {("forges",)}
+    assert set(_found(Config(forges={}))) == {("forges",)}
+
+
+def test_a_forge_needs_its_url() -> None:
+    """Only github.com's is known; a guess is offered, not taken."""
+    assert _found(_with(ForgeConfig(name="a.example"))) == {
+        ("forges", "a.example", "url"): 'it is missing; did you mean url = "https://a.example"?'
+    }
+
+
+def test_a_projects_path_is_asked_of_gitlab_alone_and_with_a_token() -> None:
+    """Elsewhere the key would promise what nothing does."""
+    lab = ForgeConfig(name="a", kind="gitlab", url="https://a", check_path=True)
+    assert problems(_with(lab)) == []
+    for other in (evolve(lab, kind="gitea"), evolve(lab, username="deploy")):
+        assert set(_found(_with(other))) == {("forges", "a", "check_path")}
+        assert problems(_with(evolve(other, check_path=False))) == []
+
+
+def test_plain_http_is_for_this_machine_or_by_permission() -> None:
+    """A credential that crosses a network in clear is given away."""
+    plain = ForgeConfig(name="a", url="http://a.example")
+    assert set(_found(_with(plain))) == {("forges", "a", "url")}
+    assert problems(_with(evolve(plain, allow_plain_http=True))) == []
+    assert problems(_with(evolve(plain, url="http://127.0.0.1:8000"))) == []
+
+
+def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
+    """A typing error in a path must not wait for the first request."""
+    forge = ForgeConfig(name="a", url="https://a")
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes((Path(__file__).parent / "testdata" / "authority.pem").read_bytes())
+    assert problems(_with(evolve(forge, ca_file=str(authority)))) == []
+    authority.write_text("no certificate")
+    assert "holds no certificate" in _found(_with(evolve(forge, ca_file=str(authority))))[("forges", "a", "ca_file")]
+    missing = _found(_with(evolve(forge, ca_file=str(tmp_path / "none.pem"))))[("forges", "a", "ca_file")]
+    assert missing == "the file cannot be read: No such file or directory"
+
+
+def test_a_table_for_short_lived_credentials_is_for_its_kind_and_whole() -> None:
+    """Each names an API that the kind has; half a table would fail at the first request only."""
+    app = AppConfig(app_id="7", private_key="file:///k")
+    forge = ForgeConfig(name="a", kind="github", url="https://a", app=app)
+    assert problems(_with(forge)) == []
+    assert _found(_with(evolve(forge, kind="generic"))) == {
+        ("forges", "a", "app"): 'only forges of kind "github" have it'
+    }
+    oauth = ForgeConfig(
+        name="a", kind="gitea", url="https://a", oauth=OAuthConfig(client_id="c", client_secret="env://S")
+    )
+    assert set(_found(_with(oauth))) == {
+        ("forges", "a", "oauth", "refresh_token"),
+        ("forges", "a", "oauth", "key"),
+    }
+
+
+def test_a_forge_has_one_way_to_short_lived_credentials() -> None:
+    """Two would leave open which of them serves."""
+    app, rotate = AppConfig(app_id="7", private_key="file:///k"), RotateConfig(token="env://T", key="env://K")
+    found = _found(_with(ForgeConfig(name="a", kind="github", url="https://a", app=app, rotate=rotate)))
+    assert found[("forges", "a", "rotate")] == '"app" is there already; a forge has one of them'

@@ -1,0 +1,183 @@
+"""What is asked of a forge, to the byte, and its answer read strictly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.errors import ResponseError
+from credgate.git.pktline import encode
+from credgate.git.v2 import FetchResponseReader, fetch_request, offers_filter
+from credgate.pack.objects import SHA1, SHA256
+from credgate.pack.walk import PackWalk
+from credgate.values import Reason
+from tests.fakes import packs
+
+BODY = packs.commit(b"\xaa" * 20)
+PACK = packs.pack([packs.entry(packs.COMMIT, BODY)])
+FLUSH, DELIMITER = b"0000", b"0001"
+
+
+def banded(data: bytes = PACK, piece: int = 30, between: bytes = b"") -> bytes:
+    """Return a pack in band 1, in pieces, with something before each."""
+    pieces = (data[at : at + piece] for at in range(0, len(data), piece))
+    return encode(b"packfile\n") + b"".join(between + encode(b"\x01" + one) for one in pieces)
+
+
+def read(data: bytes, piece: int = 1 << 20, max_bytes: int = 1 << 20) -> tuple[FetchResponseReader, PackWalk]:
+    """Read all of an answer in pieces."""
+    walk = PackWalk(SHA1)
+    reader = FetchResponseReader(walk, max_bytes)
+    for at in range(0, len(data), piece):
+        reader.receive(data[at : at + piece])
+        while reader.step():
+            pass
+    return reader, walk
+
+
+def test_the_request_for_history_is_git_s_own() -> None:
+    """Packet by packet."""
+    result = fetch_request(SHA1, [b"\xbb" * 20, b"\xaa" * 20], [b"\xcc" * 20])
+    lines = [
+        b"no-progress",
+        b"ofs-delta",
+        b"filter tree:0",
+        b"want " + b"aa" * 20,
+        b"want " + b"bb" * 20,
+        b"have " + b"cc" * 20,
+        b"done",
+    ]
+    head = encode(b"command=fetch") + encode(b"object-format=sha1") + DELIMITER
+    assert result == head + b"".join(map(encode, lines)) + FLUSH
+
+
+def test_the_request_may_ask_for_blobless_trees_of_one_commit() -> None:
+    """Another filter, a depth, the longer hash."""
+    result = fetch_request(SHA256, [b"\xbb" * 32], filter_spec=b"blob:none", deepen=1)
+    lines = [b"no-progress", b"ofs-delta", b"filter blob:none", b"deepen 1", b"want " + b"bb" * 32, b"done"]
+    head = encode(b"command=fetch") + encode(b"object-format=sha256") + DELIMITER
+    assert result == head + b"".join(map(encode, lines)) + FLUSH
+    assert b"filter" not in fetch_request(SHA1, [b"\xbb" * 20], filter_spec=b"")
+
+
+@pytest.mark.parametrize(
+    ("lines", "offered"),
+    [
+        ([b"version 2\n", b"ls-refs=unborn\n", b"fetch=shallow wait-for-done filter\n"], True),
+        ([b"fetch=filter"], True),
+        ([b"fetch=shallow\n", b"server-option\n"], False),
+        ([b"fetch\n"], False),
+        ([b"fetch=nofilter filters\n", b"fetch=filter\n"], False),
+        ([b"filter"], False),
+        ([], False),
+    ],
+)
+def test_whether_a_forge_filters_is_read_from_its_advertisement(lines: list[bytes], *, offered: bool) -> None:
+    """Without, the answer would be the whole repository."""
+    assert offers_filter(lines) == offered
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1 << 20])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        banded() + FLUSH,
+        banded(piece=60000) + FLUSH,
+        banded(between=encode(b"\x02Counting objects\r") + encode(b"\x01")) + FLUSH,
+        encode(b"acknowledgments\n") + encode(b"NAK\n") + encode(b"ready\n") + DELIMITER + banded() + FLUSH,
+        encode(b"acknowledgments") + encode(b"ACK " + b"a" * 40) + DELIMITER + banded() + FLUSH,
+        encode(b"shallow-info\n") + encode(b"shallow " + b"a" * 64 + b"\n") + DELIMITER + banded() + FLUSH,
+    ],
+)
+def test_an_answer_s_pack_is_walked(answer: bytes, piece: int) -> None:
+    """In one packet or many, with progress and keep-alives between, behind the sections that may come."""
+    reader, walk = read(answer, piece)
+    reader.end()
+    assert (reader.done, walk.done) == (True, True)
+    assert walk.graph.has(packs.oid(packs.COMMIT, BODY))
+
+
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"<html>", "not a packet length"),
+        (encode(b"packfile\n") + FLUSH, "truncated pack"),
+        (banded(PACK[:-1]) + FLUSH, "truncated pack"),
+        (banded(PACK + b"x"), "trailing data after the pack"),
+        (banded(b"PUCK" + PACK[4:]), "not a version 2 pack"),
+        (banded() + FLUSH + FLUSH, "bytes behind its end"),
+        (banded() + FLUSH + encode(b"x"), "bytes behind its end"),
+        (banded() + DELIMITER, "special packet"),
+        (banded() + b"0002", "special packet"),
+        (FLUSH, "special packet"),
+        (DELIMITER, "special packet"),
+        (encode(b"acknowledgments\n") + encode(b"NAK\n") + FLUSH, "special packet"),
+        (encode(b"acknowledgments\n") + encode(b"shallow " + b"a" * 40), "does not belong"),
+        (encode(b"shallow-info\n") + encode(b"NAK\n"), "does not belong"),
+        (encode(b"packfile-uris\n"), "not asked for"),
+        (encode(b"wanted-refs\n"), "not asked for"),
+        (encode(b"packfile\n") + encode(b"\x04x"), "side-band"),
+    ],
+)
+def test_an_answer_that_is_none_is_the_forge_s_fault(answer: bytes, why: str, piece: int) -> None:
+    """Never taken for an empty history: then a forced push might look like another."""
+    with pytest.raises(ResponseError, match=why) as caught:
+        read(answer, piece)
+    assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode(b"ERR upload-pack: not our ref \x1b[31m" + b"a" * 300),
+        banded() + encode(b"ERR upload-pack: not our ref \xff" + b"a" * 300),
+        encode(b"packfile\n") + encode(b"\x03upload-pack: not our ref \n" + b"a" * 300),
+    ],
+)
+def test_the_forge_s_own_no_is_handed_on_in_one_bounded_line(answer: bytes) -> None:
+    """In its own words, without what could write on a terminal."""
+    with pytest.raises(ResponseError, match=r"^the forge refused: upload-pack: not our ref [ -~]+$") as caught:
+        read(answer)
+    assert caught.value.reason == Reason.FORGE_REFUSED
+    assert len(str(caught.value)) < 230
+
+
+def test_an_answer_that_is_cut_or_too_long_is_refused() -> None:
+    """Its bytes are counted, progress too."""
+    answer = banded() + FLUSH
+    for cut in range(len(answer)):
+        reader, _ = read(answer[:cut])
+        assert not reader.done
+        with pytest.raises(ResponseError, match="cut") as caught:
+            reader.end()
+        assert caught.value.reason == Reason.FORGE_CUT
+    with pytest.raises(ResponseError, match="too long"):
+        read(answer, max_bytes=len(answer) - 1)
+    assert read(answer, max_bytes=len(answer))[0].done
+
+
+def test_a_large_answer_is_read_in_steps() -> None:
+    """A packet of a few bytes may inflate to much."""
+    walk = PackWalk(SHA1)
+    reader = FetchResponseReader(walk)
+    reader.receive(banded(packs.pack([packs.entry(packs.BLOB, bytes(8 << 20))]), 60000) + FLUSH)
+    steps = 0
+    while reader.step():
+        steps += 1
+    assert (reader.done, steps > 30) == (True, True)
+
+
+@given(
+    st.binary(max_size=80) | st.lists(st.binary(min_size=1, max_size=20).map(encode) | st.just(DELIMITER)).map(b"".join)
+)
+def test_any_bytes_raise_the_declared_error_or_none(data: bytes) -> None:
+    """Whole and byte by byte alike, and never is an answer done that was none."""
+    for start in (b"", encode(b"packfile\n")):
+        for piece in (1, 1 << 20):
+            try:
+                reader, _ = read(start + data, piece)
+            except ResponseError:
+                continue
+            assert not reader.done

@@ -1,0 +1,76 @@
+"""An object on its way: nothing whole passes that is not the object."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from credgate.lfs.object_verifier import ObjectVerifier
+from credgate.lfs.refusals import LfsError
+from credgate.values import Reason
+
+CONTENT = b"content of an object"
+OID = hashlib.sha256(CONTENT).hexdigest()
+
+
+def refusal(passing: ObjectVerifier, *pieces: bytes) -> str:
+    """Feed it and end it; the text of its refusal."""
+
+    def feed() -> None:
+        for piece in pieces:
+            passing.take([piece])
+        passing.end()
+
+    with pytest.raises(LfsError) as caught:
+        feed()
+    assert (caught.value.reason, caught.value.status) == (Reason.LFS_MISMATCH, 422)
+    return str(caught.value)
+
+
+@given(st.lists(st.integers(0, len(CONTENT))))
+def test_the_right_bytes_pass_however_they_are_cut(cuts: list[int]) -> None:
+    """All of them, in their order."""
+    places = [0, *sorted(cuts), len(CONTENT)]
+    pieces = [CONTENT[start:end] for start, end in pairwise(places)]
+    passing = ObjectVerifier(len(CONTENT), OID)
+    passed = [part for piece in pieces for part in passing.take([piece])]
+    passing.end()
+    assert b"".join(passed) == CONTENT
+    assert passing.done
+
+
+def test_a_wrong_byte_holds_the_last_piece_back() -> None:
+    """Whoever receives never has a whole object of that name."""
+    passing = ObjectVerifier(len(CONTENT), OID)
+    assert passing.take([b"X" + CONTENT[1:-1]])
+    with pytest.raises(LfsError, match="are not the object that was named"):
+        passing.take([CONTENT[-1:]])
+    assert not passing.done
+
+
+def test_too_many_and_too_few() -> None:
+    """Both are told apart for the operator."""
+    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
+    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
+    assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT[:-1])
+    assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID))
+
+
+def test_of_a_rest_only_the_size_is_known() -> None:
+    """What the whole hashes to, git-lfs finds out itself."""
+    passing = ObjectVerifier(4, "")
+    assert passing.take([b"any", b"4"]) == [b"any", b"4"]
+    passing.end()
+    assert "more bytes came" in refusal(ObjectVerifier(4, ""), b"12345")
+
+
+def test_an_object_without_bytes() -> None:
+    """It is one object, and no other has its name."""
+    passing = ObjectVerifier(0, hashlib.sha256().hexdigest())
+    passing.end()
+    assert passing.done
+    assert "not the object" in refusal(ObjectVerifier(0, OID))

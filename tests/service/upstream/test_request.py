@@ -1,0 +1,116 @@
+"""What the forge is asked: the head built anew, and the body kept for one second try."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from credgate.git.authorize import Moved, Relay
+from credgate.http.request import judge
+from credgate.service.credentials.sources import ANONYMOUS, Credential
+from credgate.service.upstream.request import REPLAY_BYTES, UpstreamRequest, credential_request
+from credgate.values import Access, RepoPath
+from tests.fakes.relay import FORGE_SECRET, House, discover, post
+
+
+def question(house: House, request: bytes, *, recoded: bool = False, read: bool = False) -> UpstreamRequest:
+    """Make what the relay makes of ``request``."""
+    head = judge(request[: request.index(b"\r\n\r\n") + 4])
+    verdict = house.gate.judge(head, "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    made = UpstreamRequest(head, recoded=recoded, read=read)
+    made.address(verdict, house.credentials.at_hand(credential_request(verdict)) or ANONYMOUS)
+    return made
+
+
+def test_it_has_the_credential_of_now() -> None:
+    """And the key of the connections that belong to it."""
+    house = House()
+    asked = question(house, discover())
+    assert (asked.key.forge, asked.key.credential, asked.secret) == ("github.com", "cred-1", FORGE_SECRET)
+    assert b"\r\nAuthorization: Basic " in asked.lines
+    del house.credentials.held["github.com"]
+    asked = question(house, discover())
+    assert (asked.key.credential, asked.secret) == ("", "")
+    assert b"Authorization" not in asked.lines
+
+
+def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
+    """The rest of it stays as it was."""
+    house = House()
+    asked = question(house, discover())
+    before = asked.lines
+    verdict = house.gate.judge(judge(discover()), "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    asked.address(evolve(verdict, path="octo/new"), Credential("cred-2", "other"))
+    assert (asked.key.credential, asked.secret) == ("cred-2", "other")
+    assert asked.lines.startswith(b"GET /octo/new.git/info/refs")
+    assert asked.lines.split(b"\r\n")[3:] == before.split(b"\r\n")[3:]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("recoded", [False, True])
+def test_what_is_recoded_has_another_length(*, chunked: bool, recoded: bool) -> None:
+    """So it is chunked, and no longer gzip."""
+    asked = question(House(), post(b"12345", b"Content-Encoding: gzip", chunked=chunked), recoded=recoded)
+    assert asked.chunked is (chunked or recoded)
+    assert (b"Transfer-Encoding: chunked" in asked.lines) is (chunked or recoded)
+    assert (b"Content-Length: 5" in asked.lines) is not (chunked or recoded)
+    assert (b"Content-Encoding: gzip" in asked.lines) is not recoded
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
+    """The forge is not told that gzip would do."""
+    asked = question(House(), discover(b"upload", b"octo/hello", b"Accept-Encoding: gzip"), read=read)
+    assert (b"Accept-Encoding: gzip" in asked.lines) is not read
+
+
+def test_what_was_said_is_there_for_another_try() -> None:
+    """All of it, however it came, and what comes later too: a connection may be closed, then a credential refused."""
+    asked = question(House(), post(b"12345"))
+    asked.says([b"12", b"34"])
+    asked.says([b"5"])
+    assert asked.said() == [b"12", b"34", b"5"]
+    asked.says([b"6"])
+    assert asked.said() == [b"12", b"34", b"5", b"6"]
+
+
+def judged(house: House, request: bytes) -> Relay:
+    """Return what the gate says to ``request``."""
+    verdict = house.gate.judge(judge(request), "10.0.0.7")
+    assert isinstance(verdict, Relay)
+    return verdict
+
+
+def test_a_credential_is_wanted_for_the_repository_that_is_asked() -> None:
+    """In its forge's normal form, for what is to be done, for the session that does it."""
+    house = House()
+    wanted = credential_request(judged(house, discover(b"receive", b"Octo/Hello.git")))
+    assert (wanted.repo, wanted.access) == (RepoPath("github.com", "octo/hello"), Access.WRITE)
+    assert wanted.session is house.session
+
+
+def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
+    """The old name's owner may have another credential, which must not go there."""
+    house = House()
+    new = RepoPath("github.com", "octo/new")
+    moved = house.gate.admission.moved(judged(house, discover()), Moved(new, dot_git=True))
+    assert isinstance(moved, Relay)
+    assert credential_request(moved).repo == new
+
+
+def test_nothing_said_is_something_to_repeat() -> None:
+    """A discovery has no body."""
+    assert question(House(), discover()).said() == []
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_more_than_is_kept_cannot_be_repeated(more: int) -> None:
+    """Memory is bounded, however the body comes."""
+    asked = question(House(), post(b"12345"))
+    for _ in range(16):
+        asked.says([b"x" * (REPLAY_BYTES // 16)])
+    asked.says([b"x" * more])
+    said = asked.said()
+    assert (said is None) is (more == 1)
