@@ -43,8 +43,8 @@ GIT_CONFIG = """[http]
 """
 
 
-USERS = ("x-access-token", "oauth2")
-"""The names that GitHub and GitLab have for the bearer of a token."""
+USERS = ("x-access-token", "oauth2", "x-token-auth")
+"""The user names that GitHub, GitLab and Bitbucket expect with a token."""
 
 
 def write_git_config(folder: Path) -> Path:
