@@ -180,12 +180,14 @@ def _refuse() -> NoReturn:
     raise _UnfaithfulError
 
 
+# ``T`` is text that JSON writes as it is: printable ASCII without quotation mark and backslash. Rules are matched one
+# by one: an expression for any list would match from the first grant's rules to the last one's, as if they were one.
+_RULES = r'\[(?:\{"refs":"T","allow":\[(?:"[a-z]+",?)*\]\},?)*\]'
 _PLAIN = re.compile(
-    r'\[\{"repo":"(T)","forge":"(T)","access":"(read|write)","push":(null|\[.*\]),"normal":"(T)"\}\]'.replace(
-        "T", r"[ !#-\[\]-~]*"
-    )
+    (
+        r'\[\{"repo":"(T)","forge":"(T)","access":"(read|write)","push":(null|' + _RULES + r'),"normal":"(T)"\}\]'
+    ).replace("T", r"[ !#-\[\]-~]*")
 )
-"""``T`` is text that JSON writes as it is: printable ASCII without quotation mark and backslash."""
 _KEYS = tuple(each.name for each in attrs.fields(Grant) if not each.kw_only)
 _REQUIRED = len(_KEYS)
 _RULE = tuple(each.name for each in attrs.fields(PushRule))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import json
 from typing import Any
 
@@ -46,6 +47,25 @@ def changed(**values: Any) -> rows.Row:
 def test_a_row_comes_back_as_it_was_written() -> None:
     """Every field, the optional ones both ways."""
     for one in (WHOLE, session()):
+        assert rows.read(rows.write(one)) == one
+
+
+RULE_LISTS = (
+    None,
+    (),
+    (PushRule("refs/heads/**", frozenset({"create"})),),
+    (PushRule("refs/heads/a/*", frozenset({"create", "update"})), PushRule("refs/tags/**", frozenset({"delete"}))),
+)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_grants_with_and_without_rules_come_back_in_every_combination(count: int) -> None:
+    """Rules of a first and of a last grant were once taken for one list, and the session was lost with a restart."""
+    for lists in itertools.product(RULE_LISTS, repeat=count):
+        granted = tuple(
+            Grant(f"octo/r{at}", "github.com", Access.WRITE, push, f"octo/r{at}") for at, push in enumerate(lists)
+        )
+        one = session(grants=granted)
         assert rows.read(rows.write(one)) == one
 
 
