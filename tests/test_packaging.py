@@ -112,3 +112,11 @@ def test_an_editable_install_is_a_twistd_command(source: Path, tmp_path: Path, p
     assert "credgate" in _twistd(python, "--help", cwd=empty)
     where = _run(python, "-c", "import credgate; print(credgate.__file__)", cwd=empty)
     assert where.startswith(str(source))
+
+
+def test_the_demonstration_needs_no_test_tools() -> None:
+    """README's first command installs credgate and attrs, and nothing that only tests use."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('pytest', '_pytest', 'hypothesis', 'h11'))); import tests.demo"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -7,7 +7,6 @@ import time
 from mmap import mmap
 from typing import TYPE_CHECKING
 
-from _pytest.runner import runtestprotocol
 from attrs import define, field, frozen
 
 from tests.fakes.measured.sitecustomize import FIELDS, SIZE, VARIABLE
@@ -46,6 +45,8 @@ def run_again_after_a_long_turn(item: pytest.Item, nextitem: pytest.Item | None)
 
     A turn can be long because the machine took the processor from the gateway; then it is short the next time.
     """
+    from _pytest.runner import runtestprotocol  # noqa: PLC0415 - the demonstration uses this file without pytest
+
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for left in reversed(range(REPEATED)):
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
