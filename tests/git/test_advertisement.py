@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.advertisement import AT_ONCE, KEPT, MAX_V2_LINES, AdvertisementRewriter, _at_once
+from credgate.git.advertisement import CACHED, MAX_CACHED_BYTES, MAX_V2_LINES, AdvertisementRewriter, cached_v2
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
 from credgate.values import Reason
 
@@ -181,15 +181,15 @@ def test_what_is_looked_up_is_known_as_what_is_read() -> None:
 
 def test_few_answers_are_kept_and_none_that_names_a_ref() -> None:
     """A forge that answers differently each time takes no memory, and refs of a private repository stay nowhere."""
-    _at_once.cache_clear()
+    cached_v2.cache_clear()
     for wire in (GOOD, SERVICE[RECEIVE] + encode(b"version 1\n") + first(b"agent=version 2") + FLUSH, GOOD[:9]):
         AdvertisementRewriter(RECEIVE).receive(wire)
-    long = encode(b"version 2\n") + encode(b"agent=" + b"x" * AT_ONCE) + FLUSH
+    long = encode(b"version 2\n") + encode(b"agent=" + b"x" * MAX_CACHED_BYTES) + FLUSH
     rewritten(long, service=UPLOAD)
-    assert _at_once.cache_info().currsize == 0
-    for number in range(2 * KEPT):
+    assert cached_v2.cache_info().currsize == 0
+    for number in range(2 * CACHED):
         rewritten(encode(b"version 2\n") + encode(b"agent=%d" % number) + FLUSH, service=UPLOAD)
-    assert _at_once.cache_info().currsize == KEPT
+    assert cached_v2.cache_info().currsize == CACHED
 
 
 @pytest.mark.parametrize("wire", [FLUSH, SERVICE[UPLOAD] + FLUSH, encode(b"version 1\n") + FLUSH])
@@ -257,7 +257,7 @@ def test_a_line_that_no_thin_would_make_too_long_is_refused() -> None:
     """No packet holds it."""
     caps = b"a" * (MAX_PAYLOAD - len(OID) - len(b" refs/heads/main\x00\n"))
     assert rewritten(first(caps) + FLUSH) == first(caps) + FLUSH
-    with pytest.raises(ResponseError, match="more capabilities than a packet holds"):
+    with pytest.raises(ResponseError, match="do not fit into a packet"):
         rewritten(first(caps) + FLUSH, no_thin=True)
 
 

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.capabilities import FLAGS
-from credgate.git.commandlist import MAX_CAPABILITY, encode_commands
-from credgate.git.push_list import Command, PushReader
+from credgate.git.push_list import FLAGS, MAX_CAPABILITY, Command, PushReader, encode_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable

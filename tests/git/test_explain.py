@@ -47,11 +47,11 @@ def test_a_question_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"session": None}, "Either session or grant says who asks: give one of them"),
-        ({"grant": "a/b"}, "Either session or grant says who asks: give one of them"),
+        ({"session": None}, "Exactly one of session and grant is required"),
+        ({"grant": "a/b"}, "Exactly one of session and grant is required"),
         ({"verb": "push"}, "verb must be one of fetch, create, update, force, delete"),
         ({"verb": None}, "verb must be one of fetch, create, update, force, delete"),
-        ({"verb": 5}, "verb must be a text"),
+        ({"verb": 5}, "verb must be a string"),
         ({"repo": "octo"}, "Invalid repo format: octo"),
         ({"repo": None}, "Invalid repo format: "),
         ({"forge": "x"}, "Unknown forge: x (configured: github.com, git.example)"),
@@ -59,7 +59,7 @@ def test_a_question_is_read() -> None:
         ({"ref": "refs/heads/\ud800"}, "Invalid ref: refs/heads/\\ud800 (a ref name is UTF-8)"),
         ({"ref": None}, "Invalid ref:  (a ref to push to is written refs/heads/<branch> or refs/tags/<tag>)"),
         ({"path": "x" * 256}, "path cannot be compared: a file name has more than 255 bytes"),
-        ({"verb": "fetch"}, "A fetch is of a repository, not of a ref"),
+        ({"verb": "fetch"}, "ref is not allowed with the verb fetch"),
         ({"refs": "x"}, "Unknown key: refs (known: session, grant, label, repo, forge, verb, ref, path, option)"),
         (
             {"session": None, "grant": AGENT},

@@ -158,18 +158,12 @@ def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
     )
 
 
-def test_a_move_out_of_the_grants_is_refused_by_name() -> None:
-    """Whoever may use the old name was not given the new one."""
-    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/new")
+@pytest.mark.parametrize("name", [b"elsewhere/new", b"elsewhere/" + SECRET.encode()])
+def test_rename_outside_the_grants_is_refused_without_the_new_name(name: bytes) -> None:
+    """A hostile forge can write the credential into the new name, so no refusal repeats one."""
+    judged = refused(DISCOVERY, status=301, location=HERE % name)
     assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
-    assert "elsewhere/new" in judged.decision.text
-
-
-def test_a_move_is_not_named_when_the_name_repeats_the_credential() -> None:
-    """A name is the one text of a forge's that a sandbox is shown."""
-    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/ghp_forge-secret-0123456789")
-    assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
-    assert judged.decision.text == "the repository has moved elsewhere, outside this session"
+    assert judged.decision.text == "the repository was renamed or moved, and its new name is outside this session"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_nothing_may_follow_the_member(tail: bytes, pieces: int) -> None:
     """Git http-backend reads one member and drops the rest: two readers, two bodies."""
     body = gzip.compress(b"hello") + tail
     size = max(1, len(body) // pieces)
-    with pytest.raises(RequestError, match="behind the end"):
+    with pytest.raises(RequestError, match="after the end"):
         inflate(*(body[at : at + size] for at in range(0, len(body), size)))
 
 
@@ -90,7 +90,7 @@ def test_nothing_may_follow_the_member(tail: bytes, pieces: int) -> None:
 )
 def test_bytes_that_are_no_gzip(body: bytes) -> None:
     """Zlib's own format and raw deflate are other codings."""
-    with pytest.raises(RequestError, match="no gzip"):
+    with pytest.raises(RequestError, match="not gzip"):
         inflate(body)
 
 
@@ -98,7 +98,7 @@ def test_a_wrong_checksum_is_no_gzip() -> None:
     """The member's own proof that it came whole."""
     body = bytearray(gzip.compress(b"hello"))
     body[-5] ^= 1
-    with pytest.raises(RequestError, match="no gzip"):
+    with pytest.raises(RequestError, match="not gzip"):
         inflate(bytes(body))
 
 
@@ -118,7 +118,7 @@ def test_a_bomb_costs_no_memory_and_is_stopped() -> None:
     sizes: list[int] = []
     pieces = (piece for at in range(0, len(bomb), PIECE) for piece in gunzip.receive(bomb[at : at + PIECE]))
     tracemalloc.start()
-    with pytest.raises(RequestError, match="grows too far") as caught:
+    with pytest.raises(RequestError, match="grows too much") as caught:
         sizes.extend(map(len, pieces))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

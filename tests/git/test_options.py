@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import RequestError
-from credgate.git.options import MAX_OPTION, MAX_OPTIONS, OptionsReader, encode_options
 from credgate.git.pktline import FLUSH, encode
+from credgate.git.push_list import MAX_OPTION, MAX_OPTIONS, OptionsReader, encode_options
 from credgate.values import Reason
 
 PACK = b"PACK\x00\x00\x00\x02"

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from credgate.errors import RequestError
 from credgate.git import push_list
-from credgate.git.capabilities import FLAGS, VALUED
 from credgate.git.pktline import encode
-from credgate.git.push_list import Command, PushReader
+from credgate.git.push_list import FLAGS, VALUED, Command, PushReader
 from credgate.values import Reason
 
 A, B, ZERO = b"a1" * 20, b"b2" * 20, b"0" * 40
@@ -144,29 +143,29 @@ BROKEN = [
     (body(MAIN, end=b"0003"), "length"),
     (body(MAIN, end=b"0004"), "length"),
     (body(MAIN, end=b"fff1"), "length"),
-    (body(MAIN, end=b"+005x"), "not a packet length"),
-    (body(MAIN, end=b"\x00" * 4), "not a packet length"),
-    (PACK, "not a packet length"),
-    (b"\x1f\x8b\x08\x00", "not a packet length"),
-    (b"HTTP", "not a packet length"),
-    (body(b"hello"), "no ref command"),
-    (body(MAIN + b"\n\n"), "no ref command"),
-    (body(b" " + MAIN), "no ref command"),
-    (body(MAIN.upper()), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A.upper(), B)), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A, B[:-1])), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A, B + b"0")), "no ref command"),
-    (body(b"%s  %s refs/heads/main" % (A, B)), "no ref command"),
-    (body(b"%s\t%s refs/heads/main" % (A, B)), "no ref command"),
-    (body(b"%s %s " % (A, B)), "no ref command"),
-    (body(b"%s %s" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a b" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\nb" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\rb" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\x7f" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\x1b[31m" % (A, B)), "no ref command"),
-    (body(MAIN + b"\x00a\x00b"), "no ref command"),
-    (body(MAIN + b"\x00a\nb"), "no ref command"),
+    (body(MAIN, end=b"+005x"), "invalid packet length"),
+    (body(MAIN, end=b"\x00" * 4), "invalid packet length"),
+    (PACK, "invalid packet length"),
+    (b"\x1f\x8b\x08\x00", "invalid packet length"),
+    (b"HTTP", "invalid packet length"),
+    (body(b"hello"), "malformed command"),
+    (body(MAIN + b"\n\n"), "malformed command"),
+    (body(b" " + MAIN), "malformed command"),
+    (body(MAIN.upper()), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A.upper(), B)), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A, B[:-1])), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A, B + b"0")), "malformed command"),
+    (body(b"%s  %s refs/heads/main" % (A, B)), "malformed command"),
+    (body(b"%s\t%s refs/heads/main" % (A, B)), "malformed command"),
+    (body(b"%s %s " % (A, B)), "malformed command"),
+    (body(b"%s %s" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a b" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\nb" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\rb" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\x7f" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\x1b[31m" % (A, B)), "malformed command"),
+    (body(MAIN + b"\x00a\x00b"), "malformed command"),
+    (body(MAIN + b"\x00a\nb"), "malformed command"),
     (body(MAIN, b"%s %s refs/heads/x\x00 report-status" % (A, B)), "capabilities on a line after the first"),
     (body(MAIN + b"\x00  report-status"), "malformed capabilities"),
     (body(MAIN + b"\x00\treport-status"), "malformed capabilities"),
@@ -175,16 +174,16 @@ BROKEN = [
     (body(MAIN + b"\x00 atomic atomic"), "same capability twice"),
     (body(MAIN + b"\x00 object-format=sha1 object-format=sha256"), "same capability twice"),
     *[
-        (body(MAIN + b"\x00 quiet " + flag + value), "a value that takes none")
+        (body(MAIN + b"\x00 quiet " + flag + value), "a value for a capability that takes none")
         for flag in (*sorted(FLAGS - {b"quiet"}), b"push-cert", b"frobnicate")
         for value in (b"=1", b"=", b"=a=b")
     ],
     *[(body(MAIN + b"\x00 " + key + end), "without a value") for key in sorted(VALUED) for end in (b"", b"=")],
     (body(b"shallow " + A), "shallow lines without"),
-    (body(b"shallow " + A + b" x", MAIN), "shallow line that is none"),
-    (body(b"shallow " + A[:-1], MAIN), "shallow line that is none"),
-    (body(b"shallow " + A + b"\x00 report-status", MAIN), "shallow line that is none"),
-    (body(b"shallow ", MAIN), "shallow line that is none"),
+    (body(b"shallow " + A + b" x", MAIN), "malformed shallow line"),
+    (body(b"shallow " + A[:-1], MAIN), "malformed shallow line"),
+    (body(b"shallow " + A + b"\x00 report-status", MAIN), "malformed shallow line"),
+    (body(b"shallow ", MAIN), "malformed shallow line"),
     (body(b"shallow " + LONG_A, MAIN), "two lengths"),
     (body(b"%s %s refs/heads/x" % (A, LONG_B)), "two lengths"),
     (body(MAIN, b"%s %s refs/heads/x" % (LONG_A, LONG_B)), "two lengths"),
@@ -223,7 +222,7 @@ IMPOSSIBLE = [
     ([b"%s %s refs/heads/%s" % (A, B, b"a" * 1100)], "at most 1024 bytes"),
     ([MAIN, MAIN], "same ref twice"),
     ([MAIN, b"%s %s refs/heads/main" % (A, ZERO)], "same ref twice"),
-    ([b"%s %s refs/heads/x" % (ZERO, ZERO)], "neither there"),
+    ([b"%s %s refs/heads/x" % (ZERO, ZERO)], "both zero"),
 ]
 
 

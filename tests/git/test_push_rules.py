@@ -212,7 +212,7 @@ def test_a_namespace_of_odd_bytes_is_not_repeated() -> None:
                 allow=False,
                 reason=Reason.PUSH_REF,
                 rule="push",
-                text="no rule of this session is for this ref; it may push refs/heads/agent/* (create, delete)",
+                text="no rule of this session matches this ref; it may push refs/heads/agent/* (create, delete)",
             ),
         ),
     ],
@@ -383,9 +383,7 @@ def test_an_update_that_needs_force_says_what_to_do() -> None:
 def test_too_many_and_too_large() -> None:
     """The limit is in the text, so that the next push can keep it."""
     rules = made(None, None, max_refs=2, max_push_bytes=1000)
-    assert rule.too_many_refs(rules, 2) is None
-    refused = rule.too_many_refs(rules, 3)
-    assert refused is not None
+    refused = rule.too_many_refs(rules)
     assert (refused.reason, refused.rule, refused.text) == (
         Reason.PUSH_TOO_MANY_REFS,
         "max_refs",
@@ -399,7 +397,7 @@ def test_a_summary_fits_and_says_what_it_left_out() -> None:
     """Two hundred bytes are all that git's line has."""
     rules = made(push(*((f"refs/heads/{letter * 60}/*", "cufd") for letter in "abc"), ("refs/heads/z", "c")))
     assert rules.summary(100) == f"refs/heads/{'a' * 34}... (create, update, force, delete) and 3 more"
-    assert rules.summary(50) == "what its 4 rules say"
+    assert rules.summary(50) == "what its 4 rules allow"
     assert made(()).summary(190) == "nothing"
     assert made().summary(190) == "refs/heads/** (create, update), refs/tags/** (create)"
 

@@ -80,7 +80,10 @@ def test_one_refusal_refuses_the_whole() -> None:
         (CREATE.ref, "credgate: not attempted: another ref in this push was refused"),
         (
             FOREIGN.ref,
-            "credgate: no rule of this session is for this ref; it may push refs/heads/agent/* (create, update, force)",
+            (
+                "credgate: no rule of this session matches this ref; "
+                "it may push refs/heads/agent/* (create, update, force)"
+            ),
         ),
         (UPDATE.ref, "credgate: not attempted: another ref in this push was refused"),
     ]
@@ -221,7 +224,10 @@ def test_a_ref_that_is_elsewhere_is_told_to_fetch() -> None:
     for one in (CREATE, UPDATE, DELETE):
         verdict = settled(Findings(old=there, fast_forward={one.ref: True}), rules, one)
         assert reasons(verdict) == [Reason.PUSH_OLD_OID]
-        assert verdict.refs[0].decision.text == "this ref is not where the push says it was: fetch, and push again"
+        assert (
+            verdict.refs[0].decision.text
+            == "the forge has this ref at another commit than the push expects: fetch, and push again"
+        )
     right = {UPDATE.ref: A, DELETE.ref: A}
     assert settled(Findings(old=right, fast_forward={UPDATE.ref: True}), rules, CREATE, UPDATE, DELETE).forwarded
 
@@ -259,7 +265,7 @@ def test_the_lines_explain_in_five() -> None:
     rules = made("cu", partial=True)
     assert judge([FOREIGN, CREATE], rules).lines(rules) == [
         "refs/heads/main: create refused by push (push-ref)",
-        "1 of 2 refs go on",
+        "1 of 2 refs were forwarded",
         "this session may push refs/heads/agent/* (create, update)",
     ]
     many = [command(f"x{number}", A, ZERO) for number in range(9)]

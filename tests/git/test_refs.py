@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git import refs
+from credgate.git import v2
 from credgate.git.pktline import DELIMITER, FLUSH, encode
-from credgate.git.refs import MAX_CAPABILITIES, read_capabilities, refs_request
+from credgate.git.v2 import MAX_CAPABILITIES, read_capabilities, refs_request
 from credgate.pack.objects import SHA1, SHA256
 
 ONE, TWO, LONG = b"1" * 40, b"2" * 40, b"3" * 64
@@ -21,7 +21,7 @@ V2 = encode(b"version 2\n") + encode(b"agent=x\n") + encode(b"fetch=filter") + F
 
 def read_refs(body: bytes) -> dict[bytes, bytes]:
     """Read all of an answer at once."""
-    return dict(refs.read_refs(body))
+    return dict(v2.read_refs(body))
 
 
 # Capabilities.
@@ -130,7 +130,7 @@ def test_a_list_does_not_go_on_behind_its_flush() -> None:
         (encode(ONE + b" HEAD")[:-1], "the forge's answer is cut"),
         (b"000", "the forge's answer is cut"),
         (b"zzzz", "the forge's answer cannot be read"),
-        (DELIMITER + FLUSH, "a packet that does not belong there"),
+        (DELIMITER + FLUSH, "unexpected special packet"),
         (encode(b"ERR no\n") + FLUSH, "the forge refused to answer"),
     ],
 )

@@ -279,11 +279,11 @@ def test_an_unknown_forge_is_told_from_the_configured_ones() -> None:
     """A typing error is mended by whoever reads the names; they come from the configuration, never from the target."""
     found = ask(b"POST", b"/forge/githup.com/octo/hello/git-upload-pack")
     assert isinstance(found, Refused)
-    assert found.decision.text == "no forge of this name is configured in this gateway; it has github.com, lab"
+    assert found.decision.text == "no forge of this name is configured in this gateway; configured: github.com, lab"
     assert found.tells
     none = route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", {}, "github.com")
     assert isinstance(none, Refused)
-    assert none.decision.text.endswith("; it has none")
+    assert none.decision.text.endswith("; configured: none")
 
 
 @pytest.mark.parametrize("length", [1, 30, 63])
@@ -292,7 +292,7 @@ def test_the_list_of_forges_is_bounded(length: int) -> None:
     names = [f"{number:0{length}}" for number in range(10)] + ["z" * 63 for _ in range(length > 1)]
     found = route(b"POST", b"/forge/y/octo/hello/git-upload-pack", dict.fromkeys(names, DRIVERS["lab"]), "y")
     assert isinstance(found, Refused)
-    listed = found.decision.text.partition("; it has ")[2].split(", ")
+    listed = found.decision.text.partition("; configured: ")[2].split(", ")
     shown = [name for name in listed if name in names]
     assert len(found.decision.text) < 190
     assert shown

@@ -41,7 +41,7 @@ def test_a_refused_ref_keeps_the_others_back(place: Place) -> None:
     before = place.refs()
     status, text = place.push(*BOTH, grant=AGENT)
     assert (status, place.refs()) == (1, before)
-    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref; it may push " in text
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session matches this ref; it may push " in text
     assert "(credgate: not attempted: another ref in this push was refused)" in text
     assert "remote: credgate: refs/heads/main: update refused by push (push-ref)" in text
     assert "remote: credgate: this session may push refs/heads/agent/* (create, update, delete)" in text
@@ -56,7 +56,7 @@ def test_partial_lets_the_others_go_on(place: Place) -> None:
     status, text = place.push(*BOTH, grant={**AGENT, "partial": True})
     assert status == 1
     assert " * [new branch]      main -> agent/new" in text
-    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref" in text
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session matches this ref" in text
     assert place.refs() == {**before, "refs/heads/agent/new": place.git("rev-parse", "main")}
 
 
@@ -80,10 +80,10 @@ def test_partial_without_its_pack(place: Place) -> None:
 @pytest.mark.parametrize(
     ("ref", "reason"),
     [
-        (":refs/heads/main", "no rule of this session is for this ref"),
-        ("main:refs/for/main", "no rule of this session is for this ref"),
-        ("main:refs/tags/v1", "no rule of this session is for this ref"),
-        ("main:refs/heads/agent/x/y", "no rule of this session is for this ref"),
+        (":refs/heads/main", "no rule of this session matches this ref"),
+        ("main:refs/for/main", "no rule of this session matches this ref"),
+        ("main:refs/tags/v1", "no rule of this session matches this ref"),
+        ("main:refs/heads/agent/x/y", "no rule of this session matches this ref"),
     ],
 )
 def test_what_is_not_granted_does_not_happen(place: Place, ref: str, reason: str) -> None:

@@ -1,7 +1,7 @@
 """What credgate itself asks a forge about a repository while a push waits: capabilities, refs, history, trees.
 
 Asked in git's own protocol, version 2, with the session's own forge credential and on connections of the same pool;
-bounded in bytes, commits and time. Answers are read by ``git.v2`` and ``git.refs``; this only carries. Whatever goes
+bounded in bytes, commits and time. Answers are read by ``git.v2``; this only carries. Whatever goes
 wrong is an ``InquiryError`` with a few words of our own: the push is then refused, because what could not be told
 counts against it.
 """
@@ -20,7 +20,7 @@ from twisted.internet.defer import (
 from credgate import __version__
 from credgate.errors import CredentialError, CredgateError, ResponseError
 from credgate.forges.place import Place
-from credgate.git import refs, v2
+from credgate.git import v2
 from credgate.http import header_policy
 from credgate.http.grammar import RequestHead
 from credgate.pack.objects import SHA1
@@ -93,15 +93,15 @@ class RepositoryClient:
         """Return the lines of the forge's version 2 advertisement; asked once."""
         if self._lines is None:
             body = await self._small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
-            self._lines = await self._parsed(refs.read_capabilities, body)
+            self._lines = await self._parsed(v2.read_capabilities, body)
         return self._lines
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the ids (hexadecimal) of those of ``names`` that the forge has."""
         wanted = list(names)
-        request = refs.refs_request(await self._named(object_format), wanted)
+        request = v2.refs_request(await self._named(object_format), wanted)
         answer = await self._small("POST", "git-upload-pack", request, v2.ANSWER_TYPE)
-        found = await self._parsed(lambda body: dict(refs.read_refs(body)), answer)
+        found = await self._parsed(lambda body: dict(v2.read_refs(body)), answer)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.errors import CredentialError
-from credgate.git import refs, v2
+from credgate.git import v2
 from credgate.git.pktline import FLUSH, encode
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
@@ -183,7 +183,7 @@ def test_an_old_forge_is_not_told_of_formats() -> None:
     one = Asked()
     one.ask(one.inquiry.refs(SHA1, [b"refs/heads/a"]))
     one.capable(CAPABLE + FLUSH)
-    assert one.house.forge.asked().body == refs.refs_request(None, [b"refs/heads/a"])
+    assert one.house.forge.asked().body == v2.refs_request(None, [b"refs/heads/a"])
     one.tell(REFS)
     one.ask(one.inquiry.fetch(one.walk, [OID]))
     assert one.house.forge.asked().body == v2.fetch_request(None, [OID])

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.partial import Splicer
 from credgate.git.pktline import FLUSH, encode
 from credgate.git.report import RefResult, ReportReader
+from credgate.git.response_filter import Splicer
 from credgate.values import Reason
 from tests.fakes.reports import BARE, LINES, X, Y, banded
 
