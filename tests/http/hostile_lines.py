@@ -124,7 +124,7 @@ TARGETS = (
         },
     ),
     *table(
-        "the target holds a byte",
+        "the target has a byte",
         400,
         {
             f"target with {name}": target(b"/git/octo/hello" + piece + b".git/info/refs")

@@ -112,7 +112,7 @@ STATUS_LINES = _table(
 )
 
 BYTES = _table(
-    "a control byte or a line that does not end in CR LF",
+    "a control byte or a line that does not end with CR LF",
     {
         "LF only": sized(KIND).replace(b"\r\n", b"\n"),
         "LF behind the status line": sized(KIND).replace(b"\r\n", b"\n", 1),
@@ -146,7 +146,7 @@ FIELDS = (
     ),
     *_table("has no colon", {"a line without colon": sized(b"X"), "an answer in the head": sized(OK)}),
     *_table(
-        "followed by a blank",
+        "followed by whitespace",
         {
             "a blank before the colon": answer(b"Content-Length : 4") + b"0000",
             "a tab before the colon": answer(b"Transfer-Encoding\t: chunked") + b"0\r\n\r\n",
@@ -208,7 +208,7 @@ FRAMING = (
         },
     ),
     *_table("on HTTP/1.0", {"chunked on 1.0": answer(CHUNKED, line=b"HTTP/1.0 200 OK") + b"0\r\n\r\n"}),
-    *_table("that has no body", {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"}),
+    *_table("a response without a body", {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"}),
     *_table(
         "a body without a length",
         {
@@ -223,7 +223,7 @@ FRAMING = (
 
 CHUNKS = (
     *_table(
-        "a chunk's size line or its end is malformed",
+        "malformed chunk size or chunk end",
         {
             f"chunk {name}": chunked(body)
             for name, body in {
@@ -257,16 +257,16 @@ CHUNKS = (
         },
     ),
     *_table(
-        "a trailer names a field that frames",
+        "forbidden field in a trailer",
         {"trailer Content-Length": chunked(b"0\r\nContent-Length: 4\r\n\r\n")},
     ),
-    *_table("a trailer is malformed", {"folded trailer": chunked(b"0\r\nX: a\r\n b\r\n\r\n")}),
-    *_table("a trailer holds a byte", {"trailer with NUL": chunked(b"0\r\nX: \0\r\n\r\n")}),
+    *_table("malformed trailer", {"folded trailer": chunked(b"0\r\nX: a\r\n b\r\n\r\n")}),
+    *_table("invalid byte in a trailer", {"trailer with NUL": chunked(b"0\r\nX: \0\r\n\r\n")}),
     *_table("trailers are too long", {"endless trailers": chunked(b"0\r\n" + b"X: a\r\n" * 1000)}),
 )
 
 CUTS = _table(
-    "before its answer was whole",
+    "before its response was complete",
     {
         "nothing at all": b"",
         "half a status line": b"HTTP/1.1 2",

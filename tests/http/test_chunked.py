@@ -86,7 +86,7 @@ def test_a_forges_extensions_are_dropped_and_a_sandboxes_refused() -> None:
     data = b'4;a;b=c;d="e \tf"\r\nabcd\r\n0;e\r\n\r\n'
     assert decode([data], extensions=True) == (b"abcd", b"")
     assert decode(single(data), extensions=True) == (b"abcd", b"")
-    with pytest.raises(RequestError, match="size line"):
+    with pytest.raises(RequestError, match="malformed chunk size"):
         decode([data])
 
 

@@ -52,7 +52,7 @@ def test_a_200_opens_the_tunnel(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", OPEN)
 def test_a_byte_behind_the_answer_is_refused(answer: bytes) -> None:
     """Nobody was asked anything yet: it would be taken for the forge's."""
-    assert said(answer + b"H") == "the proxy sent something before it was asked"
+    assert said(answer + b"H") == "the proxy sent data after its response"
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_a_byte_behind_the_answer_is_refused(answer: bytes) -> None:
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-            "the proxy wants a login, which credgate does not have",
+            "the proxy requires authentication, which credgate does not support",
         ),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n<secret>", "the proxy answered 403"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", "the proxy answered 302"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "the proxy answered 100"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", "the proxy answered 204"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/2 200\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\nA: b\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"x" * (MAX_HEAD + 1), "the proxy's answer is too long"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/2 200\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\nA: b\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"x" * (MAX_HEAD + 1), "the proxy's response is too long"),
     ],
 )
 def test_anything_else_is_a_no(answer: bytes, text: str) -> None:

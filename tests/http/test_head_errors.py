@@ -21,11 +21,11 @@ LINE = b"GET / HTTP/1.1\r\n"
         (b"BREW / HTTP/1.1\r\n\r\n", "this method is not served", 501),
         (b"Get / HTTP/1.1\r\n\r\n", "the method is malformed", 400),
         (b"GET x HTTP/1.1\r\n\r\n", "the target is not a path", 400),
-        (b"GET /% HTTP/1.1\r\n\r\n", "the target holds a byte", 400),
+        (b"GET /% HTTP/1.1\r\n\r\n", "the target has a byte", 400),
         (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n\r\n", "the target is too long", 414),
         (LINE + b" A: b\r\n\r\n", "a field line is folded", 400),
         (LINE + b"A\r\n\r\n", "has no colon", 400),
-        (LINE + b"A : b\r\n\r\n", "followed by a blank", 400),
+        (LINE + b"A : b\r\n\r\n", "followed by whitespace", 400),
         (LINE + b"A_B: c\r\n\r\n", "an underscore", 400),
         (LINE + b"C: d\r\nA(B: c\r\n\r\n", "a field name is malformed", 400),
     ],
@@ -46,7 +46,7 @@ def test_the_reason_follows_the_fault() -> None:
 
 @pytest.mark.parametrize(
     ("piece", "text"),
-    [(b"a\nb", "does not end in CR LF"), (b"a\rb", "does not end in CR LF"), (b"a\0", "not printable ASCII")],
+    [(b"a\nb", "does not end with CR LF"), (b"a\rb", "does not end with CR LF"), (b"a\0", "not printable ASCII")],
 )
 def test_bytes_that_no_head_may_hold_are_refused_in_any_piece(piece: bytes, text: str) -> None:
     """They are refused as they arrive, before the head is whole; and what is fine is let through."""
@@ -64,11 +64,11 @@ def test_bytes_that_no_head_may_hold_are_refused_in_any_piece(piece: bytes, text
 def test_a_line_feed_that_is_context_is_no_fault() -> None:
     """Its CR came in an earlier piece; the next one is judged none the less."""
     head_errors.refuse_request_bytes(bytearray(b"\nA: b"), begins=False)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\nA: b", begins=True)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\n\n", begins=False)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\r\r", begins=False)
 
 
@@ -78,7 +78,7 @@ def test_a_line_feed_that_is_context_is_no_fault() -> None:
         (b"HTTP/2 200\r\n\r\n", "status line is malformed"),
         (b"HTTP/1.1 200 OK\r\nA\r\n\r\n", "has no colon"),
         (b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n", "folded"),
-        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "followed by a blank"),
+        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "followed by whitespace"),
         (b"HTTP/1.1 200 OK\r\n: b\r\n\r\n", "a field name is malformed"),
     ],
 )

@@ -255,9 +255,9 @@ def test_a_local_reply_is_whole() -> None:
 def test_a_field_of_ours_that_could_end_its_line_is_refused(name: bytes, value: bytes) -> None:
     """Whoever adds a field later must not be able to split the answer by it."""
     assert header_policy.local_reply(200, b"", close=False, extra=[(b"X", b"a")])
-    with pytest.raises(ValueError, match="of our own making is malformed"):
+    with pytest.raises(ValueError, match="malformed"):
         header_policy.local_reply(200, b"", close=False, extra=[(name, value)])
-    with pytest.raises(ValueError, match="content type of our own making is malformed"):
+    with pytest.raises(ValueError, match="malformed content type"):
         header_policy.local_reply(200, b"", b"a\r\n", close=False)
 
 

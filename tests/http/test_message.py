@@ -123,7 +123,7 @@ def test_an_error_is_raised_again_for_ever() -> None:
     """A caller that goes on feeding after an error must not be served."""
     for reader, data, _ in readers():
         for piece in (b"\0", data, data, b"x"):
-            with pytest.raises((RequestError, ResponseError), match="head holds"):
+            with pytest.raises((RequestError, ResponseError), match="head has"):
                 reader.receive(piece)
         assert not reader.whole
 

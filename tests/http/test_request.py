@@ -221,7 +221,7 @@ def test_what_two_readers_read_differently_is_refused(monkeypatch: pytest.Monkey
     """The second reader is there for the day when ours is wrong: its disagreement must count."""
     judge(CONTROLS["get"])
     monkeypatch.setattr(llhttp_check, "request", lambda _head: opinion)
-    with pytest.raises(RequestError, match="read in two ways") as caught:
+    with pytest.raises(RequestError, match="ambiguous head") as caught:
         judge(CONTROLS["get"])
     assert (caught.value.status, caught.value.reason) == (400, Reason.MALFORMED_REQUEST)
 

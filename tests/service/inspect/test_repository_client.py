@@ -373,7 +373,7 @@ def test_an_answer_that_is_cut_is_none(which: str, how: str) -> None:
     one.house.forge.wire.deliver(answer(body, kind=kind, length=len(body) + 1))
     getattr(one.house.forge.wire, how)()
     one.house.settle()
-    assert one.text == "the forge closed the connection before its answer was whole"
+    assert one.text == "the forge closed the connection before its response was complete"
     one.over()
 
 
@@ -424,7 +424,7 @@ def test_a_kept_connection_that_is_closed_is_no_answer(which: str, how: str) -> 
     assert one.house.forge.asked().start.target == b"/octo/hello.git/git-upload-pack"
     getattr(one.house.forge.wire, how)()
     one.house.settle()
-    assert one.text == "the forge closed the connection before its answer was whole"
+    assert one.text == "the forge closed the connection before its response was complete"
     assert len(one.house.forge.wires) == 2
     one.over()
 
