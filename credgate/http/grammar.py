@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,23 +85,38 @@ END: Final[Literal[End.END]] = End.END
 
 
 class _Fields:
-    """How both heads are asked for their fields."""
+    """Access to the fields of a head."""
 
     __slots__ = ()
 
     fields: Fields
+    by_name: dict[bytes, bytes]
 
+    # Both methods are on the path of every request: they call no function.
     def get(self, name: bytes) -> bytes | None:
-        """Return the value of ``name`` (lower-case), or None; several lines are joined as RFC 9110 section 5.3 says."""
-        found: bytes | None = None
-        for its_name, value in self.fields:
-            if its_name == name:
-                found = value if found is None else found + b", " + value
-        return found
+        """Return the value of ``name`` (lower-case), or None; several lines are joined as in RFC 9110 section 5.3."""
+        return self.by_name[name] if name in self.by_name else None  # noqa: SIM401 - a call less
 
     def all(self, name: bytes) -> tuple[bytes, ...]:
         """Return the value of each line of ``name`` (lower-case), in order."""
-        return tuple([value for its_name, value in self.fields if its_name == name])
+        values: tuple[bytes, ...] = ()
+        if name in self.by_name:
+            for its_name, value in self.fields:
+                if its_name == name:
+                    values += (value,)
+        return values
+
+
+def joined(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the fields by name; several lines of one are joined as in RFC 9110 section 5.3."""
+    single: dict[bytes, bytes] = {}
+    for name, value in lines:
+        single[name] = single[name] + b", " + value if name in single else value
+    return single
+
+
+def _by_name(head: _Fields) -> dict[bytes, bytes]:
+    return joined(head.fields)
 
 
 @frozen(slots=True)
@@ -121,7 +136,9 @@ class RequestHead(_Fields):
     keep_alive: bool
     """Whether the client may send another request on this connection. Never for HTTP/1.0."""
     expect_continue: bool
-    """Whether the client holds its body back until it sees ``100 Continue``."""
+    """Whether the client waits for ``100 Continue`` before it sends its body."""
+    by_name: dict[bytes, bytes] = field(default=Factory(_by_name, takes_self=True), repr=False, eq=False)
+    """The fields by name, as :func:`joined` returns them; the reader has made them already."""
 
 
 @frozen(slots=True)
@@ -136,6 +153,8 @@ class ResponseHead(_Fields):
     """Bytes of the body that follow (0 for HEAD, 204 and 304, whatever Content-Length says); None is chunked."""
     chunked: bool
     keep_alive: bool
+    by_name: dict[bytes, bytes] = field(default=Factory(_by_name, takes_self=True), repr=False, eq=False)
+    """The fields by name, as :func:`joined` returns them."""
 
 
 class _LowerCase(dict[bytes, bytes]):
@@ -165,12 +184,16 @@ _WHITESPACE: Final = frozenset({b" ", b"\t"})
 
 def split(block: bytes) -> list[tuple[bytes, bytes]]:
     """Split the field lines of a head that matched into lower-case names and values without outer whitespace."""
-    return normal(_LINE.findall(block))
+    return normal(raw_lines(block))
+
+
+raw_lines: Final = _LINE.findall
+"""Splits field lines that matched into names as sent and values without leading whitespace."""
 
 
 def normal(lines: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the lines with lower-case names and without trailing whitespace of the values."""
-    # Every request comes here four times: no function is called for the names and values that git sends.
+    # Every head comes here: no function is called for the names and values that git sends.
     return [(LOWER_CASE[name], value.strip() if value[-1:] in _WHITESPACE else value) for name, value in lines]
 
 
@@ -178,14 +201,6 @@ def repeats(lines: Iterable[tuple[bytes, bytes]], once: frozenset[bytes]) -> boo
     """Whether a field of ``once`` has two lines."""
     names = [name for name, _ in lines if name in once]
     return len(set(names)) != len(names)
-
-
-def joined(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return the fields by name; several lines of one are joined as in RFC 9110 section 5.3."""
-    single: dict[bytes, bytes] = {}
-    for name, value in lines:
-        single[name] = single[name] + b", " + value if name in single else value
-    return single
 
 
 def options(value: bytes) -> set[bytes]:

@@ -22,7 +22,7 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from credgate.http.grammar import RequestHead, ResponseHead
+    from credgate.http.grammar import Fields, RequestHead, ResponseHead
 
 TEXT: Final = b"text/plain; charset=utf-8"
 
@@ -70,6 +70,7 @@ _FORWARDED: Final = {
     b"git-protocol": (b"Git-Protocol", re.compile(rb"version=[012]")),
     b"content-type": (b"Content-Type", re.compile(_MEDIA_TYPE)),
 }
+_READ: Final = frozenset({*_FORWARDED, b"accept-encoding", b"content-encoding"})
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 _ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
 
@@ -99,19 +100,26 @@ def upstream_head(  # noqa: PLR0913 - the parts of a head
     if authorization is not None and not _VALUE.fullmatch(authorization):
         raise ValueError("the forge credential cannot be sent: it has a control or non-ASCII byte")
     lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
-    sent = grammar.joined([line for line in head.fields if line[0] not in drop] if drop else head.fields)
-    lines += [_forwarded(name, sent[name]) for name in _FORWARDED if name in sent]
-    lines.append(_accepted(sent.get(b"accept-encoding")))
-    lines.append(_coding(sent.get(b"content-encoding")))
-    lines.append(_upstream_framing(method, length))
-    return b"".join(lines)
+    sent = [line for line in head.fields if line[0] in _READ and line[0] not in drop]
+    return b"".join((*lines, _forwarded(tuple(sent)), _upstream_framing(method, length)))
 
 
 @lru_cache(maxsize=256)
-def _forwarded(name: bytes, value: bytes) -> bytes:
-    """Return the line of a field whose value matches its grammar, else nothing."""
-    spelling, grammar = _FORWARDED[name]
-    return b"%b: %b\r\n" % (spelling, value) if grammar.fullmatch(value) else b""
+def _forwarded(fields: Fields) -> bytes:
+    """Return the lines for the client's fields: those whose value matches its grammar, and the codings.
+
+    Cached: a client sends the same few with every request. None of them is a secret.
+    """
+    sent = grammar.joined(fields)
+    lines = [
+        b"%b: %b\r\n" % (spelling, sent[name])
+        for name, (spelling, form) in _FORWARDED.items()
+        if name in sent and form.fullmatch(sent[name])
+    ]
+    codings = sent.get(b"accept-encoding")
+    # Only gzip can be decoded here, so no other coding is requested.
+    accepted = b"gzip" if codings is not None and _ACCEPTS_GZIP.search(codings) else b"identity"
+    return b"".join((*lines, b"Accept-Encoding: %b\r\n" % accepted, _coding(sent.get(b"content-encoding"))))
 
 
 @lru_cache(maxsize=1024)
@@ -123,14 +131,6 @@ def _request_line(method: bytes, path: str, host: str) -> bytes:
     if not grammar.HOST.fullmatch(its_host):
         raise ValueError("the Host of an upstream request is malformed")
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, its_host)
-
-
-@lru_cache(maxsize=256)
-def _accepted(codings: bytes | None) -> bytes:
-    # Only gzip can be decoded here, so no other coding is requested.
-    if codings is not None and _ACCEPTS_GZIP.search(codings):
-        return b"Accept-Encoding: gzip\r\n"
-    return b"Accept-Encoding: identity\r\n"
 
 
 def _coding(coding: bytes | None) -> bytes:
@@ -153,7 +153,12 @@ def _upstream_framing(method: bytes, length: int | None) -> bytes:
 def content_type(head: ResponseHead) -> bytes | None:
     """Return the constant that equals the forge's Content-Type, or None if it is not one that is relayed."""
     value = head.get(b"content-type")
-    return None if value is None else _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
+    return None if value is None else _constant_type(value)
+
+
+@lru_cache(maxsize=64)
+def _constant_type(value: bytes) -> bytes | None:
+    return _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
 
 
 def is_gzip(head: ResponseHead, *, asked: bool = True) -> bool:
@@ -191,21 +196,23 @@ def downstream_head(  # noqa: PLR0913 - the parts of a head
 
     ``extra`` are credgate's own fields. Raises ValueError for a field that could end its line.
     """
-    lines = [
-        b"HTTP/1.1 %d %b\r\n" % (status, PHRASES.get(status, b"Other")),
-        _NO_CACHE,
-        b"Content-Type: %b\r\n" % content_type,
-    ]
-    if not _VALUE.fullmatch(content_type):
-        raise ValueError("malformed content type in a response of credgate's own")
+    lines = [_opening(status, content_type)]
     if gzip:
         lines.append(b"Content-Encoding: gzip\r\n")
     if retry_after is not None:
         lines.append(b"Retry-After: %d\r\n" % retry_after)
-    lines += [_line(name, value) for name, value in extra]
-    lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines)
+    if extra:
+        lines += [_line(name, value) for name, value in extra]
+    framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+    return b"".join((*lines, framing, b"Connection: close\r\n\r\n" if close else b"\r\n"))
+
+
+@lru_cache(maxsize=256)
+def _opening(status: int, content_type: bytes) -> bytes:
+    if not _VALUE.fullmatch(content_type):
+        raise ValueError("malformed content type in a response of credgate's own")
+    phrase = PHRASES.get(status, b"Other")
+    return b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\n" % (status, phrase, _NO_CACHE, content_type)
 
 
 def _line(name: bytes, value: bytes) -> bytes:

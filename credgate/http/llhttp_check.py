@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import httptools
 
-from credgate.http.grammar import normal
-
 Lines = list[tuple[bytes, bytes]]
 
 
@@ -37,22 +35,22 @@ class _Callbacks:
 
 
 def request(head: bytes) -> tuple[int, bytes, bytes, Lines] | None:
-    """Return (number of heads, method, target, field lines as ``grammar.split`` gives them), or None."""
+    """Return (number of heads, method, target, field lines as ``grammar.raw_lines`` returns them), or None."""
     read = _Callbacks()
     parser = httptools.HttpRequestParser(read)
     try:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return read.heads, parser.get_method(), read.target, normal(read.lines)
+    return read.heads, parser.get_method(), read.target, read.lines
 
 
 def response(head: bytes) -> tuple[int, int, Lines] | None:
-    """Return (number of heads, status, field lines as ``grammar.split`` gives them), or None."""
+    """Return (number of heads, status, field lines as ``grammar.raw_lines`` returns them), or None."""
     read = _Callbacks()
     parser = httptools.HttpResponseParser(read)
     try:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return read.heads, parser.get_status_code(), normal(read.lines)
+    return read.heads, parser.get_status_code(), read.lines

@@ -97,17 +97,7 @@ class MessageReader(ABC, Generic[H]):
         if known:
             data = bytes(held)
             held.clear()
-        return self._split(data, end + 4)
-
-    def _refuse_early(self, known: int) -> None:
-        """Refuse an incomplete head for a fault that no later byte can correct; ``known`` bytes were checked before."""
-        held = self._held
-        self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
-        if len(held) >= self._max_head:
-            raise self._too_large()
-
-    def _split(self, data: bytes, end: int) -> list[H | bytes | End]:
-        """Judge ``data[:end]``, and read what follows."""
+        end += 4
         if end > self._max_head:
             self._refuse_faults(data[: self._max_head])
             raise self._too_large()
@@ -118,6 +108,13 @@ class MessageReader(ABC, Generic[H]):
         if rest:
             events += self._read(rest)
         return events
+
+    def _refuse_early(self, known: int) -> None:
+        """Refuse an incomplete head for a fault that no later byte can correct; ``known`` bytes were checked before."""
+        held = self._held
+        self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
+        if len(held) >= self._max_head:
+            raise self._too_large()
 
     # The body.
 

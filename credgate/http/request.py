@@ -34,36 +34,6 @@ _NOT_HOP_BY_HOP: Final = (_ONCE - {b"connection"}) | {
 _WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
-class RequestReader(MessageReader[RequestHead]):
-    """Turns the bytes of a sandbox's connection into the events of one request: ``RequestHead``, ``bytes``, ``END``.
-
-    ``max_head`` is the size of a head in bytes, its empty line included. Raises RequestError.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, max_head: int) -> None:
-        super().__init__(max_head, extensions=False)
-
-    def reset(self) -> None:
-        """Prepare for the connection's next request. Call it when the last byte of the response is written.
-
-        Raises RequestError if the request is incomplete, or if data came after it before it was answered.
-        """
-        if self.excess or not self.whole:
-            raise RequestError("the next request was sent before the last one was answered")
-        self._read = self._read_head
-
-    def _judge(self, head: bytes) -> RequestHead:
-        return judge(head)
-
-    def _refuse_faults(self, piece: bytes | bytearray, *, begins: bool = True) -> None:
-        head_errors.refuse_request_bytes(piece, begins=begins)
-
-    def _too_large(self) -> RequestError:
-        return RequestError("the request's head is too large", reason=Reason.HEAD_TOO_LARGE, status=431)
-
-
 def judge(head: bytes) -> RequestHead:
     """Judge a whole head, its empty line included.
 
@@ -77,15 +47,19 @@ def judge(head: bytes) -> RequestHead:
         raise head_errors.of_request(head)
     if (b"//" in target or b"/." in target) and grammar.AMBIGUOUS_SEGMENT.search(target):
         raise RequestError("the target has an empty or a dot segment")
-    lines = grammar.split(block)
+    raw = grammar.raw_lines(block)
+    lines = grammar.normal(raw)
     single = _singles(lines)
-    if not grammar.HOST.fullmatch(single.get(b"host", b"")):
+    if b"host" not in single or not grammar.HOST.fullmatch(single[b"host"]):
         raise RequestError("Host is missing or malformed")
     modern = version == b"1.1"
-    length = _length(method, single, modern=modern)
-    close = _closes(single)
-    expect = _expects(single)
-    if llhttp_check.request(head) != (1, method, target, lines):
+    framed = b"content-length" in single or b"transfer-encoding" in single
+    length = _length(method, single, modern=modern) if framed else 0
+    if b"upgrade" in single:
+        raise RequestError("Upgrade is not supported: use HTTP/1.1 (git: http.version=HTTP/1.1)")
+    close = b"connection" in single and _closes(single[b"connection"])
+    expect = b"expect" in single and _expects(single[b"expect"])
+    if not _llhttp_agrees(head, method, target, raw):
         raise RequestError("ambiguous head")
     return RequestHead(
         method,
@@ -97,7 +71,17 @@ def judge(head: bytes) -> RequestHead:
         modern and not close,
         # RFC 9110 section 10.1.1: ignored from an HTTP/1.0 client; without a body there is nothing to wait for.
         expect and modern and length != 0,
+        single if len(single) == len(lines) else grammar.joined(lines),
     )
+
+
+def _llhttp_agrees(head: bytes, method: bytes, target: bytes, raw: list[tuple[bytes, bytes]]) -> bool:
+    """Whether llhttp reads one head with the same method, target and field lines."""
+    read = llhttp_check.request(head)
+    if read is None or read[:3] != (1, method, target):
+        return False
+    # Usually the lines are equal as sent; llhttp may keep or remove trailing whitespace.
+    return read[3] == raw or grammar.normal(read[3]) == grammar.normal(raw)
 
 
 def _singles(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -138,12 +122,7 @@ def _sized(size: bytes) -> int:
     return int(size)
 
 
-def _closes(single: dict[bytes, bytes]) -> bool:
-    if b"upgrade" in single:
-        raise RequestError("Upgrade is not supported: use HTTP/1.1 (git: http.version=HTTP/1.1)")
-    value = single.get(b"connection")
-    if value is None:
-        return False
+def _closes(value: bytes) -> bool:
     if not grammar.CONNECTION.fullmatch(value):
         raise RequestError("Connection is malformed")
     options = grammar.options(value)
@@ -152,10 +131,36 @@ def _closes(single: dict[bytes, bytes]) -> bool:
     return b"close" in options
 
 
-def _expects(single: dict[bytes, bytes]) -> bool:
-    value = single.get(b"expect")
-    if value is None:
-        return False
+def _expects(value: bytes) -> bool:
     if value.lower() != b"100-continue":
         raise RequestError("Expect is not 100-continue", status=417)
     return True
+
+
+class RequestReader(MessageReader[RequestHead]):
+    """Turns the bytes of a sandbox's connection into the events of one request: ``RequestHead``, ``bytes``, ``END``.
+
+    ``max_head`` is the size of a head in bytes, its empty line included. Raises RequestError.
+    """
+
+    __slots__ = ()
+
+    _judge = staticmethod(judge)
+
+    def __init__(self, max_head: int) -> None:
+        super().__init__(max_head, extensions=False)
+
+    def reset(self) -> None:
+        """Prepare for the connection's next request. Call it when the last byte of the response is written.
+
+        Raises RequestError if the request is incomplete, or if data came after it before it was answered.
+        """
+        if self.excess or not self.whole:
+            raise RequestError("the next request was sent before the last one was answered")
+        self._read = self._read_head
+
+    def _refuse_faults(self, piece: bytes | bytearray, *, begins: bool = True) -> None:
+        head_errors.refuse_request_bytes(piece, begins=begins)
+
+    def _too_large(self) -> RequestError:
+        return RequestError("the request's head is too large", reason=Reason.HEAD_TOO_LARGE, status=431)

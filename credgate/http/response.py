@@ -77,7 +77,8 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
     status = int(digits)
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         raise ResponseError("the forge switches protocols without a request")
-    lines = grammar.split(block) if block else []
+    raw = grammar.raw_lines(block)
+    lines = grammar.normal(raw)
     if len(lines) > grammar.MAX_FIELDS:
         raise ResponseError("the forge sent too many fields")
     single = dict(lines)
@@ -86,14 +87,17 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
     modern = version == b"1.1"
     interim = status < HTTPStatus.OK
     length = 0 if interim else _length(method, status, single, modern=modern)
-    if llhttp_check.response(head) != (1, status, lines):
+    read = llhttp_check.response(head)
+    # Usually the lines are equal as sent; llhttp may keep or remove trailing whitespace.
+    if read is None or read[:2] != (1, status) or (read[2] != raw and grammar.normal(read[2]) != lines):
         raise ResponseError("the forge sent an ambiguous head")
     if interim:
         return None
     close = b"connection" in single and any(
         b"close" in grammar.options(value) for name, value in lines if name == b"connection"
     )
-    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close)
+    by_name = single if len(single) == len(lines) else grammar.joined(lines)
+    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close, by_name)
 
 
 def _length(method: bytes, status: int, single: dict[bytes, bytes], *, modern: bool) -> int | None:
