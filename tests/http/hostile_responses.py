@@ -208,7 +208,10 @@ FRAMING = (
         },
     ),
     *_table("on HTTP/1.0", {"chunked on 1.0": answer(CHUNKED, line=b"HTTP/1.0 200 OK") + b"0\r\n\r\n"}),
-    *_table("a response without a body", {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"}),
+    *_table(
+        "a response without a body",
+        {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"},
+    ),
     *_table(
         "a body without a length",
         {
