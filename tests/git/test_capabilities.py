@@ -1,4 +1,4 @@
-"""The capability line of a push: what is accepted means to git what it means here.
+"""The capability line of a push: what is accepted has the same meaning for git.
 
 The judge is ``git receive-pack`` itself. Its hooks and its report show which capabilities it took as given: the reader
 behind them is ``parse_feature_value``.
@@ -28,8 +28,8 @@ EMPTY_PACK += sha1(EMPTY_PACK).digest()
 
 
 @pytest.mark.parametrize("word", sorted(FLAGS))
-def test_a_flag_has_no_value(word: bytes) -> None:
-    """Git takes one with a value as given; alone it is read."""
+def test_flag_with_a_value_is_refused(word: bytes) -> None:
+    """Git takes it for the flag; without a value it is accepted."""
     assert parse_capabilities(b" quiet2 " + word) == (b"quiet2", word)
     for value in (b"=1", b"=", b"=x=y"):
         with pytest.raises(ValueError, match="a value for a capability that takes none"):
@@ -37,8 +37,8 @@ def test_a_flag_has_no_value(word: bytes) -> None:
 
 
 @pytest.mark.parametrize("word", sorted(VALUED))
-def test_a_key_has_a_value(word: bytes) -> None:
-    """Which may be any printable text without a space."""
+def test_key_without_a_value_is_refused(word: bytes) -> None:
+    """A value is any printable text without a space."""
     assert parse_capabilities(word + b"=a=b/~1") == (word + b"=a=b/~1",)
     for value in (b"", b"="):
         with pytest.raises(ValueError, match="without a value"):
@@ -46,22 +46,22 @@ def test_a_key_has_a_value(word: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", [b"a  b", b"\tatomic", b"atomic\r", b"a\x0bb", b"caf\xc3\xa9", b"   ", b"a \x00"])
-def test_words_are_apart_by_one_space(text: bytes) -> None:
-    """Readers differ on all else that looks like one."""
+def test_words_are_separated_by_one_space(text: bytes) -> None:
+    """Readers differ on other separators."""
     with pytest.raises(ValueError, match="malformed capabilities"):
         parse_capabilities(text)
     assert parse_capabilities(b" a b ") == (b"a", b"b")
 
 
-def test_the_same_twice_is_refused() -> None:
-    """Of two values one reader takes the first, another the last."""
+def test_duplicate_capability_is_refused() -> None:
+    """One reader uses the first value, another the last."""
     for text in (b"atomic atomic", b"agent=x agent=y", b"object-format=sha1 object-format=sha256"):
         with pytest.raises(ValueError, match="the same capability twice"):
             parse_capabilities(text)
 
 
-def test_names_are_of_one_list() -> None:
-    """What is written to the forge is what is read from the client; ``session-id`` is for neither of us."""
+def test_forwarded_names_are_those_that_are_read() -> None:
+    """Except ``session-id``."""
     assert FORWARDED | {b"session-id"} == FLAGS | VALUED
 
 
@@ -155,8 +155,8 @@ def drawn(count: int) -> list[bytes]:
     return lines
 
 
-def test_git_takes_what_we_take_as_given(judge: Judge) -> None:
-    """Of 300 lines, each that is accepted here means the same to git; the others are refused here."""
+def test_git_agrees_on_every_accepted_line(judge: Judge) -> None:
+    """Of 300 lines, each that is accepted means the same to git; the others are refused here."""
     accepted = refused = 0
     for line in drawn(300):
         taken = ours(line)
@@ -170,8 +170,8 @@ def test_git_takes_what_we_take_as_given(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_git_takes_a_flag_with_a_value_as_given(judge: Judge, word: bytes) -> None:
-    """Why it is malformed here."""
+def test_git_reads_a_flag_with_a_value_as_the_flag(judge: Judge, word: bytes) -> None:
+    """The reason why it is malformed here."""
     options = word == b"push-options"
     plain = judge.take(b" quiet agent=x " + word, options=options)
     assert plain is not None

@@ -1,4 +1,4 @@
-"""Asking the forge for its refs: the request to the byte, both answers read whole and strictly."""
+"""Protocol v2: the request for refs to the byte, advertisement and answer read strictly."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def read_refs(body: bytes) -> dict[bytes, bytes]:
 
 
 @pytest.mark.parametrize("before", [b"", SERVICE, SERVICE.removesuffix(FLUSH)])
-def test_the_capabilities_of_version_2_are_its_lines(before: bytes) -> None:
-    """With the line that names the service, or without; with its flush, or without."""
+def test_capabilities_of_version_2_are_its_lines(before: bytes) -> None:
+    """With or without the service line, with or without its flush."""
     result = read_capabilities(before + V2)
     assert result == [b"agent=x", b"fetch=filter"]
 
 
-def test_a_forge_may_offer_nothing() -> None:
-    """It is version 2 all the same."""
+def test_advertisement_without_capabilities_is_read() -> None:
+    """It is version 2."""
     assert read_capabilities(encode(b"version 2\n") + FLUSH) == []
 
 
@@ -51,8 +51,8 @@ def test_a_forge_may_offer_nothing() -> None:
         encode(b"version 2\n"),
     ],
 )
-def test_what_is_not_version_2_cannot_be_asked(body: bytes) -> None:
-    """An older forge, nothing, or one that is cut between two lines."""
+def test_other_versions_are_refused(body: bytes) -> None:
+    """An older forge, nothing, or an advertisement that is cut between two lines."""
     with pytest.raises(ResponseError, match="does not speak git's protocol version 2"):
         read_capabilities(body)
 
@@ -60,8 +60,8 @@ def test_what_is_not_version_2_cannot_be_asked(body: bytes) -> None:
 # The request.
 
 
-def test_the_request_names_the_refs() -> None:
-    """Packet by packet; a name is a prefix to the forge, so the caller picks its own from the answer."""
+def test_request_has_a_prefix_for_each_ref() -> None:
+    """The caller selects the exact names from the answer."""
     lines = encode(b"ref-prefix refs/heads/a") + encode(b"ref-prefix HEAD")
     head = encode(b"command=ls-refs") + encode(b"object-format=sha256") + DELIMITER
     assert refs_request(SHA256, [b"refs/heads/a", b"HEAD"]) == head + lines + FLUSH
@@ -72,7 +72,7 @@ def test_the_request_names_the_refs() -> None:
 
 
 def test_refs_are_read_with_their_ids() -> None:
-    """In either hash, with attributes or without; one without an id is no ref yet."""
+    """In either hash, with or without attributes; an unborn ref is left out."""
     body = (
         encode(ONE + b" HEAD symref-target:refs/heads/main\n")
         + encode(TWO + b" refs/heads/main")
@@ -84,8 +84,8 @@ def test_refs_are_read_with_their_ids() -> None:
     assert read_refs(FLUSH) == {}
 
 
-def test_an_advertisement_has_few_capabilities() -> None:
-    """A megabyte of packets of one octet would take the reactor 200 ms."""
+def test_number_of_capabilities_is_bounded() -> None:
+    """A megabyte of one-byte packets would block the reactor for 200 ms."""
     lines = encode(b"version 2\n") + b"0005x" * (MAX_CAPABILITIES - 2) + FLUSH
     assert len(read_capabilities(lines)) == MAX_CAPABILITIES - 2
     with pytest.raises(ResponseError, match="too many capabilities"):
@@ -93,8 +93,8 @@ def test_an_advertisement_has_few_capabilities() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", encode(ONE + b" HEAD")])
-def test_a_list_without_its_end_is_cut(body: bytes) -> None:
-    """What is missing could be the ref that was asked for."""
+def test_list_without_its_end_is_refused(body: bytes) -> None:
+    """The missing part could hold the requested ref."""
     with pytest.raises(ResponseError, match="list of refs is cut"):
         read_refs(body)
 
@@ -112,14 +112,14 @@ def test_a_list_without_its_end_is_cut(body: bytes) -> None:
         ONE + b" a\n\n",
     ],
 )
-def test_a_line_that_is_no_ref_is_refused(line: bytes) -> None:
-    """Not stepped over: nobody knows what it would have said."""
+def test_malformed_line_is_refused(line: bytes) -> None:
+    """It is not skipped."""
     with pytest.raises(ResponseError, match="list of refs cannot be read"):
         read_refs(encode(line) + FLUSH)
 
 
-def test_a_list_does_not_go_on_behind_its_flush() -> None:
-    """Two lists are none."""
+def test_data_after_the_flush_is_refused() -> None:
+    """Two lists are ambiguous."""
     with pytest.raises(ResponseError, match="cannot be read"):
         read_refs(encode(ONE + b" HEAD") + FLUSH + encode(TWO + b" HEAD") + FLUSH)
 
@@ -134,15 +134,15 @@ def test_a_list_does_not_go_on_behind_its_flush() -> None:
         (encode(b"ERR no\n") + FLUSH, "the forge refused to answer"),
     ],
 )
-def test_what_is_no_list_of_packets_is_refused(body: bytes, text: str) -> None:
-    """In both answers alike."""
+def test_malformed_packets_are_refused(body: bytes, text: str) -> None:
+    """In both answers."""
     for read in (read_refs, read_capabilities):
         with pytest.raises(ResponseError, match=text):
             read(body)
 
 
 @given(st.binary(max_size=200) | st.lists(st.sampled_from([FLUSH, V2, SERVICE, b"0005x", b"0004"])).map(b"".join))
-def test_nothing_else_is_raised(body: bytes) -> None:
+def test_any_bytes_are_read_or_raise_response_error(body: bytes) -> None:
     """Whatever a forge sends."""
     for read in (read_refs, read_capabilities):
         with contextlib.suppress(ResponseError):

@@ -1,4 +1,4 @@
-"""Refused refs in the forge's own report: put in once, at its end, in its own form, in any cut."""
+"""Refused refs in the forge's own report: inserted once, at its end, in its own form, in any cut."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def outer(wire: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1 << 20])
-def test_a_bare_report_gets_them_before_its_end(size: int) -> None:
-    """The forge's own lines first, to the byte."""
+def test_refused_refs_are_inserted_into_a_bare_report(size: int) -> None:
+    """After the forge's own lines."""
     assert spliced(BARE, size, sideband=False) == b"".join(map(encode, LINES)) + NG + FLUSH
 
 
 @pytest.mark.parametrize("band", [1, 2, 3, 7, 999])
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])
-def test_a_banded_report_gets_them_inside_the_band(band: int, size: int) -> None:
-    """However the forge cut it: the inner report is whole, all else is as it came, in order."""
+def test_refused_refs_are_inserted_into_the_band_of_the_report(band: int, size: int) -> None:
+    """In any cut: the inner report is complete, everything else unchanged and in order."""
     came = banded(BARE, band)
     packets = outer(spliced(came, size, sideband=True))
     assert b"".join(one[1:] for one in packets if one[:1] == b"\x01") == b"".join(map(encode, LINES)) + NG + FLUSH
@@ -54,7 +54,7 @@ def test_a_banded_report_gets_them_inside_the_band(band: int, size: int) -> None
 
 
 def test_text_and_keepalives_pass_at_once() -> None:
-    """A forge may think for minutes: its progress is not held until the report."""
+    """A forge may take minutes: its progress is not held back."""
     splicer = Splicer(REFUSED, sideband=True)
     for packet in (encode(b"\x02progress\n"), encode(b"\x01"), encode(b"\x02.")):
         assert splicer.receive(packet) == [packet]
@@ -63,7 +63,7 @@ def test_text_and_keepalives_pass_at_once() -> None:
 
 
 def test_many_refused_refs_are_cut_into_bands() -> None:
-    """A side-band packet has an end."""
+    """The size of a side-band packet is bounded."""
     refused = [(b"refs/heads/%05d" % number, "x" * 190) for number in range(1000)]
     splicer = Splicer(refused, sideband=True)
     answer = b"".join(splicer.receive(banded(BARE, 99)))
@@ -74,8 +74,8 @@ def test_many_refused_refs_are_cut_into_bands() -> None:
     assert max(len(packet) for packet in outer(answer)) == 65516
 
 
-def test_a_fatal_band_ends_without_a_report() -> None:
-    """The forge says why; there is nothing to put refs into."""
+def test_fatal_band_ends_without_a_report() -> None:
+    """There is no report to insert refs into."""
     wire = encode(b"\x03fatal: disk full\n")
     assert spliced(wire, 3, sideband=True) == wire
 
@@ -100,16 +100,16 @@ def test_a_fatal_band_ends_without_a_report() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 1 << 20])
-def test_a_report_that_is_none_is_not_mended(wire: bytes, sideband: bool, reason: Reason, size: int) -> None:  # noqa: FBT001 - a column of the table
-    """A cut must not pass for a report, and nothing may follow one."""
+def test_malformed_report_is_refused(wire: bytes, sideband: bool, reason: Reason, size: int) -> None:  # noqa: FBT001 - a column of the table
+    """A cut one must not pass, and nothing may follow one."""
     with pytest.raises(ResponseError) as caught:
         spliced(wire, size, sideband=sideband)
     assert caught.value.reason is reason
 
 
 @given(st.lists(st.sampled_from([X, Y]), unique=True), st.integers(1, 99), st.integers(1, 40))
-def test_the_client_reads_what_both_said(accepted: list[bytes], band: int, size: int) -> None:
-    """Judged by our own reader: every ref of the push has its word, from whoever decided."""
+def test_client_reads_the_results_of_forge_and_gateway(accepted: list[bytes], band: int, size: int) -> None:
+    """Every ref of the push has its line."""
     inner = encode(b"unpack ok\n") + b"".join(encode(b"ok " + ref + b"\n") for ref in accepted) + FLUSH
     reader = ReportReader([X, Y, *(ref for ref, _ in REFUSED)], sideband=True)
     reader.receive(spliced(banded(inner, band), size, sideband=True))

@@ -1,4 +1,4 @@
-"""What the forge's answer goes through: which kind gets what, and what a push's report becomes."""
+"""Response filters: which kind of response gets which, and what becomes of the report on a push."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def advertised(service: str, of: PushRules | None) -> bytes:
     return b"".join(given)
 
 
-def test_an_advertisement_is_rewritten_by_the_rules() -> None:
-    """Options only where they are granted, no-thin only where packs are read; of a fetch neither."""
+def test_advertisement_is_rewritten_by_the_rules() -> None:
+    """Options only if granted, no-thin only if packs are inspected; neither for a fetch."""
     assert b"\x00ofs-delta no-thin\n" in advertised("git-receive-pack", rules())
     forced = rules(push=(PushRule("refs/heads/*", frozenset({"create", "force"})),), push_options=("ci.skip",))
     assert b"\x00push-options ofs-delta\n" in advertised("git-receive-pack", forced)
     assert b"\x00ofs-delta\n" in advertised("git-upload-pack", None)
 
 
-def test_the_pack_of_a_fetch_passes_as_it_is() -> None:
-    """So does the answer to a push that asks for no report, to a probe, and to a push that was never judged."""
+def test_pack_of_a_fetch_passes_unchanged() -> None:
+    """So do responses to a push without a report, to a probe, and to a push that was never judged."""
     assert response_filter(Kind.UPLOAD_PACK, "git-upload-pack", None, None) is None
     silent = commands().replace(b" report-status", b" ofs-delta-xyz")
     for one in (passage(silent), passage(FLUSH), PushStream(None, rules())):
@@ -64,8 +64,8 @@ REPORT = encode(b"unpack ok\n") + encode(b"ok " + HEAD + b"\n")
 BANDED = encode(b"\x01" + REPORT + FLUSH) + FLUSH
 
 
-def test_a_report_passes_and_is_read() -> None:
-    """Byte for byte, also one that does not read."""
+def test_report_passes_and_is_read() -> None:
+    """Byte for byte, even if it cannot be read."""
     through = response_filter(Kind.RECEIVE_PACK, "git-receive-pack", rules(), passage(commands()))
     assert isinstance(through, ReportFilter)
     assert b"".join(piece for byte in BANDED for piece in through.receive(bytes([byte]))) == BANDED
@@ -77,8 +77,8 @@ def test_a_report_passes_and_is_read() -> None:
     assert broken.reader.broken
 
 
-def test_refs_that_were_refused_here_are_put_into_the_report() -> None:
-    """The forge was never told of them; what it says of the others is read as it said it."""
+def test_refused_refs_are_inserted_into_the_report() -> None:
+    """The forge never got them; its results for the others are read."""
     one = passage(commands(HEAD, b"refs/notes/x"), partial=True)
     through = response_filter(Kind.RECEIVE_PACK, "git-receive-pack", one.rules, one)
     assert isinstance(through, ReportFilter)
@@ -89,16 +89,16 @@ def test_refs_that_were_refused_here_are_put_into_the_report() -> None:
     assert set(through.reader.results) == {HEAD}
 
 
-def test_a_report_that_is_cut_is_noticed_where_it_is_written_into() -> None:
-    """Else refs would be missing from it."""
+def test_cut_report_is_refused_if_refs_are_inserted() -> None:
+    """Else refs would be missing."""
     through = ReportFilter(passage(commands(HEAD, b"refs/notes/x"), partial=True))
     through.receive(BANDED[:-4])
     with pytest.raises(ResponseError):
         through.end()
 
 
-def test_a_push_refused_whole_has_a_report_of_the_forges_own() -> None:
-    """It may answer before the verdict; then there is nothing to put in."""
+def test_nothing_is_inserted_for_a_push_refused_as_a_whole() -> None:
+    """The forge may answer before the verdict."""
     one = passage(commands(b"refs/notes/x", HEAD))
     assert one.refused
     assert ReportFilter(one).receive(BANDED) == [BANDED]

@@ -1,4 +1,4 @@
-"""What is asked of a forge, to the byte, and its answer read strictly."""
+"""Protocol v2: requests for history and trees to the byte, answers read strictly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read(data: bytes, piece: int = 1 << 20, max_bytes: int = 1 << 20) -> tuple[F
     return reader, walk
 
 
-def test_the_request_for_history_is_git_s_own() -> None:
+def test_request_for_history_has_gits_form() -> None:
     """Packet by packet."""
     result = fetch_request(SHA1, [b"\xbb" * 20, b"\xaa" * 20], [b"\xcc" * 20])
     lines = [
@@ -52,7 +52,7 @@ def test_the_request_for_history_is_git_s_own() -> None:
     assert result == head + b"".join(map(encode, lines)) + FLUSH
 
 
-def test_the_request_may_ask_for_blobless_trees_of_one_commit() -> None:
+def test_request_for_trees_of_one_commit() -> None:
     """Another filter, a depth, the longer hash."""
     result = fetch_request(SHA256, [b"\xbb" * 32], filter_spec=b"blob:none", deepen=1)
     lines = [b"no-progress", b"ofs-delta", b"filter blob:none", b"deepen 1", b"want " + b"bb" * 32, b"done"]
@@ -73,8 +73,8 @@ def test_the_request_may_ask_for_blobless_trees_of_one_commit() -> None:
         ([], False),
     ],
 )
-def test_whether_a_forge_filters_is_read_from_its_advertisement(lines: list[bytes], *, offered: bool) -> None:
-    """Without, the answer would be the whole repository."""
+def test_filter_is_read_from_the_advertisement(lines: list[bytes], *, offered: bool) -> None:
+    """Without it the answer would be the whole repository."""
     assert offers_filter(lines) == offered
 
 
@@ -90,8 +90,8 @@ def test_whether_a_forge_filters_is_read_from_its_advertisement(lines: list[byte
         encode(b"shallow-info\n") + encode(b"shallow " + b"a" * 64 + b"\n") + DELIMITER + banded() + FLUSH,
     ],
 )
-def test_an_answer_s_pack_is_walked(answer: bytes, piece: int) -> None:
-    """In one packet or many, with progress and keep-alives between, behind the sections that may come."""
+def test_pack_of_an_answer_is_walked(answer: bytes, piece: int) -> None:
+    """In one packet or many, with progress and keep-alives, after other sections."""
     reader, walk = read(answer, piece)
     reader.end()
     assert (reader.done, walk.done) == (True, True)
@@ -121,8 +121,8 @@ def test_an_answer_s_pack_is_walked(answer: bytes, piece: int) -> None:
         (encode(b"packfile\n") + encode(b"\x04x"), "side-band"),
     ],
 )
-def test_an_answer_that_is_none_is_the_forge_s_fault(answer: bytes, why: str, piece: int) -> None:
-    """Never taken for an empty history: then a forced push might look like another."""
+def test_malformed_answer_is_refused(answer: bytes, why: str, piece: int) -> None:
+    """Never taken for an empty history: a forced push could look like a fast-forward."""
     with pytest.raises(ResponseError, match=why) as caught:
         read(answer, piece)
     assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
@@ -136,16 +136,16 @@ def test_an_answer_that_is_none_is_the_forge_s_fault(answer: bytes, why: str, pi
         encode(b"packfile\n") + encode(b"\x03upload-pack: not our ref \n" + b"a" * 300),
     ],
 )
-def test_the_forge_s_own_no_is_handed_on_in_one_bounded_line(answer: bytes) -> None:
-    """In its own words, without what could write on a terminal."""
+def test_refusal_of_the_forge_is_one_bounded_line(answer: bytes) -> None:
+    """Without bytes that control a terminal."""
     with pytest.raises(ResponseError, match=r"^the forge refused: upload-pack: not our ref [ -~]+$") as caught:
         read(answer)
     assert caught.value.reason == Reason.FORGE_REFUSED
     assert len(str(caught.value)) < 230
 
 
-def test_an_answer_that_is_cut_or_too_long_is_refused() -> None:
-    """Its bytes are counted, progress too."""
+def test_cut_or_long_answer_is_refused() -> None:
+    """Progress counts too."""
     answer = banded() + FLUSH
     for cut in range(len(answer)):
         reader, _ = read(answer[:cut])
@@ -158,8 +158,8 @@ def test_an_answer_that_is_cut_or_too_long_is_refused() -> None:
     assert read(answer, max_bytes=len(answer))[0].done
 
 
-def test_a_large_answer_is_read_in_steps() -> None:
-    """A packet of a few bytes may inflate to much."""
+def test_large_answer_is_read_in_steps() -> None:
+    """A small packet may decompress to much."""
     walk = PackWalk(SHA1)
     reader = FetchResponseReader(walk)
     reader.receive(banded(packs.pack([packs.entry(packs.BLOB, bytes(8 << 20))]), 60000) + FLUSH)
@@ -172,8 +172,8 @@ def test_a_large_answer_is_read_in_steps() -> None:
 @given(
     st.binary(max_size=80) | st.lists(st.binary(min_size=1, max_size=20).map(encode) | st.just(DELIMITER)).map(b"".join)
 )
-def test_any_bytes_raise_the_declared_error_or_none(data: bytes) -> None:
-    """Whole and byte by byte alike, and never is an answer done that was none."""
+def test_any_bytes_are_read_or_raise_response_error(data: bytes) -> None:
+    """In one piece and byte by byte; a malformed answer is never done."""
     for start in (b"", encode(b"packfile\n")):
         for piece in (1, 1 << 20):
             try:
