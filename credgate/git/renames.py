@@ -23,7 +23,8 @@ class Renames(MutableMapping[Key, Moved]):
 
     def __init__(self) -> None:
         self._moves: dict[Key, Moved] = {}
-        self._of: dict[str, set[RepoPath]] = {}
+        self.by_session: dict[str, set[RepoPath]] = {}
+        """The old names of each session; a session without entries is not in it."""
 
     def __getitem__(self, key: Key) -> Moved:
         return self._moves[key]
@@ -31,16 +32,16 @@ class Renames(MutableMapping[Key, Moved]):
     def __setitem__(self, key: Key, moved: Moved) -> None:
         self._moves.pop(key, None)  # found again: it becomes the newest
         self._moves[key] = moved
-        self._of.setdefault(key[0], set()).add(key[1])
+        self.by_session.setdefault(key[0], set()).add(key[1])
         while len(self._moves) > MAX_MOVES:
             del self[next(iter(self._moves))]
 
     def __delitem__(self, key: Key) -> None:
         del self._moves[key]
         session_id, repo = key
-        self._of[session_id].discard(repo)
-        if not self._of[session_id]:
-            del self._of[session_id]
+        self.by_session[session_id].discard(repo)
+        if not self.by_session[session_id]:
+            del self.by_session[session_id]
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._moves)
@@ -50,5 +51,5 @@ class Renames(MutableMapping[Key, Moved]):
 
     def forget(self, session_id: str) -> None:
         """Remove the entries of a session that has ended."""
-        for repo in list(self._of.get(session_id, ())):
+        for repo in list(self.by_session.get(session_id, ())):
             del self[session_id, repo]

@@ -72,6 +72,11 @@ class MessageReader(ABC, Generic[H]):
         """Whether ``END`` was returned."""
         return self._read == self._drop
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that are kept of an incomplete head."""
+        return len(self._held)
+
     def _fail(self, error: ProtocolError) -> None:
         def again(_data: bytes) -> list[H | bytes | End]:
             raise error.with_traceback(None)

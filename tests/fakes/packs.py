@@ -1,4 +1,4 @@
-"""Objects and packs made by hand, byte by byte, and the walk fed with them."""
+"""Objects and packs built byte by byte, and helpers to walk them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tree(entries: Mapping[bytes, tuple[int, bytes]]) -> bytes:
 
 
 def number(value: int) -> bytes:
-    """Return a size as a delta writes it: seven bits a byte, low bits first."""
+    """Return a size as in a delta: seven bits a byte, low bits first."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -74,7 +74,7 @@ def distance(back: int) -> bytes:
 
 
 def delta(base: bytes, result: bytes) -> bytes:
-    """Return a delta that copies what the two begin with and inserts the rest."""
+    """Return a delta that copies the common start and inserts the rest."""
     same = next((at for at, (one, two) in enumerate(zip(base, result, strict=False)) if one != two), 0) & 0xFFFF
     out = number(len(base)) + number(len(result))
     if same:
@@ -97,7 +97,7 @@ def pack(entries: Sequence[bytes], size: int = 20, count: int | None = None) -> 
 
 
 def feed(walk: PackWalk, data: bytes, piece: int = 65536, work: int = 1 << 30) -> PackWalk:
-    """Give the walk all of ``data`` in pieces."""
+    """Feed the walk with ``data`` in pieces."""
     for at in range(0, len(data), piece):
         walk.receive(data[at : at + piece])
         while walk.step(work):
@@ -127,23 +127,23 @@ class Repository:
 
     @classmethod
     def make(cls, place: Path, *options: str) -> Repository:
-        """Make an empty one."""
+        """Make an empty repository."""
         subprocess.run(["git", "init", "-q", "--bare", *options, str(place)], env=ENVIRON, check=True)
         return cls(place)
 
     def git(self, *words: str, data: bytes = b"", ok: tuple[int, ...] = (0,), **environ: str) -> bytes:
-        """Run git in it and return what it printed."""
+        """Run git in it and return its output."""
         done = self.run(*words, data=data, **environ)
         assert done.returncode in ok, done.stderr
         return done.stdout
 
     def run(self, *words: str, data: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-        """Run git in it, whatever comes of it."""
+        """Run git in it; it may fail."""
         command = ["git", "-C", str(self.place), *words]
         return subprocess.run(command, env=ENVIRON | PEOPLE | environ, input=data, capture_output=True, check=False)
 
     def oid(self, name: str) -> bytes:
-        """Return the (binary) id of what ``name`` means to git."""
+        """Return the (binary) id that git resolves ``name`` to."""
         return bytes.fromhex(self.git("rev-parse", "--verify", name).decode().strip())
 
     def write(self, kind: int, body: bytes) -> bytes:

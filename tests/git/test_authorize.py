@@ -40,7 +40,7 @@ PUSH_TYPE = b"Content-Type: application/x-git-receive-pack-request"
 
 
 class OneSession:
-    """Knows one session by its token and secret, and remembers who asked."""
+    """Has one session, found by its token and secret, and records the addresses."""
 
     def __init__(self, known: Session) -> None:
         self.known = known
@@ -57,7 +57,7 @@ class OneSession:
 
 
 class Door:
-    """An admission with everything it consults."""
+    """An authorizer with everything that it consults."""
 
     def __init__(self) -> None:
         self.session = session(grants=GRANTS)
@@ -89,7 +89,7 @@ class Door:
 
 
 def refused(verdict: Verdict) -> tuple[Reason, int]:
-    """Say why and with which status."""
+    """Return reason and status of a refusal."""
     assert isinstance(verdict, Refuse)
     assert not verdict.decision.allow
     assert verdict.decision.rule
@@ -97,7 +97,7 @@ def refused(verdict: Verdict) -> tuple[Reason, int]:
     return verdict.decision.reason, verdict.status
 
 
-# What is let through.
+# Allowed requests.
 
 
 def test_upstream_path_has_the_spelling_of_the_grant() -> None:
@@ -156,7 +156,7 @@ def test_whoami_is_served_with_its_session() -> None:
     assert door.ask(b"GET /whoami") == Serve("whoami", door.session)
 
 
-# Who asks.
+# Authentication.
 
 
 @pytest.mark.parametrize("line", [FETCH, PUSH, POST, b"GET /whoami", b"GET /forge/nobody/a/b/git-upload-pack"])
@@ -223,7 +223,7 @@ def test_throttle_stops_guessing_but_not_a_valid_credential() -> None:
     assert refused(door.ask(FETCH, login=b"wrong", now=161.0)) == (Reason.BAD_CREDENTIAL, 401)
 
 
-# What is asked.
+# Authorization.
 
 
 @pytest.mark.parametrize(
@@ -421,13 +421,13 @@ def test_git_lfs_is_challenged_once_in_json(login: bytes | None, status: int, re
     assert verdict.request is None
 
 
-# A handle's own secret.
+# Secrets of handles.
 
 LINK = "/git/octo/hello.git/info/lfs/_x/"
 
 
 def given(door: Door, call: Call = Call.DOWNLOAD) -> Handle:
-    """Give the session a handle for one object of ``octo/hello``."""
+    """Issue a handle to the session for one object of ``octo/hello``."""
     href = read_href("https://github.com/a", DRIVERS["github.com"])
     here = RepoPath("github.com", "octo/hello")
     action = Action(door.session.id, here, call, "0" * 64, 5, href, (), chunked=False, login=False, expires=200.0)
@@ -435,7 +435,7 @@ def given(door: Door, call: Call = Call.DOWNLOAD) -> Handle:
 
 
 def shown(secret: str) -> bytes:
-    """Make the field that carries it."""
+    """Make the field with its secret."""
     return f"X-Credgate-Handle: {secret}".encode()
 
 

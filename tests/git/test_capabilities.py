@@ -86,7 +86,7 @@ class Judge:
     commit: bytes
 
     def take(self, line: bytes, *, options: bool) -> Taken | None:
-        """Return what git took of a capability line; ``None``: it ended without a verdict on the push.
+        """Return what git took as given; ``None``: it ended without a verdict on the push.
 
         ``options``: whether a list with one option follows.
         """
@@ -128,7 +128,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def ours(line: bytes) -> Taken | None:
-    """Return what our reader takes of it; ``None``: it is refused."""
+    """Return what credgate's reader takes as given; ``None``: it is refused."""
     reader = PushReader()
     try:
         reader.receive(encode(b"%s %s refs/heads/a\0%s" % (ZERO, ZERO.replace(b"0", b"1"), line)) + FLUSH)
@@ -141,7 +141,7 @@ WORDS = (b"push-options", b"report-status", b"report-status-v2", b"side-band-64k
 
 
 def drawn(count: int) -> list[bytes]:
-    """Draw capability lines, near to what clients send: alike in every run."""
+    """Draw capability lines similar to those of clients, the same in every run."""
     draw = random.Random(10)
     odd = [word + tail for word in WORDS for tail in (b"=1", b"=", b"x", b"-v2", b",", b"=1=2")]
     odd += [head + word for word in WORDS for head in (b"x", b"=", b"no-", b"agent=", b"agent=x=", b"session-id=")]

@@ -24,7 +24,7 @@ def command(name: bytes, old: bytes = ZERO, new: bytes = A) -> Command:
 
 
 def read(wire: bytes) -> PushReader:
-    """Read what was written; all of it is the list."""
+    """Read an encoded list; all of it must be the list."""
     reader = PushReader()
     assert reader.receive(wire) == len(wire)
     reader.end()
@@ -90,7 +90,7 @@ EMPTY_PACK += sha1(EMPTY_PACK).digest()
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[bytes]]:
-    """Return what git's own ``receive-pack`` takes a list for: its hook writes each command down, and refuses all.
+    """Return the commands that git's own ``receive-pack`` reads: its hook records each and refuses all.
 
     Creations and moves are to a commit that is there; where the moved refs were does not matter before the hook.
     """

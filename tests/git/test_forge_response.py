@@ -34,7 +34,7 @@ TEXT = Decision(allow=False, reason=Reason.READ_ONLY, rule="grants", text="this 
 
 
 def relayed(line: bytes) -> Relay:
-    """Make what admission makes of a granted request."""
+    """Make the verdict on a granted request."""
     method, target = line.split(b" ")
     request = route(method, target, DRIVERS, "github.com")
     assert isinstance(request, GitRequest)
@@ -55,7 +55,7 @@ def head(status: int = 200, **fields: bytes) -> ResponseHead:
 
 
 def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # noqa: FBT001, FBT002 - of a fake
-    """Have an answer judged that is not relayed."""
+    """Judge a response that is not relayed."""
     judged = judge_response(head(**more), verdict, secret="" if anonymous else SECRET)
     assert isinstance(judged, Refuse)
     assert (judged.kind, judged.session, judged.request) == (verdict.request.kind, verdict.session, verdict.request)
@@ -63,7 +63,7 @@ def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # 
     return judged
 
 
-# The forge's head.
+# Heads of the forge.
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_other_redirects_are_refused(verdict: Relay, location: bytes) -> None:
     assert refused(verdict, status=302).decision.reason is Reason.FORGE_MOVED
 
 
-# Our words.
+# Forms of refusals.
 
 
 def said(refuse: Refuse, push: RefusedPush | None = None, *, close: bool = False) -> Message:

@@ -63,14 +63,14 @@ Moves = set[tuple[bytes, ...]]
 
 @frozen
 class Judge:
-    """A bare repository with two commits, and what its git makes of a push."""
+    """A bare repository with two commits, and the result of a push to it."""
 
     place: Path
     one: bytes
     two: bytes
 
     def moves(self, body: bytes) -> Moves:
-        """Return the (old, new, ref) that are about to be carried out."""
+        """Return the (old, new, ref) that would be carried out."""
         seen = self.place / "seen"
         seen.unlink(missing_ok=True)
         command = ["git", "receive-pack", "--stateless-rpc", str(self.place)]
@@ -96,7 +96,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def sent(body: bytes, size: int) -> tuple[PushStream, bytes | None]:
-    """Pass ``body`` in pieces of ``size``; the passage, and what goes on: ``None`` if that is nothing."""
+    """Feed ``body`` in pieces of ``size``; return the stream and what is forwarded, ``None`` for nothing."""
     passage, on = PushStream(None, RULES), b""
     try:
         for at in range(0, len(body), size):
@@ -110,7 +110,7 @@ def sent(body: bytes, size: int) -> tuple[PushStream, bytes | None]:
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Put pieces of pushes together, and spoil some bytes."""
+    """Combine pieces of pushes, and change some bytes."""
     start = draw(st.sampled_from([b"", encode(GOOD + CAPS), encode(GOOD + CAPS) + FLUSH]))
     body = start + b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=7))) + draw(st.sampled_from([EMPTY, b""]))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):

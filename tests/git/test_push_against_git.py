@@ -37,7 +37,7 @@ Triple = tuple[bytes, bytes, bytes]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Keep git away from whoever runs the tests."""
+    """Isolate git from the user's configuration."""
     people = {f"GIT_{role}_{part}": "x@example" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **people}
 
@@ -50,7 +50,7 @@ def git(place: Path, *words: str, env: dict[str, str]) -> str:
 
 @frozen
 class Judge:
-    """A bare repository and what git made of a push to it."""
+    """A bare repository and the result of a push to it."""
 
     place: Path
     env: dict[str, str]
@@ -77,7 +77,7 @@ def reported(output: bytes) -> list[bytes] | None:
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Make the repository with two commits on main and a hook that tells and refuses."""
+    """Make the repository with two commits on main and a hook that records and refuses."""
     home = tmp_path_factory.mktemp("judge")
     env = environment(home)
     git(home, "init", "-q", "-b", "main", "work", env=env)
@@ -95,7 +95,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def ours(body: bytes) -> PushReader | None:
-    """Read the list with our reader; ``None``: refused."""
+    """Read the list with credgate's reader; ``None``: refused."""
     reader = PushReader()
     try:
         reader.receive(body)
@@ -106,7 +106,7 @@ def ours(body: bytes) -> PushReader | None:
 
 
 def listed(*lines: bytes, end: bytes = b"0000") -> bytes:
-    """Frame ``lines``, and an empty pack behind them."""
+    """Encode ``lines`` with an empty pack after them."""
     return b"".join(map(encode, lines)) + end + EMPTY_PACK
 
 
@@ -183,7 +183,7 @@ TAILS = [
 
 @st.composite
 def lines(draw: st.DrawFn) -> list[tuple[str, str, bytes, bytes]]:
-    """Draw a list near the grammar: usually right in most of its parts."""
+    """Draw a list that is mostly valid."""
     plain = st.sampled_from(OIDS[:6])
     name = st.integers(0, 99).map(lambda number: b"refs/heads/agent/%d" % number)
     moves = st.sampled_from(OIDS[:2])
@@ -252,7 +252,7 @@ def test_dulwich_agrees_on_commands_and_capabilities(commands: list[Triple], cap
 
 
 def recorder(home: Path, name: str) -> tuple[Path, Path]:
-    """Make a stand-in for ``git receive-pack`` that takes the client's bytes down."""
+    """Make a replacement of ``git receive-pack`` that records the client's bytes."""
     script, taken = home / name, home / f"{name}.taken"
     script.write_text(f'#!/bin/sh\ncase "$1" in receive-pack) shift;; esac\ntee {taken} | git receive-pack "$@"\n')
     script.chmod(0o755)

@@ -32,7 +32,7 @@ def rules(policy: PushPolicy | None = None, **more: Any) -> PushRules:
 
 
 def read(body: bytes, coding: bytes | None = None, **more: Any) -> tuple[PushStream, bytes]:
-    """Read a push whole; return it and the bytes of its pack that may go on."""
+    """Read a whole push; return it and the bytes of its pack that may be forwarded."""
     one = PushStream(coding, rules(**more))
     return one, b"".join(one.receive(body))
 
@@ -43,7 +43,7 @@ def listed(*lines: bytes, caps: bytes = b" report-status side-band-64k") -> byte
     return b"".join([encode(first + b"\x00" + caps), *map(encode, rest), FLUSH])
 
 
-# What goes on.
+# Forwarded.
 
 
 @given(st.lists(st.integers(0, 2000), max_size=5), st.sampled_from([None, b"gzip", b"x-gzip"]))
@@ -100,7 +100,7 @@ def test_sha256_push_is_forwarded() -> None:
     assert passed == PACK
 
 
-# What does not.
+# Refused.
 
 
 def test_refused_push_forwards_no_byte_of_its_pack() -> None:
@@ -222,7 +222,7 @@ def test_data_after_a_probe_is_refused() -> None:
     assert raised.value.reason is Reason.MALFORMED_PUSH
 
 
-# Where the pack begins.
+# The start of the pack.
 
 SMUGGLED = encode(b"repo.private=false") + FLUSH
 
@@ -268,7 +268,7 @@ def test_data_after_deletions_is_refused(tail: bytes) -> None:
         list(push.receive(body + tail))
 
 
-# What is no push.
+# Malformed pushes.
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_other_coding_is_refused(passage: Any) -> None:
     assert raised.value.reason is Reason.UNSUPPORTED_CODING
 
 
-# Whatever comes.
+# Random pushes.
 
 
 CAPS = st.sampled_from([b" report-status", b"", b" atomic push-options", b" side-band-64k object-format=sha256"])

@@ -31,7 +31,7 @@ TEXTS = st.text(max_size=300)
 
 
 def packets(data: bytes) -> list[bytes | None]:
-    """Read packets as simply as can be, sharing no code with ours; ``None`` is a flush."""
+    """Read packets without credgate's code; ``None`` is a flush."""
     found: list[bytes | None] = []
     while data:
         size = int(data[:4], 16)
@@ -42,7 +42,7 @@ def packets(data: bytes) -> list[bytes | None]:
 
 
 def bands(data: bytes) -> tuple[bytes, bytes]:
-    """Take side-bands apart: the report (band 1) and the text (band 2); one flush ends them."""
+    """Split side-bands into the report (band 1) and the text (band 2); one flush ends them."""
     *found, last = packets(data)
     assert last is None
     assert all(one is not None and one[:1] in {b"\x01", b"\x02"} for one in found)

@@ -26,7 +26,7 @@ MAIN = "main:refs/heads/main"
 
 
 class Forge(ThreadingHTTPServer):
-    """Refuses as it is told: at discovery, at a fetch or at a push."""
+    """A server that refuses at discovery, at a fetch or at a push."""
 
     daemon_threads = True
 
@@ -37,7 +37,7 @@ class Forge(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/x.git"
 
     def advertise(self, service: str, protocol: str) -> bytes:
-        """Let git make its advertisement."""
+        """Return git's own advertisement."""
         command = ["git", service.removeprefix("git-"), "--http-backend-info-refs", str(self.repository)]
         env = self.env | {"GIT_PROTOCOL": protocol}
         found = subprocess.run(command, env=env, check=True, capture_output=True).stdout
@@ -86,7 +86,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """Keep git away from whoever runs the tests."""
+    """Isolate git from the user's configuration."""
     people = {f"GIT_{role}_{part}": "x@example" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
         "PATH": os.environ["PATH"],
@@ -115,7 +115,7 @@ def forge(tmp_path: Path, env: dict[str, str]) -> Iterator[Forge]:
 
 
 def run(tmp_path: Path, env: dict[str, str], *words: str) -> tuple[int, list[str]]:
-    """Run git in the work tree; its exit status and what it printed, without trailing blanks."""
+    """Run git in the work tree; return its exit status and output, without trailing whitespace."""
     done = subprocess.run(
         ["git", *words], cwd=tmp_path / "work", env=env, capture_output=True, check=False, timeout=60, text=True
     )

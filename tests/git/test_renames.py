@@ -24,9 +24,9 @@ def test_end_of_a_session_removes_its_entries_only() -> None:
     moves.forget("s-3")
     moves.forget("s-1")
     assert dict(moves) == {("s-2", repo(1)): MOVED}
-    assert list(moves._of) == ["s-2"]
+    assert list(moves.by_session) == ["s-2"]
     del moves["s-2", repo(1)]
-    assert (len(moves), moves._of) == (0, {})
+    assert (len(moves), moves.by_session) == (0, {})
 
 
 def test_oldest_entries_are_dropped_over_the_limit() -> None:
@@ -36,6 +36,6 @@ def test_oldest_entries_are_dropped_over_the_limit() -> None:
         moves[f"s-{number}", repo(number)] = MOVED
     moves["s-0", repo(0)] = MOVED
     moves["s-new", repo(0)] = MOVED
-    assert (len(moves), len(moves._of)) == (MAX_MOVES, MAX_MOVES)
+    assert (len(moves), len(moves.by_session)) == (MAX_MOVES, MAX_MOVES)
     assert ("s-0", repo(0)) in moves
     assert ("s-1", repo(1)) not in moves

@@ -56,7 +56,7 @@ CANONICAL = frozenset(
 )
 """Every target that may reach ``octo/hello``: GitHub folds case, the other forge does not."""
 
-# What is put before, after, into and in place of parts of good targets. From threats.md rows 29-37 and its survey.
+# Text put before, after, into and in place of parts of valid targets (docs/attacks.md).
 INSERTED = [
     b"/", b"//", b"/.", b"/./", b"/..", b"/../", b"..", b".", b"\\", b"\\..\\", b";", b";x", b"%", b"%00", b"%0a",
     b"%0d%0a", b"%20", b"%23", b"%25", b"%2e", b"%2E", b"%2e%2e", b"%2e%2e%2f", b"%252e", b"%252f", b"%2f", b"%2F",
@@ -108,7 +108,7 @@ def spellings() -> frozenset[bytes]:
     found = set(SHAPES)
     for base, end in product(bases, ENDPOINTS):
         whole = base + end
-        # Into every seam of the target: ends, slashes, before the suffix, after the name.
+        # At every boundary of the target: ends, slashes, before the suffix, after the name.
         seams = sorted({0, len(whole), len(base)} | {at for at, byte in enumerate(whole) if byte in b"/.?=-"})
         found.update(whole[:at] + piece + whole[at:] for at, piece in product(seams, INSERTED))
         # Each byte of the target escaped once and twice, and with its high bit set.

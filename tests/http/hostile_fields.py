@@ -1,4 +1,4 @@
-"""Hostile field lines: Host, names, and bytes that end or hide a line for one server and not for another."""
+"""Hostile field lines: Host, names, and bytes that end or hide a line for some servers only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile request lines and targets: what no router may ever be asked to judge."""
+"""Hostile request lines and targets: refused before routing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Hostile answers: bytes that a forge, or who stands in its place, may send and that must never be relayed.
+"""Hostile responses: bytes that a forge, or an impostor, may send and that must never be relayed.
 
-Plain values, for the reader's own tests and for a false forge before a running gateway. Each entry is everything the
-forge sends before it closes; ``cut`` says that only the close makes it wrong. ``SECRET`` is what a forge echoes: a test
-replaces it by the credential that the gateway sent. ``CONTROLS`` are answers that must be relayed, and what their
-bodies are. ``EXCESS`` are whole answers with bytes behind them: relayed, but their connection is never used again.
+Plain values, for the reader's own tests and for a hostile forge of a running gateway. Each entry is everything that the
+forge sends before it closes; with ``cut`` only the close makes it wrong. ``SECRET`` is what a forge echoes: a test
+replaces it by the credential that the gateway sent. ``CONTROLS`` are responses that must be relayed, with their bodies.
+``EXCESS`` are complete responses with data after them: relayed, but their connection is never used again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
 
 @frozen
 class HostileAnswer:
-    """One hostile answer and a piece of our sentence about it."""
+    """One hostile response and a part of the text of its error."""
 
     name: str
     data: bytes
@@ -39,12 +39,12 @@ def answer(*fields: bytes, line: bytes = OK) -> bytes:
 
 
 def sized(*fields: bytes, body: bytes = b"0000") -> bytes:
-    """Return a whole answer with ``fields`` and its length."""
+    """Return a complete response with ``fields`` and its length."""
     return answer(*fields, b"Content-Length: %d" % len(body)) + body
 
 
 def chunked(body: bytes) -> bytes:
-    """Return an answer whose chunked body is ``body`` as it is."""
+    """Return a response with the chunked body ``body``, unchanged."""
     return answer(KIND, CHUNKED) + body
 
 

@@ -22,7 +22,7 @@ BEHIND = b"GET / HTTP/1.1\r\n\r\n"
 
 
 def decode(pieces: Iterable[bytes | memoryview], *, extensions: bool = False) -> tuple[bytes, bytes | None]:
-    """Return the body in ``pieces`` and what follows it (None: not whole)."""
+    """Return the body in ``pieces`` and the data after it (None: incomplete)."""
     decoder = ChunkedDecoder(extensions=extensions)
     body = b""
     rest = None
@@ -41,7 +41,7 @@ def single(data: bytes) -> list[bytes]:
 
 
 def llhttp(data: bytes) -> tuple[bytes, bool]:
-    """Return the body that llhttp decodes, and whether it is whole. Raises HttpParserError."""
+    """Return the body that llhttp decodes, and whether it is complete. Raises HttpParserError."""
 
     class Body:
         def __init__(self) -> None:

@@ -34,8 +34,8 @@ def response(*fields: bytes) -> ResponseHead:
     return found
 
 
-def crossed(*fields: bytes, drop: tuple[bytes, ...] = ()) -> list[bytes]:
-    """Return the lines of an upstream head behind the fixed ones."""
+def forwarded(*fields: bytes, drop: tuple[bytes, ...] = ()) -> list[bytes]:
+    """Return the lines of an upstream head after the fixed ones."""
     built = header_policy.upstream_head(b"GET", PATH, FORGE, request(*fields), LOGIN, length=0, drop=drop)
     assert built.endswith(b"\r\n\r\n")
     return built[:-4].split(b"\r\n")[3:]
@@ -127,7 +127,7 @@ def test_request_is_framed_once(method: bytes, length: int | None, framing: byte
 )  # fmt: skip
 def test_unlisted_field_is_not_forwarded(field: bytes) -> None:
     """The request with the credential is built from scratch."""
-    assert crossed(field) == [b"Accept-Encoding: identity"]
+    assert forwarded(field) == [b"Accept-Encoding: identity"]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_unlisted_field_is_not_forwarded(field: bytes) -> None:
 )  # fmt: skip
 def test_listed_field_is_forwarded_unless_dropped(field: bytes) -> None:
     """The positive control."""
-    assert crossed(field) == [field, b"Accept-Encoding: identity"]
+    assert forwarded(field) == [field, b"Accept-Encoding: identity"]
     name = field.partition(b":")[0].lower()
-    assert crossed(field, drop=(name,)) == [b"Accept-Encoding: identity"]
+    assert forwarded(field, drop=(name,)) == [b"Accept-Encoding: identity"]
 
 
 def test_two_lines_of_one_field_are_joined() -> None:
     """RFC 9110 section 5.3: in order, nothing lost."""
-    assert crossed(b"Accept: a/b", b"Accept: c/d")[0] == b"Accept: a/b, c/d"
+    assert forwarded(b"Accept: a/b", b"Accept: c/d")[0] == b"Accept: a/b, c/d"
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_two_lines_of_one_field_are_joined() -> None:
 )
 def test_only_gzip_is_requested(value: bytes, accepted: bytes) -> None:
     """A response in another coding could not be read."""
-    assert crossed(b"Accept-Encoding: " + value) == [b"Accept-Encoding: " + accepted]
-    assert crossed(b"Accept-Encoding: " + value, drop=(b"accept-encoding",)) == [b"Accept-Encoding: identity"]
+    assert forwarded(b"Accept-Encoding: " + value) == [b"Accept-Encoding: " + accepted]
+    assert forwarded(b"Accept-Encoding: " + value, drop=(b"accept-encoding",)) == [b"Accept-Encoding: identity"]
 
 
 @pytest.mark.parametrize("coding", [b"br", b"deflate", b"gzip, gzip", b"gzip;x", b"", b"zstd"])
 def test_unsupported_coding_is_refused(coding: bytes) -> None:
     """Without the field the body would be read as something else."""
     for fine in (b"gzip", b"X-GZIP", b"identity"):
-        crossed(b"Content-Encoding: " + fine)
+        forwarded(b"Content-Encoding: " + fine)
     with pytest.raises(RequestError, match="Content-Encoding is not served") as caught:
-        crossed(b"Content-Encoding: " + coding)
+        forwarded(b"Content-Encoding: " + coding)
     assert (caught.value.reason, caught.value.status) == (Reason.UNSUPPORTED_CODING, 415)
 
 

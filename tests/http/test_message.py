@@ -94,7 +94,7 @@ def test_large_head_is_refused_for_its_first_fault_in_any_cut() -> None:
         reader = RequestReader(MAX_HEAD)
         with pytest.raises(RequestError, match="CR LF"):
             list(map(reader.receive, pieces))
-        assert reader._held == b""
+        assert reader.buffered == 0
 
 
 def test_data_after_the_end_is_dropped_and_noted() -> None:

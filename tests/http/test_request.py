@@ -226,7 +226,7 @@ def test_head_that_llhttp_reads_differently_is_refused(monkeypatch: pytest.Monke
     assert (caught.value.status, caught.value.reason) == (400, Reason.MALFORMED_REQUEST)
 
 
-# What no table foresees.
+# Differential and random tests.
 
 _name = st.sampled_from(
     [
@@ -290,7 +290,7 @@ def _h11(data: bytes) -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
 
 
 class _Llhttp:
-    """What llhttp says about framing, by itself."""
+    """What llhttp reads of the framing."""
 
     def __init__(self, data: bytes) -> None:
         self.whole = False

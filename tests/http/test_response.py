@@ -157,7 +157,7 @@ def test_head_that_llhttp_reads_differently_is_refused(monkeypatch: pytest.Monke
         judge(data, b"GET")
 
 
-# What no table foresees.
+# Differential and random tests.
 
 _lines = st.lists(
     st.builds(
