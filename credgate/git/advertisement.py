@@ -72,13 +72,13 @@ class AdvertisementRewriter:
         self.capabilities: tuple[bytes, ...] = ()
         """The forge's capabilities before any was removed: words of v0, lines of v2."""
         self._asked = service, push_options, no_thin
-        self._service = b"# service=" + service.encode("ascii")
         self._stripped = STRIPPED if push_options else _STRIPPED_UNGRANTED
         self._no_thin = no_thin and service == "git-receive-pack"
         self._packets = PacketReader(_malformed)
         self._part = _Part.START
+        self._begun = False  # whether any byte was read here
         self._lines = 0
-        self._refs = _Framing()
+        self._refs: _Framing | None = None  # counts the refs, once they have begun
 
     @property
     def done(self) -> bool:
@@ -95,8 +95,8 @@ class AdvertisementRewriter:
         # An answer of v0 holds the names of refs, which must not stay in a cache.
         if (
             self._part is _Part.START
+            and not self._begun
             and len(data) <= MAX_CACHED_BYTES
-            and not self._packets.inside
             and data.find(_V2, 0, _V2_WITHIN) >= 0
         ):
             known = cached_v2(data, self._asked)
@@ -110,6 +110,7 @@ class AdvertisementRewriter:
         """Do the same without the cache."""
         given: list[bytes] = []
         offset = 0
+        self._begun = True
         if self._part is _Part.DONE and data:
             raise _malformed("data after its end")
         if self._part is not _Part.REFS:
@@ -123,13 +124,14 @@ class AdvertisementRewriter:
                 return given
         if offset < len(data):
             given.append(data[offset:] if offset else data)
+            self._refs = self._refs or _Framing()
             if self._refs.receive(data, offset):
                 self._part = _Part.DONE
         return given
 
     def end(self) -> None:
         """Note the end of the answer. Raises :class:`ResponseError` (``FORGE_CUT``) when it had not ended."""
-        if self._part not in (_Part.DONE, _Part.ERROR) or self._packets.inside:
+        if self._part is not _Part.DONE and (self._part is not _Part.ERROR or self._packets.inside):
             raise ResponseError("the forge's advertisement was cut", reason=Reason.FORGE_CUT)
 
     def _packet(self, packet: Packet) -> list[bytes]:
@@ -153,7 +155,7 @@ class AdvertisementRewriter:
     def _opening(self, packet: bytes) -> list[bytes]:
         """Take a line before the refs: the service, the version, the first ref with the capabilities."""
         text = packet.removesuffix(b"\n")
-        if self._part is _Part.START and text == self._service:
+        if self._part is _Part.START and text == b"# service=" + self._asked[0].encode("ascii"):
             self._part = _Part.SERVICE_FLUSH
         elif self._part is not _Part.FIRST and text == b"version 1":
             self._part, self.version = _Part.FIRST, 1

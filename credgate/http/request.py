@@ -49,16 +49,16 @@ def judge(head: bytes) -> RequestHead:
         raise RequestError("the target has an empty or a dot segment")
     raw = grammar.raw_lines(block)
     lines = grammar.normal(raw)
-    single = _singles(lines)
-    if b"host" not in single or not grammar.HOST.fullmatch(single[b"host"]):
+    fields = _by_name(lines)
+    if b"host" not in fields or not grammar.HOST.fullmatch(fields[b"host"]):
         raise RequestError("Host is missing or malformed")
     modern = version == b"1.1"
-    framed = b"content-length" in single or b"transfer-encoding" in single
-    length = _length(method, single, modern=modern) if framed else 0
-    if b"upgrade" in single:
+    framed = b"content-length" in fields or b"transfer-encoding" in fields
+    length = _length(method, fields, modern=modern) if framed else 0
+    if b"upgrade" in fields:
         raise RequestError("Upgrade is not supported: use HTTP/1.1 (git: http.version=HTTP/1.1)")
-    close = b"connection" in single and _closes(single[b"connection"])
-    expect = b"expect" in single and _expects(single[b"expect"])
+    close = b"connection" in fields and _closes(fields[b"connection"])
+    expect = b"expect" in fields and _expects(fields[b"expect"])
     if not _llhttp_agrees(head, method, target, raw):
         raise RequestError("ambiguous head")
     return RequestHead(
@@ -71,7 +71,7 @@ def judge(head: bytes) -> RequestHead:
         modern and not close,
         # RFC 9110 section 10.1.1: ignored from an HTTP/1.0 client; without a body there is nothing to wait for.
         expect and modern and length != 0,
-        single if len(single) == len(lines) else grammar.joined(lines),
+        fields,
     )
 
 
@@ -84,20 +84,23 @@ def _llhttp_agrees(head: bytes, method: bytes, target: bytes, raw: list[tuple[by
     return read[3] == raw or grammar.normal(read[3]) == grammar.normal(raw)
 
 
-def _singles(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def _by_name(lines: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return the fields by name; refuse a second line of a field that must have one."""
-    if len(lines) > grammar.MAX_FIELDS:
+    count = len(lines)
+    if count > grammar.MAX_FIELDS:
         raise RequestError("the request has too many fields", reason=Reason.HEAD_TOO_LARGE, status=431)
-    single = dict(lines)
-    if len(single) != len(lines) and grammar.repeats(lines, _ONCE):
+    by_name = dict(lines)
+    if len(by_name) == count:
+        return by_name
+    if grammar.repeats(lines, _ONCE):
         raise RequestError("a field that must be sent once is sent twice")
-    return single
+    return grammar.joined(lines)
 
 
-def _length(method: bytes, single: dict[bytes, bytes], *, modern: bool) -> int | None:
+def _length(method: bytes, fields: dict[bytes, bytes], *, modern: bool) -> int | None:
     """Return the body's length, None for chunked: RFC 9112 section 6.3, but every recovery is a refusal."""
-    coding = single.get(b"transfer-encoding")
-    size = single.get(b"content-length")
+    coding = fields.get(b"transfer-encoding")
+    size = fields.get(b"content-length")
     if coding is not None and size is not None:
         raise RequestError("Content-Length and Transfer-Encoding are both sent")
     length: int | None = 0 if size is None else _sized(size)

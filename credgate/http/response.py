@@ -27,6 +27,9 @@ MAX_INTERIM: Final = 5
 _ONCE: Final = frozenset({
     b"content-encoding", b"content-length", b"content-type", b"location", b"retry-after", b"transfer-encoding",
 })  # fmt: skip
+# Plain numbers: a look-up in an enum is a call, and every response comes here.
+_SWITCHING: Final = 101
+_OK: Final = 200
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -75,35 +78,35 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
         raise head_errors.of_response(head)
     version, digits, block = found.groups()
     status = int(digits)
-    if status == HTTPStatus.SWITCHING_PROTOCOLS:
+    if status == _SWITCHING:
         raise ResponseError("the forge switches protocols without a request")
     raw = grammar.raw_lines(block)
     lines = grammar.normal(raw)
-    if len(lines) > grammar.MAX_FIELDS:
+    count = len(lines)
+    if count > grammar.MAX_FIELDS:
         raise ResponseError("the forge sent too many fields")
-    single = dict(lines)
-    if len(single) != len(lines) and grammar.repeats(lines, _ONCE):
-        raise ResponseError("the forge sent a field twice that must be sent once")
+    fields = dict(lines)
+    if len(fields) != count:
+        if grammar.repeats(lines, _ONCE):
+            raise ResponseError("the forge sent a field twice that must be sent once")
+        fields = grammar.joined(lines)
     modern = version == b"1.1"
-    interim = status < HTTPStatus.OK
-    length = 0 if interim else _length(method, status, single, modern=modern)
+    interim = status < _OK
+    length = 0 if interim else _length(method, status, fields, modern=modern)
     read = llhttp_check.response(head)
     # Usually the lines are equal as sent; llhttp may keep or remove trailing whitespace.
     if read is None or read[:2] != (1, status) or (read[2] != raw and grammar.normal(read[2]) != lines):
         raise ResponseError("the forge sent an ambiguous head")
     if interim:
         return None
-    close = b"connection" in single and any(
-        b"close" in grammar.options(value) for name, value in lines if name == b"connection"
-    )
-    by_name = single if len(single) == len(lines) else grammar.joined(lines)
-    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close, by_name)
+    close = b"connection" in fields and b"close" in grammar.options(fields[b"connection"])
+    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close, fields)
 
 
-def _length(method: bytes, status: int, single: dict[bytes, bytes], *, modern: bool) -> int | None:
+def _length(method: bytes, status: int, fields: dict[bytes, bytes], *, modern: bool) -> int | None:
     """Return the length of the body that follows, None for chunked: RFC 9112 section 6.3 without its recoveries."""
-    coding = single.get(b"transfer-encoding")
-    size = single.get(b"content-length")
+    coding = fields.get(b"transfer-encoding")
+    size = fields.get(b"content-length")
     if size is not None and not grammar.CONTENT_LENGTH.fullmatch(size):
         raise ResponseError("the forge sent a malformed Content-Length")
     if coding is not None:
