@@ -94,7 +94,7 @@ class Relay(VerdictBase):
 
     @property
     def kind(self) -> Kind:
-        """The request's kind."""
+        """The kind of the git request."""
         return self.request.kind
 
 
@@ -114,7 +114,7 @@ class LfsRelay(VerdictBase):
 
     @property
     def lfs(self) -> bool:
-        """Always true."""
+        """Whether the client is git-lfs: always."""
         return True
 
 
@@ -194,7 +194,7 @@ _HEALTH = Serve("health")
 
 @frozen
 class Authorizer:
-    """The checks, with what they consult."""
+    """The checks, with the objects that they consult."""
 
     drivers: Mapping[str, Driver]
     default_forge: str
@@ -216,7 +216,7 @@ class Authorizer:
         if isinstance(where, LfsRequest):
             session = self._lfs_session(head, where, address, now)
             return _for_git_lfs(session) if isinstance(session, Refuse) else self._lfs(head, where, session)
-        if isinstance(where, Refused) and not where.tells:
+        if isinstance(where, Refused) and not where.sessions_only:
             return Refuse(where.decision, where.status, lfs=where.lfs)
         if isinstance(where, Local) and where.name == "health":
             return _HEALTH

@@ -324,7 +324,7 @@ def encode_commands(
     :data:`FORWARDED` are left out, since their meaning at the forge is not known here. With ``push-options`` among
     ``capabilities`` the caller must append ``encode_options``.
     """
-    # The command that carried the capabilities may have been refused: they go on the first one that is forwarded.
+    # The command that carried the capabilities may have been refused: they move to the first one that is forwarded.
     first, *rest = [b"%s %s %s" % (one.old, one.new, one.ref) for one in commands]
     kept = [word for word in capabilities if word.partition(b"=")[0] in FORWARDED and len(word) <= MAX_CAPABILITY]
     lines = [b"shallow " + oid for oid in shallows]

@@ -157,8 +157,11 @@ class PushRules:
 
     def summary(self, room: int) -> str:
         """List what may be pushed, in at most ``room`` characters: ``refs/heads/** (create, update)``."""
-        said = [f"{_short(line.pattern.text)} ({_verbs(line.allow)})" for line in self.grant.all if line.allow]
-        return _fitting(said, room)
+        allowing = [line for line in self.grant.all if line.allow]
+        verbs = [", ".join(verb for verb in VERBS if verb in line.allow) for line in allowing]
+        return _fitting(
+            [f"{_short(line.pattern.text)} ({text})" for line, text in zip(allowing, verbs, strict=True)], room
+        )
 
 
 @lru_cache(maxsize=1024)
@@ -311,10 +314,6 @@ def _refused_option(rules: PushRules, where: str, option: bytes) -> Decision:
     return refuse(Reason.PUSH_OPTION, where, start + may)
 
 
-def _verbs(allow: frozenset[str]) -> str:
-    return ", ".join(verb for verb in VERBS if verb in allow)
-
-
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
@@ -324,13 +323,13 @@ def _showable(sent: bytes, otherwise: str) -> str:
     return sent.decode("ascii") if _SHOWABLE.fullmatch(sent) else otherwise
 
 
-def _fitting(said: list[str], room: int) -> str:
-    """Join as many texts as fit into ``room`` characters."""
+def _fitting(texts: list[str], room: int) -> str:
+    """Join as many of ``texts`` as fit into ``room`` characters."""
     shown = ""
-    for count, one in enumerate(said):
+    for count, one in enumerate(texts):
         longer = f"{shown}, {one}" if shown else one
-        rest = len(said) - count - 1
+        rest = len(texts) - count - 1
         if len(longer) + (len(f" and {rest} more") if rest else 0) > room:
-            return f"{shown} and {len(said) - count} more" if shown else f"what its {len(said)} rules allow"
+            return f"{shown} and {len(texts) - count} more" if shown else f"what its {len(texts)} rules allow"
         shown = longer
     return shown or "nothing"

@@ -72,7 +72,7 @@ class Refused:
 
     decision: Decision
     status: int
-    tells: bool = False
+    sessions_only: bool = False
     """Whether the text names forges or their kinds: it may be shown to clients with a valid session only."""
     lfs: bool = False
     """Whether the client is git-lfs, which reads JSON."""
@@ -158,16 +158,16 @@ def _no_forge(drivers: Mapping[str, Driver]) -> Refused:
             break
         shown.append(name)
     text = f"no forge of this name is configured in this gateway; configured: {', '.join(shown) or 'none'}"
-    return _refused(Reason.UNKNOWN_FORGE, 404, text, tells=True)
+    return _refused(Reason.UNKNOWN_FORGE, 404, text, sessions_only=True)
 
 
 def _no_name(driver: Driver) -> Refused:
     text = f"not a repository name on this forge; write {driver.shape}, with or without .git"
-    return _refused(Reason.NOT_FOUND, 404, text, tells=True)
+    return _refused(Reason.NOT_FOUND, 404, text, sessions_only=True)
 
 
-def _refused(reason: Reason, status: int, text: str, *, tells: bool = False, lfs: bool = False) -> Refused:
-    return Refused(refuse(reason, "route", text), status, tells, lfs)
+def _refused(reason: Reason, status: int, text: str, *, sessions_only: bool = False, lfs: bool = False) -> Refused:
+    return Refused(refuse(reason, "route", text), status, sessions_only, lfs)
 
 
 _UNKNOWN = _refused(

@@ -1,7 +1,7 @@
 """The grammar of message heads, and the parsed heads.
 
 Follows RFC 9110 section 5 and RFC 9112 sections 2-6, narrowed: forms that the grammar allows and git never sends are
-refused, since the server behind the gateway may understand them differently. A request head is printable ASCII. Its
+refused, since the forge may understand them differently. A request head is printable ASCII. Its
 names are letters, digits and hyphens: CGI-like servers turn ``-`` into ``_``, so ``Content_Length`` would be a second
 spelling of a framing field. Its target holds no ``%``, so nothing decodes it, except for one query, LFS's list of
 locks, which ``lfs.target`` decodes and encodes again. A forge's head may hold more (any token as a name, bytes above

@@ -70,6 +70,8 @@ _FORWARDED: Final = {
     b"git-protocol": (b"Git-Protocol", re.compile(rb"version=[012]")),
     b"content-type": (b"Content-Type", re.compile(_MEDIA_TYPE)),
 }
+# RFC 9110 section 8.6: other methods state the length of an empty body.
+_WITHOUT_BODY: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
 _READ: Final = frozenset({*_FORWARDED, b"accept-encoding", b"content-encoding"})
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 _ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
@@ -101,7 +103,13 @@ def upstream_head(  # noqa: PLR0913 - the parts of a head
         raise ValueError("the forge credential cannot be sent: it has a control or non-ASCII byte")
     lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
     sent = [line for line in head.fields if line[0] in _READ and line[0] not in drop]
-    return b"".join((*lines, _forwarded(tuple(sent)), _upstream_framing(method, length)))
+    if length is None:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n"
+    elif length or method not in _WITHOUT_BODY:
+        framing = b"Content-Length: %d\r\n\r\n" % length
+    else:
+        framing = b"\r\n"
+    return b"".join((*lines, _forwarded(tuple(sent)), framing))
 
 
 @lru_cache(maxsize=256)
@@ -140,14 +148,6 @@ def _coding(coding: bytes | None) -> bytes:
         # Without the field the forge would read the body as something else.
         raise RequestError("this Content-Encoding is not served", reason=Reason.UNSUPPORTED_CODING, status=415)
     return b"Content-Encoding: gzip\r\n"
-
-
-def _upstream_framing(method: bytes, length: int | None) -> bytes:
-    if length is None:
-        return b"Transfer-Encoding: chunked\r\n\r\n"
-    if length or method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
-        return b"Content-Length: %d\r\n\r\n" % length
-    return b"\r\n"
 
 
 def content_type(head: ResponseHead) -> bytes | None:

@@ -103,7 +103,9 @@ def _length(method: bytes, fields: dict[bytes, bytes], *, modern: bool) -> int |
     size = fields.get(b"content-length")
     if coding is not None and size is not None:
         raise RequestError("Content-Length and Transfer-Encoding are both sent")
-    length: int | None = 0 if size is None else _sized(size)
+    if size is not None and not grammar.CONTENT_LENGTH.fullmatch(size):
+        raise RequestError("Content-Length is malformed")
+    length: int | None = 0 if size is None else int(size)
     if coding is not None:
         _judge_coding(coding, modern=modern)
         length = None
@@ -117,12 +119,6 @@ def _judge_coding(coding: bytes, *, modern: bool) -> None:
         raise RequestError("Transfer-Encoding is not chunked")
     if not modern:
         raise RequestError("Transfer-Encoding is sent on HTTP/1.0")
-
-
-def _sized(size: bytes) -> int:
-    if not grammar.CONTENT_LENGTH.fullmatch(size):
-        raise RequestError("Content-Length is malformed")
-    return int(size)
 
 
 def _closes(value: bytes) -> bool:

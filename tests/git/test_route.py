@@ -280,7 +280,7 @@ def test_unknown_forge_is_refused_with_the_configured_names() -> None:
     found = ask(b"POST", b"/forge/githup.com/octo/hello/git-upload-pack")
     assert isinstance(found, Refused)
     assert found.decision.text == "no forge of this name is configured in this gateway; configured: github.com, lab"
-    assert found.tells
+    assert found.sessions_only
     none = route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", {}, "github.com")
     assert isinstance(none, Refused)
     assert none.decision.text.endswith("; configured: none")
@@ -305,7 +305,7 @@ def test_bad_name_is_refused_with_the_form_of_names(path: bytes, shape: str) -> 
     found = ask(b"POST", path + b"/git-upload-pack")
     assert isinstance(found, Refused)
     assert f"write {shape}, with or without .git" in found.decision.text
-    assert found.tells
+    assert found.sessions_only
 
 
 def test_content_type_of_a_request_follows_its_service() -> None:
