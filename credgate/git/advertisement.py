@@ -31,6 +31,7 @@ from credgate.values import Reason
 
 MAX_V2_LINES = 256
 """Lines of a v2 capability block."""
+# A certificate holds commands that the rules would not see; the others make clients download from elsewhere.
 STRIPPED = frozenset({b"push-cert", b"packfile-uris", b"bundle-uri", b"promisor-remote"})
 _STRIPPED_UNGRANTED = STRIPPED | {b"push-options"}
 V2_KNOWN = frozenset(
@@ -147,6 +148,7 @@ class AdvertisementRewriter:
             raise _malformed("no flush after the service line")
         if self._part is _Part.V2:
             return self._v2_line(packet)
+        # git prints it; some servers end it with a flush, some do not.
         if packet.startswith(b"ERR "):
             self._part = _Part.ERROR
             return [encode(packet)]
@@ -176,6 +178,7 @@ class AdvertisementRewriter:
             kept.append(b"no-thin")
         if kept == list(self.capabilities):
             return encode(packet)
+        # Some servers write a space after the NUL; keep the line as it was otherwise.
         space = b" " if match["caps"].startswith(b" ") else b""
         line = b"%s\x00%s%s%s" % (match["ref"], space, b" ".join(kept), match["end"])
         if len(line) > MAX_PAYLOAD:
@@ -192,6 +195,7 @@ class AdvertisementRewriter:
         line = packet.removesuffix(b"\n")
         self.capabilities += (line,)
         key, equals, value = line.partition(b"=")
+        # An unknown key may be a command that no rule judges.
         if key not in V2_KNOWN:
             return []
         if key != b"fetch" or not equals:
@@ -221,6 +225,7 @@ class _Framing:
 
     def receive(self, data: bytes, at: int) -> bool:
         """Count the packets of ``data`` from ``at``; return whether the flush was reached, which must come last."""
+        # A reader that takes capabilities from any line would use them.
         if data.find(b"\x00", at) >= 0:
             raise _malformed("capabilities after the first ref")
         if self._digits:

@@ -213,6 +213,7 @@ class Authorizer:
         if isinstance(where, GitRequest):
             session = self._session(head.all(b"authorization"), address, now)
             return session if isinstance(session, Refuse) else self._git(head, where, session)
+        # git-lfs reads JSON, and has a second way to prove its session.
         if isinstance(where, LfsRequest):
             session = self._lfs_session(head, where, address, now)
             return _for_git_lfs(session) if isinstance(session, Refuse) else self._lfs(head, where, session)
@@ -291,6 +292,7 @@ class Authorizer:
             return Refuse(match.decision, 403, where.kind, session, where)
         rules = None
         if where.needed is Access.WRITE:
+            # Anonymous reads may work without a credential; a push cannot.
             if not self.has_credential(where.repo):
                 return Refuse(without_credential(where.repo), 403, where.kind, session, where)
             assert match.grant is not None

@@ -125,10 +125,12 @@ class FetchReader:
             self._objects += 1
         elif line.startswith(_NAME):
             self._names += 1
+        # The advertisement does not offer it; a client that sends it anyway could be led elsewhere.
         elif line.startswith(b"packfile-uris") and self.command == "fetch":
             return _PACKFILE_URIS
         else:
             self._options += 1
+        # Each kind has its own limit: a kilobyte of gzip may hold 200,000 short lines.
         if self._objects > MAX_OBJECTS or self._names > MAX_NAMES or self._options > MAX_OPTIONS:
             raise _malformed("too many arguments", status=413)
         return None

@@ -80,6 +80,7 @@ def _failed(head: ResponseHead, verdict: Relay, *, anonymous: bool) -> Refuse:
     if credential:
         reason = Reason.FORGE_REFUSED_CREDENTIAL
     text = verdict.driver.sentence(status, verdict.request.needed)
+    # Never 401: git would delete the session's credential.
     shown = status if status in _KEPT else 502
     return _refuse(verdict, reason, shown, text, header_policy.retry_after(head) or 0)
 
@@ -92,6 +93,7 @@ def refusal(refused: Refuse, push: RefusedPush | None, *, close: bool) -> bytes:
         extra.append((b"Retry-After", str(refused.retry_after).encode()))
     if refused.lfs:
         return local_reply(refused.status, lfs.message(text), lfs.MEDIA_TYPE, close=close, extra=extra)
+    # git hides the body of any HTTP error to a POST, so fetch and push are refused with status 200.
     if refused.kind is Kind.UPLOAD_PACK:
         return local_reply(_OK, forms.err(text), forms.UPLOAD_PACK_RESULT, close=close)
     if refused.kind is Kind.RECEIVE_PACK and push is not None:

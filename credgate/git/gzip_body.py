@@ -74,6 +74,7 @@ class Gunzip:
         except zlib.error:
             raise RequestError("the body is not gzip") from None
         self._out += len(piece)
+        # git http-backend reads one member and drops the rest: two readers would see two bodies.
         if self._inflate.unused_data:
             raise RequestError("data after the end of the gzip body")
         if self._out > FREE + MAX_GROWTH * self._in:

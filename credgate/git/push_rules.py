@@ -48,6 +48,7 @@ MAX_TEXT = 190
 _SHOWN = 48  # characters of one pattern in a refusal
 _NAMESPACE = re.compile(rb"refs/([^/]+)/")
 _SHOWABLE = re.compile(rb"[A-Za-z0-9._=/-]{1,40}")
+# One object for all requests: a decision is immutable.
 ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
 
 
@@ -143,6 +144,7 @@ class PushRules:
     @property
     def inspects(self) -> bool:
         """Whether a pack may have to be inspected, and so must not be thin."""
+        # An update may have to be proved a fast-forward if either list allows update but not force.
         bounded = any(UPDATE in line.allow and FORCE not in line.allow for line in self.policy.all)
         forced = any(FORCE in line.allow for line in self.grant.all)
         updated = any(UPDATE in line.allow and FORCE not in line.allow for line in self.grant.all)
@@ -168,6 +170,7 @@ class PushRules:
 def rules_for(grant: Grant, policy: PushPolicy, session: str, label: str) -> PushRules:
     """Compile the rules of a session (its public id and label) under a grant and the operator's policy."""
     name, written = ("default.push", DEFAULT) if grant.push is None else ("push", grant.push)
+    # 0 and None are "no limit" in grant and policy.
     limits = [limit for limit in (grant.max_push_bytes, policy.max_push_bytes) if limit]
     return PushRules(
         grant=lines_for(name, written, session, label),
@@ -186,9 +189,11 @@ def decide(rules: PushRules, ref: bytes, verb: str) -> Decision:
     """Decide one verb on one ref, by the grant first; a refusal lists what may be pushed instead."""
     line, bound = rules.grant.first(ref), rules.policy.first(ref)
     namespace = None if line is None else _unnamed(line, ref)
+    # A rule that would allow the verb only by a star must not reach a namespace with side effects.
     if line is not None and namespace is not None and line.allows(verb):
         return _refused(rules, Reason.PUSH_NAMESPACE, str(line), f"{namespace} must be granted by name")
     decision = rules.of_lines(line, bound, verb)
+    # Only an allowed ref can be another spelling of one that is refused.
     against = (rules.grant.against(ref, verb) or rules.policy.against(ref, verb)) if decision.allow else None
     if against is None:
         return decision

@@ -108,6 +108,7 @@ class PushStream:
         ``listed`` then, the refusal can be reported for each ref.
         """
         for piece in (data,) if self._gunzip is None else self._gunzip.receive(data):
+            # After the verdict every byte belongs to the pack.
             rest = piece if self.verdict is not None else (yield from self._list(piece))
             if rest:
                 self._count(rest)
@@ -136,6 +137,7 @@ class PushStream:
         if self.commands.excess and self.rules is not None:
             self.verdict = refuse_all(self.commands.commands, rule.too_many_refs(self.rules))
             return b""
+        # git sends a list of options, even an empty one, whenever the capability was chosen.
         if self.commands.done and self.commands.options:
             at = self.options.receive(piece, at)
         if not self.listed:
@@ -179,6 +181,7 @@ class PushStream:
         if self.commands.probe:
             raise _malformed("data after a probe")
         self._size += len(rest)
+        # Counted decoded: a small gzip body may hold a large pack.
         limit = self.rules.max_push_bytes if self.rules is not None else None
         if limit is not None and self._size > limit and self.rules is not None:
             self.verdict = refuse_all(self.commands.commands, rule.too_large(self.rules))

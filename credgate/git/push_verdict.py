@@ -148,9 +148,11 @@ def judging(
         refs += [_judge_one(command, rules) for command in commands[at : at + STEP]]
     if len(refs) > STEP:
         yield
+    # git does not notice mixed results of an atomic push and would show a refused ref as pushed.
     if not all(one.decision.allow for one in refs) and (atomic or not rules.partial):
         refs = _whole(refs)
     going = [one for one in refs if one.decision.allow]
+    # A deletion brings no commits, and an unchanged ref no new ones.
     moving = [one for one in going if not one.command.deletes and one.command.old != one.command.new]
     return PushVerdict(
         refs=tuple(refs),
@@ -193,6 +195,7 @@ def settling(verdict: PushVerdict, found: Findings, rules: PushRules) -> Generat
             refs.append(settled)
     if len(refs) > STEP:
         yield
+    # The whole list was forwarded: one refusal now must stop the push as a whole.
     late = any(after.decision.allow != before.decision.allow for before, after in zip(verdict.refs, refs, strict=True))
     return PushVerdict(tuple(_whole(refs) if late else refs))
 
@@ -237,6 +240,7 @@ def _whole(refs: Iterable[RefVerdict]) -> list[RefVerdict]:
 def _settle_old(one: RefVerdict, found: Findings) -> RefVerdict:
     if found.old is None:
         return _unknown(one, found, "require_old_oid", "where this ref is at the forge", "try again")
+    # A ref that the forge does not list does not exist there: its id is all zeros.
     there = found.old.get(one.command.ref, b"0" * len(one.command.old))
     if there == one.command.old:
         return one
@@ -256,6 +260,7 @@ def _settle_ancestry(one: RefVerdict, found: Findings) -> RefVerdict:
 
 def _settle_paths(one: RefVerdict, found: Findings, texts: Callable[[bytes], str]) -> RefVerdict:
     path = found.touched.get(one.command.ref)
+    # Advice to push less would be wrong: this forge can never be asked.
     if path is None and found.unasked:
         return _refuse(one, Reason.PUSH_UNKNOWN, "protected_paths", _NO_FILTER)
     if path is None:

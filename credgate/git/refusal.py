@@ -92,6 +92,7 @@ def status_report(
     ref of the push, else git prints "remote failed to report status".
     """
     whole = b"".join((encode(b"unpack " + one_line(unpack) + b"\n"), *refused_lines(refused), FLUSH))
+    # A band that the client did not ask for is "protocol error: bad band".
     if not sideband:
         return whole
     shown = b"".join(encode(_BAND_TEXT + named(line) + b"\n") for line in lines)

@@ -106,12 +106,14 @@ _METHODS = frozenset({b"GET", b"POST", b"HEAD"})
 
 def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_forge: str) -> Route:
     """Return what ``method`` on the raw ``target`` asks for. Total: every input has a result, none raises."""
+    # Exact matches first: nothing is parsed for the local pages.
     if target in _LOCAL:
         return Local(_LOCAL[target]) if method == b"GET" else _METHOD
     served = _SERVED.fullmatch(target)
     if served is None:
         lfs = _LFS.fullmatch(target)
         return _unserved(method, target) if lfs is None else _lfs(method, lfs, drivers, default_forge)
+    # The needed access follows from the path; a second method would be a second meaning.
     wanted, service, kind, needed = _ENDPOINTS[served["tail"]]
     if method != wanted:
         return _METHOD
@@ -151,6 +153,7 @@ def _unserved(method: bytes, target: bytes) -> Refused:
 
 def _no_forge(drivers: Mapping[str, Driver]) -> Refused:
     """Refuse and list the configured forges, as many as fit into ``MAX_LISTED`` characters."""
+    # The names come from the configuration, never from the target.
     names, shown = sorted(drivers), list[str]()
     for name in names:
         if len(", ".join([*shown, name])) > MAX_LISTED:
