@@ -1,18 +1,18 @@
 """Every error that credgate raises.
 
     CredgateError
-    ├── ConfigError        the operator wrote something that cannot be used: file, line, key and what was meant
-    ├── StoreError         the session store is damaged, unwritable or of another version
-    ├── CapacityError      a limit that the operator set is reached (sessions)
-    ├── CredentialError    there is no credential for a forge now: carries our reason code
-    ├── AddressError       a forge's name leads only to addresses that are not dialled: carries their kinds
-    ├── TunnelError        the proxy before a forge opens no tunnel
-    ├── InvalidValueError  a value handed to the control API is malformed: the text is for its sender
-    └── ProtocolError      a peer broke its protocol: carries our reason code and the HTTP status to answer
+    ├── ConfigError        the configuration is invalid: file, line, key and the reason
+    ├── StoreError         the session store is damaged, not writable or of another version
+    ├── CapacityError      a configured limit is reached (sessions)
+    ├── CredentialError    no credential for a forge is available now: has a reason code
+    ├── AddressError       a forge's name resolves only to addresses that are not dialled: has their kinds
+    ├── TunnelError        the proxy of a forge refused to open a tunnel
+    ├── InvalidValueError  a value in a control request is malformed: the text is for its sender
+    └── ProtocolError      a peer violated its protocol: has a reason code and the HTTP status to answer
         ├── RequestError   the sandbox's side
         └── ResponseError  the forge's side
 
-A *refusal* is no error: rules answer with ``values.Decision``. Errors are for what cannot be judged at all.
+A *refusal* is not an error: rules return ``values.Decision``. Errors are for input that cannot be judged at all.
 No error text ever holds a credential, a session token or bytes of a body.
 """
 
@@ -22,11 +22,11 @@ from credgate.values import Reason
 
 
 class CredgateError(Exception):
-    """The root of the tree; never raised itself."""
+    """The base class of all errors; never raised itself."""
 
 
 class ConfigError(CredgateError):
-    """The configuration cannot be used. ``str()`` is the one line that the operator reads."""
+    """The configuration is invalid. ``str()`` is the one line that the operator reads."""
 
     def __init__(self, text: str, *, file: str = "", line: int = 0, key: str = "") -> None:
         self.text, self.file, self.line, self.key = text, file, line, key
@@ -35,7 +35,7 @@ class ConfigError(CredgateError):
 
 
 class StoreError(CredgateError):
-    """The session store cannot be used; the text names the file and what to do."""
+    """The session store cannot be used; the text names the file and a remedy."""
 
 
 class CapacityError(CredgateError):
@@ -43,9 +43,9 @@ class CapacityError(CredgateError):
 
 
 class CredentialError(CredgateError):
-    """A forge's credential cannot be had now. ``text`` is one line for people, without secrets or a forge's bytes.
+    """A forge's credential is not available now. ``text`` is one line for people, without secrets or a forge's bytes.
 
-    ``retry_after`` is seconds after which asking again may help; 0: nobody knows.
+    ``retry_after`` is seconds after which a retry may succeed; 0: unknown.
     """
 
     def __init__(self, text: str, *, reason: Reason = Reason.CREDENTIAL_UNAVAILABLE, retry_after: int = 0) -> None:
@@ -54,25 +54,25 @@ class CredentialError(CredgateError):
 
 
 class AddressError(CredgateError):
-    """A name led only to addresses that are not dialled; ``kinds`` are their ranges, named as in ``dns.addresses``."""
+    """A name resolved only to addresses that are not dialled; ``kinds`` are their ranges as in ``dns.addresses``."""
 
     def __init__(self, kinds: frozenset[str]) -> None:
-        super().__init__(f"its name leads only to addresses that are not public ({', '.join(sorted(kinds))})")
+        super().__init__(f"its name resolves only to non-public addresses ({', '.join(sorted(kinds))})")
         self.kinds = kinds
 
 
 class TunnelError(CredgateError):
-    """A proxy opened no tunnel; the text is a few words of ours, none of the proxy's."""
+    """A proxy refused to open a tunnel; the text holds no byte of the proxy's response."""
 
 
 class InvalidValueError(CredgateError):
-    """A value in a control request is malformed. The text is shown to its sender."""
+    """A value in a control request is malformed. The text is sent to the client."""
 
 
 class ProtocolError(CredgateError):
-    """A peer broke its protocol.
+    """A peer violated its protocol.
 
-    ``reason`` is the stable code for the audit line, ``status`` the HTTP status that answers it.
+    ``reason`` is the stable code for the audit line, ``status`` the HTTP status of the answer.
     """
 
     def __init__(self, text: str, *, reason: Reason, status: int) -> None:
@@ -81,14 +81,14 @@ class ProtocolError(CredgateError):
 
 
 class RequestError(ProtocolError):
-    """The sandbox sent what no rule can judge; the connection cannot be kept."""
+    """The sandbox sent a malformed request; its connection must be closed."""
 
     def __init__(self, text: str, *, reason: Reason = Reason.MALFORMED_REQUEST, status: int = 400) -> None:
         super().__init__(text, reason=reason, status=status)
 
 
 class ResponseError(ProtocolError):
-    """The forge sent what cannot be relayed; its connection cannot be kept."""
+    """The forge sent a malformed response; its connection must be closed."""
 
     def __init__(self, text: str, *, reason: Reason = Reason.FORGE_MALFORMED, status: int = 502) -> None:
         super().__init__(text, reason=reason, status=status)

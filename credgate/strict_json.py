@@ -1,9 +1,9 @@
-"""JSON that somebody else wrote, read strictly and within a bound on how much there is in it.
+"""Strict JSON reader for bodies from others, with a bound on the number of values.
 
 A size in bytes does not bound the work: a megabyte holds 350,000 empty objects, which take tens of milliseconds and
-20 MiB. ``json.loads`` cannot be interrupted, so the values are counted before it begins. Refused as well is what two
-readers could understand differently: a member named twice, ``NaN`` and its like, what is not UTF-8. An error's text
-holds no byte of the body.
+20 MiB. ``json.loads`` cannot be interrupted, so the values are counted before it begins. Input that two readers could
+understand differently is refused: duplicate keys, ``NaN`` and infinities, bytes that are not UTF-8. No error text holds
+a byte of the body.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ MAX_VALUES: Final = 75_000
 
 
 class JsonError(ValueError):
-    """The body is not one JSON object of the strict kind; ``str()`` says in a few words why."""
+    """The body is not one strict JSON object; ``str()`` is the reason in a few words."""
 
 
 def size(body: bytes | bytearray) -> int:
-    """Return a number that is at least that of the values and names in ``body``, a fraction of a millisecond a MiB.
-
-    Each but the first follows one of four characters. Those inside strings count too: a URL has one or more.
-    """
+    """Return an upper bound of the values and names in ``body``; a MiB takes a fraction of a millisecond."""
+    # Each but the first follows one of four characters. Those inside strings count too: a URL has one or more.
     return 1 + sum(map(body.count, (b",", b":", b"[", b"{")))
 
 
@@ -45,9 +43,9 @@ def read_object(body: bytes | bytearray, *, most: int = MAX_VALUES) -> dict[str,
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise JsonError("the body gives a key twice")
+        raise JsonError("the body has a duplicate key")
     return members
 
 
 def _no_constant(_name: str) -> NoReturn:
-    raise JsonError("the body holds a number that is none")
+    raise JsonError("the body has a number that JSON does not allow")

@@ -1,8 +1,8 @@
-"""What every room speaks of: reason codes, access, operations, repository paths and decisions.
+"""Values that every package uses: reason codes, access, repository paths and decisions.
 
-Nothing here decides. Reason codes are a contract: audit lines, refusals and tests name them, so a code is never
-renamed, only added. Repository paths are already in their forge's normal form when a ``RepoPath`` is made
-(``forges`` makes them); comparing two is comparing their fields.
+Nothing here decides. Reason codes are a contract: audit lines, refusals and operators' alerts name them, so a code is
+never renamed, only added. A ``RepoPath`` is made by ``forges`` in its forge's normal form, so two are the same
+repository if their fields are equal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Reason(StrEnum):
 
     ALLOWED = "allowed"
 
-    # The request's form.
+    # The form of the request.
     MALFORMED_REQUEST = "malformed-request"
     HEAD_TOO_LARGE = "head-too-large"
     HEAD_TIMEOUT = "head-timeout"
@@ -29,7 +29,7 @@ class Reason(StrEnum):
     LFS_NOT_SERVED = "lfs-not-served"
     MALFORMED_PUSH = "malformed-push"
 
-    # Who asks.
+    # Authentication and load limits.
     NO_CREDENTIAL = "no-credential"
     BAD_CREDENTIAL = "bad-credential"
     FOREIGN_PEER = "foreign-peer"
@@ -39,13 +39,13 @@ class Reason(StrEnum):
     TOO_MANY_REQUESTS = "too-many-requests"
     TOO_MANY_BYTES = "too-many-bytes"
 
-    # What it may.
+    # Authorization.
     UNKNOWN_FORGE = "unknown-forge"
     OUTSIDE_SESSION = "outside-session"
     READ_ONLY = "read-only"
     NO_FORGE_CREDENTIAL = "no-forge-credential"
 
-    # What it may push, and ask of a fetch.
+    # Rules for pushes and fetches.
     PUSH_REF = "push-ref"
     PUSH_NAMESPACE = "push-namespace"
     PUSH_VERB = "push-verb"
@@ -80,7 +80,7 @@ class Reason(StrEnum):
     DNS_UPSTREAM_FAILED = "dns-upstream-failed"
     DNS_AUDIT_CUT = "dns-audit-cut"
 
-    # What became of it.
+    # The outcome.
     FORGE_UNREACHABLE = "forge-unreachable"
     FORGE_ADDRESS = "forge-address"
     FORGE_TIMEOUT = "forge-timeout"
@@ -101,7 +101,7 @@ class Reason(StrEnum):
     AUDIT_UNWRITABLE = "audit-unwritable"
     SHUTDOWN = "shutdown"
     INTERNAL = "internal-error"
-    """Credgate itself failed; the process's log has the traceback."""
+    """Credgate itself failed; the traceback is in the log of the process."""
 
 
 class Access(StrEnum):
@@ -111,7 +111,7 @@ class Access(StrEnum):
     WRITE = "write"
 
     def covers(self, needed: Access) -> bool:
-        """Whether this access is enough where ``needed`` is asked for."""
+        """Whether this access includes ``needed``."""
         return self is Access.WRITE or needed is Access.READ
 
 
@@ -132,7 +132,7 @@ class RepoPath:
 
 @frozen(slots=True)
 class Decision:
-    """The answer of a rule: ``reason`` says why, ``rule`` names what decided, ``text`` is the one line for people.
+    """The result of a rule: ``reason`` is a code, ``rule`` names the rule that decided, ``text`` is a line for people.
 
     ``text`` never holds bytes that a client sent unless they matched a closed character set.
     """
@@ -141,3 +141,8 @@ class Decision:
     reason: Reason
     rule: str = ""
     text: str = ""
+
+
+def refuse(reason: Reason, rule: str, text: str) -> Decision:
+    """Return the decision that refuses, with its reason code, the rule that decided and the text for people."""
+    return Decision(allow=False, reason=reason, rule=rule, text=text)

@@ -43,8 +43,8 @@ def test_a_large_text_is_few_values() -> None:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"", "not JSON"), (b"[]", "not a JSON object"), (b'{"a":1,"a":1}', "a key twice"),
-        (b'{"a":NaN}', "a number that is none"), (b'{"a":"\xff"}', "not JSON"),
+        (b"", "not JSON"), (b"[]", "not a JSON object"), (b'{"a":1,"a":1}', "a duplicate key"),
+        (b'{"a":NaN}', "a number that JSON does not allow"), (b'{"a":"\xff"}', "not JSON"),
         (b'{"a":' + b"1" * 5000 + b"}", "not JSON"),
         (b'{"a":' + b"[" * 50_000, "not JSON"),
     ],

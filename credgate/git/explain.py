@@ -1,12 +1,12 @@
-"""What would happen: a dry run of a decision, for ``POST /v1/explain``, and what fixtures are judged with.
+"""Dry run of a decision, for ``POST /v1/explain`` and ``credgate explain``.
 
     {"session": "s-..." | "grant": GRANT, "label": TEXT, "repo": "owner/repo", "forge": NAME,
      "verb": "fetch" | "create" | "update" | "force" | "delete", "ref": "refs/heads/x", "path": TEXT, "option": TEXT}
 
-The same functions decide as when git asks (``admission``, ``scope``, ``rules``): an explanation that could differ from
-the decision would be worse than none. What a dry run cannot know it lists as ``needs``: an update must turn out to be
-a fast-forward, the old object id the forge's, no protected path changed. Whoever asks looks the session up; nothing
-here reads a store.
+Decided by the same functions as a real request (``authorize``, ``scope``, ``push_rules``): an explanation must not
+differ from the decision. What a dry run cannot know is listed as ``needs``: that an update is a fast-forward, that the
+old object id is the forge's, that no protected path changes. The caller looks the session up; nothing here reads a
+store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from credgate.rules import path_folding, refname
 from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import scope
 from credgate.sessions.grants import check_label, parse_repos
-from credgate.values import Access, Decision, Reason, RepoPath
+from credgate.values import Access, Decision, Reason, RepoPath, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,12 +37,12 @@ FETCH = "fetch"
 VERBS = (FETCH, *rule.VERBS)
 KEYS = ("session", "grant", "label", "repo", "forge", "verb", "ref", "path", "option")
 NOBODY = "s-0000000000000000"
-"""Stands for ``{session}`` where a grant is asked about and not a session."""
+"""The value of ``{session}`` if the question is about a grant and not about a session."""
 
 
 @frozen(slots=True)
 class ExplainQuestion:
-    """What is asked. ``session`` is a public id, or ``""`` where ``grants`` and ``label`` stand for one."""
+    """A parsed question. ``session`` is a public id, or ``""`` if ``grants`` and ``label`` replace it."""
 
     repo: RepoPath
     verb: str
@@ -56,7 +56,7 @@ class ExplainQuestion:
 
 @frozen(slots=True)
 class Explanation:
-    """The decision, and what an allowed push must still turn out to be."""
+    """The decision, and what an allowed push must still fulfil."""
 
     decision: Decision
     needs: tuple[str, ...] = ()
@@ -65,19 +65,19 @@ class Explanation:
     def view(self) -> dict[str, object]:
         """Return it as JSON."""
         decision = "allow" if self.decision.allow else "deny"
-        said = {"decision": decision, "reason": str(self.decision.reason), "rule": self.decision.rule}
-        return {**said, "text": self.decision.text, "needs": list(self.needs)}
+        shown = {"decision": decision, "reason": str(self.decision.reason), "rule": self.decision.rule}
+        return {**shown, "text": self.decision.text, "needs": list(self.needs)}
 
 
 def parse_question(payload: object, drivers: Mapping[str, Driver], default_forge: str) -> ExplainQuestion:
-    """Judge the decoded JSON of a question; raise InvalidValueError with the text for its sender."""
+    """Parse the decoded JSON of a question; raise InvalidValueError with the text for its sender."""
     if not isinstance(payload, dict):
         raise InvalidValueError("The body must be a JSON object")
     refuse_unknown_keys(payload, KEYS)
     given = {key: value for key, value in payload.items() if value is not None}
     texts = {key: _text(given, key) for key in KEYS if key != "grant"}
     if bool(texts["session"]) == ("grant" in given):
-        raise InvalidValueError("Either session or grant says who asks: give one of them")
+        raise InvalidValueError("Exactly one of session and grant is required")
     if texts["verb"] not in VERBS:
         raise InvalidValueError(f"verb must be one of {', '.join(VERBS)}")
     grants = parse_repos([given["grant"]], drivers, default_forge) if "grant" in given else ()
@@ -104,7 +104,7 @@ def repository(path: str, forge: str, drivers: Mapping[str, Driver]) -> RepoPath
     return RepoPath(forge, normal)
 
 
-def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the decision hangs on
+def explain(  # noqa: PLR0913 - the session in three parts, and what else the decision depends on
     question: ExplainQuestion,
     policy: PushPolicy,
     *,
@@ -113,7 +113,7 @@ def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the deci
     label: str = "",
     has_credential: Callable[[RepoPath], bool] = lambda _repo: True,
 ) -> Explanation:
-    """Answer for a session (``session``, ``grants``, ``label``), or for the question's own grant without one."""
+    """Decide for a session (``session``, ``grants``, ``label``), or for the question's own grant."""
     asked = question.grants or tuple(grants)
     needed = Access.READ if question.verb == FETCH else Access.WRITE
     match = scope.find(asked, question.repo, needed)
@@ -129,7 +129,7 @@ def explain(  # noqa: PLR0913 - who asks, in three parts, and what else the deci
 
 
 def _push(question: ExplainQuestion, rules: PushRules) -> list[Decision]:
-    """Every decision that the push hangs on, the ref's first."""
+    """Return every decision that the push depends on, the ref's first."""
     decisions = [rule.decide(rules, question.ref, question.verb)]
     if question.option:
         decisions.append(rule.judge_options(rules, [question.option]))
@@ -137,7 +137,7 @@ def _push(question: ExplainQuestion, rules: PushRules) -> list[Decision]:
     glob = rules.protected.protects(question.path) if moves else None
     if glob is not None:
         text = f"{quoted_path(question.path)} is protected ({quoted_path(glob.encode(), 40)})"
-        decisions.append(Decision(allow=False, reason=Reason.PUSH_PATH, rule="protected_paths", text=text))
+        decisions.append(refuse(Reason.PUSH_PATH, "protected_paths", text))
     return decisions
 
 
@@ -151,12 +151,12 @@ def _needs(question: ExplainQuestion, rules: PushRules) -> tuple[str, ...]:
 def _text(given: Mapping[str, object], key: str) -> str:
     value = given.get(key, "")
     if not isinstance(value, str):
-        raise InvalidValueError(f"{key} must be a text")
+        raise InvalidValueError(f"{key} must be a string")
     return value
 
 
 def _bytes(text: str) -> bytes:
-    # JSON can spell half a character; then the bytes are no UTF-8, and whoever judges them says so.
+    # JSON can hold an unpaired surrogate. Then the bytes are not UTF-8 and are refused by the check that follows.
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -172,7 +172,7 @@ def _ref(verb: str, text: str) -> bytes:
     ref = _bytes(text)
     if verb == FETCH:
         if ref:
-            raise InvalidValueError("A fetch is of a repository, not of a ref")
+            raise InvalidValueError("ref is not allowed with the verb fetch")
         return b""
     fault = refname.fault(ref)
     if fault is not None:

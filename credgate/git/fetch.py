@@ -1,17 +1,17 @@
-r"""The body of a ``git-upload-pack`` request, read in passing: which command it is, and that it leads nowhere else.
+r"""The body of a ``git-upload-pack`` request, read as it passes: its command, and that it leads nowhere else.
 
     v2 request = flush / *pkt(key LF) [delimiter *pkt(argument LF)] flush         ; one key is "command=" name
 
 Follows git's ``gitprotocol-v2``. Only ``ls-refs``, ``fetch`` and ``object-info`` are served: ``bundle-uri`` answers
-with addresses to download from, and of a command that is not known nobody can say what it does. The argument
-``packfile-uris`` of ``fetch`` does the same and is refused, and so is the key ``promisor-remote``, by which a client
-agrees that objects are left out that it has from elsewhere. A lone flush is git's test of its credential.
+with addresses to download from, and the effect of an unknown command is unknown. The argument ``packfile-uris`` of
+``fetch`` is refused for the same reason, and so is the key ``promisor-remote``, by which a client agrees that objects
+are left out that it can get elsewhere. A single flush is git's test of its credential.
 
-How much a client may ask is bounded, by what git sends at most: a request that is small on the wire, because it is
-compressed, would else take the gateway and the forge any time.
+The size of a request is bounded by what git sends at most. Else a request that is small on the wire, because it is
+compressed, could take any time of the gateway and the forge.
 
-Versions 0 and 1 have no such ways out; of them only the size is looked at. What objects are wanted is not looked at
-either: a repository is readable or it is not (git-over-http section 2.4).
+Versions 0 and 1 cannot lead elsewhere; only their size is checked. Which objects are wanted is not checked either: a
+session may read the whole repository or nothing of it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import re
 from enum import Enum
 
 from credgate.errors import RequestError
-from credgate.git.pktline import Packet, PacketError, PacketReader, Special
-from credgate.values import Decision, Reason
+from credgate.git.pktline import Packet, PacketReader, Special
+from credgate.values import Decision, Reason, refuse
 
 SERVED = frozenset({b"ls-refs", b"fetch", b"object-info"})
 MAX_KEYS = 64
@@ -41,8 +41,20 @@ MAX_OPTIONS = 64
 _OBJECT = re.compile(rb"(?:want|have|shallow|oid) (?:[0-9a-f]{64}|[0-9a-f]{40})\n?")
 _NAME = (b"ref-prefix ", b"want-ref ", b"deepen-not ")
 _COMMAND = b"command="
-_ELSEWHERE = b"packfile-uris"
-_PROMISED = b"promisor-remote"
+
+_COMMAND_REFUSED = refuse(
+    Reason.FETCH_COMMAND, "fetch", "of git's protocol v2 this gateway serves ls-refs, fetch and object-info only"
+)
+_PACKFILE_URIS = refuse(
+    Reason.FETCH_ARGUMENT,
+    "fetch",
+    "packfile-uris would download from elsewhere: unset fetch.uriProtocols and fetch again",
+)
+_PROMISOR_REMOTE = refuse(
+    Reason.FETCH_ARGUMENT,
+    "fetch",
+    "promisor-remote would download from elsewhere: unset promisor.acceptFromServer and fetch again",
+)
 
 
 class _Part(Enum):
@@ -52,43 +64,42 @@ class _Part(Enum):
 
 
 class FetchReader:
-    """Reads a body as it passes, decoded."""
+    """Reads a decoded body as it passes."""
 
     def __init__(self, *, v2: bool) -> None:
         """``v2``: whether the request's ``Git-Protocol`` asks for version 2, as it is sent to the forge."""
         self.command = ""
         """The command of a v2 request, once it was read."""
         self._v2 = v2
-        self._packets = PacketReader()
+        self._packets = PacketReader(_malformed)
         self._part = _Part.KEYS
         self._keys = self._bytes = self._objects = self._names = self._options = 0
 
     @property
     def probe(self) -> bool:
-        """The body was a lone flush so far."""
+        """Whether the body was a single flush so far."""
         return self._part is _Part.DONE and not self._keys
 
     @property
     def decided(self) -> bool:
-        """Whether the forge may be asked: the command is known and served, or there is none to know."""
+        """Whether the request may be sent to the forge: its command is known and served, or it has none."""
         return not self._v2 or bool(self.command) or self.probe
 
     def receive(self, data: bytes) -> Decision | None:
-        """Take the next bytes; return the refusal of the request, if it is one to refuse. Raises RequestError."""
+        """Take the next bytes; return the refusal of the request, None if it is not refused. Raises RequestError."""
         self._bytes += len(data)
         if self._bytes > MAX_BYTES:
             raise _malformed(f"it is larger than {MAX_BYTES} bytes", status=413)
-        offset = 0
-        while self._v2 and offset < len(data):
-            if self._part is _Part.DONE:
-                raise _malformed("it goes on behind its end")
-            try:
-                packet, offset = self._packets.next(data, offset)
-            except PacketError as error:
-                raise _malformed(str(error)) from None
-            refused = None if packet is None else self._packet(packet)
+        if not self._v2:
+            return None
+        if self._part is _Part.DONE and data:
+            raise _malformed("data after its end")
+        for packet, offset in self._packets.packets(data):
+            refused = self._packet(packet)
             if refused is not None:
                 return refused
+            if self._part is _Part.DONE and offset < len(data):
+                raise _malformed("data after its end")
         return None
 
     def end(self) -> None:
@@ -105,7 +116,7 @@ class FetchReader:
         self._keys += 1
         if self._keys > MAX_KEYS:
             raise _malformed("too many lines before the arguments")
-        if packet.startswith(_PROMISED):
+        if packet.startswith(b"promisor-remote"):
             return _PROMISOR_REMOTE
         return self._command(packet.removesuffix(b"\n")) if packet.startswith(_COMMAND) else None
 
@@ -114,10 +125,12 @@ class FetchReader:
             self._objects += 1
         elif line.startswith(_NAME):
             self._names += 1
-        elif line.startswith(_ELSEWHERE) and self.command == "fetch":
+        # The advertisement does not offer it; a client that sends it anyway could be led elsewhere.
+        elif line.startswith(b"packfile-uris") and self.command == "fetch":
             return _PACKFILE_URIS
         else:
             self._options += 1
+        # Each kind has its own limit: a kilobyte of gzip may hold 200,000 short lines.
         if self._objects > MAX_OBJECTS or self._names > MAX_NAMES or self._options > MAX_OPTIONS:
             raise _malformed("too many arguments", status=413)
         return None
@@ -130,32 +143,16 @@ class FetchReader:
         elif packet is Special.DELIMITER and self._part is _Part.KEYS and self.command:
             self._part = _Part.ARGUMENTS
         else:
-            raise _malformed("a special packet where none belongs")
+            raise _malformed("unexpected special packet")
 
     def _command(self, line: bytes) -> Decision | None:
         if self.command:
             raise _malformed("two commands")
         name = line.removeprefix(_COMMAND)
         if name not in SERVED:
-            return _UNSERVED
+            return _COMMAND_REFUSED
         self.command = name.decode("ascii")
         return None
-
-
-def _refused(reason: Reason, text: str) -> Decision:
-    return Decision(allow=False, reason=reason, rule="fetch", text=text)
-
-
-_UNSERVED = _refused(
-    Reason.FETCH_COMMAND, "of git's protocol v2 this gateway serves ls-refs, fetch and object-info, nothing else"
-)
-_PACKFILE_URIS = _refused(
-    Reason.FETCH_ARGUMENT, "packfile-uris would download from elsewhere: unset fetch.uriProtocols and fetch again"
-)
-_PROMISOR_REMOTE = _refused(
-    Reason.FETCH_ARGUMENT,
-    "promisor-remote would download from elsewhere: unset promisor.acceptFromServer and fetch again",
-)
 
 
 def _malformed(text: str, status: int = 400) -> RequestError:

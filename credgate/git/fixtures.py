@@ -1,4 +1,4 @@
-"""Fixtures of a policy: what must be allowed and what refused, judged by the rules themselves. For operators' own CI.
+"""Fixtures of a policy: what must be allowed and what refused, judged by the real rules. For operators' own CI.
 
     label = "box"                                       # all keys but [[push]] and [[fetch]] are optional
     grants = ["octo/hello", {repo = "octo/docs", access = "read"}]
@@ -12,10 +12,10 @@
     repo = "octo/docs"
     expect = "allowed"
 
-``expect`` is a reason code (``docs/operations.md``). ``verb`` is what the push does: of a ref that is there ``update``
-is a fast-forward and ``force`` any other move. A ref may have ``changes`` (paths) and ``stale = true`` (the forge has
-it elsewhere); a push ``options`` and ``atomic``; a case its own ``grants``, ``label`` and ``session`` (a public id).
-What is not understood is refused, and so is a document that expects nothing.
+``expect`` is a reason code (``docs/operations.md``). ``verb`` is what the push does: for an existing ref ``update`` is
+a fast-forward and ``force`` any other move. A ref may have ``changes`` (paths) and ``stale = true`` (the forge has it
+at another commit); a push ``options`` and ``atomic``; a case its own ``grants``, ``label`` and ``session`` (a public
+id). Unknown keys are refused, and so is a document without expectations.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FETCH_KEYS = (*CASE_KEYS, "expect")
 REF_KEYS = ("ref", "verb", "expect", "rule", "changes", "stale")
 
 _FORMS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("name", "repo", "forge", "label", "session", "ref", "verb", "expect", "rule"), (str, "a text")),
+    **dict.fromkeys(("name", "repo", "forge", "label", "session", "ref", "verb", "expect", "rule"), (str, "a string")),
     **dict.fromkeys(("grants", "refs", "options", "changes", "push", "fetch"), (list, "a list")),
     **dict.fromkeys(("atomic", "stale"), (bool, "true or false")),
     "policy": (dict, "a table"),
@@ -69,7 +69,7 @@ _MOVES = {
 
 @frozen(slots=True)
 class FixtureOutcome:
-    """One expectation and what came of it. ``ref`` is ``""`` for a fetch; ``rule`` is ``""`` where none is expected."""
+    """One expectation and its result. ``ref`` is ``""`` for a fetch; ``rule`` is ``""`` if none is expected."""
 
     case: str
     ref: str
@@ -79,7 +79,7 @@ class FixtureOutcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the decision is the expected one."""
+        """Whether the decision is as expected."""
         return self.decision.reason == self.expect and self.rule in ("", self.decision.rule)
 
     def __str__(self) -> str:
@@ -93,14 +93,14 @@ class FixtureOutcome:
 
 @frozen
 class Fixtures:
-    """Judges the documents of one configuration: its forges and, where a document has none of its own, its policy."""
+    """Judges documents with one configuration: its forges and, if a document has no policy, its policy."""
 
     drivers: Mapping[str, Driver]
     default_forge: str
     policy: PushPolicy
 
     def run(self, text: str, file: str = "") -> list[FixtureOutcome]:
-        """Judge every case of a document. Raises ConfigError, with the file, for one that cannot be used."""
+        """Judge every case of a document. Raises ConfigError, with the file, for an invalid document."""
         try:
             top = _keys(_toml(text), TOP_KEYS)
             policy = _policy(top["policy"]) if "policy" in top else self.policy
@@ -109,7 +109,7 @@ class Fixtures:
         except InvalidValueError as error:
             raise ConfigError(str(error), file=file) from None
         if not outcomes:
-            raise ConfigError("it expects nothing: write [[push]] or [[fetch]]", file=file)
+            raise ConfigError("no expectations: write [[push]] or [[fetch]]", file=file)
         return outcomes
 
     def _case(self, case: Mapping[str, Any], policy: PushPolicy) -> list[FixtureOutcome]:
@@ -127,7 +127,7 @@ class Fixtures:
 
 
 def exit_status(outcomes: list[FixtureOutcome]) -> int:
-    """Return 0 if every expectation was met, else 1; a document that cannot be used is 2, and the caller's to say."""
+    """Return 0 if every expectation was met, else 1. The caller returns 2 for an invalid document."""
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
@@ -148,7 +148,7 @@ def _push(case: Mapping[str, Any], match: scope.GrantMatch, policy: PushPolicy) 
 def _judged(
     case: Mapping[str, Any], refs: list[dict[str, Any]], commands: list[Command], rules: PushRules
 ) -> PushVerdict:
-    """Judge a push as the gateway would, with what the fixture says would be found out."""
+    """Judge a push as the gateway would, with the findings that the fixture states."""
     options = rule.judge_options(rules, _texts(case, "options"))
     if not options.allow:
         return refuse_all(commands, options)
@@ -179,7 +179,7 @@ def _command(ref: Mapping[str, Any]) -> Command:
 def _texts(table: Mapping[str, Any], key: str) -> list[bytes]:
     values = table.get(key, [])
     if not all(isinstance(value, str) for value in values):
-        raise InvalidValueError(f"{key}: a list of texts is meant")
+        raise InvalidValueError(f"{key}: expected a list of strings")
     return [value.encode() for value in values]
 
 
@@ -204,18 +204,18 @@ def _cases(top: Mapping[str, Any], kind: str, known: tuple[str, ...]) -> Iterato
 
 
 def _keys(table: object, known: tuple[str, ...]) -> dict[str, Any]:
-    """Judge the keys of a table and the types of their values."""
+    """Check the keys of a table and the types of their values."""
     if not isinstance(table, dict):
-        raise InvalidValueError(f"a table is meant, with {', '.join(known)}")
+        raise InvalidValueError(f"expected a table with {', '.join(known)}")
     refuse_unknown_keys(table, known)
     for key, value in table.items():
-        kind, meant = _FORMS[key]
+        kind, expected = _FORMS[key]
         if not isinstance(value, kind):
-            raise InvalidValueError(f"{key}: {meant} is meant")
+            raise InvalidValueError(f"{key}: expected {expected}")
     return table
 
 
-def _needed(table: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - its form was judged
+def _needed(table: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - its type was checked
     if key not in table:
         raise InvalidValueError(f"{key} is missing")
     return table[key]
@@ -224,5 +224,5 @@ def _needed(table: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - its fo
 def _expected(table: Mapping[str, Any]) -> str:
     expect: str = _needed(table, "expect")
     if expect not in tuple(Reason):
-        raise InvalidValueError(f"expect: {expect} is no reason code")
+        raise InvalidValueError(f"expect: {expect} is not a reason code")
     return expect

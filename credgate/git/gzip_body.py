@@ -1,8 +1,8 @@
-"""A request body's ``Content-Encoding``: taken off in bounded steps, or refused.
+"""A request body's ``Content-Encoding``: decoded in bounded steps, or refused.
 
-git gzips fetches, JGit gzips pushes too; ``x-gzip`` is the same (RFC 9110 section 8.4.1.3). What credgate reads must
-be what the forge reads, so a push is decoded here and sent on decoded. Never inflates more at a time than it is asked
-for, never keeps output, takes exactly one gzip member (as ``git http-backend`` does) with nothing behind it, and
+git compresses fetches with gzip, JGit pushes too; ``x-gzip`` is the same (RFC 9110 section 8.4.1.3). The forge must
+read what credgate read, so a push is decoded here and forwarded decoded. Never inflates more at a time than the caller
+asks for and never keeps output. Takes exactly one gzip member (as ``git http-backend`` does) with no data after it, and
 refuses a body that grows a hundredfold: no request may cost a hundred times its bytes.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PIECE = 64 * 1024
 """Bytes of a decoded piece, unless the caller says otherwise."""
 MAX_GROWTH = 100
-"""Bytes out for a byte in, once :data:`FREE` bytes have come out. Packs hardly shrink; lists of refs do, 20-fold."""
+"""Output bytes for each input byte, after the first :data:`FREE`. Packs hardly compress; lists of refs do, 20-fold."""
 FREE = 1024 * 1024
 
 _GZIP = frozenset({b"gzip", b"x-gzip"})
@@ -39,17 +39,17 @@ def is_gzip(content_encoding: bytes | None) -> bool:
 
 
 class Gunzip:
-    """Inflates one gzip member as it passes."""
+    """Decodes one gzip member as it passes."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(_GZIP_WINDOW)
         self._in = self._out = 0
 
     def receive(self, data: bytes, limit: int = PIECE) -> Iterator[bytes]:
-        """Yield the decoded bytes of ``data`` in pieces of at most ``limit``, each made when it is asked for.
+        """Yield the decoded bytes of ``data`` in pieces of at most ``limit``, each decoded when it is asked for.
 
-        The iterator must be exhausted before the next call. Raises :class:`RequestError`: 400 for bytes that are no
-        gzip and for any byte behind its end, 413 for a body that grows too far.
+        The iterator must be exhausted before the next call. Raises :class:`RequestError`: 400 for bytes that are not
+        gzip and for data after its end, 413 for a body that grows too much.
         """
         self._in += len(data)
         while True:
@@ -57,7 +57,7 @@ class Gunzip:
             if piece:
                 yield piece
             data = self._inflate.unconsumed_tail
-            # zlib may hold output back even with no input left, but only when a full piece was made.
+            # Without input left zlib has more output only if it filled this piece.
             if not data and len(piece) < limit:
                 return
 
@@ -68,14 +68,15 @@ class Gunzip:
 
     def _step(self, data: bytes, limit: int) -> bytes:
         if self._inflate.eof and data:
-            raise RequestError("bytes behind the end of the gzip body")
+            raise RequestError("data after the end of the gzip body")
         try:
             piece = self._inflate.decompress(data, limit)
         except zlib.error:
-            raise RequestError("the body is no gzip") from None
+            raise RequestError("the body is not gzip") from None
         self._out += len(piece)
+        # git http-backend reads one member and drops the rest: two readers would see two bodies.
         if self._inflate.unused_data:
-            raise RequestError("bytes behind the end of the gzip body")
+            raise RequestError("data after the end of the gzip body")
         if self._out > FREE + MAX_GROWTH * self._in:
-            raise RequestError("the gzip body grows too far", status=413)
+            raise RequestError("the gzip body grows too much when it is decompressed", status=413)
         return piece

@@ -1,40 +1,73 @@
-r"""The command list of a push, read as it passes, strictly.
+r"""The lists before the pack of a push: commands and push options, read strictly and encoded again for the forge.
 
-    request    = *(shallow / command) flush [options flush] [pack]     ; or a lone flush: git's probe
-    shallow    = pkt("shallow" SP oid [LF])
-    command    = pkt(old SP new SP ref [NUL capabilities] [LF])         ; capabilities on the first command only
+    request      = *(shallow / command) flush [options] [pack]            ; or a single flush: git's probe
+    shallow      = pkt("shallow" SP oid [LF])
+    command      = pkt(old SP new SP ref [NUL capabilities] [LF])         ; capabilities on the first command only
+    capabilities = [SP] *(word SP) [word] ; word = flag / key "=" value
+    options      = *pkt(text [LF]) flush                                  ; if the client sent push-options
 
-Follows git's ``gitprotocol-pack`` and git-over-http section 3.1. Whatever git reads in two ways or only by leniency is
-refused: special packets but ``0000``, upper-case or mixed object ids, capabilities on a later line or with a value that
-they do not take (``capabilities``), signed pushes (their commands hide in the certificate). Reads up to the end of the
-list and not a byte further; options and pack are left to the caller. Two kinds of refusal: broken bytes raise at once
-and nothing can be said to git in its own form; a well-formed list that names an impossible ref raises at its end, when
-``done`` is true and every ref is known, so that git can be told ``ng`` for each.
+Follows git's ``gitprotocol-pack`` and ``gitprotocol-capabilities``. What readers could understand differently is
+refused: special packets other than ``0000``, upper-case or mixed object ids, capabilities on a later line or with a
+value that they do not take, signed pushes (their commands are inside the certificate). A reader stops at the end of its
+list; the pack is left to the caller.
+
+There are two kinds of refusal. Malformed bytes raise at once, and git cannot be answered in its own form. A well-formed
+list that names an impossible ref raises at its end, when ``done`` is true and every ref is known: git can be sent
+``ng`` for each. Whether a ref or an option is allowed is decided in ``push_rules``.
 """
 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from credgate.errors import RequestError
-from credgate.git import capabilities
-from credgate.git.pktline import Packet, PacketError, PacketReader, Special
+from credgate.git.pktline import FLUSH, Packet, PacketReader, Special, encode
 from credgate.rules import refname
 from credgate.values import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FLAGS = frozenset(
+    {
+        b"report-status",
+        b"report-status-v2",
+        b"delete-refs",
+        b"side-band-64k",
+        b"quiet",
+        b"atomic",
+        b"ofs-delta",
+        b"push-options",
+    }
+)
+"""Capabilities without a value that a client may send to ``receive-pack`` (gitprotocol-capabilities)."""
+VALUED = frozenset({b"object-format", b"agent", b"session-id"})
+"""Capabilities with a value; no other capability of a push has one."""
+FORWARDED = FLAGS | {b"object-format", b"agent"}
+"""Capabilities that the forge is sent. ``session-id``, which names the client's run in traces, is not forwarded."""
+
+MAX_REFS = 2000
+"""Refs that are read unless the caller sets another limit."""
+MAX_NAMES = 512 * 1024
+"""Bytes of ref names that are kept of a push that is refused."""
+MAX_SHALLOWS = 20_000
+"""Shallow lines: one for each commit where the client's history was cut off."""
+MAX_CAPABILITY = 256
+"""Bytes of one capability; a longer one is not forwarded (only ``agent`` has free text)."""
+MAX_OPTIONS = 64
+MAX_OPTION = 1024
+"""Bytes of one push option."""
 
 _SHALLOW = re.compile(rb"shallow ([0-9a-f]{64}|[0-9a-f]{40})\n?")
 _COMMAND = re.compile(
     rb"(?P<old>[0-9a-f]{64}|[0-9a-f]{40}) (?P<new>[0-9a-f]{64}|[0-9a-f]{40}) "
     rb"(?P<ref>[^\x00-\x20\x7f]+)(?P<caps>\x00[^\x00\n]*)?\n?"
 )
-MAX_REFS = 2000
-"""Refs that are read unless the caller says otherwise."""
-MAX_NAMES = 512 * 1024
-"""Bytes of names that are kept of a push that is refused."""
-MAX_SHALLOWS = 20_000
-"""Shallow lines: one for each commit where the client's history was cut off."""
+_CAPABILITIES = re.compile(rb" ?(?:[!-~]+(?: [!-~]+)*)? ?")
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _FORMATS = {40: b"sha1", 64: b"sha256"}
 
 
@@ -53,14 +86,14 @@ class Command:
 
     @property
     def deletes(self) -> bool:
-        """Whether the ref is to go."""
+        """Whether the ref is to be deleted."""
         return not self.new.strip(b"0")
 
 
 class PushReader:
     """Reads the command list from the start of a push's (decoded) body.
 
-    A list of more than ``max_commands`` is not read to its end: then ``excess`` is true, and ``refs`` are those before.
+    A list of more than ``max_commands`` is not read to its end: then ``excess`` is true and ``refs`` are those before.
     """
 
     def __init__(
@@ -76,7 +109,7 @@ class PushReader:
         self.excess = False
         """There are more refs than are read."""
         self._names_only, self._names, self._name_bytes = names_only, list[bytes](), 0
-        self._packets = PacketReader()
+        self._packets = PacketReader(_malformed)
         self._max_bytes, self._max_commands, self._bytes = max_bytes, max_commands, 0
         self._refs: set[bytes] = set()
         self._oid_length = self._shallow_lines = 0
@@ -84,27 +117,27 @@ class PushReader:
 
     @property
     def probe(self) -> bool:
-        """The body was ``0000`` so far: git's test of its credential before a large push."""
+        """Whether the body was ``0000`` so far: git's test of its credential before a large push."""
         return self.done and not (self.commands or self._names)
 
     @property
     def report(self) -> bool:
-        """The client asked to be told what became of each ref."""
+        """Whether the client asked for a report on each ref."""
         return b"report-status" in self.capabilities or b"report-status-v2" in self.capabilities
 
     @property
     def sideband(self) -> bool:
-        """The client asked for the report inside side-bands."""
+        """Whether the client asked for the report inside side-bands."""
         return b"side-band-64k" in self.capabilities
 
     @property
     def options(self) -> bool:
-        """A list of push options follows the command list."""
+        """Whether a list of push options follows the command list."""
         return b"push-options" in self.capabilities
 
     @property
     def pack(self) -> bool:
-        """A pack follows: git sends one unless every command deletes."""
+        """Whether a pack follows: git sends one unless every command deletes."""
         return not all(command.deletes for command in self.commands)
 
     @property
@@ -116,27 +149,28 @@ class PushReader:
         """Take the next bytes of the body; return how many of them belong to the list (all, until :attr:`done`).
 
         With ``excess`` all of ``data`` is taken. Raises :class:`RequestError` (``MALFORMED_PUSH``). If :attr:`done` is
-        true then, the list itself is sound and git should be told so ref by ref; if not, the body is no push at all.
+        true then, the list itself is sound and the refusal should be reported ref by ref.
         """
-        offset = 0
-        while not (self.done or self.excess) and offset < len(data):
-            try:
-                packet, offset = self._packets.next(data, offset)
-            except PacketError as error:
-                raise _malformed(str(error)) from None
-            if packet is not None:
+        taken = 0 if self.done else len(data)
+        if not (self.done or self.excess):
+            for packet, offset in self._packets.packets(data):
                 self._packet(packet)
+                if self.done:
+                    taken = offset
+                    break
+                if self.excess:
+                    break
         if self.excess:
-            return len(data)
-        self._bytes += offset
+            return taken
+        self._bytes += taken
         if self._bytes > self._max_bytes:
             raise _malformed("the list of refs is too long", status=413)
         if self.done and self._fault:
             raise _malformed(self._fault)
-        return offset
+        return taken
 
     def end(self) -> None:
-        """Note the end of the body. Raises :class:`RequestError` when the list had not."""
+        """Note the end of the body. Raises :class:`RequestError` when the list had not ended."""
         if not (self.done or self.excess):
             raise _malformed("the body ended inside the list of refs")
 
@@ -149,19 +183,22 @@ class PushReader:
             self._command(packet)
 
     def _list_end(self, packet: Special) -> None:
-        """Only a flush ends the list: git also stops at 0001 and 0002, other servers do not."""
+        # git also stops at 0001 and 0002, other servers do not.
         if packet is not Special.FLUSH:
-            raise _malformed("a special packet inside the list of refs")
+            raise _malformed("unexpected special packet in the list of refs")
         if self._oid_length and not (self.commands or self._names):
             raise _malformed("shallow lines without a ref to push")
-        self._check_format()
+        # Without the capability the format is SHA-1 (gitprotocol-capabilities).
+        named = next((word[14:] for word in self.capabilities if word.startswith(b"object-format=")), b"sha1")
+        if self._oid_length and named != _FORMATS[self._oid_length]:
+            raise _malformed("object ids do not fit the object format")
         self.done = True
 
     def _shallow(self, packet: bytes) -> None:
         match = _SHALLOW.fullmatch(packet)
         if match is None:
-            raise _malformed("a shallow line that is none")
-        self._same_length(match[1])
+            raise _malformed("malformed shallow line")
+        self._check_length(match[1])
         self._shallow_lines += 1
         if self._shallow_lines > MAX_SHALLOWS:
             raise _malformed(f"more than {MAX_SHALLOWS} shallow lines", status=413)
@@ -171,59 +208,141 @@ class PushReader:
     def _command(self, packet: bytes) -> None:
         match = _COMMAND.fullmatch(packet)
         if match is None:
-            raise _malformed(_why(packet))
+            signed = packet.startswith(b"push-cert")
+            raise _malformed("signed pushes are not served: push without --signed" if signed else "malformed command")
         if len(self.commands) + len(self._names) >= self._max_commands or self._name_bytes > MAX_NAMES:
             self.excess = True
             return
         if match["caps"] is not None:
-            self._capabilities(match["caps"][1:])
-        self._same_length(match["old"], match["new"])
+            # git reads capabilities from any line, other servers only from the first.
+            if self.commands or self._names:
+                raise _malformed("capabilities on a line after the first")
+            try:
+                self.capabilities = parse_capabilities(match["caps"][1:])
+            except ValueError as error:
+                raise _malformed(str(error)) from None
+        self._check_length(match["old"], match["new"])
         if self._names_only:
             self._names.append(match["ref"])
             self._name_bytes += len(match["ref"])
             return
         command = Command(match["old"], match["new"], match["ref"])
-        self._judge(command)
+        self._fault = self._fault or self._fault_of(command)
         self._refs.add(command.ref)
         self.commands.append(command)
 
-    def _judge(self, command: Command) -> None:
-        """Remember the first thing that makes the list impossible; said when all refs are known."""
-        fault = refname.fault(command.ref) or ""
+    def _fault_of(self, command: Command) -> str:
+        """Return why the command is impossible, "" if it is not; the first fault is raised at the list's end."""
         if command.ref in self._refs:
-            fault = "the same ref twice in one push"
-        elif command.creates and command.deletes:
-            fault = "a ref that is neither there nor to be made"
-        self._fault = self._fault or fault
+            return "the same ref twice in one push"
+        if command.creates and command.deletes:
+            return "a command whose old and new ids are both zero"
+        return refname.fault(command.ref) or ""
 
-    def _capabilities(self, text: bytes) -> None:
-        """Only the first command carries them. git takes them from any line; then two readers may disagree."""
-        if self.commands or self._names:
-            raise _malformed("capabilities on a line after the first")
-        try:
-            self.capabilities = capabilities.parse(text)
-        except ValueError as error:
-            raise _malformed(str(error)) from None
-
-    def _same_length(self, *oids: bytes) -> None:
-        """All object ids of one push are of one hash."""
+    def _check_length(self, *oids: bytes) -> None:
+        """Refuse object ids of two hash algorithms in one push."""
         for oid in oids:
             self._oid_length = self._oid_length or len(oid)
             if len(oid) != self._oid_length:
                 raise _malformed("object ids of two lengths")
 
-    def _check_format(self) -> None:
-        """``object-format`` says what the ids show; without one it is SHA-1 (gitprotocol-capabilities)."""
-        said = next((word[14:] for word in self.capabilities if word.startswith(b"object-format=")), b"sha1")
-        if self._oid_length and said != _FORMATS[self._oid_length]:
-            raise _malformed("object ids do not fit the object format")
+
+class OptionsReader:
+    """Reads the list of push options from where the command list ended.
+
+    An option is one to 1024 bytes of UTF-8 without control characters: hooks get options through the environment, and
+    forges read them as ``key=value``.
+    """
+
+    def __init__(self) -> None:
+        self.options: list[bytes] = []
+        self.done = False
+        """The flush that ends the list was read."""
+        self._packets = PacketReader(_malformed)
+
+    def receive(self, data: bytes, offset: int = 0) -> int:
+        """Read ``data`` from ``offset``; return the offset after the list (all is taken until :attr:`done`).
+
+        Raises :class:`RequestError` (``MALFORMED_PUSH``). The refs are known then: report the refusal for each.
+        """
+        if self.done:
+            return offset
+        for packet, after in self._packets.packets(data, offset):
+            self._packet(packet)
+            if self.done:
+                return after
+        return len(data)
+
+    def end(self) -> None:
+        """Note the end of the body. Raises :class:`RequestError` when the list had not ended."""
+        if not self.done:
+            raise _malformed("the body ended inside the push options")
+
+    def _packet(self, packet: Packet) -> None:
+        if packet is Special.FLUSH:
+            self.done = True
+            return
+        if isinstance(packet, Special):
+            raise _malformed("unexpected special packet in the push options")
+        option = packet.removesuffix(b"\n")
+        if not 0 < len(option) <= MAX_OPTION or _CONTROL.search(option) or not _is_utf8(option):
+            raise _malformed("malformed push option")
+        if len(self.options) >= MAX_OPTIONS:
+            raise _malformed(f"more than {MAX_OPTIONS} push options")
+        self.options.append(option)
 
 
-def _why(packet: bytes) -> str:
-    """Choose the most helpful text for a packet that is no command."""
-    if packet.startswith(b"push-cert"):
-        return "signed pushes are not served: push without --signed"
-    return "a line that is no ref command"
+def parse_capabilities(text: bytes) -> tuple[bytes, ...]:
+    """Return the words of a capability line. Raises ``ValueError`` with the reason if it is malformed.
+
+    Unknown words without a value are returned too; no decision depends on them and they are not forwarded.
+    """
+    if _CAPABILITIES.fullmatch(text) is None:
+        raise ValueError("malformed capabilities")
+    words = tuple(text.split())
+    keys = set()
+    for word in words:
+        key, equals, value = word.partition(b"=")
+        if key in keys:
+            # git uses the first, another reader may use the last.
+            raise ValueError("the same capability twice")
+        keys.add(key)
+        # git's parse_feature_value takes "atomic=1" for "atomic" and "agent" for "agent="; other readers do not.
+        if key in VALUED and not value:
+            raise ValueError(f"the capability {key.decode()} without a value")
+        if key not in VALUED and equals:
+            raise ValueError("a value for a capability that takes none")
+    return words
+
+
+def encode_commands(
+    commands: Sequence[Command], capabilities: Iterable[bytes], shallows: Iterable[bytes] = ()
+) -> bytes:
+    """Encode ``commands``, at least one, with the client's capabilities and shallow lines, up to the flush.
+
+    The forge reads what was judged: no byte of the client's own lines is sent. Capabilities that are not in
+    :data:`FORWARDED` are left out, since their meaning at the forge is not known here. With ``push-options`` among
+    ``capabilities`` the caller must append ``encode_options``.
+    """
+    # The command that carried the capabilities may have been refused: they move to the first one that is forwarded.
+    first, *rest = [b"%s %s %s" % (one.old, one.new, one.ref) for one in commands]
+    kept = [word for word in capabilities if word.partition(b"=")[0] in FORWARDED and len(word) <= MAX_CAPABILITY]
+    lines = [b"shallow " + oid for oid in shallows]
+    lines += [first + b"\x00 " + b" ".join(kept), *rest]
+    return b"".join(map(encode, lines)) + FLUSH
+
+
+def encode_options(options: Iterable[bytes]) -> bytes:
+    """Encode the list of push options for the forge."""
+    return b"".join(map(encode, options)) + FLUSH
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _malformed(text: str, status: int = 400) -> RequestError:

@@ -1,20 +1,19 @@
-"""Rules of a push, read once for a session: which ref may be moved how, and what else limits a push.
+"""The push rules of one session and repository: which refs may be changed in which way, and what else limits a push.
 
 A grant's ``push`` list is read from the top: the first rule whose pattern matches the ref decides, and a ref that no
-rule matches is refused. ``[policy]`` is read the same way, beside it: its first matching rule must allow the verb too,
-and a ref that none of its rules matches is not bounded by it. So policy narrows and never widens. A grant without a
-list has the defaults below. Verbs: ``create``; ``update``, a fast-forward; ``force``, any move of a ref that is there,
-fast-forwards included; ``delete``.
+rule matches is refused. ``[policy]`` is read in the same way: its first matching rule must allow the verb too, and a
+ref that none of its rules matches is left to the grant. So policy narrows and never widens. A grant without a list has
+the defaults below. The verbs are ``create``; ``update``, a fast-forward; ``force``, any move of an existing ref
+including fast-forwards; ``delete``.
 
 Outside ``refs/heads/`` and ``refs/tags/`` forges attach effects to refs (reviews, configuration, replaced objects), so
-there a rule allows only what it spells: ``refs/for/*`` may grant ``refs/for/main``, ``refs/**`` may not.
+a rule there must spell out the namespace: ``refs/for/*`` may grant ``refs/for/main``, ``refs/**`` may not.
 
-A forge on a file system that folds case keeps ``refs/heads/MAIN`` and ``refs/heads/main`` in one file. Which forge does
-cannot be known from outside, so everywhere a ref is also refused that differs only in case (or composition, see
-``spelling``) from one for which the verb is refused: a ref that a rule spells without stars, or one that a rule above
-the one that matched is for.
+A forge on a case-insensitive file system keeps ``refs/heads/MAIN`` and ``refs/heads/main`` in one file, and a client
+cannot see which forges do. So a ref is also refused if it differs only in case (or composition, see ``path_folding``)
+from one for which the verb is refused: a ref that a rule spells without stars, or one that an earlier rule matches.
 
-Never looks at a pack and never says whether an update is a fast-forward (``verdict`` says who must find out).
+Never reads a pack and never decides whether an update is a fast-forward (``push_verdict`` lists what to inspect).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from credgate.rules import parse, patterns
 from credgate.rules.parse import PushRule
 from credgate.rules.path_folding import folded
 from credgate.rules.patterns import PathGlobs, RefPattern
-from credgate.values import Decision, Reason
+from credgate.values import Decision, Reason, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,27 +41,28 @@ DEFAULT = (
     PushRule("refs/heads/**", frozenset({CREATE, UPDATE})),
     PushRule("refs/tags/**", frozenset({CREATE})),
 )
-"""What a write grant allows that says nothing."""
+"""The rules of a write grant without ``push``."""
 PLAIN_NAMESPACES = frozenset({b"heads", b"tags"})
 MAX_TEXT = 190
-"""Bytes of a refusal's text: with ``credgate: `` before it git is told at most 200."""
+"""Bytes of a refusal's text: with ``credgate: `` before it git gets at most 200."""
 
 _SHOWN = 48  # characters of one pattern in a refusal
 _NAMESPACE = re.compile(rb"refs/([^/]+)/")
-_SAYABLE = re.compile(rb"[A-Za-z0-9._=/-]{1,40}")
+_SHOWABLE = re.compile(rb"[A-Za-z0-9._=/-]{1,40}")
+# One object for all requests: a decision is immutable.
 ALLOWED = Decision(allow=True, reason=Reason.ALLOWED)
 
 
 @frozen(eq=False, slots=True)
 class RuleLine:
-    """One rule, made for one session. ``name`` is where it stands: ``push[0]``, ``policy.push[2]``."""
+    """One rule, compiled for one session. ``name`` is its place: ``push[0]``, ``policy.push[2]``."""
 
     name: str
     pattern: RefPattern
     allow: frozenset[str]
 
     def allows(self, verb: str) -> bool:
-        """Whether ``verb`` is among those of the rule."""
+        """Whether the rule allows ``verb``."""
         return verb in self.allow or (verb == UPDATE and FORCE in self.allow)
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class RuleLine:
 
 @frozen(eq=False)
 class RuleList:
-    """A list of rules, all of whose patterns are tried at once: a push may have thousands of refs."""
+    """A list of rules. All patterns are matched by one expression, since a push may have thousands of refs."""
 
     all: tuple[RuleLine, ...]
     _any: re.Pattern[bytes] = field(init=False, repr=False)
@@ -80,14 +80,14 @@ class RuleList:
     def _together(self) -> re.Pattern[bytes]:
         return self._compiled(re.DOTALL)
 
-    # Made when a push is first judged, not with the list: compiling 4,096 characters of patterns takes up to 17 ms.
+    # Compiled when a push is first judged, not with the list: 4,096 characters of patterns take up to 17 ms.
     @cached_property
     def _any_case(self) -> re.Pattern[bytes]:
         return self._compiled(re.DOTALL | re.IGNORECASE)
 
     @cached_property
     def _spelled(self) -> dict[bytes, list[RuleLine]]:
-        """Return what decides for each ref that a rule spells, by the ref in lower case."""
+        """Return the deciding rules of each ref that a rule spells without stars, by the ref in lower case."""
         spelled: dict[bytes, list[RuleLine]] = {}
         for line in self.all:
             ref = line.pattern.text.encode()
@@ -106,9 +106,9 @@ class RuleList:
         return None if at is None else self.all[at]
 
     def against(self, ref: bytes, verb: str) -> RuleLine | None:
-        """Return a rule that refuses ``verb`` for a ref that is ``ref`` in another case, ``None`` if there is none.
+        """Return a rule that refuses ``verb`` for a ref that differs from ``ref`` only in case; ``None``: no such rule.
 
-        A rule without stars that spells ``ref`` itself is the writer's word on it, and stands.
+        A rule without stars that spells ``ref`` itself decides for that spelling alone.
         """
         other, matched = folded(ref), _which(self._any, ref)
         if matched is not None and self.all[matched].pattern.literal:
@@ -129,7 +129,7 @@ class PushRules:
     policy: RuleList
     max_refs: int
     max_push_bytes: int | None
-    """Of the pack; ``None``: no limit."""
+    """Bytes of the pack; ``None``: no limit."""
     protected: PathGlobs
     require_old_oid: bool
     partial: bool
@@ -144,29 +144,34 @@ class PushRules:
 
     @property
     def inspects(self) -> bool:
-        """Whether a pack may have to be read, and so must not be thin."""
+        """Whether a pack may have to be inspected, and so must not be thin."""
+        # An update may have to be proved a fast-forward if either list allows update but not force.
         bounded = any(UPDATE in line.allow and FORCE not in line.allow for line in self.policy.all)
         forced = any(FORCE in line.allow for line in self.grant.all)
         updated = any(UPDATE in line.allow and FORCE not in line.allow for line in self.grant.all)
         return bool(self.protected) or updated or (forced and bounded)
 
     def of_lines(self, line: RuleLine | None, bound: RuleLine | None, verb: str) -> Decision:
-        """Decide by the rules that matched; refs that the same rules match are decided once."""
+        """Decide by the rules that matched; the result is kept for other refs that the same rules match."""
         key = (line, bound, verb)
         if key not in self._known:
             self._known[key] = _decide(self, line, bound, verb)
         return self._known[key]
 
     def summary(self, room: int) -> str:
-        """List what may be pushed in at most ``room`` characters: ``refs/heads/** (create, update)``."""
-        said = [f"{_short(line.pattern.text)} ({_verbs(line.allow)})" for line in self.grant.all if line.allow]
-        return _fitting(said, room)
+        """List what may be pushed, in at most ``room`` characters: ``refs/heads/** (create, update)``."""
+        allowing = [line for line in self.grant.all if line.allow]
+        verbs = [", ".join(verb for verb in VERBS if verb in line.allow) for line in allowing]
+        return _fitting(
+            [f"{_short(line.pattern.text)} ({text})" for line, text in zip(allowing, verbs, strict=True)], room
+        )
 
 
 @lru_cache(maxsize=1024)
 def rules_for(grant: Grant, policy: PushPolicy, session: str, label: str) -> PushRules:
-    """Make the rules of a session (its public id and label) under a grant and the operator's policy."""
+    """Compile the rules of a session (its public id and label) under a grant and the operator's policy."""
     name, written = ("default.push", DEFAULT) if grant.push is None else ("push", grant.push)
+    # 0 and None are "no limit" in grant and policy.
     limits = [limit for limit in (grant.max_push_bytes, policy.max_push_bytes) if limit]
     return PushRules(
         grant=lines_for(name, written, session, label),
@@ -182,12 +187,14 @@ def rules_for(grant: Grant, policy: PushPolicy, session: str, label: str) -> Pus
 
 
 def decide(rules: PushRules, ref: bytes, verb: str) -> Decision:
-    """Decide one verb on one ref, by the grant first; the refusal says what may be pushed instead."""
+    """Decide one verb on one ref, by the grant first; a refusal lists what may be pushed instead."""
     line, bound = rules.grant.first(ref), rules.policy.first(ref)
     namespace = None if line is None else _unnamed(line, ref)
+    # A rule that would allow the verb only by a star must not reach a namespace with side effects.
     if line is not None and namespace is not None and line.allows(verb):
         return _refused(rules, Reason.PUSH_NAMESPACE, str(line), f"{namespace} must be granted by name")
     decision = rules.of_lines(line, bound, verb)
+    # Only an allowed ref can be another spelling of one that is refused.
     against = (rules.grant.against(ref, verb) or rules.policy.against(ref, verb)) if decision.allow else None
     if against is None:
         return decision
@@ -196,24 +203,24 @@ def decide(rules: PushRules, ref: bytes, verb: str) -> Decision:
 
 @lru_cache(maxsize=256)
 def not_fast_forward(refused: Decision) -> Decision:
-    """Turn the refusal of ``force`` on a ref into the one of an update that turned out to need it."""
+    """Turn the refusal of ``force`` into the refusal of an update that is not a fast-forward."""
     text = f"not a fast-forward, and {refused.rule} does not allow force: rebase, or push to a new branch"
-    return Decision(allow=False, reason=Reason.PUSH_FORCE, rule=refused.rule, text=text)
+    return refuse(Reason.PUSH_FORCE, refused.rule, text)
 
 
 def at_discovery(rules: PushRules) -> Decision | None:
-    """Refuse before git has packed anything, where no push at all could be allowed."""
+    """Refuse at discovery, before git packs anything, if no push at all could be allowed."""
     if any(line.allow for line in rules.grant.all):
         return None
     text = "this session may push nothing to this repository"
-    return Decision(allow=False, reason=Reason.PUSH_REF, rule="push", text=text)
+    return refuse(Reason.PUSH_REF, "push", text)
 
 
 @lru_cache(maxsize=1024)
 def for_lfs(rules: PushRules) -> Decision | None:
-    """Refuse what writes to LFS (uploads, locks) where no push could be allowed: nothing could ever refer to it.
+    """Refuse writes to LFS (uploads, locks) if no push could be allowed: no commit could ever refer to them.
 
-    git learns what ``[policy]`` refuses ref by ref; LFS has no refs, so the lists are compared here.
+    A push is checked against ``[policy]`` ref by ref; LFS has no refs, so the lists are compared here.
     """
     alive = [
         line for at, line in enumerate(rules.grant.all) if line.allow and not _shadowed(line, rules.grant.all[:at])
@@ -222,16 +229,16 @@ def for_lfs(rules: PushRules) -> Decision | None:
         return None
     rule, why = ("policy.push", "under this policy a session") if alive else ("push", "this session")
     text = f"{why} may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
-    return Decision(allow=False, reason=Reason.PUSH_REF, rule=rule, text=text)
+    return refuse(Reason.PUSH_REF, rule, text)
 
 
 def _shadowed(line: RuleLine, earlier: Sequence[RuleLine]) -> bool:
-    """Whether an earlier line decides every ref of this one; False also where that is not certain."""
+    """Whether an earlier line decides every ref of this one; False also if that is not certain."""
     return any(one.pattern.covers(line.pattern) for one in earlier)
 
 
 def _bounded_verbs(line: RuleLine, policy: Sequence[RuleLine]) -> bool:
-    """Whether the policy may leave a verb to this line of the grant; False only where it certainly does not."""
+    """Whether the policy may leave a verb to this line of the grant; False only if it certainly does not."""
     for bound in policy:
         if any(line.allows(verb) and bound.allows(verb) for verb in VERBS):
             return True
@@ -250,21 +257,16 @@ def judge_options(rules: PushRules, options: Iterable[bytes]) -> Decision:
     return ALLOWED
 
 
-def too_many_refs(rules: PushRules, count: int) -> Decision | None:
-    """Refuse a push of more refs than allowed."""
-    return excess(rules) if count > rules.max_refs else None
-
-
-def excess(rules: PushRules) -> Decision:
-    """Refuse a push whose list was not read to its end, because it has more refs than allowed."""
+def too_many_refs(rules: PushRules) -> Decision:
+    """Refuse a push of more refs than allowed; its list may not have been read to its end."""
     text = f"more than the {rules.max_refs} refs that are allowed in one push: push fewer at a time"
-    return Decision(allow=False, reason=Reason.PUSH_TOO_MANY_REFS, rule="max_refs", text=text)
+    return refuse(Reason.PUSH_TOO_MANY_REFS, "max_refs", text)
 
 
 def too_large(rules: PushRules) -> Decision:
-    """Refuse a push whose pack passed ``max_push_bytes``."""
+    """Refuse a push whose pack is larger than ``max_push_bytes``."""
     text = f"the push is larger than the {rules.max_push_bytes} bytes allowed at a time"
-    return Decision(allow=False, reason=Reason.PUSH_TOO_LARGE, rule="max_push_bytes", text=text)
+    return refuse(Reason.PUSH_TOO_LARGE, "max_push_bytes", text)
 
 
 def _which(together: re.Pattern[bytes], ref: bytes) -> int | None:
@@ -277,13 +279,13 @@ def _which(together: re.Pattern[bytes], ref: bytes) -> int | None:
 
 
 def _folded(ref: bytes) -> bytes:
-    """Return the spelling that refs have in common where case does not count."""
+    """Return the one spelling of all refs that differ only in case."""
     return folded(ref).lower()
 
 
 def _decide(rules: PushRules, line: RuleLine | None, bound: RuleLine | None, verb: str) -> Decision:
     if line is None:
-        return _refused(rules, Reason.PUSH_REF, "push", "no rule of this session is for this ref")
+        return _refused(rules, Reason.PUSH_REF, "push", "no rule of this session matches this ref")
     for each in (line, bound):
         if each is not None and not each.allows(verb):
             return _refused(rules, Reason.PUSH_VERB, str(each), f"{each} does not allow {verb}")
@@ -291,7 +293,7 @@ def _decide(rules: PushRules, line: RuleLine | None, bound: RuleLine | None, ver
 
 
 def lines_for(name: str, written: Sequence[PushRule], session: str, label: str) -> RuleList:
-    """Make one list of rules; ``name`` is where it stands, as refusals say it."""
+    """Compile one list of rules; ``name`` is its place, as refusals show it."""
     lines = [
         RuleLine(f"{name}[{index}]", patterns.ref_pattern(rule.refs, session, label), rule.allow)
         for index, rule in enumerate(written)
@@ -300,44 +302,40 @@ def lines_for(name: str, written: Sequence[PushRule], session: str, label: str) 
 
 
 def _unnamed(line: RuleLine, ref: bytes) -> str | None:
-    """Return the namespace of ``ref``, sayable, if ``line`` would have to spell it and does not."""
+    """Return the namespace of ``ref`` for the refusal, if ``line`` would have to spell it out and does not."""
     match = _NAMESPACE.match(ref)
     if match is None or match[1] in PLAIN_NAMESPACES or line.pattern.names(match[1]):
         return None
-    return _sayable(match[0], "this namespace")
+    return _showable(match[0], "this namespace")
 
 
 def _refused(rules: PushRules, reason: Reason, rule: str, why: str) -> Decision:
     start = f"{why}; it may push " if reason is Reason.PUSH_REF else f"{why}; this session may push "
-    return Decision(allow=False, reason=reason, rule=rule, text=start + rules.summary(MAX_TEXT - len(start)))
+    return refuse(reason, rule, start + rules.summary(MAX_TEXT - len(start)))
 
 
 def _refused_option(rules: PushRules, where: str, option: bytes) -> Decision:
-    start = f"push option {_sayable(option, '(not repeated)')} is not allowed by {where}; this session may send "
+    start = f"push option {_showable(option, '(not repeated)')} is not allowed by {where}; this session may send "
     may = _fitting([_short(text) for text in rules.granted_options], MAX_TEXT - len(start))
-    return Decision(allow=False, reason=Reason.PUSH_OPTION, rule=where, text=start + may)
-
-
-def _verbs(allow: frozenset[str]) -> str:
-    return ", ".join(verb for verb in VERBS if verb in allow)
+    return refuse(Reason.PUSH_OPTION, where, start + may)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _sayable(sent: bytes, otherwise: str) -> str:
-    """Return what a client sent if it is of a closed character set: it goes to terminals and logs."""
-    return sent.decode("ascii") if _SAYABLE.fullmatch(sent) else otherwise
+def _showable(sent: bytes, otherwise: str) -> str:
+    """Return the client's bytes if they are of a closed character set: the text goes to terminals and logs."""
+    return sent.decode("ascii") if _SHOWABLE.fullmatch(sent) else otherwise
 
 
-def _fitting(said: list[str], room: int) -> str:
-    """Join as many as fit into ``room`` characters."""
+def _fitting(texts: list[str], room: int) -> str:
+    """Join as many of ``texts`` as fit into ``room`` characters."""
     shown = ""
-    for count, one in enumerate(said):
+    for count, one in enumerate(texts):
         longer = f"{shown}, {one}" if shown else one
-        rest = len(said) - count - 1
+        rest = len(texts) - count - 1
         if len(longer) + (len(f" and {rest} more") if rest else 0) > room:
-            return f"{shown} and {len(said) - count} more" if shown else f"what its {len(said)} rules say"
+            return f"{shown} and {len(texts) - count} more" if shown else f"what its {len(texts)} rules allow"
         shown = longer
     return shown or "nothing"

@@ -1,9 +1,10 @@
-"""Refusals in git's own words: the exact bytes that make each git command print our reason and fail.
+"""Refusals in git's own formats: the exact bytes that make each git command print our reason and fail.
 
-Follows git-over-http section 2.8. Discovery is refused with an HTTP error and ``text/plain``, which git prints as
-``remote:`` lines; a fetch with an ``ERR`` packet; a push with a report that says ``ng`` for every ref, because git
-hides the body of any HTTP error to a POST and then prints "Everything up-to-date". Never sends a control byte but the
-line feeds of the protocol, and never a reason over 200 bytes. Whether to refuse is decided elsewhere.
+Discovery is refused with an HTTP error and ``text/plain``, which git prints as ``remote:`` lines; a fetch with an
+``ERR`` packet; a push with a report that has ``ng`` for every ref, because git hides the body of any HTTP error to a
+POST and then prints "Everything up-to-date". Follows ``gitprotocol-http`` and ``gitprotocol-pack``, as measured with
+real clients. Never sends a control byte other than the protocol's line feeds, and never a reason over 200 bytes.
+Whether to refuse is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -25,11 +26,16 @@ MAX_REASON = 200
 _NAME = "credgate: "
 _BAND_REPORT, _BAND_TEXT = b"\x01", b"\x02"
 _BAND_PAYLOAD = MAX_PAYLOAD - 1
+_CONTENT_TYPES = {
+    (kind, service): f"application/x-{service}-{'advertisement' if kind is Kind.ADVERTISEMENT else 'result'}".encode()
+    for kind in Kind
+    for service in ("git-upload-pack", "git-receive-pack")
+}
 
 
 def content_type(kind: Kind, service: str) -> bytes:
-    """Return the one ``Content-Type`` of a good answer to a request of this kind (gitprotocol-http)."""
-    return f"application/x-{service}-{'advertisement' if kind is Kind.ADVERTISEMENT else 'result'}".encode("ascii")
+    """Return the one ``Content-Type`` of a good response to a request of this kind (gitprotocol-http)."""
+    return _CONTENT_TYPES[kind, service]
 
 
 def one_line(text: str, limit: int = MAX_REASON) -> bytes:
@@ -39,33 +45,33 @@ def one_line(text: str, limit: int = MAX_REASON) -> bytes:
 
 
 def named(text: str) -> bytes:
-    """Return the same, and it says who speaks."""
+    """Return the same, with ``credgate: `` before it."""
     return one_line(text if text.startswith(_NAME) else _NAME + text)
 
 
 def text_body(text: str, *more: str) -> bytes:
-    """Write the ``text/plain`` body of a refused discovery; git prints ``remote:`` before each line."""
+    """Return the ``text/plain`` body of a refused discovery; git prints ``remote:`` before each line."""
     return b"\n".join((named(text), *map(one_line, more))) + b"\n"
 
 
 def err(text: str) -> bytes:
-    """Write the body of a refused ``git-upload-pack`` POST, any protocol version: ``fatal: remote error: text``."""
+    """Return the body of a refused ``git-upload-pack`` POST, any protocol version: ``fatal: remote error: text``."""
     return encode(b"ERR " + named(text) + b"\n") + FLUSH
 
 
 def report(
     refs: Iterable[bytes], reason: str, *, sideband: bool, lines: Sequence[str] = (), unpack: str = "ok"
 ) -> bytes:
-    """Write the body of a refused push: every ref of ``refs`` with the same ``reason``; see :func:`status_report`."""
+    """Return the body of a refused push: every ref of ``refs`` with the same ``reason``; see :func:`status_report`."""
     return status_report([(ref, reason) for ref in refs], sideband=sideband, lines=lines, unpack=unpack)
 
 
 def refused_lines(refused: Iterable[tuple[bytes, str]]) -> list[bytes]:
-    """Write ``ng`` for each (ref, reason) as packets; thousands of refs may have one reason, which is cut once.
+    """Return ``ng`` for each (ref, reason) as packets.
 
-    A ref that leaves no room for its reason in a packet is left out: git takes it for refused without a word, too.
+    A ref that leaves no room for its reason in a packet is left out: git shows a ref without a line as failed, too.
     """
-    cut: dict[str, bytes] = {}
+    cut: dict[str, bytes] = {}  # thousands of refs may have one reason, which is shortened once
     lines = []
     for ref, reason in refused:
         text = cut.get(reason)
@@ -80,13 +86,13 @@ def refused_lines(refused: Iterable[tuple[bytes, str]]) -> list[bytes]:
 def status_report(
     refused: Iterable[tuple[bytes, str]], *, sideband: bool, lines: Sequence[str] = (), unpack: str = "ok"
 ) -> bytes:
-    """Write ``ng`` for each (ref, reason), as git's ``report-status`` and ``report-status-v2`` both spell it.
+    """Return the report with ``ng`` for each (ref, reason); ``report-status`` and ``-v2`` spell it the same way.
 
-    ``lines`` are shown as ``remote: credgate: ...`` and go nowhere without side-band. ``refused`` must name every ref
-    that was pushed, else git prints "remote failed to report status".
+    ``lines`` are shown as ``remote: credgate: ...``; without side-band they are not sent. ``refused`` must name every
+    ref of the push, else git prints "remote failed to report status".
     """
-    inner = [encode(b"unpack " + one_line(unpack) + b"\n")]
-    whole = b"".join((*inner, *refused_lines(refused), FLUSH))
+    whole = b"".join((encode(b"unpack " + one_line(unpack) + b"\n"), *refused_lines(refused), FLUSH))
+    # A band that the client did not ask for is "protocol error: bad band".
     if not sideband:
         return whole
     shown = b"".join(encode(_BAND_TEXT + named(line) + b"\n") for line in lines)

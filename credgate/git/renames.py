@@ -1,7 +1,8 @@
-"""Renamed repositories, by session and old name, so that a session's end drops its own without walking the others'.
+"""Renamed repositories, by session and old name.
 
-A pattern grants names without end, and a forge may redirect each: of more than ``MAX_MOVES`` those that were found
-longest ago are forgotten. What is forgotten, a discovery finds anew.
+Indexed by session, so that the end of a session removes its entries without a walk over all others. A pattern grants
+any number of names, and a forge may redirect each: of more than ``MAX_MOVES`` the oldest are dropped. The next
+discovery finds a dropped one again.
 """
 
 from __future__ import annotations
@@ -12,34 +13,35 @@ from credgate.git.authorize import Moved
 from credgate.values import RepoPath
 
 MAX_MOVES = 4096
-"""Renamed repositories that are remembered, of all sessions together."""
+"""Renamed repositories that are kept, of all sessions together."""
 
 Key = tuple[str, RepoPath]
 
 
 class Renames(MutableMapping[Key, Moved]):
-    """Where sessions' repositories went, the one found longest ago first."""
+    """The new names of sessions' repositories, the oldest entry first."""
 
     def __init__(self) -> None:
         self._moves: dict[Key, Moved] = {}
-        self._of: dict[str, set[RepoPath]] = {}
+        self.by_session: dict[str, set[RepoPath]] = {}
+        """The old names of each session; a session without entries is not in it."""
 
     def __getitem__(self, key: Key) -> Moved:
         return self._moves[key]
 
     def __setitem__(self, key: Key, moved: Moved) -> None:
-        self._moves.pop(key, None)  # found again: the youngest
+        self._moves.pop(key, None)  # found again: it becomes the newest
         self._moves[key] = moved
-        self._of.setdefault(key[0], set()).add(key[1])
+        self.by_session.setdefault(key[0], set()).add(key[1])
         while len(self._moves) > MAX_MOVES:
             del self[next(iter(self._moves))]
 
     def __delitem__(self, key: Key) -> None:
         del self._moves[key]
         session_id, repo = key
-        self._of[session_id].discard(repo)
-        if not self._of[session_id]:
-            del self._of[session_id]
+        self.by_session[session_id].discard(repo)
+        if not self.by_session[session_id]:
+            del self.by_session[session_id]
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._moves)
@@ -48,6 +50,6 @@ class Renames(MutableMapping[Key, Moved]):
         return len(self._moves)
 
     def forget(self, session_id: str) -> None:
-        """Drop the moves of a session that has ended."""
-        for repo in list(self._of.get(session_id, ())):
+        """Remove the entries of a session that has ended."""
+        for repo in list(self.by_session.get(session_id, ())):
             del self[session_id, repo]

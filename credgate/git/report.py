@@ -1,11 +1,12 @@
-r"""The forge's report on a push, read in passing for the audit: what it says became of each ref.
+r"""The forge's report on a push, read as it passes, for the audit log: what the forge says became of each ref.
 
     report  = pkt("unpack " ("ok" / error) LF) *(pkt("ok " ref LF) / pkt("ng " ref SP reason LF) / option) flush
     bands   = *pkt(%x01 part-of-report / %x02 text / %x03 fatal text) flush        ; when side-band-64k was asked for
 
-Follows git's ``gitprotocol-pack`` (report-status and its second version, whose ``option`` lines are stepped over). The
-report is relayed by others and never waits for this: whatever does not read is noted as ``broken`` and read no
-further; nothing here raises. Keeps the first 200 bytes of a text, as one line, and no more refs than were pushed.
+Follows git's ``gitprotocol-pack`` (report-status and its second version, whose ``option`` lines are skipped). The
+report is relayed by ``response_filter`` and never waits for this reader: a report that cannot be read is marked
+``broken`` and not read further, and nothing here raises. Keeps the first 200 bytes of a text, as one line, and only the
+refs that were pushed.
 """
 
 from __future__ import annotations
@@ -30,31 +31,31 @@ _LINE = re.compile(rb"(ok|ng) ([^ \n]+)(?: ([^\n]*))?\n?")
 
 @frozen(slots=True)
 class RefResult:
-    """What the forge says of one ref; ``text`` is its reason, as one bounded line."""
+    """What the forge reports for one ref; ``text`` is its reason, as one bounded line."""
 
     ok: bool
     text: str = ""
 
 
 class ReportReader:
-    """Reads a report from the body of the forge's answer, whatever its pieces."""
+    """Reads a report from the body of the forge's response, however it is cut."""
 
     def __init__(self, refs: Collection[bytes], *, sideband: bool) -> None:
         """``refs``: those that were sent to the forge; others are not kept. ``sideband``: as the client asked."""
         self.unpack: str | None = None
-        """``ok`` or the forge's error; ``None``: it has not said."""
+        """``ok`` or the forge's error; ``None``: not reported."""
         self.results: dict[bytes, RefResult] = {}
         self.fatal = ""
-        """What came on the band for fatal errors, the first line."""
+        """The first line on the band for fatal errors."""
         self.done = False
         """The report was read to its flush."""
         self.broken = False
-        """Something that is no report came instead."""
+        """The body is not a report."""
         self._refs, self._sideband = frozenset(refs), sideband
         self._outer, self._inner = PacketReader(), PacketReader()
 
     def receive(self, data: bytes) -> None:
-        """Take the next bytes of the answer. Never raises."""
+        """Take the next bytes of the response. Never raises."""
         if self.done or self.broken:
             return
         try:
@@ -63,15 +64,14 @@ class ReportReader:
             self.broken = True
 
     def result(self, ref: bytes) -> RefResult | None:
-        """Return what the forge said of ``ref``; ``None``: nothing."""
+        """Return what the forge reported for ``ref``; ``None``: nothing."""
         return self.results.get(ref)
 
     def _read(self, reader: PacketReader, data: bytes, take: Callable[[Packet], None]) -> None:
-        offset = 0
-        while offset < len(data) and not (self.done or self.broken):
-            packet, offset = reader.next(data, offset)
-            if packet is not None:
-                take(packet)
+        for packet, _ in reader.packets(data):
+            take(packet)
+            if self.done or self.broken:
+                return
 
     def _band(self, packet: Packet) -> None:
         if isinstance(packet, Special):
@@ -92,14 +92,10 @@ class ReportReader:
             self.broken = match is None
             self.unpack = None if match is None else _text(match[1])
         elif not packet.startswith(b"option "):
-            self._ref(packet)
-
-    def _ref(self, packet: bytes) -> None:
-        match = _LINE.fullmatch(packet)
-        if match is None:
-            self.broken = True
-        elif match[2] in self._refs:
-            self.results[match[2]] = RefResult(match[1] == b"ok", _text(match[3] or b""))
+            match = _LINE.fullmatch(packet)
+            self.broken = match is None
+            if match is not None and match[2] in self._refs:
+                self.results[match[2]] = RefResult(match[1] == b"ok", _text(match[3] or b""))
 
 
 def _text(text: bytes) -> str:

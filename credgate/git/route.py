@@ -1,10 +1,9 @@
-"""Which request is this: one exact match of the raw target against the few things that credgate serves.
+"""Routes a request: one exact match of the raw target against the few paths that credgate serves.
 
-The operation comes from method and target alone, never from a header or a body (git-over-http section 2.1). The
-target is matched as bytes, whole, by anchored patterns over a closed alphabet; nothing is decoded, collapsed or
-repaired, so that what is judged is what was sent. What is below ``info/lfs`` is for ``lfs.target`` to tell (it decodes
-one query). Whatever does not match is refused here with the reason that helps most. Never decides whether a session may
-do it; never echoes a byte of the target.
+The operation is decided by method and target alone, never by a header or a body. The target is matched as bytes, as a
+whole, by anchored patterns over a closed alphabet. Nothing is decoded, collapsed or repaired, so what is judged is what
+was sent. Paths below ``info/lfs`` are left to ``lfs.target``, which decodes one query. A target that does not match is
+refused with the most helpful reason. Never decides whether a session may do it, and never repeats a byte of the target.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate.lfs.target import Endpoint, LfsRequest, endpoint
-from credgate.values import Access, Decision, Reason, RepoPath
+from credgate.values import Access, Decision, Reason, RepoPath, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +33,14 @@ class Kind(StrEnum):
 
 @frozen(slots=True)
 class Local:
-    """A request that credgate answers itself: ``health`` or ``whoami``."""
+    """A request for a local page: ``health`` or ``whoami``."""
 
     name: str
 
 
 @frozen(slots=True)
 class GitRequest:
-    """A request for a forge. Nothing in it is raw: the path is in normal form, the rest are constants."""
+    """A request for a forge. It holds no raw bytes: the path is in normal form, the rest are constants."""
 
     forge: str
     repo: RepoPath
@@ -63,20 +62,20 @@ class GitRequest:
 
     @property
     def request_type(self) -> bytes:
-        """The one ``Content-Type`` that a POST of this request may carry."""
+        """The one ``Content-Type`` that a POST of this request may have."""
         return f"application/x-{self.service}-request".encode("ascii")
 
 
 @frozen(slots=True)
 class Refused:
-    """A request that nobody may make; ``status`` is the HTTP status of its refusal."""
+    """A request that no session may make; ``status`` is the HTTP status of its refusal."""
 
     decision: Decision
     status: int
-    tells: bool = False
-    """Whether it tells which forges there are, or of what kind: only who has a session may hear that."""
+    sessions_only: bool = False
+    """Whether the text names forges or their kinds: it may be shown to clients with a valid session only."""
     lfs: bool = False
-    """Whether it is git-lfs that asks: it reads JSON."""
+    """Whether the client is git-lfs, which reads JSON."""
 
 
 Route = Local | GitRequest | LfsRequest | Refused
@@ -101,18 +100,20 @@ _DUMB = re.compile(_PLACE + _PATH + rb"/(?:info/refs|HEAD|objects/[A-Za-z0-9./-]
 _LFS = re.compile(
     rb"(?P<place>" + _PLACE + _PATH + rb"/info/lfs)(?P<rest>(?:[/?][A-Za-z0-9._~/=&+-]*+(?:\?[A-Za-z0-9._~/=&+%-]*)?)?)"
 )
-_SPOKEN = frozenset({b"GET", b"POST", b"HEAD"})
-"""Methods that a path may be asked with; all others are WebDAV's or nobody's."""
+_METHODS = frozenset({b"GET", b"POST", b"HEAD"})
+"""Methods of git and browsers; others are WebDAV's or unknown, and refused for any path."""
 
 
 def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_forge: str) -> Route:
-    """Say what ``method`` on the raw ``target`` asks for. Total: every input has one answer, and none raises."""
+    """Return what ``method`` on the raw ``target`` asks for. Total: every input has a result, none raises."""
+    # Exact matches first: nothing is parsed for the local pages.
     if target in _LOCAL:
         return Local(_LOCAL[target]) if method == b"GET" else _METHOD
     served = _SERVED.fullmatch(target)
     if served is None:
         lfs = _LFS.fullmatch(target)
         return _unserved(method, target) if lfs is None else _lfs(method, lfs, drivers, default_forge)
+    # The needed access follows from the path; a second method would be a second meaning.
     wanted, service, kind, needed = _ENDPOINTS[served["tail"]]
     if method != wanted:
         return _METHOD
@@ -135,7 +136,7 @@ def _lfs(method: bytes, lfs: re.Match[bytes], drivers: Mapping[str, Driver], def
 
 
 def _repo(served: re.Match[bytes], drivers: Mapping[str, Driver], default_forge: str) -> RepoPath | Refused:
-    """Return the repository that a target names, in normal form."""
+    """Return the target's repository, in normal form."""
     forge = default_forge if served["forge"] is None else served["forge"].decode("ascii")
     if forge not in drivers:
         return _no_forge(drivers)
@@ -144,39 +145,38 @@ def _repo(served: re.Match[bytes], drivers: Mapping[str, Driver], default_forge:
 
 
 def _unserved(method: bytes, target: bytes) -> Refused:
-    """Choose the most helpful refusal of a target that is no endpoint of ours."""
-    if method not in _SPOKEN:
+    """Return the most helpful refusal of an unknown target."""
+    if method not in _METHODS:
         return _METHOD
     return _DUMB_PATH if _DUMB.fullmatch(target) else _UNKNOWN
 
 
 def _no_forge(drivers: Mapping[str, Driver]) -> Refused:
-    """Name the forges that there are, as many as fit into ``MAX_LISTED`` characters."""
+    """Refuse and list the configured forges, as many as fit into ``MAX_LISTED`` characters."""
+    # The names come from the configuration, never from the target.
     names, shown = sorted(drivers), list[str]()
     for name in names:
         if len(", ".join([*shown, name])) > MAX_LISTED:
             shown.append(f"{len(names) - len(shown)} more")
             break
         shown.append(name)
-    text = f"no forge of this name is configured in this gateway; it has {', '.join(shown) or 'none'}"
-    return _refused(Reason.UNKNOWN_FORGE, 404, text, tells=True)
+    text = f"no forge of this name is configured in this gateway; configured: {', '.join(shown) or 'none'}"
+    return _refused(Reason.UNKNOWN_FORGE, 404, text, sessions_only=True)
 
 
 def _no_name(driver: Driver) -> Refused:
     text = f"not a repository name on this forge; write {driver.shape}, with or without .git"
-    return _refused(Reason.NOT_FOUND, 404, text, tells=True)
+    return _refused(Reason.NOT_FOUND, 404, text, sessions_only=True)
 
 
-def _refused(reason: Reason, status: int, text: str, *, tells: bool = False, lfs: bool = False) -> Refused:
-    return Refused(Decision(allow=False, reason=reason, rule="route", text=text), status, tells, lfs)
+def _refused(reason: Reason, status: int, text: str, *, sessions_only: bool = False, lfs: bool = False) -> Refused:
+    return Refused(refuse(reason, "route", text), status, sessions_only, lfs)
 
 
 _UNKNOWN = _refused(
-    Reason.NOT_FOUND, 404, "nothing here; repositories are at /git/<owner>/<repo> and /forge/<name>/<path>"
+    Reason.NOT_FOUND, 404, "no such page; repositories are at /git/<owner>/<repo> and /forge/<name>/<path>"
 )
-_METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here; git needs GET and POST only")
+_METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "method not allowed; git uses GET and POST only")
 _DUMB_PATH = _refused(Reason.DUMB_PROTOCOL, 404, "only git's smart HTTP protocol is served; use git 1.6.6 or newer")
-_LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "this part of Git LFS is not served here", lfs=True)
-_LFS_METHOD = _refused(
-    Reason.METHOD_NOT_ALLOWED, 405, "this method is not served here: git-lfs uses another for this", lfs=True
-)
+_LFS_PATH = _refused(Reason.LFS_NOT_SERVED, 501, "this part of the Git LFS API is not served", lfs=True)
+_LFS_METHOD = _refused(Reason.METHOD_NOT_ALLOWED, 405, "method not allowed; git-lfs uses another one here", lfs=True)

@@ -1,9 +1,9 @@
-"""What ``GET /whoami`` tells a sandbox about itself: what it may do, and until when, before it fails at it.
+"""The page ``GET /whoami``: what the session may do and until when, so that an agent need not find out by failing.
 
-Grants are shown as they hold for this session: ``push`` is there for every repository that may be written, with the
-default rules spelt out and ``{session}`` and ``{label}`` put in. ``policy`` is what the operator's own rules say beside
-them, as refusals would. ``credentials`` names what the forge is shown: an empty list is nothing, so no push will do.
-Never the token, the secret, their digests, a credential's value or anything about other sessions.
+Grants are shown as they apply to this session: ``push`` is listed for every repository that may be written, with the
+default rules spelt out and ``{session}`` and ``{label}`` substituted. ``policy`` has the operator's own rules.
+``credentials`` lists the credentials that the forge is sent: if it is empty, no push will succeed. Never shown are the
+token, the secret, their digests, a credential's value or anything about other sessions.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _repository(grant: Grant, session: Session, named: Named | None) -> dict[str
 
 
 def _policy(session: Session, policy: PushPolicy) -> dict[str, object]:
-    """Return what differs from no policy at all."""
+    """Return the keys that differ from an empty policy."""
     bounds: dict[str, object] = {}
     if policy.push:
         bounds["push"] = _rules(policy.push, session)
@@ -72,10 +72,8 @@ def _policy(session: Session, policy: PushPolicy) -> dict[str, object]:
 
 
 def _rules(rules: Iterable[PushRule], session: Session) -> list[dict[str, object]]:
-    """Return rules in the form of a grant's ``push``, in their order: the first that matches a ref decides.
-
-    No pattern is compiled: a session may have thousands, and a page shows their texts alone.
-    """
+    """Return rules in the form of a grant's ``push``, in order: the first that matches a ref decides."""
+    # No pattern is compiled: a session may have thousands, and only their texts are shown.
     return [{"refs": expand(rule.refs, session.id, session.label), "allow": sorted(rule.allow)} for rule in rules]
 
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on both sides, strictly: heads, bodies, framing. Never touches a socket."""
+"""Strict HTTP/1.1 for both sides: heads, bodies, framing. Does no I/O."""

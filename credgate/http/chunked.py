@@ -1,12 +1,12 @@
 """The chunked coding, RFC 9112 section 7.1: a strict incremental decoder and the framing of what we send.
 
-A request's chunk is ``1*8HEXDIG CRLF data CRLF``: no extensions, no blanks, no sign, no ``0x``. A forge may send
-extensions; they are checked against the grammar, bounded and dropped, for what they hold is the peer's (a hostile
-forge echoes the credential there). Trailers are dropped on both sides, bounded, and refused when they name framing.
-Sizes are bounded at eight digits; the size of a whole body is not this module's matter.
+A request's chunk is ``1*8HEXDIG CRLF data CRLF``: no extensions, whitespace, sign or ``0x``. A forge may send
+extensions; they are checked against the grammar, bounded and dropped, since a hostile forge can echo the credential in
+them. Trailers are bounded and dropped on both sides, and refused if they name framing fields. A chunk's size has at
+most eight digits; the size of the whole body is bounded by the caller.
 
-Pieces come out as slices of what came in; many small ones are joined, so that a flood of one-byte chunks costs its
-sender more than us.
+Pieces are returned as slices of the input. Many small ones are joined, so that a flood of one-byte chunks costs its
+sender more than the gateway.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEXT_PLAIN: Final = re.compile(rb"\r\n" + _SIZE + rb"()\r\n")
 _FIRST_EXTENDED: Final = re.compile(_SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
 _NEXT_EXTENDED: Final = re.compile(rb"\r\n" + _SIZE + rb"((?>(?:" + _EXTENSION + rb")*))\r\n")
 
-# What an unfinished line may be. Extensions are judged once their CRLF is there.
+# The valid prefixes of an unfinished line. Extensions are checked once their CRLF is there.
 _SIZE_BEGUN = rb"[0-9A-Fa-f]{1,8}"
 _FIRST_BEGUN_PLAIN: Final = re.compile(rb"(?:" + _SIZE_BEGUN + rb"\r?)?")
 _NEXT_BEGUN_PLAIN: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + rb"\r?)?)?)?")
@@ -47,7 +47,7 @@ _FIRST_BEGUN_EXTENDED: Final = re.compile(rb"(?:" + _SIZE_BEGUN + _EXTENSION_BEG
 _NEXT_BEGUN_EXTENDED: Final = re.compile(rb"(?:\r(?:\n(?:" + _SIZE_BEGUN + _EXTENSION_BEGUN + rb"\r?)?)?)?")
 
 _TRAILERS: Final = re.compile(rb"(?>(?:[A-Za-z][A-Za-z0-9-]*+:[\t\x20-\x7e]*+\r\n)+)\r\n")
-# RFC 9110 section 6.5.1: fields that frame, route or authenticate are no trailers.
+# RFC 9110 section 6.5.1: fields for framing, routing or authentication must not be trailers.
 _NO_TRAILER: Final = frozenset({
     b"authorization", b"connection", b"content-encoding", b"content-length", b"content-type", b"cookie", b"expect",
     b"host", b"proxy-authorization", b"te", b"trailer", b"transfer-encoding", b"upgrade",
@@ -57,13 +57,13 @@ _SMALL: Final = 4096
 
 
 def frame(parts: Sequence[bytes]) -> list[bytes]:
-    """Return the pieces of one chunk that holds ``parts``; nothing for nothing, since an empty chunk ends a body."""
+    """Return the pieces of one chunk that holds ``parts``; none without data, since an empty chunk ends a body."""
     total = sum(map(len, parts))
     return [b"%x\r\n" % total, *parts, b"\r\n"] if total else []
 
 
 class ChunkedDecoder:
-    """Decodes one chunked body. ``extensions`` says whose: False a sandbox's, True a forge's."""
+    """Decodes one chunked body. ``extensions`` is False for a sandbox's body, True for a forge's."""
 
     __slots__ = (
         "_begun",
@@ -90,9 +90,9 @@ class ChunkedDecoder:
         self._trailing = False
 
     def receive(self, data: bytes | memoryview) -> tuple[list[bytes], bytes | None]:
-        """Take bytes; return the body pieces in them, and None, or, when the body is whole, what follows it.
+        """Take bytes; return the body pieces in them, and the bytes after the body, None until it is complete.
 
-        Raises RequestError or ResponseError, by whose body it is. Not to be called again after either.
+        Raises RequestError or ResponseError, depending on the side. Must not be called again after that or the end.
         """
         data = self._held + data if self._held else bytes(data)
         self._held = b""
@@ -103,7 +103,7 @@ class ChunkedDecoder:
         return parts, self._trailers(data, place) if self._trailing else None
 
     def _chunks(self, data: bytes, parts: list[bytes]) -> int:
-        """Append the pieces of ``data`` to ``parts``; return where the trailers begin (or the end of data)."""
+        """Append the pieces of ``data`` to ``parts``; return the offset of the trailers (or of the end of data)."""
         place, left, line = 0, self._left, self._line
         while not self._trailing:
             if left:
@@ -131,7 +131,7 @@ class ChunkedDecoder:
 
     def _hold_line(self, tail: bytes) -> None:
         if not self._begun.fullmatch(tail):
-            raise self._broken("a chunk's size line or its end is malformed")
+            raise self._broken("malformed chunk size or chunk end")
         if len(tail) > _MAX_LINE:
             raise self._broken("chunk extensions are too long")
         self._held = tail
@@ -142,13 +142,13 @@ class ChunkedDecoder:
             raise self._broken("chunk extensions are too long")
 
     def _trailers(self, data: bytes, place: int) -> bytes | None:
-        """Return what follows the trailers that begin at ``place``, or None if they are not whole."""
+        """Return the bytes after the trailers that begin at ``place``, or None if they are incomplete."""
         if data.startswith(b"\r\n", place):
             return data[place + 2 :]
         end = data.find(grammar.HEAD_END, place)
         section = data[place : end + 4 if end >= 0 else None][: MAX_TRAILERS + 1]
         if grammar.REQUEST_FAULT.search(section):
-            raise self._broken("a trailer holds a byte that no field may hold")
+            raise self._broken("invalid byte in a trailer")
         if len(section) > MAX_TRAILERS:
             raise self._broken("trailers are too long")
         if end < 0:
@@ -159,9 +159,9 @@ class ChunkedDecoder:
 
     def _judge_trailers(self, section: bytes) -> None:
         if not _TRAILERS.fullmatch(section):
-            raise self._broken("a trailer is malformed")
+            raise self._broken("malformed trailer")
         names = [name for name, _ in grammar.split(section[:-2])]
         if len(names) > grammar.MAX_FIELDS:
             raise self._broken("too many trailers")
         if not _NO_TRAILER.isdisjoint(names):
-            raise self._broken("a trailer names a field that frames, routes or authenticates")
+            raise self._broken("forbidden field in a trailer")

@@ -1,8 +1,8 @@
-"""Names the fault of a head that was refused: the sentence for people, the reason code and the status.
+"""The error for a head that was refused: the text for people, the reason code and the status.
 
-Only heads that a strict expression of ``fields`` did not match come here (and the pieces of unfinished ones), so this
-is the slow path: it looks for the first fault in reading order, as RFC 9112 sections 2.2, 3 and 5 name them. It cannot
-accept anything; a fault that it has no sentence for gets the last one. No sentence holds a byte of the head.
+Only heads that did not match an expression of ``grammar`` come here (and pieces of incomplete ones), so this is the
+slow path. It looks for the first fault in reading order, as RFC 9112 sections 2.2, 3 and 5 define them. It never
+accepts a head: an unknown fault gets the last text. No text holds a byte of the head.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _WORDS: Final = 3
 
 
 def refuse_request_bytes(piece: bytes | bytearray, *, begins: bool = True) -> None:
-    """Raise RequestError for bytes that no request head may hold.
+    """Raise RequestError for bytes that are invalid in a request head.
 
-    A piece that does not ``begin`` a head starts with the byte before it, already looked at, as context.
+    A piece that does not ``begin`` a head starts with one byte of context, which was checked before.
     """
     fault = _find(grammar.REQUEST_FAULT, piece, begins=begins)
     if fault in (b"\r", b"\n"):
-        raise RequestError("a line of the head does not end in CR LF")
+        raise RequestError("a line of the head does not end with CR LF")
     if fault:
-        raise RequestError("the head holds a byte that is not printable ASCII")
+        raise RequestError("the head has a byte that is not printable ASCII")
 
 
 def refuse_response_bytes(piece: bytes | bytearray, *, begins: bool = True) -> None:
-    """Raise ResponseError for bytes that no response head may hold; as ``refuse_request_bytes``."""
+    """Raise ResponseError for bytes that are invalid in a response head; as ``refuse_request_bytes``."""
     if _find(grammar.RESPONSE_FAULT, piece, begins=begins):
-        raise ResponseError("the forge's head holds a control byte or a line that does not end in CR LF")
+        raise ResponseError("the forge's head has a control byte or a line that does not end with CR LF")
 
 
 def _find(fault: re.Pattern[bytes], piece: bytes | bytearray, *, begins: bool) -> bytes:
@@ -47,7 +47,7 @@ def _find(fault: re.Pattern[bytes], piece: bytes | bytearray, *, begins: bool) -
 
 
 def of_request(head: bytes) -> RequestError:
-    """Return the error for a whole request head that ``fields.REQUEST_HEAD`` did not match; may raise it instead."""
+    """Return the error for a whole request head that ``grammar.REQUEST_HEAD`` did not match; may raise it instead."""
     refuse_request_bytes(head)
     line, _, rest = head.partition(b"\r\n")
     return _of_request_line(line) or RequestError(_of_fields(rest))
@@ -56,7 +56,7 @@ def of_request(head: bytes) -> RequestError:
 def _of_request_line(line: bytes) -> RequestError | None:
     words = line.split(b" ")
     if len(words) != _WORDS or not words[2].startswith(b"HTTP/"):
-        return RequestError("the request line is not: method, target, HTTP version, one space between")
+        return RequestError("the request line is not: method SP target SP HTTP version")
     method, target, version = words
     if version not in _SERVED:
         return _of_version(version)
@@ -83,12 +83,12 @@ def _of_target(target: bytes) -> RequestError | None:
     if not target.startswith(b"/"):
         return RequestError("the target is not a path")
     if not (grammar.TARGET.fullmatch(target) or grammar.LOCKS_TARGET.fullmatch(target)):
-        return RequestError("the target holds a byte that no repository path needs")
+        return RequestError("the target has a byte that is not allowed in a repository path")
     return None
 
 
 def of_response(head: bytes) -> ResponseError:
-    """Return the error for a whole response head that ``fields.RESPONSE_HEAD`` did not match; may raise it instead."""
+    """Return the error for a whole response head that ``grammar.RESPONSE_HEAD`` did not match; may raise it instead."""
     refuse_response_bytes(head)
     line, _, rest = head.partition(b"\r\n")
     if not grammar.RESPONSE_HEAD.fullmatch(line + grammar.HEAD_END):
@@ -104,7 +104,7 @@ def _of_fields(rest: bytes) -> str:
         if not colon:
             return "a field line has no colon"
         if name.endswith((b" ", b"\t")):
-            return "a field name is followed by a blank"
+            return "a field name is followed by whitespace"
         if b"_" in name:
-            return "a field name holds an underscore"
+            return "a field name has an underscore"
     return "a field name is malformed"

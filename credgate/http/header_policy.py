@@ -1,11 +1,12 @@
-"""What crosses, and in which form: every head that credgate sends is built here, from nothing.
+"""The heads that credgate sends. Each is built here from scratch; this module defines which fields are forwarded.
 
-Towards the forge: a request line and Host of our own, the fields of git-over-http.md section 2.2 whose values match a
-closed grammar, the credential, our own framing. Towards the sandbox: our own status line and constants, in the order
-of ``git http-backend`` (git's tests compare it). Of a forge's head nothing crosses but its status number, a content
-type that equals one of ours, the fact of gzip, and a bounded Retry-After; so nothing that it echoes can come through.
+To the forge: credgate's own request line and Host, the fields that git needs if their values match a closed grammar,
+the credential, and credgate's own framing. To the sandbox: credgate's own status line and constants, in the order of
+``git http-backend`` (git's tests compare it). Of a forge's head only four things are used: the status number, a content
+type that equals a known constant, whether the body is gzip, and a bounded Retry-After. So nothing that a forge echoes
+in its head reaches the sandbox.
 
-Never parses a message and never decides whether one may cross. RFC 9110 sections 7.6 and 15, RFC 9112 section 6.
+Never parses a message and never decides whether to forward one. RFC 9110 sections 7.6 and 15, RFC 9112 section 6.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from credgate.http.grammar import RequestHead, ResponseHead
+    from credgate.http.grammar import Fields, RequestHead, ResponseHead
 
 TEXT: Final = b"text/plain; charset=utf-8"
 
@@ -34,7 +35,7 @@ PHRASES: Final = {
     500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable",
     504: b"Gateway Timeout", 505: b"HTTP Version Not Supported", 507: b"Insufficient Storage",
 }  # fmt: skip
-"""RFC 9110 section 15, our own copy: a forge's phrase is the forge's to fill."""
+"""RFC 9110 section 15. A forge's own phrase is never forwarded."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -60,8 +61,8 @@ _CONTENT_TYPES: Final = {
 }
 
 _MEDIA_TYPE = rb"[A-Za-z0-9.+-]{1,64}/[A-Za-z0-9.+-]{1,64}(?:; ?charset=[A-Za-z0-9-]{1,32})?"
-# By name as it is read: the field as we spell it, the grammar of what may cross. In the order of git's own requests.
-_CROSSING: Final = {
+# By lower-case name: the spelling that is sent, the grammar of the value. In the order of git's own requests.
+_FORWARDED: Final = {
     b"user-agent": (b"User-Agent", re.compile(rb"[\x21-\x7e][\x20-\x7e]{0,255}")),
     b"accept": (b"Accept", re.compile(rb"[A-Za-z0-9*/+.;=, -]{1,512}")),
     b"accept-language": (b"Accept-Language", re.compile(rb"[A-Za-z0-9*,;=. -]{1,256}")),
@@ -69,6 +70,9 @@ _CROSSING: Final = {
     b"git-protocol": (b"Git-Protocol", re.compile(rb"version=[012]")),
     b"content-type": (b"Content-Type", re.compile(_MEDIA_TYPE)),
 }
+# RFC 9110 section 8.6: other methods state the length of an empty body.
+_WITHOUT_BODY: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+_READ: Final = frozenset({*_FORWARDED, b"accept-encoding", b"content-encoding"})
 _GZIP: Final = frozenset({b"gzip", b"x-gzip"})
 _ACCEPTS_GZIP: Final = re.compile(rb"(?:^|[, \t])(?:x-)?gzip[ \t]*(?:,|;[ \t]*q=(?:1|0\.[0-9]?[1-9])|$)", re.IGNORECASE)
 
@@ -76,7 +80,7 @@ _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _NAME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9-]*")
 
 
-def upstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
+def upstream_head(  # noqa: PLR0913 - the parts of a head
     method: bytes,
     path: str,
     host: str,
@@ -88,29 +92,42 @@ def upstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
 ) -> bytes:
     """Build the request head for the forge.
 
-    ``path`` is the whole target, ``host`` the whole Host value. ``head`` is asked for the fields that may cross, but
-    those in ``drop`` (lower-case): drop ``content-encoding`` when the body is decoded on the way and
-    ``accept-encoding`` when the answer will be read here. ``length`` None means chunked; 0 without a body.
-    Raises RequestError (415) for a content coding that cannot cross, ValueError (without the value) for a ``path``,
-    ``host`` or ``authorization`` that could end its line.
+    ``path`` is the whole target, ``host`` the whole Host value. The fields of ``head`` that may be forwarded are,
+    except those in ``drop`` (lower-case): drop ``content-encoding`` if the body is decoded on the way and
+    ``accept-encoding`` if the response is read here. ``length`` None means chunked; 0 without a body. Raises
+    RequestError (415) for an unsupported content coding, ValueError (without the value) for a ``path``, ``host`` or
+    ``authorization`` that could end its line.
     """
     line = _request_line(method, path, host)
     if authorization is not None and not _VALUE.fullmatch(authorization):
-        raise ValueError("the forge credential cannot be sent: it holds a control or non-ASCII byte")
+        raise ValueError("the forge credential cannot be sent: it has a control or non-ASCII byte")
     lines = [line] if authorization is None else [line, b"Authorization: %b\r\n" % authorization]
-    sent = grammar.joined([line for line in head.fields if line[0] not in drop] if drop else head.fields)
-    lines += [_crossed(name, sent[name]) for name in _CROSSING if name in sent]
-    lines.append(_accepted(sent.get(b"accept-encoding")))
-    lines.append(_coding(sent.get(b"content-encoding")))
-    lines.append(_upstream_framing(method, length))
-    return b"".join(lines)
+    sent = [line for line in head.fields if line[0] in _READ and line[0] not in drop]
+    if length is None:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n"
+    elif length or method not in _WITHOUT_BODY:
+        framing = b"Content-Length: %d\r\n\r\n" % length
+    else:
+        framing = b"\r\n"
+    return b"".join((*lines, _forwarded(tuple(sent)), framing))
 
 
 @lru_cache(maxsize=256)
-def _crossed(name: bytes, value: bytes) -> bytes:
-    """Return the line of a field whose value matches its grammar, else nothing. The same few values come for ever."""
-    spelling, grammar = _CROSSING[name]
-    return b"%b: %b\r\n" % (spelling, value) if grammar.fullmatch(value) else b""
+def _forwarded(fields: Fields) -> bytes:
+    """Return the lines for the client's fields: those whose value matches its grammar, and the codings.
+
+    Cached: a client sends the same few with every request. None of them is a secret.
+    """
+    sent = grammar.joined(fields)
+    lines = [
+        b"%b: %b\r\n" % (spelling, sent[name])
+        for name, (spelling, form) in _FORWARDED.items()
+        if name in sent and form.fullmatch(sent[name])
+    ]
+    codings = sent.get(b"accept-encoding")
+    # Only gzip can be decoded here, so no other coding is requested.
+    accepted = b"gzip" if codings is not None and _ACCEPTS_GZIP.search(codings) else b"identity"
+    return b"".join((*lines, b"Accept-Encoding: %b\r\n" % accepted, _coding(sent.get(b"content-encoding"))))
 
 
 @lru_cache(maxsize=1024)
@@ -124,41 +141,30 @@ def _request_line(method: bytes, path: str, host: str) -> bytes:
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, target, its_host)
 
 
-@lru_cache(maxsize=256)
-def _accepted(codings: bytes | None) -> bytes:
-    """Only gzip may come back, for only gzip can be read here."""
-    if codings is not None and _ACCEPTS_GZIP.search(codings):
-        return b"Accept-Encoding: gzip\r\n"
-    return b"Accept-Encoding: identity\r\n"
-
-
 def _coding(coding: bytes | None) -> bytes:
     if coding is None or coding.lower() == b"identity":
         return b""
     if coding.lower() not in _GZIP:
-        # Dropping it would make the body mean something else.
+        # Without the field the forge would read the body as something else.
         raise RequestError("this Content-Encoding is not served", reason=Reason.UNSUPPORTED_CODING, status=415)
     return b"Content-Encoding: gzip\r\n"
 
 
-def _upstream_framing(method: bytes, length: int | None) -> bytes:
-    if length is None:
-        return b"Transfer-Encoding: chunked\r\n\r\n"
-    if length or method not in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
-        return b"Content-Length: %d\r\n\r\n" % length
-    return b"\r\n"
-
-
 def content_type(head: ResponseHead) -> bytes | None:
-    """Return our own constant that equals the forge's Content-Type, or None if it has none that we relay."""
+    """Return the constant that equals the forge's Content-Type, or None if it is not one that is relayed."""
     value = head.get(b"content-type")
-    return None if value is None else _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
+    return None if value is None else _constant_type(value)
+
+
+@lru_cache(maxsize=64)
+def _constant_type(value: bytes) -> bytes | None:
+    return _CONTENT_TYPES.get(value.lower().replace(b"; ", b";"))
 
 
 def is_gzip(head: ResponseHead, *, asked: bool = True) -> bool:
-    """Return whether the forge's body is gzipped.
+    """Whether the forge's body is compressed with gzip.
 
-    Raises ResponseError for any other coding than gzip or none, and for gzip if it was not ``asked`` for.
+    Raises ResponseError for any other coding, and for gzip if it was not ``asked`` for.
     """
     value = head.get(b"content-encoding")
     if value is None or value.lower() == b"identity":
@@ -169,14 +175,14 @@ def is_gzip(head: ResponseHead, *, asked: bool = True) -> bool:
 
 
 def retry_after(head: ResponseHead) -> int | None:
-    """Return the forge's Retry-After in seconds, at most a day, or None if it has none or gives a date."""
+    """Return the forge's Retry-After in seconds, at most a day; None if it is missing or a date."""
     value = head.get(b"retry-after")
     if value is None or not re.fullmatch(rb"[0-9]{1,6}", value):
         return None
     return min(int(value), 86400)
 
 
-def downstream_head(  # noqa: PLR0913 - a head's parts, each named at its one call
+def downstream_head(  # noqa: PLR0913 - the parts of a head
     status: int,
     content_type: bytes,
     *,
@@ -188,32 +194,34 @@ def downstream_head(  # noqa: PLR0913 - a head's parts, each named at its one ca
 ) -> bytes:
     """Build a response head for the sandbox. ``length`` None means chunked.
 
-    ``extra`` are fields of our own making. Raises ValueError for a field that could end its line.
+    ``extra`` are credgate's own fields. Raises ValueError for a field that could end its line.
     """
-    lines = [
-        b"HTTP/1.1 %d %b\r\n" % (status, PHRASES.get(status, b"Other")),
-        _NO_CACHE,
-        b"Content-Type: %b\r\n" % content_type,
-    ]
-    if not _VALUE.fullmatch(content_type):
-        raise ValueError("a content type of our own making is malformed")
+    lines = [_opening(status, content_type)]
     if gzip:
         lines.append(b"Content-Encoding: gzip\r\n")
     if retry_after is not None:
         lines.append(b"Retry-After: %d\r\n" % retry_after)
-    lines += [_line(name, value) for name, value in extra]
-    lines.append(b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length)
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines)
+    if extra:
+        lines += [_line(name, value) for name, value in extra]
+    framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+    return b"".join((*lines, framing, b"Connection: close\r\n\r\n" if close else b"\r\n"))
+
+
+@lru_cache(maxsize=256)
+def _opening(status: int, content_type: bytes) -> bytes:
+    if not _VALUE.fullmatch(content_type):
+        raise ValueError("malformed content type in a response of credgate's own")
+    phrase = PHRASES.get(status, b"Other")
+    return b"HTTP/1.1 %d %b\r\n%bContent-Type: %b\r\n" % (status, phrase, _NO_CACHE, content_type)
 
 
 def _line(name: bytes, value: bytes) -> bytes:
     if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
-        raise ValueError("a field of our own making is malformed")
+        raise ValueError("malformed field in a response of credgate's own")
     return b"%b: %b\r\n" % (name, value)
 
 
-def local_reply(  # noqa: PLR0913 - a reply's parts, each named at its call
+def local_reply(  # noqa: PLR0913 - the parts of a reply
     status: int,
     body: bytes,
     content_type: bytes = TEXT,
@@ -222,6 +230,6 @@ def local_reply(  # noqa: PLR0913 - a reply's parts, each named at its call
     extra: Iterable[tuple[bytes, bytes]] = (),
     head_only: bool = False,
 ) -> bytes:
-    """Build a whole reply of our own. ``head_only`` (an answer to HEAD) leaves the body out but not its length."""
+    """Build a whole response of credgate's own. ``head_only`` (for HEAD) omits the body but not its length."""
     head = downstream_head(status, content_type, length=len(body), close=close, extra=extra)
     return head if head_only else head + body

@@ -1,23 +1,21 @@
-"""A second opinion: llhttp reads each head that our own expressions accepted, and must read the same.
+"""Second parse: llhttp reads each head that ``grammar`` accepted, and must read the same.
 
-Smuggling lives where two readers of the same bytes differ (RFC 9112 section 11.2). Our grammar is narrow enough that
-none should; this module finds out on every message instead of believing it. llhttp is given the head alone, in a
-parser of its own, so nothing of it (its body states, its keep-alive, its leniencies) outlives the comparison.
+Request smuggling needs two readers that understand the same bytes differently (RFC 9112 section 11.2). The grammar is
+so narrow that no two readers should; this module checks that on every message. llhttp is given the head only, in a new
+parser, so no state of it (body, keep-alive, leniency) outlives the comparison.
 
-Decides nothing: it says what llhttp read, None if it refused.
+Decides nothing: it returns what llhttp read, None if llhttp refused the head.
 """
 
 from __future__ import annotations
 
 import httptools
 
-from credgate.http.grammar import normal
-
 Lines = list[tuple[bytes, bytes]]
 
 
-class _Opinion:
-    """What llhttp calls back."""
+class _Callbacks:
+    """Collects what llhttp reads."""
 
     __slots__ = ("heads", "lines", "target")
 
@@ -37,22 +35,22 @@ class _Opinion:
 
 
 def request(head: bytes) -> tuple[int, bytes, bytes, Lines] | None:
-    """Return (number of heads, method, target, field lines as ``fields.split`` gives them), or None."""
-    opinion = _Opinion()
-    parser = httptools.HttpRequestParser(opinion)
+    """Return (number of heads, method, target, field lines as ``grammar.raw_lines`` returns them), or None."""
+    read = _Callbacks()
+    parser = httptools.HttpRequestParser(read)
     try:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return opinion.heads, parser.get_method(), opinion.target, normal(opinion.lines)
+    return read.heads, parser.get_method(), read.target, read.lines
 
 
 def response(head: bytes) -> tuple[int, int, Lines] | None:
-    """Return (number of heads, status, field lines as ``fields.split`` gives them), or None."""
-    opinion = _Opinion()
-    parser = httptools.HttpResponseParser(opinion)
+    """Return (number of heads, status, field lines as ``grammar.raw_lines`` returns them), or None."""
+    read = _Callbacks()
+    parser = httptools.HttpResponseParser(read)
     try:
         parser.feed_data(head)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
-    return opinion.heads, parser.get_status_code(), normal(opinion.lines)
+    return read.heads, parser.get_status_code(), read.lines

@@ -1,11 +1,11 @@
-"""What both readers do alike: collect a head whole, count or decode its body, notice what comes behind.
+"""The base of both readers: collects a head, counts or decodes its body, notices data after its end.
 
-A head is collected up to its empty line within a bound and refused early for what no later byte can mend, so that fed
-whole or byte by byte the same bytes end in the same way. The judging is the subclass's. A body of known length is
-counted, never looked at; a chunked one goes through ``chunked``. Bytes behind the end are never read as a second
-message (RFC 9112 section 9.3.2 lets a server do without pipelining): they are noted, for the connection cannot be kept.
+A head is collected up to its empty line within a bound, and refused early for faults that no later byte can correct, so
+that the result does not depend on how the bytes are cut. Subclasses judge the head. A body of known length is counted,
+not read; a chunked one is decoded by ``chunked``. Data after the end is never read as a second message (RFC 9112
+section 9.3.2 does not require pipelining). It is noted, since the connection must be closed then.
 
-After an error the reader raises the same error for ever: where the next message begins is unknown.
+After an error the reader raises the same error on every call: where the next message begins is unknown.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MessageReader(ABC, Generic[H]):
         self._decoder: ChunkedDecoder  # of the body, once that is known to be chunked
         self._read: Callable[[bytes], list[H | bytes | End]] = self._read_head
         self.excess = False
-        """Whether bytes arrived behind the message's end: the connection must not be kept."""
+        """Whether data came after the end of the message: the connection must not be reused."""
 
     @abstractmethod
     def _judge(self, head: bytes) -> H | None:
@@ -48,16 +48,16 @@ class MessageReader(ABC, Generic[H]):
 
     @abstractmethod
     def _refuse_faults(self, piece: bytes | bytearray, *, begins: bool = True) -> None:
-        """Raise for bytes that no head may hold; a piece that does not ``begin`` one starts with a byte of context."""
+        """Raise for invalid bytes in a head; a piece that does not ``begin`` one starts with a byte of context."""
 
     @abstractmethod
     def _too_large(self) -> ProtocolError:
         """Return the error for a head beyond ``max_head``."""
 
     def receive(self, data: bytes) -> list[H | bytes | End]:
-        """Take bytes as they came; return what they complete.
+        """Take bytes as they came; return the events that they complete.
 
-        Raises RequestError or ResponseError, by whose message it is; every later call raises it again.
+        Raises RequestError or ResponseError, depending on the side; every later call raises it again.
         """
         if not data:
             return []
@@ -71,6 +71,11 @@ class MessageReader(ABC, Generic[H]):
     def whole(self) -> bool:
         """Whether ``END`` was returned."""
         return self._read == self._drop
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that are kept of an incomplete head."""
+        return len(self._held)
 
     def _fail(self, error: ProtocolError) -> None:
         def again(_data: bytes) -> list[H | bytes | End]:
@@ -97,27 +102,24 @@ class MessageReader(ABC, Generic[H]):
         if known:
             data = bytes(held)
             held.clear()
-        return self._split(data, end + 4)
-
-    def _refuse_early(self, known: int) -> None:
-        """Refuse an unfinished head for what no byte can mend; the first ``known`` bytes were looked at before."""
-        held = self._held
-        self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
-        if len(held) >= self._max_head:
-            raise self._too_large()
-
-    def _split(self, data: bytes, end: int) -> list[H | bytes | End]:
-        """Judge ``data[:end]``, and read on behind it."""
+        end += 4
         if end > self._max_head:
             self._refuse_faults(data[: self._max_head])
             raise self._too_large()
-        # The whole of a bytes object is itself: no copy for a message that is all head.
+        # A slice of all of a bytes object is the object itself: no copy for a message without a body.
         head = self._judge(data[:end])
         rest = data[end:]
         events = [] if head is None else self._begin_body(head)
         if rest:
             events += self._read(rest)
         return events
+
+    def _refuse_early(self, known: int) -> None:
+        """Refuse an incomplete head for a fault that no later byte can correct; ``known`` bytes were checked before."""
+        held = self._held
+        self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
+        if len(held) >= self._max_head:
+            raise self._too_large()
 
     # The body.
 

@@ -1,12 +1,11 @@
-"""Reads one response from a forge: interim heads skipped, the final head judged, its body decoded, the end.
+"""Reads one response from a forge: skips interim heads, judges the final head, decodes its body to the end.
 
-The forge may be hostile or broken; what is ambiguous is refused and its connection is not used again. RFC 9112
-sections 4 and 6 with each repair made a refusal: two lengths, a length beside a coding, a coding other than chunked,
-a bare LF, a body that only the end of the connection would end (a cut one would look whole). At most five interim
-responses are skipped; 101 is refused, for nothing was asked to switch. llhttp reads every head a second time.
+The forge may be hostile or broken: an ambiguous response is refused and its connection is not used again. Follows RFC
+9112 sections 4 and 6, but every recovery is a refusal: two lengths, a length beside a coding, a coding other than
+chunked, a bare LF, a body that ends with the connection (a cut one would look complete). At most five interim responses
+are skipped; 101 is refused, since no switch was requested. llhttp parses every head too.
 
-Says nothing about what the answer means and makes none of it fit to be relayed: see ``crossing``. No error text holds
-a byte of the response.
+Does not decide what is relayed: see ``header_policy``. No error text holds a byte of the response.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ MAX_INTERIM: Final = 5
 _ONCE: Final = frozenset({
     b"content-encoding", b"content-length", b"content-type", b"location", b"retry-after", b"transfer-encoding",
 })  # fmt: skip
+# Plain numbers: a look-up in an enum is a call, and every response comes here.
+_SWITCHING: Final = 101
+_OK: Final = 200
 _BODILESS: Final = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -45,9 +47,11 @@ class ResponseReader(MessageReader[ResponseHead]):
         self._method = method
 
     def at_eof(self) -> None:
-        """Say that the forge closed its side. Raises ResponseError (FORGE_CUT) unless the response is whole."""
+        """Note that the forge closed its side. Raises ResponseError (FORGE_CUT) unless the response is complete."""
         if not self.whole:
-            raise ResponseError("the forge closed the connection before its answer was whole", reason=Reason.FORGE_CUT)
+            raise ResponseError(
+                "the forge closed the connection before its response was complete", reason=Reason.FORGE_CUT
+            )
 
     def _judge(self, head: bytes) -> ResponseHead | None:
         judged = judge(head, self._method)
@@ -74,31 +78,35 @@ def judge(head: bytes, method: bytes) -> ResponseHead | None:
         raise head_errors.of_response(head)
     version, digits, block = found.groups()
     status = int(digits)
-    if status == HTTPStatus.SWITCHING_PROTOCOLS:
-        raise ResponseError("the forge switches protocols unasked")
-    lines = grammar.split(block) if block else []
-    if len(lines) > grammar.MAX_FIELDS:
+    if status == _SWITCHING:
+        raise ResponseError("the forge switches protocols without a request")
+    raw = grammar.raw_lines(block)
+    lines = grammar.normal(raw)
+    count = len(lines)
+    if count > grammar.MAX_FIELDS:
         raise ResponseError("the forge sent too many fields")
-    single = dict(lines)
-    if len(single) != len(lines) and grammar.repeats(lines, _ONCE):
-        raise ResponseError("the forge sent a field twice that may be sent once")
+    fields = dict(lines)
+    if len(fields) != count:
+        if grammar.repeats(lines, _ONCE):
+            raise ResponseError("the forge sent a field twice that must be sent once")
+        fields = grammar.joined(lines)
     modern = version == b"1.1"
-    interim = status < HTTPStatus.OK
-    length = 0 if interim else _length(method, status, single, modern=modern)
-    if llhttp_check.response(head) != (1, status, lines):
-        raise ResponseError("the forge's head can be read in two ways")
+    interim = status < _OK
+    length = 0 if interim else _length(method, status, fields, modern=modern)
+    read = llhttp_check.response(head)
+    # Usually the lines are equal as sent; llhttp may keep or remove trailing whitespace.
+    if read is None or read[:2] != (1, status) or (read[2] != raw and grammar.normal(read[2]) != lines):
+        raise ResponseError("the forge sent an ambiguous head")
     if interim:
         return None
-    close = b"connection" in single and any(
-        b"close" in grammar.options(value) for name, value in lines if name == b"connection"
-    )
-    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close)
+    close = b"connection" in fields and b"close" in grammar.options(fields[b"connection"])
+    return ResponseHead(status, version, tuple(lines), length, length is None, modern and not close, fields)
 
 
-def _length(method: bytes, status: int, single: dict[bytes, bytes], *, modern: bool) -> int | None:
-    """Return the length of the body that follows, None for chunked: RFC 9112 section 6.3 without its repairs."""
-    coding = single.get(b"transfer-encoding")
-    size = single.get(b"content-length")
+def _length(method: bytes, status: int, fields: dict[bytes, bytes], *, modern: bool) -> int | None:
+    """Return the length of the body that follows, None for chunked: RFC 9112 section 6.3 without its recoveries."""
+    coding = fields.get(b"transfer-encoding")
+    size = fields.get(b"content-length")
     if size is not None and not grammar.CONTENT_LENGTH.fullmatch(size):
         raise ResponseError("the forge sent a malformed Content-Length")
     if coding is not None:
@@ -108,7 +116,7 @@ def _length(method: bytes, status: int, single: dict[bytes, bytes], *, modern: b
     if coding is not None:
         return None
     if size is None:
-        raise ResponseError("the forge sent a body without a length: a cut one could not be told from a whole one")
+        raise ResponseError("the forge sent a body without a length, so its end could not be detected")
     return int(size)
 
 
@@ -120,4 +128,4 @@ def _judge_coding(status: int, coding: bytes, size: bytes | None, *, modern: boo
     if not modern:
         raise ResponseError("the forge sent Transfer-Encoding on HTTP/1.0")
     if status == HTTPStatus.NO_CONTENT:
-        raise ResponseError("the forge sent Transfer-Encoding with an answer that has no body")
+        raise ResponseError("the forge sent Transfer-Encoding with a response without a body")

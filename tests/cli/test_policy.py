@@ -78,8 +78,8 @@ def test_what_is_not_is_status_1_and_says_what_came_instead() -> None:
     ("text", "said"),
     [
         ("x = [", "credgate: a.toml: not TOML: "),
-        ("", "credgate: a.toml: it expects nothing: write [[push]] or [[fetch]]\n"),
-        (MET.replace("allowed", "fine"), "credgate: a.toml: a branch: expect: fine is no reason code\n"),
+        ("", "credgate: a.toml: no expectations: write [[push]] or [[fetch]]\n"),
+        (MET.replace("allowed", "fine"), "credgate: a.toml: a branch: expect: fine is not a reason code\n"),
         (MET + "[policy]\nmax_refs = 0\n", "credgate: a.toml: policy.max_refs: "),
     ],
 )

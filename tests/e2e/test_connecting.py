@@ -123,10 +123,10 @@ def test_through_a_proxy_a_certificate_is_checked_as_without_one(
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "the proxy wants a login"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "the proxy requires authentication"),
         (b"HTTP/1.1 403 <secret>\r\n\r\n", "the proxy answered 403"),
-        (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n", "the proxy sent something before it was asked"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n", "the proxy sent data after its response"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's response is not HTTP"),
     ],
 )
 def test_a_proxy_that_says_no_is_named_in_gits_words(

@@ -125,7 +125,7 @@ def test_a_repository_that_no_pattern_names_has_none(place: Place, two: Door, en
     path = place.repositories.seeded("third/open")
     box = enter([path], login=login, door=two).box
     said = box.git("ls-remote", address(path)).refused()
-    assert "wants a credential for this repository and none is configured" in said
+    assert "requires a credential for this repository and none is configured" in said
     assert {secret for _, _, secret in place.shown()} == {""}
     place.recorder.clear()
     box.git("init", "-q", "here").fine()

@@ -137,6 +137,6 @@ def test_an_unknown_forge_is_told_the_configured_ones(box: Sandbox) -> None:
     url = f"{box.gateway_url}/forge/github.org/octo/hello"
     said = box.git("ls-remote", url).refused()
     names = ", ".join(sorted([*KINDS, "github.com"]))
-    assert f"remote: credgate: no forge of this name is configured in this gateway; it has {names}\n" in said
+    assert f"remote: credgate: no forge of this name is configured in this gateway; configured: {names}\n" in said
     stranger = box.git("-c", f"http.{box.gateway_url}/.extraHeader=", "ls-remote", url).refused()
     assert "gitlab" not in stranger

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OWN = [{"refs": "refs/heads/agent/**", "allow": ["create", "update"]}]
 MINE = "refs/heads/agent/x"
-REASON = "credgate: no rule of this session is for this ref; it may push refs/heads/agent/** (create, update)"
+REASON = "credgate: no rule of this session matches this ref; it may push refs/heads/agent/** (create, update)"
 
 
 @pytest.fixture(scope="session")

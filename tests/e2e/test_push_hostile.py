@@ -244,7 +244,7 @@ def test_smuggled_push_options_never_reach_the_forge(
     forge.plain.clear()
     told = desk.post(commands(move, caps=CAPS + caps) + smuggled + pack)
     assert "ok" not in told.refs.values()
-    expected = "a value that takes none" if caps else "the pack does not begin with PACK"
+    expected = "a value for a capability that takes none" if caps else "the pack does not begin with PACK"
     assert expected in told.body.decode(errors="replace")
     assert desk.gateway.audited(repo=desk.path, decision="deny")["reason"] == "malformed-push"
     assert b"repo.private" not in forge.plain.up
@@ -268,7 +268,7 @@ def test_a_flag_with_a_value_is_no_way_to_blind_the_audit(desk: Desk, word: str)
     for given, good in ((f"{word}=1", False), (word, True)):
         caps = " ".join(["", *others, given]).encode()
         told = desk.post(commands((ZERO, new, REF), caps=caps) + pack)
-        assert ("a value that takes none" in told.body.decode(errors="replace")) is not good
+        assert ("a value for a capability that takes none" in told.body.decode(errors="replace")) is not good
         assert desk.refs() == (before | {REF: new} if good else before)
 
 

@@ -68,9 +68,9 @@ def test_the_defaults(sit: Sit, forge: Forge) -> None:
         ((f":{MINE}",), "default.push[0] refs/heads/** does not allow delete"),
         ((":refs/tags/v1",), "default.push[1] refs/tags/** does not allow delete"),
         (("+main:refs/tags/v1",), "default.push[1] refs/tags/** does not allow update"),
-        (("new:refs/notes/x",), "no rule of this session is for this ref"),
-        (("new:refs/for/main",), "no rule of this session is for this ref"),
-        (("new:refs/replace/" + "1" * 40,), "no rule of this session is for this ref"),
+        (("new:refs/notes/x",), "no rule of this session matches this ref"),
+        (("new:refs/for/main",), "no rule of this session matches this ref"),
+        (("new:refs/replace/" + "1" * 40,), "no rule of this session matches this ref"),
     ):
         assert f"(credgate: {reason}" in desk.push("origin", *words).refused()
     assert unheard(forge)
@@ -141,7 +141,7 @@ def test_tags_have_rules_of_their_own(sit: Sit) -> None:
     """By pattern, and not to be moved."""
     desk = sit(push=[OWN, TAGS])
     before = desk.refs()
-    assert "no rule of this session is for this ref" in desk.push("origin", "new:refs/tags/v1").refused()
+    assert "no rule of this session matches this ref" in desk.push("origin", "new:refs/tags/v1").refused()
     desk.push("origin", "new:refs/tags/agent-1").fine()
     assert "push[1] refs/tags/agent-* does not allow update" in desk.push("origin", "+main:refs/tags/agent-1").refused()
     assert desk.refs() == before | {"refs/tags/agent-1": desk.local("rev-parse", "new")}
@@ -287,7 +287,7 @@ def test_the_stated_old_value_is_compared(sit: Sit) -> None:
     assert MINE in desk.refs()
     assert "refs/heads/agent/y" not in desk.refs()
     before = desk.refs()
-    text = "credgate: this ref is not where the push says it was: fetch, and push again"
+    text = "credgate: the forge has this ref at another commit than the push expects: fetch, and push again"
     for old, new in ((older, main), (older, "0" * 40), ("0" * 40, main)):
         assert desk.move(old, new, MINE).refs == {MINE: text}
     assert desk.refs() == before
@@ -312,7 +312,7 @@ def test_thirty_megabytes_are_refused_politely(sit: Sit, forge: Forge) -> None:
     sit.door.front.clear()
     ran = desk.push("origin", "noise:main")
     assert ran.code == 1
-    assert f"! [remote rejected] noise -> main (credgate: no rule of this session is for this ref; {MAY})" in ran.err
+    assert f"! [remote rejected] noise -> main (credgate: no rule of this session matches this ref; {MAY})" in ran.err
     assert "Everything up-to-date" not in ran.out + ran.err
     posts = re.findall(rb"POST /git/\S+/git-receive-pack HTTP/1.1\r\n((?:[^\r\n]+\r\n)*)", sit.door.front.up)
     assert [b"Content-Length: 4\r\n" in head for head in posts] == [True, False]

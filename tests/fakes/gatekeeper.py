@@ -20,15 +20,13 @@ from credgate.config.structure import structure
 from credgate.forges.registry import driver_for
 from credgate.git import refusal
 from credgate.git.advertisement import AdvertisementRewriter
-from credgate.git.commandlist import encode_commands
 from credgate.git.fetch import FetchReader
-from credgate.git.options import OptionsReader, encode_options
-from credgate.git.partial import Splicer
 from credgate.git.pktline import FLUSH
-from credgate.git.push_list import PushReader
+from credgate.git.push_list import OptionsReader, PushReader, encode_commands, encode_options
 from credgate.git.push_rules import PushRules, judge_options, rules_for
 from credgate.git.push_verdict import Findings, PushVerdict, judge, refuse_all, settle
 from credgate.git.report import ReportReader
+from credgate.git.response_filter import Splicer
 from credgate.sessions.grants import parse_repos
 
 PIECE = 4096

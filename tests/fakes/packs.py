@@ -52,7 +52,7 @@ def tree(entries: Mapping[bytes, tuple[int, bytes]]) -> bytes:
 
 
 def number(value: int) -> bytes:
-    """Return a size as a delta writes it: seven bits a byte, low bits first."""
+    """Return a size as in a delta: seven bits a byte, low bits first."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""A desk to push from: a sandbox's work tree, its session, and the forge's repository, looked at from behind.
+"""A work tree to push from: in a sandbox, with its session, and direct access to the forge's repository.
 
 Commits are made by ``git fast-import``, whole trees at a time, so that a history is a few lines. ``post`` sends what no
 git would: the body of a push as bytes, with its answer read by nobody's parser but this one.
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 ZERO = "0" * 40
 Content = bytes | tuple[str, bytes]
-"""A file's bytes, or a mode and what it holds: for a submodule (``160000``) a commit's id."""
+"""A file's bytes, or a mode and the content: for a submodule (``160000``) a commit's id."""
 CAPS = b" report-status side-band-64k agent=test"
 EMPTY = b"PACK\0\0\0\2\0\0\0\0" + hashlib.sha1(b"PACK\0\0\0\2\0\0\0\0").digest()
-"""A pack of nothing."""
+"""A pack without objects."""
 
 
 @frozen
 class Told:
-    """What a push was answered: ``refs`` holds ``ok`` or a reason by name, ``text`` what side-band 2 said."""
+    """The response to a push: ``refs`` has ``ok`` or a reason by name, ``text`` is the text of side-band 2."""
 
     status: int
     unpack: str
@@ -46,7 +46,7 @@ class Told:
 
 
 def commands(*moves: tuple[str, str, str], caps: bytes = CAPS) -> bytes:
-    """Write a command list of (old, new, ref), capabilities on the first."""
+    """Encode a command list of (old, new, ref), with the capabilities on the first."""
     lines = [" ".join(move).encode() for move in moves]
     return b"".join(map(encode, [lines[0] + b"\0" + caps, *lines[1:]])) + FLUSH
 
@@ -54,7 +54,7 @@ def commands(*moves: tuple[str, str, str], caps: bytes = CAPS) -> bytes:
 def post(
     gateway: Gateway, lease: Lease, path: str, body: bytes, fields: Mapping[str, str] | None = None, port: int = 0
 ) -> Told:
-    """Send ``body`` as a push to ``path``; its answer. OSError or HTTPException when there is none, or half of one."""
+    """Send ``body`` as a push to ``path``; return its response. Raises OSError or HTTPException if it is cut."""
     kind = "application/x-git-receive-pack-request"
     head = {"Authorization": f"Bearer {lease.line}", "Content-Type": kind, **(fields or {})}
     connection = http.client.HTTPConnection("127.0.0.1", port or gateway.port, timeout=60)
@@ -67,7 +67,7 @@ def post(
 
 
 def read(status: int, body: bytes) -> Told:
-    """Read a report, in side-bands or bare; an answer that is none has no refs."""
+    """Read a report, in side-bands or bare; any other response has no refs."""
     report, text = b"", b""
     packets = list(_packets(body)) if status == http.HTTPStatus.OK else []
     for packet in packets:
@@ -94,7 +94,7 @@ def _packets(data: bytes) -> list[bytes]:
 
 @define(eq=False)
 class Desk:
-    """One work tree ``name`` in a sandbox, whose remote is the forge's ``path``."""
+    """The work tree ``name`` in a sandbox, whose remote is the forge's ``path``."""
 
     box: Sandbox
     lease: Lease
@@ -115,7 +115,7 @@ class Desk:
         return self.box.home / self.name
 
     def local(self, *words: str | Path, stdin: bytes = b"") -> str:
-        """Run git in the work tree, away from the gateway; it must succeed."""
+        """Run git in the work tree without the gateway; it must succeed."""
         return repositories.git("-C", self.tree, *words, stdin=stdin).decode()
 
     def behind(self, *words: str | Path, stdin: bytes = b"") -> str:
@@ -123,7 +123,7 @@ class Desk:
         return repositories.git("-C", self.repos.folder(self.path), *words, stdin=stdin).decode()
 
     def refs(self) -> dict[str, str]:
-        """Return what the forge has."""
+        """Return the refs of the forge."""
         lines = self.behind("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
         return dict(line.split(" ") for line in lines)
 
@@ -132,7 +132,7 @@ class Desk:
         return self.behind("cat-file", "--batch-check", stdin=oid.encode()).split(" ")[-1] != "missing"
 
     def commit(self, *parents: str, files: Mapping[str, Content] | None = None, text: str = "", name: str = "") -> str:
-        """Make a commit whose whole tree is ``files``, kept by a ref of the work tree; its id."""
+        """Make a commit with the tree ``files`` and a ref in the work tree; return its id."""
         number = next(self._numbers)
         ref, message = name or f"refs/made/{number}", (text or f"commit {number}").encode()
         lines = [f"commit {ref}\ncommitter {repositories.WHO} {1700000000 + number} +0000\n".encode()]
@@ -150,12 +150,12 @@ class Desk:
         return self.local("rev-parse", ref)
 
     def give(self, moves: Mapping[str, str]) -> None:
-        """Put refs and what they reach at the forge, past the gateway."""
+        """Push refs directly to the forge, without the gateway."""
         specs = [f"+{oid}:{ref}" for ref, oid in moves.items()]
         self.local("push", "-q", self.repos.folder(self.path), *specs)
 
     def push(self, *words: str) -> Ran:
-        """Push by the sandbox's own git, through the gateway."""
+        """Push with the sandbox's git through the gateway."""
         return self.box.git("push", *words, cwd=self.name)
 
     def pack(self, *revisions: str, options: Sequence[str] = ()) -> bytes:
@@ -168,11 +168,11 @@ class Desk:
         return post(self.gateway, self.lease, self.path, body, fields)
 
     def move(self, old: str, new: str, ref: str) -> Told:
-        """Push one move of what the forge has already, whatever its git would think of it first."""
+        """Push one command for objects that the forge has already, without the client's own checks."""
         return self.post(commands((old, new, ref)) + (b"" if new == ZERO else EMPTY))
 
     def audited(self, ref: str, **expected: object) -> dict[str, dict[str, str]]:
-        """Wait for the newest audit line that names ``ref`` in a push here; return what it says of each ref."""
+        """Wait for the newest audit line of a push here that names ``ref``; return its result for each ref."""
         expected |= {"operation": "git-receive-pack", "repo": self.path}
 
         def lines() -> list[dict[str, dict[str, str]]]:

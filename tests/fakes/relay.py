@@ -1,4 +1,4 @@
-"""A gateway without sockets: the real gate, channels, exchanges and pool between sandboxes and forges in memory.
+"""A gateway without sockets: the real services, connections, exchanges and pool between in-memory sandboxes and forges.
 
 ``House`` is all of it. ``client()`` is a sandbox's connection; ``forge`` the way to forges, which tests let in, refuse
 or keep waiting. What either side received is read by h11, which shares no code with ours.
@@ -45,7 +45,7 @@ KIB64 = 64 * 1024
 PACK = b"PACK" + b"\xff" * 1000
 
 
-# What a sandbox sends.
+# Requests of a sandbox.
 
 
 def login(token: str = "token", secret: str = "secret") -> bytes:
@@ -65,7 +65,7 @@ def discover(service: bytes = b"upload", repo: bytes = b"octo/hello", *fields: b
 
 
 def chunks(*pieces: bytes, last: bool = True) -> bytes:
-    """Frame ``pieces`` as chunks, as simply as can be; an empty one would be the last."""
+    """Frame ``pieces`` as chunks; an empty piece is the last chunk."""
     return b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in pieces if one) + (b"0\r\n\r\n" if last else b"")
 
 
@@ -99,7 +99,7 @@ def commands(*refs: bytes) -> bytes:
     return b"".join(command(ref, first=not at) for at, ref in enumerate(refs or (b"refs/heads/main",))) + FLUSH
 
 
-# What a forge answers.
+# Responses of a forge.
 
 
 def answer(
@@ -110,7 +110,7 @@ def answer(
     chunked: bool = False,
     length: int | None = None,
 ) -> bytes:
-    """Make an answer of git's type ``kind``; ``length`` may lie."""
+    """Make a response of git's type ``kind``; ``length`` may be wrong."""
     framing = (
         b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (len(body) if length is None else length)
     )
@@ -124,12 +124,12 @@ RESULT = answer(b"packed")
 REPORTED = answer(b"reported", kind=b"receive-pack-result")
 
 
-# What was received, read by another.
+# What was received, as h11 reads it.
 
 
 @frozen
 class Message:
-    """A request or response as h11 reads it; ``whole`` is whether its end came."""
+    """A request or response as h11 reads it; ``whole`` is whether it is complete."""
 
     start: Any
     body: bytes
@@ -137,7 +137,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """Of a response."""
+        """The status of a response."""
         return int(self.start.status_code)
 
     def field(self, name: bytes) -> bytes | None:
@@ -167,7 +167,7 @@ def _read(reader: h11.Connection, data: bytes, *, eof: bool) -> Message | None:
 
 
 def requests_in(data: bytes) -> list[Message]:
-    """Read the requests that a forge received on one connection; the last may be unfinished."""
+    """Read the requests that a forge received on one connection; the last may be incomplete."""
     reader, found = h11.Connection(h11.SERVER), []
     while (one := _read(reader, data, eof=False)) is not None:
         found.append(one)
@@ -183,7 +183,7 @@ def requests_in(data: bytes) -> list[Message]:
 
 
 def answers_in(data: bytes, *methods: bytes) -> list[Message]:
-    """Read the answers that a sandbox received to requests of ``methods`` (by default all are GET)."""
+    """Read the responses that a sandbox received to requests of ``methods`` (default: all GET)."""
     found: list[Message] = []
     data = data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     while data:
@@ -200,28 +200,28 @@ def answers_in(data: bytes, *methods: bytes) -> list[Message]:
 
 
 def only(wire: Wire, method: bytes = b"GET") -> Message:
-    """Read the one answer that a sandbox received."""
+    """Read the only response that a sandbox received."""
     (one,) = answers_in(wire.received, method)
     return one
 
 
-# The house.
+# The gateway.
 
 
 @define
 class Sessions:
-    """Sessions by token and secret, and who is told of their end."""
+    """Sessions by token and secret, with listeners for their end."""
 
     known: dict[tuple[str, str], Session] = field(factory=dict)
     touched: list[str] = field(factory=list)
     listeners: list[Callable[[Session, str], None]] = field(factory=list)
 
     def authenticate(self, token: str, secret: str, address: str) -> Session | None:
-        """Find one."""
+        """Find a session."""
         return self.known.get((token, secret))
 
     def usable(self, session_id: str, address: str) -> Session | None:
-        """Find one by its public id."""
+        """Find a session by its public id."""
         return next((one for one in self.known.values() if one.id == session_id), None)
 
     def touch(self, session_id: str) -> None:
@@ -229,11 +229,11 @@ class Sessions:
         self.touched.append(session_id)
 
     def on_end(self, callback: Callable[[Session, str], None]) -> None:
-        """Note who wants to know."""
+        """Register a listener."""
         self.listeners.append(callback)
 
     def revoke(self, one: Session) -> None:
-        """End it, as the registry does: dead first, then everybody is told."""
+        """End a session as the registry does: first mark it dead, then call the listeners."""
         self.known = {key: value for key, value in self.known.items() if value != one}
         for listener in self.listeners:
             listener(one, "revoked")
@@ -258,7 +258,7 @@ class Credentials:
         return None if self.late else self.held.get(wanted.repo.forge, ANONYMOUS)
 
     async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """Note that it was asked for, and answer when the test does."""
+        """Record the request; it is answered when the test calls ``come`` or ``fail``."""
         self.asked.append((wanted, refused))
         if self.late:
             waiter: Deferred[Credential] = Deferred(self.waiting.remove)
@@ -271,7 +271,7 @@ class Credentials:
         return self.held[wanted.repo.forge]
 
     def come(self, credential: Credential, *, late: bool = False) -> None:
-        """Let it be there for all who wait; from then on it is at hand."""
+        """Return it to all waiting requests; from then on it is cached."""
         self.late, waiting = late, list(self.waiting)
         self.waiting.clear()
         for one in waiting:
@@ -285,7 +285,7 @@ class Credentials:
             one.errback(why)
 
     def configured(self, repo: RepoPath) -> bool:
-        """Whether there is one."""
+        """Whether a credential is configured."""
         return self.late or repo.forge in self.held
 
     def named(self, grant: Grant, session: Session) -> list[dict[str, object]]:
@@ -297,7 +297,7 @@ class Credentials:
 
 @define
 class Audit:
-    """Keeps events; ``writable`` is the test's to say."""
+    """Keeps events; the test sets ``writable``."""
 
     events: list[Event] = field(factory=list)
     writable: bool = True
@@ -309,7 +309,7 @@ class Audit:
 
 @define(eq=False)
 class Coming:
-    """A connection to a forge that is being made."""
+    """A connection attempt to a forge."""
 
     factory: Any
     made: Deferred[Any]
@@ -317,7 +317,7 @@ class Coming:
     cancelled: bool = False
 
     def accept(self, *, shake: bool = True) -> Wire:
-        """Let it in, and (with ``shake``) TLS's handshake be done, as ``TlsEndpoint`` tells it."""
+        """Accept it, and (with ``shake``) finish the TLS handshake, as ``TlsEndpoint`` reports it."""
         protocol = self.factory.buildProtocol(None)
         wire = Wire(self.reactor, protocol)
         self.made.callback(protocol)
@@ -332,16 +332,16 @@ class Coming:
 
 @define(eq=False)
 class Forges:
-    """The network towards forges: ``wires`` are open or were, ``coming`` wait to be let in."""
+    """The network to the forges: ``wires`` are or were open, ``coming`` wait to be accepted."""
 
     reactor: Clock
     open: bool = True
-    """Let everybody in at once."""
+    """Accept every connection at once."""
     wires: list[Wire] = field(factory=list)
     coming: list[Coming] = field(factory=list)
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        """Begin a connection, as an endpoint does; cancelling fails it in an endpoint's own way."""
+        """Begin a connection, as an endpoint does; cancelling fails it as an endpoint does."""
         made: Deferred[Any] = Deferred(lambda made: self._cancel(coming, made))
         coming = Coming(factory, made, self.reactor)
         self.coming.append(coming)
@@ -355,27 +355,27 @@ class Forges:
         made.errback(ConnectingCancelledError(IPv4Address("TCP", "192.0.2.1", 443)))
 
     def let_in(self, *, shake: bool = True) -> Wire:
-        """Let the first one in."""
+        """Accept the first attempt."""
         wire = self.coming.pop(0).accept(shake=shake)
         self.wires.append(wire)
         return wire
 
     def refuse(self, why: Exception) -> None:
-        """Fail the first one."""
+        """Fail the first attempt."""
         self.coming.pop(0).fail(why)
 
     @property
     def wire(self) -> Wire:
-        """The youngest connection."""
+        """The newest connection."""
         return self.wires[-1]
 
     def asked(self) -> Message:
-        """Read the last request on the youngest connection."""
+        """Read the last request on the newest connection."""
         return requests_in(self.wire.received)[-1]
 
 
 class House:
-    """Everything, with one session that may use ``octo/*`` and read ``read/only``."""
+    """The whole gateway, with one session that may use ``octo/*`` and read ``read/only``."""
 
     def __init__(self, **limits: Any) -> None:
         self.reactor = Clock()
@@ -427,19 +427,19 @@ class House:
         return self.clients[-1]
 
     def say(self, data: bytes, **more: Any) -> Wire:
-        """Connect a sandbox that sends ``data``, and let it settle."""
+        """Connect a sandbox that sends ``data``, and run everything that is due."""
         client = self.client(**more)
         client.deliver(data)
         self.settle()
         return client
 
     def settle(self) -> None:
-        """Let everything that is due happen."""
+        """Run everything that is due."""
         for _ in range(200):
             self.reactor.advance(0)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, with a sweep a second, as the service does."""
+        """Advance the clock, with a sweep each second, as the service does."""
         for _ in range(int(seconds)):
             self.reactor.advance(1)
             self.service.sweep()
@@ -451,7 +451,7 @@ class House:
         return [event.reason for event in self.audit.events]
 
     def nothing_left(self) -> None:
-        """Check that no exchange is registered, no connection is without an owner, and no timer runs."""
+        """Check that no exchange is registered, every connection has an owner, and no timer runs."""
         self.settle()
         assert self.gate._busy == {}
         assert self.gate._session_of == {}
@@ -468,7 +468,7 @@ class House:
 
 
 def busy_house(**limits: Any) -> tuple[House, Wire]:
-    """Have a kept connection to the forge, by one discovery that went well, and the client that made it."""
+    """Return a gateway with a pooled connection to the forge, made by one discovery, and its client."""
     house = House(**limits)
     client = house.say(discover())
     house.forge.wire.deliver(LISTED)

@@ -15,6 +15,6 @@ BARE = b"".join(map(encode, LINES)) + FLUSH
 
 
 def banded(inner: bytes, size: int) -> bytes:
-    """Cut a report into side-band packets of ``size``, text and keepalives between them."""
+    """Cut a report into side-band packets of ``size``, with text and keep-alives between them."""
     pieces = [encode(b"\x01" + inner[at : at + size]) for at in range(0, len(inner), size)]
     return encode(b"\x02hello\n") + (encode(b"\x01") + encode(b"\x02..")).join(pieces) + FLUSH

@@ -1,4 +1,4 @@
-"""Advertisements: what leads around the gateway is gone, all else is to the byte what the forge said."""
+"""Ref advertisements: capabilities that lead around the gateway are removed, everything else passes unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import ResponseError
-from credgate.git.advertisement import AT_ONCE, KEPT, MAX_V2_LINES, AdvertisementRewriter, _at_once
+from credgate.git.advertisement import CACHED, MAX_CACHED_BYTES, MAX_V2_LINES, AdvertisementRewriter, cached_v2
 from credgate.git.pktline import FLUSH, MAX_PAYLOAD, encode
 from credgate.values import Reason
 
@@ -61,14 +61,14 @@ def rewritten(wire: bytes, size: int = 1 << 20, service: str = RECEIVE, **asked:
         (b"", b""),
     ],
 )  # fmt: skip
-def test_what_hides_commands_is_not_offered(size: int, caps: bytes, kept: bytes) -> None:
-    """In any cut, smart or bare, with and without a version; every other byte as it was."""
+def test_removed_capabilities_are_not_offered(size: int, caps: bytes, kept: bytes) -> None:
+    """In any cut, smart or bare, with and without a version; every other byte unchanged."""
     for head in (SERVICE[RECEIVE], b"", SERVICE[RECEIVE] + encode(b"version 1\n"), encode(b"version 1")):
         assert rewritten(head + first(caps) + REFS, size) == head + first(kept) + REFS
 
 
-def test_what_is_kept_is_kept_for_a_reason() -> None:
-    """Without these git takes a refusal for success, or shows none: never stripped, whatever is asked."""
+def test_needed_capabilities_are_never_removed() -> None:
+    """Without them git takes a refusal for success, or shows none."""
     for options in (False, True):
         for thin in (False, True):
             out = rewritten(first(PUSH_CAPS) + FLUSH, push_options=options, no_thin=thin)
@@ -76,15 +76,15 @@ def test_what_is_kept_is_kept_for_a_reason() -> None:
                 assert word in out.replace(b"\n", b" ").split(b"\x00")[1].split(b" ")
 
 
-def test_push_options_are_offered_where_they_are_granted() -> None:
-    """Only if the forge has them."""
+def test_push_options_are_offered_only_if_granted() -> None:
+    """And only if the forge has them."""
     caps = PUSH_CAPS + b" push-options"
     assert rewritten(first(caps) + FLUSH, push_options=True) == first(caps) + FLUSH
     assert rewritten(first(PUSH_CAPS) + FLUSH, push_options=True) == first(PUSH_CAPS) + FLUSH
 
 
 def test_no_thin_is_added_once_and_to_pushes_only() -> None:
-    """A pack that will be read must hold its own bases."""
+    """A pack that is inspected must hold its own bases."""
     assert rewritten(first(b"atomic") + FLUSH, no_thin=True) == first(b"atomic no-thin") + FLUSH
     assert rewritten(first(b"no-thin atomic") + FLUSH, no_thin=True) == first(b"no-thin atomic") + FLUSH
     assert rewritten(first(b"") + FLUSH, no_thin=True) == first(b"no-thin") + FLUSH
@@ -94,8 +94,8 @@ def test_no_thin_is_added_once_and_to_pushes_only() -> None:
 @pytest.mark.parametrize(
     "name", [b"capabilities^{}", b".have", b"HEAD", b"refs/heads/caf\xc3\xa9"]
 )  # fmt: skip
-def test_the_first_line_names_many_things(name: bytes) -> None:
-    """An empty repository, borrowed objects, a branch of any bytes."""
+def test_every_form_of_the_first_line_is_read(name: bytes) -> None:
+    """An empty repository, alternates, a branch name of any bytes."""
     assert rewritten(first(b"push-cert=x quiet", name, b"") + FLUSH) == first(b"quiet", name, b"") + FLUSH
 
 
@@ -107,8 +107,8 @@ V2 = [
 
 @pytest.mark.parametrize("size", [1, 3, 17, 1 << 20])
 @pytest.mark.parametrize("head", [b"", SERVICE[UPLOAD]])
-def test_of_v2_only_what_is_known_is_offered(size: int, head: bytes) -> None:
-    """Whatever is not known may be a command; the features of fetch are its own."""
+def test_unknown_keys_of_v2_are_removed(size: int, head: bytes) -> None:
+    """An unknown key may be a command; fetch keeps its features."""
     more = [b"bundle-uri\n", b"promisor-remote=name=x,url=https://x\n", b"frobnicate=1\n", b"packfile-uris\n"]
     wire = head + b"".join(map(encode, (*V2[:3], *more, *V2[3:]))) + FLUSH
     assert rewritten(wire, size, UPLOAD) == head + b"".join(map(encode, V2)) + FLUSH
@@ -127,14 +127,14 @@ def test_of_v2_only_what_is_known_is_offered(size: int, head: bytes) -> None:
         (b"fetch=\n", b"fetch\n"),
     ],
 )
-def test_fetch_loses_packfile_uris(line: bytes, kept: bytes) -> None:
-    """It would have clients download packs from elsewhere."""
+def test_packfile_uris_are_removed_from_fetch(line: bytes, kept: bytes) -> None:
+    """Clients would download packs from elsewhere."""
     wire = encode(b"version 2\n") + encode(line) + FLUSH
     assert rewritten(wire, service=UPLOAD) == encode(b"version 2\n") + encode(kept) + FLUSH
 
 
-def test_what_the_forge_offers_is_known_afterwards() -> None:
-    """Whoever asks the forge for more must know what it can."""
+def test_capabilities_of_the_forge_are_kept() -> None:
+    """Later requests to the forge depend on them."""
     rewriter = AdvertisementRewriter(RECEIVE)
     rewriter.receive(encode(b"version 1\n") + first(b"quiet push-cert=x") + REFS)
     assert (rewriter.version, rewriter.capabilities, rewriter.done) == (1, (b"quiet", b"push-cert=x"), True)
@@ -155,10 +155,10 @@ grants = st.fixed_dictionaries({"push_options": st.booleans(), "no_thin": st.boo
 
 
 @given(v2_lines, st.sampled_from([RECEIVE, UPLOAD]), st.lists(grants, min_size=2, max_size=4), st.integers(1, 2))
-def test_what_is_looked_up_is_what_is_read(
+def test_cached_result_equals_the_read_one(
     lines: list[bytes], service: str, asked: list[dict[str, bool]], ends: int
 ) -> None:
-    """The first time and the second time, and for whoever was granted more; what is wrong is wrong again."""
+    """The first and the second time, and for a client that was granted more; a malformed one fails each time."""
     wire = SERVICE[service] + b"".join(map(encode, (V2[0], *lines))) + FLUSH * ends
     for grant in asked + asked:
         if ends > 1:
@@ -168,8 +168,8 @@ def test_what_is_looked_up_is_what_is_read(
             assert rewritten(wire, service=service, **grant) == rewritten(wire, 1, service, **grant)
 
 
-def test_what_is_looked_up_is_known_as_what_is_read() -> None:
-    """Version, capabilities, the end, and that nothing may follow."""
+def test_cached_result_has_version_capabilities_and_end() -> None:
+    """And data after it is refused."""
     wire = encode(b"version 2\n") + encode(b"fetch=filter\n") + encode(b"bundle-uri") + FLUSH
     for _ in range(2):
         rewriter = AdvertisementRewriter(UPLOAD)
@@ -179,22 +179,22 @@ def test_what_is_looked_up_is_known_as_what_is_read() -> None:
             rewriter.receive(FLUSH)
 
 
-def test_few_answers_are_kept_and_none_that_names_a_ref() -> None:
-    """A forge that answers differently each time takes no memory, and refs of a private repository stay nowhere."""
-    _at_once.cache_clear()
+def test_cache_is_bounded_and_holds_no_ref() -> None:
+    """A forge that answers differently each time takes no memory; refs of a private repository are not cached."""
+    cached_v2.cache_clear()
     for wire in (GOOD, SERVICE[RECEIVE] + encode(b"version 1\n") + first(b"agent=version 2") + FLUSH, GOOD[:9]):
         AdvertisementRewriter(RECEIVE).receive(wire)
-    long = encode(b"version 2\n") + encode(b"agent=" + b"x" * AT_ONCE) + FLUSH
+    long = encode(b"version 2\n") + encode(b"agent=" + b"x" * MAX_CACHED_BYTES) + FLUSH
     rewritten(long, service=UPLOAD)
-    assert _at_once.cache_info().currsize == 0
-    for number in range(2 * KEPT):
+    assert cached_v2.cache_info().currsize == 0
+    for number in range(2 * CACHED):
         rewritten(encode(b"version 2\n") + encode(b"agent=%d" % number) + FLUSH, service=UPLOAD)
-    assert _at_once.cache_info().currsize == KEPT
+    assert cached_v2.cache_info().currsize == CACHED
 
 
 @pytest.mark.parametrize("wire", [FLUSH, SERVICE[UPLOAD] + FLUSH, encode(b"version 1\n") + FLUSH])
-def test_an_empty_repository_is_a_flush(wire: bytes) -> None:
-    """Older servers say no more."""
+def test_empty_repository_is_a_flush(wire: bytes) -> None:
+    """Older servers send nothing more."""
     assert rewritten(wire, service=UPLOAD) == wire
 
 
@@ -202,8 +202,8 @@ def test_an_empty_repository_is_a_flush(wire: bytes) -> None:
     "wire", [encode(b"ERR no\n"), encode(b"ERR no\n") + FLUSH, SERVICE[UPLOAD] + encode(b"ERR no")]
 )
 @pytest.mark.parametrize("size", [1, 1 << 20])
-def test_an_error_passes(wire: bytes, size: int) -> None:
-    """Git prints it; some end it with a flush and some do not."""
+def test_error_passes(wire: bytes, size: int) -> None:
+    """Git prints it; some servers end it with a flush."""
     assert rewritten(wire, size, UPLOAD) == wire
 
 
@@ -245,24 +245,24 @@ GOOD = SERVICE[RECEIVE] + first(PUSH_CAPS) + REFS
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
-def test_what_is_no_advertisement_is_not_passed_for_one(wire: bytes, reason: Reason, size: int) -> None:
-    """A cut, a login page, another service, something behind the end: the client's connection ends instead."""
+def test_malformed_advertisement_is_refused(wire: bytes, reason: Reason, size: int) -> None:
+    """A cut, a login page, another service, data after the end."""
     assert rewritten(GOOD, size) == GOOD
     with pytest.raises(ResponseError) as caught:
         rewritten(wire, size)
     assert caught.value.reason is reason
 
 
-def test_a_line_that_no_thin_would_make_too_long_is_refused() -> None:
-    """No packet holds it."""
+def test_line_too_long_for_no_thin_is_refused() -> None:
+    """It does not fit into a packet."""
     caps = b"a" * (MAX_PAYLOAD - len(OID) - len(b" refs/heads/main\x00\n"))
     assert rewritten(first(caps) + FLUSH) == first(caps) + FLUSH
-    with pytest.raises(ResponseError, match="more capabilities than a packet holds"):
+    with pytest.raises(ResponseError, match="do not fit into a packet"):
         rewritten(first(caps) + FLUSH, no_thin=True)
 
 
 def test_half_a_million_refs_cost_no_memory() -> None:
-    """They come in pieces of 64 KiB, are given out in the same pieces, and none is kept; long names among them."""
+    """They pass in pieces of 64 KiB, and none is kept, even with long names."""
     line = encode(OID + b" refs/heads/feature/branch-with-a-name\n")
     block = line * 1000 + encode(OID + b" refs/heads/" + b"x" * 4000 + b"\n")
     rewriter = AdvertisementRewriter(RECEIVE)
@@ -286,8 +286,8 @@ words = st.sampled_from(
 
 
 @given(st.lists(names, min_size=1, unique=True), st.lists(words, unique=True), st.integers(1, 50))
-def test_dulwich_reads_the_rest_as_before(refs: list[bytes], caps: list[bytes], size: int) -> None:
-    """A client that shares no code with git sees the same refs, and the same capabilities but three."""
+def test_dulwich_reads_the_same_refs(refs: list[bytes], caps: list[bytes], size: int) -> None:
+    """The same refs, and the same capabilities without the removed ones."""
     lines = [encode(OID + b" " + ref + b"\n") for ref in refs[1:]]
     wire = first(b" ".join(caps), refs[0]) + b"".join(lines) + FLUSH
     before, after = (
@@ -300,8 +300,8 @@ def test_dulwich_reads_the_rest_as_before(refs: list[bytes], caps: list[bytes], 
 
 
 @given(st.binary(max_size=120), st.integers(1, 20), st.sampled_from([RECEIVE, UPLOAD]))
-def test_any_bytes_pass_or_are_refused(data: bytes, size: int, service: str) -> None:
-    """Never another error; and what passes passes whole."""
+def test_any_bytes_pass_or_raise_response_error(data: bytes, size: int, service: str) -> None:
+    """And what passes is complete."""
     with contextlib.suppress(ResponseError):
         rewritten(data, size, service)
 
@@ -324,8 +324,8 @@ def offered(wire: bytes) -> tuple[set[bytes], bytes]:
 @pytest.mark.parametrize("version", ["0", "1", "2"])
 @pytest.mark.parametrize("service", [RECEIVE, UPLOAD])
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-def test_what_real_git_advertises_is_rewritten(tmp_path: Path, algorithm: str, service: str, version: str) -> None:
-    """An empty repository and one with refs, all offered that git can offer: dulwich finds the rest as it was."""
+def test_advertisement_of_real_git_is_rewritten(tmp_path: Path, algorithm: str, service: str, version: str) -> None:
+    """An empty repository and one with refs, with every capability that git can offer."""
     place = tmp_path / "x"
     person = ["-c", "user.name=x", "-c", "user.email=x@example"]
     settings = {

@@ -1,4 +1,4 @@
-"""Admission: every refusal beside the request that differs in one thing and is let through."""
+"""Authorization: every refusal beside a request that differs in one thing and is allowed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PUSH_TYPE = b"Content-Type: application/x-git-receive-pack-request"
 
 
 class OneSession:
-    """Knows one session by its token and secret, and remembers who asked."""
+    """Has one session, found by its token and secret, and records the addresses."""
 
     def __init__(self, known: Session) -> None:
         self.known = known
@@ -57,7 +57,7 @@ class OneSession:
 
 
 class Door:
-    """An admission with everything it consults."""
+    """An authorizer with everything that it consults."""
 
     def __init__(self) -> None:
         self.session = session(grants=GRANTS)
@@ -89,7 +89,7 @@ class Door:
 
 
 def refused(verdict: Verdict) -> tuple[Reason, int]:
-    """Say why and with which status."""
+    """Return reason and status of a refusal."""
     assert isinstance(verdict, Refuse)
     assert not verdict.decision.allow
     assert verdict.decision.rule
@@ -97,11 +97,11 @@ def refused(verdict: Verdict) -> tuple[Reason, int]:
     return verdict.decision.reason, verdict.status
 
 
-# What is let through.
+# Allowed requests.
 
 
-def test_a_granted_fetch_goes_to_the_grants_own_spelling() -> None:
-    """The upstream URL is the operator's, whatever the client's letters were."""
+def test_upstream_path_has_the_spelling_of_the_grant() -> None:
+    """Whatever the client's case."""
     door = Door()
     verdict = door.ask(FETCH.replace(b"octo/hello", b"OCTO/hellO"))
     assert isinstance(verdict, Relay)
@@ -111,7 +111,7 @@ def test_a_granted_fetch_goes_to_the_grants_own_spelling() -> None:
 
 
 @pytest.mark.parametrize("suffix", [b"", b".git"])
-def test_a_pattern_goes_to_the_name_and_form_that_was_asked_for(suffix: bytes) -> None:
+def test_pattern_keeps_the_requested_name_and_suffix(suffix: bytes) -> None:
     """A server may know ``x.git`` and not ``x``, or redirect from one to the other."""
     verdict = Door().ask(b"GET /forge/lab/team/sub/x%b/info/refs?service=git-upload-pack" % suffix)
     assert isinstance(verdict, Relay)
@@ -119,8 +119,8 @@ def test_a_pattern_goes_to_the_name_and_form_that_was_asked_for(suffix: bytes) -
 
 
 @pytest.mark.parametrize("suffix", [b"", b".git"])
-def test_an_exact_grant_keeps_the_form_that_was_asked_for(suffix: bytes) -> None:
-    """A URL that works without a gateway works with it: a grant's name says nothing about ``.git``."""
+def test_exact_grant_keeps_the_requested_suffix(suffix: bytes) -> None:
+    """A URL that works without a gateway works with it."""
     door = Door()
     door.sessions.known = evolve(door.session, grants=(Grant("team/x", "lab"),))
     verdict = door.ask(b"GET /forge/lab/team/x%b/info/refs?service=git-upload-pack" % suffix)
@@ -129,39 +129,39 @@ def test_an_exact_grant_keeps_the_form_that_was_asked_for(suffix: bytes) -> None
 
 
 @pytest.mark.parametrize("login", [b"basic", b"bearer"])
-def test_both_schemes_open_the_same_door(login: bytes) -> None:
-    """Helper and extraHeader are two ways to say the same."""
+def test_basic_and_bearer_are_equal(login: bytes) -> None:
+    """The credential helper and extraHeader are two ways to send the same credential."""
     door = Door()
     assert isinstance(door.ask(PUSH, login=login), Relay)
     assert door.sessions.asked == [("token", "secret", HERE)]
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"x-gzip", b"identity"])
-def test_a_gzipped_body_is_served(coding: bytes) -> None:
-    """C git gzips fetches, JGit pushes."""
+def test_gzip_body_is_allowed(coding: bytes) -> None:
+    """C git compresses fetches, JGit pushes."""
     assert isinstance(Door().ask(POST, FETCH_TYPE, b"Content-Encoding: " + coding, b"Content-Length: 4"), Relay)
 
 
-def test_health_needs_nothing_and_looks_up_nothing() -> None:
-    """A probe must not be able to cost anything."""
+def test_health_needs_no_session_and_no_lookup() -> None:
+    """A probe must cost nothing."""
     door = Door()
     assert door.ask(b"GET /health", login=None) == Serve("health")
     assert door.ask(b"GET /health", login=b"wrong") == Serve("health")
     assert door.sessions.asked == []
 
 
-def test_whoami_has_its_session() -> None:
-    """An agent asks what it may do before it fails at it."""
+def test_whoami_is_served_with_its_session() -> None:
+    """An agent can ask what it may do."""
     door = Door()
     assert door.ask(b"GET /whoami") == Serve("whoami", door.session)
 
 
-# Who asks.
+# Authentication.
 
 
 @pytest.mark.parametrize("line", [FETCH, PUSH, POST, b"GET /whoami", b"GET /forge/nobody/a/b/git-upload-pack"])
-def test_without_a_credential_there_is_a_challenge(line: bytes) -> None:
-    """Git sends its credential only after a 401 with Basic; it is no failure for the brake."""
+def test_missing_credential_is_challenged(line: bytes) -> None:
+    """Git sends its credential only after a 401 with Basic; it does not count as a failure."""
     door = Door()
     if b"nobody" in line:
         line = line.replace(b"GET", b"GET").replace(b"git-upload-pack", b"info/refs?service=git-upload-pack")
@@ -182,8 +182,8 @@ def test_without_a_credential_there_is_a_challenge(line: bytes) -> None:
         (b"Digest x", 401, True),
     ],
 )
-def test_every_wrong_credential_has_one_answer(login: bytes, status: int, *, challenge: bool) -> None:
-    """Unknown, expired, malformed: the text is the same; 403 only where git would hide it behind a prompt."""
+def test_every_wrong_credential_has_the_same_answer(login: bytes, status: int, *, challenge: bool) -> None:
+    """Unknown, expired or malformed; 403 only where git would hide the text of a 401."""
     door = Door()
     verdict = door.ask(FETCH, login=login)
     assert refused(verdict) == (Reason.BAD_CREDENTIAL, status)
@@ -195,8 +195,8 @@ def test_every_wrong_credential_has_one_answer(login: bytes, status: int, *, cha
     assert verdict.decision == other.decision
 
 
-def test_a_forge_that_is_not_there_is_told_to_sessions_only() -> None:
-    """Who is not proved learns nothing about forges."""
+def test_unknown_forge_is_shown_to_sessions_only() -> None:
+    """Without a session a client learns nothing about forges."""
     for place, reason in ((b"nobody/a", Reason.UNKNOWN_FORGE), (b"lab/a.git", Reason.NOT_FOUND)):
         line = b"GET /forge/" + place + b"/b/info/refs?service=git-upload-pack"
         stranger = Door().ask(line, login=b"wrong")
@@ -209,8 +209,8 @@ def test_a_forge_that_is_not_there_is_told_to_sessions_only() -> None:
         assert verdict.session is not None
 
 
-def test_guessing_is_braked_and_the_right_credential_is_not() -> None:
-    """One sandbox must not be able to lock out another that shares its address."""
+def test_throttle_stops_guessing_but_not_a_valid_credential() -> None:
+    """One sandbox must not lock out another that shares its address."""
     door = Door()
     for _ in range(LIMIT):
         assert refused(door.ask(FETCH, login=b"wrong")) == (Reason.BAD_CREDENTIAL, 401)
@@ -223,7 +223,7 @@ def test_guessing_is_braked_and_the_right_credential_is_not() -> None:
     assert refused(door.ask(FETCH, login=b"wrong", now=161.0)) == (Reason.BAD_CREDENTIAL, 401)
 
 
-# What is asked.
+# Authorization.
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_guessing_is_braked_and_the_right_credential_is_not() -> None:
         (b"POST /git/octo/hello.git/info/lfs/objects/bulk", Reason.LFS_NOT_SERVED, 501),
     ],
 )
-def test_what_is_not_served_needs_no_session_to_be_refused(line: bytes, reason: Reason, status: int) -> None:
+def test_unknown_path_is_refused_without_a_session(line: bytes, reason: Reason, status: int) -> None:
     """Nothing is looked up for it."""
     door = Door()
     assert refused(door.ask(line, login=b"wrong")) == (reason, status)
@@ -251,8 +251,8 @@ def test_what_is_not_served_needs_no_session_to_be_refused(line: bytes, reason: 
         (b"GET /forge/lab/octo/hello/info/refs?service=git-upload-pack", (), Kind.ADVERTISEMENT),
     ],
 )
-def test_scope_is_judged_on_every_endpoint(line: bytes, fields: tuple[bytes, ...], kind: Kind) -> None:
-    """Not at discovery only; and the refusal knows in whose words it must be said."""
+def test_grants_are_checked_on_every_endpoint(line: bytes, fields: tuple[bytes, ...], kind: Kind) -> None:
+    """Not only at discovery; and the refusal has the form of its endpoint."""
     door = Door()
     verdict = door.ask(line, *fields)
     assert refused(verdict) == (Reason.OUTSIDE_SESSION, 403)
@@ -269,15 +269,15 @@ def test_scope_is_judged_on_every_endpoint(line: bytes, fields: tuple[bytes, ...
         (b"POST /git/octo/readable/git-receive-pack", (PUSH_TYPE,)),
     ],
 )
-def test_a_read_grant_does_not_push(line: bytes, fields: tuple[bytes, ...]) -> None:
-    """Discovery of a push is a write, too."""
+def test_read_grant_does_not_push(line: bytes, fields: tuple[bytes, ...]) -> None:
+    """The discovery of a push needs write access, too."""
     door = Door()
     assert refused(door.ask(line, *fields)) == (Reason.READ_ONLY, 403)
     read = line.replace(b"receive", b"upload")
     assert isinstance(door.ask(read, *([FETCH_TYPE] if fields else [])), Relay)
 
 
-def test_a_push_has_its_rules_and_one_that_may_push_nothing_is_told_at_discovery() -> None:
+def test_push_gets_rules_and_an_empty_list_is_refused_at_discovery() -> None:
     """Before git packs anything; a fetch has no rules, and the policy bounds the push."""
     door = Door()
     verdict = door.ask(PUSH)
@@ -296,8 +296,8 @@ def test_a_push_has_its_rules_and_one_that_may_push_nothing_is_told_at_discovery
     assert fetch.rules is None
 
 
-def test_without_a_forge_credential_there_are_reads_only() -> None:
-    """What the forge could only refuse is refused here, with the reason."""
+def test_push_without_a_forge_credential_is_refused() -> None:
+    """The forge could only refuse it."""
     door = Door()
     door.without.add("github.com")
     assert refused(door.ask(PUSH)) == (Reason.NO_FORGE_CREDENTIAL, 403)
@@ -306,8 +306,8 @@ def test_without_a_forge_credential_there_are_reads_only() -> None:
     assert isinstance(door.ask(PUSH), Relay)
 
 
-def test_a_credential_for_another_repository_is_none() -> None:
-    """One forge may have several, each for its own."""
+def test_credential_of_another_repository_does_not_count() -> None:
+    """One forge may have several credentials."""
     door = Door()
     door.without.add("github.com/octo/hello")
     assert refused(door.ask(PUSH)) == (Reason.NO_FORGE_CREDENTIAL, 403)
@@ -316,8 +316,8 @@ def test_a_credential_for_another_repository_is_none() -> None:
 
 
 @pytest.mark.parametrize("fields", [(), (b"Content-Type: text/plain",), (PUSH_TYPE,), (FETCH_TYPE + b"; charset=x",)])
-def test_a_body_of_another_type_is_refused(fields: tuple[bytes, ...]) -> None:
-    """A form that a browser could send is not one that git sends."""
+def test_body_of_another_type_is_refused(fields: tuple[bytes, ...]) -> None:
+    """A browser's form is not what git sends."""
     verdict = Door().ask(POST, *fields)
     assert refused(verdict) == (Reason.UNSUPPORTED_MEDIA_TYPE, 415)
     assert isinstance(verdict, Refuse)
@@ -327,10 +327,8 @@ def test_a_body_of_another_type_is_refused(fields: tuple[bytes, ...]) -> None:
 
 @pytest.mark.parametrize(("line", "fields"), [(POST, (FETCH_TYPE,)), (FETCH, ())])
 @pytest.mark.parametrize("coding", [b"br", b"gzip, gzip", b"GZIP"])
-def test_another_coding_is_refused_with_and_without_a_body(
-    line: bytes, fields: tuple[bytes, ...], coding: bytes
-) -> None:
-    """What cannot be read cannot be judged; what names a coding must not reach the forge unjudged."""
+def test_other_coding_is_refused_with_and_without_a_body(line: bytes, fields: tuple[bytes, ...], coding: bytes) -> None:
+    """A body that cannot be read cannot be judged."""
     verdict = Door().ask(line, *fields, b"Content-Encoding: " + coding)
     assert refused(verdict) == (Reason.UNSUPPORTED_CODING, 415)
     assert isinstance(Door().ask(line, *fields), Relay)
@@ -344,8 +342,8 @@ HANDLE = b"/git/octo/%b.git/info/lfs/_x/" + b"h" * 43
 
 
 @pytest.mark.parametrize("suffix", [b"", b"; charset=utf-8", b";charset=UTF-8"])
-def test_a_granted_batch_is_let_in(suffix: bytes) -> None:
-    """In the grant's own spelling; what its body asks for is judged when it is there."""
+def test_granted_batch_is_allowed(suffix: bytes) -> None:
+    """In the spelling of the grant; its body is judged later."""
     verdict = Door().ask(BATCH, LFS_TYPE + suffix)
     assert isinstance(verdict, LfsRelay)
     assert (verdict.path, verdict.dot_git, verdict.grant) == ("Octo/Hello", True, GRANTS[0])
@@ -362,8 +360,8 @@ def test_a_granted_batch_is_let_in(suffix: bytes) -> None:
         (b"POST /git/octo/readable/info/lfs/locks/verify", [LFS_TYPE], Reason.READ_ONLY, 403),
     ],
 )
-def test_what_lfs_may_not_is_refused_in_json(line: bytes, fields: list[bytes], reason: Reason, status: int) -> None:
-    """Before anything is read of its body."""
+def test_refused_lfs_request_is_answered_in_json(line: bytes, fields: list[bytes], reason: Reason, status: int) -> None:
+    """Before its body is read."""
     verdict = Door().ask(line, *fields)
     assert refused(verdict) == (reason, status)
     assert isinstance(verdict, Refuse)
@@ -375,8 +373,8 @@ LOCK = b"POST /git/octo/hello.git/info/lfs/locks"
 
 @pytest.mark.parametrize("line", [b"PUT " + HANDLE % b"hello", b"POST " + HANDLE % b"hello", LOCK, LOCK + b"/1/unlock"])
 @pytest.mark.parametrize("by_policy", [False, True])
-def test_where_nothing_may_be_pushed_lfs_writes_nothing(line: bytes, *, by_policy: bool) -> None:
-    """By the grant or the policy; what only reads goes on, and so does the same call where pushes are allowed."""
+def test_lfs_writes_nothing_if_nothing_may_be_pushed(line: bytes, *, by_policy: bool) -> None:
+    """By the grant or the policy; reads are allowed."""
     door = Door()
     assert isinstance(door.ask(line, LFS_TYPE), LfsRelay)
     if by_policy:
@@ -391,15 +389,15 @@ def test_where_nothing_may_be_pushed_lfs_writes_nothing(line: bytes, *, by_polic
         assert isinstance(door.ask(reading, LFS_TYPE), LfsRelay)
 
 
-def test_a_readable_repository_is_read_by_lfs_too() -> None:
-    """Downloads and the list of locks; an object needs no type."""
+def test_readable_repository_is_readable_by_lfs() -> None:
+    """Downloads and lists of locks; an object needs no type."""
     for line in (b"GET " + HANDLE % b"readable", b"GET /git/octo/readable/info/lfs/locks?path=a%2Fb"):
         assert isinstance(Door().ask(line), LfsRelay)
     assert isinstance(Door().ask(b"PUT " + HANDLE % b"hello"), LfsRelay)
 
 
-def test_lfs_is_not_written_where_nothing_can_be() -> None:
-    """A forge without a credential takes no object; reading is anonymous."""
+def test_lfs_write_without_a_forge_credential_is_refused() -> None:
+    """Reads are anonymous then."""
     door = Door()
     door.without = {"github.com"}
     assert refused(door.ask(b"PUT " + HANDLE % b"hello")) == (Reason.NO_FORGE_CREDENTIAL, 403)
@@ -414,8 +412,8 @@ def test_lfs_is_not_written_where_nothing_can_be() -> None:
         (b"wrong-bearer", 403, Reason.BAD_CREDENTIAL),
     ],
 )
-def test_git_lfs_is_challenged_once_and_in_json(login: bytes | None, status: int, reason: Reason) -> None:
-    """With a helper that has one answer, it repeats a 401 for ever (git-lfs 3.3)."""
+def test_git_lfs_is_challenged_once_in_json(login: bytes | None, status: int, reason: Reason) -> None:
+    """With a helper that has one answer it repeats a 401 for ever (git-lfs 3.3)."""
     verdict = Door().ask(BATCH, LFS_TYPE, login=login)
     assert isinstance(verdict, Refuse)
     assert (verdict.status, verdict.decision.reason, verdict.challenge) == (status, reason, status == 401)
@@ -423,13 +421,13 @@ def test_git_lfs_is_challenged_once_and_in_json(login: bytes | None, status: int
     assert verdict.request is None
 
 
-# A handle's own secret.
+# Secrets of handles.
 
 LINK = "/git/octo/hello.git/info/lfs/_x/"
 
 
 def given(door: Door, call: Call = Call.DOWNLOAD) -> Handle:
-    """Give the session a handle for one object of ``octo/hello``."""
+    """Issue a handle to the session for one object of ``octo/hello``."""
     href = read_href("https://github.com/a", DRIVERS["github.com"])
     here = RepoPath("github.com", "octo/hello")
     action = Action(door.session.id, here, call, "0" * 64, 5, href, (), chunked=False, login=False, expires=200.0)
@@ -437,12 +435,12 @@ def given(door: Door, call: Call = Call.DOWNLOAD) -> Handle:
 
 
 def shown(secret: str) -> bytes:
-    """Make the field that carries it."""
+    """Make the field with its secret."""
     return f"X-Credgate-Handle: {secret}".encode()
 
 
-def test_a_handles_secret_stands_for_the_session_at_its_own_address() -> None:
-    """Without the session's credential; with it, the secret is not needed, and a stale one does no harm."""
+def test_secret_of_a_handle_proves_its_session_at_its_address() -> None:
+    """Without the session's credential; beside a valid credential a stale secret does no harm."""
     door = Door()
     handle = given(door)
     line = f"GET {LINK}{handle.name}".encode()
@@ -454,8 +452,8 @@ def test_a_handles_secret_stands_for_the_session_at_its_own_address() -> None:
 
 
 @pytest.mark.parametrize("seconds", [100.0, 200.0])
-def test_a_handles_secret_opens_nothing_else(seconds: float) -> None:
-    """404, which makes git-lfs ask for a new batch; never 401, at which it would ask the same again, for ever."""
+def test_secret_of_a_handle_is_valid_for_its_object_only(seconds: float) -> None:
+    """404, after which git-lfs sends a new batch; never 401, at which it repeats the request for ever."""
     door = Door()
     handle, other = given(door), given(door)
     line, late = f"GET {LINK}{handle.name}".encode(), seconds == 200.0
@@ -479,8 +477,8 @@ def test_a_handles_secret_opens_nothing_else(seconds: float) -> None:
         assert refused(verdict) == (Reason.NO_CREDENTIAL, 401), each
 
 
-def test_a_handles_secret_ends_with_its_session_and_stays_at_its_address() -> None:
-    """Whether or not the table has forgotten it yet."""
+def test_secret_of_a_handle_ends_with_its_session() -> None:
+    """And is valid from its address only."""
     door = Door()
     handle = given(door)
     line = f"GET {LINK}{handle.name}".encode()
@@ -491,8 +489,8 @@ def test_a_handles_secret_ends_with_its_session_and_stays_at_its_address() -> No
     assert refused(door.ask(line, shown(handle.secret), login=None)) == (Reason.LFS_HANDLE, 404)
 
 
-def test_a_wrong_credential_beside_a_dead_handle_is_a_wrong_credential() -> None:
-    """The field is no way around the counting of guesses."""
+def test_wrong_credential_beside_a_stale_handle_counts_as_wrong() -> None:
+    """A handle must not bypass the throttle."""
     door = Door()
     handle = given(door)
     door.admission.handles.forget(door.session.id)

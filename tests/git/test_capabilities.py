@@ -1,4 +1,4 @@
-"""The capability line of a push: what is accepted means to git what it means here.
+"""The capability line of a push: what is accepted has the same meaning for git.
 
 The judge is ``git receive-pack`` itself. Its hooks and its report show which capabilities it took as given: the reader
 behind them is ``parse_feature_value``.
@@ -16,9 +16,8 @@ import pytest
 from attrs import frozen
 
 from credgate.errors import RequestError
-from credgate.git.capabilities import FLAGS, FORWARDED, VALUED, name, parse
 from credgate.git.pktline import FLUSH, encode
-from credgate.git.push_list import PushReader
+from credgate.git.push_list import FLAGS, FORWARDED, VALUED, PushReader, parse_capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,42 +28,41 @@ EMPTY_PACK += sha1(EMPTY_PACK).digest()
 
 
 @pytest.mark.parametrize("word", sorted(FLAGS))
-def test_a_flag_has_no_value(word: bytes) -> None:
-    """Git takes one with a value as given; alone it is read."""
-    assert parse(b" quiet2 " + word) == (b"quiet2", word)
+def test_flag_with_a_value_is_refused(word: bytes) -> None:
+    """Git takes it for the flag; without a value it is accepted."""
+    assert parse_capabilities(b" quiet2 " + word) == (b"quiet2", word)
     for value in (b"=1", b"=", b"=x=y"):
-        with pytest.raises(ValueError, match="a value that takes none"):
-            parse(b" quiet2 " + word + value)
+        with pytest.raises(ValueError, match="a value for a capability that takes none"):
+            parse_capabilities(b" quiet2 " + word + value)
 
 
 @pytest.mark.parametrize("word", sorted(VALUED))
-def test_a_key_has_a_value(word: bytes) -> None:
-    """Which may be any printable text without a space."""
-    assert parse(word + b"=a=b/~1") == (word + b"=a=b/~1",)
+def test_key_without_a_value_is_refused(word: bytes) -> None:
+    """A value is any printable text without a space."""
+    assert parse_capabilities(word + b"=a=b/~1") == (word + b"=a=b/~1",)
     for value in (b"", b"="):
         with pytest.raises(ValueError, match="without a value"):
-            parse(word + value)
+            parse_capabilities(word + value)
 
 
 @pytest.mark.parametrize("text", [b"a  b", b"\tatomic", b"atomic\r", b"a\x0bb", b"caf\xc3\xa9", b"   ", b"a \x00"])
-def test_words_are_apart_by_one_space(text: bytes) -> None:
-    """Readers differ on all else that looks like one."""
+def test_words_are_separated_by_one_space(text: bytes) -> None:
+    """Readers differ on other separators."""
     with pytest.raises(ValueError, match="malformed capabilities"):
-        parse(text)
-    assert parse(b" a b ") == (b"a", b"b")
+        parse_capabilities(text)
+    assert parse_capabilities(b" a b ") == (b"a", b"b")
 
 
-def test_the_same_twice_is_refused() -> None:
-    """Of two values one reader takes the first, another the last."""
+def test_duplicate_capability_is_refused() -> None:
+    """One reader uses the first value, another the last."""
     for text in (b"atomic atomic", b"agent=x agent=y", b"object-format=sha1 object-format=sha256"):
         with pytest.raises(ValueError, match="the same capability twice"):
-            parse(text)
+            parse_capabilities(text)
 
 
-def test_names_are_of_one_list() -> None:
-    """What is written to the forge is what is read from the client; ``session-id`` is for neither of us."""
+def test_forwarded_names_are_those_that_are_read() -> None:
+    """Except ``session-id``."""
     assert FORWARDED | {b"session-id"} == FLAGS | VALUED
-    assert [name(word) for word in (b"atomic", b"agent=x=y")] == [b"atomic", b"agent"]
 
 
 # Against git.
@@ -88,7 +86,7 @@ class Judge:
     commit: bytes
 
     def take(self, line: bytes, *, options: bool) -> Taken | None:
-        """Return what git took of a capability line; ``None``: it ended without a verdict on the push.
+        """Return what git took as given; ``None``: it ended without a verdict on the push.
 
         ``options``: whether a list with one option follows.
         """
@@ -130,7 +128,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def ours(line: bytes) -> Taken | None:
-    """Return what our reader takes of it; ``None``: it is refused."""
+    """Return what credgate's reader takes as given; ``None``: it is refused."""
     reader = PushReader()
     try:
         reader.receive(encode(b"%s %s refs/heads/a\0%s" % (ZERO, ZERO.replace(b"0", b"1"), line)) + FLUSH)
@@ -143,7 +141,7 @@ WORDS = (b"push-options", b"report-status", b"report-status-v2", b"side-band-64k
 
 
 def drawn(count: int) -> list[bytes]:
-    """Draw capability lines, near to what clients send: alike in every run."""
+    """Draw capability lines similar to those of clients, the same in every run."""
     draw = random.Random(10)
     odd = [word + tail for word in WORDS for tail in (b"=1", b"=", b"x", b"-v2", b",", b"=1=2")]
     odd += [head + word for word in WORDS for head in (b"x", b"=", b"no-", b"agent=", b"agent=x=", b"session-id=")]
@@ -157,8 +155,8 @@ def drawn(count: int) -> list[bytes]:
     return lines
 
 
-def test_git_takes_what_we_take_as_given(judge: Judge) -> None:
-    """Of 300 lines, each that is accepted here means the same to git; the others are refused here."""
+def test_git_agrees_on_every_accepted_line(judge: Judge) -> None:
+    """Of 300 lines, each that is accepted means the same to git; the others are refused here."""
     accepted = refused = 0
     for line in drawn(300):
         taken = ours(line)
@@ -172,8 +170,8 @@ def test_git_takes_what_we_take_as_given(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_git_takes_a_flag_with_a_value_as_given(judge: Judge, word: bytes) -> None:
-    """Why it is malformed here."""
+def test_git_reads_a_flag_with_a_value_as_the_flag(judge: Judge, word: bytes) -> None:
+    """The reason why it is malformed here."""
     options = word == b"push-options"
     plain = judge.take(b" quiet agent=x " + word, options=options)
     assert plain is not None

@@ -1,4 +1,4 @@
-"""The command list, written again."""
+"""The command list as it is encoded for the forge."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.git.capabilities import FLAGS
-from credgate.git.commandlist import MAX_CAPABILITY, encode_commands
-from credgate.git.push_list import Command, PushReader
+from credgate.git.push_list import FLAGS, MAX_CAPABILITY, Command, PushReader, encode_commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +24,15 @@ def command(name: bytes, old: bytes = ZERO, new: bytes = A) -> Command:
 
 
 def read(wire: bytes) -> PushReader:
-    """Read what was written; all of it is the list."""
+    """Read an encoded list; all of it must be the list."""
     reader = PushReader()
     assert reader.receive(wire) == len(wire)
     reader.end()
     return reader
 
 
-def test_it_is_written_as_git_writes_it() -> None:
-    """Shallow lines first, capabilities on the first command, nothing of the client's own line."""
+def test_encoded_list_has_gits_form() -> None:
+    """Shallow lines first, capabilities on the first command."""
     wire = encode_commands([command(b"x"), command(b"y", A, B)], [b"report-status", b"agent=git/2"], [B])
     assert wire == (
         b"0034shallow "
@@ -45,23 +43,23 @@ def test_it_is_written_as_git_writes_it() -> None:
     )  # fmt: skip
 
 
-def test_capabilities_move_to_the_first_that_goes_on() -> None:
-    """The one that carried them may have been refused."""
+def test_capabilities_move_to_the_first_forwarded_command() -> None:
+    """The command that carried them may have been refused."""
     came = [command(b"refused"), command(b"x"), command(b"y")]
     reader = read(encode_commands(came[1:], [b"report-status", b"side-band-64k"]))
     assert reader.refs == [b"refs/heads/x", b"refs/heads/y"]
     assert reader.capabilities == (b"report-status", b"side-band-64k")
 
 
-def test_what_the_forge_could_take_for_more_is_left_out() -> None:
-    """Unknown capabilities, and what is too long to stand before a long ref."""
+def test_unknown_and_long_capabilities_are_not_forwarded() -> None:
+    """A long one may leave no room for a long ref."""
     odd = [b"push-cert=x", b"frobnicate", b"agent=" + b"x" * MAX_CAPABILITY]
     assert read(encode_commands([command(b"x")], [*odd, b"quiet"])).capabilities == (b"quiet",)
     assert read(encode_commands([command(b"x")], odd)).capabilities == ()
 
 
-def test_nothing_to_push_is_nothing_to_write() -> None:
-    """The caller asks only when something goes on."""
+def test_empty_list_cannot_be_encoded() -> None:
+    """The caller must forward at least one command."""
     with pytest.raises(ValueError, match="not enough values"):
         encode_commands([], [])
 
@@ -76,10 +74,10 @@ commands = st.lists(st.builds(command, names, oids | st.just(ZERO), oids), min_s
     st.lists(st.sampled_from(sorted(FLAGS)), unique=True),
     st.lists(oids, max_size=2),
 )
-def test_what_is_written_reads_as_what_was_judged(
+def test_encoded_list_reads_as_what_was_judged(
     pushed: list[Command], capabilities: list[bytes], shallows: list[bytes]
 ) -> None:
-    """For our own reader, which is stricter than any forge's."""
+    """By credgate's own reader, which is stricter than any forge's."""
     reader = read(encode_commands(pushed, capabilities, shallows))
     assert [(one.old, one.new, one.ref) for one in reader.commands] == [(one.old, one.new, one.ref) for one in pushed]
     assert reader.capabilities == tuple(capabilities)
@@ -92,7 +90,7 @@ EMPTY_PACK += sha1(EMPTY_PACK).digest()
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], list[bytes]]:
-    """Return what git's own ``receive-pack`` takes a list for: its hook writes each command down, and refuses all.
+    """Return the commands that git's own ``receive-pack`` reads: its hook records each and refuses all.
 
     Creations and moves are to a commit that is there; where the moved refs were does not matter before the hook.
     """
@@ -128,9 +126,9 @@ existing = st.builds(lambda name, move: command(name, *move), names, moves)
     st.lists(existing, min_size=1, max_size=5, unique_by=lambda one: one.ref),
     st.lists(st.sampled_from([b"report-status", b"atomic", b"quiet", b"agent=x/1", b"frobnicate"]), unique=True),
 )
-def test_git_sees_what_was_judged_and_nothing_else(
+def test_git_sees_exactly_the_judged_commands(
     seen: Callable[[bytes], list[bytes]], pushed: list[Command], capabilities: list[bytes]
 ) -> None:
-    """The last reader before a ref moves: the same commands, in the same order."""
+    """The last reader before a ref moves: the same commands in the same order."""
     written = encode_commands(pushed, capabilities)
     assert seen(written) == [b"%s %s %s" % (one.old, one.new, one.ref) for one in pushed]

@@ -1,4 +1,4 @@
-"""Dry runs: the same decision as when git asks, and what it still hangs on."""
+"""Dry runs: the same decision as for a real request, and what it still depends on."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def answer(policy: PushPolicy | None = None, **payload: Any) -> dict[str, object
     return explain(parse(**payload), policy or PushPolicy()).view()
 
 
-def test_a_question_is_read() -> None:
-    """Key by key; the repository in its normal form, null as absent."""
+def test_question_is_parsed() -> None:
+    """Every key; the repository in normal form, null as absent."""
     assert parse(**PUSH, path=None) == ExplainQuestion(
         RepoPath("github.com", "octo/hello"), "create", b"refs/heads/x", session="s-1"
     )
@@ -47,11 +47,11 @@ def test_a_question_is_read() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"session": None}, "Either session or grant says who asks: give one of them"),
-        ({"grant": "a/b"}, "Either session or grant says who asks: give one of them"),
+        ({"session": None}, "Exactly one of session and grant is required"),
+        ({"grant": "a/b"}, "Exactly one of session and grant is required"),
         ({"verb": "push"}, "verb must be one of fetch, create, update, force, delete"),
         ({"verb": None}, "verb must be one of fetch, create, update, force, delete"),
-        ({"verb": 5}, "verb must be a text"),
+        ({"verb": 5}, "verb must be a string"),
         ({"repo": "octo"}, "Invalid repo format: octo"),
         ({"repo": None}, "Invalid repo format: "),
         ({"forge": "x"}, "Unknown forge: x (configured: github.com, git.example)"),
@@ -62,7 +62,7 @@ def test_a_question_is_read() -> None:
         ({"ref": "refs/heads/\ud800"}, "Invalid ref: refs/heads/\\ud800 (a ref name must be valid UTF-8)"),
         ({"ref": None}, "Invalid ref:  (a full ref name is required, such as refs/heads/<branch> or refs/tags/<tag>)"),
         ({"path": "x" * 256}, "path cannot be compared: a file name has more than 255 bytes"),
-        ({"verb": "fetch"}, "A fetch is of a repository, not of a ref"),
+        ({"verb": "fetch"}, "ref is not allowed with the verb fetch"),
         ({"refs": "x"}, "Unknown key: refs (known: session, grant, label, repo, forge, verb, ref, path, option)"),
         (
             {"session": None, "grant": AGENT},
@@ -70,21 +70,21 @@ def test_a_question_is_read() -> None:
         ),
     ],
 )
-def test_a_question_that_is_not_understood_is_refused(change: dict[str, Any], text: str) -> None:
+def test_malformed_question_is_refused(change: dict[str, Any], text: str) -> None:
     """Its answer would be about something else."""
     with pytest.raises(InvalidValueError) as caught:
         parse(**(PUSH | change))
     assert str(caught.value) == text
 
 
-def test_a_question_is_an_object() -> None:
-    """Nothing else has keys."""
+def test_question_must_be_an_object() -> None:
+    """Other JSON has no keys."""
     with pytest.raises(InvalidValueError, match="The body must be a JSON object"):
         parse_question([], DRIVERS, "github.com")
 
 
-def test_an_answer_names_reason_and_rule() -> None:
-    """As the audit line and git's refusal do."""
+def test_answer_has_reason_and_rule() -> None:
+    """As the audit line and git's refusal have."""
     grant = {"grant": AGENT, "label": "box", "repo": "octo/hello"}
     ref = f"refs/heads/box/{NOBODY}/x"
     assert answer(**grant, verb="create", ref=ref) == {
@@ -113,16 +113,16 @@ def test_an_answer_names_reason_and_rule() -> None:
         ("delete", {}, ["old-oid"]),
     ],
 )
-def test_an_answer_says_what_it_hangs_on(verb: str, more: dict[str, str], needs: list[str]) -> None:
-    """An allowed dry run of a push that would then be refused for its history must not surprise."""
+def test_answer_lists_what_it_depends_on(verb: str, more: dict[str, str], needs: list[str]) -> None:
+    """An allowed push may still be refused for its history."""
     grant = {"repo": "a/b", "protected_paths": ["x/**"], "require_old_oid": True}
     rule = {"push": [{"refs": "refs/heads/*", "allow": ["create", "update", "delete"]}]}
     told = answer(grant=grant | rule, repo="a/b", verb=verb, ref="refs/heads/x", **more)
     assert (told["decision"], told["needs"]) == ("allow", needs)
 
 
-def test_force_granted_needs_no_history() -> None:
-    """Nobody will walk it either."""
+def test_granted_force_needs_no_history() -> None:
+    """The gateway does not inspect it either."""
     grant = {"repo": "a/b", "push": [{"refs": "refs/heads/*", "allow": ["force"]}]}
     assert answer(grant=grant, repo="a/b", verb="update", ref="refs/heads/x")["needs"] == []
 
@@ -137,7 +137,7 @@ def test_force_granted_needs_no_history() -> None:
         ({"repo": "a/c"}, Reason.OUTSIDE_SESSION, "grants"),
     ],
 )
-def test_paths_and_options_are_judged_too(more: dict[str, str], reason: Reason, rule: str) -> None:
+def test_paths_and_options_are_judged(more: dict[str, str], reason: Reason, rule: str) -> None:
     """The ref's own decision comes first."""
     grant = {"repo": "a/b", "protected_paths": ["x/**"], "push_options": ["ci.skip"]}
     payload = {"grant": grant, "repo": "a/b", "verb": "create", "ref": "refs/heads/x", **more}
@@ -146,15 +146,15 @@ def test_paths_and_options_are_judged_too(more: dict[str, str], reason: Reason, 
     assert bool(told["text"]) == (told["decision"] == "deny")
 
 
-def test_reading_and_writing_are_scope_s() -> None:
-    """What a read grant is asked."""
+def test_access_is_decided_by_the_grants() -> None:
+    """As for a real request."""
     grant = {"grant": {"repo": "a/b", "access": "read"}, "repo": "a/b"}
     assert answer(**grant, verb="fetch")["decision"] == "allow"
     assert answer(**grant, verb="create", ref="refs/heads/x")["reason"] == "read-only"
 
 
-def test_policy_is_in_the_answer() -> None:
-    """A grant alone would have said yes."""
+def test_policy_is_applied() -> None:
+    """The grant alone would allow it."""
     policy = PushPolicy(push=(PushRule("refs/heads/main", frozenset()),))
     told = answer(policy, grant="a/b", repo="a/b", verb="create", ref="refs/heads/main")
     assert told["rule"] == "policy.push[0] refs/heads/main"
@@ -168,16 +168,16 @@ grants = st.lists(
 
 
 @given(grants, st.sampled_from(VERBS), st.sampled_from(["refs/heads/a", "refs/heads/b", "refs/for/x"]))
-def test_a_dry_run_decides_as_the_push_would(push: tuple[PushRule, ...], verb: str, ref: str) -> None:
-    """For a session that is looked up by the caller."""
+def test_dry_run_of_a_session_decides_as_the_push(push: tuple[PushRule, ...], verb: str, ref: str) -> None:
+    """The caller looks the session up."""
     grant = Grant("octo/hello", "github.com", push=push)
     question = parse(**(PUSH | {"verb": verb, "ref": ref}))
     told = explain(question, PushPolicy(), session="s-1", grants=[grant], label="box")
     assert told.decision == decide(rules_for(grant, PushPolicy(), "s-1", "box"), ref.encode(), verb)
 
 
-def test_a_push_needs_a_credential_at_the_forge() -> None:
-    """Said before any rule, as admission does; a fetch needs none."""
+def test_push_without_a_forge_credential_is_refused() -> None:
+    """Before any rule, as for a real request; a fetch needs none."""
     question, nobody = parse(grant="a/b", repo="a/b", verb="create", ref="refs/heads/x"), PushPolicy()
     assert explain(question, nobody, has_credential=lambda repo: repo.path == "a/b").decision.allow
     refused = explain(question, nobody, has_credential=lambda _: False).decision

@@ -1,4 +1,4 @@
-"""Bodies of fetches: the three commands pass, what leads elsewhere does not, in any cut."""
+"""Bodies of fetches: the three commands pass, what leads elsewhere is refused, in any cut."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def read(data: bytes, size: int = 1 << 20, *, v2: bool = True) -> tuple[FetchRea
         (encode(b"agent=x") + encode(b"command=ls-refs") + FLUSH, "ls-refs"),
     ],
 )
-def test_the_three_commands_pass(size: int, wire: bytes, command: str) -> None:
-    """With keys before or behind, with arguments or without; what merely looks like the argument passes too."""
+def test_served_commands_pass(size: int, wire: bytes, command: str) -> None:
+    """With keys before or after, with arguments or without; arguments with similar names pass too."""
     reader, refused = read(wire, size)
     assert (reader.command, refused, reader.decided, reader.probe) == (command, None, True, False)
 
 
-def test_a_lone_flush_is_a_probe() -> None:
-    """Before a large negotiation git tests its credential with it."""
+def test_single_flush_is_a_probe() -> None:
+    """Git tests its credential with it before a large negotiation."""
     reader, refused = read(FLUSH)
     assert (refused, reader.probe, reader.decided, reader.command) == (None, True, True, "")
 
 
-def test_nothing_is_decided_before_the_command_is_read() -> None:
+def test_request_is_undecided_until_the_command_is_read() -> None:
     """The forge need not be asked before."""
     reader = FetchReader(v2=True)
     assert (reader.decided, reader.probe) == (False, False)
@@ -80,7 +80,7 @@ def test_nothing_is_decided_before_the_command_is_read() -> None:
 @pytest.mark.parametrize("size", [1, 5, 1 << 20])
 @pytest.mark.parametrize("name", [b"bundle-uri", b"fetch2", b"", b"Fetch", b"\xff", b"ls-refs "])
 def test_other_commands_are_refused(size: int, name: bytes) -> None:
-    """What they would do nobody can say; of bundle-uri it is known."""
+    """The effect of an unknown command is unknown; bundle-uri downloads from elsewhere."""
     reader, refused = read(body(name), size)
     assert refused is not None
     assert (refused.allow, refused.reason, reader.decided) == (False, Reason.FETCH_COMMAND, False)
@@ -91,7 +91,7 @@ def test_other_commands_are_refused(size: int, name: bytes) -> None:
 @pytest.mark.parametrize("key", [b"promisor-remote=origin\n", b"promisor-remote"])
 @pytest.mark.parametrize("command", [b"fetch", b"ls-refs"])
 def test_promisor_remotes_are_refused(size: int, key: bytes, command: bytes) -> None:
-    """Before the command or behind it: it was not offered, and agrees to download from elsewhere."""
+    """Before the command or after it: the key agrees to downloads from elsewhere."""
     named, rest = encode(b"command=" + command), DELIMITER + encode(b"done") + FLUSH
     for keys in (encode(key) + named, named + encode(key)):
         _, refused = read(keys + rest, size)
@@ -103,7 +103,7 @@ def test_promisor_remotes_are_refused(size: int, key: bytes, command: bytes) -> 
 
 @pytest.mark.parametrize("argument", [b"packfile-uris https\n", b"packfile-uris https,http", b"packfile-uris"])
 def test_packfile_uris_are_refused(argument: bytes) -> None:
-    """The advertisement does not offer it; who asks all the same wants out."""
+    """The advertisement does not offer them."""
     for size in (1, 1 << 20):
         _, refused = read(body(b"fetch", b"want " + OID, argument), size)
         assert refused is not None
@@ -132,35 +132,35 @@ def test_packfile_uris_are_refused(argument: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 1 << 20])
-def test_what_git_never_sends_is_refused(wire: bytes, size: int) -> None:
-    """Two readers could take it for two things."""
+def test_malformed_requests_are_refused(wire: bytes, size: int) -> None:
+    """Two readers could understand them differently."""
     with pytest.raises(RequestError) as caught:
         read(wire, size)
     assert (caught.value.reason, caught.value.status) == (Reason.MALFORMED_REQUEST, 400)
 
 
-def test_so_many_lines_may_stand_before_the_arguments() -> None:
-    """The positive control of the table's flood."""
+def test_as_many_keys_as_allowed_pass() -> None:
+    """The positive control of the limit."""
     reader, refused = read(encode(b"agent=x") * (MAX_KEYS - 1) + encode(b"command=fetch") + FLUSH)
     assert (refused, reader.command) == (None, "fetch")
 
 
 def test_older_versions_are_not_read() -> None:
-    """They have no such ways out; any bytes pass."""
+    """They cannot lead elsewhere; any bytes pass."""
     reader, refused = read(b"0032want " + OID + b"\n" + body(b"bundle-uri"), v2=False)
     assert (refused, reader.decided, reader.command) == (None, True, "")
 
 
 @given(st.binary(max_size=80), st.integers(1, 9))
 def test_any_bytes_are_read_refused_or_malformed(data: bytes, size: int) -> None:
-    """Never anything else, and never a command that is not served."""
+    """Never another error, and never a command that is not served."""
     with contextlib.suppress(RequestError):
         reader, _ = read(data, size)
         assert reader.command in ("", "ls-refs", "fetch", "object-info")
 
 
-def test_what_real_git_sends_is_read(tmp_path: Path) -> None:
-    """Every request of a clone, taken down on its way: each is read to its end, and answered by git itself."""
+def test_requests_of_real_git_are_read(tmp_path: Path) -> None:
+    """Every request of a clone is read to its end, and answered by git."""
     for words in (["init", "-q", "work"], ["-C", "work", "commit", "-q", "--allow-empty", "-m", "x"]):
         person = ["-c", "user.name=x", "-c", "user.email=x@example"]
         subprocess.run(["git", *person, *words], cwd=tmp_path, check=True)
@@ -202,7 +202,7 @@ WANT, PREFIX, DONE = b"want %s\n" % OID, b"ref-prefix refs/heads/\n", b"done\n"
 )
 @pytest.mark.parametrize("size", [1, 1 << 20])
 def test_arguments_are_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, lines: list[bytes], size: int) -> None:
-    """Each kind of line has a limit of its own; as many as allowed pass."""
+    """Each kind of line has its own limit; as many as allowed pass."""
     monkeypatch.setattr(fetch, bound, 6)
     arguments = (lines * 7)[:7]
     assert read(body(b"fetch", *arguments[:6]), size)[1] is None
@@ -211,8 +211,8 @@ def test_arguments_are_bounded(monkeypatch: pytest.MonkeyPatch, bound: str, line
     assert caught.value.status == 413
 
 
-def test_packets_of_five_bytes_are_no_arguments() -> None:
-    """A kilobyte of gzip holds 200,000 of them; git has no argument so short, so few are read."""
+def test_short_packets_are_bounded_as_other_arguments() -> None:
+    """A kilobyte of gzip holds 200,000 of them."""
     reader = FetchReader(v2=True)
     with pytest.raises(RequestError, match="too many arguments"):
         reader.receive(body(b"fetch", *[b"x"] * (MAX_OPTIONS + 1)))
@@ -220,8 +220,8 @@ def test_packets_of_five_bytes_are_no_arguments() -> None:
 
 
 @pytest.mark.parametrize("v2", [True, False])
-def test_the_size_of_a_fetch_is_bounded(monkeypatch: pytest.MonkeyPatch, *, v2: bool) -> None:
-    """Decoded, whatever its version."""
+def test_size_of_a_fetch_is_bounded(monkeypatch: pytest.MonkeyPatch, *, v2: bool) -> None:
+    """Decoded, in every version."""
     wire = body(b"fetch", *[WANT] * 10)
     monkeypatch.setattr(fetch, "MAX_BYTES", len(wire))
     assert read(wire, 7, v2=v2)[1] is None

@@ -1,4 +1,4 @@
-"""What the sandbox is told: only the expected answer passes, and every other becomes a refusal in the asker's words."""
+"""Responses to the sandbox: only the expected response passes, every other becomes a refusal in the client's format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEXT = Decision(allow=False, reason=Reason.READ_ONLY, rule="grants", text="this 
 
 
 def relayed(line: bytes) -> Relay:
-    """Make what admission makes of a granted request."""
+    """Make the verdict on a granted request."""
     method, target = line.split(b" ")
     request = route(method, target, DRIVERS, "github.com")
     assert isinstance(request, GitRequest)
@@ -55,7 +55,7 @@ def head(status: int = 200, **fields: bytes) -> ResponseHead:
 
 
 def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # noqa: FBT001, FBT002 - of a fake
-    """Have an answer judged that is not relayed."""
+    """Judge a response that is not relayed."""
     judged = judge_response(head(**more), verdict, secret="" if anonymous else SECRET)
     assert isinstance(judged, Refuse)
     assert (judged.kind, judged.session, judged.request) == (verdict.request.kind, verdict.session, verdict.request)
@@ -63,7 +63,7 @@ def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # 
     return judged
 
 
-# The forge's head.
+# Heads of the forge.
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def refused(verdict: Relay, anonymous: bool = False, **more: Any) -> Refuse:  # 
         (relayed(b"GET /git/octo/hello/info/refs?service=git-receive-pack"), PUT + b"advertisement"),
     ],
 )
-def test_only_the_expected_type_passes(verdict: Relay, kind: bytes) -> None:
-    """200 with exactly the type that git asked for; anything else of 200 is no answer to it."""
+def test_only_the_expected_type_is_relayed(verdict: Relay, kind: bytes) -> None:
+    """200 with exactly the type that git asked for."""
     assert judge_response(head(content_type=kind), verdict, secret=SECRET) == kind
     for other in (GOT + b"advertisement", GOT + b"result", PUT + b"result", b"text/html", b"text/plain"):
         if other != kind:
@@ -86,7 +86,7 @@ def test_only_the_expected_type_passes(verdict: Relay, kind: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 304])
-def test_another_success_is_none(status: int) -> None:
+def test_other_success_statuses_are_refused(status: int) -> None:
     """A part is not the whole."""
     assert refused(DISCOVERY, status=status, content_type=GOT + b"advertisement").status == 502
 
@@ -104,14 +104,14 @@ def test_another_success_is_none(status: int) -> None:
         (503, Reason.FORGE_ERROR, 503),
     ],
 )
-def test_trouble_is_told_by_its_status(status: int, reason: Reason, shown: int) -> None:
-    """A 401 of the forge must never reach git: it would throw the session's credential away."""
+def test_error_status_selects_reason_and_text(status: int, reason: Reason, shown: int) -> None:
+    """A 401 of the forge must never reach git: it would delete the session's credential."""
     judged = refused(DISCOVERY, status=status, retry_after=b"7", www_authenticate=b"Basic")
     assert (judged.decision.reason, judged.status, judged.retry_after, judged.challenge) == (reason, shown, 7, False)
     assert judged.decision.text == DISCOVERY.driver.sentence(status, DISCOVERY.request.needed)
 
 
-def test_a_401_for_nobody_is_not_about_a_credential() -> None:
+def test_refusal_without_a_credential_is_no_forge_credential() -> None:
     """None was sent."""
     judged = refused(DISCOVERY, anonymous=True, status=401)
     assert (judged.decision.reason, judged.status) == (Reason.NO_FORGE_CREDENTIAL, 403)
@@ -119,8 +119,8 @@ def test_a_401_for_nobody_is_not_about_a_credential() -> None:
     assert (judged.decision.reason, judged.status) == (Reason.FORGE_REFUSED, 404)
 
 
-def test_a_sign_in_page_is_about_the_credential() -> None:
-    """Azure DevOps says so by 203 or a redirect, which must neither be followed nor called a move."""
+def test_sign_in_page_is_a_refused_credential() -> None:
+    """Azure DevOps answers 203 or a redirect, which must not be followed."""
     for status in (203, 302):
         judged = refused(AT_AZURE, status=status, location=b"https://spsprodeus2.vssps.visualstudio.com/_signin")
         assert (judged.decision.reason, judged.status) == (Reason.FORGE_REFUSED_CREDENTIAL, 502)
@@ -143,13 +143,13 @@ HERE = b"https://github.com/%b/info/refs?service=git-upload-pack"
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("suffix", [b"", b".git"])
-def test_a_move_inside_the_grants_is_followed(status: int, suffix: bytes) -> None:
-    """The new name is the forge's, the spelling the grant's, or the normal form."""
+def test_rename_inside_the_grants_is_followed(status: int, suffix: bytes) -> None:
+    """With the normal form of the new name."""
     judged = judge_response(head(status, location=HERE % (b"Octo/New" + suffix)), DISCOVERY, secret=SECRET)
     assert judged == Moved(RepoPath("github.com", "octo/new"), bool(suffix))
 
 
-def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
+def test_rename_to_an_exact_grant_takes_its_spelling() -> None:
     """As any request for it does."""
     verdict = evolve(AT_LAB, path="old")
     where = b"https://lab.example/srv/Team/X.git/info/refs?service=git-upload-pack"
@@ -158,18 +158,12 @@ def test_a_move_to_an_exact_grant_takes_the_grants_spelling() -> None:
     )
 
 
-def test_a_move_out_of_the_grants_is_refused_by_name() -> None:
-    """Whoever may use the old name was not given the new one."""
-    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/new")
+@pytest.mark.parametrize("name", [b"elsewhere/new", b"elsewhere/" + SECRET.encode()])
+def test_rename_outside_the_grants_is_refused_without_the_new_name(name: bytes) -> None:
+    """A hostile forge can write the credential into the new name, so no refusal repeats one."""
+    judged = refused(DISCOVERY, status=301, location=HERE % name)
     assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
-    assert "elsewhere/new" in judged.decision.text
-
-
-def test_a_move_is_not_named_when_the_name_repeats_the_credential() -> None:
-    """A name is the one text of a forge's that a sandbox is shown."""
-    judged = refused(DISCOVERY, status=301, location=HERE % b"elsewhere/ghp_forge-secret-0123456789")
-    assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 403)
-    assert judged.decision.text == "the repository has moved elsewhere, outside this session"
+    assert judged.decision.text == "the repository was renamed or moved, and its new name is outside this session"
 
 
 @pytest.mark.parametrize(
@@ -182,14 +176,14 @@ def test_a_move_is_not_named_when_the_name_repeats_the_credential() -> None:
         (PUSH, HERE % b"octo/new"),
     ],
 )
-def test_any_other_redirect_is_an_error(verdict: Relay, location: bytes) -> None:
-    """Also a good one that answers a POST: git would not repeat its body."""
+def test_other_redirects_are_refused(verdict: Relay, location: bytes) -> None:
+    """Also one that answers a POST: git would not send its body again."""
     judged = refused(verdict, status=302, location=location)
     assert (judged.decision.reason, judged.status) == (Reason.FORGE_MOVED, 502)
     assert refused(verdict, status=302).decision.reason is Reason.FORGE_MOVED
 
 
-# Our words.
+# Forms of refusals.
 
 
 def said(refuse: Refuse, push: RefusedPush | None = None, *, close: bool = False) -> Message:
@@ -206,7 +200,7 @@ def pushed(body: bytes) -> RefusedPush | None:
     return push.refused_push
 
 
-def test_discovery_is_refused_in_text() -> None:
+def test_discovery_is_refused_in_plain_text() -> None:
     """Git prints its lines after ``remote:``."""
     one = said(Refuse(TEXT, 403, Kind.ADVERTISEMENT))
     assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")
@@ -214,24 +208,24 @@ def test_discovery_is_refused_in_text() -> None:
 
 
 @pytest.mark.parametrize("close", [False, True])
-def test_a_refusal_says_whether_it_is_the_last(*, close: bool) -> None:
+def test_refusal_has_connection_close_on_the_last_response(*, close: bool) -> None:
     """And is the same otherwise."""
     assert said(Refuse(TEXT, 403), close=close).field(b"connection") == (b"close" if close else None)
 
 
-def test_a_challenge_asks_for_basic_credentials() -> None:
-    """Without it git never sends what it has."""
+def test_challenge_asks_for_basic() -> None:
+    """Without it git never sends its credential."""
     assert said(Refuse(TEXT, 401, challenge=True)).field(b"www-authenticate") == b'Basic realm="credgate"'
     assert said(Refuse(TEXT, 401)).field(b"www-authenticate") is None
 
 
-def test_a_wait_is_told_in_seconds() -> None:
-    """Newer gits act on it."""
+def test_retry_after_is_in_seconds() -> None:
+    """Newer versions of git obey it."""
     assert said(Refuse(TEXT, 429, retry_after=7)).field(b"retry-after") == b"7"
     assert said(Refuse(TEXT, 429)).field(b"retry-after") is None
 
 
-def test_a_fetch_is_refused_in_a_packet() -> None:
+def test_fetch_is_refused_in_an_err_packet() -> None:
     """Git hides the body of any HTTP error to a POST."""
     one = said(Refuse(TEXT, 403, Kind.UPLOAD_PACK))
     assert (one.status, one.body) == (200, forms.err(TEXT.text))
@@ -239,21 +233,21 @@ def test_a_fetch_is_refused_in_a_packet() -> None:
 
 
 def test_lfs_is_refused_in_json() -> None:
-    """git-lfs shows ``message`` and nothing else."""
+    """git-lfs shows only ``message``."""
     one = said(Refuse(evolve(TEXT, reason=Reason.LFS_NOT_SERVED), 501, lfs=True))
     assert (one.status, json.loads(one.body)) == (501, {"message": f"credgate: {TEXT.text}"})
     assert one.field(b"content-type") == b"application/vnd.git-lfs+json"
 
 
-def test_git_lfs_is_challenged_and_told_to_wait_like_git() -> None:
-    """It asks its credential helper on 401 only if the challenge is there, and waits as long as it is told."""
+def test_git_lfs_gets_challenge_and_retry_after() -> None:
+    """It asks its credential helper only if a 401 has a challenge."""
     one = said(Refuse(TEXT, 401, challenge=True, lfs=True))
     assert (one.status, one.field(b"www-authenticate")) == (401, b'Basic realm="credgate"')
     assert said(Refuse(TEXT, 429, retry_after=7, lfs=True)).field(b"retry-after") == b"7"
 
 
-def test_a_push_is_refused_ref_by_ref() -> None:
-    """Otherwise git says "Everything up-to-date"."""
+def test_push_is_refused_ref_by_ref() -> None:
+    """Otherwise git prints "Everything up-to-date"."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), pushed(commands(b"refs/heads/a", b"refs/tags/b") + b"PACK"))
     assert one.status == 200
     assert one.field(b"content-type") == forms.RECEIVE_PACK_RESULT
@@ -262,8 +256,8 @@ def test_a_push_is_refused_ref_by_ref() -> None:
     )
 
 
-def test_refs_with_reasons_of_their_own_are_told_them() -> None:
-    """The one that was refused, and those that were not attempted because of it; the lines are what git prints."""
+def test_refs_keep_their_own_reasons() -> None:
+    """The refused one, and those that were not attempted; git prints the lines."""
     refs = [(b"refs/heads/a", "credgate: no"), (b"refs/tags/b", "credgate: not attempted")]
     refuse = Refuse(TEXT, 403, Kind.RECEIVE_PACK, refs=refs, lines=["one", "two"])
     one = said(refuse, pushed(commands(b"refs/heads/a", b"refs/tags/b")))
@@ -271,8 +265,8 @@ def test_refs_with_reasons_of_their_own_are_told_them() -> None:
     assert b"not attempted" in one.body
 
 
-def test_a_refused_probe_is_answered_with_nothing() -> None:
-    """Git only asks whether it may talk; it hears the refusal on the push itself."""
+def test_refused_probe_gets_an_empty_answer() -> None:
+    """Git only tests its credential; the push itself is refused later."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), pushed(b"0000"))
     assert (one.status, one.body, one.field(b"content-type")) == (200, b"", forms.RECEIVE_PACK_RESULT)
 
@@ -281,7 +275,7 @@ SILENT = commands().replace(b" report-status", b" ofs-delta-xyz")
 
 
 @pytest.mark.parametrize("push", [None, pushed(b""), pushed(command()), pushed(SILENT)])
-def test_a_push_that_cannot_be_told_by_ref_is_told_in_text(push: RefusedPush | None) -> None:
+def test_push_without_a_report_is_refused_in_plain_text(push: RefusedPush | None) -> None:
     """Its list was not read to the end, or it did not ask for a report."""
     one = said(Refuse(TEXT, 403, Kind.RECEIVE_PACK), push)
     assert (one.status, one.body) == (403, b"credgate: this session may only read it\n")

@@ -1,4 +1,4 @@
-"""Push options: read in any cut, refused when they are none."""
+"""Push options: read in any cut, malformed ones refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.errors import RequestError
-from credgate.git.options import MAX_OPTION, MAX_OPTIONS, OptionsReader, encode_options
 from credgate.git.pktline import FLUSH, encode
+from credgate.git.push_list import MAX_OPTION, MAX_OPTIONS, OptionsReader, encode_options
 from credgate.values import Reason
 
 PACK = b"PACK\x00\x00\x00\x02"
@@ -26,8 +26,8 @@ def read(data: bytes) -> OptionsReader:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
 @pytest.mark.parametrize("tail", [b"", PACK, FLUSH])
-def test_the_cut_and_the_tail_change_nothing(size: int, tail: bytes) -> None:
-    """What follows is the pack's, and not a byte of it is taken."""
+def test_list_is_read_in_any_cut_and_stops_at_its_end(size: int, tail: bytes) -> None:
+    """Not a byte of the pack is taken."""
     wire = encode(b"ci.skip") + encode(b"topic=caf\xc3\xa9\n") + FLUSH
     reader, taken = OptionsReader(), 0
     whole = wire + tail
@@ -37,14 +37,14 @@ def test_the_cut_and_the_tail_change_nothing(size: int, tail: bytes) -> None:
     assert (taken, reader.options, reader.done) == (len(wire), [b"ci.skip", b"topic=caf\xc3\xa9"], True)
 
 
-def test_reading_may_begin_inside_a_piece() -> None:
-    """Behind the command list, in the same packet of the network."""
+def test_reading_begins_at_an_offset() -> None:
+    """After the command list in the same piece."""
     reader = OptionsReader()
     assert reader.receive(b"....." + encode(b"x") + FLUSH + PACK, 5) == 5 + 5 + 4
     assert reader.options == [b"x"]
 
 
-def test_no_options_are_a_list() -> None:
+def test_empty_list_is_read() -> None:
     """Git sends one whenever the capability was chosen."""
     assert read(FLUSH).options == []
 
@@ -57,8 +57,8 @@ def test_no_options_are_a_list() -> None:
         encode(b"x" * (MAX_OPTION + 1)) + FLUSH, encode(b"x") * (MAX_OPTIONS + 1) + FLUSH, encode(b"x"), b"00",
     ],
 )  # fmt: skip
-def test_what_is_no_option_is_refused(wire: bytes) -> None:
-    """It would reach the forge's hooks; the limits themselves pass."""
+def test_malformed_option_is_refused(wire: bytes) -> None:
+    """It would reach the forge's hooks; options at the limits pass."""
     assert len(read((encode(b"x") * (MAX_OPTIONS - 1)) + encode(b"y" * MAX_OPTION) + FLUSH).options) == MAX_OPTIONS
     with pytest.raises(RequestError) as caught:
         read(wire)
@@ -66,7 +66,7 @@ def test_what_is_no_option_is_refused(wire: bytes) -> None:
 
 
 @given(st.lists(st.text("abc=.\xe9", min_size=1).map(str.encode), max_size=5), st.integers(1, 9))
-def test_what_is_written_is_read(options: list[bytes], size: int) -> None:
+def test_encoded_options_are_read_again(options: list[bytes], size: int) -> None:
     """The forge is sent what was judged."""
     wire = encode_options(options)
     reader = OptionsReader()
@@ -77,6 +77,6 @@ def test_what_is_written_is_read(options: list[bytes], size: int) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_options_or_refused(data: bytes) -> None:
-    """Never anything else."""
+    """RequestError or options, nothing else."""
     with contextlib.suppress(RequestError):
         read(data)

@@ -1,4 +1,4 @@
-"""Whatever bytes a push holds: what real git would do with them is among what credgate has decided on.
+"""For any bytes of a push: what real git does with them is part of what credgate decided on.
 
 The judge is ``git receive-pack`` with a hook that writes down every command that is about to be carried out, and then
 refuses, so that nothing moves between two trials. It is given the body as the sandbox sent it, and what credgate would
@@ -63,14 +63,14 @@ Moves = set[tuple[bytes, ...]]
 
 @frozen
 class Judge:
-    """A bare repository with two commits, and what its git makes of a push."""
+    """A bare repository with two commits, and the result of a push to it."""
 
     place: Path
     one: bytes
     two: bytes
 
     def moves(self, body: bytes) -> Moves:
-        """Return the (old, new, ref) that are about to be carried out."""
+        """Return the (old, new, ref) that would be carried out."""
         seen = self.place / "seen"
         seen.unlink(missing_ok=True)
         command = ["git", "receive-pack", "--stateless-rpc", str(self.place)]
@@ -96,7 +96,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def sent(body: bytes, size: int) -> tuple[PushStream, bytes | None]:
-    """Pass ``body`` in pieces of ``size``; the passage, and what goes on: ``None`` if that is nothing."""
+    """Feed ``body`` in pieces of ``size``; return the stream and what is forwarded, ``None`` for nothing."""
     passage, on = PushStream(None, RULES), b""
     try:
         for at in range(0, len(body), size):
@@ -110,7 +110,7 @@ def sent(body: bytes, size: int) -> tuple[PushStream, bytes | None]:
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Put pieces of pushes together, and spoil some bytes."""
+    """Combine pieces of pushes, and change some bytes."""
     start = draw(st.sampled_from([b"", encode(GOOD + CAPS), encode(GOOD + CAPS) + FLUSH]))
     body = start + b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=7))) + draw(st.sampled_from([EMPTY, b""]))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
@@ -129,8 +129,8 @@ def bodies(draw: st.DrawFn) -> bytes:
 @example(encode(GOOD + CAPS) + b"0001" + encode(EVIL) + FLUSH + EMPTY, 100_000)
 @example(encode(GOOD + CAPS) + encode(EVIL) + FLUSH + EMPTY, 1)
 @example(encode(GOOD + CAPS + b" push-options") + FLUSH + encode(EVIL) + FLUSH + EMPTY, 7)
-def test_git_moves_nothing_that_was_not_decided_on(judge: Judge, body: bytes, size: int) -> None:
-    """Neither with the body as it came, if credgate lets any of it pass, nor with what it writes in its place."""
+def test_git_moves_only_refs_that_were_judged(judge: Judge, body: bytes, size: int) -> None:
+    """With the body as it came, if any of it passes, and with the list that credgate encodes."""
     body = body.replace(ONE, judge.one).replace(TWO, judge.two)
     passage, on = sent(body, size)
     if on is None:
@@ -144,8 +144,8 @@ def test_git_moves_nothing_that_was_not_decided_on(judge: Judge, body: bytes, si
 
 
 @pytest.mark.parametrize("size", [1, 100_000])
-def test_the_judge_sees_what_is_moved(judge: Judge, size: int) -> None:
-    """Control: what is good is carried out both ways, what is evil would be, and is not sent on."""
+def test_git_moves_good_and_evil_refs(judge: Judge, size: int) -> None:
+    """Positive control: good pushes are carried out both ways; evil ones would be, and are not forwarded."""
     body = encode(GOOD + CAPS) + encode(EVIL) + encode(MAIN) + FLUSH + EMPTY
     body = body.replace(ONE, judge.one).replace(TWO, judge.two)
     _, on = sent(body, size)

@@ -1,4 +1,4 @@
-"""Packets: whole, byte by byte, with trailing bytes, and against dulwich."""
+"""Packets: in any cut, with data after them, and against dulwich."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def one_by_one(data: bytes) -> list[bytes]:
 
 
 @given(st.lists(PAYLOADS | st.sampled_from(list(SPECIALS)), max_size=6))
-def test_what_is_encoded_is_read_in_any_cut(parts: list[bytes]) -> None:
-    """A packet may come in any pieces; nothing about it depends on them."""
+def test_encoded_packets_are_read_in_any_cut(parts: list[bytes]) -> None:
+    """A packet may come in any pieces."""
     wire = b"".join(part if part in SPECIALS else encode(part) for part in parts)
     expected = [SPECIALS.get(part, part) for part in parts]
     assert cut(wire) == expected
@@ -56,15 +56,15 @@ def test_what_is_encoded_is_read_in_any_cut(parts: list[bytes]) -> None:
 
 
 @given(PAYLOADS)
-def test_dulwich_writes_and_reads_the_same(payload: bytes) -> None:
-    """An implementation that shares no code with ours agrees on every packet."""
+def test_dulwich_agrees_on_every_packet(payload: bytes) -> None:
+    """An independent implementation."""
     assert encode(payload) == pkt_line(payload)
     assert Protocol(BytesIO(encode(payload)).read, lambda _: None).read_pkt_line() == payload
 
 
 @pytest.mark.parametrize("size", [0, MAX_PAYLOAD + 1])
-def test_no_packet_is_made_that_git_refuses(size: int) -> None:
-    """An empty or overlong packet would end the conversation with a riddle."""
+def test_empty_and_long_payloads_cannot_be_encoded(size: int) -> None:
+    """Git would refuse them."""
     with pytest.raises(ValueError, match="a packet holds 1 to 65516 bytes"):
         encode(b"a" * size)
 
@@ -74,8 +74,8 @@ def test_no_packet_is_made_that_git_refuses(size: int) -> None:
     [b"0003", b"0004", b"fff1", b"ffff", b"FFF1", b"+005", b"-005", b" 005", b"005 ", b"0x05", b"0_05", b"00g5",
      b"\x00\x00\x00\x05", b"00\n5", b"PACK", b"\xff005"],
 )  # fmt: skip
-def test_a_length_that_git_never_sends_is_refused(digits: bytes) -> None:
-    """Python's int() would take half of these; servers differ about the others."""
+def test_invalid_length_is_refused(digits: bytes) -> None:
+    """Python's int() accepts half of these; servers differ on the others."""
     with pytest.raises(PacketError):
         length_of(digits)
     with pytest.raises(PacketError):
@@ -87,19 +87,19 @@ def test_a_length_that_git_never_sends_is_refused(digits: bytes) -> None:
     [(b"0005", 5), (b"000a", 10), (b"000A", 10), (b"fff0", 65520), (b"FFF0", 65520), (b"0000", Special.FLUSH),
      (b"0001", Special.DELIMITER), (b"0002", Special.RESPONSE_END)],
 )  # fmt: skip
-def test_a_good_length(digits: bytes, expected: int | Special) -> None:
-    """The positive controls: git writes lower case and reads both."""
+def test_valid_lengths_are_read(digits: bytes, expected: int | Special) -> None:
+    """Git writes lower case and reads both."""
     assert length_of(digits) == expected
 
 
-def test_trailing_bytes_stay_with_the_caller() -> None:
-    """A push's pack follows its list without a gap: the offset says where."""
+def test_data_after_a_packet_is_left_to_the_caller() -> None:
+    """The pack of a push follows its list without a gap."""
     assert PacketReader().next(b"xx0006ab0000PACK", 2) == (b"ab", 8)
     assert PacketReader().next(b"0000PACK", 0) == (Special.FLUSH, 4)
 
 
-def test_a_packet_that_has_begun_shows() -> None:
-    """A body that ends here was cut."""
+def test_unfinished_packet_is_visible() -> None:
+    """A body that ends there was cut."""
     reader = PacketReader()
     assert reader.next(b"0006a", 0) == (None, 5)
     assert reader.inside
@@ -109,7 +109,7 @@ def test_a_packet_that_has_begun_shows() -> None:
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_packets_or_refused(data: bytes) -> None:
-    """Packets or PacketError, never anything else, and never more held than came."""
+    """Packets or PacketError, and no more is held than came."""
     reader, offset = PacketReader(), 0
     try:
         while offset < len(data):

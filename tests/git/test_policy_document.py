@@ -57,7 +57,7 @@ EXAMPLES = list(shown())
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: " ".join(example.command))
 def test_git_prints_what_the_document_shows(tmp_path: Path, example: Shown) -> None:
-    """Whoever searches for what their terminal says finds it."""
+    """So that a search for a terminal's output finds the page."""
     place = make_place(tmp_path)
     place.git("push", "-q", "../bare.git", "main~:refs/heads/agent/gone")
     words = [word.replace("gateway", f"file://{place.bare}") for word in example.command]
@@ -70,12 +70,12 @@ def test_git_prints_what_the_document_shows(tmp_path: Path, example: Shown) -> N
     assert (status != 0) == ("rejected" in said or "fatal" in said)
 
 
-def test_the_document_shows_enough() -> None:
-    """The test above is about something."""
+def test_document_has_all_examples() -> None:
+    """The expression of the test above finds every block."""
     assert len(EXAMPLES) == 10
 
 
-def test_the_defaults_shown_are_the_defaults() -> None:
+def test_shown_defaults_are_the_defaults() -> None:
     """Read from the document, rule by rule."""
     text = DOCUMENT.split("A write grant without `push` has these:")[1].split("So branches")[0]
     assert [(rule["refs"], set(rule["allow"])) for rule in json.loads(text)] == [
@@ -83,15 +83,15 @@ def test_the_defaults_shown_are_the_defaults() -> None:
     ]
 
 
-def test_the_fixtures_shown_pass() -> None:
-    """The document's own example of them."""
+def test_shown_fixtures_pass() -> None:
+    """The example of the document."""
     (text,) = [text for language, text in blocks() if language == "toml" and "[[push]]" in text]
     drivers = {forge.name: driver_for(forge) for forge in Config().forges.values()}
     outcomes = Fixtures(drivers, "github.com", PushPolicy()).run(text)
     assert [outcome.passed for outcome in outcomes] == [True, True, True]
 
 
-def test_the_policy_shown_is_one() -> None:
-    """People copy it."""
+def test_shown_policy_is_valid() -> None:
+    """Operators copy it."""
     (text,) = [text for language, text in blocks() if language == "toml" and "[[push]]" not in text]
     assert isinstance(structure(tomllib.loads(text)), Config)

@@ -1,4 +1,4 @@
-"""The push reader against git and dulwich: what git reads as a push must be what we read, or we refuse it.
+"""The push reader against git and dulwich: both read every accepted push in the same way.
 
 The judge is ``git receive-pack`` itself on a real repository whose hook writes down each command and then refuses, so
 that nothing moves between two trials. The clients are real ones too: their bytes are taken down on the way.
@@ -37,7 +37,7 @@ Triple = tuple[bytes, bytes, bytes]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Keep git away from whoever runs the tests."""
+    """Isolate git from the user's configuration."""
     people = {f"GIT_{role}_{part}": "x@example" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {"PATH": os.environ["PATH"], "HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", **people}
 
@@ -50,7 +50,7 @@ def git(place: Path, *words: str, env: dict[str, str]) -> str:
 
 @frozen
 class Judge:
-    """A bare repository and what git made of a push to it."""
+    """A bare repository and the result of a push to it."""
 
     place: Path
     env: dict[str, str]
@@ -77,7 +77,7 @@ def reported(output: bytes) -> list[bytes] | None:
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
-    """Make the repository with two commits on main and a hook that tells and refuses."""
+    """Make the repository with two commits on main and a hook that records and refuses."""
     home = tmp_path_factory.mktemp("judge")
     env = environment(home)
     git(home, "init", "-q", "-b", "main", "work", env=env)
@@ -95,7 +95,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 
 def ours(body: bytes) -> PushReader | None:
-    """Read the list with our reader; ``None``: refused."""
+    """Read the list with credgate's reader; ``None``: refused."""
     reader = PushReader()
     try:
         reader.receive(body)
@@ -106,7 +106,7 @@ def ours(body: bytes) -> PushReader | None:
 
 
 def listed(*lines: bytes, end: bytes = b"0000") -> bytes:
-    """Frame ``lines``, and an empty pack behind them."""
+    """Encode ``lines`` with an empty pack after them."""
     return b"".join(map(encode, lines)) + end + EMPTY_PACK
 
 
@@ -122,8 +122,8 @@ def listed(*lines: bytes, end: bytes = b"0000") -> bytes:
         b"{0} {A} refs/heads/PACK\0 report-status-v2 quiet atomic",
     ],
 )
-def test_git_reads_what_we_read(judge: Judge, form: bytes) -> None:
-    """The positive controls: both accept, both see one command, the same to the byte."""
+def test_git_agrees_on_valid_pushes(judge: Judge, form: bytes) -> None:
+    """The positive controls: both accept and see one command."""
     line = form.replace(b"{A}", judge.first).replace(b"{B}", judge.second).replace(b"{0}", ZERO)
     reader = ours(listed(line))
     assert reader is not None
@@ -136,8 +136,8 @@ def test_git_reads_what_we_read(judge: Judge, form: bytes) -> None:
     "name",
     ["caps later", "upper case", "0001", "0002", "double", "HEAD", "junk after shallow", "space in ref"],
 )
-def test_what_git_reads_and_we_refuse(judge: Judge, name: str) -> None:
-    """Git's leniencies, tried on the git at hand: each is why a rule of ours exists."""
+def test_leniencies_of_git_are_refused(judge: Judge, name: str) -> None:
+    """Each is accepted by the installed git, and is the reason of one of the rules."""
     move = b"%s %s refs/heads/x" % (ZERO, judge.first)
     more = b"%s %s refs/heads/y" % (ZERO, judge.first)
     caps = b"\x00 report-status"
@@ -157,8 +157,8 @@ def test_what_git_reads_and_we_refuse(judge: Judge, name: str) -> None:
     assert refs == expected
 
 
-def test_a_certificate_hides_a_command(tmp_path: Path, judge: Judge) -> None:
-    """Git makes both refs, the plain one and the one inside the unsigned certificate: so we read none of it."""
+def test_push_certificate_hides_a_command(tmp_path: Path, judge: Judge) -> None:
+    """Git creates both refs, the plain one and the one in the unsigned certificate."""
     bare = shutil.copytree(judge.place, tmp_path / "bare.git")
     (bare / "hooks" / "pre-receive").unlink()
     move, evil = (b"%s %s refs/heads/%s" % (ZERO, judge.first, name) for name in (b"x", b"evil"))
@@ -183,7 +183,7 @@ TAILS = [
 
 @st.composite
 def lines(draw: st.DrawFn) -> list[tuple[str, str, bytes, bytes]]:
-    """Draw a list near the grammar: usually right in most of its parts."""
+    """Draw a list that is mostly valid."""
     plain = st.sampled_from(OIDS[:6])
     name = st.integers(0, 99).map(lambda number: b"refs/heads/agent/%d" % number)
     moves = st.sampled_from(OIDS[:2])
@@ -197,10 +197,10 @@ def lines(draw: st.DrawFn) -> list[tuple[str, str, bytes, bytes]]:
 
 
 @given(lines(), st.sampled_from([b"0000"] * 6 + [b"0001", b"0002", b"0003"]), st.data())
-def test_git_never_moves_what_we_did_not_read(
+def test_git_moves_only_what_was_read(
     judge: Judge, parts: list[tuple[str, str, bytes, bytes]], end: bytes, data: st.DataObject
 ) -> None:
-    """Whatever we accept, git sees the same commands in the same order, or refuses as well."""
+    """For every accepted list git sees the same commands in the same order, or refuses too."""
     oids = {
         "A": judge.first,
         "B": judge.second,
@@ -238,8 +238,8 @@ def test_git_never_moves_what_we_did_not_read(
     ),
     st.lists(st.sampled_from([b"report-status", b"atomic", b"side-band-64k", b"agent=x/1", b"quiet"]), unique=True),
 )
-def test_dulwich_reads_what_we_read(commands: list[Triple], capabilities: list[bytes]) -> None:
-    """A server that shares no code with git agrees on commands and capabilities."""
+def test_dulwich_agrees_on_commands_and_capabilities(commands: list[Triple], capabilities: list[bytes]) -> None:
+    """An independent server."""
     first, *rest = [b" ".join(command) for command in commands]
     body = listed(first + b"\x00 " + b" ".join(capabilities), *rest)
     reader = ours(body)
@@ -252,7 +252,7 @@ def test_dulwich_reads_what_we_read(commands: list[Triple], capabilities: list[b
 
 
 def recorder(home: Path, name: str) -> tuple[Path, Path]:
-    """Make a stand-in for ``git receive-pack`` that takes the client's bytes down."""
+    """Make a replacement of ``git receive-pack`` that records the client's bytes."""
     script, taken = home / name, home / f"{name}.taken"
     script.write_text(f'#!/bin/sh\ncase "$1" in receive-pack) shift;; esac\ntee {taken} | git receive-pack "$@"\n')
     script.chmod(0o755)
@@ -271,8 +271,8 @@ PUSHES = {
 
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
 @pytest.mark.parametrize("name", PUSHES)
-def test_what_real_git_sends_is_read(tmp_path: Path, name: str, algorithm: str) -> None:
-    """Every kind of push of the git at hand, both hashes: all commands found, and the list's end."""
+def test_pushes_of_real_git_are_read(tmp_path: Path, name: str, algorithm: str) -> None:
+    """Every kind of push, both hashes."""
     env = environment(tmp_path)
     git(tmp_path, "init", "-q", "-b", "main", f"--object-format={algorithm}", "work", env=env)
     git(tmp_path, "init", "-q", "--bare", f"--object-format={algorithm}", "bare.git", env=env)
@@ -293,8 +293,8 @@ def test_what_real_git_sends_is_read(tmp_path: Path, name: str, algorithm: str) 
     assert rest.startswith(b"PACK") if reader.pack else rest == b""
 
 
-def test_what_real_git_sends_from_a_shallow_clone_is_read(tmp_path: Path, judge: Judge) -> None:
-    """``clone --depth 1``, then push: the shallow line comes before the command and its capabilities."""
+def test_push_of_real_git_from_a_shallow_clone_is_read(tmp_path: Path, judge: Judge) -> None:
+    """The shallow line comes before the commands."""
     git(tmp_path, "clone", "-q", "--depth", "1", f"file://{judge.place}", "work", env=judge.env)
     git(tmp_path / "work", "commit", "-q", "--allow-empty", "-m", "third", env=judge.env)
     script, taken = recorder(tmp_path, "recorder")
@@ -307,8 +307,8 @@ def test_what_real_git_sends_from_a_shallow_clone_is_read(tmp_path: Path, judge:
     assert (reader.done, reader.report) == (True, True)
 
 
-def test_what_dulwich_sends_is_read(tmp_path: Path, judge: Judge) -> None:
-    """A client in another language: its list and capabilities are as legal as git's."""
+def test_push_of_dulwich_is_read(tmp_path: Path, judge: Judge) -> None:
+    """A client in another language."""
     script, taken = recorder(tmp_path, "recorder")
     client = SubprocessGitClient()
     client.git_command = [str(script)]

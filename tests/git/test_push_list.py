@@ -1,4 +1,4 @@
-"""The push reader: every legal list is read, in any cut; every other is refused, and never read otherwise than said."""
+"""The push reader: every legal list is read in any cut, every other is refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from credgate.errors import RequestError
 from credgate.git import push_list
-from credgate.git.capabilities import FLAGS, VALUED
 from credgate.git.pktline import encode
-from credgate.git.push_list import Command, PushReader
+from credgate.git.push_list import FLAGS, VALUED, Command, PushReader
 from credgate.values import Reason
 
 A, B, ZERO = b"a1" * 20, b"b2" * 20, b"0" * 40
@@ -37,8 +36,8 @@ def read(data: bytes, size: int = 1 << 30) -> PushReader:
     return reader
 
 
-def test_a_push_as_git_sends_it() -> None:
-    """The one that must work above all: old, new, ref, capabilities, flush, pack."""
+def test_push_as_git_sends_it_is_read() -> None:
+    """Old, new, ref, capabilities, flush, pack."""
     wire = body(MAIN + b"\x00" + CAPS)
     reader = PushReader()
     assert reader.receive(wire + PACK) == len(wire)
@@ -58,8 +57,8 @@ def test_a_push_as_git_sends_it() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 64])
 @pytest.mark.parametrize("tail", [b"", b"0", PACK, b"0000", b"\xff" * 9])
-def test_the_cut_and_the_tail_change_nothing(size: int, tail: bytes) -> None:
-    """Bytes come as the network likes; what follows the list is never read, whatever it is."""
+def test_list_is_read_in_any_cut_and_stops_at_its_end(size: int, tail: bytes) -> None:
+    """Data after the list is never read."""
     wire = body(b"shallow " + A, MAIN + b"\x00" + CAPS, b"%s %s refs/tags/v1\n" % (ZERO, A))
     reader, taken = PushReader(), 0
     whole = wire + tail
@@ -92,13 +91,13 @@ def test_the_cut_and_the_tail_change_nothing(size: int, tail: bytes) -> None:
     ],
 )
 def test_every_legal_form_is_read(lines: list[bytes], refs: list[bytes]) -> None:
-    """With and without line feeds, leading blanks, shallow lines, long ids: clients differ."""
+    """With and without line feeds, leading space, shallow lines, long ids: clients differ."""
     for size in (1, 1 << 30):
         assert read(body(*lines) + PACK, size).refs == refs
 
 
-def test_kinds_of_commands() -> None:
-    """Zeros stand for "no such ref"; a pack follows unless all are to go."""
+def test_commands_create_update_and_delete() -> None:
+    """Zeros stand for "no such ref"; a pack follows unless all commands delete."""
     create, update, delete = (
         body(b"%s %s refs/heads/x" % (ZERO, A)),
         body(MAIN),
@@ -112,8 +111,8 @@ def test_kinds_of_commands() -> None:
     assert read(body(MAIN, b"%s %s refs/heads/x" % (A, ZERO))).pack
 
 
-def test_the_probe() -> None:
-    """Git's four bytes before a large push: an empty list, and no error."""
+def test_probe_is_an_empty_list() -> None:
+    """Git's four bytes before a large push."""
     for size in (1, 4):
         reader = read(b"0000", size)
         assert (reader.done, reader.probe, reader.pack, reader.commands) == (True, True, False, [])
@@ -131,8 +130,8 @@ def test_the_probe() -> None:
         (b" agent=push-options session-id=report-status", False, False, False),
     ],
 )
-def test_what_the_client_can_be_told(caps: bytes, report: bool, sideband: bool, options: bool) -> None:  # noqa: FBT001 - a table's columns
-    """A refusal takes the form that these words announce; only whole words count."""
+def test_capabilities_select_the_form_of_the_report(caps: bytes, report: bool, sideband: bool, options: bool) -> None:  # noqa: FBT001 - a table's columns
+    """Only whole words count."""
     reader = read(body(MAIN + b"\x00" + caps))
     assert (reader.report, reader.sideband, reader.options) == (report, sideband, options)
 
@@ -144,29 +143,29 @@ BROKEN = [
     (body(MAIN, end=b"0003"), "length"),
     (body(MAIN, end=b"0004"), "length"),
     (body(MAIN, end=b"fff1"), "length"),
-    (body(MAIN, end=b"+005x"), "not a packet length"),
-    (body(MAIN, end=b"\x00" * 4), "not a packet length"),
-    (PACK, "not a packet length"),
-    (b"\x1f\x8b\x08\x00", "not a packet length"),
-    (b"HTTP", "not a packet length"),
-    (body(b"hello"), "no ref command"),
-    (body(MAIN + b"\n\n"), "no ref command"),
-    (body(b" " + MAIN), "no ref command"),
-    (body(MAIN.upper()), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A.upper(), B)), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A, B[:-1])), "no ref command"),
-    (body(b"%s %s refs/heads/main" % (A, B + b"0")), "no ref command"),
-    (body(b"%s  %s refs/heads/main" % (A, B)), "no ref command"),
-    (body(b"%s\t%s refs/heads/main" % (A, B)), "no ref command"),
-    (body(b"%s %s " % (A, B)), "no ref command"),
-    (body(b"%s %s" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a b" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\nb" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\rb" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\x7f" % (A, B)), "no ref command"),
-    (body(b"%s %s refs/heads/a\x1b[31m" % (A, B)), "no ref command"),
-    (body(MAIN + b"\x00a\x00b"), "no ref command"),
-    (body(MAIN + b"\x00a\nb"), "no ref command"),
+    (body(MAIN, end=b"+005x"), "invalid packet length"),
+    (body(MAIN, end=b"\x00" * 4), "invalid packet length"),
+    (PACK, "invalid packet length"),
+    (b"\x1f\x8b\x08\x00", "invalid packet length"),
+    (b"HTTP", "invalid packet length"),
+    (body(b"hello"), "malformed command"),
+    (body(MAIN + b"\n\n"), "malformed command"),
+    (body(b" " + MAIN), "malformed command"),
+    (body(MAIN.upper()), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A.upper(), B)), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A, B[:-1])), "malformed command"),
+    (body(b"%s %s refs/heads/main" % (A, B + b"0")), "malformed command"),
+    (body(b"%s  %s refs/heads/main" % (A, B)), "malformed command"),
+    (body(b"%s\t%s refs/heads/main" % (A, B)), "malformed command"),
+    (body(b"%s %s " % (A, B)), "malformed command"),
+    (body(b"%s %s" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a b" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\nb" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\rb" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\x7f" % (A, B)), "malformed command"),
+    (body(b"%s %s refs/heads/a\x1b[31m" % (A, B)), "malformed command"),
+    (body(MAIN + b"\x00a\x00b"), "malformed command"),
+    (body(MAIN + b"\x00a\nb"), "malformed command"),
     (body(MAIN, b"%s %s refs/heads/x\x00 report-status" % (A, B)), "capabilities on a line after the first"),
     (body(MAIN + b"\x00  report-status"), "malformed capabilities"),
     (body(MAIN + b"\x00\treport-status"), "malformed capabilities"),
@@ -175,16 +174,16 @@ BROKEN = [
     (body(MAIN + b"\x00 atomic atomic"), "same capability twice"),
     (body(MAIN + b"\x00 object-format=sha1 object-format=sha256"), "same capability twice"),
     *[
-        (body(MAIN + b"\x00 quiet " + flag + value), "a value that takes none")
+        (body(MAIN + b"\x00 quiet " + flag + value), "a value for a capability that takes none")
         for flag in (*sorted(FLAGS - {b"quiet"}), b"push-cert", b"frobnicate")
         for value in (b"=1", b"=", b"=a=b")
     ],
     *[(body(MAIN + b"\x00 " + key + end), "without a value") for key in sorted(VALUED) for end in (b"", b"=")],
     (body(b"shallow " + A), "shallow lines without"),
-    (body(b"shallow " + A + b" x", MAIN), "shallow line that is none"),
-    (body(b"shallow " + A[:-1], MAIN), "shallow line that is none"),
-    (body(b"shallow " + A + b"\x00 report-status", MAIN), "shallow line that is none"),
-    (body(b"shallow ", MAIN), "shallow line that is none"),
+    (body(b"shallow " + A + b" x", MAIN), "malformed shallow line"),
+    (body(b"shallow " + A[:-1], MAIN), "malformed shallow line"),
+    (body(b"shallow " + A + b"\x00 report-status", MAIN), "malformed shallow line"),
+    (body(b"shallow ", MAIN), "malformed shallow line"),
     (body(b"shallow " + LONG_A, MAIN), "two lengths"),
     (body(b"%s %s refs/heads/x" % (A, LONG_B)), "two lengths"),
     (body(MAIN, b"%s %s refs/heads/x" % (LONG_A, LONG_B)), "two lengths"),
@@ -202,8 +201,8 @@ BROKEN = [
 
 @pytest.mark.parametrize(("wire", "text"), BROKEN)
 @pytest.mark.parametrize("size", [1, 1 << 30])
-def test_broken_bytes_are_no_push(wire: bytes, text: str, size: int) -> None:
-    """Whatever a server may read in two ways is refused at once: nothing of it may be passed on or answered in part."""
+def test_malformed_list_is_refused_at_once(wire: bytes, text: str, size: int) -> None:
+    """Two servers could read it differently; nothing of it may be forwarded."""
     reader = PushReader()
     with pytest.raises(RequestError, match=text) as caught:
         [reader.receive(wire[at : at + size]) for at in range(0, len(wire), size)]
@@ -223,14 +222,14 @@ IMPOSSIBLE = [
     ([b"%s %s refs/heads/%s" % (A, B, b"a" * 1100)], "at most 1024 bytes"),
     ([MAIN, MAIN], "same ref twice"),
     ([MAIN, b"%s %s refs/heads/main" % (A, ZERO)], "same ref twice"),
-    ([b"%s %s refs/heads/x" % (ZERO, ZERO)], "neither there"),
+    ([b"%s %s refs/heads/x" % (ZERO, ZERO)], "both zero"),
 ]
 
 
 @pytest.mark.parametrize(("lines", "text"), IMPOSSIBLE)
 @pytest.mark.parametrize("size", [1, 1 << 30])
-def test_an_impossible_list_is_known_in_full_when_it_is_refused(lines: list[bytes], text: str, size: int) -> None:
-    """So git can be told "ng" for each ref: an HTTP error would make it print "Everything up-to-date"."""
+def test_impossible_list_is_refused_at_its_end(lines: list[bytes], text: str, size: int) -> None:
+    """So that git can be sent "ng" for each ref: after an HTTP error it prints "Everything up-to-date"."""
     good = b"%s %s refs/heads/good" % (ZERO, A)
     wire = body(good + b"\x00" + CAPS, *lines)
     reader = PushReader()
@@ -242,16 +241,16 @@ def test_an_impossible_list_is_known_in_full_when_it_is_refused(lines: list[byte
     assert reader.refs == [b"refs/heads/good", *(line.split(b" ")[2] for line in lines)]
 
 
-def test_a_refused_list_stays_refused() -> None:
-    """A caller that asks again must not find it well."""
+def test_refused_list_stays_refused() -> None:
+    """On every later call."""
     reader = PushReader()
     for more in (body(MAIN, MAIN), b"", PACK):
         with pytest.raises(RequestError, match="same ref twice"):
             reader.receive(more)
 
 
-def test_a_list_that_does_not_end_was_cut() -> None:
-    """At every byte but the last: a cut upload is never a push."""
+def test_cut_list_is_refused() -> None:
+    """At every byte but the last."""
     wire = body(MAIN + b"\x00" + CAPS)
     for at in range(len(wire)):
         reader = PushReader()
@@ -263,8 +262,8 @@ def test_a_list_that_does_not_end_was_cut() -> None:
 
 @pytest.mark.parametrize("size", [1, 1 << 20])
 @pytest.mark.parametrize("names_only", [False, True])
-def test_a_list_is_read_to_as_many_refs_as_allowed(size: int, *, names_only: bool) -> None:
-    """What follows one too many is not read, however broken; the names before it can be reported on."""
+def test_list_is_read_up_to_the_limit_of_refs(size: int, *, names_only: bool) -> None:
+    """Later data is not read, even if it is malformed; the names before it can be reported."""
     lines = [b"%s %s refs/tags/%d%s" % (ZERO, A, at, b"" if at else b"\x00" + CAPS) for at in range(201)]
     for most, excess in ((200, True), (201, False)):
         wire, reader = body(*lines) + (b"zzzz" if excess else b""), PushReader(most, names_only=names_only)
@@ -278,7 +277,7 @@ def test_a_list_is_read_to_as_many_refs_as_allowed(size: int, *, names_only: boo
 
 @pytest.mark.parametrize("names_only", [False, True])
 def test_shallow_lines_are_bounded(monkeypatch: pytest.MonkeyPatch, *, names_only: bool) -> None:
-    """They are as cheap to send as refs, and are kept where the push may go on."""
+    """They are as cheap to send as refs."""
     monkeypatch.setattr(push_list, "MAX_SHALLOWS", 3)
     for count, good in ((3, True), (4, False)):
         reader = PushReader(names_only=names_only)
@@ -292,8 +291,8 @@ def test_shallow_lines_are_bounded(monkeypatch: pytest.MonkeyPatch, *, names_onl
         assert (reader.refs, len(reader.shallows)) == ([b"refs/heads/main"], 0 if names_only else 3)
 
 
-def test_names_of_a_refused_push_are_kept_to_a_bound() -> None:
-    """They may be as long as a packet."""
+def test_names_of_a_refused_push_are_bounded_in_bytes() -> None:
+    """A name may be as long as a packet."""
     lines = [b"%s %s refs/tags/%d/%s" % (ZERO, A, at, b"x" * 60_000) for at in range(20)]
     reader = PushReader(names_only=True)
     reader.receive(body(*lines))
@@ -304,8 +303,8 @@ def test_names_of_a_refused_push_are_kept_to_a_bound() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 1 << 30])
-def test_as_many_bytes_as_allowed_and_one_more(size: int) -> None:
-    """Shallow lines count too: they are as endless as commands."""
+def test_list_is_bounded_in_bytes(size: int) -> None:
+    """Shallow lines count too."""
     wire = body(b"shallow " + A, MAIN)
     exact = PushReader(max_bytes=len(wire))
     [exact.receive(wire[at : at + size]) for at in range(0, len(wire), size)]
@@ -318,7 +317,7 @@ def test_as_many_bytes_as_allowed_and_one_more(size: int) -> None:
 
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_any_bytes_are_a_list_or_refused(data: bytes, size: int) -> None:
-    """RequestError or a list whose lines are in the body, in any cut alike; never anything else."""
+    """RequestError or a list, the same in any cut; nothing else."""
     outcomes = []
     for step in (size, 1 << 30):
         try:

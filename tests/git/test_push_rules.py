@@ -1,4 +1,4 @@
-"""The rules of a push: what each allows, what each says when it refuses, and that policy only ever narrows."""
+"""Push rules: what each allows, the text of each refusal, and that policy only narrows."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def verdicts(rules: PushRules, ref: bytes) -> str:
         (b"refs/Heads/x", ""),
     ],
 )
-def test_a_grant_that_says_nothing_has_the_defaults(ref: bytes, verbs: str) -> None:
-    """Create and fast-forward branches, create tags; nothing else, nowhere else."""
+def test_grant_without_rules_has_the_defaults(ref: bytes, verbs: str) -> None:
+    """Create and fast-forward branches, create tags, nothing else."""
     assert verdicts(made(), ref) == verbs
 
 
-def test_an_empty_list_allows_nothing() -> None:
-    """Empty means none, not the default."""
+def test_empty_list_allows_nothing() -> None:
+    """It is not the default."""
     assert verdicts(made(()), b"refs/heads/x") == ""
     assert verdicts(made(push(("refs/heads/**", ""))), b"refs/heads/x") == ""
     assert verdicts(made(), b"refs/heads/x") == "cu"
@@ -63,13 +63,13 @@ def test_an_empty_list_allows_nothing() -> None:
 @pytest.mark.parametrize(
     ("verbs", "allowed"), [("c", "c"), ("u", "u"), ("f", "uf"), ("d", "d"), ("cu", "cu"), ("cufd", "cufd"), ("", "")]
 )
-def test_each_verb_is_its_own_switch(verbs: str, allowed: str) -> None:
-    """Only force brings another: whoever may move a ref anywhere may move it forward."""
+def test_verbs_are_independent_except_force(verbs: str, allowed: str) -> None:
+    """Force includes update."""
     assert verdicts(made(push(("refs/heads/x", verbs))), b"refs/heads/x") == allowed
 
 
-def test_the_first_rule_that_matches_decides() -> None:
-    """A later one is not asked, whether it allows more or less."""
+def test_first_matching_rule_decides() -> None:
+    """A later one is not read, whether it allows more or less."""
     rules = made(push(("refs/heads/main", ""), ("refs/heads/agent/*", "cufd"), ("refs/heads/**", "c")))
     assert [verdicts(rules, b"refs/heads/" + name) for name in (b"main", b"agent/x", b"agent/x/y", b"x")] == [
         "",
@@ -116,22 +116,22 @@ CLOSED = push(("refs/heads/agent/*", "c"), ("refs/**", ""))
         ),
     ],
 )
-def test_what_is_refused_for_a_ref_is_refused_in_another_case(
+def test_refusal_applies_to_the_ref_in_another_case(
     written: tuple[PushRule, ...] | None, policy: tuple[PushRule, ...], ref: bytes, verbs: str
 ) -> None:
-    """A forge on a file system that folds case would move the ref that is protected."""
+    """A forge on a case-insensitive file system would move the protected ref."""
     assert verdicts(made(written, PushPolicy(push=policy)), ref) == verbs
 
 
-def test_a_refusal_for_a_ref_s_case_says_so() -> None:
-    """And which rule it is that protects the other."""
+def test_refusal_for_case_names_the_other_rule() -> None:
+    """The rule that protects the other spelling."""
     decision = rule.decide(made(MAIN_AND_REST), b"refs/heads/MAIN", FORCE)
     assert (decision.reason, decision.rule) == (Reason.PUSH_REF, "push[0] refs/heads/main")
     assert decision.text.startswith("it differs only in case from a ref of push[0] refs/heads/main; it may push")
 
 
-def test_sessions_are_kept_apart_by_their_names() -> None:
-    """The pattern of one cannot mean another's branches."""
+def test_session_placeholder_matches_its_own_session_only() -> None:
+    """Another session's branches are not matched."""
     rules = made(push(("refs/heads/agent/{session}/*", "cufd"), ("refs/heads/{label}/**", "c")))
     assert verdicts(rules, b"refs/heads/agent/s-1/x") == "cufd"
     assert verdicts(rules, b"refs/heads/agent/s-2/x") == ""
@@ -155,8 +155,8 @@ NAMESPACES = [
 
 
 @pytest.mark.parametrize("namespace", NAMESPACES)
-def test_namespaces_with_effects_are_granted_by_name_only(namespace: bytes) -> None:
-    """No star reaches them, at any place of a list; their name does."""
+def test_namespace_with_side_effects_is_granted_by_name_only(namespace: bytes) -> None:
+    """A star never matches it, at any place of a list."""
     ref, name = b"refs/" + namespace + b"/main", namespace.decode()
     for wide in ("refs/**", "refs/*/main", "refs/**/main"):
         rules = made(push((wide, "cufd")))
@@ -169,7 +169,7 @@ def test_namespaces_with_effects_are_granted_by_name_only(namespace: bytes) -> N
     assert verdicts(made(push((f"refs/{name}/*", "c"), ("refs/**", "cufd"))), ref) == "c"
 
 
-def test_a_namespace_of_odd_bytes_is_not_repeated() -> None:
+def test_namespace_of_unusual_bytes_is_not_repeated() -> None:
     """The text goes to terminals and logs."""
     decision = rule.decide(made(push(("refs/**", "c"))), b"refs/\xe2\x80\xae/x", CREATE)
     assert decision.text.startswith("this namespace must be granted by name")
@@ -212,19 +212,19 @@ def test_a_namespace_of_odd_bytes_is_not_repeated() -> None:
                 allow=False,
                 reason=Reason.PUSH_REF,
                 rule="push",
-                text="no rule of this session is for this ref; it may push refs/heads/agent/* (create, delete)",
+                text="no rule of this session matches this ref; it may push refs/heads/agent/* (create, delete)",
             ),
         ),
     ],
 )
-def test_a_decision_names_its_rule_and_what_may_be_pushed(ref: bytes, verb: str, decision: Decision) -> None:
-    """What an agent reads: no round trip through a human to find the right branch name."""
+def test_refusal_names_its_rule_and_what_may_be_pushed(ref: bytes, verb: str, decision: Decision) -> None:
+    """An agent finds the right branch name without help."""
     rules = made(push(("refs/heads/main", ""), ("refs/heads/agent/*", "cd")))
     assert rule.decide(rules, ref, verb) == decision
 
 
 def test_policy_bounds_what_grants_allow() -> None:
-    """Its first match must allow the verb too; what it does not match it leaves alone."""
+    """Its first match must allow the verb too; refs that it does not match are left to the grant."""
     policy = PushPolicy(push=push(("refs/heads/main", "u"), ("refs/heads/release/**", "")))
     rules = made(push(("refs/heads/**", "cufd"), ("refs/tags/*", "c")), policy)
     assert verdicts(rules, b"refs/heads/main") == "u"
@@ -241,16 +241,16 @@ def test_policy_bounds_what_grants_allow() -> None:
     )
 
 
-def test_policy_grants_nothing() -> None:
-    """It stands beside a grant, not in its place; and it needs no name to refuse a namespace."""
+def test_policy_never_grants() -> None:
+    """It needs no name to refuse a namespace."""
     policy = PushPolicy(push=push(("refs/**", "cufd")))
     assert verdicts(made((), policy), b"refs/heads/x") == ""
     assert verdicts(made(push(("refs/for/*", "c")), policy), b"refs/for/x") == "c"
     assert verdicts(made(push(("refs/for/*", "c")), PushPolicy(push=push(("refs/**", "")))), b"refs/for/x") == ""
 
 
-def test_the_stricter_limit_holds() -> None:
-    """Whoever wrote it; 0 and None are no limits."""
+def test_stricter_limit_applies() -> None:
+    """0 and None are no limits."""
     policy = PushPolicy(max_push_bytes=100, max_refs=10, protected_paths=("a",), require_old_oid=True)
     loose = made(None, policy, max_push_bytes=1000, max_refs=50, protected_paths=("b",), partial=True)
     assert (loose.max_push_bytes, loose.max_refs, loose.protected.texts) == (100, 10, ("a", "b"))
@@ -276,18 +276,18 @@ def test_the_stricter_limit_holds() -> None:
         (("ci.skip",), ("*",), [b"ci.skip\n"], "push_options"),
     ],
 )
-def test_a_push_option_is_allowed_by_both_lists(
+def test_push_option_must_be_in_both_lists(
     granted: tuple[str, ...], policy: tuple[str, ...], options: list[bytes], where: str
 ) -> None:
-    """An option may make a repository public: none unless named, and by both."""
+    """An option may make a repository public."""
     decision = rule.judge_options(made(None, PushPolicy(push_options=policy), push_options=granted), options)
     assert decision.rule == where
     assert decision.allow == (not where)
     assert decision.reason is (Reason.PUSH_OPTION if where else Reason.ALLOWED)
 
 
-def test_the_refusal_of_an_option_lists_the_others() -> None:
-    """And repeats the client's only in harmless characters."""
+def test_refusal_of_an_option_lists_the_allowed_ones() -> None:
+    """And repeats the client's only in a closed character set."""
     rules = made(None, None, push_options=("ci.skip", "topic=*"))
     assert rule.judge_options(rules, [b"repo.private=false"]).text == (
         "push option repo.private=false is not allowed by push_options; this session may send ci.skip, topic=*"
@@ -297,8 +297,8 @@ def test_the_refusal_of_an_option_lists_the_others() -> None:
     )
 
 
-def test_the_capability_is_offered_only_where_an_option_could_pass() -> None:
-    """Else git itself says that the receiving end does not support them."""
+def test_push_options_are_offered_only_if_one_could_be_allowed() -> None:
+    """Else git itself reports that the receiving end does not support them."""
     assert made(None, None, push_options=("x",)).options
     assert not made().options
     assert not made(None, PushPolicy(push_options=()), push_options=("x",)).options
@@ -319,19 +319,19 @@ def test_the_capability_is_offered_only_where_an_option_could_pass() -> None:
         ((), (), (), False),
     ],
 )
-def test_packs_are_read_only_where_a_rule_needs_it(
+def test_pack_is_inspected_only_if_a_rule_needs_it(
     written: tuple[PushRule, ...] | None,
     policy: tuple[PushRule, ...],
     paths: tuple[str, ...],
     inspects: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """A pack that is read may not be thin, which costs bytes."""
+    """An inspected pack must not be thin, which costs bytes."""
     assert made(written, PushPolicy(push=policy), protected_paths=paths).inspects == inspects
 
 
 @pytest.mark.parametrize("written", [(), push(("refs/heads/*", ""), ("refs/tags/*", ""))])
-def test_what_no_push_could_pass_is_refused_at_discovery(written: tuple[PushRule, ...]) -> None:
-    """Before git packs anything; where one could pass, it must wait for the list."""
+def test_grant_without_any_allowed_push_is_refused_at_discovery(written: tuple[PushRule, ...]) -> None:
+    """Before git packs anything; else the list must be judged."""
     assert rule.at_discovery(made(written)) == Decision(
         allow=False,
         reason=Reason.PUSH_REF,
@@ -359,16 +359,16 @@ def test_what_no_push_could_pass_is_refused_at_discovery(written: tuple[PushRule
         (None, push(("refs/heads/{label}/**", ""), ("refs/tags/**", "")), ""),
     ],
 )
-def test_lfs_writes_are_refused_where_no_push_could_pass(
+def test_lfs_writes_are_refused_if_no_push_could_be_allowed(
     granted: tuple[PushRule, ...] | None, policy: tuple[PushRule, ...], rule_name: str
 ) -> None:
-    """By the grant or by the policy, and only where that is certain."""
+    """By the grant or the policy, and only if that is certain."""
     refused = rule.for_lfs(made(granted, PushPolicy(push=policy), label=""))
     assert (refused.rule if refused is not None else "") == rule_name
     assert refused is None or refused.reason is Reason.PUSH_REF
 
 
-def test_an_update_that_needs_force_says_what_to_do() -> None:
+def test_update_that_needs_force_has_advice() -> None:
     """The refusal of force becomes the one of the update, with the same rule."""
     force = rule.decide(made(), b"refs/heads/x", FORCE)
     assert rule.not_fast_forward(force) == Decision(
@@ -380,12 +380,10 @@ def test_an_update_that_needs_force_says_what_to_do() -> None:
     )
 
 
-def test_too_many_and_too_large() -> None:
-    """The limit is in the text, so that the next push can keep it."""
+def test_refusals_name_the_limits_of_refs_and_bytes() -> None:
+    """So that the next push can keep them."""
     rules = made(None, None, max_refs=2, max_push_bytes=1000)
-    assert rule.too_many_refs(rules, 2) is None
-    refused = rule.too_many_refs(rules, 3)
-    assert refused is not None
+    refused = rule.too_many_refs(rules)
     assert (refused.reason, refused.rule, refused.text) == (
         Reason.PUSH_TOO_MANY_REFS,
         "max_refs",
@@ -395,11 +393,11 @@ def test_too_many_and_too_large() -> None:
     assert rule.too_large(rules).text == "the push is larger than the 1000 bytes allowed at a time"
 
 
-def test_a_summary_fits_and_says_what_it_left_out() -> None:
-    """Two hundred bytes are all that git's line has."""
+def test_summary_fits_and_counts_the_omitted() -> None:
+    """Git's line has 200 bytes."""
     rules = made(push(*((f"refs/heads/{letter * 60}/*", "cufd") for letter in "abc"), ("refs/heads/z", "c")))
     assert rules.summary(100) == f"refs/heads/{'a' * 34}... (create, update, force, delete) and 3 more"
-    assert rules.summary(50) == "what its 4 rules say"
+    assert rules.summary(50) == "what its 4 rules allow"
     assert made(()).summary(190) == "nothing"
     assert made().summary(190) == "refs/heads/** (create, update), refs/tags/** (create)"
 
@@ -423,17 +421,17 @@ def legal(lines: list[tuple[str, str]]) -> tuple[PushRule, ...]:
 
 
 @given(lists, refs)
-def test_all_patterns_at_once_find_what_each_would(granted: list[tuple[str, str]], ref: bytes) -> None:
-    """The first that matches alone, in the order written."""
+def test_combined_expression_finds_the_first_matching_rule(granted: list[tuple[str, str]], ref: bytes) -> None:
+    """The same as each pattern alone, in order."""
     lines = made(legal(granted)).grant
     assert lines.first(ref) is next((line for line in lines.all if line.pattern.matches(ref)), None)
 
 
 @given(lists, lists, refs, st.sampled_from(VERBS))
-def test_policy_never_loosens_and_no_text_is_too_long(
+def test_policy_only_narrows_and_every_text_fits(
     granted: list[tuple[str, str]], bounds: list[tuple[str, str]], ref: bytes, verb: str
 ) -> None:
-    """Whatever both say: what passes with a policy passes without; every refusal fits and has its own reason."""
+    """What is allowed with a policy is allowed without it."""
     bounded = rule.decide(made(legal(granted), PushPolicy(push=legal(bounds))), ref, verb)
     alone = rule.decide(made(legal(granted)), ref, verb)
     assert alone.allow or not bounded.allow
@@ -445,10 +443,10 @@ def test_policy_never_loosens_and_no_text_is_too_long(
 
 
 @given(lists, lists, refs, st.sampled_from(VERBS))
-def test_lfs_is_not_refused_where_a_push_could_pass(
+def test_lfs_is_never_refused_if_a_push_could_be_allowed(
     granted: list[tuple[str, str]], bounded: list[tuple[str, str]], ref: bytes, verb: str
 ) -> None:
-    """The comparison of the lists errs on one side only: a push that is allowed may have objects."""
+    """The comparison of the lists errs to one side only."""
     rules = made(legal(granted), PushPolicy(push=legal(bounded)))
     if rule.decide(rules, ref, verb).allow:
         assert rule.for_lfs(rules) is None

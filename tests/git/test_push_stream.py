@@ -1,4 +1,4 @@
-"""A push and a fetch as they pass: what was judged is what goes on, whatever the pieces, and nothing before it."""
+"""Bodies of pushes and fetches as they pass: what was judged is forwarded, in any cut, and only after the verdict."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rules(policy: PushPolicy | None = None, **more: Any) -> PushRules:
 
 
 def read(body: bytes, coding: bytes | None = None, **more: Any) -> tuple[PushStream, bytes]:
-    """Read a push whole; return it and the bytes of its pack that may go on."""
+    """Read a whole push; return it and the bytes of its pack that may be forwarded."""
     one = PushStream(coding, rules(**more))
     return one, b"".join(one.receive(body))
 
@@ -43,12 +43,12 @@ def listed(*lines: bytes, caps: bytes = b" report-status side-band-64k") -> byte
     return b"".join([encode(first + b"\x00" + caps), *map(encode, rest), FLUSH])
 
 
-# What goes on.
+# Forwarded.
 
 
 @given(st.lists(st.integers(0, 2000), max_size=5), st.sampled_from([None, b"gzip", b"x-gzip"]))
-def test_what_goes_on_is_what_was_judged(places: list[int], coding: bytes | None) -> None:
-    """The list written anew and the pack as it came, decoded, however the body is cut."""
+def test_forwarded_bytes_are_what_was_judged(places: list[int], coding: bytes | None) -> None:
+    """The encoded list and the decoded pack, in any cut."""
     body = commands(A, B) + PACK
     sent = body if coding is None else gzip.compress(body)
     push = PushStream(coding, rules())
@@ -62,8 +62,8 @@ def test_what_goes_on_is_what_was_judged(places: list[int], coding: bytes | None
     assert push.commands.refs == [A, B]
 
 
-def test_a_list_ends_with_nothing_behind_it_and_the_verdict_is_there() -> None:
-    """The forge can be asked while the first byte of the pack is still to come."""
+def test_verdict_is_set_at_the_end_of_the_list() -> None:
+    """The forge can be asked before the first byte of the pack."""
     push = PushStream(None, rules())
     assert list(push.receive(commands()[:-1])) == []
     assert push.verdict is None
@@ -72,8 +72,8 @@ def test_a_list_ends_with_nothing_behind_it_and_the_verdict_is_there() -> None:
     assert push.verdict is not None
 
 
-def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
-    """A caller that stops asking holds no more than it asked for."""
+def test_gzip_piece_is_decoded_when_it_is_asked_for() -> None:
+    """A caller that pauses holds no more."""
     body = commands() + b"PACK" + b"".join(bytes([at % 251]) * 400 + str(at).encode() for at in range(1000))
     push = PushStream(b"gzip", rules())
     pieces = push.receive(gzip.compress(body))
@@ -82,8 +82,8 @@ def test_a_gzipped_piece_is_made_when_it_is_asked_for() -> None:
     assert push.head + first + b"".join(pieces) == body
 
 
-def test_capabilities_that_receive_pack_does_not_know_stay_here() -> None:
-    """Their meaning there is not known here; shallow lines and known ones go on."""
+def test_unknown_capabilities_are_not_forwarded() -> None:
+    """Shallow lines and known ones are."""
     line = b"%s %s %s" % (ZERO, ONE, A)
     push, passed = read(
         encode(b"shallow " + ONE) + listed(line, caps=b" report-status evil atomic session-id=x") + PACK
@@ -92,19 +92,19 @@ def test_capabilities_that_receive_pack_does_not_know_stay_here() -> None:
     assert passed == PACK
 
 
-def test_sha256_goes_the_same_way() -> None:
-    """With ids of 64 digits and the format that says so."""
+def test_sha256_push_is_forwarded() -> None:
+    """With ids of 64 digits and the object format."""
     line = b"%s %s %s" % (b"0" * 64, LONG, A)
     push, passed = read(listed(line, caps=b" report-status object-format=sha256") + PACK)
     assert push.head == encode(line + b"\x00 report-status object-format=sha256") + FLUSH
     assert passed == PACK
 
 
-# What does not.
+# Refused.
 
 
-def test_a_refused_push_gives_out_no_byte_of_its_pack() -> None:
-    """But tells of its verdict."""
+def test_refused_push_forwards_no_byte_of_its_pack() -> None:
+    """But has its verdict."""
     push = PushStream(None, rules())
     assert list(push.receive(commands(NOTES, A) + PACK)) == [b""]
     assert push.refused
@@ -112,22 +112,22 @@ def test_a_refused_push_gives_out_no_byte_of_its_pack() -> None:
     assert [one.decision.reason for one in push.verdict.refs] == [Reason.PUSH_REF, NOT_ATTEMPTED.reason]
 
 
-def test_a_partial_push_goes_on_without_what_was_refused() -> None:
-    """Its list has the others, with the capabilities that the first one carried; the pack is for them."""
+def test_partial_push_is_forwarded_without_refused_refs() -> None:
+    """The list has the others, with the capabilities of the first command."""
     push, passed = read(commands(NOTES, A) + PACK, partial=True)
     assert push.head == encode(b"%s %s %s\x00 report-status side-band-64k" % (ZERO, ONE, A)) + FLUSH
     assert passed == PACK
 
 
-def test_an_atomic_push_is_never_partial() -> None:
-    """Git does not notice a mix there."""
+def test_atomic_push_is_never_partial() -> None:
+    """Git does not notice mixed results there."""
     lines = [b"%s %s %s" % (ZERO, ONE, ref) for ref in (NOTES, A)]
     push, passed = read(listed(*lines, caps=b" report-status atomic") + PACK, partial=True)
     assert (push.refused, passed) == (True, b"")
 
 
-def test_a_pack_that_belongs_to_nothing_stays_here() -> None:
-    """What goes on of a partial push deletes only, and then a forge reads no pack."""
+def test_pack_is_dropped_if_only_deletions_are_forwarded() -> None:
+    """A forge reads no pack then."""
     deletes = b"%s %s %s" % (ONE, ZERO, A)
     create = b"%s %s %s" % (ZERO, ONE, NOTES)
     may = (PushRule("refs/heads/*", frozenset({"delete"})),)
@@ -136,8 +136,8 @@ def test_a_pack_that_belongs_to_nothing_stays_here() -> None:
     assert passed == b""
 
 
-def test_without_rules_nothing_goes_on() -> None:
-    """The list is only read, for the refs in it."""
+def test_push_without_rules_is_not_forwarded() -> None:
+    """Only its refs are read."""
     push = PushStream(None)
     assert list(push.receive(commands(A) + PACK)) == []
     push.end()
@@ -148,8 +148,8 @@ def test_without_rules_nothing_goes_on() -> None:
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_a_pack_may_be_as_large_as_is_allowed_and_no_larger(coding: bytes | None) -> None:
-    """Counted decoded; the byte too many refuses every ref, and none of its piece goes on."""
+def test_pack_over_the_limit_refuses_every_ref(coding: bytes | None) -> None:
+    """Counted decoded; nothing of the excess piece is forwarded."""
     for size in (len(PACK), len(PACK) + 1):
         body = commands(A, B) + PACK + b"x" * (size - len(PACK))
         sent = body if coding is None else gzip.compress(body)
@@ -161,8 +161,8 @@ def test_a_pack_may_be_as_large_as_is_allowed_and_no_larger(coding: bytes | None
         assert reasons == {Reason.PUSH_TOO_LARGE if push.refused else Reason.ALLOWED}
 
 
-def test_a_pack_grows_too_large_piece_by_piece() -> None:
-    """What passed before has passed; its end never does."""
+def test_pack_that_grows_over_the_limit_is_cut() -> None:
+    """Its end is never forwarded."""
     push = PushStream(None, rules(policy=PushPolicy(max_push_bytes=5)))
     assert list(push.receive(commands())) == [b""]
     assert list(push.receive(b"PACK5")) == [b"PACK5"]
@@ -182,8 +182,8 @@ OPTED = listed(b"%s %s %s" % (ZERO, ONE, A), caps=b" report-status push-options"
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
-def test_options_that_are_granted_go_on(piece: int) -> None:
-    """The verdict waits for them; they are written anew between list and pack."""
+def test_granted_options_are_forwarded(piece: int) -> None:
+    """The verdict waits for them; they are encoded between list and pack."""
     body = OPTED + options(b"ci.skip") + PACK
     push = PushStream(None, rules(push_options=("ci.*",)))
     assert list(push.receive(OPTED)) == []
@@ -195,7 +195,7 @@ def test_options_that_are_granted_go_on(piece: int) -> None:
     assert passed == PACK
 
 
-def test_options_that_are_not_granted_refuse_every_ref() -> None:
+def test_option_that_is_not_granted_refuses_every_ref() -> None:
     """Not in the grant, or not in the policy."""
     for more in ({}, {"push_options": ("ci.*",), "policy": PushPolicy(push_options=())}):
         push, passed = read(OPTED + options(b"ci.skip") + PACK, **more)
@@ -207,22 +207,22 @@ def test_options_that_are_not_granted_refuse_every_ref() -> None:
 # Probes.
 
 
-def test_a_probe_goes_on_as_it_came() -> None:
-    """It moves nothing: it is git's test of its credential."""
+def test_probe_is_forwarded() -> None:
+    """It moves no ref."""
     push, passed = read(FLUSH)
     push.end()
     assert (push.head, passed, push.refused) == (FLUSH, b"", False)
 
 
-def test_bytes_behind_a_probe_are_refused() -> None:
-    """They would be read as something else by whoever reads on."""
+def test_data_after_a_probe_is_refused() -> None:
+    """Another reader would take it for something else."""
     push = PushStream(None, rules())
     with pytest.raises(RequestError, match="data after a probe") as raised:
         list(push.receive(FLUSH + b"x"))
     assert raised.value.reason is Reason.MALFORMED_PUSH
 
 
-# Where the pack begins.
+# The start of the pack.
 
 SMUGGLED = encode(b"repo.private=false") + FLUSH
 
@@ -230,8 +230,8 @@ SMUGGLED = encode(b"repo.private=false") + FLUSH
 @pytest.mark.parametrize("coding", [None, b"gzip"])
 @pytest.mark.parametrize("piece", [1, 3, 1 << 20])
 @pytest.mark.parametrize("tail", [SMUGGLED + PACK, FLUSH + PACK, b"PAC" + PACK, b"pack", b"PACX", b"\0PACK"])
-def test_what_follows_the_list_is_a_pack_or_refused(tail: bytes, piece: int, coding: bytes | None) -> None:
-    """Nothing else goes on, in any cut: a forge may read a list of options there. A pack of the same length does."""
+def test_data_after_the_list_must_be_a_pack(tail: bytes, piece: int, coding: bytes | None) -> None:
+    """In any cut: a forge may read a list of options there."""
     for after, good in ((tail, False), (PACK, True)):
         sent = commands(A) + after if coding is None else gzip.compress(commands(A) + after)
         push, passed, text = PushStream(coding, rules()), b"", ""
@@ -247,8 +247,8 @@ def test_what_follows_the_list_is_a_pack_or_refused(tail: bytes, piece: int, cod
 
 
 @pytest.mark.parametrize("came", [b"", b"P", b"PAC"])
-def test_a_body_that_ends_before_the_pack_is_refused(came: bytes) -> None:
-    """Every push sends a pack, but one that only deletes."""
+def test_body_without_its_pack_is_refused(came: bytes) -> None:
+    """Unless it only deletes."""
     push, passed = read(commands(A) + came)
     assert passed == b""
     with pytest.raises(RequestError, match="the body ended before the pack"):
@@ -256,8 +256,8 @@ def test_a_body_that_ends_before_the_pack_is_refused(came: bytes) -> None:
 
 
 @pytest.mark.parametrize("tail", [b"P", PACK, SMUGGLED + PACK, FLUSH])
-def test_a_list_that_only_deletes_ends_the_body(tail: bytes) -> None:
-    """No pack is due, so any byte refuses it; without one it is sound."""
+def test_data_after_deletions_is_refused(tail: bytes) -> None:
+    """No pack follows them."""
     may = (PushRule("refs/heads/*", frozenset({"delete"})),)
     body = listed(b"%s %s %s" % (ONE, ZERO, A))
     push, passed = read(body, push=may)
@@ -268,7 +268,7 @@ def test_a_list_that_only_deletes_ends_the_body(tail: bytes) -> None:
         list(push.receive(body + tail))
 
 
-# What is no push.
+# Malformed pushes.
 
 
 @pytest.mark.parametrize(
@@ -282,8 +282,8 @@ def test_a_list_that_only_deletes_ends_the_body(tail: bytes) -> None:
         (b"gzip", gzip.compress(command(), mtime=0), Reason.MALFORMED_PUSH),
     ],
 )
-def test_a_push_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: bytes, reason: Reason) -> None:
-    """In its list, in its options, or in its coding."""
+def test_cut_push_is_refused_at_its_end(coding: bytes | None, sent: bytes, reason: Reason) -> None:
+    """In its list, its options or its coding."""
     push = PushStream(coding, rules())
     list(push.receive(sent))
     with pytest.raises(RequestError) as raised:
@@ -291,8 +291,8 @@ def test_a_push_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: by
     assert raised.value.reason is reason
 
 
-def test_a_sound_list_with_an_impossible_ref_is_listed() -> None:
-    """So git can be told ref by ref."""
+def test_list_with_an_impossible_ref_is_listed() -> None:
+    """So that the refusal can be reported ref by ref."""
     push = PushStream(None, rules())
     with pytest.raises(RequestError):
         list(push.receive(commands(A, A)))
@@ -300,14 +300,14 @@ def test_a_sound_list_with_an_impossible_ref_is_listed() -> None:
 
 
 @pytest.mark.parametrize("passage", [PushStream, lambda coding: FetchStream(coding, v2=True)])
-def test_another_coding_is_refused(passage: Any) -> None:
-    """Admission has done so before; this is the second lock."""
+def test_other_coding_is_refused(passage: Any) -> None:
+    """Checked again after authorization."""
     with pytest.raises(RequestError) as raised:
         passage(b"br")
     assert raised.value.reason is Reason.UNSUPPORTED_CODING
 
 
-# Whatever comes.
+# Random pushes.
 
 
 CAPS = st.sampled_from([b" report-status", b"", b" atomic push-options", b" side-band-64k object-format=sha256"])
@@ -322,8 +322,8 @@ BODIES = st.builds(
 
 
 @given(BODIES | st.binary(max_size=300), st.booleans(), st.integers(1, 50))
-def test_what_goes_on_reads_as_what_was_decided(body: bytes, partial: bool, piece: int) -> None:  # noqa: FBT001 - hypothesis
-    """Read again by the same strict reader, the head has exactly the commands of the verdict, all of them allowed."""
+def test_forwarded_list_has_exactly_the_allowed_commands(body: bytes, partial: bool, piece: int) -> None:  # noqa: FBT001 - hypothesis
+    """Read again by the same strict reader."""
     push = PushStream(None, rules(partial=partial, push_options=("ci.*",)))
     passed = b""
     try:
@@ -352,8 +352,8 @@ V2 = encode(b"command=ls-refs") + FLUSH
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_a_fetch_is_only_looked_at(coding: bytes | None) -> None:
-    """A command that is served has no refusal, another has; decoded first."""
+def test_fetch_is_checked_and_not_changed(coding: bytes | None) -> None:
+    """A served command is not refused, another is; after decoding."""
     for name, reason in ((b"ls-refs", None), (b"bundle-uri", Reason.FETCH_COMMAND)):
         body = encode(b"command=" + name) + FLUSH
         sent = body if coding is None else gzip.compress(body)
@@ -366,8 +366,8 @@ def test_a_fetch_is_only_looked_at(coding: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(("coding", "sent"), [(None, V2[:-1]), (b"gzip", gzip.compress(V2, mtime=0)[:-1])])
-def test_a_fetch_that_is_cut_is_noticed_at_its_end(coding: bytes | None, sent: bytes) -> None:
-    """In its packets, or in its coding."""
+def test_cut_fetch_is_refused_at_its_end(coding: bytes | None, sent: bytes) -> None:
+    """In its packets or its coding."""
     passage = FetchStream(coding, v2=True)
     assert not any(passage.receive(sent))
     with pytest.raises(RequestError):

@@ -1,4 +1,4 @@
-"""What becomes of a push: whole or in part, what must be found out first, and what is said about it."""
+"""Verdicts on pushes: as a whole or partial, what must be inspected, and the texts."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def reasons(verdict: PushVerdict) -> list[Reason]:
     return [one.decision.reason for one in verdict.refs]
 
 
-def test_the_verb_is_what_shows() -> None:
-    """The wire has no force."""
+def test_verb_is_read_from_the_ids() -> None:
+    """The protocol has no force."""
     assert [verb_of(one) for one in (CREATE, UPDATE, DELETE)] == ["create", "update", "delete"]
 
 
-def test_a_push_that_is_allowed_goes_on_whole() -> None:
-    """Nothing refused, nothing said, nothing but the update's history to find out."""
+def test_allowed_push_is_forwarded_as_a_whole() -> None:
+    """Nothing refused, no text, only the update's history to inspect."""
     verdict = judge([CREATE, UPDATE], made())
     assert verdict.forwarded == (CREATE, UPDATE)
     assert (verdict.refused, verdict.lines(made()), verdict.pack) == ([], [], True)
@@ -71,8 +71,8 @@ def test_a_push_that_is_allowed_goes_on_whole() -> None:
         assert not judge([CREATE], made(**limits)).settled
 
 
-def test_one_refusal_refuses_the_whole() -> None:
-    """As a pre-receive hook does: the reason for the one, "not attempted" for the rest."""
+def test_one_refusal_refuses_the_whole_push() -> None:
+    """As a pre-receive hook: the reason for one, "not attempted" for the rest."""
     verdict = judge([CREATE, FOREIGN, UPDATE], made("cuf"))
     assert reasons(verdict) == [Reason.PUSH_NOT_ATTEMPTED, Reason.PUSH_REF, Reason.PUSH_NOT_ATTEMPTED]
     assert (verdict.forwarded, verdict.settled) == ((), True)
@@ -80,15 +80,18 @@ def test_one_refusal_refuses_the_whole() -> None:
         (CREATE.ref, "credgate: not attempted: another ref in this push was refused"),
         (
             FOREIGN.ref,
-            "credgate: no rule of this session is for this ref; it may push refs/heads/agent/* (create, update, force)",
+            (
+                "credgate: no rule of this session matches this ref; "
+                "it may push refs/heads/agent/* (create, update, force)"
+            ),
         ),
         (UPDATE.ref, "credgate: not attempted: another ref in this push was refused"),
     ]
     assert verdict.decision.reason is Reason.PUSH_REF
 
 
-def test_the_rest_goes_on_where_a_grant_says_so() -> None:
-    """Only the refused stay behind, and a push of deletes alone has no pack."""
+def test_partial_grant_forwards_the_allowed_refs() -> None:
+    """A push of deletions only has no pack."""
     rules = made("cud", partial=True)
     verdict = judge([FOREIGN, CREATE, UPDATE], rules)
     assert reasons(verdict) == [Reason.PUSH_REF, Reason.ALLOWED, Reason.ALLOWED]
@@ -99,8 +102,8 @@ def test_the_rest_goes_on_where_a_grant_says_so() -> None:
     assert judge([FOREIGN], rules).forwarded == ()
 
 
-def test_atomic_is_whole_whatever_the_grant_says() -> None:
-    """Git would not notice, and show one ref as pushed."""
+def test_atomic_push_is_refused_as_a_whole_even_if_partial() -> None:
+    """Git would show a refused ref as pushed."""
     rules = made("cud", partial=True)
     assert judge([FOREIGN, CREATE], rules, atomic=True).forwarded == ()
     assert judge([CREATE, UPDATE], rules, atomic=True).forwarded == (CREATE, UPDATE)
@@ -117,15 +120,15 @@ def test_atomic_is_whole_whatever_the_grant_says() -> None:
         ("cud", DELETE, False),
     ],
 )
-def test_history_is_asked_for_only_where_force_is_not_allowed(verbs: str, one: Command, ancestry: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Walking costs; not walking where it matters costs more."""
+def test_history_is_inspected_only_if_force_is_not_allowed(verbs: str, one: Command, ancestry: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A walk is expensive."""
     verdict = judge([one], made(verbs))
     assert verdict.forwarded == (one,)
     assert verdict.needs_ancestry == ((one,) if ancestry else ())
 
 
-def test_policy_that_bounds_force_asks_for_history_too() -> None:
-    """The grant alone would have let it through."""
+def test_policy_without_force_needs_history() -> None:
+    """The grant alone would allow it."""
     policy = PushPolicy(push=(PushRule("refs/heads/**", frozenset({"create", "update"})),))
     verdict = judge([UPDATE], made("cuf", policy))
     assert verdict.needs_ancestry == (UPDATE,)
@@ -133,35 +136,35 @@ def test_policy_that_bounds_force_asks_for_history_too() -> None:
     assert refused.decision.rule == "policy.push[0] refs/heads/**"
 
 
-def test_paths_are_asked_for_whatever_moves() -> None:
-    """A new branch brings a tree as well; a deletion and a standstill bring none."""
+def test_paths_are_inspected_for_every_moved_ref() -> None:
+    """A new branch brings a tree too; a deletion and an unchanged ref bring none."""
     same = command("agent/same", A, A)
     verdict = judge([CREATE, UPDATE, DELETE, same], made("cufd", protected_paths=("x",)))
     assert verdict.needs_paths == (CREATE, UPDATE)
     assert verdict.needs_ancestry == ()
 
 
-def test_old_ids_are_asked_for_where_they_count() -> None:
-    """Of every command, deletions above all: a forge deletes a ref whose old id it does not know without comparing."""
+def test_old_ids_are_inspected_if_required() -> None:
+    """Of every command: a forge deletes a ref without comparing an old id that it does not know."""
     verdict = judge([CREATE, UPDATE, DELETE], made("cufd", require_old_oid=True))
     assert verdict.needs_old == (CREATE, UPDATE, DELETE)
 
 
-def test_too_many_refs_are_refused_before_any_is_looked_at() -> None:
+def test_too_many_refs_are_refused_before_any_is_judged() -> None:
     """Every ref with the same reason."""
     assert judge([CREATE, UPDATE], made(max_refs=2)).forwarded == (CREATE, UPDATE)
     assert reasons(judge([CREATE, UPDATE], made(max_refs=1))) == [Reason.PUSH_TOO_MANY_REFS] * 2
 
 
-def test_what_comes_up_later_refuses_all() -> None:
-    """A size, an option: each ref hears it."""
+def test_later_refusal_applies_to_all_refs() -> None:
+    """A size, an option."""
     verdict = refuse_all([CREATE, DELETE], too_large(made(max_push_bytes=5)))
     assert reasons(verdict) == [Reason.PUSH_TOO_LARGE] * 2
     assert [one.verb for one in verdict.refs] == ["create", "delete"]
 
 
-def test_a_probe_is_nothing_to_refuse() -> None:
-    """Git's own test of its credential."""
+def test_probe_is_allowed() -> None:
+    """Git tests its credential with it."""
     verdict = judge([], made())
     assert (verdict.forwarded, verdict.pack, verdict.decision.allow, verdict.settled) == ((), False, True, True)
 
@@ -173,8 +176,8 @@ def settled(found: Findings, rules: PushRules, *commands: Command) -> PushVerdic
     return verdict
 
 
-def test_a_fast_forward_passes_and_another_move_does_not() -> None:
-    """The verb becomes what it was."""
+def test_fast_forward_is_allowed_and_another_move_refused() -> None:
+    """The verb becomes force."""
     good = settled(Findings(fast_forward={UPDATE.ref: True}), made(), UPDATE, CREATE)
     assert good.forwarded == (UPDATE, CREATE)
     bad = settled(Findings(fast_forward={UPDATE.ref: False}), made(), UPDATE, CREATE)
@@ -185,15 +188,15 @@ def test_a_fast_forward_passes_and_another_move_does_not() -> None:
     )
 
 
-def test_what_was_allowed_is_not_attempted_when_the_push_is_dropped() -> None:
-    """Its end was malformed, say: the audit line does not call a ref allowed that nobody was asked to move."""
+def test_dropped_push_has_no_allowed_refs() -> None:
+    """The audit line does not call a ref allowed that the forge was never asked to move."""
     verdict = judge([CREATE, UPDATE], made("c", partial=True))
     assert reasons(verdict) == [Reason.ALLOWED, Reason.PUSH_VERB]
     assert reasons(verdict.dropped()) == [Reason.PUSH_NOT_ATTEMPTED, Reason.PUSH_VERB]
 
 
-def test_what_was_not_found_out_counts_against_the_push() -> None:
-    """Cannot tell: refused, and the text says so and what to do."""
+def test_missing_findings_refuse_the_push() -> None:
+    """The text says what could not be decided, and what to do."""
     rules = made("cu", protected_paths=("x",), require_old_oid=True)
     old = {UPDATE.ref: A}
     whole = Findings(old=old, fast_forward={UPDATE.ref: True}, touched={UPDATE.ref: b""})
@@ -214,14 +217,17 @@ def test_what_was_not_found_out_counts_against_the_push() -> None:
         assert (reasons(verdict), verdict.refs[0].decision.text) == ([Reason.PUSH_UNKNOWN], text)
 
 
-def test_a_ref_that_is_elsewhere_is_told_to_fetch() -> None:
-    """Created though it is there, moved or deleted though it is not where they say."""
+def test_ref_at_another_commit_is_refused_with_advice() -> None:
+    """Created although it exists, moved or deleted although it is elsewhere."""
     rules = made("cud", require_old_oid=True)
     there = {CREATE.ref: A, UPDATE.ref: B}
     for one in (CREATE, UPDATE, DELETE):
         verdict = settled(Findings(old=there, fast_forward={one.ref: True}), rules, one)
         assert reasons(verdict) == [Reason.PUSH_OLD_OID]
-        assert verdict.refs[0].decision.text == "this ref is not where the push says it was: fetch, and push again"
+        assert (
+            verdict.refs[0].decision.text
+            == "the forge has this ref at another commit than the push expects: fetch, and push again"
+        )
     right = {UPDATE.ref: A, DELETE.ref: A}
     assert settled(Findings(old=right, fast_forward={UPDATE.ref: True}), rules, CREATE, UPDATE, DELETE).forwarded
 
@@ -237,16 +243,16 @@ def test_a_ref_that_is_elsewhere_is_told_to_fetch() -> None:
         (b"caf\xc3\xa9", '"caf\\303\\251" is protected (protected_paths): leave it as it was'),
     ],
 )
-def test_a_protected_path_is_named_in_the_refusal(path: bytes, text: str) -> None:
-    """Quoted as git quotes it: its bytes are the sandbox's."""
+def test_refusal_names_the_protected_path(path: bytes, text: str) -> None:
+    """Quoted as by git: its bytes are the sandbox's."""
     rules = made("cu", protected_paths=(".github/workflows/**",))
     verdict = settled(Findings(touched={CREATE.ref: path}), rules, CREATE, command("agent/other"))
     assert reasons(verdict) == [Reason.PUSH_PATH, Reason.PUSH_UNKNOWN]
     assert (verdict.refs[0].decision.text, verdict.refs[0].decision.rule) == (text, "protected_paths")
 
 
-def test_a_late_refusal_is_whole_even_where_partial_is_granted() -> None:
-    """The list is upstream already: it cannot be taken back ref by ref. What was refused before keeps its reason."""
+def test_late_refusal_refuses_all_refs_even_if_partial() -> None:
+    """The whole list was forwarded already. Earlier refusals keep their reason."""
     rules = made("cu", partial=True)
     bad = settled(Findings(fast_forward={UPDATE.ref: False}), rules, FOREIGN, CREATE, UPDATE)
     assert reasons(bad) == [Reason.PUSH_REF, Reason.PUSH_NOT_ATTEMPTED, Reason.PUSH_FORCE]
@@ -254,12 +260,12 @@ def test_a_late_refusal_is_whole_even_where_partial_is_granted() -> None:
     assert reasons(good) == [Reason.PUSH_REF, Reason.ALLOWED, Reason.ALLOWED]
 
 
-def test_the_lines_explain_in_five() -> None:
-    """Which refs, by which rule, what became of the rest, and what may be pushed."""
+def test_at_most_five_lines_explain_a_refusal() -> None:
+    """Which refs, by which rule, what happened to the rest, and what may be pushed."""
     rules = made("cu", partial=True)
     assert judge([FOREIGN, CREATE], rules).lines(rules) == [
         "refs/heads/main: create refused by push (push-ref)",
-        "1 of 2 refs go on",
+        "1 of 2 refs were forwarded",
         "this session may push refs/heads/agent/* (create, update)",
     ]
     many = [command(f"x{number}", A, ZERO) for number in range(9)]
@@ -279,8 +285,8 @@ def test_the_lines_explain_in_five() -> None:
         (b"x" * 79, "x" * 75 + "..."),
     ],
 )
-def test_a_path_is_quoted_as_git_does(path: bytes, shown: str) -> None:
-    """No byte of it can act on a terminal, and it stays short."""
+def test_path_is_quoted_as_by_git(path: bytes, shown: str) -> None:
+    """No byte of it can control a terminal, and it stays short."""
     assert quoted_path(path) == shown
 
 
@@ -306,13 +312,13 @@ founds = st.builds(
 
 
 @given(pushes, rule_sets, founds, st.booleans())
-def test_nothing_unproved_goes_on(
+def test_only_proved_refs_are_forwarded(
     pushed: list[tuple[str, tuple[bytes, bytes]]],
     rules: PushRules,
     found: Findings,
     atomic: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """Whatever is asked and found: what goes on at the end was allowed at first and proved; every text fits."""
+    """For any questions and findings; every text fits."""
     commands = [command(name, *move) for name, move in pushed]
     first = judge(commands, rules, atomic=atomic)
     last = settle(first, found, rules)
@@ -327,14 +333,14 @@ def test_nothing_unproved_goes_on(
     assert all(len(text.encode()) <= MAX_TEXT + len("credgate: ") for _, text in (*first.refused, *last.refused))
 
 
-def test_a_long_path_is_cut_before_it_is_quoted() -> None:
-    """What is not shown costs nothing."""
+def test_long_path_is_cut_before_it_is_quoted() -> None:
+    """The hidden part costs nothing."""
     assert quoted_path(b"\xff" * (64 << 20)).endswith('..."')
     assert quoted_path(b"x" * 64) == "x" * 64
 
 
-def test_the_text_about_a_path_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once for each of two thousand refs."""
+def test_text_of_a_path_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of two thousand refs."""
     rules = made("c", protected_paths=("Makefile",), max_refs=2000)
     commands = [command(f"agent/{number}") for number in range(2000)]
     made_texts: list[bytes] = []
@@ -350,7 +356,7 @@ def test_the_text_about_a_path_is_made_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(("count", "steps"), [(1, 0), (256, 0), (257, 2), (1024, 4)])
 def test_long_lists_are_judged_and_settled_in_steps(count: int, steps: int) -> None:
-    """Each of at most 256 refs; the verdict is the same as at once."""
+    """Of at most 256 refs; the verdict is the same."""
     commands = [command(str(number), A, B) for number in range(count)]
     limits = made(max_refs=2000)
     verdict = judge(commands, limits)

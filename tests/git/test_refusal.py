@@ -1,4 +1,4 @@
-"""Refusals, judged as git would: by dulwich, by a ten-line packet reader, and by the reference bytes."""
+"""Refusals as git reads them: by dulwich, by a small packet reader, and by reference bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXTS = st.text(max_size=300)
 
 
 def packets(data: bytes) -> list[bytes | None]:
-    """Read packets as simply as can be, sharing no code with ours; ``None`` is a flush."""
+    """Read packets without credgate's code; ``None`` is a flush."""
     found: list[bytes | None] = []
     while data:
         size = int(data[:4], 16)
@@ -42,15 +42,15 @@ def packets(data: bytes) -> list[bytes | None]:
 
 
 def bands(data: bytes) -> tuple[bytes, bytes]:
-    """Take side-bands apart: the report (band 1) and the text (band 2); one flush ends them."""
+    """Split side-bands into the report (band 1) and the text (band 2); one flush ends them."""
     *found, last = packets(data)
     assert last is None
     assert all(one is not None and one[:1] in {b"\x01", b"\x02"} for one in found)
     return tuple(b"".join(one[1:] for one in found if one and one[:1] == band) for band in (b"\x01", b"\x02"))  # type: ignore[return-value]
 
 
-def test_the_reference_push_refusal_to_the_byte() -> None:
-    """The 170 bytes that two versions of git were watched to show well."""
+def test_reference_push_refusal_to_the_byte() -> None:
+    """The 170 bytes that two versions of git show well."""
     body = report(
         [b"refs/heads/main"],
         "only refs/heads/agent/* may be pushed in this session",
@@ -66,21 +66,21 @@ def test_the_reference_push_refusal_to_the_byte() -> None:
     assert len(body) == 170
 
 
-def test_the_reference_fetch_refusal_to_the_byte() -> None:
+def test_reference_fetch_refusal_to_the_byte() -> None:
     """One ERR packet and a flush, for every protocol version."""
     expected = b"0035ERR credgate: repository is outside this session\n0000"
     assert err("repository is outside this session") == expected
     assert err("credgate: repository is outside this session") == expected
 
 
-def test_without_side_band_the_report_stands_alone() -> None:
-    """Bands that were not asked for are "protocol error: bad band"; text has no place then."""
+def test_report_without_side_band_has_no_text() -> None:
+    """Bands that were not requested are "protocol error: bad band"."""
     body = report([b"refs/heads/x", b"refs/tags/y"], "no", sideband=False, lines=["dropped"])
     assert body == b"000eunpack ok\n0017ng refs/heads/x no\n0016ng refs/tags/y no\n0000"
 
 
 def test_each_ref_may_have_its_own_reason() -> None:
-    """The refused ref says why, the others that they were not tried; an unpack error says more."""
+    """The refused ref has its reason, the others were not attempted; an unpack error is reported too."""
     body = status_report(
         [(b"refs/heads/x", "mine"), (b"refs/heads/y", "not attempted")], sideband=False, unpack="too large"
     )
@@ -88,8 +88,8 @@ def test_each_ref_may_have_its_own_reason() -> None:
 
 
 @given(REFS, TEXTS, st.lists(TEXTS, max_size=3))
-def test_every_ref_is_refused_in_any_words(refs: list[bytes], reason: str, lines: list[str]) -> None:
-    """Whatever the words, the frame holds: one line each, every ref once, text on its own band."""
+def test_any_text_makes_a_valid_report(refs: list[bytes], reason: str, lines: list[str]) -> None:
+    """One line each, every ref once, text on its own band."""
     inner, text = bands(report(refs, reason, sideband=True, lines=lines))
     found = packets(inner)
     assert found[0] == b"unpack ok\n"
@@ -101,7 +101,7 @@ def test_every_ref_is_refused_in_any_words(refs: list[bytes], reason: str, lines
 
 @given(REFS, TEXTS)
 def test_dulwich_reads_the_same_refusal(refs: list[bytes], reason: str) -> None:
-    """A client that shares no code with git or with us finds every ref refused."""
+    """An independent client finds every ref refused."""
     parser = ReportStatusParser()
     inner, _ = bands(report(refs, "x" + reason, sideband=True))
     for packet in Protocol(BytesIO(inner).read, lambda _: None).read_pkt_seq():
@@ -113,7 +113,7 @@ def test_dulwich_reads_the_same_refusal(refs: list[bytes], reason: str) -> None:
 
 
 def test_dulwich_would_notice_an_ok() -> None:
-    """The positive control of the judge above."""
+    """The positive control of the test above."""
     parser = ReportStatusParser()
     for packet in (b"unpack ok\n", b"ok refs/heads/x\n", None):
         parser.handle_packet(packet)
@@ -123,15 +123,15 @@ def test_dulwich_would_notice_an_ok() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 600, 20_000])
-def test_a_long_report_is_split_over_bands(count: int) -> None:
-    """20,000 refs, the longest list there is: every packet in bounds, every ref told."""
+def test_long_report_is_split_over_bands(count: int) -> None:
+    """20,000 refs, the longest list: every packet in bounds, every ref reported."""
     refs = [b"refs/heads/agent/branch-%d" % at for at in range(count)]
     inner, _ = bands(report(refs, "no", sideband=True))
     assert [one for one in packets(inner) if one] == [b"unpack ok\n", *(b"ng " + ref + b" no\n" for ref in refs)]
 
 
-def test_the_split_is_at_65515_bytes() -> None:
-    """Git's LARGE_PACKET_MAX: one byte more in a band is a fatal error."""
+def test_bands_are_split_at_65515_bytes() -> None:
+    """Git's LARGE_PACKET_MAX: one byte more is a fatal error."""
     body = report([b"refs/heads/%05d" % at for at in range(5000)], "no", sideband=True)
     sizes = [len(one) for one in packets(body) if one]
     assert sizes[:-1] == [65516] * (len(sizes) - 1)
@@ -151,27 +151,27 @@ def test_the_split_is_at_65515_bytes() -> None:
         ("x" * (MAX_REASON - 1) + "\xe9", b"x" * (MAX_REASON - 1)),
     ],
 )
-def test_a_reason_is_one_plain_bounded_line(text: str, expected: bytes) -> None:
-    """A terminal shows it: no escape sequence, no second line, no half character."""
+def test_reason_is_one_bounded_printable_line(text: str, expected: bytes) -> None:
+    """No escape sequence, no second line, no cut character."""
     assert one_line(text) == expected
 
 
-def test_the_body_of_a_refused_discovery() -> None:
-    """Git prints "remote:" before each line; the first says who speaks."""
+def test_body_of_a_refused_discovery() -> None:
+    """Git prints "remote:" before each line; the first names credgate."""
     assert text_body("no such thing", "ask the operator") == b"credgate: no such thing\nask the operator\n"
     assert text_body("credgate: no") == b"credgate: no\n"
 
 
-def test_content_types() -> None:
-    """Git hides a text of any other type, and takes an answer of any other type for no git server."""
+def test_content_types_of_responses() -> None:
+    """Git hides a text of any other type."""
     assert content_type(Kind.ADVERTISEMENT, "git-receive-pack") == b"application/x-git-receive-pack-advertisement"
     assert content_type(Kind.UPLOAD_PACK, "git-upload-pack") == UPLOAD_PACK_RESULT
     assert content_type(Kind.RECEIVE_PACK, "git-receive-pack") == RECEIVE_PACK_RESULT
     assert TEXT == b"text/plain; charset=utf-8"
 
 
-def test_a_ref_without_room_for_its_reason_is_left_out() -> None:
-    """A packet has an end, and a name may be as long as one; others are told."""
+def test_ref_without_room_for_its_reason_is_left_out() -> None:
+    """A name may be as long as a packet; the others are reported."""
     for size, told in ((MAX_PACKET - 4 - 5 - 2, True), (MAX_PACKET - 4 - 5 - 1, False)):
         report = status_report([(b"x" * size, "no"), (b"refs/heads/a", "no")], sideband=False)
         assert (b"xxx no\n" in report) is told

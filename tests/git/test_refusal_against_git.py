@@ -1,4 +1,4 @@
-"""Refusals as people see them: a server that says our bytes and nothing else, and the git at hand in front of it.
+"""Refusals as users see them: a server that sends only credgate's bytes, and the installed git.
 
 The server is the standard library's, on loopback; its advertisements are made by git. What is asserted is what the user
 reads and the exit status, because an agent acts on those.
@@ -26,7 +26,7 @@ MAIN = "main:refs/heads/main"
 
 
 class Forge(ThreadingHTTPServer):
-    """Refuses as it is told: at discovery, at a fetch or at a push."""
+    """A server that refuses at discovery, at a fetch or at a push."""
 
     daemon_threads = True
 
@@ -37,7 +37,7 @@ class Forge(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/x.git"
 
     def advertise(self, service: str, protocol: str) -> bytes:
-        """Let git make its advertisement."""
+        """Return git's own advertisement."""
         command = ["git", service.removeprefix("git-"), "--http-backend-info-refs", str(self.repository)]
         env = self.env | {"GIT_PROTOCOL": protocol}
         found = subprocess.run(command, env=env, check=True, capture_output=True).stdout
@@ -86,7 +86,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """Keep git away from whoever runs the tests."""
+    """Isolate git from the user's configuration."""
     people = {f"GIT_{role}_{part}": "x@example" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
     return {
         "PATH": os.environ["PATH"],
@@ -115,7 +115,7 @@ def forge(tmp_path: Path, env: dict[str, str]) -> Iterator[Forge]:
 
 
 def run(tmp_path: Path, env: dict[str, str], *words: str) -> tuple[int, list[str]]:
-    """Run git in the work tree; its exit status and what it printed, without trailing blanks."""
+    """Run git in the work tree; return its exit status and output, without trailing whitespace."""
     done = subprocess.run(
         ["git", *words], cwd=tmp_path / "work", env=env, capture_output=True, check=False, timeout=60, text=True
     )
@@ -123,8 +123,8 @@ def run(tmp_path: Path, env: dict[str, str], *words: str) -> tuple[int, list[str
 
 
 @pytest.mark.parametrize("words", [["ls-remote"], ["fetch"], ["push"]])
-def test_a_refused_discovery_is_read_out(tmp_path: Path, env: dict[str, str], forge: Forge, words: list[str]) -> None:
-    """Both lines, as the remote's words, for reads and for pushes."""
+def test_git_prints_a_refused_discovery(tmp_path: Path, env: dict[str, str], forge: Forge, words: list[str]) -> None:
+    """Both lines, as the remote's, for fetches and pushes."""
     forge.refuse_discovery = True
     status, lines = run(tmp_path, env, *words, forge.url, *([MAIN] if words == ["push"] else []))
     assert status != 0
@@ -133,8 +133,8 @@ def test_a_refused_discovery_is_read_out(tmp_path: Path, env: dict[str, str], fo
 
 
 @pytest.mark.parametrize("version", ["0", "1", "2"])
-def test_a_refused_fetch_is_read_out(tmp_path: Path, env: dict[str, str], forge: Forge, version: str) -> None:
-    """In every protocol version, first of all; v0 and v1 run in a helper of git, whose end the main process reports."""
+def test_git_prints_a_refused_fetch(tmp_path: Path, env: dict[str, str], forge: Forge, version: str) -> None:
+    """In every protocol version; v0 and v1 run in a helper of git, whose end the main process reports."""
     status, lines = run(tmp_path, env, "-c", f"protocol.version={version}", "clone", "-q", forge.url, "copy")
     assert status == 128
     more = [] if version == "2" else ["fatal: the remote end hung up unexpectedly"]
@@ -150,7 +150,7 @@ def test_a_refused_fetch_is_read_out(tmp_path: Path, env: dict[str, str], forge:
         ["--atomic", MAIN, "main:refs/heads/b"],
     ],
 )
-def test_a_refused_push_is_read_out(tmp_path: Path, env: dict[str, str], forge: Forge, refspecs: list[str]) -> None:
+def test_git_prints_a_refused_push(tmp_path: Path, env: dict[str, str], forge: Forge, refspecs: list[str]) -> None:
     """The text, a reason beside each ref, exit status 1, and never "Everything up-to-date"."""
     status, lines = run(tmp_path, env, "push", forge.url, *refspecs)
     assert status == 1
@@ -162,8 +162,8 @@ def test_a_refused_push_is_read_out(tmp_path: Path, env: dict[str, str], forge: 
     assert not [line for line in lines if "up-to-date" in line or "RPC failed" in line or "hung up" in line]
 
 
-def test_a_refused_push_of_a_thousand_refs_is_read_out(tmp_path: Path, env: dict[str, str], forge: Forge) -> None:
-    """The report spans several bands; git shows every ref of it."""
+def test_git_prints_a_refused_push_of_a_thousand_refs(tmp_path: Path, env: dict[str, str], forge: Forge) -> None:
+    """The report spans several bands."""
     refspecs = [f"main:refs/heads/agent/a-branch-with-a-name-of-some-length-{number}" for number in range(1000)]
     status, lines = run(tmp_path, env, "push", "-q", forge.url, *refspecs)
     assert status == 1

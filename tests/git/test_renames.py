@@ -15,8 +15,8 @@ def repo(number: int) -> RepoPath:
 MOVED = Moved(repo(0), dot_git=True)
 
 
-def test_the_end_of_a_session_drops_its_own_moves_and_no_others() -> None:
-    """And it finds them without looking at the others': a session that has none is dropped without a step."""
+def test_end_of_a_session_removes_its_entries_only() -> None:
+    """Without a walk over the entries of others."""
     moves = Renames()
     for number in range(3):
         moves["s-1", repo(number)] = MOVED
@@ -24,18 +24,18 @@ def test_the_end_of_a_session_drops_its_own_moves_and_no_others() -> None:
     moves.forget("s-3")
     moves.forget("s-1")
     assert dict(moves) == {("s-2", repo(1)): MOVED}
-    assert list(moves._of) == ["s-2"]
+    assert list(moves.by_session) == ["s-2"]
     del moves["s-2", repo(1)]
-    assert (len(moves), moves._of) == (0, {})
+    assert (len(moves), moves.by_session) == (0, {})
 
 
-def test_of_too_many_those_found_longest_ago_are_forgotten() -> None:
+def test_oldest_entries_are_dropped_over_the_limit() -> None:
     """The index shrinks with them."""
     moves = Renames()
     for number in range(MAX_MOVES):
         moves[f"s-{number}", repo(number)] = MOVED
     moves["s-0", repo(0)] = MOVED
     moves["s-new", repo(0)] = MOVED
-    assert (len(moves), len(moves._of)) == (MAX_MOVES, MAX_MOVES)
+    assert (len(moves), len(moves.by_session)) == (MAX_MOVES, MAX_MOVES)
     assert ("s-0", repo(0)) in moves
     assert ("s-1", repo(1)) not in moves

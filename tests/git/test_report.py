@@ -1,4 +1,4 @@
-"""The forge's report, read for the audit: every form of it, and nothing that could hold a push up."""
+"""The forge's report, read for the audit: every form of it, and no error that could hold a push up."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def read(wire: bytes, size: int = 1 << 20, *, sideband: bool, refs: tuple[bytes,
 
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
 @pytest.mark.parametrize("tail", [b"", b"0000", b"\xff\xff\xff\xff"])
-def test_the_cut_and_the_tail_change_nothing(size: int, tail: bytes) -> None:
-    """Bare or in bands of any size; what follows the report is nobody's."""
+def test_report_is_read_in_any_cut(size: int, tail: bytes) -> None:
+    """Bare or in bands of any size; data after it is ignored."""
     for wire, sideband in ((BARE, False), (banded(BARE, 1), True), (banded(BARE, 7), True), (banded(BARE, 999), True)):
         reader = read(wire + tail, size, sideband=sideband)
         assert (reader.unpack, reader.results, reader.done, reader.broken) == ("ok", RESULTS, True, False)
         assert (reader.result(X), reader.result(b"refs/heads/z")) == (RefResult(ok=True), None)
 
 
-def test_a_failed_unpacking_is_told() -> None:
+def test_unpack_error_is_kept() -> None:
     """It explains why every ref is ``ng``."""
     reader = read(report([X, Y], "unpacker error", sideband=True, unpack="index-pack abnormal exit"), sideband=True)
     assert reader.unpack == "index-pack abnormal exit"
     assert reader.results == dict.fromkeys((X, Y), RefResult(ok=False, text="unpacker error"))
 
 
-def test_a_fatal_band_is_told() -> None:
+def test_fatal_band_is_kept() -> None:
     """There is no report then."""
     reader = read(encode(b"\x03fatal: out of\x1b memory\n") + encode(b"\x03more") + FLUSH, sideband=True)
     assert (reader.fatal, reader.done, reader.broken, reader.results) == ("fatal: out of? memory", False, True, {})
 
 
-def test_only_what_was_pushed_is_kept() -> None:
-    """A forge that says more cannot fill our memory; what it says is bounded, and one line."""
+def test_only_pushed_refs_are_kept() -> None:
+    """A forge cannot fill the memory; a text is one bounded line."""
     wire = status_report([(b"refs/heads/%d" % number, "x" * 300) for number in range(99)], sideband=False)
     reader = read(wire, sideband=False, refs=(b"refs/heads/7",))
     assert reader.results == {b"refs/heads/7": RefResult(ok=False, text="x" * 200)}
@@ -75,27 +75,27 @@ def test_only_what_was_pushed_is_kept() -> None:
         (encode(b"\x01zzzz"), True),
     ],
 )
-def test_what_is_no_report_is_noted_and_read_no_further(wire: bytes, sideband: bool) -> None:  # noqa: FBT001 - a column of the table
-    """The client is told by others; here nothing is known, and a good report behind it changes nothing."""
+def test_malformed_report_is_marked_broken(wire: bytes, sideband: bool) -> None:  # noqa: FBT001 - a column of the table
+    """A good report after it changes nothing."""
     for size in (1, 1 << 20):
         reader = read(wire + banded(BARE, 99) + BARE, size, sideband=sideband)
         assert (reader.broken, reader.done, reader.results) == (True, False, {})
 
 
-def test_a_cut_report_is_not_done() -> None:
-    """What was read of it stands."""
+def test_cut_report_is_not_done() -> None:
+    """What was read is kept."""
     reader = read(BARE[:-4], sideband=False)
     assert (reader.done, reader.broken, reader.results) == (False, False, RESULTS)
 
 
 @given(st.binary(max_size=80), st.booleans(), st.integers(1, 9))
-def test_nothing_is_raised_whatever_comes(data: bytes, sideband: bool, size: int) -> None:  # noqa: FBT001 - drawn
-    """The audit must never stand in the way of a push."""
+def test_any_bytes_raise_nothing(data: bytes, sideband: bool, size: int) -> None:  # noqa: FBT001 - drawn
+    """The audit must never stop a push."""
     read(data, size, sideband=sideband)
 
 
-def test_real_git_s_reports_are_read(tmp_path: Path) -> None:
-    """From ``git receive-pack`` itself: one ref made, one refused for its stale old id; in every form it has."""
+def test_reports_of_real_git_are_read(tmp_path: Path) -> None:
+    """From ``git receive-pack``: one ref created, one refused for its old id; in every form."""
     person = ["-c", "user.name=x", "-c", "user.email=x@example"]
     for words in (["init", "-q", "work"], ["-C", "work", *person, "commit", "-q", "--allow-empty", "-m", "x"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)

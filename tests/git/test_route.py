@@ -1,4 +1,4 @@
-"""The router: of thousands of spellings of one repository's targets, only the canonical ones reach it.
+"""Routing: of thousands of spellings of one repository's targets, only the canonical ones reach it.
 
 The oracle is a set of literal byte strings, written out here and never parsed: a spelling is admitted when the
 repository that the router names is the granted one, and admitted must mean being in the set.
@@ -56,7 +56,7 @@ CANONICAL = frozenset(
 )
 """Every target that may reach ``octo/hello``: GitHub folds case, the other forge does not."""
 
-# What is put before, after, into and in place of parts of good targets. From threats.md rows 29-37 and its survey.
+# Text put before, after, into and in place of parts of valid targets (docs/attacks.md).
 INSERTED = [
     b"/", b"//", b"/.", b"/./", b"/..", b"/../", b"..", b".", b"\\", b"\\..\\", b";", b";x", b"%", b"%00", b"%0a",
     b"%0d%0a", b"%20", b"%23", b"%25", b"%2e", b"%2E", b"%2e%2e", b"%2e%2e%2f", b"%252e", b"%252f", b"%2f", b"%2F",
@@ -108,7 +108,7 @@ def spellings() -> frozenset[bytes]:
     found = set(SHAPES)
     for base, end in product(bases, ENDPOINTS):
         whole = base + end
-        # Into every seam of the target: ends, slashes, before the suffix, after the name.
+        # At every boundary of the target: ends, slashes, before the suffix, after the name.
         seams = sorted({0, len(whole), len(base)} | {at for at, byte in enumerate(whole) if byte in b"/.?=-"})
         found.update(whole[:at] + piece + whole[at:] for at, piece in product(seams, INSERTED))
         # Each byte of the target escaped once and twice, and with its high bit set.
@@ -120,8 +120,8 @@ def spellings() -> frozenset[bytes]:
     return frozenset(found)
 
 
-def test_only_the_canonical_spellings_reach_the_granted_repository() -> None:
-    """Scope is the product: a spelling that slips through is another tenant's code."""
+def test_only_canonical_spellings_reach_the_granted_repository() -> None:
+    """Another spelling could reach another tenant's code."""
     tried = spellings() | CANONICAL
     assert len(spellings() - CANONICAL) >= 2500
     reached = {
@@ -133,8 +133,8 @@ def test_only_the_canonical_spellings_reach_the_granted_repository() -> None:
     assert reached == CANONICAL
 
 
-def test_a_spelling_that_names_another_repository_names_it_plainly() -> None:
-    """What is routed elsewhere goes upstream as the very name that scope compared: no dots, no second suffix."""
+def test_spelling_of_another_repository_is_routed_by_its_exact_name() -> None:
+    """The upstream name is the one that was compared with the grants."""
     elsewhere = [
         (target, found)
         for target in sorted(spellings())
@@ -151,7 +151,7 @@ def test_a_spelling_that_names_another_repository_names_it_plainly() -> None:
 
 @pytest.mark.parametrize(("end", "method"), ENDPOINTS.items())
 def test_each_endpoint_has_one_method(end: bytes, method: bytes) -> None:
-    """The access a request needs comes from its path; a second method would be a second meaning."""
+    """The needed access follows from the path; a second method would be a second meaning."""
     for tried in METHODS:
         found = ask(tried, b"/git/octo/hello" + end)
         if tried == method:
@@ -200,8 +200,8 @@ def test_each_endpoint_has_one_method(end: bytes, method: bytes) -> None:
         (b"GET", b"/whoami", Local("whoami")),
     ],
 )  # fmt: skip
-def test_what_is_served(method: bytes, target: bytes, expected: Route) -> None:
-    """All of it: the forge, the repository, the service, the access; discovery of a push is a write."""
+def test_served_targets_are_routed(method: bytes, target: bytes, expected: Route) -> None:
+    """Forge, repository, service, access; discovery of a push needs write access."""
     assert ask(method, target) == expected
 
 
@@ -234,8 +234,8 @@ def test_what_is_served(method: bytes, target: bytes, expected: Route) -> None:
         (b"POST", b"/git/octo/hello/more/git-upload-pack", Reason.NOT_FOUND, 404),
     ],
 )
-def test_what_is_refused_says_why(method: bytes, target: bytes, reason: Reason, status: int) -> None:
-    """Every refusal has its own code, is by the router, and is one line for people."""
+def test_refused_targets_have_reason_and_text(method: bytes, target: bytes, reason: Reason, status: int) -> None:
+    """Each with its own code, by the router, in one line."""
     found = ask(method, target)
     assert isinstance(found, Refused)
     assert (found.decision.allow, found.decision.rule) == (False, "route")
@@ -245,8 +245,8 @@ def test_what_is_refused_says_why(method: bytes, target: bytes, reason: Reason, 
 
 
 @pytest.mark.parametrize("suffix", [b"", b".git"])
-def test_an_lfs_request_names_its_repository_in_normal_form(suffix: bytes) -> None:
-    """Scope compares the normal form; the links of a batch's answer hang below what the client itself wrote."""
+def test_lfs_request_has_the_repository_in_normal_form(suffix: bytes) -> None:
+    """Grants are compared with it; links in a batch's answer keep the client's spelling."""
     found = ask(b"POST", b"/git/Octo/Hello%b/info/lfs/objects/batch" % suffix)
     assert found == LfsRequest(
         RepoPath("github.com", "octo/hello"),
@@ -258,16 +258,16 @@ def test_an_lfs_request_names_its_repository_in_normal_form(suffix: bytes) -> No
     )
 
 
-def test_a_refusal_below_lfs_is_for_git_lfs() -> None:
-    """It reads JSON and nothing else."""
+def test_refusal_below_lfs_is_for_git_lfs() -> None:
+    """It reads JSON only."""
     for method, tail in ((b"POST", b"/x"), (b"DELETE", b"/objects/batch")):
         found = ask(method, b"/git/octo/hello/info/lfs" + tail)
         assert isinstance(found, Refused)
         assert found.lfs
 
 
-def test_the_default_forge_may_be_unconfigured() -> None:
-    """Then nothing is served under ``/git``, and the named forges still are."""
+def test_default_forge_may_be_unconfigured() -> None:
+    """Then nothing is served under ``/git``, but the named forges are."""
     only_lab = {"lab": DRIVERS["lab"]}
     found = route(b"POST", b"/git/octo/hello/git-upload-pack", only_lab, "github.com")
     assert isinstance(found, Refused)
@@ -275,24 +275,24 @@ def test_the_default_forge_may_be_unconfigured() -> None:
     assert isinstance(route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", only_lab, "github.com"), GitRequest)
 
 
-def test_an_unknown_forge_is_told_from_the_configured_ones() -> None:
-    """A typing error is mended by whoever reads the names; they come from the configuration, never from the target."""
+def test_unknown_forge_is_refused_with_the_configured_names() -> None:
+    """They come from the configuration, never from the target."""
     found = ask(b"POST", b"/forge/githup.com/octo/hello/git-upload-pack")
     assert isinstance(found, Refused)
-    assert found.decision.text == "no forge of this name is configured in this gateway; it has github.com, lab"
-    assert found.tells
+    assert found.decision.text == "no forge of this name is configured in this gateway; configured: github.com, lab"
+    assert found.sessions_only
     none = route(b"POST", b"/forge/lab/octo/hello/git-upload-pack", {}, "github.com")
     assert isinstance(none, Refused)
-    assert none.decision.text.endswith("; it has none")
+    assert none.decision.text.endswith("; configured: none")
 
 
 @pytest.mark.parametrize("length", [1, 30, 63])
-def test_the_list_of_forges_is_bounded(length: int) -> None:
-    """Git cuts a line at 200 bytes; what is left out is counted."""
+def test_list_of_forges_is_bounded(length: int) -> None:
+    """Git cuts a line at 200 bytes; omitted names are counted."""
     names = [f"{number:0{length}}" for number in range(10)] + ["z" * 63 for _ in range(length > 1)]
     found = route(b"POST", b"/forge/y/octo/hello/git-upload-pack", dict.fromkeys(names, DRIVERS["lab"]), "y")
     assert isinstance(found, Refused)
-    listed = found.decision.text.partition("; it has ")[2].split(", ")
+    listed = found.decision.text.partition("; configured: ")[2].split(", ")
     shown = [name for name in listed if name in names]
     assert len(found.decision.text) < 190
     assert shown
@@ -300,15 +300,15 @@ def test_the_list_of_forges_is_bounded(length: int) -> None:
 
 
 @pytest.mark.parametrize(("path", "shape"), [(b"/git/octo", "OWNER/REPO"), (b"/forge/lab/info/refs/x", "PATH/OF/REPO")])
-def test_a_bad_name_is_told_how_names_look_here(path: bytes, shape: str) -> None:
-    """Each kind has its own shape of path; which kind a forge is, only a session may hear."""
+def test_bad_name_is_refused_with_the_form_of_names(path: bytes, shape: str) -> None:
+    """Each kind of forge has its own; only sessions see it."""
     found = ask(b"POST", path + b"/git-upload-pack")
     assert isinstance(found, Refused)
     assert f"write {shape}, with or without .git" in found.decision.text
-    assert found.tells
+    assert found.sessions_only
 
 
-def test_the_content_type_of_a_request_follows_its_service() -> None:
+def test_content_type_of_a_request_follows_its_service() -> None:
     """``application/x-git-*-request`` is the one type that git sends (gitprotocol-http)."""
     found = ask(b"POST", b"/git/octo/hello/git-receive-pack")
     assert isinstance(found, GitRequest)
@@ -316,8 +316,8 @@ def test_the_content_type_of_a_request_follows_its_service() -> None:
 
 
 @given(st.sampled_from(METHODS), st.binary(max_size=60), st.sampled_from([b"", b"/git/", b"/forge/lab/"]))
-def test_any_bytes_have_one_answer_and_no_echo(method: bytes, tail: bytes, place: bytes) -> None:
-    """The router is total, and no refusal repeats what the client sent."""
+def test_any_bytes_have_one_result_and_no_echo(method: bytes, tail: bytes, place: bytes) -> None:
+    """No refusal repeats what the client sent."""
     found = ask(method, place + tail)
     if isinstance(found, Refused):
         assert len(tail) < 6 or tail.decode("latin-1") not in found.decision.text
@@ -326,15 +326,15 @@ def test_any_bytes_have_one_answer_and_no_echo(method: bytes, tail: bytes, place
 
 
 @given(st.text(alphabet="ab/.gitGIT%2e\\~-", max_size=30), st.sampled_from(sorted(ENDPOINTS)))
-def test_a_routed_path_is_the_sent_path(path: str, end: bytes) -> None:
-    """For any path near the alphabet: what was routed is the target without its place and end, up to one suffix."""
+def test_routed_path_is_the_sent_path(path: str, end: bytes) -> None:
+    """The target without prefix and tail, up to one suffix."""
     found = ask(ENDPOINTS[end], b"/forge/lab/" + path.encode() + end)
     if isinstance(found, GitRequest):
         assert path == found.repo.path + (".git" if found.dot_git else "")
 
 
-def test_the_longest_target_is_judged_in_linear_time() -> None:
-    """16 KiB of path, the longest head there is, cost the pattern a few steps a byte and no more."""
+def test_longest_target_is_matched_in_linear_time() -> None:
+    """16 KiB of path take a few steps for each byte."""
     assert isinstance(ask(b"GET", b"/git/" + b"a/" * 8000 + b"x"), Refused)
     assert isinstance(ask(b"GET", b"/git/" + b"a" * 16000 + b"/info/refs?service=git-upload-pack"), Refused)
     assert isinstance(ask(b"GET", b"/git/" + b"info/refs/" * 1600 + b"\n"), Refused)

@@ -1,4 +1,4 @@
-"""The rules between real git and a real repository: what moves there, what the client prints, how it exits.
+"""Push rules between real git and a real repository: what moves, what the client prints, its exit status.
 
 Nothing of the gateway but its cores is in between (``tests/fakes/gatekeeper.py``), so what fails here is a decision or
 a byte of ours. Every refusal stands beside a push that passes.
@@ -27,8 +27,8 @@ BOTH = ["main:refs/heads/agent/new", "main:refs/heads/main"]
 
 
 @pytest.mark.parametrize("place", ["sha1", "sha256"], indirect=True)
-def test_the_defaults_let_a_branch_and_a_tag_be_made_and_moved_forward(place: Place) -> None:
-    """Both hashes; the forge has what the client says it has."""
+def test_defaults_allow_new_branches_and_tags_and_fast_forwards(place: Place) -> None:
+    """Both hashes."""
     status, text = place.push("main", "main:refs/heads/x/y", "main:refs/tags/v1")
     assert status == 0, text
     assert set(place.refs()) == {"refs/heads/agent/old", "refs/heads/main", "refs/heads/x/y", "refs/tags/v1"}
@@ -36,12 +36,12 @@ def test_the_defaults_let_a_branch_and_a_tag_be_made_and_moved_forward(place: Pl
 
 
 @pytest.mark.parametrize("place", ["sha1", "sha256"], indirect=True)
-def test_a_refused_ref_keeps_the_others_back(place: Place) -> None:
-    """Nothing moves; git shows the reason for the one and why the other was not attempted."""
+def test_refused_ref_refuses_the_whole_push(place: Place) -> None:
+    """Nothing moves; git shows the reason, and that the other was not attempted."""
     before = place.refs()
     status, text = place.push(*BOTH, grant=AGENT)
     assert (status, place.refs()) == (1, before)
-    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref; it may push " in text
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session matches this ref; it may push " in text
     assert "(credgate: not attempted: another ref in this push was refused)" in text
     assert "remote: credgate: refs/heads/main: update refused by push (push-ref)" in text
     assert "remote: credgate: this session may push refs/heads/agent/* (create, update, delete)" in text
@@ -50,18 +50,18 @@ def test_a_refused_ref_keeps_the_others_back(place: Place) -> None:
     assert "refs/heads/agent/new" in place.refs()
 
 
-def test_partial_lets_the_others_go_on(place: Place) -> None:
-    """Side by side in one report: one made, one refused."""
+def test_partial_forwards_the_other_refs(place: Place) -> None:
+    """In one report: one created, one refused."""
     before = place.refs()
     status, text = place.push(*BOTH, grant={**AGENT, "partial": True})
     assert status == 1
     assert " * [new branch]      main -> agent/new" in text
-    assert " ! [remote rejected] main -> main (credgate: no rule of this session is for this ref" in text
+    assert " ! [remote rejected] main -> main (credgate: no rule of this session matches this ref" in text
     assert place.refs() == {**before, "refs/heads/agent/new": place.git("rev-parse", "main")}
 
 
-def test_partial_is_whole_under_atomic(place: Place) -> None:
-    """What git promised its user is kept."""
+def test_partial_does_not_apply_to_atomic(place: Place) -> None:
+    """As git promises its user."""
     before = place.refs()
     status, text = place.push("--atomic", *BOTH, grant={**AGENT, "partial": True})
     assert (status, place.refs()) == (1, before)
@@ -69,8 +69,8 @@ def test_partial_is_whole_under_atomic(place: Place) -> None:
     assert place.push("--atomic", BOTH[0], "main:refs/heads/agent/y", grant=AGENT)[0] == 0
 
 
-def test_partial_without_its_pack(place: Place) -> None:
-    """If all that goes on deletes, the forge must not be sent a pack: it would wait for commands instead."""
+def test_partial_push_of_deletions_has_no_pack(place: Place) -> None:
+    """The forge would wait for commands instead."""
     status, text = place.push(":refs/heads/agent/old", "main:refs/heads/main", grant={**AGENT, "partial": True})
     assert status == 1
     assert " - [deleted]         agent/old" in text
@@ -80,14 +80,14 @@ def test_partial_without_its_pack(place: Place) -> None:
 @pytest.mark.parametrize(
     ("ref", "reason"),
     [
-        (":refs/heads/main", "no rule of this session is for this ref"),
-        ("main:refs/for/main", "no rule of this session is for this ref"),
-        ("main:refs/tags/v1", "no rule of this session is for this ref"),
-        ("main:refs/heads/agent/x/y", "no rule of this session is for this ref"),
+        (":refs/heads/main", "no rule of this session matches this ref"),
+        ("main:refs/for/main", "no rule of this session matches this ref"),
+        ("main:refs/tags/v1", "no rule of this session matches this ref"),
+        ("main:refs/heads/agent/x/y", "no rule of this session matches this ref"),
     ],
 )
-def test_what_is_not_granted_does_not_happen(place: Place, ref: str, reason: str) -> None:
-    """A foreign branch's deletion, a review, a tag, another's prefix; the own branch can be deleted."""
+def test_pushes_that_are_not_granted_change_nothing(place: Place, ref: str, reason: str) -> None:
+    """A foreign branch's deletion, a review, a tag, another prefix; the own branch can be deleted."""
     before = place.refs()
     status, text = place.push(ref, grant=AGENT)
     assert (status, place.refs()) == (1, before)
@@ -96,8 +96,8 @@ def test_what_is_not_granted_does_not_happen(place: Place, ref: str, reason: str
     assert "refs/heads/agent/old" not in place.refs()
 
 
-def test_a_namespace_must_be_named(place: Place) -> None:
-    """A double star over all refs does not reach reviews; their name does."""
+def test_namespace_must_be_named(place: Place) -> None:
+    """A double star over all refs does not match reviews; their name does."""
     wide = {"push": [{"refs": "refs/**", "allow": ["create"]}]}
     status, text = place.push("main:refs/for/main", grant=wide)
     assert status == 1
@@ -107,7 +107,7 @@ def test_a_namespace_must_be_named(place: Place) -> None:
 
 
 def test_sessions_push_under_their_own_name_only(place: Place) -> None:
-    """The public id stands in for ``{session}``."""
+    """The public id replaces ``{session}``."""
     own = {"push": [{"refs": "refs/heads/agent/{session}/*", "allow": ["create"]}]}
     status, text = place.push("main:refs/heads/agent/s-fedcba9876543210/x", grant=own)
     assert status == 1
@@ -115,8 +115,8 @@ def test_sessions_push_under_their_own_name_only(place: Place) -> None:
     assert place.push("main:refs/heads/agent/s-0123456789abcdef/x", grant=own)[0] == 0
 
 
-def test_an_update_that_is_no_fast_forward_is_told_so(place: Place) -> None:
-    """When whoever walks the pack says so; where force is granted nobody asks."""
+def test_update_that_is_not_a_fast_forward_is_refused(place: Place) -> None:
+    """By the inspection; with force granted there is none."""
     refspec = "+main:refs/heads/agent/old"
     before = place.refs()
     status, text = place.push(refspec, grant=AGENT, GATEKEEPER_FOUND="false")
@@ -126,7 +126,7 @@ def test_an_update_that_is_no_fast_forward_is_told_so(place: Place) -> None:
     assert place.push(refspec, grant=force, GATEKEEPER_FOUND="false")[0] == 0
 
 
-def test_policy_holds_against_any_grant(place: Place) -> None:
+def test_policy_applies_to_any_grant(place: Place) -> None:
     """Main is the operator's."""
     grant = {"push": [{"refs": "refs/**", "allow": ["create", "update", "force", "delete"]}]}
     policy = {"push": [{"refs": "refs/heads/main", "allow": []}]}
@@ -137,7 +137,7 @@ def test_policy_holds_against_any_grant(place: Place) -> None:
 
 
 def test_push_options_arrive_only_if_granted(place: Place) -> None:
-    """Not offered without a grant, so git says so itself; with one, each is judged, and those that pass arrive."""
+    """Without a grant they are not offered; with one, each is judged."""
     hook = place.bare / "hooks" / "pre-receive"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text('#!/bin/sh\necho "$GIT_PUSH_OPTION_COUNT $GIT_PUSH_OPTION_0" >seen\n')
@@ -156,15 +156,15 @@ def test_push_options_arrive_only_if_granted(place: Place) -> None:
 
 
 def test_signed_pushes_are_not_offered(place: Place) -> None:
-    """Their commands would be read by the forge and not by us; git stops by itself, or goes on unsigned."""
+    """Git stops by itself, or continues unsigned."""
     status, text = place.push("--signed=yes", "main")
     assert status == 128
     assert "the receiving end does not support --signed push" in text
     assert place.push("--signed=if-asked", "main")[0] == 0
 
 
-def test_a_push_from_a_shallow_clone_passes(place: Place) -> None:
-    """Its shallow lines are written again, before the commands."""
+def test_push_from_a_shallow_clone_is_forwarded(place: Place) -> None:
+    """Its shallow lines are encoded before the commands."""
     place.git("clone", "-q", "--depth=1", f"file://{place.home / 'work'}", "shallow", where=".")
     place.git("commit", "-q", "--allow-empty", "-m", "third", where="shallow")
     status, text = place.push("main:refs/heads/agent/new", grant=AGENT, where="shallow")
@@ -174,8 +174,8 @@ def test_a_push_from_a_shallow_clone_passes(place: Place) -> None:
     assert place.push("main:refs/heads/agent/new", grant=AGENT, where="shallow")[0] == 0
 
 
-def test_two_thousand_tags_pass_and_one_too_many_does_not(place: Place) -> None:
-    """Git's own tests push as many; the report spans several bands."""
+def test_two_thousand_tags_are_allowed_and_one_more_is_refused(place: Place) -> None:
+    """The report spans several bands."""
     tags = [f"main:refs/tags/t{number}" for number in range(2000)]
     status, text = place.push("-q", *tags, grant={"max_refs": 1999})
     assert (status, text.count("[remote rejected]"), len(place.refs())) == (1, 2000, 2)
@@ -185,8 +185,8 @@ def test_two_thousand_tags_pass_and_one_too_many_does_not(place: Place) -> None:
 
 
 @pytest.mark.parametrize("version", ["0", "1", "2"])
-def test_a_clone_through_the_rewriter_is_a_clone(place: Place, version: str) -> None:
-    """Every protocol version: the refs and the commits that git itself would give."""
+def test_clone_through_the_rewriter_is_complete(place: Place, version: str) -> None:
+    """Every protocol version: the same refs and commits."""
     words = ["-c", f"protocol.version={version}"]
     remote = f"file://{place.bare}"
     plain = place.git(*words, "ls-remote", remote)
@@ -195,8 +195,8 @@ def test_a_clone_through_the_rewriter_is_a_clone(place: Place, version: str) -> 
     assert place.git("rev-parse", "HEAD", where="copy") == place.refs()["refs/heads/main"]
 
 
-def test_packfile_uris_are_neither_offered_nor_taken(place: Place) -> None:
-    """With the forge configured for them and a client that wants them: it clones, from the forge alone."""
+def test_packfile_uris_are_neither_offered_nor_used(place: Place) -> None:
+    """A forge that has them and a client that wants them: it clones from the forge alone."""
     oid = place.git("hash-object", "-w", "--stdin", where="bare.git")
     place.git(
         "config", "uploadpack.blobPackfileUri", f"{oid} {'0' * 40} https://elsewhere.example/x.pack", where="bare.git"

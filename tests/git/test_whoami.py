@@ -1,4 +1,4 @@
-"""``GET /whoami``: what an agent may know about itself, and nothing else."""
+"""``GET /whoami``: what an agent may know about its session, and nothing else."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DEFAULT = [
 ]
 
 
-def test_it_tells_what_may_be_done_and_until_when() -> None:
-    """Times are wall-clock times, counted from now: the lease clock means nothing to a sandbox."""
+def test_page_has_grants_and_ends() -> None:
+    """Times are wall-clock times, counted from now."""
     told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=PushPolicy())
     assert told == {
         "session": SESSION.id,
@@ -58,8 +58,8 @@ def test_it_tells_what_may_be_done_and_until_when() -> None:
     }
 
 
-def test_placeholders_are_put_in() -> None:
-    """An agent reads the name of the branch that it may push, not how the operator spells it for everybody."""
+def test_placeholders_are_substituted() -> None:
+    """An agent reads the name of the branch that it may push."""
     rules = (PushRule("refs/heads/{label}/{session}/*", frozenset({"force"})),)
     asks = evolve(SESSION, label="box", grants=(Grant("a/b", "lab", push=rules),))
     policy = PushPolicy(push=(PushRule("refs/heads/{session}", frozenset()),))
@@ -75,8 +75,8 @@ def test_placeholders_are_put_in() -> None:
     assert told["policy"] == {"push": [{"refs": f"refs/heads/{SESSION.id}", "allow": []}]}
 
 
-def test_the_operators_limits_are_told_as_far_as_there_are_any() -> None:
-    """Whatever a refusal would say later; a limit that is not set is no news."""
+def test_limits_of_the_policy_are_shown_if_set() -> None:
+    """As a refusal would show them."""
     policy = PushPolicy(max_push_bytes=5, protected_paths=(".github/**",), push_options=(), require_old_oid=True)
     told = whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=policy)
     assert told["policy"] == {
@@ -87,15 +87,15 @@ def test_the_operators_limits_are_told_as_far_as_there_are_any() -> None:
     }
 
 
-def test_it_is_json_without_secrets() -> None:
-    """Neither token nor secret, nor what they hash to, nor how the operator calls the sandbox."""
+def test_page_is_json_without_secrets() -> None:
+    """Neither token nor secret, nor their digests, nor the operator's label."""
     text = json.dumps(whoami(SESSION, now=2010.0, wall=1_800_000_000.0, policy=PushPolicy()))
     for hidden in (SESSION.token_digest.hex(), SESSION.secret_digest.hex(), SESSION.label, "token-1", "secret-1"):
         assert hidden not in text
 
 
-def test_it_names_the_credentials_that_a_grant_may_use() -> None:
-    """By whatever the caller tells of them: ids, kinds and ends; without one to ask it says nothing."""
+def test_credentials_of_a_grant_are_listed() -> None:
+    """Ids, kinds and ends, from the caller."""
     asked: list[tuple[Grant, object]] = []
 
     def named(grant: Grant, one: object) -> list[dict[str, object]]:
@@ -110,7 +110,7 @@ def test_it_names_the_credentials_that_a_grant_may_use() -> None:
 
 
 def test_no_pattern_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page shows texts; compiling what hundreds of grants hold would stop everybody else."""
+    """Compiling the patterns of hundreds of grants would block the reactor."""
     rules = tuple(PushRule(f"refs/heads/{{session}}/{at:04x}-not-seen-before/*", frozenset()) for at in range(50))
     many = evolve(SESSION, grants=(Grant("x/y", "lab", push=rules),))
     monkeypatch.setattr(re, "compile", pytest.fail)

@@ -1,7 +1,7 @@
-"""What the tables of hostile messages are written in: an attack, and the requests that it is hidden in.
+"""Helpers for the tables of hostile messages: one attack, and the requests around it.
 
-Every request built here carries ``AUTHORIZATION`` as one line: an attack on a running gateway replaces it by a live
-session's, so that nothing but the fault named stands between the request and the forge.
+Every request built here has ``AUTHORIZATION`` as one line. An attack on a running gateway replaces it by a live
+session's, so that only the named fault can be the reason of the refusal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SMUGGLED = b"GET /git/octo/secret.git/info/refs?service=git-upload-pack HTTP/1.1
 
 @frozen
 class Hostile:
-    """One attack: the bytes, the status that answers them, our reason code and a piece of our sentence."""
+    """One attack: the bytes, and the status, reason code and a part of the text of the refusal."""
 
     name: str
     data: bytes
@@ -46,12 +46,12 @@ def target(path: bytes) -> bytes:
 
 
 def chunked(body: bytes) -> bytes:
-    """Return a POST whose chunked body is ``body`` as it is."""
+    """Return a POST with the chunked body ``body``, unchanged."""
     return head(POST, CHUNKED) + body
 
 
 def table(
     text: str, status: int, cases: Mapping[str, bytes], reason: Reason = Reason.MALFORMED_REQUEST
 ) -> tuple[Hostile, ...]:
-    """Return the attacks of ``cases`` that are refused in the same words."""
+    """Return the attacks of ``cases``, which are refused with the same text."""
     return tuple(Hostile(name, data, status, reason, text) for name, data in cases.items())

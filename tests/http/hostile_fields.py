@@ -1,4 +1,4 @@
-"""Hostile field lines: Host, names, and bytes that end or hide a line for one server and not for another."""
+"""Hostile field lines: Host, names, and bytes that end or hide a line for some servers only."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ HOSTS = (
             "two Hosts of two cases": head(GET, b"hOST: other"),
         },
     ),
-    *table("followed by a blank", 400, {"a blank behind Host": head(GET, host=b"Host : gateway")}),
+    *table("followed by whitespace", 400, {"a blank behind Host": head(GET, host=b"Host : gateway")}),
 )  # fmt: skip
 
 FIELD_NAMES = (
     *table(
-        "followed by a blank",
+        "followed by whitespace",
         400,
         {
             "blank before the colon": head(POST, b"Content-Length : 4"),
@@ -123,7 +123,7 @@ BYTES = (
         },
     ),
     *table(
-        "does not end in CR LF",
+        "does not end with CR LF",
         400,
         {
             "LF only": head(GET).replace(b"\r\n", b"\n"),

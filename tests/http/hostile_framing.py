@@ -78,7 +78,7 @@ LENGTHS = (
 
 OPTIONS = (
     *table(
-        "Connection names a field",
+        "Connection names an end-to-end field",
         400,
         {
             f"Connection: {name.decode()}": head(POST, b"Connection: keep-alive, " + name)
@@ -99,7 +99,7 @@ OPTIONS = (
         },
     ),
     *table(
-        "Upgrade is not served",
+        "Upgrade is not supported",
         400,
         {
             "h2c": head(GET, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ"),
@@ -145,7 +145,7 @@ SIZES = table(
 
 CHUNKS = (
     *table(
-        "a chunk's size line or its end is malformed",
+        "malformed chunk size or chunk end",
         400,
         {
             f"chunk {name}": chunked(body)
@@ -193,7 +193,7 @@ CHUNKS = (
         },
     ),
     *table(
-        "names a field that frames",
+        "forbidden field in a trailer",
         400,
         {
             f"trailer {name.decode()}": chunked(b"0\r\n" + name + b": x\r\n\r\n")
@@ -203,7 +203,7 @@ CHUNKS = (
         },
     ),
     *table(
-        "a trailer is malformed",
+        "malformed trailer",
         400,
         {
             "trailer without colon": chunked(b"0\r\nX\r\n\r\n"),
@@ -215,7 +215,7 @@ CHUNKS = (
         },
     ),
     *table(
-        "a trailer holds a byte",
+        "invalid byte in a trailer",
         400,
         {
             "trailer with NUL": chunked(b"0\r\nX: \0\r\n\r\n"),

@@ -1,4 +1,4 @@
-"""Hostile request lines and targets: what no router may ever be asked to judge."""
+"""Hostile request lines and targets: refused before routing."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ TARGETS = (
         },
     ),
     *table(
-        "the target holds a byte",
+        "the target has a byte",
         400,
         {
             f"target with {name}": target(b"/git/octo/hello" + piece + b".git/info/refs")

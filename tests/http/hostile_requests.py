@@ -1,7 +1,7 @@
 """Hostile requests: bytes that a sandbox may send and that must never reach a forge.
 
 Plain values, for the reader's own tests and for attacks on a running gateway (which replace ``AUTHORIZATION`` by a live
-session's line). ``CONTROLS`` are the same requests without the fault: whoever refuses everything fails them.
+session's line). ``CONTROLS`` are the same requests without the fault, and must be accepted.
 """
 
 from __future__ import annotations
@@ -73,6 +73,6 @@ PIPELINED: dict[str, bytes] = {
     "an empty line behind": head(POST, b"Content-Length: 4") + b"0000\r\n",
     "a body of a bodiless method": head(b"DELETE /x HTTP/1.1") + b"x",
     "chunks behind a length of 0": head(POST, b"Content-Length: 0") + b"0\r\n\r\n",
-    "bytes behind the last chunk": chunked(b"0\r\n\r\n") + b"0\r\n\r\n",
+    "bytes after the last chunk": chunked(b"0\r\n\r\n") + b"0\r\n\r\n",
 }
-"""One whole request each, and bytes behind it that must never be read as another: answer the first, then close."""
+"""One complete request each, and data after it that must never be read as another: answer the first, then close."""

@@ -1,9 +1,9 @@
-"""Hostile answers: bytes that a forge, or who stands in its place, may send and that must never be relayed.
+"""Hostile responses: bytes that a forge, or an impostor, may send and that must never be relayed.
 
-Plain values, for the reader's own tests and for a false forge before a running gateway. Each entry is everything the
-forge sends before it closes; ``cut`` says that only the close makes it wrong. ``SECRET`` is what a forge echoes: a test
-replaces it by the credential that the gateway sent. ``CONTROLS`` are answers that must be relayed, and what their
-bodies are. ``EXCESS`` are whole answers with bytes behind them: relayed, but their connection is never used again.
+Plain values, for the reader's own tests and for a hostile forge of a running gateway. Each entry is everything that the
+forge sends before it closes; with ``cut`` only the close makes it wrong. ``SECRET`` is what a forge echoes: a test
+replaces it by the credential that the gateway sent. ``CONTROLS`` are responses that must be relayed, with their bodies.
+``EXCESS`` are complete responses with data after them: relayed, but their connection is never used again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
 
 @frozen
 class HostileAnswer:
-    """One hostile answer and a piece of our sentence about it."""
+    """One hostile response and a part of the text of its error."""
 
     name: str
     data: bytes
@@ -39,12 +39,12 @@ def answer(*fields: bytes, line: bytes = OK) -> bytes:
 
 
 def sized(*fields: bytes, body: bytes = b"0000") -> bytes:
-    """Return a whole answer with ``fields`` and its length."""
+    """Return a complete response with ``fields`` and its length."""
     return answer(*fields, b"Content-Length: %d" % len(body)) + body
 
 
 def chunked(body: bytes) -> bytes:
-    """Return an answer whose chunked body is ``body`` as it is."""
+    """Return a response with the chunked body ``body``, unchanged."""
     return answer(KIND, CHUNKED) + body
 
 
@@ -112,7 +112,7 @@ STATUS_LINES = _table(
 )
 
 BYTES = _table(
-    "a control byte or a line that does not end in CR LF",
+    "a control byte or a line that does not end with CR LF",
     {
         "LF only": sized(KIND).replace(b"\r\n", b"\n"),
         "LF behind the status line": sized(KIND).replace(b"\r\n", b"\n", 1),
@@ -146,7 +146,7 @@ FIELDS = (
     ),
     *_table("has no colon", {"a line without colon": sized(b"X"), "an answer in the head": sized(OK)}),
     *_table(
-        "followed by a blank",
+        "followed by whitespace",
         {
             "a blank before the colon": answer(b"Content-Length : 4") + b"0000",
             "a tab before the colon": answer(b"Transfer-Encoding\t: chunked") + b"0\r\n\r\n",
@@ -208,7 +208,10 @@ FRAMING = (
         },
     ),
     *_table("on HTTP/1.0", {"chunked on 1.0": answer(CHUNKED, line=b"HTTP/1.0 200 OK") + b"0\r\n\r\n"}),
-    *_table("that has no body", {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"}),
+    *_table(
+        "a response without a body",
+        {"chunked 204": answer(CHUNKED, line=b"HTTP/1.1 204 No Content") + b"0\r\n\r\n"},
+    ),
     *_table(
         "a body without a length",
         {
@@ -223,7 +226,7 @@ FRAMING = (
 
 CHUNKS = (
     *_table(
-        "a chunk's size line or its end is malformed",
+        "malformed chunk size or chunk end",
         {
             f"chunk {name}": chunked(body)
             for name, body in {
@@ -257,16 +260,16 @@ CHUNKS = (
         },
     ),
     *_table(
-        "a trailer names a field that frames",
+        "forbidden field in a trailer",
         {"trailer Content-Length": chunked(b"0\r\nContent-Length: 4\r\n\r\n")},
     ),
-    *_table("a trailer is malformed", {"folded trailer": chunked(b"0\r\nX: a\r\n b\r\n\r\n")}),
-    *_table("a trailer holds a byte", {"trailer with NUL": chunked(b"0\r\nX: \0\r\n\r\n")}),
+    *_table("malformed trailer", {"folded trailer": chunked(b"0\r\nX: a\r\n b\r\n\r\n")}),
+    *_table("invalid byte in a trailer", {"trailer with NUL": chunked(b"0\r\nX: \0\r\n\r\n")}),
     *_table("trailers are too long", {"endless trailers": chunked(b"0\r\n" + b"X: a\r\n" * 1000)}),
 )
 
 CUTS = _table(
-    "before its answer was whole",
+    "before its response was complete",
     {
         "nothing at all": b"",
         "half a status line": b"HTTP/1.1 2",

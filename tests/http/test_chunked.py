@@ -1,4 +1,4 @@
-"""The chunked coding: what is decoded is what llhttp decodes, what floods costs its sender more than us."""
+"""The chunked coding: decoded as llhttp decodes it, strict, and bounded in cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEHIND = b"GET / HTTP/1.1\r\n\r\n"
 
 
 def decode(pieces: Iterable[bytes | memoryview], *, extensions: bool = False) -> tuple[bytes, bytes | None]:
-    """Return the body in ``pieces`` and what follows it (None: not whole)."""
+    """Return the body in ``pieces`` and the data after it (None: incomplete)."""
     decoder = ChunkedDecoder(extensions=extensions)
     body = b""
     rest = None
@@ -41,7 +41,7 @@ def single(data: bytes) -> list[bytes]:
 
 
 def llhttp(data: bytes) -> tuple[bytes, bool]:
-    """Return the body that llhttp decodes, and whether it is whole. Raises HttpParserError."""
+    """Return the body that llhttp decodes, and whether it is complete. Raises HttpParserError."""
 
     class Body:
         def __init__(self) -> None:
@@ -73,26 +73,26 @@ def llhttp(data: bytes) -> tuple[bytes, bool]:
         (b"1\r\nx\r\n0\r\nX-A: b\r\nX-C:\r\n\r\n", b"x"),
     ],
 )
-def test_a_body_is_decoded_wherever_it_is_cut(data: bytes, body: bytes, behind: bytes, *, extensions: bool) -> None:
-    """Where the network cuts must change nothing, and what follows belongs to whoever asks next."""
+def test_body_is_decoded_in_any_cut(data: bytes, body: bytes, behind: bytes, *, extensions: bool) -> None:
+    """The cut of the network changes nothing, and the bytes after the body are returned."""
     assert decode([data + behind], extensions=extensions) == (body, behind)
     assert decode(single(data + behind), extensions=extensions) == (body, behind)
     assert decode([memoryview(piece) for piece in (data[:5], data[5:] + behind)]) == (body, behind)
     assert decode([data[:-1]], extensions=extensions) == (body, None)
 
 
-def test_a_forges_extensions_are_dropped_and_a_sandboxes_refused() -> None:
-    """A hostile forge echoes the credential there; from a sandbox they only serve to hide a line's end."""
+def test_chunk_extensions_are_dropped_from_forges_and_refused_from_sandboxes() -> None:
+    """A hostile forge can echo the credential in them; a client can hide the end of a line in them."""
     data = b'4;a;b=c;d="e \tf"\r\nabcd\r\n0;e\r\n\r\n'
     assert decode([data], extensions=True) == (b"abcd", b"")
     assert decode(single(data), extensions=True) == (b"abcd", b"")
-    with pytest.raises(RequestError, match="size line"):
+    with pytest.raises(RequestError, match="malformed chunk size"):
         decode([data])
 
 
 @pytest.mark.parametrize(("extensions", "error"), [(False, RequestError), (True, ResponseError)])
-def test_a_fault_is_the_senders(*, extensions: bool, error: type[ProtocolError]) -> None:
-    """The side that broke the coding decides whether 400 or 502 answers it."""
+def test_error_type_follows_the_side(*, extensions: bool, error: type[ProtocolError]) -> None:
+    """A sandbox's error is answered with 400, a forge's with 502."""
     for data in (
         b"x",
         b"4\r\nabcdX",
@@ -106,8 +106,8 @@ def test_a_fault_is_the_senders(*, extensions: bool, error: type[ProtocolError])
 
 
 @pytest.mark.parametrize("wrong", [b";", b"; ", b";a=", b";a;", b";a=b;", b';a="', b';a="b', b";a==b", b";\x00"])
-def test_extensions_keep_to_the_grammar(wrong: bytes) -> None:
-    """Half an extension is none; a whole one of the same length is dropped."""
+def test_malformed_extension_is_refused(wrong: bytes) -> None:
+    """A well-formed one of the same length is dropped."""
     whole = b";" + b"a" * (len(wrong) - 1) if len(wrong) > 1 else b";a"
     assert decode([b"1" + whole + b"\r\nx\r\n0\r\n\r\n"], extensions=True) == (b"x", b"")
     for size in (b"1", b"1;a=b"):
@@ -115,8 +115,8 @@ def test_extensions_keep_to_the_grammar(wrong: bytes) -> None:
             decode([size + wrong + b"\r\nx\r\n0\r\n\r\n"], extensions=True)
 
 
-def test_extensions_are_bounded_in_one_chunk_and_in_a_body() -> None:
-    """Envoy's rule: no byte that is thrown away may be had without end."""
+def test_extensions_are_bounded_per_chunk_and_per_body() -> None:
+    """Bytes that are dropped must be bounded, too."""
     one = b"1;" + b"a" * 255 + b"\r\nx\r\n"
     assert decode([one * 64 + b"0\r\n\r\n"], extensions=True) == (b"x" * 64, b"")
     with pytest.raises(ResponseError, match="extensions are too long"):
@@ -128,7 +128,7 @@ def test_extensions_are_bounded_in_one_chunk_and_in_a_body() -> None:
 
 
 def test_trailers_are_bounded() -> None:
-    """Trailers are thrown away; four KiB of them is all that is read."""
+    """They are dropped; at most 4 KiB are read."""
     fits = b"0\r\nX: " + b"a" * (4096 - len(b"X: \r\n\r\n")) + b"\r\n\r\n"
     assert decode([fits]) == (b"", b"")
     assert decode(single(fits)) == (b"", b"")
@@ -140,8 +140,8 @@ def test_trailers_are_bounded() -> None:
         decode([b"0\r\n" + b"X:\r\n" * 101 + b"\r\n"])
 
 
-def test_a_flood_of_one_byte_chunks_is_joined_and_cheap() -> None:
-    """64 KiB of one-byte chunks may hold the reactor for 20 ms at most, and must not become 10,000 writes."""
+def test_flood_of_one_byte_chunks_is_joined_and_cheap() -> None:
+    """64 KiB of one-byte chunks take at most 20 ms and do not become 10,000 writes."""
     flood = b"1\r\nx\r\n" * 10922
     times = []
     for _ in range(3):
@@ -154,15 +154,15 @@ def test_a_flood_of_one_byte_chunks_is_joined_and_cheap() -> None:
     assert min(times) < (0.200 if traced else 0.020)
 
 
-def test_large_pieces_stay_apart() -> None:
-    """Joining what is large would copy a push once more."""
+def test_large_pieces_are_not_joined() -> None:
+    """Joining them would copy a push once more."""
     data = b"".join(frame([bytes(65536)])) * 3
     parts, rest = ChunkedDecoder(extensions=False).receive(data)
     assert ([len(part) for part in parts], rest) == ([65536] * 3, None)
 
 
-def test_a_frame_is_one_chunk_of_several_pieces() -> None:
-    """The pieces are written as they are: nothing is joined, and nothing at all is no chunk."""
+def test_frame_makes_one_chunk_without_joining_pieces() -> None:
+    """Without data it makes no chunk."""
     assert frame([b"abc", b"", b"defghijk"]) == [b"b\r\n", b"abc", b"", b"defghijk", b"\r\n"]
     assert frame([]) == []
     assert frame([b""]) == []
@@ -170,8 +170,8 @@ def test_a_frame_is_one_chunk_of_several_pieces() -> None:
 
 
 @given(st.lists(st.lists(st.binary(max_size=40), max_size=4), max_size=6))
-def test_what_is_framed_is_decoded_here_and_by_llhttp(chunks: Sequence[Sequence[bytes]]) -> None:
-    """The two halves of this module, and an independent reader, agree on any body."""
+def test_framed_body_is_decoded_here_and_by_llhttp(chunks: Sequence[Sequence[bytes]]) -> None:
+    """Encoder, decoder and an independent reader agree on any body."""
     body = b"".join(part for parts in chunks for part in parts)
     data = b"".join(piece for parts in chunks for piece in frame(parts)) + LAST_CHUNK
     assert decode([data]) == (body, b"")
@@ -209,8 +209,8 @@ _bodies = st.builds(
 
 
 @given(_bodies, st.booleans(), st.integers(0, 200), st.integers(0, 255))
-def test_whatever_is_accepted_llhttp_decodes_alike(data: bytes, mutate: bool, place: int, byte: int) -> None:  # noqa: FBT001
-    """A body that two readers end in two places is how a request is smuggled."""
+def test_llhttp_agrees_on_every_accepted_body(data: bytes, mutate: bool, place: int, byte: int) -> None:  # noqa: FBT001
+    """Two readers that see the end of a body at different places allow request smuggling."""
     if mutate and place < len(data):
         data = data[:place] + bytes([byte]) + data[place + 1 :]
     for extensions in (False, True):
@@ -223,8 +223,8 @@ def test_whatever_is_accepted_llhttp_decodes_alike(data: bytes, mutate: bool, pl
 
 
 @given(st.lists(_honest, max_size=4), st.lists(st.integers(0, 100), max_size=6))
-def test_cuts_change_nothing(chunks: list[bytes], cuts: list[int]) -> None:
-    """Any cut of any body gives the same body or the same refusal."""
+def test_any_cut_gives_the_same_body_or_refusal(chunks: list[bytes], cuts: list[int]) -> None:
+    """Any body, any cut."""
     data = b"".join(chunks) + LAST_CHUNK + BEHIND
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     outcomes = []

@@ -1,4 +1,4 @@
-"""Tunnels: a 200 and nothing else opens one, however it is cut; every other answer is a no in our own words."""
+"""CONNECT: only a 200 opens the tunnel, in any cut; every other response is refused in credgate's own words."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def said(data: bytes) -> str:
     return str(raised.value)
 
 
-def test_the_request_names_host_and_port_twice_and_nothing_of_ours() -> None:
-    """A proxy needs no more; it gets no credential."""
+def test_request_has_host_port_and_no_credential() -> None:
+    """A proxy needs no more."""
     asked = connect_request("git.example.com:443")
     lines = asked.split(b"\r\n")
     assert lines[:2] == [b"CONNECT git.example.com:443 HTTP/1.1", b"Host: git.example.com:443"]
@@ -44,15 +44,15 @@ def test_the_request_names_host_and_port_twice_and_nothing_of_ours() -> None:
 
 @pytest.mark.parametrize("answer", OPEN)
 def test_a_200_opens_the_tunnel(answer: bytes) -> None:
-    """Whole, and byte by byte."""
+    """In one piece and byte by byte."""
     assert opens(answer)
     assert opens(*(answer[at : at + 1] for at in range(len(answer))))
 
 
 @pytest.mark.parametrize("answer", OPEN)
-def test_a_byte_behind_the_answer_is_refused(answer: bytes) -> None:
-    """Nobody was asked anything yet: it would be taken for the forge's."""
-    assert said(answer + b"H") == "the proxy sent something before it was asked"
+def test_byte_after_the_response_is_refused(answer: bytes) -> None:
+    """It would be taken for the forge's first byte."""
+    assert said(answer + b"H") == "the proxy sent data after its response"
 
 
 @pytest.mark.parametrize(
@@ -60,27 +60,27 @@ def test_a_byte_behind_the_answer_is_refused(answer: bytes) -> None:
     [
         (
             b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
-            "the proxy wants a login, which credgate does not have",
+            "the proxy requires authentication, which credgate does not support",
         ),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n<secret>", "the proxy answered 403"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n", "the proxy answered 302"),
         (b"HTTP/1.1 100 Continue\r\n\r\n", "the proxy answered 100"),
         (b"HTTP/1.1 204 No Content\r\n\r\n", "the proxy answered 204"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/2 200\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\nA: b\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n", "the proxy's answer is not HTTP"),
-        (b"x" * (MAX_HEAD + 1), "the proxy's answer is too long"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/2 200\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\nA: b\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * MAX_HEAD + b"\r\n\r\n", "the proxy's response is not HTTP"),
+        (b"x" * (MAX_HEAD + 1), "the proxy's response is too long"),
     ],
 )
-def test_anything_else_is_a_no(answer: bytes, text: str) -> None:
-    """Without a byte of what was sent."""
+def test_every_other_response_is_refused(answer: bytes, text: str) -> None:
+    """Without repeating a byte of it."""
     assert said(answer) == text
 
 
-def test_an_answer_without_an_end_is_not_kept_for_long() -> None:
-    """A proxy that never finishes costs so many bytes and no more."""
+def test_response_without_an_end_is_bounded() -> None:
+    """A proxy that never finishes costs a bounded number of bytes."""
     reader = ConnectResponseReader()
     assert not reader.receive(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 1000)
     with pytest.raises(TunnelError):
@@ -88,8 +88,8 @@ def test_an_answer_without_an_end_is_not_kept_for_long() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))
-def test_no_answer_is_anything_but_open_waiting_or_refused(data: bytes, at: int) -> None:
-    """Whatever a proxy sends, in two pieces or in one; and what is open ends where it opened."""
+def test_any_bytes_open_wait_or_are_refused(data: bytes, at: int) -> None:
+    """In one piece or two."""
     for pieces in ((data,), (data[:at], data[at:])):
         reader = ConnectResponseReader()
         try:
@@ -101,7 +101,7 @@ def test_no_answer_is_anything_but_open_waiting_or_refused(data: bytes, at: int)
 
 
 @given(st.sampled_from(OPEN), st.lists(st.integers(1, 40), max_size=5))
-def test_a_tunnel_opens_wherever_its_answer_is_cut(answer: bytes, cuts: list[int]) -> None:
-    """TCP cuts where it likes."""
+def test_tunnel_opens_in_any_cut(answer: bytes, cuts: list[int]) -> None:
+    """TCP may cut anywhere."""
     places = sorted({0, len(answer), *(cut for cut in cuts if cut < len(answer))})
     assert opens(*(answer[start:end] for start, end in pairwise(places)))

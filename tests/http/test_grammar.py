@@ -1,4 +1,4 @@
-"""The grammar: what each expression matches and what it must not, and the small questions asked of field lines."""
+"""The grammar of heads: what each expression matches and what it refuses, and access to fields."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from credgate.http.grammar import END, RequestHead, ResponseHead
 
 
 @pytest.mark.parametrize("value", [b"0", b"1", b"10", b"9" * 16])
-def test_a_length_is_digits_without_a_leading_zero(value: bytes) -> None:
-    """Sixteen digits are beyond any body and below what overflows anywhere."""
+def test_content_length_is_digits_without_a_leading_zero(value: bytes) -> None:
+    """Sixteen digits are more than any body and overflow nowhere."""
     assert grammar.CONTENT_LENGTH.fullmatch(value)
     for wrong in (b"0" + value, b"+" + value, value + b" ", value + b",", value + b"\n", value * 17):
         assert not grammar.CONTENT_LENGTH.fullmatch(wrong)
 
 
 @pytest.mark.parametrize("value", [b"a", b"a_b", b"1.2.3.4:80", b"[::1]:80", b"[::1]", b"a" * 253])
-def test_a_host_is_a_name_or_an_address_and_a_port(value: bytes) -> None:
-    """What a URL library could take apart in two ways is no host."""
+def test_host_is_name_or_address_with_optional_port(value: bytes) -> None:
+    """A value that a URL library could parse in two ways is refused."""
     assert grammar.HOST.fullmatch(value)
     for wrong in (b"", value + b"/", b"u@" + value, value + b",x", value + b"\n", b" " + value, value + b":x"):
         assert not grammar.HOST.fullmatch(wrong)
 
 
 @pytest.mark.parametrize("segment", [b"//", b"/.", b"/..", b"/./", b"/../", b"/.?", b"/..?a"])
-def test_segments_that_a_server_would_remove_are_seen(segment: bytes) -> None:
+def test_empty_and_dot_segments_are_found(segment: bytes) -> None:
     """A path that two servers normalise differently names two repositories."""
     assert grammar.AMBIGUOUS_SEGMENT.search(b"/a" + segment)
     for fine in (b"/.a", b"/..a", b"/a.", b"/a..", b"/.../x", b"/a.b/c"):
@@ -33,8 +33,8 @@ def test_segments_that_a_server_would_remove_are_seen(segment: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"\0", b"\x1f", b"\x7f", b"a\rb", b"a\nb", b"\n", b"\r\r", b"\r\n\n"])
-def test_faults_are_seen_in_both_directions(piece: bytes) -> None:
-    """These bytes end a line, or nothing, for some server."""
+def test_invalid_bytes_are_found_on_both_sides(piece: bytes) -> None:
+    """Some server takes these bytes for the end of a line."""
     assert grammar.REQUEST_FAULT.search(piece)
     assert grammar.RESPONSE_FAULT.search(piece)
     for fine in (b"a\r\nb\t ~", b"\r\n\r\n", b"a\r"):
@@ -42,19 +42,19 @@ def test_faults_are_seen_in_both_directions(piece: bytes) -> None:
         assert not grammar.RESPONSE_FAULT.search(fine)
 
 
-def test_only_a_forge_may_send_more_than_ascii() -> None:
-    """None of a forge's head is relayed; all of a request's is judged."""
+def test_non_ascii_values_are_allowed_from_forges_only() -> None:
+    """A forge's head is not relayed; a request's fields are."""
     assert grammar.REQUEST_FAULT.search(b"\xe9")
     assert not grammar.RESPONSE_FAULT.search(b"\xe9")
 
 
-def test_a_block_is_split_into_names_and_values() -> None:
-    """RFC 9110 section 5.5: blanks around a value are no part of it, colons inside are."""
+def test_field_lines_are_split_into_names_and_values() -> None:
+    """RFC 9110 section 5.5: outer whitespace is not part of a value, colons inside are."""
     assert grammar.split(b"A: b\r\nCC:\t d:e \r\nF:\r\n") == [(b"a", b"b"), (b"cc", b"d:e"), (b"f", b"")]
 
 
-def test_repeats_joins_and_options() -> None:
-    """The three questions that readers ask of field lines."""
+def test_repeated_joined_and_connection_fields() -> None:
+    """The helpers that readers use on field lines."""
     lines = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
     assert grammar.repeats(lines, frozenset({b"a"}))
     assert not grammar.repeats(lines, frozenset({b"b", b"c"}))
@@ -62,8 +62,8 @@ def test_repeats_joins_and_options() -> None:
     assert grammar.options(b"Close,\tTE , x") == {b"close", b"te", b"x"}
 
 
-def test_both_heads_answer_for_their_fields() -> None:
-    """One way to ask on both sides; and no head shows its fields."""
+def test_both_heads_give_access_to_fields_and_hide_them_in_repr() -> None:
+    """A repr may end up in a log."""
     lines = ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"))
     for head in (
         RequestHead(b"GET", b"/", b"1.1", lines, 0, False, True, False),  # noqa: FBT003 - as the reader builds it
@@ -74,6 +74,6 @@ def test_both_heads_answer_for_their_fields() -> None:
         assert "b'1'" not in repr(head)
 
 
-def test_the_end_is_one_value() -> None:
+def test_end_is_one_value() -> None:
     """Readers and relays compare it by identity."""
     assert END is grammar.End.END

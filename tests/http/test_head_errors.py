@@ -1,4 +1,4 @@
-"""The slow path: each fault has its sentence and status, whichever piece of the head shows it first."""
+"""Errors of refused heads: each fault has its text and status, in any cut of the head."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ LINE = b"GET / HTTP/1.1\r\n"
         (b"BREW / HTTP/1.1\r\n\r\n", "this method is not served", 501),
         (b"Get / HTTP/1.1\r\n\r\n", "the method is malformed", 400),
         (b"GET x HTTP/1.1\r\n\r\n", "the target is not a path", 400),
-        (b"GET /% HTTP/1.1\r\n\r\n", "the target holds a byte", 400),
+        (b"GET /% HTTP/1.1\r\n\r\n", "the target has a byte", 400),
         (b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n\r\n", "the target is too long", 414),
         (LINE + b" A: b\r\n\r\n", "a field line is folded", 400),
         (LINE + b"A\r\n\r\n", "has no colon", 400),
-        (LINE + b"A : b\r\n\r\n", "followed by a blank", 400),
+        (LINE + b"A : b\r\n\r\n", "followed by whitespace", 400),
         (LINE + b"A_B: c\r\n\r\n", "an underscore", 400),
         (LINE + b"C: d\r\nA(B: c\r\n\r\n", "a field name is malformed", 400),
     ],
 )
-def test_a_request_fault_is_named(head: bytes, text: str, status: int) -> None:
-    """An agent that reads the sentence can mend its request; an operator counts by status and reason."""
+def test_request_fault_has_its_text_and_status(head: bytes, text: str, status: int) -> None:
+    """A client can correct the request by the text; operators count by status and reason."""
     error = head_errors.of_request(head)
     assert text in str(error)
     assert error.status == status
 
 
-def test_the_reason_follows_the_fault() -> None:
+def test_reason_code_follows_the_fault() -> None:
     """Audit lines are counted by reason."""
     assert head_errors.of_request(b"BREW / HTTP/1.1\r\n\r\n").reason is Reason.METHOD_NOT_ALLOWED
     assert head_errors.of_request(b"GET /" + b"a" * 2000 + b" HTTP/1.1\r\n\r\n").reason is Reason.HEAD_TOO_LARGE
@@ -46,10 +46,10 @@ def test_the_reason_follows_the_fault() -> None:
 
 @pytest.mark.parametrize(
     ("piece", "text"),
-    [(b"a\nb", "does not end in CR LF"), (b"a\rb", "does not end in CR LF"), (b"a\0", "not printable ASCII")],
+    [(b"a\nb", "does not end with CR LF"), (b"a\rb", "does not end with CR LF"), (b"a\0", "not printable ASCII")],
 )
-def test_bytes_that_no_head_may_hold_are_refused_in_any_piece(piece: bytes, text: str) -> None:
-    """They are refused as they arrive, before the head is whole; and what is fine is let through."""
+def test_invalid_bytes_are_refused_in_any_piece(piece: bytes, text: str) -> None:
+    """As soon as they come, before the head is complete; valid bytes pass."""
     head_errors.refuse_request_bytes(b"a\r\nb\r")
     head_errors.refuse_response_bytes(b"a\r\nb\xe9\r")
     for begins in (False, True):
@@ -61,14 +61,14 @@ def test_bytes_that_no_head_may_hold_are_refused_in_any_piece(piece: bytes, text
         head_errors.of_request(LINE + piece + b"\r\n\r\n")
 
 
-def test_a_line_feed_that_is_context_is_no_fault() -> None:
-    """Its CR came in an earlier piece; the next one is judged none the less."""
+def test_line_feed_as_context_is_not_a_fault() -> None:
+    """Its CR was in an earlier piece; the next line feed is checked."""
     head_errors.refuse_request_bytes(bytearray(b"\nA: b"), begins=False)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\nA: b", begins=True)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\n\n", begins=False)
-    with pytest.raises(RequestError, match="does not end in CR LF"):
+    with pytest.raises(RequestError, match="does not end with CR LF"):
         head_errors.refuse_request_bytes(b"\r\r", begins=False)
 
 
@@ -78,12 +78,12 @@ def test_a_line_feed_that_is_context_is_no_fault() -> None:
         (b"HTTP/2 200\r\n\r\n", "status line is malformed"),
         (b"HTTP/1.1 200 OK\r\nA\r\n\r\n", "has no colon"),
         (b"HTTP/1.1 200 OK\r\n A: b\r\n\r\n", "folded"),
-        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "followed by a blank"),
+        (b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "followed by whitespace"),
         (b"HTTP/1.1 200 OK\r\n: b\r\n\r\n", "a field name is malformed"),
     ],
 )
-def test_a_response_fault_is_named(head: bytes, text: str) -> None:
-    """An operator tells the forge's administrator what is wrong by this sentence."""
+def test_response_fault_has_its_text(head: bytes, text: str) -> None:
+    """An operator can report it to the forge's administrator."""
     error = head_errors.of_response(head)
     assert text in str(error)
     assert (error.reason, error.status) == (Reason.FORGE_MALFORMED, 502)

@@ -1,4 +1,4 @@
-"""What crosses: nothing of a client's head but values of a closed grammar, nothing of a forge's but our own words."""
+"""Heads that credgate builds: only values of a closed grammar are forwarded, and constants for a forge's fields."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def response(*fields: bytes) -> ResponseHead:
     return found
 
 
-def crossed(*fields: bytes, drop: tuple[bytes, ...] = ()) -> list[bytes]:
-    """Return the lines of an upstream head behind the fixed ones."""
+def forwarded(*fields: bytes, drop: tuple[bytes, ...] = ()) -> list[bytes]:
+    """Return the lines of an upstream head after the fixed ones."""
     built = header_policy.upstream_head(b"GET", PATH, FORGE, request(*fields), LOGIN, length=0, drop=drop)
     assert built.endswith(b"\r\n\r\n")
     return built[:-4].split(b"\r\n")[3:]
 
 
-def test_a_discovery_crosses_as_git_sent_it_with_the_forges_credential() -> None:
-    """Byte for byte what a forge receives: our Host, our credential, git's own fields, gzip at most."""
+def test_discovery_head_has_gits_fields_and_the_forges_credential() -> None:
+    """Byte for byte: credgate's Host and credential, git's own fields, gzip only."""
     sent = request(
         b"User-Agent: git/2.39.5",
         b"Accept: */*",
@@ -65,8 +65,8 @@ def test_a_discovery_crosses_as_git_sent_it_with_the_forges_credential() -> None
     )
 
 
-def test_a_push_crosses_with_its_type_coding_and_our_framing() -> None:
-    """The client's framing never crosses: what it said may not be what we relay."""
+def test_push_head_has_type_coding_and_credgates_framing() -> None:
+    """The client's framing is never forwarded."""
     sent = request(
         b"Content-Type: application/x-git-receive-pack-request",
         b"Content-Encoding: x-gzip",
@@ -106,8 +106,8 @@ def test_a_push_crosses_with_its_type_coding_and_our_framing() -> None:
         (b"POST", None, b"Transfer-Encoding: chunked\r\n"),
     ],
 )
-def test_a_request_is_framed_once(method: bytes, length: int | None, framing: bytes) -> None:
-    """RFC 9110 section 8.6: a POST says that it is empty, a GET says nothing."""
+def test_request_is_framed_once(method: bytes, length: int | None, framing: bytes) -> None:
+    """RFC 9110 section 8.6: an empty POST has a length, a GET has none."""
     built = header_policy.upstream_head(method, "/p", FORGE, request(), None, length=length)
     assert built == b"%b /p HTTP/1.1\r\nHost: forge.test\r\nAccept-Encoding: identity\r\n%b\r\n" % (method, framing)
 
@@ -125,9 +125,9 @@ def test_a_request_is_framed_once(method: bytes, length: int | None, framing: by
         b"Content-Type: text/html; boundary=x", b"Content-Type: x", b"Connection: close",
     ],
 )  # fmt: skip
-def test_what_is_not_listed_does_not_cross(field: bytes) -> None:
-    """The request that carries the credential is built from nothing: a field not foreseen is a field not sent."""
-    assert crossed(field) == [b"Accept-Encoding: identity"]
+def test_unlisted_field_is_not_forwarded(field: bytes) -> None:
+    """The request with the credential is built from scratch."""
+    assert forwarded(field) == [b"Accept-Encoding: identity"]
 
 
 @pytest.mark.parametrize(
@@ -138,16 +138,16 @@ def test_what_is_not_listed_does_not_cross(field: bytes) -> None:
         b"Content-Type: application/vnd.git-lfs+json; charset=utf-8", b"Content-Type: text/plain;charset=utf-8",
     ],
 )  # fmt: skip
-def test_what_is_listed_crosses(field: bytes) -> None:
-    """The refusals above mean nothing if nothing crosses; and what is dropped by name does not."""
-    assert crossed(field) == [field, b"Accept-Encoding: identity"]
+def test_listed_field_is_forwarded_unless_dropped(field: bytes) -> None:
+    """The positive control."""
+    assert forwarded(field) == [field, b"Accept-Encoding: identity"]
     name = field.partition(b":")[0].lower()
-    assert crossed(field, drop=(name,)) == [b"Accept-Encoding: identity"]
+    assert forwarded(field, drop=(name,)) == [b"Accept-Encoding: identity"]
 
 
-def test_two_lines_of_a_list_cross_as_one() -> None:
-    """RFC 9110 section 5.3: order kept, nothing lost."""
-    assert crossed(b"Accept: a/b", b"Accept: c/d")[0] == b"Accept: a/b, c/d"
+def test_two_lines_of_one_field_are_joined() -> None:
+    """RFC 9110 section 5.3: in order, nothing lost."""
+    assert forwarded(b"Accept: a/b", b"Accept: c/d")[0] == b"Accept: a/b, c/d"
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,19 @@ def test_two_lines_of_a_list_cross_as_one() -> None:
         (b"", b"identity"),
     ],
 )
-def test_only_gzip_is_ever_asked_for(value: bytes, accepted: bytes) -> None:
-    """An answer in a coding that we cannot read could not be judged."""
-    assert crossed(b"Accept-Encoding: " + value) == [b"Accept-Encoding: " + accepted]
-    assert crossed(b"Accept-Encoding: " + value, drop=(b"accept-encoding",)) == [b"Accept-Encoding: identity"]
+def test_only_gzip_is_requested(value: bytes, accepted: bytes) -> None:
+    """A response in another coding could not be read."""
+    assert forwarded(b"Accept-Encoding: " + value) == [b"Accept-Encoding: " + accepted]
+    assert forwarded(b"Accept-Encoding: " + value, drop=(b"accept-encoding",)) == [b"Accept-Encoding: identity"]
 
 
 @pytest.mark.parametrize("coding", [b"br", b"deflate", b"gzip, gzip", b"gzip;x", b"", b"zstd"])
-def test_a_coding_that_cannot_cross_is_refused(coding: bytes) -> None:
-    """Dropped, it would turn the body into something else; passed on, it could not be judged."""
+def test_unsupported_coding_is_refused(coding: bytes) -> None:
+    """Without the field the body would be read as something else."""
     for fine in (b"gzip", b"X-GZIP", b"identity"):
-        crossed(b"Content-Encoding: " + fine)
+        forwarded(b"Content-Encoding: " + fine)
     with pytest.raises(RequestError, match="Content-Encoding is not served") as caught:
-        crossed(b"Content-Encoding: " + coding)
+        forwarded(b"Content-Encoding: " + coding)
     assert (caught.value.reason, caught.value.status) == (Reason.UNSUPPORTED_CODING, 415)
 
 
@@ -192,8 +192,8 @@ def test_a_coding_that_cannot_cross_is_refused(coding: bytes) -> None:
         ("/p", ""), ("/p", "a\r\nX: y"), ("/p", "a b"), ("/p", "u@a"), ("/p", "é"),
     ],
 )  # fmt: skip
-def test_a_path_or_host_that_could_end_its_line_is_refused(path: str, host: str) -> None:
-    """They are ours, from the matched grant: a mistake there must not become a second request."""
+def test_path_or_host_that_could_end_its_line_is_refused(path: str, host: str) -> None:
+    """A mistake in a grant must not become a second request."""
     assert header_policy.upstream_head(b"GET", "/p", "[::1]:8443", request(), None, length=0)
     with pytest.raises(ValueError, match="of an upstream request is malformed"):
         header_policy.upstream_head(b"GET", path, host, request(), None, length=0)
@@ -202,15 +202,15 @@ def test_a_path_or_host_that_could_end_its_line_is_refused(path: str, host: str)
 @pytest.mark.parametrize(
     "login", [b"", b"Basic a\r\nX: y", b"Basic a\n", b"Basic \xe9", b" Basic a", b"Basic a ", b"a\0b"]
 )
-def test_a_credential_that_could_end_its_line_is_refused_without_being_shown(login: bytes) -> None:
+def test_credential_that_could_end_its_line_is_refused_and_not_shown(login: bytes) -> None:
     """A secret file with a stray newline must neither split the request nor be printed."""
     with pytest.raises(ValueError, match="the forge credential cannot be sent") as caught:
         header_policy.upstream_head(b"GET", "/p", FORGE, request(), login, length=0)
     assert "Basic" not in str(caught.value)
 
 
-def test_a_relayed_answer_has_our_head_in_gits_order() -> None:
-    """Git's own tests compare the order of these fields with ``git http-backend``."""
+def test_relayed_response_has_the_field_order_of_git_http_backend() -> None:
+    """Tests of git compare it."""
     kind = b"application/x-git-upload-pack-result"
     fixed = (
         b"Expires: Fri, 01 Jan 1980 00:00:00 GMT\r\n"
@@ -229,8 +229,8 @@ def test_a_relayed_answer_has_our_head_in_gits_order() -> None:
     assert header_policy.downstream_head(299, kind, length=0).startswith(b"HTTP/1.1 299 Other\r\n")
 
 
-def test_a_local_reply_is_whole() -> None:
-    """Our own answers are framed by length, say what they are, and keep their length on HEAD."""
+def test_local_reply_has_length_and_type() -> None:
+    """The length stays on HEAD."""
     reply = header_policy.local_reply(
         401, b"no\n", close=True, extra=[(b"WWW-Authenticate", b'Basic realm="credgate"')]
     )
@@ -252,12 +252,12 @@ def test_a_local_reply_is_whole() -> None:
     ("name", "value"),
     [(b"X", b"a\r\nY: z"), (b"X", b"a\n"), (b"X", b""), (b"X", b"\xe9"), (b"X:", b"a"), (b"X\r\nY", b"a"), (b"", b"a")],
 )
-def test_a_field_of_ours_that_could_end_its_line_is_refused(name: bytes, value: bytes) -> None:
-    """Whoever adds a field later must not be able to split the answer by it."""
+def test_own_field_that_could_end_its_line_is_refused(name: bytes, value: bytes) -> None:
+    """No later change may split a response."""
     assert header_policy.local_reply(200, b"", close=False, extra=[(b"X", b"a")])
-    with pytest.raises(ValueError, match="of our own making is malformed"):
+    with pytest.raises(ValueError, match="malformed"):
         header_policy.local_reply(200, b"", close=False, extra=[(name, value)])
-    with pytest.raises(ValueError, match="content type of our own making is malformed"):
+    with pytest.raises(ValueError, match="malformed content type"):
         header_policy.local_reply(200, b"", b"a\r\n", close=False)
 
 
@@ -273,14 +273,14 @@ def test_a_field_of_ours_that_could_end_its_line_is_refused(name: bytes, value: 
         (b"", None),
     ],
 )
-def test_a_content_type_crosses_as_our_constant_or_not(value: bytes, crosses: bytes | None) -> None:
-    """A hostile forge can spell the credential in any field that is passed on as it is."""
+def test_content_type_is_relayed_as_a_constant_or_not_at_all(value: bytes, crosses: bytes | None) -> None:
+    """A hostile forge can spell the credential in any value."""
     assert header_policy.content_type(response(b"Content-Type: " + value)) == crosses
     assert header_policy.content_type(response()) is None
 
 
-def test_gzip_crosses_and_no_other_coding() -> None:
-    """A coding that was not asked for can neither be read here nor be left out."""
+def test_only_gzip_is_relayed() -> None:
+    """A coding that was not requested can neither be read nor left out."""
     assert header_policy.is_gzip(response(b"Content-Encoding: gzip"))
     assert header_policy.is_gzip(response(b"Content-Encoding: X-GZip"))
     assert not header_policy.is_gzip(response(b"Content-Encoding: identity"))
@@ -303,8 +303,8 @@ def test_gzip_crosses_and_no_other_coding() -> None:
         (b"", None),
     ],
 )
-def test_retry_after_crosses_as_a_bounded_number(value: bytes, seconds: int | None) -> None:
-    """A client that obeys must not be put to sleep for years, nor shown what the forge wrote."""
+def test_retry_after_is_relayed_as_a_bounded_number(value: bytes, seconds: int | None) -> None:
+    """A client that obeys must not wait for years, nor get the forge's bytes."""
     assert header_policy.retry_after(response(b"Retry-After: " + value)) == seconds
     assert header_policy.retry_after(response()) is None
 
@@ -322,8 +322,8 @@ _fields = st.lists(
 
 
 @given(_fields, st.sampled_from([0, 5, None]))
-def test_whatever_is_built_is_one_request_to_everybody(fields: list[bytes], length: int | None) -> None:
-    """Our own strict reader, h11 and llhttp each find exactly one head, with the credential once."""
+def test_every_built_head_is_one_request_to_all_readers(fields: list[bytes], length: int | None) -> None:
+    """Our strict reader, h11 and llhttp find exactly one head with one credential."""
     built = header_policy.upstream_head(b"POST", PATH, FORGE, request(*fields, line=POST), LOGIN, length=length)
     ours = RequestReader(16384).receive(built)[0]
     assert isinstance(ours, RequestHead)

@@ -1,4 +1,4 @@
-"""What both readers share: collecting, counting, stopping, and not paying by the byte for what comes by the byte."""
+"""Both readers: collecting a head, counting a body, stopping at the end, and bounded cost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def readers() -> list[tuple[RequestReader | ResponseReader, bytes, bytes]]:
     return [(RequestReader(MAX_HEAD), request + b"ab", request), (ResponseReader(b"GET"), response + b"ab", response)]
 
 
-def test_both_sides_read_a_message_and_know_when_it_is_whole() -> None:
-    """The relay asks ``whole`` before it keeps a connection."""
+def test_message_is_read_and_whole_is_set() -> None:
+    """The relay checks ``whole`` before it keeps a connection."""
     for reader, data, its_head in readers():
         assert not reader.whole
         assert len(reader.receive(its_head)) == 1
@@ -33,8 +33,8 @@ def test_both_sides_read_a_message_and_know_when_it_is_whole() -> None:
         assert not reader.excess
 
 
-def test_a_head_is_collected_and_a_body_counted_piece_by_piece() -> None:
-    """Every place where the network may cut, and the body's pieces as they come."""
+def test_head_and_body_are_read_in_any_cut() -> None:
+    """Every place where the network may cut."""
     for cut in range(1, len(readers()[0][1])):
         for reader, data, its_head in readers():
             events = reader.receive(data[:cut]) + reader.receive(data[cut:])
@@ -44,8 +44,8 @@ def test_a_head_is_collected_and_a_body_counted_piece_by_piece() -> None:
             assert len(its_head) + 2 == len(data)
 
 
-def test_a_chunked_body_goes_through_the_decoder() -> None:
-    """Both sides, in one piece and in two, and with bytes behind it."""
+def test_chunked_body_is_decoded() -> None:
+    """Both sides, in one piece and two, with data after it."""
     coding = b"Transfer-Encoding: chunked"
     for behind in (b"", b"x"):
         for reader, its_head in (
@@ -57,8 +57,8 @@ def test_a_chunked_body_goes_through_the_decoder() -> None:
             assert reader.excess is bool(behind)
 
 
-def test_a_message_without_body_ends_with_its_head() -> None:
-    """Nobody waits for a body that was not announced."""
+def test_message_without_body_ends_with_its_head() -> None:
+    """No body is awaited that was not announced."""
     for reader, data in (
         (RequestReader(MAX_HEAD), head(GET)),
         (ResponseReader(b"GET"), answer(b"Content-Length: 0")),
@@ -68,8 +68,8 @@ def test_a_message_without_body_ends_with_its_head() -> None:
         assert (reader.whole, reader.excess) == (True, False)
 
 
-def test_a_head_beyond_the_bound_is_refused_finished_or_not() -> None:
-    """The bound holds what is kept in memory for a peer that nobody knows yet."""
+def test_head_over_the_limit_is_refused_complete_or_not() -> None:
+    """The limit bounds the memory for an unauthenticated peer."""
     long = b"X: " + b"a" * 40000
     for reader, data in ((RequestReader(MAX_HEAD), head(GET, long)), (ResponseReader(b"GET"), answer(long))):
         with pytest.raises((RequestError, ResponseError), match="head is too large"):
@@ -79,26 +79,26 @@ def test_a_head_beyond_the_bound_is_refused_finished_or_not() -> None:
             reader.receive(data[:-5])
 
 
-def test_an_unfinished_head_is_refused_at_the_bound_not_behind_it() -> None:
-    """Where no further byte could finish it in time, none is waited for; one byte earlier it still could."""
+def test_incomplete_head_is_refused_at_the_limit() -> None:
+    """No further byte is awaited; one byte earlier it could still be completed."""
     reader = RequestReader(MAX_HEAD)
     assert reader.receive(head(GET)[:-2] + b"X: " + b"a" * (MAX_HEAD - len(head(GET)) - 2)) == []
     with pytest.raises(RequestError, match="head is too large"):
         reader.receive(b"a")
 
 
-def test_a_large_head_is_refused_for_its_first_fault_wherever_it_is_cut() -> None:
-    """A bare LF comes before the bound byte by byte, so it must in one piece too; and the head is let go."""
+def test_large_head_is_refused_for_its_first_fault_in_any_cut() -> None:
+    """In one piece and byte by byte; the bytes are released."""
     data = head(GET, b"X: a\nb", b"Y: " + b"a" * MAX_HEAD)
     for pieces in ([data], [data[:-1], data[-1:]], [data[:200], data[200:]]):
         reader = RequestReader(MAX_HEAD)
         with pytest.raises(RequestError, match="CR LF"):
             list(map(reader.receive, pieces))
-        assert reader._held == b""
+        assert reader.buffered == 0
 
 
-def test_bytes_behind_the_end_are_dropped_and_noted() -> None:
-    """However many calls they come in."""
+def test_data_after_the_end_is_dropped_and_noted() -> None:
+    """In any number of calls."""
     for reader, data, _ in readers():
         reader.receive(data)
         assert reader.receive(b"x") == []
@@ -109,8 +109,8 @@ def test_bytes_behind_the_end_are_dropped_and_noted() -> None:
         assert reader.excess
 
 
-def test_an_interim_answer_is_skipped() -> None:
-    """In one piece with the final one, alone, and cut inside."""
+def test_interim_response_is_skipped() -> None:
+    """Together with the final one, alone, and cut inside."""
     interim, final = answer(line=b"HTTP/1.1 103 Early Hints"), answer(b"Content-Length: 0")
     for cut in (0, 5, len(interim), len(interim) + 5):
         reader = ResponseReader(b"GET")
@@ -119,25 +119,25 @@ def test_an_interim_answer_is_skipped() -> None:
         assert (len(events), events[-1]) == (2, END)
 
 
-def test_an_error_is_raised_again_for_ever() -> None:
-    """A caller that goes on feeding after an error must not be served."""
+def test_error_is_raised_again_on_every_call() -> None:
+    """A caller that continues after an error gets no data."""
     for reader, data, _ in readers():
         for piece in (b"\0", data, data, b"x"):
-            with pytest.raises((RequestError, ResponseError), match="head holds"):
+            with pytest.raises((RequestError, ResponseError), match="head has"):
                 reader.receive(piece)
         assert not reader.whole
 
 
-def test_a_fault_is_refused_before_the_head_is_whole() -> None:
-    """A client that dribbles a hopeless head must not hold its connection until the deadline."""
+def test_fault_is_refused_before_the_head_is_complete() -> None:
+    """A slow client must not hold its connection until the deadline with an invalid head."""
     for reader, _, its_head in readers():
         reader.receive(its_head[:30])
         with pytest.raises((RequestError, ResponseError), match="CR LF"):
             reader.receive(b"\n")
 
 
-def test_a_head_byte_by_byte_costs_by_the_byte() -> None:
-    """Looking again at everything with each byte would make 16 KiB cost 128 MiB of scanning."""
+def test_cost_of_a_head_byte_by_byte_is_linear() -> None:
+    """A scan from the start for each byte would make 16 KiB cost 128 MiB of scanning."""
     data = head(GET, b"X: " + b"a" * 16000)
     begun = thread_time()
     reader = RequestReader(MAX_HEAD)

@@ -1,4 +1,4 @@
-"""The sandbox's side: each hostile request is refused for its own reason, each control is read as it was meant."""
+"""Requests of sandboxes: each hostile one is refused for its own reason, each control is read correctly."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def single(data: bytes) -> list[bytes]:
     return [data[place : place + 1] for place in range(len(data))]
 
 
-def test_there_are_enough_attacks_and_none_twice() -> None:
-    """A table that shrinks by a merge, or repeats itself under two names, tests less than it says."""
+def test_tables_are_complete_and_without_duplicates() -> None:
+    """A table that lost rows in a merge would test less than its name says."""
     assert len(HOSTILE_REQUESTS) >= 170
     assert len({attack.name for attack in HOSTILE_REQUESTS}) == len(HOSTILE_REQUESTS)
     assert len({attack.data for attack in HOSTILE_REQUESTS}) == len(HOSTILE_REQUESTS)
@@ -57,8 +57,8 @@ def test_there_are_enough_attacks_and_none_twice() -> None:
 
 @pytest.mark.parametrize("trailing", [b"", SMUGGLED], ids=["alone", "with a request behind"])
 @pytest.mark.parametrize("attack", HOSTILE_REQUESTS, ids=lambda attack: attack.name)
-def test_a_hostile_request_is_refused_whole(attack: Hostile, trailing: bytes) -> None:
-    """What cannot be judged must not be guessed at, whatever follows it."""
+def test_hostile_request_is_refused_in_one_piece(attack: Hostile, trailing: bytes) -> None:
+    """An ambiguous request is never guessed at, whatever follows it."""
     reader = RequestReader(MAX_HEAD)
     with pytest.raises(RequestError) as caught:
         reader.receive(attack.data + trailing)
@@ -67,8 +67,8 @@ def test_a_hostile_request_is_refused_whole(attack: Hostile, trailing: bytes) ->
 
 
 @pytest.mark.parametrize("attack", HOSTILE_REQUESTS, ids=lambda attack: attack.name)
-def test_a_hostile_request_is_refused_byte_by_byte(attack: Hostile) -> None:
-    """Where the network cuts must not change what is refused, nor why; and nothing is read behind the refusal."""
+def test_hostile_request_is_refused_byte_by_byte(attack: Hostile) -> None:
+    """The cut changes neither the refusal nor its reason; nothing is read after it."""
     reader = RequestReader(MAX_HEAD)
     events: list[Event] = []
     with pytest.raises(RequestError) as caught:
@@ -83,8 +83,8 @@ def test_a_hostile_request_is_refused_byte_by_byte(attack: Hostile) -> None:
 
 
 @pytest.mark.parametrize("attack", HOSTILE_REQUESTS, ids=lambda attack: attack.name)
-def test_a_refusal_repeats_nothing_of_the_request(attack: Hostile) -> None:
-    """An error text goes to logs and audit: bytes of a hostile head must not."""
+def test_refusal_repeats_nothing_of_the_request(attack: Hostile) -> None:
+    """Error texts go to logs and the audit."""
     with pytest.raises(RequestError) as caught:
         read([attack.data])
     assert str(caught.value).isascii()
@@ -93,8 +93,8 @@ def test_a_refusal_repeats_nothing_of_the_request(attack: Hostile) -> None:
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_control_is_read_the_same_whole_and_byte_by_byte(name: str) -> None:
-    """The refusals above mean nothing if their harmless twins are refused too."""
+def test_control_request_is_read_in_any_cut(name: str) -> None:
+    """The positive control of the refusals above."""
     whole, reader = read([CONTROLS[name]])
     assert isinstance(whole[0], RequestHead)
     assert whole[-1] is END
@@ -106,8 +106,8 @@ def test_a_control_is_read_the_same_whole_and_byte_by_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PIPELINED)
-def test_bytes_behind_a_request_are_never_a_second_one(name: str) -> None:
-    """A second request in the same bytes was never authenticated by the one who answers the first."""
+def test_data_after_a_request_is_never_a_second_request(name: str) -> None:
+    """It was not authenticated."""
     for pieces in ([PIPELINED[name]], single(PIPELINED[name])):
         events, reader = read(pieces)
         assert [event for event in events if isinstance(event, RequestHead)] == events[:1]
@@ -118,8 +118,8 @@ def test_bytes_behind_a_request_are_never_a_second_one(name: str) -> None:
             reader.reset()
 
 
-def test_a_head_says_what_was_sent() -> None:
-    """The relay decides by these attributes alone."""
+def test_head_has_what_was_sent() -> None:
+    """The relay decides by these attributes only."""
     events, _ = read([head(GET, b"ACCEPT: a/b", b"accept:  c/d\t", b"X-Empty:")])
     found = events[0]
     assert isinstance(found, RequestHead)
@@ -133,8 +133,8 @@ def test_a_head_says_what_was_sent() -> None:
     assert found.all(b"x-none") == ()
 
 
-def test_a_head_does_not_show_its_fields() -> None:
-    """Authorization is among them, and a repr ends up in logs."""
+def test_repr_of_a_head_has_no_fields() -> None:
+    """Authorization is one of them, and a repr may end up in a log."""
     assert "YTpiOmM=" not in repr(read([CONTROLS["get"]])[0])
 
 
@@ -149,8 +149,8 @@ def test_a_head_does_not_show_its_fields() -> None:
         (head(GET.replace(b"1.1", b"1.0"), b"Connection: keep-alive"), False),
     ],
 )
-def test_a_connection_is_kept_only_on_1_1_without_close(data: bytes, kept: bool) -> None:  # noqa: FBT001 - a parameter
-    """RFC 9112 section 9.3: keeping one that the client abandons leaks it, and 1.0 proxies get keep-alive wrong."""
+def test_connection_is_kept_on_http_1_1_without_close_only(data: bytes, kept: bool) -> None:  # noqa: FBT001 - a parameter
+    """RFC 9112 section 9.3; HTTP/1.0 proxies implement keep-alive wrongly."""
     assert judge(data).keep_alive is kept
 
 
@@ -164,13 +164,13 @@ def test_a_connection_is_kept_only_on_1_1_without_close(data: bytes, kept: bool)
         (head(POST, b"Content-Length: 4"), False),
     ],
 )
-def test_only_a_client_that_waits_is_told_to_go_on(data: bytes, expects: bool) -> None:  # noqa: FBT001 - a parameter
-    """RFC 9110 section 10.1.1: an unasked 100 is read as the answer by some clients."""
+def test_expect_continue_is_set_only_for_waiting_clients(data: bytes, expects: bool) -> None:  # noqa: FBT001 - a parameter
+    """RFC 9110 section 10.1.1: some clients read an unexpected 100 as the final response."""
     assert judge(data).expect_continue is expects
 
 
-def test_three_requests_follow_each_other_on_one_connection() -> None:
-    """A kept connection must start the next request from nothing, chunked or not."""
+def test_three_requests_on_one_connection_are_read() -> None:
+    """Each starts without state of the last, chunked or not."""
     reader = RequestReader(MAX_HEAD)
     for _ in range(3):
         for name in ("post with length", "chunked", "get"):
@@ -179,16 +179,16 @@ def test_three_requests_follow_each_other_on_one_connection() -> None:
             reader.reset()
 
 
-def test_a_request_that_is_not_whole_cannot_be_followed() -> None:
-    """A reset in the middle of a body would read its rest as the next request."""
+def test_reset_inside_a_request_is_refused() -> None:
+    """The rest of a body would be read as the next request."""
     _, reader = read([head(POST, b"Content-Length: 5") + b"0000"])
     assert not reader.whole
     with pytest.raises(RequestError, match="before the last one was answered"):
         reader.reset()
 
 
-def test_no_bytes_are_no_event() -> None:
-    """An empty piece must not end, begin or exceed anything."""
+def test_empty_input_gives_no_event() -> None:
+    """It must not end, begin or exceed anything."""
     reader = RequestReader(MAX_HEAD)
     assert reader.receive(b"") == []
     reader.receive(CONTROLS["get"])
@@ -196,8 +196,8 @@ def test_no_bytes_are_no_event() -> None:
     assert not reader.excess
 
 
-def test_a_body_of_known_length_passes_uncopied() -> None:
-    """A push of gigabytes must not be copied once more for being counted."""
+def test_body_of_known_length_is_not_copied() -> None:
+    """A push may have gigabytes."""
     piece = bytes(65536)
     reader = RequestReader(MAX_HEAD)
     reader.receive(head(POST, b"Content-Length: 131072"))
@@ -208,8 +208,8 @@ def test_a_body_of_known_length_passes_uncopied() -> None:
     assert end is END
 
 
-def test_a_head_of_exactly_the_limit_is_read() -> None:
-    """The bound is the operator's number, not one less."""
+def test_head_of_exactly_the_limit_is_read() -> None:
+    """The limit is inclusive."""
     data = head(GET, b"X: " + b"a" * (MAX_HEAD - len(head(GET)) - 5))
     assert len(data) == MAX_HEAD
     assert read([data])[0][-1] is END
@@ -217,16 +217,16 @@ def test_a_head_of_exactly_the_limit_is_read() -> None:
 
 
 @pytest.mark.parametrize("opinion", [None, (2, b"GET", b"/", []), (1, b"HEAD", b"/", [])])
-def test_what_two_readers_read_differently_is_refused(monkeypatch: pytest.MonkeyPatch, opinion: object) -> None:
-    """The second reader is there for the day when ours is wrong: its disagreement must count."""
+def test_head_that_llhttp_reads_differently_is_refused(monkeypatch: pytest.MonkeyPatch, opinion: object) -> None:
+    """For the case that our own grammar is wrong."""
     judge(CONTROLS["get"])
     monkeypatch.setattr(llhttp_check, "request", lambda _head: opinion)
-    with pytest.raises(RequestError, match="read in two ways") as caught:
+    with pytest.raises(RequestError, match="ambiguous head") as caught:
         judge(CONTROLS["get"])
     assert (caught.value.status, caught.value.reason) == (400, Reason.MALFORMED_REQUEST)
 
 
-# What no table foresees.
+# Differential and random tests.
 
 _name = st.sampled_from(
     [
@@ -290,7 +290,7 @@ def _h11(data: bytes) -> tuple[bytes, bytes, bytes, list[tuple[bytes, bytes]]]:
 
 
 class _Llhttp:
-    """What llhttp says about framing, by itself."""
+    """What llhttp reads of the framing."""
 
     def __init__(self, data: bytes) -> None:
         self.whole = False
@@ -302,8 +302,8 @@ class _Llhttp:
 
 
 @given(st.one_of(_heads, _good_heads))
-def test_whatever_head_we_accept_h11_and_llhttp_read_alike(data: bytes) -> None:
-    """A request that two servers read in two ways is how requests are smuggled."""
+def test_h11_and_llhttp_agree_on_every_accepted_head(data: bytes) -> None:
+    """Two readers that differ allow request smuggling."""
     ours = _ours(data)
     if ours is None:
         return
@@ -315,14 +315,14 @@ def test_whatever_head_we_accept_h11_and_llhttp_read_alike(data: bytes) -> None:
 
 
 @given(_good_heads)
-def test_an_honest_head_is_accepted(data: bytes) -> None:
-    """The differential test above is empty if nothing is accepted."""
+def test_ordinary_head_is_accepted(data: bytes) -> None:
+    """The positive control of the differential test above."""
     assert _ours(data) is not None
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
-def test_any_bytes_are_read_or_refused_the_same_wherever_they_are_cut(data: bytes, cuts: list[int]) -> None:
-    """A reader raises RequestError or returns events; a traceback is a way to stop the gateway."""
+def test_any_bytes_are_read_or_refused_in_any_cut(data: bytes, cuts: list[int]) -> None:
+    """The reader returns events or raises RequestError, nothing else."""
     data = head(POST, b"Transfer-Encoding: chunked") + data if len(data) % 2 else data
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     pieces = [data[begin:end] for begin, end in pairwise(places)]

@@ -1,4 +1,4 @@
-"""The forge's side: no hostile answer passes for a whole one, each control is read as it was meant."""
+"""Responses of forges: no hostile one is taken for a complete one, each control is read correctly."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def single(data: bytes) -> list[bytes]:
     return [data[place : place + 1] for place in range(len(data))]
 
 
-def test_there_are_enough_attacks_and_none_twice() -> None:
-    """A table that shrinks by a merge, or repeats itself under two names, tests less than it says."""
+def test_tables_are_complete_and_without_duplicates() -> None:
+    """A table that lost rows in a merge would test less than its name says."""
     assert len(HOSTILE_RESPONSES) >= 70
     assert len({attack.name for attack in HOSTILE_RESPONSES}) == len(HOSTILE_RESPONSES)
     assert len({attack.data for attack in HOSTILE_RESPONSES}) == len(HOSTILE_RESPONSES)
 
 
 @pytest.mark.parametrize("attack", HOSTILE_RESPONSES, ids=lambda attack: attack.name)
-def test_a_hostile_answer_is_refused(attack: HostileAnswer) -> None:
-    """A broken answer must become our 502, however the network cuts it, with the reason that operators alert on."""
+def test_hostile_response_is_refused(attack: HostileAnswer) -> None:
+    """In any cut it becomes a 502 with the reason code that operators watch."""
     reason = Reason.FORGE_CUT if attack.cut else Reason.FORGE_MALFORMED
     for pieces in ([attack.data], single(attack.data)):
         with pytest.raises(ResponseError, match=attack.text) as caught:
@@ -64,20 +64,20 @@ def test_a_hostile_answer_is_refused(attack: HostileAnswer) -> None:
 @pytest.mark.parametrize(
     "attack", [attack for attack in HOSTILE_RESPONSES if not attack.cut], ids=lambda attack: attack.name
 )
-def test_nothing_is_read_behind_a_refusal(attack: HostileAnswer) -> None:
-    """After an anomaly nobody knows where the next answer begins."""
+def test_nothing_is_read_after_a_refusal(attack: HostileAnswer) -> None:
+    """Where the next response begins is unknown."""
     reader = ResponseReader(b"GET")
     with pytest.raises(ResponseError):
         reader.receive(attack.data)
     with pytest.raises(ResponseError, match=attack.text):
         reader.receive(CONTROLS["with a length"][0])
-    with pytest.raises(ResponseError, match="before its answer was whole"):
+    with pytest.raises(ResponseError, match="before its response was complete"):
         reader.at_eof()
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_control_is_read_the_same_whole_and_byte_by_byte(name: str) -> None:
-    """The refusals above mean nothing if their harmless twins are refused too."""
+def test_control_response_is_read_in_any_cut(name: str) -> None:
+    """The positive control of the refusals above."""
     data, expected = CONTROLS[name]
     whole, reader = read([data])
     assert isinstance(whole[0], ResponseHead)
@@ -89,8 +89,8 @@ def test_a_control_is_read_the_same_whole_and_byte_by_byte(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXCESS)
-def test_bytes_behind_an_answer_condemn_its_connection(name: str) -> None:
-    """Kept, they would be read as the answer to the next sandbox's request."""
+def test_data_after_a_response_closes_its_connection(name: str) -> None:
+    """Else it would be read as the response to the next sandbox's request."""
     for pieces in ([EXCESS[name]], single(EXCESS[name])):
         events, reader = read(pieces)
         assert [event for event in events if isinstance(event, ResponseHead)] == events[:1]
@@ -99,16 +99,16 @@ def test_bytes_behind_an_answer_condemn_its_connection(name: str) -> None:
         assert reader.excess
 
 
-def test_an_answer_to_head_has_no_body_whatever_it_says() -> None:
-    """RFC 9112 section 6.3: waiting for the body of an answer to HEAD waits for ever."""
+def test_response_to_head_has_no_body() -> None:
+    """RFC 9112 section 6.3: a body would be awaited for ever."""
     for framing in (b"Content-Length: 9", CHUNKED, b"X: y"):
         events, reader = read([answer(framing)], b"HEAD")
         assert isinstance(events[0], ResponseHead)
         assert (events[0].length, events[1:], reader.excess) == (0, [END], False)
 
 
-def test_a_head_says_what_was_sent_and_shows_none_of_it() -> None:
-    """A hostile forge echoes the credential in any field, and a repr ends up in logs."""
+def test_head_has_what_was_sent_and_repr_hides_it() -> None:
+    """A hostile forge echoes the credential in any field, and a repr may end up in a log."""
     data = answer(b"X: " + SECRET, b"Set-Cookie: a", b"SET-COOKIE: b", b"Content-Length: 0", line=b"HTTP/1.0 404 x")
     found = judge(data, b"GET")
     assert found is not None
@@ -128,19 +128,19 @@ def test_a_head_says_what_was_sent_and_shows_none_of_it() -> None:
         ((b"Connection: keep-alive",), b"HTTP/1.0 200 OK", False),
     ],
 )
-def test_a_connection_is_kept_only_on_1_1_without_close(
+def test_connection_is_kept_on_http_1_1_without_close_only(
     fields: tuple[bytes, ...],
     line: bytes,
     kept: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """Reusing a connection that the forge is about to close loses the next push."""
+    """A push on a connection that the forge is about to close would be lost."""
     found = judge(answer(*fields, b"Content-Length: 0", line=line), b"GET")
     assert found is not None
     assert found.keep_alive is kept
 
 
-def test_only_one_more_interim_answer_than_allowed_is_refused() -> None:
-    """The bound is five in one response, counted afresh for the next."""
+def test_sixth_interim_response_is_refused() -> None:
+    """Five are allowed for each response."""
     interim = answer(line=b"HTTP/1.1 102 Processing")
     assert read([interim * 5 + answer(b"Content-Length: 0")])[0][-1] is END
     with pytest.raises(ResponseError, match="too many interim"):
@@ -148,16 +148,16 @@ def test_only_one_more_interim_answer_than_allowed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("opinion", [None, (2, 200, []), (1, 404, [])])
-def test_what_two_readers_read_differently_is_refused(monkeypatch: pytest.MonkeyPatch, opinion: object) -> None:
-    """The second reader is there for the day when ours is wrong: its disagreement must count."""
+def test_head_that_llhttp_reads_differently_is_refused(monkeypatch: pytest.MonkeyPatch, opinion: object) -> None:
+    """For the case that our own grammar is wrong."""
     data = CONTROLS["with length 0"][0]
     judge(data, b"GET")
     monkeypatch.setattr(llhttp_check, "response", lambda _head: opinion)
-    with pytest.raises(ResponseError, match="read in two ways"):
+    with pytest.raises(ResponseError, match="ambiguous head"):
         judge(data, b"GET")
 
 
-# What no table foresees.
+# Differential and random tests.
 
 _lines = st.lists(
     st.builds(
@@ -179,8 +179,8 @@ _heads = st.builds(
 
 
 @given(_heads)
-def test_whatever_head_we_accept_h11_reads_alike(data: bytes) -> None:
-    """A forge's answer that can be read in two ways is how one answer becomes another sandbox's."""
+def test_h11_agrees_on_every_accepted_head(data: bytes) -> None:
+    """A response that two readers understand differently could reach another sandbox."""
     try:
         ours = judge(data, b"POST")
     except ResponseError:
@@ -197,8 +197,8 @@ def test_whatever_head_we_accept_h11_reads_alike(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_bytes_are_read_or_refused_the_same_wherever_they_are_cut(data: bytes, chunks: bool) -> None:  # noqa: FBT001
-    """A reader raises ResponseError or returns events; a traceback is a way to stop the gateway."""
+def test_any_bytes_are_read_or_refused_in_any_cut(data: bytes, chunks: bool) -> None:  # noqa: FBT001
+    """The reader returns events or raises ResponseError, nothing else."""
     data = answer(CHUNKED) + data if chunks else data
     outcomes: list[object] = []
     for feed in ([data], single(data), [data[:30], data[30:]]):

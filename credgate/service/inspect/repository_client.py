@@ -1,7 +1,7 @@
 """Asks a forge about a repository while a push waits: capabilities, refs, history and trees.
 
 The client speaks git's protocol version 2 with the session's own forge credential, over the relay's connection pool.
-Bytes, commits and time are limited. ``git.v2`` and ``git.refs`` read the answers; this module only carries them.
+Bytes, commits and time are limited. ``git.v2`` reads the answers; this module only carries them.
 Any failure is an :class:`InspectionError` with a short text of credgate's own. The push is then refused, because what
 could not be determined counts against it.
 """
@@ -20,7 +20,7 @@ from twisted.internet.defer import (
 from credgate import __version__
 from credgate.errors import CredentialError, CredgateError, ResponseError
 from credgate.forges.place import Place
-from credgate.git import refs, v2
+from credgate.git import v2
 from credgate.http import header_policy
 from credgate.http.grammar import RequestHead
 from credgate.pack.objects import SHA1
@@ -95,15 +95,15 @@ class RepositoryClient:
         """Return the lines of the forge's version 2 advertisement, which is requested once."""
         if self._lines is None:
             body = await self._request_small("GET", "info/refs?service=git-upload-pack", b"", _ADVERTISEMENT)
-            self._lines = await self._parse(refs.read_capabilities, body)
+            self._lines = await self._parse(v2.read_capabilities, body)
         return self._lines
 
     async def refs(self, object_format: ObjectFormat, names: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the ids (hexadecimal) of the ``names`` that exist at the forge."""
         wanted = list(names)
-        request = refs.refs_request(await self._named_format(object_format), wanted)
+        request = v2.refs_request(await self._named_format(object_format), wanted)
         answer = await self._request_small("POST", "git-upload-pack", request, v2.ANSWER_TYPE)
-        found = await self._parse(lambda body: dict(refs.read_refs(body)), answer)
+        found = await self._parse(lambda body: dict(v2.read_refs(body)), answer)
         return {name: found[name] for name in wanted if name in found}
 
     async def fetch(

@@ -36,7 +36,7 @@ MAX_IDLE = 16
 """Idle connections kept for one forge and credential."""
 MAX_ALL_IDLE = 256
 """For all together: each place that keeps LFS objects counts as one, and for each session anew."""
-_CUT = ResponseError("the forge closed the connection before its answer was whole", reason=Reason.FORGE_CUT)
+_CUT = ResponseError("the forge closed the connection before its response was complete", reason=Reason.FORGE_CUT)
 
 
 @frozen(slots=True)

@@ -83,7 +83,7 @@ def test_a_forge_without_a_credential_takes_no_push() -> None:
     ("question", "status", "text"),
     [
         ({**DEFAULT, "grant": None, "session": "s-0123456789abcdef"}, 404, "Session not found"),
-        ({**DEFAULT, "grant": None}, 400, "Either session or grant says who asks: give one of them"),
+        ({**DEFAULT, "grant": None}, 400, "Exactly one of session and grant is required"),
         ({**DEFAULT, "verb": "push"}, 400, "verb must be one of fetch, create, update, force, delete"),
         ({**DEFAULT, "grant": {"repo": "a/b", "x": 1}}, 400, "Unknown key: x (known: "),
         ({**DEFAULT, "repository": "a/b"}, 400, "Unknown key: repository (known: session, grant, label, "),

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from credgate.errors import CredentialError
-from credgate.git import refs, v2
+from credgate.git import v2
 from credgate.git.pktline import FLUSH, encode
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
@@ -183,7 +183,7 @@ def test_object_format_is_not_sent_to_old_forges() -> None:
     one = Asked()
     one.ask(one.client.refs(SHA1, [b"refs/heads/a"]))
     one.capable(CAPABLE + FLUSH)
-    assert one.house.forge.asked().body == refs.refs_request(None, [b"refs/heads/a"])
+    assert one.house.forge.asked().body == v2.refs_request(None, [b"refs/heads/a"])
     one.tell(REFS)
     one.ask(one.client.fetch(one.walk, [OID]))
     assert one.house.forge.asked().body == v2.fetch_request(None, [OID])
@@ -373,7 +373,7 @@ def test_truncated_answer_fails(which: str, how: str) -> None:
     one.house.forge.wire.deliver(answer(body, kind=kind, length=len(body) + 1))
     getattr(one.house.forge.wire, how)()
     one.house.settle()
-    assert one.text == "the forge closed the connection before its answer was whole"
+    assert one.text == "the forge closed the connection before its response was complete"
     one.over()
 
 
@@ -424,7 +424,7 @@ def test_request_is_repeated_once_if_a_reused_connection_was_closed(which: str, 
     assert one.house.forge.asked().start.target == b"/octo/hello.git/git-upload-pack"
     getattr(one.house.forge.wire, how)()
     one.house.settle()
-    assert one.text == "the forge closed the connection before its answer was whole"
+    assert one.text == "the forge closed the connection before its response was complete"
     assert len(one.house.forge.wires) == 2
     one.over()
 

@@ -254,7 +254,7 @@ def test_a_list_that_is_refused_is_never_sent(rest: str) -> None:
         assert client.received == b""
         client.deliver(whole[cut:])
         house.settle()
-    assert b"ng refs/notes/x credgate: no rule of this session is for this ref" in only(client, b"POST").body
+    assert b"ng refs/notes/x credgate: no rule of this session matches this ref" in only(client, b"POST").body
     assert b"this session may push" in only(client, b"POST").body
     assert (house.forge.wires, house.forge.coming, house.reasons) == ([], [], [Reason.PUSH_REF])
     house.nothing_left()
@@ -368,7 +368,7 @@ def test_a_delete_of_what_has_moved_is_never_sent(there: dict[str, bytes]) -> No
     """Or of what is not there any more."""
     house, client, _ = deletes(require_old_oid=True)
     tell(house, capable(), named(**there))
-    refused(client, b"this ref is not where the push says it was")
+    refused(client, b"the forge has this ref at another commit than the push expects")
     assert pushed(house) == []
     assert house.reasons == [Reason.PUSH_OLD_OID]
     house.nothing_left()

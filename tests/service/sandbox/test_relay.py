@@ -412,7 +412,7 @@ def test_a_rename_out_of_the_session_is_refused_by_its_new_name() -> None:
     house.forge.wire.deliver(answer(b"", GITHUB_MOVED.replace(b"octo", b"elsewhere"), status=b"301 Moved"))
     house.settle()
     assert only(client).status == 403
-    assert b"moved to elsewhere/renamed, outside this session" in only(client).body
+    assert b"its new name is outside this session" in only(client).body
     assert len(house.forge.wires) == 1
     assert house.reasons == [Reason.FORGE_MOVED]
     house.nothing_left()

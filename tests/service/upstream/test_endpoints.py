@@ -44,7 +44,7 @@ TLS = Place.of(driver_for(ForgeConfig("github.com", "github", "https://github.co
         (TunnelError("the proxy answered 403"), "the proxy answered 403"),
         (
             AddressError(frozenset({"private", "loopback"})),
-            "its name leads only to addresses that are not public (loopback, private)",
+            "its name resolves only to non-public addresses (loopback, private)",
         ),
     ],
 )

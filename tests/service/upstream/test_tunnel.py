@@ -84,7 +84,7 @@ def test_the_protocol_above_begins_when_the_tunnel_is_open() -> None:
     ("answer", "text"),
     [
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "the proxy answered 403"),
-        (YES + b"early", "the proxy sent something before it was asked"),
+        (YES + b"early", "the proxy sent data after its response"),
     ],
 )
 def test_a_no_resets_the_proxys_connection(answer: bytes, text: str) -> None:
