@@ -132,7 +132,7 @@ def _first(directories: str) -> str:
 
 def _directory(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError("the absolute path of a directory is meant")
+        raise ValueError("expected the absolute path of a directory")
     return text.rstrip("/")
 
 
@@ -142,12 +142,12 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError("the address to listen on is meant, such as 127.0.0.1") from None
+        raise ValueError("expected an address to listen on, such as 127.0.0.1") from None
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("a whole number is meant")
+        raise ValueError("expected a whole number")
     return int(text)
 
 
@@ -169,4 +169,4 @@ def _switch(text: str) -> bool:
         return True
     if text.lower() in {"false", "0", "no", "off"}:
         return False
-    raise ValueError("true or false is meant")
+    raise ValueError("expected true or false")

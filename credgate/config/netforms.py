@@ -26,11 +26,11 @@ def forge_url(value: object) -> str:
     """Accept ``https://host[:port][/prefix]`` (or http); return it with a lower-case host and no trailing slash."""
     form = _URL.fullmatch(string(value))
     if form is None:
-        raise ValueError('a URL is meant, "https://host[:port][/prefix]", without user, query or fragment')
+        raise ValueError('expected a URL, "https://host[:port][/prefix]", without user, query or fragment')
     if {".", ".."} & set(form["prefix"].split("/")):
-        raise ValueError('the path of a URL cannot hold "." or ".."')
+        raise ValueError('the path of a URL must not contain "." or ".."')
     if form["port"] and not 1 <= int(form["port"]) <= MAX_PORT:
-        raise ValueError(f"a port is 1 to {MAX_PORT}")
+        raise ValueError(f"the port must be 1 to {MAX_PORT}")
     host = _host(form["host"].lower())
     return f"{form['scheme']}://{host}" + (f":{int(form['port'])}" if form["port"] else "") + form["prefix"]
 
@@ -41,7 +41,7 @@ def proxy_url(value: object) -> str:
         return ""
     form = _URL.fullmatch(text)
     if form is None or form["scheme"] != "http" or not form["port"] or form["prefix"] or text.endswith("/"):
-        raise ValueError('a proxy is meant, "http://host:port", without user or path')
+        raise ValueError('expected a proxy, "http://host:port", without user or path')
     return forge_url(text)
 
 
@@ -50,7 +50,7 @@ def origin(value: object) -> str:
     text = string(value)
     form = _URL.fullmatch(text)
     if text and (form is None or form["prefix"] or text.endswith("/")):
-        raise ValueError('an address without a path is meant, such as "https://gate.example.com:8443"; "" is none')
+        raise ValueError('expected a URL without a path, such as "https://gate.example.com:8443", or "" for none')
     return forge_url(text) if text else ""
 
 
@@ -61,7 +61,7 @@ def host_patterns(value: object) -> tuple[str, ...]:
         labels = text.removeprefix("*.").split(".")
         everybody = text.startswith("*.") and len(labels) == 1  # such as "*.com"
         if everybody or not all(map(_LABEL.fullmatch, labels)):
-            raise ValueError('host names are meant, such as ["objects.example.com", "*.lfs.example.com"]')
+            raise ValueError('expected host names, such as ["objects.example.com", "*.lfs.example.com"]')
     return texts
 
 
@@ -72,9 +72,9 @@ def _host(host: str) -> str:
         if literal:
             ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        raise ValueError("the host looks like an address, but is none") from None
+        raise ValueError("the host looks like an IP address but is not a valid one") from None
     if not literal and not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        raise ValueError("the host is no name that DNS could hold")
+        raise ValueError("the host is not a valid DNS name")
     return host
 
 
@@ -93,14 +93,14 @@ def forge_name(value: str) -> str:
     if not _FORGE_NAME.fullmatch(value):
         lower = value.lower()
         hint = f'; did you mean "{lower}"?' if _FORGE_NAME.fullmatch(lower) else ""
-        raise ValueError(f'a forge\'s name is lower-case letters, digits, "." and "-"{hint}')
+        raise ValueError(f'a forge name consists of lower-case letters, digits, "." and "-"{hint}')
     return value
 
 
 def address_port(value: object) -> str:
     """Accept ``address:port`` (IPv6 in brackets), or ``""`` for off."""
     if (text := string(value)) and not _is_address_port(text):
-        raise ValueError('address:port is meant, such as "127.0.0.1:5353" or "[::1]:5353"; "" is off')
+        raise ValueError('expected address:port, such as "127.0.0.1:5353" or "[::1]:5353", or "" for off')
     return text
 
 
@@ -108,7 +108,7 @@ def loopback_port(value: object) -> str:
     """Accept ``address:port`` with a loopback address, or ``""`` for off: what listens there has no login."""
     text = string(value)
     if text and not (_is_address_port(text) and ipaddress.ip_address(text.rpartition(":")[0].strip("[]")).is_loopback):
-        raise ValueError('address:port of this machine alone is meant, such as "127.0.0.1:9464"; "" is off')
+        raise ValueError('expected address:port with a loopback address, such as "127.0.0.1:9464", or "" for off')
     return text
 
 
@@ -117,7 +117,7 @@ def upstreams(value: object) -> tuple[str, ...]:
     texts = strings(value)
     for text in texts:
         if not (_is_address(text) or _is_address_port(text)):
-            raise ValueError('addresses are meant, such as ["9.9.9.9", "[2620:fe::fe]:53"]')
+            raise ValueError('expected addresses, such as ["9.9.9.9", "[2620:fe::fe]:53"]')
     return texts
 
 
@@ -128,14 +128,14 @@ def networks(value: object) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(text)
         except ValueError as error:
-            raise ValueError(f'networks are meant, such as ["10.1.0.0/16"]: {error}') from None
+            raise ValueError(f'expected networks, such as ["10.1.0.0/16"]: {error}') from None
     return texts
 
 
 def static_names(value: object) -> dict[str, tuple[str, ...]]:
     """Accept a table of names with an address or a list of them each. The names are the DNS room's to judge."""
     if not isinstance(value, dict):
-        raise ValueError('a table is meant, such as gateway = "10.0.0.2"')  # noqa: TRY004 - one error type for all forms
+        raise ValueError('expected a table, such as gateway = "10.0.0.2"')  # noqa: TRY004 - one error type for all forms
     if dotted := next((name for name, held in value.items() if isinstance(held, dict)), ""):
         raise ValueError(f'a name with dots needs quotes: "{dotted[:40]}..." = "10.0.0.2"')
     static = {str(name): strings([held] if isinstance(held, str) else held) for name, held in value.items()}

@@ -23,7 +23,7 @@ from credgate.errors import ConfigError
 ReferenceKind = Literal["env", "file", "systemd", "cmd", "keyring"]
 
 MEANT = (
-    'a reference is meant: "env://NAME", "file:///absolute/path", "systemd://NAME", "cmd://program arguments" '
+    'expected a reference: "env://NAME", "file:///absolute/path", "systemd://NAME", "cmd://program arguments" '
     'or "keyring://service/user", never the secret itself'
 )
 _FORMS: dict[ReferenceKind, re.Pattern[str]] = {
@@ -72,7 +72,7 @@ def _words(target: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(target))
     except ValueError:
-        raise ConfigError("cmd:// cannot be parted into words: a quotation is not closed") from None
+        raise ConfigError("cmd:// cannot be split into words: unclosed quotation") from None
     if not words or _PROGRAM.fullmatch(words[0]) is None:
-        raise ConfigError("cmd:// needs a program first: an absolute path, or a name that PATH has")
+        raise ConfigError("cmd:// must start with a program: an absolute path, or a name that is found in PATH")
     return words

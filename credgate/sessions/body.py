@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
+from credgate.rules.duration import parse_duration
 from credgate.sessions import address
 from credgate.sessions.grants import Names, check_label, parse_repos, quoted, refuse_unknown_keys
 from credgate.sessions.model import Network, SessionRequest

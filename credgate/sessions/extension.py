@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
+from credgate.rules.duration import parse_duration
 from credgate.sessions.grants import refuse_unknown_keys
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Reading the ``repos`` list of a create request into grants.
+"""The ``repos`` list of a create request, read into grants.
 
 Each entry is a string (``owner/repo``: read and write on the default forge) or an object:
 
@@ -8,10 +8,9 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
      "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false, "workflows": false,
      "max_lfs_object_bytes": 1073741824}
 
-What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
-limits it belong to a write grant only; LFS objects are limited either way. Unknown keys, forges and verbs are refused:
-a grant that is not understood grants nothing. Patterns are judged by ``rules.patterns`` here, when they are written,
-not when they are matched.
+The driver of the forge decides which repository names and patterns are valid. ``push`` and its limits require write
+access; ``max_lfs_object_bytes`` applies to read grants too. Unknown keys, forges and verbs are refused: a grant that
+is not understood must not grant anything.
 """
 
 from __future__ import annotations
@@ -19,12 +18,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from credgate.errors import InvalidValueError
-from credgate.rules.patterns import PatternError, check_option, check_path_glob, check_ref_pattern
-from credgate.sessions.model import Grant, PushRule
+from credgate.rules.patterns import check_ref_pattern
+from credgate.rules.push_syntax import (
+    VERBS,
+    check_pattern,
+    parse_globs,
+    parse_options,
+    parse_push,
+    quoted,
+    refuse_unknown_keys,
+)
+from credgate.sessions.model import Grant
 from credgate.values import Access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+
+__all__ = ["VERBS", "Names", "check_label", "parse_repos", "quoted", "refuse_unknown_keys", "written"]
 
 LIMIT_KEYS = (
     "max_push_bytes",
@@ -39,31 +50,23 @@ LIMIT_KEYS = (
 READ_KEYS = frozenset({"max_lfs_object_bytes"})
 """Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
-RULE_KEYS = ("refs", "allow")
-VERBS = ("create", "update", "force", "delete")
 MAX_REPOS = 1000
-"""Grants of one session: each request to create it, and each of its ``/whoami``, takes 10 ms at this number."""
-MAX_RULES = 64
-"""Ref rules in one grant."""
-MAX_LISTED = 64
-"""Push options or protected paths in one grant."""
+"""Grants of one session. With so many, creating the session and each ``/whoami`` take about 10 ms."""
 MAX_NUMBER = 2**53
-"""Of a limit: what a JSON number holds exactly."""
+"""The largest limit: a JSON number (a double) holds every whole number up to this exactly."""
 MAX_PATTERNS = 4096
 """Characters in the ref patterns and path globs of one grant together: about 10 ms to compile."""
-MAX_QUOTED = 100
-"""Characters of a refused value that its error repeats."""
 
 
 class Names(Protocol):
-    """What a forge's driver says about names (a part of ``forges.driver.Driver``)."""
+    """The part of ``forges.driver.Driver`` that reads repository names."""
 
     def normal_pattern(self, text: str) -> str | None:
-        """Return the normal form of a repository name or pattern; None: not a legal one there."""
+        """Return the normal form of a repository name or pattern; None if it is not valid on this forge."""
 
 
 def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) -> tuple[Grant, ...]:
-    """Judge ``repos``; raise InvalidValueError."""
+    """Read ``repos``; raise InvalidValueError."""
     if not isinstance(value, list):
         raise InvalidValueError("repos must be a list")
     if len(value) > MAX_REPOS:
@@ -72,7 +75,7 @@ def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) 
 
 
 def written(grant: Grant) -> dict[str, object]:
-    """Return ``grant`` as JSON in the form that :func:`parse_repos` takes; limits that are not set are left out."""
+    """Return ``grant`` in the JSON form that :func:`parse_repos` reads, without the limits that are not set."""
     entry: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": str(grant.access)}
     if grant.push is not None:
         entry["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
@@ -83,20 +86,6 @@ def written(grant: Grant) -> dict[str, object]:
     return entry
 
 
-def refuse_unknown_keys(given: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise InvalidValueError for the first key that is not ``known``."""
-    for key in given:
-        if key not in known:
-            raise InvalidValueError(f"Unknown key: {quoted(key)} (known: {', '.join(known)})")
-
-
-def quoted(value: object) -> str:
-    """Make a refused value fit to be repeated to its sender: bounded, printable ASCII."""
-    text = value if isinstance(value, str) else type(value).__name__
-    shown = text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
-    return shown if len(shown) <= MAX_QUOTED else shown[:MAX_QUOTED] + "..."
-
-
 def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Grant:
     if isinstance(item, str):
         item = {"repo": item}
@@ -104,33 +93,26 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
         raise InvalidValueError("Each repo must be in owner/repo format")
     refuse_unknown_keys(item, GRANT_KEYS)
     forge = _forge(item.get("forge", default_forge), forges)
-    access = _access(item.get("access", Access.WRITE))
+    access = item.get("access", Access.WRITE)
+    if not isinstance(access, str) or access not in tuple(Access):
+        raise InvalidValueError(f'access must be "read" or "write", not {quoted(access)}')
     repo, normal = _repo(item["repo"], forges[forge])
     given = {key: item[key] for key in ("push", *LIMIT_KEYS) if item.get(key) is not None}
     writing = [key for key in given if key not in READ_KEYS]
-    if writing and access is not Access.WRITE:
+    if writing and access != Access.WRITE:
         raise InvalidValueError(f'{writing[0]} needs "access": "write"')
     values = {key: _FORMS[key](value) for key, value in given.items()}
-    _check_size(values.get("push", ()), values.get("protected_paths", ()))
-    return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
-
-
-def _check_size(push: Iterable[PushRule], globs: Iterable[str]) -> None:
-    """Bound what has to be compiled for a session's first push; nobody else is served meanwhile."""
-    if sum(len(rule.refs) for rule in push) + sum(map(len, globs)) > MAX_PATTERNS:
+    # The patterns are compiled on the session's first push, and the reactor serves nobody else meanwhile.
+    refs, globs = [rule.refs for rule in values.get("push", ())], values.get("protected_paths", ())
+    if sum(map(len, (*refs, *globs))) > MAX_PATTERNS:
         raise InvalidValueError(f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all")
+    return Grant(repo=repo, forge=forge, access=Access(access), normal=normal, **values)
 
 
 def _forge(value: object, forges: Mapping[str, Names]) -> str:
     if not isinstance(value, str) or value not in forges:
         raise InvalidValueError(f"Unknown forge: {quoted(value)} (configured: {', '.join(forges)})")
     return value
-
-
-def _access(value: object) -> Access:
-    if not isinstance(value, str) or value not in tuple(Access):
-        raise InvalidValueError(f'access must be "read" or "write", not {quoted(value)}')
-    return Access(value)
 
 
 def _repo(text: str, names: Names) -> tuple[str, str]:
@@ -141,57 +123,14 @@ def _repo(text: str, names: Names) -> tuple[str, str]:
     return text.removesuffix(".git"), normal
 
 
-def parse_push(value: object) -> tuple[PushRule, ...]:
-    """Judge a list of ref rules; raise InvalidValueError."""
-    if not isinstance(value, list) or len(value) > MAX_RULES:
-        raise InvalidValueError(f"push must be a list of at most {MAX_RULES} rules")
-    return tuple(_rule(item) for item in value)
-
-
-def parse_options(value: object) -> tuple[str, ...]:
-    """Judge an allow-list of push options; raise InvalidValueError."""
-    return _patterns(value, "push_options", "push option", check_option)
-
-
-def parse_globs(value: object) -> tuple[str, ...]:
-    """Judge a list of protected paths; raise InvalidValueError."""
-    return _patterns(value, "protected_paths", "path glob", check_path_glob)
-
-
 def check_label(grants: Iterable[Grant], label: str) -> None:
-    """Refuse ref patterns that cannot match anything in a session of this label; raise InvalidValueError."""
+    """Refuse ref patterns that can match nothing in a session with this label; raise InvalidValueError."""
     for rule in (rule for grant in grants for rule in grant.push or ()):
         if "{label}" not in rule.refs:
             continue
         if not label:
             raise InvalidValueError(f"The ref pattern {quoted(rule.refs)} needs a session with a label")
-        _check(rule.refs.replace("{label}", label), "ref pattern", check_ref_pattern)
-
-
-def _rule(item: object) -> PushRule:
-    if not isinstance(item, dict) or any(key not in item for key in RULE_KEYS):
-        raise InvalidValueError('Each push rule must be {"refs": pattern, "allow": [verbs]}')
-    refuse_unknown_keys(item, RULE_KEYS)
-    refs, allow = _check(item["refs"], "ref pattern", check_ref_pattern), item["allow"]
-    if not isinstance(allow, list) or any(verb not in VERBS for verb in allow):
-        raise InvalidValueError(f"allow must be a list of {', '.join(VERBS)}")
-    return PushRule(refs=refs, allow=frozenset(allow))
-
-
-def _patterns(value: object, key: str, what: str, judge: Callable[[str], None]) -> tuple[str, ...]:
-    if not isinstance(value, list) or len(value) > MAX_LISTED:
-        raise InvalidValueError(f"{key} must be a list of at most {MAX_LISTED} texts")
-    return tuple(dict.fromkeys(_check(item, what, judge) for item in value))
-
-
-def _check(value: object, what: str, judge: Callable[[str], None]) -> str:
-    if not isinstance(value, str):
-        raise InvalidValueError(f"Invalid {what}: {quoted(value)} (a text is meant)")
-    try:
-        judge(value)
-    except PatternError as error:
-        raise InvalidValueError(f"Invalid {what}: {quoted(value)} ({error})") from None
-    return value
+        check_pattern(rule.refs.replace("{label}", label), "ref pattern", check_ref_pattern)
 
 
 def _number(value: object) -> int:

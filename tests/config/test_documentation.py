@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, fields_dict
 
 from credgate.config.environment import GITHUB, Environment, defaults
 from credgate.config.load import load
-from credgate.config.schema import Config, DnsConfig, ForgeConfig
-from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, keys
+from credgate.config.schema import FORGE_TABLES, SECTIONS, Config, DnsConfig, ForgeConfig
+from credgate.config.structure import keys
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
@@ -68,7 +68,8 @@ def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[
         if text == "none":
             assert getattr(schema, key) == ""
         else:
-            assert FORMS[cls][key](tomllib.loads(f"key = {text}")["key"]) == getattr(schema, key), key
+            form = fields_dict(cls)[key].metadata["form"]
+            assert form(tomllib.loads(f"key = {text}")["key"]) == getattr(schema, key), key
 
 
 def test_the_top_of_the_file_is_documented() -> None:

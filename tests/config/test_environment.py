@@ -131,15 +131,15 @@ def test_githubs_credential_is_a_reference_to_the_first_variable_set(variables: 
 
 
 BAD = [
-    ("GATEWAY_PORT", "http", "a whole number is meant"),
-    ("GATEWAY_PORT", "65536", "it is out of range: 0 to 65535"),
-    ("GATEWAY_HOST", "gateway", "the address to listen on is meant, such as 127.0.0.1"),
-    ("GATEWAY_MAX_SESSIONS", "0", "it is out of range: at least 1"),
-    ("GATEWAY_MAX_SESSIONS", "-1", "a whole number is meant"),
-    ("GATEWAY_CONNECT_TIMEOUT", "0", "a duration here is longer than zero"),
-    ("GATEWAY_SOCKET_PATH", "gateway.sock", "the absolute path of a file is meant"),
-    ("GATEWAY_ENABLE_DNS", "maybe", "true or false is meant"),
-    ("CREDGATE_STATE_DIRECTORY", "state", "the absolute path of a directory is meant"),
+    ("GATEWAY_PORT", "http", "expected a whole number"),
+    ("GATEWAY_PORT", "65536", "out of range: must be 0 to 65535"),
+    ("GATEWAY_HOST", "gateway", "expected an address to listen on, such as 127.0.0.1"),
+    ("GATEWAY_MAX_SESSIONS", "0", "out of range: must be at least 1"),
+    ("GATEWAY_MAX_SESSIONS", "-1", "expected a whole number"),
+    ("GATEWAY_CONNECT_TIMEOUT", "0", "the duration must be longer than zero"),
+    ("GATEWAY_SOCKET_PATH", "gateway.sock", "expected the absolute path of a file"),
+    ("GATEWAY_ENABLE_DNS", "maybe", "expected true or false"),
+    ("CREDGATE_STATE_DIRECTORY", "state", "expected the absolute path of a directory"),
 ]
 
 

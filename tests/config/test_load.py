@@ -89,7 +89,7 @@ def test_written_directories_need_no_home(tmp_path: Path) -> None:
     """A container without HOME starts when its file names both places."""
     text = '[sessions]\nstore = "memory:"\n[listen]\ncontrol = "/run/c.sock"'
     assert _load(tmp_path, text, {}).sessions.store_path == ""
-    assert _refused(tmp_path, '[listen]\ncontrol = "/run/c.sock"', {}).startswith(": sessions.store: no directory")
+    assert _refused(tmp_path, '[listen]\ncontrol = "/run/c.sock"', {}).startswith(": sessions.store: no default directory")
 
 
 def test_tables_of_forges_replace_the_built_in_one(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_bad_variable_is_named(tmp_path: Path) -> None:
     """Under a file too: the place of that mistake is the variable."""
     with pytest.raises(ConfigError) as caught:
         _load(tmp_path, "", HOME | {"GATEWAY_PORT": "http"})
-    assert str(caught.value) == "GATEWAY_PORT: a whole number is meant"
+    assert str(caught.value) == "GATEWAY_PORT: expected a whole number"
 
 
 def test_this_processs_uid_is_the_default(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None
 def test_a_file_beyond_measure_is_refused(tmp_path: Path) -> None:
     """A device or a log in place of a configuration is not read to its end."""
     assert _load(tmp_path, "#" * MAX_FILE_BYTES)
-    assert _refused(tmp_path, "#" * (MAX_FILE_BYTES + 1)) == ": the file is larger than a configuration can be"
+    assert _refused(tmp_path, "#" * (MAX_FILE_BYTES + 1)) == ": the file is too large: at most 1 MiB is read"
 
 
 def test_nesting_and_digits_beyond_measure_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from credgate.config.schema import Config, ForgeConfig, SessionsConfig
+import pytest
+from attrs import fields
+
+from credgate.config.schema import FORGE_TABLES, Config, ForgeConfig, SessionsConfig
+
+CANARY = "file:///CANARY"
+SHOWN = {"app_id", "installation_id", "client_id", "lifetime"}
+"""Keys that hold no reference to a secret."""
+
+
+@pytest.mark.parametrize("table", FORGE_TABLES.values())
+def test_repr_of_a_forge_table_hides_its_references(table: type) -> None:
+    """A token pasted in place of a reference must not reach a log or a traceback."""
+    hidden = [each.name for each in fields(table) if each.name not in SHOWN]
+    made = table(**dict.fromkeys(hidden, CANARY))
+    assert hidden
+    assert "CANARY" not in repr(made)
+    assert CANARY in {getattr(made, name) for name in hidden}
 
 
 def test_no_repr_shows_where_a_credential_is() -> None:

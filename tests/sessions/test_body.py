@@ -169,7 +169,7 @@ def test_times_may_only_be_shorter(key: str) -> None:
         refusal({key: f"{longest + 1:g}s"}) == f"{key} must be more than zero and at most the configured {longest:g}s"
     )
     assert refusal({key: "0s"}).startswith(f"{key} must be more than zero")
-    assert refusal({key: "1 hour"}).startswith(f"{key}: a duration is a number with its unit")
+    assert refusal({key: "1 hour"}).startswith(f"{key}: expected a duration, a number with its unit")
     assert refusal({key: 60}) == f"{key} must be a duration such as 90s, 15m, 24h or 7d"
 
 

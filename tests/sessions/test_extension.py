@@ -24,7 +24,7 @@ def test_a_duration_is_read() -> None:
         ([], "The body must be a JSON object"),
         ({}, MEANT),
         ({"for": 8}, MEANT),
-        ({"for": "8"}, 'for: a duration is a number with its unit, in quotes: "90s", "15m", "24h" or "7d"'),
+        ({"for": "8"}, 'for: expected a duration, a number with its unit in quotes: "90s", "15m", "24h" or "7d"'),
         ({"for": "0s"}, "for must be more than zero"),
         ({"for": "8h", "until": "9h"}, "Unknown key: until (known: for)"),
     ],

@@ -7,22 +7,18 @@ import pytest
 from credgate.config.schema import Config, ForgeConfig
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
+from credgate.rules.push_syntax import MAX_LISTED, MAX_QUOTED, MAX_RULES, VERBS, PushRule, quoted
 from credgate.sessions.grants import (
     LIMIT_KEYS,
-    MAX_LISTED,
     MAX_NUMBER,
     MAX_PATTERNS,
-    MAX_QUOTED,
     MAX_REPOS,
-    MAX_RULES,
     READ_KEYS,
-    VERBS,
     check_label,
     parse_repos,
-    quoted,
     written,
 )
-from credgate.sessions.model import Grant, PushRule
+from credgate.sessions.model import Grant
 from credgate.values import Access
 
 DRIVERS = {
@@ -179,7 +175,7 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": "refs/heads/x", "allow": {"create": True}}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": ["creat"]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": [["create"]]}, f"allow must be a list of {', '.join(VERBS)}"),
-        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (a text is meant)"),
+        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (expected a string)"),
         (
             {"refs": "heads/x", "allow": []},
             "Invalid ref pattern: heads/x (a pattern of ref names is meant, such as refs/heads/agent/*)",
@@ -278,11 +274,11 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ("require_old_oid", 1, SWITCHES + "int"),
         ("partial", "yes", SWITCHES + "yes"),
         ("workflows", 1, SWITCHES + "int"),
-        ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} texts"),
-        ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} texts"),
-        ("push_options", [5], "Invalid push option: int (a text is meant)"),
+        ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} strings"),
+        ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} strings"),
+        ("push_options", [5], "Invalid push option: int (expected a string)"),
         ("push_options", ["a**"], "Invalid push option: a** (one * stands for any run of characters; two say no more)"),
-        ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} texts"),
+        ("protected_paths", {}, f"protected_paths must be a list of at most {MAX_LISTED} strings"),
         (
             "protected_paths",
             ["/etc"],

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.position import Path, dotted, line_of, lines
+from credgate.config.toml_lines import Path, dotted, line_of, lines
 
 DOCUMENTS: list[tuple[str, str, dict[Path, int]]] = [
     ("empty", "", {}),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.duration import LONGEST, MEANT, parse_duration
+from credgate.rules.duration import LONGEST, MEANT, parse_duration
 
 MEANINGS = [
     ("90s", 90.0),

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from attrs import evolve
 
-from credgate.config.checks import problems
-from credgate.config.schema import Config, ForgeConfig, ListenConfig, SessionsConfig
-from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
+from credgate.config.consistency import problems
+from credgate.config.schema import (
+    AppConfig,
+    Config,
+    ForgeConfig,
+    ListenConfig,
+    OAuthConfig,
+    RotateConfig,
+    SessionsConfig,
+)
 
 
 def _with(forge: ForgeConfig) -> Config:
@@ -39,7 +46,7 @@ def test_places_left_empty_are_refused() -> None:
 def test_a_home_too_deep_for_a_socket_is_told() -> None:
     """The default path may be too long although nobody wrote it."""
     config = Config(listen=ListenConfig(control="/" + "x" * 107))
-    assert _found(config)[("listen", "control")].endswith("write a shorter one")
+    assert _found(config)[("listen", "control")].endswith("set a shorter path")
 
 
 def test_the_default_forge_must_exist() -> None:
@@ -56,7 +63,7 @@ def test_the_default_forge_must_exist() -> None:
 def test_a_forge_needs_its_url() -> None:
     """Only github.com's is known; a guess is offered, not taken."""
     assert _found(_with(ForgeConfig(name="a.example"))) == {
-        ("forges", "a.example", "url"): 'it is missing; did you mean url = "https://a.example"?'
+        ("forges", "a.example", "url"): 'required key is missing; did you mean url = "https://a.example"?'
     }
 
 
@@ -84,7 +91,8 @@ def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
     authority.write_bytes((Path(__file__).parent / "testdata" / "authority.pem").read_bytes())
     assert problems(_with(evolve(forge, ca_file=str(authority)))) == []
     authority.write_text("no certificate")
-    assert "holds no certificate" in _found(_with(evolve(forge, ca_file=str(authority))))[("forges", "a", "ca_file")]
+    found = _found(_with(evolve(forge, ca_file=str(authority))))
+    assert found == {("forges", "a", "ca_file"): "the file contains no usable PEM certificate"}
     missing = _found(_with(evolve(forge, ca_file=str(tmp_path / "none.pem"))))[("forges", "a", "ca_file")]
     assert missing == "the file cannot be read: No such file or directory"
 
@@ -95,7 +103,7 @@ def test_a_table_for_short_lived_credentials_is_for_its_kind_and_whole() -> None
     forge = ForgeConfig(name="a", kind="github", url="https://a", app=app)
     assert problems(_with(forge)) == []
     assert _found(_with(evolve(forge, kind="generic"))) == {
-        ("forges", "a", "app"): 'only forges of kind "github" have it'
+        ("forges", "a", "app"): 'supported only for forges of kind "github"'
     }
     oauth = ForgeConfig(
         name="a", kind="gitea", url="https://a", oauth=OAuthConfig(client_id="c", client_secret="env://S")
@@ -110,4 +118,4 @@ def test_a_forge_has_one_way_to_short_lived_credentials() -> None:
     """Two would leave open which of them serves."""
     app, rotate = AppConfig(app_id="7", private_key="file:///k"), RotateConfig(token="env://T", key="env://K")
     found = _found(_with(ForgeConfig(name="a", kind="github", url="https://a", app=app, rotate=rotate)))
-    assert found[("forges", "a", "rotate")] == '"app" is there already; a forge has one of them'
+    assert found[("forges", "a", "rotate")] == 'conflicts with "app": a forge has at most one of these tables'

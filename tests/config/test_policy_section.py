@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.config import pushforms
+from credgate.config import forms
 from credgate.config.load import config_hash, load
 from credgate.config.schema import Config, PushPolicy
 from credgate.errors import ConfigError
-from credgate.sessions.model import PushRule
+from credgate.rules.push_syntax import PushRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +65,9 @@ def test_rules_may_be_tables(tmp_path: Path) -> None:
         ("push = 5", "push must be a list of at most 64 rules"),
         ('protected_paths = ["/etc"]', "Invalid path glob: /etc ("),
         ('push_options = [""]', "Invalid push option:  ("),
-        ("max_refs = 0", "it is out of range: 1 to 20000"),
-        ("max_push_bytes = -1", "it is out of range: at least 0"),
-        ('require_old_oid = "yes"', "true or false is meant, without quotes"),
+        ("max_refs = 0", "out of range: must be 1 to 20000"),
+        ("max_push_bytes = -1", "out of range: must be at least 0"),
+        ('require_old_oid = "yes"', "expected true or false, without quotes"),
         ("partial = true", "unknown key"),
     ],
 )
@@ -82,9 +82,9 @@ def test_a_policy_that_is_not_understood_stops_the_start(tmp_path: Path, line: s
 def test_defaults_pass_their_own_forms() -> None:
     """Tuples, as the schema holds them, are lists to a form."""
     policy = PushPolicy()
-    assert pushforms.rules(policy.push) == policy.push
-    assert pushforms.options(policy.push_options) == policy.push_options
-    assert pushforms.globs(policy.protected_paths) == policy.protected_paths
+    assert forms.push_rules(policy.push) == policy.push
+    assert forms.push_options(policy.push_options) == policy.push_options
+    assert forms.path_globs(policy.protected_paths) == policy.protected_paths
 
 
 def test_the_hash_does_not_depend_on_the_order_of_verbs(tmp_path: Path) -> None:
