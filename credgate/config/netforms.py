@@ -1,8 +1,9 @@
-"""The forms of values that name something on a network: URLs, hosts, addresses, networks, names of forges.
+"""Forms of values that name something on a network: URLs, hosts, addresses, networks, names of forges.
 
-Like ``forms``: from what TOML gave to the value in its normal form, or ``ValueError`` with what was meant. URLs are
-matched whole against one pattern and rebuilt: RFC 3986 is far wider than a forge needs, and URL libraries disagree
-about which part is the host. No text repeats a URL, since people paste tokens into those. Nothing is resolved.
+Like ``forms``: from what TOML gave to the value in its normal form, or ``ValueError`` with what was expected. A URL
+must match one pattern as a whole and is rebuilt from its parts: RFC 3986 allows far more than a forge needs, and URL
+libraries disagree about which part is the host. No error text repeats a URL, since people paste tokens into URLs.
+Nothing is resolved.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _HOST = r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:
 _URL = re.compile(rf"(?P<scheme>https?)://{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?P<prefix>(?:/[A-Za-z0-9._~-]+)*)/?")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _FORGE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])?")
-# Resolvers read "127.1" and "0x7f.1" as addresses: what ends like a number must be a whole one.
+# Resolvers accept "127.1" and "0x7f.1" as addresses, so a host that ends in a number must be a complete address.
 _ENDS_LIKE_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 
@@ -46,7 +47,7 @@ def proxy_url(value: object) -> str:
 
 
 def origin(value: object) -> str:
-    """Accept ``https://host[:port]`` (or http) without a path, or ``""``."""
+    """Accept ``https://host[:port]`` (or http) without a path, or ``""`` for none."""
     text = string(value)
     form = _URL.fullmatch(text)
     if text and (form is None or form["prefix"] or text.endswith("/")):
@@ -55,18 +56,19 @@ def origin(value: object) -> str:
 
 
 def host_patterns(value: object) -> tuple[str, ...]:
-    """Accept a list of host names, each may stand for all names below it (``*.example.com``); in lower case."""
+    """Accept a list of host names or ``*.example.com`` (all names below it); return them in lower case."""
     texts = tuple(text.lower() for text in strings(value))
     for text in texts:
         labels = text.removeprefix("*.").split(".")
-        everybody = text.startswith("*.") and len(labels) == 1  # such as "*.com"
-        if everybody or not all(map(_LABEL.fullmatch, labels)):
+        # "*.com" would match hosts of every owner.
+        whole_tld = text.startswith("*.") and len(labels) == 1
+        if whole_tld or not all(map(_LABEL.fullmatch, labels)):
             raise ValueError('expected host names, such as ["objects.example.com", "*.lfs.example.com"]')
     return texts
 
 
 def _host(host: str) -> str:
-    """Check a host that the pattern let through: labels of a name (RFC 1123), or an address in its usual form."""
+    """Check a host that the pattern accepted: the labels of a name (RFC 1123), or the usual form of an address."""
     literal = host.startswith("[") or _ENDS_LIKE_A_NUMBER.fullmatch(host)
     try:
         if literal:
@@ -79,7 +81,7 @@ def _host(host: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a forge's URL, in normal form, stays on this machine."""
+    """Return whether a forge's URL, in normal form, has a loopback host."""
     form = _URL.fullmatch(url)
     host = form["host"].strip("[]") if form else ""
     try:
@@ -89,7 +91,7 @@ def is_loopback(url: str) -> bool:
 
 
 def forge_name(value: str) -> str:
-    """Check the name of a forge: it stands in the sandbox's URLs, ``/forge/NAME/...``."""
+    """Check the name of a forge, which is part of the sandbox's URLs, ``/forge/NAME/...``."""
     if not _FORGE_NAME.fullmatch(value):
         lower = value.lower()
         hint = f'; did you mean "{lower}"?' if _FORGE_NAME.fullmatch(lower) else ""
@@ -105,7 +107,8 @@ def address_port(value: object) -> str:
 
 
 def loopback_port(value: object) -> str:
-    """Accept ``address:port`` with a loopback address, or ``""`` for off: what listens there has no login."""
+    """Accept ``address:port`` with a loopback address, or ``""`` for off."""
+    # Loopback only, since the metrics page has no authentication.
     text = string(value)
     if text and not (_is_address_port(text) and ipaddress.ip_address(text.rpartition(":")[0].strip("[]")).is_loopback):
         raise ValueError('expected address:port with a loopback address, such as "127.0.0.1:9464", or "" for off')
@@ -122,7 +125,7 @@ def upstreams(value: object) -> tuple[str, ...]:
 
 
 def networks(value: object) -> tuple[str, ...]:
-    """Accept a list of networks in CIDR form; a single address is a network of its own."""
+    """Accept a list of networks in CIDR form; a single address counts as a network."""
     texts = strings(value)
     for text in texts:
         try:
@@ -133,7 +136,7 @@ def networks(value: object) -> tuple[str, ...]:
 
 
 def static_names(value: object) -> dict[str, tuple[str, ...]]:
-    """Accept a table of names with an address or a list of them each. The names are the DNS room's to judge."""
+    """Accept a table of names, each with an address or a list of addresses. ``credgate.dns`` checks the names."""
     if not isinstance(value, dict):
         raise ValueError('expected a table, such as gateway = "10.0.0.2"')  # noqa: TRY004 - one error type for all forms
     if dotted := next((name for name, held in value.items() if isinstance(held, dict)), ""):

@@ -165,7 +165,7 @@ class ForgeConfig:
     """Additional hosts of LFS objects: a name, or ``*.name`` for all names below it."""
     check_path: bool = option(forms.boolean, default=False)
     """True: query the API whether a project still has this path before each use (GitLab)."""
-    credentials: dict[str, str] = option(forms.credentials, factory=dict, repr=False)
+    credentials: dict[str, str] = option(forms.credentials, factory=dict, repr=False)  # noqa: RUF009 - makes a field
     """References by pattern (``owner/*``, ``owner/repo``, ``**``); the longest matching pattern is used."""
     app: AppConfig | None = None
     oauth: OAuthConfig | None = None
@@ -220,7 +220,7 @@ class DnsConfig:
     """``name``, ``*.name`` (only names below it), ``!name`` (denied, wins); more types follow: ``name TXT,MX``."""
     allowlist_file: str = option(forms.optional(forms.absolute_path), "")
     """A file of such lines, or the ancestor's ``allowlist.conf``."""
-    static: dict[str, tuple[str, ...]] = option(netforms.static_names, factory=dict)
+    static: dict[str, tuple[str, ...]] = option(netforms.static_names, factory=dict)  # noqa: RUF009 - makes a field
     """The gateway's own names with their addresses, answered locally in both directions."""
     clients: str = option(forms.one_of("any", "sessions"), "any")
     """``any``; ``sessions``: only addresses that a session is bound to."""

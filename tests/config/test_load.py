@@ -89,7 +89,9 @@ def test_written_directories_need_no_home(tmp_path: Path) -> None:
     """A container without HOME starts when its file names both places."""
     text = '[sessions]\nstore = "memory:"\n[listen]\ncontrol = "/run/c.sock"'
     assert _load(tmp_path, text, {}).sessions.store_path == ""
-    assert _refused(tmp_path, '[listen]\ncontrol = "/run/c.sock"', {}).startswith(": sessions.store: no default directory")
+    assert _refused(tmp_path, '[listen]\ncontrol = "/run/c.sock"', {}).startswith(
+        ": sessions.store: no default directory"
+    )
 
 
 def test_tables_of_forges_replace_the_built_in_one(tmp_path: Path) -> None:

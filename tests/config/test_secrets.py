@@ -47,7 +47,7 @@ def test_a_variable_is_read_without_its_spaces() -> None:
         ({}, "cannot be read: the variable is not set"),
         ({"TOKEN": ""}, "cannot be read: the variable is not set"),
         ({"TOKEN": " \n"}, "is empty"),
-        ({"TOKEN": f"{CANARY}\nsecond"}, "holds more than one line, or control characters"),
+        ({"TOKEN": f"{CANARY}\nsecond"}, "contains more than one line, or control characters"),
     ],
 )
 def test_a_variable_without_a_secret_is_refused(environ: dict[str, str], text: str) -> None:
@@ -77,10 +77,10 @@ def test_a_secret_of_any_letters_and_the_largest_size_is_read(tmp_path: Path) ->
     [
         (b"", "is empty"),
         (b"\n \n", "is empty"),
-        (CANARY.encode() + b"\nsecond\n", "holds more than one line, or control characters"),
-        (CANARY.encode() + b"\x00", "holds more than one line, or control characters"),
-        (CANARY.encode() + b"\x7fx", "holds more than one line, or control characters"),
-        (CANARY.encode() + "\x85x".encode(), "holds more than one line, or control characters"),
+        (CANARY.encode() + b"\nsecond\n", "contains more than one line, or control characters"),
+        (CANARY.encode() + b"\x00", "contains more than one line, or control characters"),
+        (CANARY.encode() + b"\x7fx", "contains more than one line, or control characters"),
+        (CANARY.encode() + "\x85x".encode(), "contains more than one line, or control characters"),
         (b"\xff" + CANARY.encode(), "is not UTF-8 text"),
         (b"x" * (MAX_SECRET_BYTES + 1), "is larger than 65536 bytes; one line is expected"),
     ],
@@ -95,7 +95,7 @@ def test_a_file_that_is_not_one_line_of_text_is_refused(tmp_path: Path, content:
 def test_a_file_open_to_every_user_is_refused(tmp_path: Path, mode: int) -> None:
     """A secret that others read is none; one that others write is theirs."""
     assert _refused(_file(tmp_path, CANARY.encode(), mode)) == (
-        f"is open to every user (mode {mode:04o}); chmod o-rw it"
+        f"is accessible to every user (mode {mode:04o}); chmod o-rw it"
     )
 
 
@@ -104,7 +104,10 @@ def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     real = _file(tmp_path, CANARY.encode())
     link = tmp_path / "link"
     link.symlink_to(real.target)
-    assert _refused(Reference("file", str(link))) == "cannot be read: it is a symbolic link; name the file itself"
+    assert (
+        _refused(Reference("file", str(link)))
+        == "cannot be read: it is a symbolic link; set the path of the file itself"
+    )
     assert read_reference(real, {}) == CANARY
 
 
@@ -171,7 +174,7 @@ def test_a_systemd_credential_is_a_file_of_the_service_managers(tmp_path: Path) 
 def test_without_a_service_manager_there_are_no_systemd_credentials(environ: dict[str, str]) -> None:
     """The unit's own line that is missing is named."""
     text = _refused(Reference("systemd", "token"), environ)
-    assert text == "cannot be read: CREDENTIALS_DIRECTORY is not set; LoadCredential=token:/path in the unit sets it"
+    assert text == "cannot be read: CREDENTIALS_DIRECTORY is not set; add LoadCredential=token:/path to the unit"
 
 
 def test_a_document_may_have_many_lines(tmp_path: Path) -> None:

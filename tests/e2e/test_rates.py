@@ -28,7 +28,7 @@ def test_a_session_that_asks_too_often_is_told_how_long_to_wait(
     box.git("clone", address(path), "clone").fine()
     heard = len(forge.plain.up)
     said = box.git("ls-remote", address(path)).refused()
-    assert "remote: credgate: this session has made 3 requests, as many as it may, within a minute; wait" in said
+    assert "remote: credgate: this session has made its limit of 3 requests within a minute; wait" in said
     assert "429" in said
     assert len(forge.plain.up) == heard
     line = door.gateway.audited(repo=path, decision="deny", status=429)
@@ -78,6 +78,6 @@ def test_a_clone_of_more_bytes_than_allowed_is_whole_and_the_next_waits(
     box = enter([path], door=door).box
     box.git("clone", address(path), "clone").fine()
     said = box.git("fetch", cwd="clone").refused()
-    assert f"remote: credgate: this session has moved more than the {MIB} bytes that it may within a minute" in said
+    assert f"remote: credgate: this session has transferred its limit of {MIB} bytes within a minute" in said
     assert door.gateway.audited(repo=path, decision="deny", status=429)["reason"] == "too-many-bytes"
     enter([path], door=door).box.git("clone", address(path), "clone").fine()

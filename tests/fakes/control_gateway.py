@@ -20,7 +20,7 @@ from zope.interface import implementer
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import ControlService, control_service
 from credgate.service.registry import SessionRegistry
-from credgate.sessions.store import MemoryStore
+from credgate.sessions.stores import MemoryStore
 from tests.fakes.control import Auditor, drivers
 from tests.fakes.needs import demand
 

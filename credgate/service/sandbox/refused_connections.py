@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 
 from credgate.audit.event import Event, Happening
-from credgate.sessions.refusals import INTERVAL, Refusals
+from credgate.throttle import INTERVAL, Refusals
 from credgate.values import Reason
 
 if TYPE_CHECKING:
