@@ -18,7 +18,7 @@ from credgate.forges.sentences import COMMON
 from credgate.http import grammar
 from credgate.http import response as http_response
 from credgate.lfs import batch, reading
-from credgate.service.control import json_body, readiness
+from credgate.service.control import http_server, readiness, routes
 from credgate.service.credentials import acceptance_check, command, fetched
 from credgate.service.credentials import api_client as minting_api
 from credgate.service.dns import listeners, resolver
@@ -92,8 +92,8 @@ STATED = [
     ("dns.md", r"length of 0 or above (\d+) closes", query.MAX_QUERY),
     ("dns.md", r"what the\s+client says up to (\d+)", codes.EDNS_UDP),
     ("dns.md", r"Replies over UDP: (\d+) octets", codes.PLAIN_UDP),
-    ("control-api.md", r"at most (\d+) bytes, nested", json_body.MAX_BODY),
-    ("control-api.md", r"nested at most (\d+) deep", json_body.MAX_DEPTH),
+    ("control-api.md", r"at most (\d+) bytes, nested", http_server.MAX_BODY),
+    ("control-api.md", r"nested at most (\d+) deep", routes.MAX_DEPTH),
     ("control-api.md", r"does not end within (\d+) s is `false`", readiness.TIMEOUT),
     ("control-api.md", r"within (\d+) s \(25 s", minting_api.TIME_LIMIT),
     ("control-api.md", r"within 10 s \((\d+) s with", acceptance_check.TIME_LIMIT),

@@ -25,7 +25,6 @@ from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
 from credgate.service.control import json_reply
-from credgate.service.control.json_body import MAX_BODY
 from credgate.service.control.peer import Peer, PeerRule, read_peer
 from credgate.service.sandbox.refused_connections import Limit
 
@@ -46,8 +45,10 @@ MAX_LISTED = 64
 """The same for all users of ``control.allow_uids`` together."""
 MAX_TURNED_AWAY = 8
 """Connections refused at once that are told so, within ``LINGER`` seconds; more are closed without a word."""
+MAX_BODY = 64 * 1024
+"""Bytes of a request body; a larger one is answered 413."""
 MAX_DRAIN = 1024 * 1024
-"""Bytes of a refused request that are read and thrown away."""
+"""Bytes of a refused request that are read and discarded."""
 
 _TARGET = re.compile(rb"(?=.{1,256}\Z)(?:/|(?:/[A-Za-z0-9._~-]+)+)")
 """No route takes a query, an escape or an empty segment: nothing is decoded or merged, so nothing means two things."""

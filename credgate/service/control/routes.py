@@ -19,12 +19,11 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from credgate import __version__
+from credgate import __version__, strict_json
 from credgate.config.schema import Config, PushPolicy
 from credgate.errors import CapacityError, ConfigError, InvalidValueError, StoreError
 from credgate.forges.acceptance import parse_check
 from credgate.git.explain import explain, parse_question
-from credgate.service.control.json_body import is_json, parse_json
 from credgate.service.control.json_reply import encode, error, send, send_bytes
 from credgate.service.control.views import lifetimes, session_view
 from credgate.service.metrics.scrape import send_page
@@ -60,6 +59,10 @@ READY_TIMEOUT = 5.0
 SLICE = 100
 """Sessions that a listing writes in one turn of the reactor: some milliseconds."""
 
+MAX_DEPTH = 8
+"""Nesting of arrays and objects in a request body; a create needs four levels."""
+
+_JSON_TYPE = re.compile(rb"[ \t]*application/json[ \t]*(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _SESSION_ID = re.compile(r"s-[0-9a-f]{16}")
 _REVOKED = "revoked"
@@ -328,9 +331,17 @@ class _MediaTypeError(InvalidValueError):
 
 def _payload(request: ControlRequest) -> object:
     """Return the decoded body. Raises InvalidValueError."""
-    if not is_json(request.getHeader(b"Content-Type")):
+    # A form or a text that happens to parse as JSON was not meant as such. No Content-Type is accepted.
+    media_type = request.getHeader(b"Content-Type")
+    if media_type is not None and _JSON_TYPE.fullmatch(media_type) is None:
         raise _MediaTypeError("send the body with Content-Type: application/json")
-    return parse_json(request.content.read())
+    body = request.content.read()
+    if not body.strip():
+        raise InvalidValueError("the request needs a JSON object as its body")
+    try:
+        return strict_json.read_value(body, depth=MAX_DEPTH)
+    except strict_json.JsonError as failed:
+        raise InvalidValueError(str(failed)) from None
 
 
 def _destroyed(request: ControlRequest, *, known: bool) -> bytes:

@@ -79,10 +79,20 @@ def test_what_is_no_json_object_is_400(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/session/create", "/v1/sessions"])
-def test_a_body_that_claims_to_be_something_else_is_415(path: str) -> None:
-    """What curl -d says by itself; the text tells what to add."""
-    answer = Desk().call("POST", path, IP, Content_Type="application/x-www-form-urlencoded")
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/jsonp", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""],
+)
+def test_body_of_another_media_type_is_answered_415(path: str, media_type: str) -> None:
+    """curl -d sends a form by default; the text says what to add."""
+    answer = Desk().call("POST", path, IP, Content_Type=media_type)
     assert (answer.status, answer.error) == (415, "send the body with Content-Type: application/json")
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", "application/json ;"])
+def test_every_spelling_of_the_json_media_type_is_accepted(media_type: str) -> None:
+    """Media types are case-insensitive and may have parameters (RFC 9110 section 8.3.1)."""
+    assert Desk().call("POST", "/v1/sessions", IP, Content_Type=media_type).status == 201
 
 
 def test_destroy_by_token_ends_the_session_and_says_so_once() -> None:
