@@ -45,7 +45,7 @@ def test_an_address_that_asks_too_often_is_told_so(
     door = _door(start_gateway, requests_per_minute_per_address=3)
     enter([path], door=door).box.git("clone", address(path), "clone").fine()
     said = enter([path], door=door).box.git("ls-remote", address(path)).refused()
-    assert "remote: credgate: this address has made 3 requests" in said
+    assert "remote: credgate: this address has made its limit of 3 requests" in said
     assert door.gateway.audited(repo=path, decision="deny", status=429)["reason"] == "too-many-requests"
 
 
@@ -60,7 +60,7 @@ def test_a_push_that_comes_too_often_is_told_by_ref(
     box.git("init", "-q", "work").fine()
     box.commit("work", "file", b"new\n")
     said = box.git("push", address(path), "HEAD:refs/heads/new", cwd="work").refused()
-    assert "[remote rejected] HEAD -> new (credgate: this session has made 1 requests" in said
+    assert "[remote rejected] HEAD -> new (credgate: this session has made its limit of 1 requests" in said
     assert repos.head(path) == before
     assert door.gateway.audited(repo=path, operation="git-receive-pack")["reason"] == "too-many-requests"
     fresh = enter([path], login=login, door=_door(start_gateway)).box

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from credgate import __version__
 from credgate.audit.chain import Head, Link
+from credgate.audit.event import Happening
 from credgate.config.load import config_hash, policy_hash
 from credgate.config.schema import PushPolicy
 from credgate.service.control.overview import Overview
@@ -113,8 +114,7 @@ def test_a_session_is_extended() -> None:
     assert (answer.status, answer.json["id"]) == (200, session_id)
     assert answer.json["absolute_ttl"] > 7200
     assert answer.json == desk.call("GET", f"/v1/sessions/{session_id}").json
-    ((session, peer),) = desk.prolonged
-    assert (session.id, peer) == (session_id, desk.peer)
+    assert desk.granted(Happening.SESSION_EXTENDED) == [(session_id, str(desk.peer))]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_extension_that_is_not_granted_changes_nothing(payload: object, statu
     answer = desk.call("POST", f"/v1/sessions/{session_id}/extend", payload)
     assert (answer.status, answer.error[: len(text)]) == (status, text)
     assert desk.call("GET", f"/v1/sessions/{session_id}").json == before
-    assert desk.prolonged == []
+    assert desk.granted(Happening.SESSION_EXTENDED) == []
 
 
 @pytest.mark.parametrize("session_id", ["s-0000000000000000", "A" * 43])

@@ -221,10 +221,11 @@ async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
 
 @pytest.mark.needs("curl")
 @pytest_twisted.ensureDeferred
-async def test_stopping_lets_a_request_end(gateway: Gateway) -> None:
+async def test_stopping_lets_a_request_end(home: Path) -> None:
     """Its answer may be the only copy of a session's secrets."""
     gate: Deferred[dict[str, bool]] = Deferred()
-    gateway.service.site.resource._app._instance.readiness = lambda: gate
+    gateway = gateway_at(config(home / "run" / "control.sock"), readiness=lambda: gate)
+    gateway.service.startService()
     asking = ensureDeferred(gateway.curl("http://localhost/v1/ready"))
     await until(lambda: _busy(gateway), "a request that is being served")
     stopping = gateway.service.stopService()
