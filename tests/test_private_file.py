@@ -60,7 +60,7 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, bits: i
     inner.chmod(bits)
     assert refusal(inner / "sessions.db") == (
         f"{inner} can be written by others; "
-        "chown it to credgate's user and chmod it to 0700, or name a directory of its own"
+        "chown it to credgate's user and chmod it to 0700, or configure another directory"
     )
     inner.chmod(0o755)
     private_file.prepare(inner / "sessions.db")
@@ -83,7 +83,7 @@ def test_another_user_s_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     if os.getuid() != 0:
         not_here("only root's directory is let pass for another user")
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    assert refusal(path) == f"{path} is not a regular file of credgate's user; name another path, or chown it"
+    assert refusal(path) == f"{path} is not a regular file of credgate's user; configure another path, or chown it"
 
 
 def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_path_through_a_file_is_refused_with_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "sub" / "sessions.db"
     assert refusal(path) == (
-        f"{path} cannot be used (Not a directory); give credgate's user the file and its directory"
+        f"{path} cannot be used (Not a directory); make the file and its directory writable for credgate's user"
     )
 
 

@@ -142,9 +142,9 @@ def test_what_only_v1_knows_the_ancestor_s_route_refuses(key: str) -> None:
 
 def test_two_keys_for_one_thing_are_refused() -> None:
     """Could not tell which was meant."""
-    text = "container_ip and bind say the same: give one of them"
+    text = "container_ip and bind mean the same: send only one of them"
     assert refusal({"container_ip": "10.0.0.1", "bind": "10.0.0.1"}) == text
-    assert refusal({"container_id": "a", "label": "a"}) == "container_id and label say the same: give one of them"
+    assert refusal({"container_id": "a", "label": "a"}) == "container_id and label mean the same: send only one of them"
 
 
 @pytest.mark.parametrize("value", [5, "10.1.2.3/16", "localhost", "", [], "fe80::%1/64"])

@@ -127,7 +127,7 @@ def test_a_second_gateway_on_the_same_file_is_refused(path: Path, monkeypatch: p
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     store = SqliteStore(path)
     store.open(NOW)
-    text = ": in use by another process (database is locked); stop the other gateway, or give each its own store"
+    text = ": in use by another process (database is locked); stop the other gateway, or configure another store"
     other = SqliteStore(path)
     with pytest.raises(StoreError, match="in use by another process") as caught:
         other.open(NOW)
@@ -142,8 +142,8 @@ def test_a_second_gateway_on_the_same_file_is_refused(path: Path, monkeypatch: p
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     """Fail closed, and keep the evidence."""
     path.write_bytes(content)
-    text = ": damaged (file is not a database); restore it, or move it and its -wal file aside "
-    assert refusal(path) == text + "and create the sessions anew"
+    text = ": damaged (file is not a database); restore it, or move it and its -wal file away "
+    assert refusal(path) == text + "and create the sessions again"
     assert path.read_bytes() == content
 
 
@@ -152,7 +152,7 @@ def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> 
     sql(path, "CREATE TABLE bookmarks (url TEXT)", "PRAGMA user_version = 1")
     path.chmod(0o644)
     content = path.read_bytes()
-    assert refusal(path) == " is a database of another program; name another path in [sessions] store"
+    assert refusal(path) == " is a database of another program; set another path in [sessions] store"
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (content, 0o644)
 
 
@@ -162,7 +162,7 @@ def test_a_store_of_another_version_is_refused_and_left_alone(path: Path) -> Non
     content = path.read_bytes()
     assert refusal(path) == (
         " has schema version 2 and this credgate reads 1; "
-        "start the credgate that wrote it, or move the file aside and create the sessions anew"
+        "run the version that wrote it, or move the file away and create the sessions again"
     )
     assert path.read_bytes() == content
     sql(path, "PRAGMA user_version = 1")
@@ -215,10 +215,10 @@ def test_a_store_without_its_clock_or_tables_is_refused(path: Path, statement: s
     [
         ("grants = '['", "unreadable (JSONDecodeError)"),
         ("grants = CAST(x'ff' AS TEXT)", "unreadable (TypeError)"),
-        ("label = CAST(x'ff' AS TEXT)", "text that is no UTF-8"),
-        ("used = 9e999", "a time that is no number"),
-        ("used = 1e12", "used in the future"),
-        ("secret_digest = x''", "a digest of the wrong size"),
+        ("label = CAST(x'ff' AS TEXT)", "a text is not UTF-8"),
+        ("used = 9e999", "a time is not a finite number"),
+        ("used = 1e12", "last use is in the future"),
+        ("secret_digest = x''", "a digest has the wrong size"),
         ("bound_to = 'everywhere'", "unreadable (ValueError)"),
     ],
 )
@@ -242,7 +242,7 @@ def test_an_unreadable_id_is_reported_escaped(path: Path) -> None:
     sql(filled(path), f"UPDATE sessions SET id = CAST(x'1b5bff' AS TEXT) WHERE id = '{session(1).id}'")
     store = SqliteStore(path)
     assert len(store.open(NOW)) == 2
-    assert store.damaged == (f"{path}: session b'\\x1b[\\xff' is skipped: text that is no UTF-8",)
+    assert store.damaged == (f"{path}: session b'\\x1b[\\xff' is skipped: a text is not UTF-8",)
     store.close()
 
 
@@ -286,7 +286,7 @@ def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60)
     assert (
-        done.stdout == f"{path} cannot be used (Permission denied); give credgate's user the file and its directory\n"
+        done.stdout == f"{path} cannot be used (Permission denied); make the file and its directory writable for credgate's user\n"
     )
 
 
@@ -299,7 +299,7 @@ def test_a_file_that_turns_read_only_under_sqlite_is_an_error(path: Path) -> Non
         store.insert(session())
     assert str(caught.value) == (
         f"{path}: cannot be written (attempt to write a readonly database); "
-        "give credgate's user the file and its directory"
+        "make the file and its directory writable for credgate's user"
     )
     store.close()
 
@@ -308,7 +308,7 @@ def test_where_no_write_ahead_log_can_be_kept_is_refused(path: Path, monkeypatch
     """Some network file systems: better no start than a store that is not durable."""
     monkeypatch.setattr(SqliteStore, "_pragma", staticmethod(lambda db, pragma: 0 if "_" in pragma[:-8] else "delete"))
     monkeypatch.setattr(SqliteStore, "_recognise", lambda self, db: None)
-    assert refusal(path) == " cannot keep a write-ahead log where it is; move it to a local file system"
+    assert refusal(path) == " cannot have a write-ahead log on this file system; move it to a local one"
 
 
 def test_a_closed_store_says_so(path: Path) -> None:
