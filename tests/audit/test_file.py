@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.audit import kept
+from credgate.audit import log_files
 from credgate.audit.chain import Head, Link
 from credgate.audit.file import LineFile
 from credgate.audit.verify import Verifier
@@ -87,7 +87,7 @@ def test_lines_are_appended(path: Path, file: LineFile) -> None:
     assert file.append(bodies("three")) == (1, None)
     assert told(path) == ["one", "two", "three"]
     assert judge(path, head=file.head).faults == []
-    assert kept.read_head(path) == file.head
+    assert log_files.read_head(path) == file.head
 
 
 def test_a_log_without_a_chain_is_gone_on_with(path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
     file.append(bodies("one"))
     old = path.rename(path.with_suffix(".1")) if how == "renamed" else path.unlink()
     assert file.append(bodies("two")) == (1, None)
-    assert told(path) == ["goes on behind line 1", "two"]
+    assert told(path) == ["continues after line 1", "two"]
     if old is None:
         assert judge(path, head=file.head).faults[0].text == "1 line was removed at the beginning"
     else:
@@ -153,11 +153,11 @@ def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
 
 
 def test_a_large_file_is_rotated(path: Path) -> None:
-    """Each file begins where the one before it ended; the oldest go, and the head says what is kept."""
+    """Each file begins where the one before it ended; the oldest go, and the head says what is log_files."""
     file = opened(path, max_bytes=300, keep=2)
     for number in range(30):
         file.append(bodies(f"number {number}"))
-    files = [found for _, found in kept.rotated(path)]
+    files = [found for _, found in log_files.rotated(path)]
     assert len(files) == 2
     assert files[-1].name == f"audit.log.{int(told(path)[0].split()[-1]):012d}"
     assert told(path)[-1] == "number 29"
@@ -171,7 +171,7 @@ def test_all_files_are_kept_on_demand(path: Path) -> None:
     file = opened(path, max_bytes=1)
     for number in range(5):
         file.append(bodies(f"number {number}"))
-    files = [found for _, found in kept.rotated(path)]
+    files = [found for _, found in log_files.rotated(path)]
     assert len(files) == 4
     assert judge(*files, path, head=file.head).faults == []
 
@@ -182,14 +182,14 @@ def test_a_log_that_cannot_be_rotated_is_gone_on_with(path: Path, monkeypatch: p
     def fails(*_arguments: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(kept, "rotate", fails)
+    monkeypatch.setattr(log_files, "rotate", fails)
     file = opened(path, max_bytes=1)
     for name in ("one", "two", "three"):
         assert file.append(bodies(name)) == (1, None)
     assert told(path) == ["one", "the log cannot be rotated: Permission denied", "two", "three"]
     monkeypatch.undo()
     file.append(bodies("four"))
-    assert told(path) == ["goes on behind line 4", "four"]
+    assert told(path) == ["continues after line 4", "four"]
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "emptied"])
@@ -201,21 +201,21 @@ def test_a_log_that_was_changed_meanwhile_says_so(path: Path, file: LineFile, ho
     path.write_bytes(left)
     again = opened(path)
     again.append(bodies("three"))
-    meant = "the log does not end with line 2 as it was written: it was changed meanwhile"
-    assert told(path)[-2] == ("goes on behind line 2" if how == "emptied" else meant)
+    meant = "the log does not end with line 2 as written: it was changed"
+    assert told(path)[-2] == ("continues after line 2" if how == "emptied" else meant)
     assert judge(path, head=again.head).broken == (0 if how == "changed" else 1)
 
 
 def test_lines_behind_the_head_are_told(path: Path, file: LineFile) -> None:
     """A kill between the two is no tampering, but nobody can tell it from lines that were added."""
     file.append(bodies("one"))
-    head = kept.read_head(path)
+    head = log_files.read_head(path)
     assert head is not None
     file.append(bodies("two", "three"))
-    kept.write_head(path, head)
+    log_files.write_head(path, head)
     again = opened(path)
     again.append(bodies("four"))
-    assert told(path)[3].startswith("2 more lines than were noted: the gateway was killed")
+    assert told(path)[3].startswith("2 more lines than recorded: the gateway was killed")
     assert judge(path, head=again.head).faults == []
 
 
@@ -269,7 +269,7 @@ def test_a_missing_directory_is_told_and_recovered_from(tmp_path: Path) -> None:
 
 def test_a_head_that_cannot_be_written_is_told(path: Path, file: LineFile) -> None:
     """The lines are in all the same, and are not repeated."""
-    kept.head_file(path).mkdir()
+    log_files.head_file(path).mkdir()
     taken, error = file.append(bodies("one"))
     assert (taken, error and error.errno) == (1, errno.EISDIR)
     assert told(path) == ["one"]
@@ -334,7 +334,7 @@ def test_a_fragment_in_a_rotated_file_is_no_business_of_the_next(
     file.append(bodies("one"))
     path.rename(path.with_suffix(".1"))
     assert file.append(bodies("one")) == (1, None)
-    assert told(path) == ["goes on behind line 1", "one"]
+    assert told(path) == ["continues after line 1", "one"]
 
 
 def test_a_pipe_that_nobody_reads_is_an_error(path: Path) -> None:

@@ -92,13 +92,13 @@ def test_two_hundred_of_each_tampering_are_found(tampering: Callable[[Log, rando
     [
         (lambda log: [*log[:10], b"{" + log[10][2:], *log[11:]], 12, "the line before this one was changed"),
         (lambda log: [*log[:10], *log[12:]], 11, "2 lines were removed before this one (number 13 follows 10)"),
-        (lambda log: [*log[:10], log[3], *log[10:]], 11, "this line was put in or moved (number 4 follows 10)"),
+        (lambda log: [*log[:10], log[3], *log[10:]], 11, "this line was inserted or moved (number 4 follows 10)"),
         (lambda log: log[:-1], 0, "1 line was removed at the end"),
         (lambda log: log[1:], 0, "1 line was removed at the beginning"),
         (lambda log: [*log[:-1], log[-1].replace(b"number 59", b"number 58")], 0, "line number 60 is not the one"),
-        (lambda log: [b"{}", *log], 2, "the lines before this one were changed, or put in"),
-        (lambda log: [*log, b"{}"], 61, "this line is in no chain"),
-        (lambda log: [*log[:10], b"{}", *log[10:]], 12, "the line before this one was changed, or lines were put in"),
+        (lambda log: [b"{}", *log], 2, "the lines before this one were changed or inserted"),
+        (lambda log: [*log, b"{}"], 61, "this line is not in the chain"),
+        (lambda log: [*log[:10], b"{}", *log[10:]], 12, "the line before this one was changed, or lines were inserted"),
     ],
 )
 def test_the_place_is_told(tampered: Callable[[Log], Log], line: int, text: str) -> None:
@@ -114,7 +114,7 @@ def test_what_follows_the_head_is_told() -> None:
     """Lines written by somebody else while the gateway was down, digests and all."""
     lines, head = written(10)
     more, _ = written(2, head.last)
-    assert read([*lines, *more], head).faults[0].text == "2 lines were added behind the last that the gateway wrote"
+    assert read([*lines, *more], head).faults[0].text == "2 lines were added after the last line that the gateway wrote"
 
 
 def test_a_log_that_grows_is_judged_up_to_its_head() -> None:
@@ -155,13 +155,13 @@ def test_a_log_of_before_is_read_from_where_its_chain_begins() -> None:
     old = b'{"event":"request"}'
     lines, head = written(3, Link().over(old))
     assert read([old, *lines], head).broken == 0
-    assert read([old], None).faults[0].text == "no line is in a chain"
+    assert read([old], None).faults[0].text == "the log contains no chained line"
 
 
 def test_a_first_line_has_none_before_it() -> None:
     """A log that begins with number 1 begins with it."""
     lines, head = written(2, Link(0, "ab" * 32))
-    assert read(lines, head).faults[0].text == "this line claims to be the first, but names one before it"
+    assert read(lines, head).faults[0].text == "this is line number 1, but it has the digest of a previous line"
 
 
 def test_faults_are_bounded() -> None:

@@ -100,7 +100,7 @@ class ControlService(Service):
         if port is not None:
             await self._stop_listening(port)
             self.place.release()
-        await self.site.retire(GRACE)
+        await self.site.drain(GRACE)
 
     async def _stop_listening(self, port: IListeningPort) -> None:
         try:

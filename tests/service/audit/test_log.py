@@ -18,7 +18,7 @@ from twisted.internet import defer, reactor, task
 from twisted.logger import globalLogPublisher
 
 from credgate.audit.event import Event, Happening
-from credgate.audit.kept import rotated
+from credgate.audit.log_files import rotated
 from credgate.audit.verify import Verifier
 from credgate.config.schema import AuditConfig
 from credgate.errors import ConfigError
@@ -241,7 +241,7 @@ async def test_a_full_disk_makes_it_unwritable_until_there_is_room(path: Path, m
     await stopped(audit)
     assert told(path) == [0, 1, 2, 3, 4]
     assert messages == [
-        f"audit: {path} cannot be written (No space left on device); nothing is served until it can",
+        f"audit: {path} cannot be written (No space left on device); all requests are refused until it can",
         f"audit: {path} can be written again",
     ]
 
@@ -303,7 +303,7 @@ async def test_a_stop_gives_up_on_a_disk_that_hangs(path: Path, pipe: Pipe, mess
         audit.write(event(number))
     await until(lambda: pipe.full)
     await stopped(audit)
-    assert messages == [f"audit: {path} took too long; the last lines may be lost"]
+    assert messages == [f"audit: {path} took too long to write; the last lines may be lost"]
     pipe.drain()
     await until(gone)
 

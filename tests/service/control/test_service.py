@@ -152,7 +152,7 @@ async def test_a_file_system_that_loses_modes_stops_the_start(home: Path, monkey
     """An open socket is worse than none."""
     made = gateway_at(config(home / "control.sock"))
     monkeypatch.setattr(service_module, "UNIXServerEndpoint", _open_to_all)
-    with pytest.raises(ConfigError, match="does not keep a socket's mode"):
+    with pytest.raises(ConfigError, match="does not keep the mode of a socket"):
         made.service.startService()
     assert not made.service.listening
     await until(lambda: not made.socket.exists(), "the socket to go")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.audit.chain import Head, Link
-from credgate.audit.kept import drop, read_head, rotate, rotated, write_head
+from credgate.audit.log_files import drop, read_head, rotate, rotated, write_head
 
 if TYPE_CHECKING:
     from pathlib import Path
