@@ -153,7 +153,7 @@ def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
 
 
 def test_a_large_file_is_rotated(path: Path) -> None:
-    """Each file begins where the one before it ended; the oldest go, and the head says what is log_files."""
+    """Each file begins where the one before it ended; the oldest go, and the head says what remains."""
     file = opened(path, max_bytes=300, keep=2)
     for number in range(30):
         file.append(bodies(f"number {number}"))

@@ -170,7 +170,7 @@ def test_a_directory_that_anybody_could_rename_is_refused(home: Path) -> None:
     open_parent.mkdir()
     open_parent.chmod(0o777)
     place = SocketPlace(open_parent / "run" / "control.sock")
-    assert f"{open_parent} above it is writable by everybody" in refusal(place)
+    assert f"its parent {open_parent} is writable by every user" in refusal(place)
     open_parent.chmod(0o1777)
     place.take()
     place.release()
