@@ -123,9 +123,7 @@ STATED = [
 
 
 @pytest.mark.parametrize(("file", "pattern", "value"), STATED, ids=lambda part: str(part)[:40])
-def test_number_in_document_matches_code(
-    file: str, pattern: str, value: float | dict[str, float]
-) -> None:
+def test_number_in_document_matches_code(file: str, pattern: str, value: float | dict[str, float]) -> None:
     """Each number is stated once. If a sentence is reworded, its pattern must change too."""
     said = re.findall(pattern, (DOCS / file).read_text())
     assert len(said) == 1, "the sentence is missing, or occurs twice"

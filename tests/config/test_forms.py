@@ -103,27 +103,27 @@ REFUSED: list[tuple[Any, object, str]] = [
 @pytest.mark.parametrize(
     ("form", "value", "expected"), [each[1:] for each in ACCEPTED], ids=[each[0] for each in ACCEPTED]
 )
-def test_a_good_value_is_taken_in_its_normal_form(
+def test_valid_value_is_returned_in_normal_form(
     form: Callable[[object], object], value: object, expected: object
 ) -> None:
-    """The type matters: true is no number, one is no truth."""
+    """The type matters: true is not 1."""
     result = form(value)
     assert result == expected
     assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize(("form", "value", "text"), REFUSED)
-def test_any_other_value_is_refused_with_what_is_meant(
+def test_invalid_value_is_refused_with_the_expected_form(
     form: Callable[[object], object], value: object, text: str
 ) -> None:
-    """One kind of error, one line, and never the credential that was pasted."""
+    """The error has one line and never contains a pasted credential."""
     with pytest.raises(ValueError, match=text) as caught:
         form(value)
     assert len(str(caught.value).splitlines()) == 1
     assert "CANARY" not in str(caught.value)
 
 
-def test_the_nearest_word_is_offered_only_when_it_is_near() -> None:
-    """A guess that is far off sends the operator the wrong way."""
+def test_suggestion_is_made_only_for_a_close_match() -> None:
+    """A wrong suggestion would mislead the operator."""
     assert forms.nearest("idle_tll", ["idle_ttl", "store"]) == "idle_ttl"
     assert forms.nearest("zzz", ["idle_ttl", "store"]) == ""

@@ -57,21 +57,21 @@ def test_removed_key_is_reported_with_its_fixed_value(key: str, text: str) -> No
     assert structure({"dns": {key: 1}}) == [Problem(("dns", key), text)]
 
 
-def test_nothing_written_is_the_schema() -> None:
-    """Defaults come from one place."""
+def test_empty_document_has_the_defaults_of_the_schema() -> None:
+    """Defaults are declared only there."""
     assert structure({}) == Config()
 
 
-def test_a_written_key_is_its_value() -> None:
-    """The positive control of all the refusals."""
+def test_valid_keys_become_values() -> None:
+    """This is the positive control of the refusals."""
     written = {"sessions": {"idle_ttl": "2h"}, "forges": {"a": {"url": "https://a"}}}
     assert structure(written) == Config(
         sessions=SessionsConfig(idle_ttl=7200.0), forges={"a": ForgeConfig(name="a", url="https://a")}
     )
 
 
-def test_a_forges_own_tables_are_values() -> None:
-    """What mints credentials is read like any table, its keys by their forms."""
+def test_tables_of_a_forge_become_values() -> None:
+    """They are read like other tables."""
     written = {
         "forges": {
             "a": {"app": {"app_id": 7, "private_key": "file:///k", "installation_id": 3}},
@@ -88,8 +88,8 @@ def test_a_forges_own_tables_are_values() -> None:
     assert config.forges["c"].rotate == RotateConfig("env://T", "env://K", 2 * 86400.0)
 
 
-def test_a_wrong_key_in_a_forges_own_table_is_named() -> None:
-    """The path leads into the table; a value pasted where a reference belongs is not repeated."""
+def test_unknown_key_in_a_table_of_a_forge_is_named() -> None:
+    """A pasted value is not repeated."""
     problems = structure({"forges": {"a": {"app": {"app_idd": 1, "private_key": "hunter2"}, "oauth": 3}}})
     assert isinstance(problems, list)
     assert {problem.path for problem in problems} == {
@@ -100,8 +100,8 @@ def test_a_wrong_key_in_a_forges_own_table_is_named() -> None:
     assert "hunter2" not in str(problems)
 
 
-def test_all_problems_are_found() -> None:
-    """The caller chooses the first in the file, so it needs them all: names, values and unknown keys."""
+def test_all_problems_are_reported() -> None:
+    """The caller chooses the first one in the file."""
     written = {
         "zzz": 1,
         "sessions": {"idle_ttl": 1, "max_sessions": 0},
@@ -123,15 +123,15 @@ def test_all_problems_are_found() -> None:
     }
 
 
-def test_what_is_not_for_files_is_unknown_there() -> None:
-    """``source`` and ``lines`` are where the file was, not what it may say."""
+def test_fields_that_are_not_keys_are_unknown() -> None:
+    """``source`` and ``lines`` describe the file."""
     known = "default_forge, listen, sessions, limits, policy, audit, control, dns, forges"
     assert structure({"lines": {}}) == [Problem(("lines",), f"unknown key; known keys: {known}")]
     assert structure({"source": ""}) == [Problem(("source",), f"unknown key; known keys: {known}")]
 
 
-def test_another_programs_word_is_understood() -> None:
-    """People who write ``token`` mean ``credential``; elsewhere the word means nothing."""
+def test_synonym_of_a_key_is_suggested() -> None:
+    """People write ``token`` for ``credential``."""
     assert structure({"forges": {"a": {"token": ""}}}) == [
         Problem(("forges", "a", "token"), 'unknown key; did you mean "credential"?')
     ]
@@ -140,8 +140,8 @@ def test_another_programs_word_is_understood() -> None:
     ]
 
 
-def test_what_stands_in_the_wrong_place_is_sent_to_the_right_one() -> None:
-    """A key in another table, a forge's name that needs quotes, forges that are no tables."""
+def test_misplaced_key_is_reported_with_its_table() -> None:
+    """The error also covers forge names without quotes."""
     assert structure({"listen": {"max_sessions": 1}}) == [
         Problem(("listen", "max_sessions"), "unknown key; it belongs in [sessions]")
     ]

@@ -286,7 +286,8 @@ def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60)
     assert (
-        done.stdout == f"{path} cannot be used (Permission denied); make the file and its directory writable for credgate's user\n"
+        done.stdout
+        == f"{path} cannot be used (Permission denied); make the file and its directory writable for credgate's user\n"
     )
 
 

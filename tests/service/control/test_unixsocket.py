@@ -217,7 +217,8 @@ def test_a_link_in_the_lock_s_place_is_not_followed(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chmod", "text"), [(0o666, "does not keep the mode of a socket"), (0o600, ""), (0o700, "does not keep the mode of a socket")]
+    ("chmod", "text"),
+    [(0o666, "does not keep the mode of a socket"), (0o600, ""), (0o700, "does not keep the mode of a socket")],
 )
 def test_a_file_system_that_loses_modes_is_found_out(
     home: Path, sockets: list[socket.socket], chmod: int, text: str
