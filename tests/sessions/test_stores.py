@@ -40,13 +40,13 @@ def reopened(store: Store, clock: LeaseClock) -> list[object]:
     return list(store.open(clock()))
 
 
-def test_a_new_store_is_empty_and_undamaged(store: Store, clock: LeaseClock) -> None:
+def test_new_store_is_empty_and_undamaged(store: Store, clock: LeaseClock) -> None:
     """The first start is no special case for anyone else."""
     assert store.open(clock()) == []
     assert store.damaged == ()
 
 
-def test_what_was_inserted_is_there_after_reopening(store: Store, clock: LeaseClock) -> None:
+def test_inserted_sessions_survive_reopening(store: Store, clock: LeaseClock) -> None:
     """A restart loses nothing that was promised."""
     store.open(clock())
     one, two = session(1), session(2, created=1001.0, used=1001.0)
@@ -56,8 +56,8 @@ def test_what_was_inserted_is_there_after_reopening(store: Store, clock: LeaseCl
     assert reopened(store, clock) == [one, two]
 
 
-def test_what_was_removed_is_gone_after_reopening(store: Store, clock: LeaseClock) -> None:
-    """Revoked is revoked; ids that are not there are only not counted."""
+def test_removed_sessions_do_not_return(store: Store, clock: LeaseClock) -> None:
+    """Unknown ids are not counted."""
     store.open(clock())
     for number in range(4):
         store.insert(session(number))
@@ -67,8 +67,8 @@ def test_what_was_removed_is_gone_after_reopening(store: Store, clock: LeaseCloc
     assert reopened(store, clock) == [session(0), session(2)]
 
 
-def test_touches_move_use_forward_only(store: Store, clock: LeaseClock) -> None:
-    """Batches may come late, and about sessions that are gone."""
+def test_touch_moves_last_use_forward_only(store: Store, clock: LeaseClock) -> None:
+    """Batches may be late, or name removed sessions."""
     store.open(clock())
     store.insert(session(1))
     store.insert(session(2))
@@ -77,8 +77,8 @@ def test_touches_move_use_forward_only(store: Store, clock: LeaseClock) -> None:
     assert reopened(store, clock) == [session(1, used=1100.0), session(2)]
 
 
-def test_an_extension_moves_times_up_only(store: Store, clock: LeaseClock) -> None:
-    """It outlives a restart; a late one that says less changes nothing, and a session that is gone stays gone."""
+def test_extension_raises_times_only(store: Store, clock: LeaseClock) -> None:
+    """It survives a restart; a late one with earlier times changes nothing."""
     store.open(clock())
     store.insert(session(1))
     clock.pass_time(5000.0)
@@ -90,8 +90,8 @@ def test_an_extension_moves_times_up_only(store: Store, clock: LeaseClock) -> No
     assert store.damaged == ()
 
 
-def test_an_id_is_taken_once(store: Store, clock: LeaseClock) -> None:
-    """Two sessions under one id: revoking one would leave the other."""
+def test_duplicate_id_is_an_error(store: Store, clock: LeaseClock) -> None:
+    """Revoking one of the two would leave the other."""
     store.open(clock())
     store.insert(session(1))
     with pytest.raises(StoreError):
@@ -99,8 +99,8 @@ def test_an_id_is_taken_once(store: Store, clock: LeaseClock) -> None:
     assert reopened(store, clock) == [session(1)]
 
 
-def test_a_reboot_ages_sessions_by_the_time_that_the_machine_was_off(store: Store, clock: LeaseClock) -> None:
-    """Times come back on the new boot's clock, once."""
+def test_reboot_ages_sessions_by_the_time_off(store: Store, clock: LeaseClock) -> None:
+    """Times are converted to the clock of the new boot once."""
     store.open(clock())
     store.insert(session(1))
     clock.pass_time(100.0)
@@ -113,10 +113,8 @@ def test_a_reboot_ages_sessions_by_the_time_that_the_machine_was_off(store: Stor
 
 
 @pytest.mark.parametrize("step", [DAY, -DAY])
-def test_a_step_before_a_reboot_is_no_part_of_the_time_that_passed(
-    store: Store, clock: LeaseClock, step: float
-) -> None:
-    """The reading that is written after a step is what the next boot reckons from."""
+def test_clock_step_before_a_reboot_does_not_age_sessions(store: Store, clock: LeaseClock, step: float) -> None:
+    """A reading is stored after each step."""
     store.open(clock())
     store.insert(session(1))
     clock.set_wall(step)
@@ -126,8 +124,8 @@ def test_a_step_before_a_reboot_is_no_part_of_the_time_that_passed(
 
 
 @pytest.mark.parametrize("step", [DAY, -DAY])
-def test_a_step_while_stopped_within_a_boot_changes_nothing(store: Store, clock: LeaseClock, step: float) -> None:
-    """The boot clock went on counting."""
+def test_clock_step_while_stopped_changes_nothing(store: Store, clock: LeaseClock, step: float) -> None:
+    """The boot clock has continued."""
     store.open(clock())
     store.insert(session(1))
     store.close()
