@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credgate.audit import kept
+from credgate.audit import log_files as kept
 from tests.fakes.sandbox import address
 
 if TYPE_CHECKING:

@@ -102,7 +102,7 @@ def test_the_configured_policy_holds_unless_the_document_has_its_own() -> None:
         (CASE + "options = [5]", "push[0]: options: a list of texts is meant"),
         (CASE + "atomic = 1", "atomic: true or false is meant"),
         (CASE.replace('"allowed"', '"allowed", changes = [1]'), "push[0]: changes: a list of texts is meant"),
-        (CASE + "[policy]\nmax_refs = 0", "policy.max_refs: it is out of range: 1 to 20000"),
+        (CASE + "[policy]\nmax_refs = 0", "policy.max_refs: out of range: must be 1 to 20000"),
         (CASE + "[policy]\nmax = 0", "policy.max: unknown key"),
         ("policy = 5\n" + CASE, "policy: a table is meant"),
         ("[[fetch]]\nrepo = 'a/b'", "fetch[0]: expect is missing"),
