@@ -1,9 +1,8 @@
-"""Where a store's file may be: only where nobody but us can write.
+"""Prepares the place of a private file: only credgate's user may be able to write there.
 
-The directory is made 0700 when it is missing; an existing one must be ours (or root's) and closed to other writers,
-for whoever can write there can put a file of sessions in our file's place. The file is 0600, regular, ours and no
-symbolic link.
-Blocking; raises StoreError that names the path and what to do.
+A missing directory is created with mode 0700. An existing one must belong to this user or root and must not be writable
+by others, since whoever can write there could replace the file. The file has mode 0600 and must be a regular file of
+this user, not a symbolic link. Blocking. Raises StoreError that names the path and the remedy.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def prepare(path: Path) -> None:
-    """Make sure of the directory and the file, and make both when they are missing."""
+    """Check the directory and the file, and create both if they are missing."""
     try:
         _directory(path.parent)
         _file(path)
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be used ({error.strerror}); give credgate's user the file and its directory"
+            f"{path} cannot be used ({error.strerror}); make the file and its directory writable for credgate's user"
         ) from error
 
 
 def close_to_others(path: Path) -> None:
-    """Make an existing file 0600; called once it is known to be ours, not another program's."""
+    """Set the mode of an existing file to 0600. The caller has checked that it is not another program's file."""
     path.chmod(0o600)
 
 
@@ -38,7 +37,7 @@ def _directory(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = directory.stat()
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        todo = "chown it to credgate's user and chmod it to 0700, or name a directory of its own"
+        todo = "chown it to credgate's user and chmod it to 0700, or configure another directory"
         raise StoreError(f"{directory} can be written by others; {todo}")
 
 
@@ -48,15 +47,15 @@ def _file(path: Path) -> None:
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise StoreError(f"{path} is not a regular file of credgate's user; name another path, or chown it")
+            raise StoreError(f"{path} is not a regular file of credgate's user; configure another path, or chown it")
     finally:
-        # Before SQLite opens it: closing any descriptor of a file drops this process's POSIX locks on it.
+        # Closing any descriptor of a file releases the process's POSIX locks on it, so this must precede SQLite's open.
         os.close(fd)
     _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:
-    """Put the file's name on the disk: SQLite syncs what is in it."""
+    """Synchronise the name of the file to the disk; SQLite synchronises only the content."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

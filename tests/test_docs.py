@@ -1,4 +1,4 @@
-"""The documents say what the code says."""
+"""Numbers, reasons, forge sentences and statuses in the documents match the code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from credgate.forges.sentences import COMMON
 from credgate.http import grammar
 from credgate.http import response as http_response
 from credgate.lfs import batch, reading
-from credgate.service.control import json_body, readiness
+from credgate.service.control import http_server, readiness, routes
 from credgate.service.credentials import acceptance_check, command, fetched
 from credgate.service.credentials import api_client as minting_api
 from credgate.service.dns import listeners, resolver
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def test_every_reason_code_says_what_to_do() -> None:
-    """An operator who meets a code in the audit log finds its row, and no row speaks of a code that is gone."""
+def test_every_reason_code_has_a_row() -> None:
+    """Operators look up a code from the audit log there; a row of a removed code would mislead them."""
     listed = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "operations.md").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(Reason)
 
@@ -48,8 +48,8 @@ def _listed(section: str) -> Words:
     return {(status, Access(access)) if access else status: words for status, access, words in named}
 
 
-def test_every_sentence_of_every_driver_says_what_to_do() -> None:
-    """Whoever reads a forge's refusal in git's output finds it word for word, and beside it what helps."""
+def test_every_forge_sentence_is_listed_word_for_word() -> None:
+    """A user who sees the sentence in git's output finds it there, with the remedy."""
     part = (DOCS / "operations.md").read_text().partition("\n## What a forge's refusal means\n")[2]
     sections = {
         name: _listed(text)
@@ -62,7 +62,7 @@ def test_every_sentence_of_every_driver_says_what_to_do() -> None:
 
 
 def test_every_kind_of_forge_is_described() -> None:
-    """Each has its row of names and login, and a paragraph on the credential to make."""
+    """Each has a row with names and login, and a paragraph about its credential."""
     text = (DOCS / "configuration.md").read_text().partition("\n### Kinds of forges\n")[2].partition("\n### ")[0]
     shapes = {kind: driver_for(ForgeConfig("x", kind, "https://x.example")).shape for kind in KINDS}
     assert re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE) == list(KINDS)
@@ -92,16 +92,22 @@ STATED = [
     ("dns.md", r"length of 0 or above (\d+) closes", query.MAX_QUERY),
     ("dns.md", r"what the\s+client says up to (\d+)", codes.EDNS_UDP),
     ("dns.md", r"Replies over UDP: (\d+) octets", codes.PLAIN_UDP),
-    ("control-api.md", r"at most (\d+) bytes, nested", json_body.MAX_BODY),
-    ("control-api.md", r"nested at most (\d+) deep", json_body.MAX_DEPTH),
+    ("control-api.md", r"at most (\d+) bytes, nested", http_server.MAX_BODY),
+    ("control-api.md", r"nested at most (\d+) deep", routes.MAX_DEPTH),
     ("control-api.md", r"does not end within (\d+) s is `false`", readiness.TIMEOUT),
     ("control-api.md", r"within (\d+) s \(25 s", minting_api.TIME_LIMIT),
     ("control-api.md", r"within 10 s \((\d+) s with", acceptance_check.TIME_LIMIT),
     ("control-api.md", r"list of at most (\d+) names", session_body.MAX_NAMES),
-    ("configuration.md", r"end with status 0 within\s(\d+) s", command.TIME_LIMIT),
-    ("configuration.md", r"print at most (\d+) KiB; what it writes", command.MAX_OUTPUT // 1024),
-    ("configuration.md", r"not more than once in (\d+) s", fetched.AGAIN_SECONDS),
-    ("configuration.md", r"it is tried again after (\d+) s", fetched.FAILED_SECONDS),
+    ("configuration.md", r"exit with status 0 within\s(\d+) s", command.TIME_LIMIT),
+    ("configuration.md", r"print at most (\d+) KiB; its stderr", command.MAX_OUTPUT // 1024),
+    ("configuration.md", r"at most once in (\d+) s", fetched.AGAIN_SECONDS),
+    ("configuration.md", r"it is retried after (\d+) s", fetched.FAILED_SECONDS),
+    ("configuration.md", r"cached for at most (\d+) s", DnsConfig().max_ttl),
+    ("configuration.md", r"\((\d+) s if there is no data", DnsConfig().negative_ttl),
+    ("configuration.md", r"no data, (\d+) h longer", DnsConfig().stale_ttl / 3600),
+    ("configuration.md", r"while upstream is down\), (\d+) of them", DnsConfig().cache_size),
+    ("configuration.md", r"wildcard has at most (\d+) octets", DnsConfig().max_name),
+    ("configuration.md", r"(\d+) audit lines a minute", DnsConfig().audit_per_minute),
     ("operations.md", r"more than `limits.max_head` bytes or (\d+) fields", grammar.MAX_FIELDS),
     ("operations.md", r"`limits.drain_timeout` \((\d+) s", Limits().drain_timeout),
     ("lfs.md", r"at most (\d+) in one batch", batch.MAX_OBJECTS),
@@ -117,12 +123,10 @@ STATED = [
 
 
 @pytest.mark.parametrize(("file", "pattern", "value"), STATED, ids=lambda part: str(part)[:40])
-def test_a_number_that_a_document_states_is_the_code_s(
-    file: str, pattern: str, value: float | dict[str, float]
-) -> None:
-    """Said once, and as it is; a sentence that is reworded has its pattern reworded, too."""
+def test_number_in_document_matches_code(file: str, pattern: str, value: float | dict[str, float]) -> None:
+    """Each number is stated once. If a sentence is reworded, its pattern must change too."""
     said = re.findall(pattern, (DOCS / file).read_text())
-    assert len(said) == 1, "the sentence is not there, or twice"
+    assert len(said) == 1, "the sentence is missing, or occurs twice"
     words = {"eight": 8, "ten": 10, "thirty": 30}
     if isinstance(value, dict):
         assert value == {said[0]: words[said[0]]}
@@ -130,8 +134,8 @@ def test_a_number_that_a_document_states_is_the_code_s(
         assert float(said[0]) == value
 
 
-def test_every_status_of_the_control_api_has_its_row() -> None:
-    """What the routes answer, read from their source: 2xx are told beside each route."""
+def test_every_error_status_of_the_control_api_has_a_row() -> None:
+    """The statuses are read from the source of the routes; 2xx statuses are documented with each route."""
     source = (DOCS.parent / "credgate" / "service" / "control" / "routes.py").read_text()
     sent = set(re.findall(r"send\(request, (?:\d{3} if \w+(?:\([^)]*\))? else )?([45]\d\d)", source))
     listed = set(re.findall(r"^\| ([45]\d\d) \|", (DOCS / "control-api.md").read_text(), re.MULTILINE))

@@ -34,15 +34,15 @@ def _loose_umask() -> object:
     os.umask(before)
 
 
-def test_a_missing_directory_and_file_are_made_private(tmp_path: Path) -> None:
-    """Digests are no secret to speak of, but who may write here makes sessions."""
+def test_missing_directory_and_file_are_created_private(tmp_path: Path) -> None:
+    """Whoever can write there can create sessions."""
     path = tmp_path / "lib" / "credgate" / "sessions.db"
     private_file.prepare(path)
     assert (mode(path.parent), mode(path)) == (0o700, 0o600)
 
 
-def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
-    """It may turn out to be another program's."""
+def test_existing_file_is_not_changed(tmp_path: Path) -> None:
+    """It may belong to another program."""
     path = tmp_path / "sessions.db"
     path.write_bytes(b"mine")
     path.chmod(0o644)
@@ -53,20 +53,20 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [0o770, 0o707, 0o777])
-def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, bits: int) -> None:
-    """They could put a file with sessions of their own in ours' place."""
+def test_directory_writable_by_others_is_refused(tmp_path: Path, bits: int) -> None:
+    """They could replace the file."""
     inner = tmp_path / "open"
     inner.mkdir()
     inner.chmod(bits)
     assert refusal(inner / "sessions.db") == (
         f"{inner} can be written by others; "
-        "chown it to credgate's user and chmod it to 0700, or name a directory of its own"
+        "chown it to credgate's user and chmod it to 0700, or configure another directory"
     )
     inner.chmod(0o755)
     private_file.prepare(inner / "sessions.db")
 
 
-def test_another_user_s_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner can write there."""
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
     inner = tmp_path / "theirs"
@@ -76,25 +76,25 @@ def test_another_user_s_directory_is_refused(tmp_path: Path, monkeypatch: pytest
     assert refusal(inner / "sessions.db").startswith(f"{inner} can be written by others")
 
 
-def test_another_user_s_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a directory of root's, say."""
+def test_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even in a directory of root."""
     path = tmp_path / "sessions.db"
     path.touch()
     if os.getuid() != 0:
         not_here("only root's directory is let pass for another user")
     monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    assert refusal(path) == f"{path} is not a regular file of credgate's user; name another path, or chown it"
+    assert refusal(path) == f"{path} is not a regular file of credgate's user; configure another path, or chown it"
 
 
-def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
-    """It may lead to a file that somebody else can write."""
+def test_symbolic_link_is_refused(tmp_path: Path) -> None:
+    """Its target may be writable by others."""
     target, path = tmp_path / "elsewhere.db", tmp_path / "sessions.db"
     path.symlink_to(target)
     assert refusal(path).startswith(f"{path} cannot be used (Too many levels of symbolic links)")
     assert not target.exists()
 
 
-def test_what_is_no_regular_file_is_refused_and_does_not_block(tmp_path: Path) -> None:
+def test_fifo_is_refused_without_blocking(tmp_path: Path) -> None:
     """Opening a FIFO waits for its other end."""
     fifo, inner = tmp_path / "fifo", tmp_path / "directory"
     os.mkfifo(fifo)
@@ -106,17 +106,17 @@ def test_what_is_no_regular_file_is_refused_and_does_not_block(tmp_path: Path) -
         assert "cannot be used (No such device or address)" in refusal(tmp_path / "socket")
 
 
-def test_a_path_through_a_file_is_refused_with_the_path(tmp_path: Path) -> None:
-    """The line names what to look at."""
+def test_path_through_a_file_is_refused(tmp_path: Path) -> None:
+    """The error names the path."""
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "sub" / "sessions.db"
     assert refusal(path) == (
-        f"{path} cannot be used (Not a directory); give credgate's user the file and its directory"
+        f"{path} cannot be used (Not a directory); make the file and its directory writable for credgate's user"
     )
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    """One left open, and closing it later would drop SQLite's locks."""
+    """Closing one later would release SQLite's locks."""
     fds = Path("/proc/self/fd")
     before = len(list(fds.iterdir()))
     private_file.prepare(tmp_path / "sessions.db")

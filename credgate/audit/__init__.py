@@ -1,1 +1,1 @@
-"""What happened, one line an event: the event, its JSON form."""
+"""The audit log: events, their JSON lines, the chain of lines, and the file."""

@@ -1,11 +1,11 @@
-"""The chain of an audit log: each line carries its number and the digest of the line before it.
+"""The chain of an audit log: each line contains its number and the digest of the previous line.
 
-    line = {... , "seq": number, "prev": SHA-256 of the line before, in hexadecimal}     ; without its line feed
+    line = {... , "seq": number, "prev": SHA-256 of the previous line, in hexadecimal}     ; without its line feed
 
-Whoever changes, removes or puts in a line breaks the link to the next one. What a chain cannot show by itself is that
-its end was cut off: for that the number and digest of the last line (its head) are kept beside the log and can be asked
-of the running gateway. The digest is of the line's bytes as they stand, so a line that a full disk cut off is in the
-chain like any other. Pure: bytes in, bytes out.
+A line that is changed, removed or inserted breaks the link of the next one. The chain alone cannot show that its end
+was cut off, so the number and digest of the last line (the head) are stored beside the log, and the running gateway
+reports them. The digest covers the bytes of the line, so a line that a full disk left incomplete is in the chain like
+any other.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ _HEAD = re.compile(rb"([0-9]{20}) ([0-9a-f]{64}) ([0-9]{20})\n")
 
 @frozen(slots=True)
 class Link:
-    """Where a chain stands: the number of its last line, and that line's digest."""
+    """The end of a chain: the number and the digest of its last line."""
 
     seq: int = 0
     digest: str = _NONE
 
     def next(self, body: bytes) -> tuple[bytes, Link]:
-        """Return ``body`` (a JSON object that is not empty, in one line) as the chain's next line, and its link."""
+        """Return ``body`` (a non-empty JSON object in one line) as the next line of the chain, and the new end."""
         line = b'%s,"seq":%d,"prev":"%s"}' % (body[:-1], self.seq + 1, self.digest.encode())
         return line, Link(self.seq + 1, digest(line))
 
     def over(self, fragment: bytes) -> Link:
-        """Return the link behind a line that was cut off, and so has no number."""
+        """Return the end of the chain after an incomplete line, which has no number."""
         return Link(self.seq, digest(fragment))
 
 
 @frozen(slots=True)
 class Head:
-    """The end of a log as its writer knows it; ``first`` is the number of the oldest line that is still kept."""
+    """The end of a log as its writer recorded it; ``first`` is the number of the oldest line that still exists."""
 
     last: Link
     first: int = 1
 
     def encode(self) -> bytes:
-        """Write it, always in the same length."""
+        """Return it as text, always of the same length."""
         return b"%020d %s %020d\n" % (self.last.seq, self.last.digest.encode(), self.first)
 
     @classmethod
     def parse(cls, text: bytes) -> Head | None:
-        """Read it; None for anything else."""
+        """Return the head in ``text``, or None if it is not one."""
         match = _HEAD.fullmatch(text)
         return None if match is None else cls(Link(int(match[1]), match[2].decode()), int(match[3]))
 
@@ -61,6 +61,6 @@ def digest(line: bytes) -> str:
 
 
 def numbered(line: bytes) -> tuple[int, str] | None:
-    """Return a line's number and the digest of the one before it; None when it is not in a chain."""
+    """Return the number of a line and the digest of the previous line; None if it is not in a chain."""
     match = _TAIL.fullmatch(line)
     return None if match is None else (int(match[1]), match[2].decode())

@@ -1,9 +1,9 @@
-"""One audit event and its one line: JSON, ASCII, fixed keys in a fixed order.
+"""One audit event and its line: JSON, ASCII, fixed keys in a fixed order.
 
-Everything that credgate does for a session is told here once: sessions made and ended, every request with what was
-decided and what became of it. An event has no field for a header, a body, a token, a secret or a digest, so none can
-be written. Text that a client sent is bounded and made visible: whatever is not printable (control bytes, escape
-sequences, line separators, bidirectional overrides) is shown as an escape, in the JSON *and* after decoding it.
+Everything that credgate does for a session is recorded as an event: sessions created and ended, and every request with
+its decision and result. An event has no field for a header, a body, a token, a secret or a digest, so none can be
+written. Text from a client is limited in length and made visible: unprintable characters (control bytes, escape
+sequences, line separators, bidirectional overrides) are shown as escapes, in the JSON and after decoding it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TEXT: Final = 256
 
 
 class Happening(StrEnum):
-    """What an event is about: the ``event`` key. Stable; operators search for these."""
+    """The kind of an event: the ``event`` key. Stable, since operators search for these."""
 
     SESSION_CREATED = "session-created"
     SESSION_EXTENDED = "session-extended"
@@ -33,19 +33,19 @@ class Happening(StrEnum):
     REQUEST = "request"
     CONTROL = "control"
     CONNECTION = "connection"
-    """Connections of sandboxes that a limit refused; ``rule`` names it. See ``sessions.refusals``."""
+    """Connections of sandboxes refused by a limit, which ``rule`` names; see ``throttle.Refusals``."""
     CREDENTIAL_MINTED = "credential-minted"
-    """``text`` says what for; no event holds a value."""
+    """``text`` says for what; no event contains a value."""
     CREDENTIAL_REVOKED = "credential-revoked"
     CREDENTIAL_FAILED = "credential-failed"
     DNS = "dns"
-    """A question that was refused or failed; ``operation`` is the type, ``text`` the name, escaped."""
+    """A DNS query that was refused or failed; ``operation`` is the type, ``text`` the name, escaped."""
     STARTED = "started"
     STOPPED = "stopped"
     AUDIT_GAP = "audit-gap"
-    """Something is wrong with the log itself, such as events that were lost; ``text`` says what, and how many."""
+    """A problem of the log itself, such as lost events; ``text`` describes it."""
     AUDIT_CONTINUED = "audit-continued"
-    """A new file begins; ``text`` names the line that it goes on from."""
+    """First line of a new file; ``text`` names the last line of the previous one."""
 
 
 TS: Final = "ts"
@@ -75,7 +75,7 @@ PERMISSIONS: Final = "permissions"
 REPOSITORIES: Final = "repositories"
 
 MAX_REFS: Final = 50
-"""Refs of one push, and repositories of one credential, that a line lists; these keys count the others:"""
+"""Refs of one push, and repositories of one credential, in one line. These keys count the others:"""
 REFS_MORE: Final = "refs_more"
 REPOSITORIES_MORE: Final = "repositories_more"
 
@@ -86,25 +86,25 @@ _ANONYMOUS: Final = ("", "", None, "")
 
 @frozen(slots=True, kw_only=True)
 class RefChange:
-    """What became of one ref of a push. Object ids are hexadecimal."""
+    """The result of one ref of a push. Object ids are hexadecimal."""
 
     ref: str
     old: str
     new: str
     verb: str
     reason: str
-    """A reason code of ours."""
+    """A reason code."""
     forge: str = ""
-    """``ok``, or ``ng`` and the forge's own words; "" when the forge was not asked, or did not say."""
+    """``ok``, or ``ng`` with the text of the forge; "" if the forge was not asked or did not report the ref."""
 
-    def told(self) -> dict[str, str]:
-        """Return it as the line shows it."""
+    def view(self) -> dict[str, str]:
+        """Return the JSON object in the line."""
         return {name: visible(value) for name, value in asdict(self).items() if value}
 
 
 @frozen(slots=True, kw_only=True)
 class Event:
-    """What happened. ``None`` and ``""`` stand for "not applicable" and leave their key out."""
+    """One event. A field that is ``None`` or ``""`` does not apply, and its key is omitted."""
 
     wall: float
     """Seconds since the epoch."""
@@ -112,12 +112,12 @@ class Event:
     session: str = ""
     """A session's public id."""
     peer: str = ""
-    """The address that asked, without its port."""
+    """The address of the client, without its port."""
     forge: str = ""
     repo: str = ""
-    """Normal form; of a renamed repository the new name, by whose grant the request was judged."""
+    """Normal form. For a renamed repository this is the new name, whose grant decided."""
     moved_from: str = ""
-    """The name in the request, where the forge redirected it to ``repo``."""
+    """The name in the request, if the forge redirected it to ``repo``."""
     operation: str = ""
     allow: bool | None = None
     reason: str = ""
@@ -134,34 +134,34 @@ class Event:
     duration: float | None = None
     """Seconds."""
     answered: float | None = None
-    """Seconds until the forge's answer began: for metrics, the line does not have it."""
+    """Seconds until the forge's response began. For metrics only, not in the line."""
     oid: str = ""
-    """An LFS object's name, SHA-256 in hexadecimal."""
+    """Id of an LFS object, SHA-256 in hexadecimal."""
     size: int | None = None
-    """Its bytes."""
+    """Size of the LFS object in bytes."""
     text: str = ""
     refs: tuple[RefChange, ...] = ()
-    """The first of them, at least as many as a line lists."""
+    """The first refs, at least as many as a line lists."""
     refs_more: int = 0
-    """How many others there are."""
+    """Number of further refs."""
     credential: str = ""
     """The id of the forge's credential, never its value."""
     credential_kind: str = ""
     expires: float | None = None
-    """When the credential does, in seconds since the epoch."""
+    """Expiry of the credential, in seconds since the epoch."""
     permissions: str = ""
-    """Of a minted credential, as the forge calls them: ``contents: write, metadata: read``."""
+    """Permissions of a minted credential in the forge's terms: ``contents: write, metadata: read``."""
     repositories: tuple[str, ...] = ()
-    """What a minted credential is limited to, in normal form."""
+    """Repositories that a minted credential is limited to, in normal form."""
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"))
-"""Made once: ``json.dumps`` makes one for each line."""
+"""Created once: ``json.dumps`` with these separators creates an encoder for each call."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def line(event: Event) -> str:
-    """Write ``event`` as one line of ASCII JSON, without the line feed. Total: it never raises on any content."""
+    """Return ``event`` as one line of ASCII JSON without line feed. Never raises, whatever the content."""
     decision = None if event.allow is None else ("allow" if event.allow else "deny")
     asked = event.session, event.peer, event.forge, event.repo, event.operation, decision, event.reason, event.rule
     credential = event.credential, event.credential_kind, event.expires, event.permissions
@@ -177,15 +177,15 @@ def line(event: Event) -> str:
 
 @lru_cache(maxsize=256)
 def _asked(*values: str | None) -> str:
-    """Tell who asked for what, and what was decided. The same few come for ever; none holds what a line may not."""
-    return _told(zip(_ASKED, values, strict=True))
+    """Return who requested what, and the decision. Cached, since the same few combinations repeat."""
+    return _members(zip(_ASKED, values, strict=True))
 
 
 @lru_cache(maxsize=256)
 def _credential(credential: str, kind: str, expires: float | None, permissions: str) -> str:
-    """Tell what the forge was shown; the same few, too."""
+    """Return the credential that was sent to the forge. Cached like ``_asked``."""
     until = None if expires is None else timestamp(expires)
-    return _told(zip(_CREDENTIAL, (credential, kind, until, permissions), strict=True))
+    return _members(zip(_CREDENTIAL, (credential, kind, until, permissions), strict=True))
 
 
 def _numbers(event: Event) -> str:
@@ -206,29 +206,29 @@ def _has_more(event: Event) -> bool:
 
 
 def _rest(event: Event) -> str:
-    """Tell what few events have."""
+    """Return the keys that few events have."""
     first = (MOVED_FROM, event.moved_from), (OID, event.oid), (SIZE, event.size), (TEXT, event.text)
-    told: list[tuple[str, object]] = [*first]
+    pairs: list[tuple[str, object]] = [*first]
     if event.refs:
-        told.append((REFS, [change.told() for change in event.refs[:MAX_REFS]]))
+        pairs.append((REFS, [change.view() for change in event.refs[:MAX_REFS]]))
     more = event.refs_more + max(0, len(event.refs) - MAX_REFS)
     if more:
-        told.append((REFS_MORE, more))
+        pairs.append((REFS_MORE, more))
     if event.repositories:
-        told.append((REPOSITORIES, [visible(path) for path in event.repositories[:MAX_REFS]]))
+        pairs.append((REPOSITORIES, [visible(path) for path in event.repositories[:MAX_REFS]]))
     if len(event.repositories) > MAX_REFS:
-        told.append((REPOSITORIES_MORE, len(event.repositories) - MAX_REFS))
-    return _told(told)
+        pairs.append((REPOSITORIES_MORE, len(event.repositories) - MAX_REFS))
+    return _members(pairs)
 
 
-def _told(pairs: Iterable[tuple[str, object]]) -> str:
-    """Write what there is of these, without the braces."""
-    told = {key: visible(value) if isinstance(value, str) else value for key, value in pairs}
-    return _JSON.encode({key: value for key, value in told.items() if value is not None and value != ""})[1:-1]
+def _members(pairs: Iterable[tuple[str, object]]) -> str:
+    """Return the pairs that have a value as JSON, without the braces."""
+    shown = {key: visible(value) if isinstance(value, str) else value for key, value in pairs}
+    return _JSON.encode({key: value for key, value in shown.items() if value is not None and value != ""})[1:-1]
 
 
 def timestamp(wall: float) -> str:
-    """Write ``wall`` as ``2025-01-31T12:00:00.000Z`` (ISO 8601, UTC); the epoch for what is no date."""
+    """Return ``wall`` as ``2025-01-31T12:00:00.000Z`` (ISO 8601, UTC); the epoch if it is not a valid date."""
     try:
         second, milliseconds = divmod(round(wall * 1000), 1000)
         return f"{_second(second)}.{milliseconds:03d}Z"
@@ -238,7 +238,7 @@ def timestamp(wall: float) -> str:
 
 @lru_cache(maxsize=16)
 def _second(second: int) -> str:
-    """Write a second; many lines are of the same one."""
+    """Return a second as text. Cached, since many lines share one."""
     return (_EPOCH + timedelta(seconds=second)).isoformat().removesuffix("+00:00")
 
 
@@ -258,7 +258,7 @@ def visible(text: str) -> str:
 
 
 def _shown(char: str) -> str:
-    """Show one character; a backslash is doubled, so that no text can pretend to be an escape."""
+    """Return one character, escaped if needed. A backslash is doubled, so that no text can imitate an escape."""
     if char == "\\":
         return "\\\\"
     if char.isprintable():

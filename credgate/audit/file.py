@@ -1,10 +1,10 @@
-"""The file that audit lines go to: append-only, whole lines, chained, rotated by size; says what could not be written.
+"""The file of an audit log: append-only, complete lines, chained, rotated by size.
 
-Blocking, so it belongs in a thread. Lines are handed to the kernel with ``write(2)``: they outlive the process, however
-it dies, and a power cut from the next ``sync`` on. Each is linked to the one before it (``chain``) as it is written, so
-the chain is of what stands in the file: a disk that fills in the middle of a line leaves a fragment, which gets its end
-and its place in the chain before the whole line is repeated behind it. A file renamed or removed by somebody else's
-rotation is noticed at the next write. Each new file begins with an anchor, a line that says which line it goes on from.
+Blocking, so it runs in a thread. Lines are passed to the kernel with ``write(2)``: they survive the process however it
+ends, and a power failure from the next ``sync`` on. Each line is linked to the previous one (``chain``) as it is
+written, so the chain covers what the file contains: if the disk fills within a line, the incomplete line is terminated
+and included in the chain before the line is repeated. If another program renames or removes the file, the next write
+opens a new one. Each new file begins with a line that names the last line of the previous file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credgate.audit import kept
+from credgate.audit import log_files
 from credgate.audit.chain import Head, Link, digest, numbered
 from credgate.audit.event import Happening
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 _TAIL = 1024 * 1024
-"""Bytes of an old log's end that are looked at for its last lines."""
+"""Bytes at the end of an existing log that are searched for its last lines."""
 STDERR = "stderr"
 
 
 class LineFile:
-    """Where lines go: a path, or ``stderr``. ``note`` makes a line's body of what there is to say about the log itself.
+    """The destination of lines: a path, or ``stderr``. ``note`` makes the body of a line about the log itself.
 
-    ``max_bytes`` is the size from which on a file is rotated (0: never), ``keep`` how many such files stay (0: all).
+    A file is rotated at ``max_bytes`` (0: never); ``keep`` is the number of rotated files to keep (0: all).
     """
 
     def __init__(self, to: str, note: Callable[[Happening, str], bytes], *, max_bytes: int = 0, keep: int = 0) -> None:
@@ -45,35 +45,35 @@ class LineFile:
 
     @property
     def head(self) -> Head:
-        """Where the chain stands."""
+        """The end of the chain."""
         return Head(self._link or Link(), self._first)
 
     def open(self) -> None:
-        """Open it (a new file is 0600; an old one keeps its mode), unless it is open. Raises ``OSError``."""
+        """Open the file if it is not open. A new file has mode 0600, an old one keeps its mode. Raises ``OSError``."""
         if self._fd >= 0:
             return
         if self._to == STDERR:
             self._fd = os.dup(2)
         else:
             self._fd = _open(self._to)
-            self._take_up(os.fstat(self._fd))
+            self._continue_chain(os.fstat(self._fd))
         self._link = self._link or Link()
 
     def close(self) -> None:
-        """Close it; the next :meth:`append` opens it again."""
+        """Close the file; the next :meth:`append` opens it again."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def sync(self) -> None:
-        """Have the kernel write down what it was given. Raises ``OSError``."""
+        """Synchronise written lines to the disk. Raises ``OSError``."""
         if self._fd >= 0 and self._regular:
             os.fdatasync(self._fd)
 
     def append(self, bodies: Sequence[bytes]) -> tuple[int, OSError | None]:
         """Write each of ``bodies`` (a JSON object, see ``Link.next``) as a line.
 
-        Return how many are in whole, and what stopped the rest.
+        Return the number of complete lines, and the error that stopped the rest.
         """
         try:
             self._follow()
@@ -88,7 +88,7 @@ class LineFile:
         del self._notes[:whole]
         if whole:
             self._link = links[whole - 1]
-            stopped = self._tell_head() or stopped
+            stopped = self._write_head() or stopped
         return max(0, whole - own), stopped
 
     def _chained(self, bodies: Sequence[bytes]) -> tuple[list[Link], bytes]:
@@ -109,7 +109,7 @@ class LineFile:
         return written, None
 
     def _mend(self) -> None:
-        """End the fragment that an earlier failure left, and take it into the chain."""
+        """Terminate the incomplete line that an earlier failure left, and include it in the chain."""
         if self._fragment:
             os.write(self._fd, b"\n")
             self._cover()
@@ -119,10 +119,10 @@ class LineFile:
             self._link = (self._link or Link()).over(self._fragment)
             self._fragment = b""
 
-    def _tell_head(self) -> OSError | None:
+    def _write_head(self) -> OSError | None:
         if self._regular:
             try:
-                kept.write_head(self._path, self.head)
+                log_files.write_head(self._path, self.head)
             except OSError as error:
                 return error
         return None
@@ -130,23 +130,23 @@ class LineFile:
     # From one file to the next.
 
     def _follow(self) -> None:
-        """Open it if it is not open, if its path has come to name another file, or if it is large enough."""
+        """Open the file if it is closed, reopen it if its path names another file, rotate it if it is large enough."""
         if self._fd >= 0 and self._to != STDERR:
             if not _same(self._fd, self._to):
-                self._let_go()
+                self._leave_file()
             elif self._max_bytes and self._regular and os.fstat(self._fd).st_size >= self._max_bytes:
                 self._rotate()
         self.open()
 
-    def _let_go(self) -> None:
+    def _leave_file(self) -> None:
         self.close()
         self._cover()
 
     def _rotate(self) -> None:
-        """Begin a new file. One that cannot be renamed is gone on with: an audit log too large is better than none."""
+        """Rotate the file. If renaming fails, writing continues: a log that is too large is better than none."""
         try:
-            kept.rotate(self._path, self.head.last.seq)
-            gone = kept.drop(self._path, self._keep) if self._keep else 0
+            log_files.rotate(self._path, self.head.last.seq)
+            gone = log_files.drop(self._path, self._keep) if self._keep else 0
         except OSError as error:
             if not self._stuck:
                 text = f"the log cannot be rotated: {error.strerror}"
@@ -155,40 +155,40 @@ class LineFile:
             return
         self._stuck = False
         self._first = max(self._first, gone + 1)
-        self._let_go()
+        self._leave_file()
 
-    def _take_up(self, status: os.stat_result) -> None:
-        """Go on where the chain ends: in this file, or before it if it is new."""
+    def _continue_chain(self, status: os.stat_result) -> None:
+        """Continue the chain: from the end of this file, or from the previous file if this one is new."""
         self._regular = stat.S_ISREG(status.st_mode) and not self._path.is_symlink()
         if not self._regular:
             return
-        known = self.head if self._link else kept.read_head(self._path)
+        known = self.head if self._link else log_files.read_head(self._path)
         self._first = known.first if known else 1
         if status.st_size:
-            self._go_on(known)
+            self._compare_end(known)
         elif known and known.last.seq:
             self._link = known.last
-            self._notes.append(self._note(Happening.AUDIT_CONTINUED, f"goes on behind line {known.last.seq}"))
+            self._notes.append(self._note(Happening.AUDIT_CONTINUED, f"continues after line {known.last.seq}"))
 
-    def _go_on(self, known: Head | None) -> None:
-        """Compare the end of the file with where the chain stood; a difference is told in the log itself."""
+    def _compare_end(self, known: Head | None) -> None:
+        """Compare the end of the file with the recorded head; a difference is written to the log itself."""
         found, self._fragment = _end_of(self._path)
         started = self._link is None
         self._link = found
         if known is None or found == known.last:
             return
-        if started and found.seq > known.last.seq:  # a head is written behind its lines
+        if started and found.seq > known.last.seq:  # the head is written after its lines
             more = found.seq - known.last.seq
-            text = f"{more} more lines than were noted: the gateway was killed as it wrote them, or they were added"
+            text = f"{more} more lines than recorded: the gateway was killed while writing them, or they were added"
             self._notes.append(self._note(Happening.AUDIT_CONTINUED, text))
         else:
             self._link = Link(max(found.seq, known.last.seq), found.digest)
-            text = f"the log does not end with line {known.last.seq} as it was written: it was changed meanwhile"
+            text = f"the log does not end with line {known.last.seq} as written: it was changed"
             self._notes.append(self._note(Happening.AUDIT_GAP, text))
 
 
 def _end_of(path: Path) -> tuple[Link, bytes]:
-    """Return the link of a log's last whole line, and the fragment behind it."""
+    """Return the link of the last complete line of a log, and the incomplete line after it."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
         *lines, fragment = file.read().split(b"\n")
@@ -199,14 +199,14 @@ def _end_of(path: Path) -> tuple[Link, bytes]:
 
 
 def _open(path: str) -> int:
-    """Open ``path`` without waiting: a FIFO that nobody reads is an error and not a hang."""
+    """Open ``path`` without blocking: a FIFO without a reader is an error."""
     fd = os.open(path, _FLAGS | os.O_NONBLOCK, 0o600)
     os.set_blocking(fd, True)
     return fd
 
 
 def _same(fd: int, path: str) -> bool:
-    """Whether ``path`` still names the open file."""
+    """Return whether ``path`` still names the open file."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))  # noqa: PTH116 - beside its fstat
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Whether the chain of an audit log is whole: every line changed, removed, put in or moved is found.
+"""Verifies the chain of an audit log: finds every line that was changed, removed, inserted or moved.
 
-Lines are fed oldest first, whatever file they come from; the log's head, read before them, says whether its last lines
-are there. The first line of the oldest file may have any number: older files were dropped when there were too many, and
-the head says where what is kept begins. A line without a number is a fragment that a full disk or a power cut left: it
-is whole if the next line covers it. Lines before the first numbered one were written by a gateway that kept no chain.
+Lines are passed in order, the oldest first, from all files of the log. The log's head, read before them, shows whether
+the last lines are missing. The first line of the oldest file may have any number, since the oldest files are removed;
+the head says where the log begins. A line without a number is an incomplete line that a full disk or a power failure
+left; it is valid if the next line covers it. Lines before the first numbered one are from a version without the chain.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from attrs import define, field, frozen
 from credgate.audit.chain import Head, Link, digest, numbered
 
 MAX_FAULTS = 20
-"""How many are told; the rest is counted."""
+"""Faults that are listed; the others are counted."""
 
 
 @frozen(slots=True)
 class ChainFault:
-    """Where the chain is broken: a file, a line of it (0: the log as a whole), and what that means."""
+    """A break of the chain: the file, the line (0: the log as a whole), and its meaning."""
 
     file: str
     line: int
@@ -31,24 +31,24 @@ class ChainFault:
 
 @define
 class Verifier:
-    """Reads a log. ``faults`` are the first ones found, ``broken`` counts all."""
+    """Checks a log line by line. ``faults`` are the first faults found, ``broken`` counts all."""
 
     head: Head | None = None
-    """What its writer knows of the end; None: nothing does."""
+    """The end that the writer recorded; None: unknown."""
     faults: list[ChainFault] = field(factory=list)
     broken: int = 0
     lines: int = 0
     first: int = 0
-    """The number of the first line in the chain; 0: none was seen."""
+    """The number of the first line in the chain; 0: none so far."""
     last: Link | None = None
     _before: str | None = None
-    """The digest of the line before, numbered or not; None at the beginning."""
+    """The digest of the previous line, numbered or not; None at the beginning."""
     _at_head: str = ""
-    """The digest of the line that the head names, once it was seen."""
+    """The digest of the line that the head names, once it has been read."""
     _uncovered: tuple[str, int] | None = None
 
     def feed(self, file: str, number: int, line: bytes) -> None:
-        """Take the next line, without its line feed; ``number`` is its place in ``file``."""
+        """Check the next line, without its line feed; ``number`` is its line number in ``file``."""
         self.lines += 1
         found = numbered(line)
         if found is None:
@@ -65,24 +65,24 @@ class Verifier:
         if self.last is None:
             self.first = seq
             if seq == 1 and self._before is None and prev != Link().digest:
-                self._fault(file, number, "this line claims to be the first, but names one before it")
+                self._fault(file, number, "this is line number 1, but it has the digest of a previous line")
             elif self._before not in (None, prev):
-                self._fault(file, number, "the lines before this one were changed, or put in")
+                self._fault(file, number, "the lines before this one were changed or inserted")
             return
         gap = seq - self.last.seq - 1
         if gap > 0:
             self._fault(file, number, f"{_lines(gap)} removed before this one (number {seq} follows {self.last.seq})")
         elif gap < 0:
-            self._fault(file, number, f"this line was put in or moved (number {seq} follows {self.last.seq})")
+            self._fault(file, number, f"this line was inserted or moved (number {seq} follows {self.last.seq})")
         elif prev != self._before:
-            self._fault(file, number, "the line before this one was changed, or lines were put in between")
+            self._fault(file, number, "the line before this one was changed, or lines were inserted between them")
 
     def end(self, *, growing: bool = False) -> None:
-        """Judge the end, and the beginning; ``growing``: the writer has gone on since the head was read."""
+        """Check the end and the beginning; ``growing``: the log is still being written."""
         if self._uncovered is not None and not growing:
-            self._fault(*self._uncovered, "this line is in no chain")
+            self._fault(*self._uncovered, "this line is not in the chain")
         if self.last is None:
-            self._fault("", 0, "no line is in a chain")
+            self._fault("", 0, "the log contains no chained line")
         elif self.head is not None:
             self._compare(self.last, self.head, growing=growing)
 
@@ -94,10 +94,10 @@ class Verifier:
         elif self._at_head != head.last.digest:
             self._fault("", 0, f"line number {head.last.seq} is not the one that the gateway wrote")
         elif last.seq > head.last.seq and not growing:
-            self._fault("", 0, f"{_lines(last.seq - head.last.seq)} added behind the last that the gateway wrote")
+            self._fault("", 0, f"{_lines(last.seq - head.last.seq)} added after the last line that the gateway wrote")
 
     def add(self, fault: ChainFault) -> None:
-        """Note one."""
+        """Count a fault, and list it unless there are too many."""
         self.broken += 1
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault)

@@ -14,7 +14,7 @@ import click
 from attrs import frozen
 
 from credgate.audit.chain import Head, Link
-from credgate.audit.kept import read_head, rotated
+from credgate.audit.log_files import read_head, rotated
 from credgate.audit.verify import Verifier
 from credgate.cli import client, output
 from credgate.cli.audit import place_of

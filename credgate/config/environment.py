@@ -1,11 +1,11 @@
-"""What holds where no file says otherwise: credgate's defaults for this process and the ancestor's variables.
+"""Defaults from the environment: directories for this process, and the variables of the ancestor.
 
-The ancestor (the gateway of foundry-sandbox v0.7) was configured by its environment alone; its names keep their
-meaning, under a file too, where a key that is written wins. A variable that is set to nothing counts as unset: compose
-files blank ``GITHUB_TOKEN`` that way. Directories follow systemd.exec(5) (``STATE_DIRECTORY``, ``RUNTIME_DIRECTORY``)
-and the XDG base directory specification, whose relative paths are to be ignored.
+The ancestor (the gateway of foundry-sandbox v0.7) was configured by environment variables only. They keep their
+meaning; a key in a file overrides them. An empty variable counts as unset: compose files blank GITHUB_TOKEN that way.
+Directories follow systemd.exec(5) (``STATE_DIRECTORY``, ``RUNTIME_DIRECTORY``) and the XDG base directory
+specification, which says that relative paths must be ignored.
 
-Only names and numbers are read here. The variable with the token is referred to, never looked into.
+Only names and numbers are read. The variable that holds the token is referred to, but its value is not used here.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TOKEN_VARIABLES = ("GITHUB_TOKEN", "GH_TOKEN")
-"""github.com's credential, the first that is set."""
+"""Variables with the token for github.com; the first that is set is used."""
 
 GITHUB = ForgeConfig(name="github.com", kind="github", url="https://github.com")
 
 
 @frozen(slots=True)
 class Environment:
-    """The variables that are set to something, and whose process it is."""
+    """The environment variables and the user id of the process."""
 
     variables: Mapping[str, str]
     uid: int
 
     def get(self, name: str) -> str:
-        """Return a variable, ``""`` where it is unset."""
+        """Return a variable, ``""`` if it is unset or blank."""
         return self.variables.get(name, "").strip()
 
     def read(self, name: str, form: Callable[[str], T], default: T) -> T:
-        """Return a variable through ``form``, ``default`` where it is unset; ``ConfigError`` names it."""
+        """Return a variable read by ``form``, or ``default`` if it is unset. Raises ``ConfigError`` that names it."""
         if not (text := self.get(name)):
             return default
         try:
@@ -53,10 +53,10 @@ class Environment:
 
 
 def defaults(environment: Environment) -> Config:
-    """Return the configuration of a process without a file. Raises ``ConfigError`` for a variable that means nothing.
+    """Return the configuration of a process without a file. Raises ``ConfigError`` for an invalid variable.
 
-    ``sessions.store`` and ``listen.control`` are empty where no directory can be named (no ``HOME``): a file may
-    still name them, and ``rules`` refuses what is left empty.
+    ``sessions.store`` and ``listen.control`` are empty if no directory is known (no ``HOME``). A file may still set
+    them; ``consistency`` refuses empty ones.
     """
     limits, sessions = Limits(), SessionsConfig()
     return Config(
@@ -76,14 +76,14 @@ def defaults(environment: Environment) -> Config:
 
 
 def github_credential(environment: Environment) -> str:
-    """Return the reference to github.com's token, ``""`` if no variable holds one."""
+    """Return the reference to the token for github.com, ``""`` if no variable has one."""
     return next((f"env://{name}" for name in TOKEN_VARIABLES if environment.get(name)), "")
 
 
 def _git(environment: Environment) -> str:
     if not (environment.get("GATEWAY_PORT") or environment.get("GATEWAY_HOST")):
         return ListenConfig().git
-    # A colon separates the fields of an endpoint string: IPv6 needs it escaped.
+    # A colon separates the fields of an endpoint string, so those of IPv6 addresses are escaped.
     address = environment.read("GATEWAY_HOST", _address, "127.0.0.1").replace(":", r"\:")
     return f"tcp:{environment.read('GATEWAY_PORT', _port, 8080)}:interface={address}"
 
@@ -93,7 +93,7 @@ def _dns(environment: Environment) -> str:
 
 
 def _control(environment: Environment) -> str:
-    """Find the control socket's path: the ancestor's variable, systemd's, root's, the user's, the state's directory."""
+    """Return the path of the control socket: in the first directory that is known."""
     if path := environment.read("GATEWAY_SOCKET_PATH", forms.socket_path, ""):
         return path
     directory = _first(environment.get("RUNTIME_DIRECTORY"))
@@ -111,7 +111,7 @@ def _store(environment: Environment) -> str:
 
 
 def _state(environment: Environment) -> str:
-    """Find the directory of what outlives a restart, ``""`` if there is none to name."""
+    """Return the directory for persistent state, ``""`` if none is known."""
     if directory := environment.read("CREDGATE_STATE_DIRECTORY", _directory, ""):
         return directory
     if directory := _first(environment.get("STATE_DIRECTORY")):
@@ -125,14 +125,14 @@ def _state(environment: Environment) -> str:
 
 
 def _first(directories: str) -> str:
-    """Take the first of systemd's colon-separated directories; it never writes relative ones."""
+    """Return the first of systemd's colon-separated directories, which are absolute."""
     first = directories.split(":", maxsplit=1)[0].rstrip("/")
     return first if first.startswith("/") else ""
 
 
 def _directory(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError("the absolute path of a directory is meant")
+        raise ValueError("expected the absolute path of a directory")
     return text.rstrip("/")
 
 
@@ -142,12 +142,12 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise ValueError("the address to listen on is meant, such as 127.0.0.1") from None
+        raise ValueError("expected an address to listen on, such as 127.0.0.1") from None
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("a whole number is meant")
+        raise ValueError("expected a whole number")
     return int(text)
 
 
@@ -160,7 +160,7 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    """Read the ancestor's bare seconds; credgate's durations are understood too."""
+    """Accept seconds without a unit, as the ancestor did, or a duration."""
     return forms.duration(f"{text}s" if re.fullmatch(r"[0-9.]+", text) else text)
 
 
@@ -169,4 +169,4 @@ def _switch(text: str) -> bool:
         return True
     if text.lower() in {"false", "0", "no", "off"}:
         return False
-    raise ValueError("true or false is meant")
+    raise ValueError("expected true or false")

@@ -1,8 +1,8 @@
-"""From ``credgate.toml`` and the environment to a ``Config`` that can be served, or to one line that says why not.
+"""Reads ``credgate.toml`` and the environment into a ``Config``, or raises an error of one line that says why not.
 
-The order: the environment's defaults, then the keys that the file writes, each over its own default. Tables of
-``[forges]`` are not added to the built-in github.com: who writes them says which forges exist. Of several mistakes the
-first in the file is named, with file, line, key and what was meant (TOML 1.0, toml.io/en/v1.0.0).
+The environment's defaults come first, then each key that the file sets overrides its default. ``[forges]`` in a file
+replaces the built-in table of github.com: the file then lists all forges. Of several mistakes the first in the file is
+reported, with file, line, key and what was expected. TOML 1.0 (toml.io/en/v1.0.0).
 
 Reading the file blocks. No secret is read here.
 """
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve
 
-from credgate.config import checks, environment, position
-from credgate.config.schema import Config, ForgeConfig, PushPolicy
-from credgate.config.structure import SECTIONS, Problem, structure
+from credgate.config import consistency, environment, toml_lines
+from credgate.config.schema import SECTIONS, Config, ForgeConfig, PushPolicy
+from credgate.config.structure import Problem, structure
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,27 +37,27 @@ def load(path: Path, environ: Mapping[str, str], *, uid: int | None = None) -> C
 
     ``uid`` chooses root's or a user's default directories; left out, it is this process's.
     """
-    surroundings = _surroundings(environ, uid)
+    host = _environment(environ, uid)
     text = _text(path)
     written = _toml(text, path)
-    blank = Config(source=str(path), lines=position.lines(text))
+    blank = Config(source=str(path), lines=toml_lines.lines(text))
     values = structure(written)
     if isinstance(values, list):
         raise _first(values, blank)
-    config = _over(environment.defaults(surroundings), values, written)
+    config = _over(environment.defaults(host), values, written)
     if "forges" in written:
-        forges = {name: _filled(forge, written["forges"][name], surroundings) for name, forge in values.forges.items()}
+        forges = {name: _filled(forge, written["forges"][name], host) for name, forge in values.forges.items()}
         config = evolve(config, forges=forges)
-    return _ruled(evolve(config, source=blank.source, lines=blank.lines))
+    return _checked(evolve(config, source=blank.source, lines=blank.lines))
 
 
 def from_environment(environ: Mapping[str, str], *, uid: int | None = None) -> Config:
-    """Return the configuration of a process that was given no file. Raises ``ConfigError``, named by variable."""
-    return _ruled(environment.defaults(_surroundings(environ, uid)))
+    """Return the configuration of a process without a file. Raises ``ConfigError`` that names the variable."""
+    return _checked(environment.defaults(_environment(environ, uid)))
 
 
 def config_hash(config: Config) -> str:
-    """Return 12 hex digits that change with any value; not with comments, order or the file's name."""
+    """Return 12 hex digits that change with any value, but not with comments, order or the name of the file."""
     return _digest(config)
 
 
@@ -75,7 +75,7 @@ def _digest(section: Config | PushPolicy) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _surroundings(environ: Mapping[str, str], uid: int | None) -> environment.Environment:
+def _environment(environ: Mapping[str, str], uid: int | None) -> environment.Environment:
     return environment.Environment(environ, os.geteuid() if uid is None else uid)
 
 
@@ -86,7 +86,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"the file cannot be read: {error.strerror}", file=str(path)) from None
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigError("the file is larger than a configuration can be", file=str(path))
+        raise ConfigError("the file is too large: at most 1 MiB is read", file=str(path))
     try:
         # TOML's line ends are LF and CRLF; tomllib folds them the same way.
         return content.decode().replace("\r\n", "\n")
@@ -104,11 +104,11 @@ def _toml(text: str, path: Path) -> dict[str, Any]:
         line = int(place[1] or len(text.splitlines())) if place else 0
         raise ConfigError(f"not TOML: {_TOML_PLACE.sub('', str(error))}", file=str(path), line=line) from None
     except RecursionError:
-        raise ConfigError("not TOML that can be read: nested too deeply", file=str(path)) from None
+        raise ConfigError("not TOML: nested too deeply", file=str(path)) from None
 
 
 def _over(base: Config, values: Config, written: Mapping[str, Any]) -> Config:
-    """Lay the keys that are written over ``base``, key by key."""
+    """Override ``base`` with each key that the file sets."""
     sections = {
         section: evolve(getattr(base, section), **{key: getattr(getattr(values, section), key) for key in table})
         for section, table in written.items()
@@ -119,14 +119,14 @@ def _over(base: Config, values: Config, written: Mapping[str, Any]) -> Config:
     return evolve(base, **sections)
 
 
-def _filled(forge: ForgeConfig, table: Mapping[str, Any], surroundings: environment.Environment) -> ForgeConfig:
-    """Fill what github.com's own table leaves out.
+def _filled(forge: ForgeConfig, table: Mapping[str, Any], host: environment.Environment) -> ForgeConfig:
+    """Add what a table ``[forges."github.com"]`` leaves out.
 
-    The token of the environment goes to github.com alone: a table of that name may point elsewhere, as tests do.
+    The token of the environment is used for https://github.com only: the table may name another URL, as tests do.
     """
     if forge.name != environment.GITHUB.name:
         return forge
-    built_in = evolve(environment.GITHUB, credential=environment.github_credential(surroundings))
+    built_in = evolve(environment.GITHUB, credential=environment.github_credential(host))
     own = {"kind", "url"} - set(table)
     forge = evolve(forge, **{key: getattr(built_in, key) for key in own})
     if "credential" not in table and forge.url == built_in.url:
@@ -134,13 +134,13 @@ def _filled(forge: ForgeConfig, table: Mapping[str, Any], surroundings: environm
     return forge
 
 
-def _ruled(config: Config) -> Config:
-    if found := checks.problems(config):
+def _checked(config: Config) -> Config:
+    if found := consistency.problems(config):
         raise _first(found, config)
     return config
 
 
 def _first(problems: list[Problem], config: Config) -> ConfigError:
-    """Return the first problem in the file; what stands nowhere in it comes last."""
-    worst = min(problems, key=lambda problem: position.line_of(config.lines, problem.path) or len(config.lines) + 2**31)
-    return config.error(worst.text, *worst.path)
+    """Return the first problem in the file; problems without a line come last."""
+    first = min(problems, key=lambda problem: toml_lines.line_of(config.lines, problem.path) or 2**31)
+    return config.error(first.text, *first.path)

@@ -1,13 +1,13 @@
-"""References to secrets: the five forms that may stand where a credential belongs, and what each names.
+"""References to secrets: the five kinds that may be written in place of a credential.
 
     env://NAME                 a variable, read once and removed
     file:///absolute/path      a file of one line, read again when it changes
-    systemd://NAME             a file that the service manager laid into ``$CREDENTIALS_DIRECTORY``
-    cmd://PROGRAM ARGUMENTS    a program that prints the secret; parted into words by POSIX shell rules, without a shell
+    systemd://NAME             a file that the service manager put into ``$CREDENTIALS_DIRECTORY``
+    cmd://PROGRAM ARGUMENTS    a program that prints the secret; split into words like a POSIX shell, without a shell
     keyring://SERVICE/USER     an entry of the system's keyring (``pip install credgate[keyring]``)
 
-Pure: nothing is looked up here. No error carries a value, nor a reference that did not parse: people paste tokens
-where references belong. A command's words are never shown at all, not even in an error about running it.
+Nothing is looked up here. No error contains a value or an invalid reference, since people paste tokens where references
+belong. The words of a command never appear in any text, not even in an error about running it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from credgate.errors import ConfigError
 ReferenceKind = Literal["env", "file", "systemd", "cmd", "keyring"]
 
 MEANT = (
-    'a reference is meant: "env://NAME", "file:///absolute/path", "systemd://NAME", "cmd://program arguments" '
+    'expected a reference: "env://NAME", "file:///absolute/path", "systemd://NAME", "cmd://program arguments" '
     'or "keyring://service/user", never the secret itself'
 )
 _FORMS: dict[ReferenceKind, re.Pattern[str]] = {
@@ -34,17 +34,17 @@ _FORMS: dict[ReferenceKind, re.Pattern[str]] = {
     "keyring": re.compile(r"[^\x00-\x1f\x7f]+/[^\x00-\x1f\x7f/]+"),
 }
 _PROGRAM = re.compile(r"/.*[^/]|[^/]+")
-"""An absolute path, or a name for ``PATH``: a daemon's working directory is nobody's choice."""
+"""An absolute path, or a name for ``PATH``; a relative path would depend on the daemon's working directory."""
 
 
 @frozen(slots=True, repr=False)
 class Reference:
-    """Where a secret is: ``target`` is what follows ``kind://``."""
+    """The place of a secret; ``target`` is the part after ``kind://``."""
 
     kind: ReferenceKind
     target: str
     words: tuple[str, ...] = field(default=(), eq=False)
-    """Of a command: the program and its arguments."""
+    """For a command: the program and its arguments."""
 
     def __str__(self) -> str:
         return "the command of cmd://" if self.kind == "cmd" else f"{self.kind}://{self.target}"
@@ -54,16 +54,16 @@ class Reference:
 
     @property
     def entry(self) -> tuple[str, str]:
-        """Service and user of a keyring's entry; a service may hold slashes, a user may not."""
+        """The service and the user of a keyring entry. The service may contain slashes, the user may not."""
         service, _slash, user = self.target.rpartition("/")
         return service, user
 
 
 def parse_reference(text: str) -> Reference:
-    """Return the reference that ``text`` spells; raise ``ConfigError`` (without place) for anything else."""
-    scheme, parted, target = text.partition("://")
+    """Return the reference in ``text``. Raises ``ConfigError`` (without file and line) if it is not one."""
+    scheme, separator, target = text.partition("://")
     for kind, form in _FORMS.items():
-        if parted and scheme == kind and form.fullmatch(target):
+        if separator and scheme == kind and form.fullmatch(target):
             return Reference(kind, target, _words(target) if kind == "cmd" else ())
     raise ConfigError(MEANT)
 
@@ -72,7 +72,7 @@ def _words(target: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(target))
     except ValueError:
-        raise ConfigError("cmd:// cannot be parted into words: a quotation is not closed") from None
+        raise ConfigError("cmd:// cannot be split into words: unclosed quotation") from None
     if not words or _PROGRAM.fullmatch(words[0]) is None:
-        raise ConfigError("cmd:// needs a program first: an absolute path, or a name that PATH has")
+        raise ConfigError("cmd:// must start with a program: an absolute path, or a name that is found in PATH")
     return words

@@ -1,11 +1,11 @@
-"""Reading what references name, as far as a file or a variable does: ``env://``, ``file://`` and ``systemd://``.
+"""Reads the secrets that references name in files and variables: ``env://``, ``file://`` and ``systemd://``.
 
-A file is read only if it can be trusted to have been written for this: not a symbolic link, a regular file, closed to
-everybody but its owner and group, at most 64 KiB, one line (``read_document``: any number, for keys in PEM). The
-``Stamp`` of a file changes when its content may have: the shell that watches for rotation compares stamps before it
-reads again. Commands and keyrings are not read here: they take a process, or another program's answer.
+A file is read only if it is safe: a regular file, not a symbolic link, not accessible to users other than its owner and
+group, at most 64 KiB, one line (``read_document``: several, for keys in PEM). The ``Stamp`` of a file changes when its
+content may have changed: callers that watch for rotation compare stamps before they read again. Commands and keyrings
+need a process and are not read here.
 
-No error here carries a value. Reading blocks; shells call it in a thread.
+No error contains a value. Reading blocks; callers run it in a thread.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SYSTEMD = "CREDENTIALS_DIRECTORY"
 
 @frozen(slots=True)
 class Stamp:
-    """What of a file changes with its content: nanoseconds, inode, bytes."""
+    """Attributes of a file that change when its content is replaced."""
 
     mtime_ns: int
     inode: int
@@ -50,23 +50,23 @@ class Stamp:
 
 
 def located(reference: Reference, environ: Mapping[str, str]) -> Reference:
-    """Return the file that a ``systemd://`` reference names as a ``file://`` one; all others as they are."""
+    """Return a ``systemd://`` reference as the ``file://`` reference that it stands for; others unchanged."""
     if reference.kind != "systemd":
         return reference
     directory = environ.get(_SYSTEMD, "")
     if not directory.startswith("/"):
-        meant = f"LoadCredential={reference.target}:/path in the unit sets it"
-        raise ConfigError(f"{reference} cannot be read: {_SYSTEMD} is not set; {meant}")
+        remedy = f"add LoadCredential={reference.target}:/path to the unit"
+        raise ConfigError(f"{reference} cannot be read: {_SYSTEMD} is not set; {remedy}")
     return evolve(reference, kind="file", target=f"{directory.rstrip('/')}/{reference.target}")
 
 
 def read_reference(reference: Reference, environ: Mapping[str, str]) -> str:
-    """Return the secret of one line that ``reference`` names. Blocks. Raises ``ConfigError`` without place."""
+    """Return the secret of one line that ``reference`` names. Blocks. Raises ``ConfigError`` without file and line."""
     return _one_line(_read(reference, environ), reference)
 
 
 def read_document(reference: Reference, environ: Mapping[str, str]) -> str:
-    """Return the secret of any number of lines that ``reference`` names, a key in PEM. Blocks. Raises as above."""
+    """Return the secret of several lines (a key in PEM) that ``reference`` names. Blocks; raises as above."""
     if text := _read(reference, environ).strip():
         return text + "\n"
     raise ConfigError(f"{reference} is empty")
@@ -84,7 +84,7 @@ def _read(reference: Reference, environ: Mapping[str, str]) -> str:
 
 
 def stamp(reference: Reference) -> Stamp | None:
-    """Return the stamp of the file that ``reference`` names, ``None`` if there is none. Blocks."""
+    """Return the stamp of the file that ``reference`` names, ``None`` if it does not exist. Blocks."""
     try:
         return _stamp(os.lstat(reference.target))
     except OSError:
@@ -92,9 +92,9 @@ def stamp(reference: Reference) -> Stamp | None:
 
 
 def read_file(reference: Reference) -> tuple[str, Stamp]:
-    """Return the secret in a file and the stamp it had before the reading. Blocks. Raises ``ConfigError``.
+    """Return the secret in a file and the file's stamp before reading. Blocks. Raises ``ConfigError``.
 
-    The stamp is taken first: a writer that is half-way leaves another one behind, so the file is read again.
+    The stamp is taken first: if a program is still writing the file, the stamp changes and the file is read again.
     """
     text, seen = _content(reference)
     return _one_line(text, reference), seen
@@ -102,7 +102,7 @@ def read_file(reference: Reference) -> tuple[str, Stamp]:
 
 def _content(reference: Reference) -> tuple[str, Stamp]:
     try:
-        # Without O_NONBLOCK a FIFO would hold the thread before fstat can refuse it.
+        # Without O_NONBLOCK, opening a FIFO would block the thread before fstat can refuse it.
         descriptor = os.open(reference.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -113,7 +113,7 @@ def _content(reference: Reference) -> tuple[str, Stamp]:
     if len(content) > MAX_SECRET_BYTES:
         raise ConfigError(f"{reference} is larger than {MAX_SECRET_BYTES} bytes; one line is expected")
     try:
-        # Editors on Windows put a byte order mark first; sent along it would be a puzzling 401.
+        # Editors on Windows add a byte order mark; sent as part of the token, it would cause an unexplained 401.
         return content.decode("utf-8-sig"), _stamp(status)
     except UnicodeDecodeError:
         raise ConfigError(f"{reference} is not UTF-8 text") from None
@@ -124,9 +124,9 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _why(error: OSError, reference: Reference) -> str:
-    # ELOOP is O_NOFOLLOW's answer, and its own text would send the operator looking for a loop.
+    # O_NOFOLLOW fails with ELOOP, whose text ("too many levels of symbolic links") would mislead the operator.
     if os.path.islink(reference.target):  # noqa: PTH114 - a path string is what was opened
-        return "it is a symbolic link; name the file itself"
+        return "it is a symbolic link; set the path of the file itself"
     return os.strerror(error.errno or 0)
 
 
@@ -134,7 +134,7 @@ def _check_file(status: os.stat_result, reference: Reference) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{reference} is not a regular file")
     if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise ConfigError(f"{reference} is open to every user (mode {status.st_mode & 0o777:04o}); chmod o-rw it")
+        raise ConfigError(f"{reference} is accessible to every user (mode {status.st_mode & 0o777:04o}); chmod o-rw it")
 
 
 def _one_line(text: str, reference: Reference) -> str:
@@ -142,5 +142,5 @@ def _one_line(text: str, reference: Reference) -> str:
     if not secret:
         raise ConfigError(f"{reference} is empty")
     if any(unicodedata.category(character) == "Cc" for character in secret):
-        raise ConfigError(f"{reference} holds more than one line, or control characters")
+        raise ConfigError(f"{reference} contains more than one line, or control characters")
     return secret

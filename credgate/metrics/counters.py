@@ -1,11 +1,9 @@
-"""Counters made of audit events: one place sees whatever the gateway does, so nothing is counted twice.
+"""Counters derived from audit events, so that no place has to count separately.
 
-``EventCounters.observe`` is on the path of every request: some additions in dictionaries, no lock, no I/O, and it never
-raises. Dictionaries cannot grow with what clients send: every key comes from a closed enumeration (operations, reason
-codes, names of configured forges), and whatever is in none is ``other``. A session, a repository, an address, a ref or
-a text is never looked at.
-
-Bytes and durations are those of requests that have ended. A restart begins at zero, which Prometheus knows to handle.
+``EventCounters.observe`` runs for every request: a few additions in dictionaries, no lock, no I/O, and it never raises.
+The dictionaries cannot grow with what clients send: every key is from a closed enumeration (operations, reason codes,
+names of configured forges), and any other value is counted as ``other``. Sessions, repositories, addresses, refs and
+texts are not used. Bytes and durations are those of completed requests. Counters start at zero with the process.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 OTHER: Final = "other"
-"""What is in no enumeration: a request that was refused before it was known what it is, for one."""
+"""Every other value, such as the operation of a request that was refused before it was parsed."""
 
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _PAGES = ("health", "whoami")
@@ -36,7 +34,7 @@ ALLOW: Final = "allow"
 DENY: Final = "deny"
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds in seconds: a discovery takes tenths, a push as long as its upload."""
+"""Upper bounds in seconds: a ref advertisement takes tenths, a push as long as its upload."""
 
 
 @define(slots=True)
@@ -48,12 +46,12 @@ class Durations:
     """Seconds, together."""
 
     def add(self, seconds: float) -> None:
-        """Count one; a clock that seems to go backwards took no time."""
+        """Count one duration; a negative one counts as zero."""
         self.counts[bisect_left(BUCKETS, seconds)] += 1
         self.total += max(seconds, 0.0)
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """Return each bound, as text, with how many took no longer; the last is ``+Inf``."""
+        """Return each bound, as text, with the count of durations up to it; the last bound is ``+Inf``."""
         found, so_far = [], 0
         for bound, count in zip([*map(str, BUCKETS), "+Inf"], self.counts, strict=True):
             so_far += count
@@ -62,7 +60,7 @@ class Durations:
 
 
 class EventCounters:
-    """The counters. ``forges`` are the names of the configured ones."""
+    """Counters of events. ``forges`` are the names of the configured forges."""
 
     def __init__(self, forges: Iterable[str]) -> None:
         self._forges = frozenset(forges)
@@ -74,7 +72,7 @@ class EventCounters:
         self.sessions_created = self.sessions_extended = 0
         self.sessions_ended: Counter[str] = Counter({"revoked": 0, "expired": 0})
         self.minted: Counter[str] = Counter()
-        """By forge, as the next two."""
+        """By forge, like the next two."""
         self.taken_back: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         """By forge and reason."""
@@ -90,7 +88,7 @@ class EventCounters:
         }
 
     def observe(self, event: Event) -> None:
-        """Count ``event``; one that is of no interest is none."""
+        """Count ``event``; kinds without a counter are ignored."""
         count = self._by_happening.get(event.event)
         if count is not None:
             count(event)

@@ -1,6 +1,6 @@
-"""What is read from the gateway's parts when somebody asks: each as something to call, so that no request pays for it.
+"""Values that are read from the parts of the gateway when metrics are scraped, so that requests do not pay for them.
 
-Numbers and names of configured forges only. Decides nothing; whoever makes one (``service.tap``) knows the parts.
+Numbers and names of configured forges only. ``service.tap`` connects them to the parts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Pool:
 
 @frozen(slots=True)
 class GcGauges:
-    """Rounds over the sessions (GC) since the start; ``last_success`` is in seconds since the epoch, 0: none yet."""
+    """Removals of expired sessions since the start; ``last_success`` is in seconds since the epoch, 0: none yet."""
 
     succeeded: int
     failed: int
@@ -32,7 +32,7 @@ class GcGauges:
 
 @frozen(slots=True)
 class AuditState:
-    """Lines since the start, events that were dropped, and whether what happens now can be told."""
+    """Lines since the start, lost events, and whether the log can be written."""
 
     lines: int
     lost: int
@@ -41,18 +41,18 @@ class AuditState:
 
 @frozen(slots=True)
 class HeldSessions:
-    """One credential that is held or wanted, without its id: ids change with each value."""
+    """One credential, without its id, since ids change with each value."""
 
     forge: str
     kind: str
     expires_at: float | None
-    """Seconds since the epoch; ``None``: nobody knows."""
+    """Seconds since the epoch; ``None``: unknown."""
     in_trouble: bool
 
 
 @frozen(slots=True)
 class Gauges:
-    """The parts."""
+    """The sources of the gauges, called for each scrape."""
 
     sessions: Callable[[], int]
     max_sessions: int
@@ -65,7 +65,7 @@ class Gauges:
     audit: Callable[[], AuditState]
     credentials: Callable[[], Iterable[HeldSessions]]
     timers: Callable[[], int]
-    """Calls that the reactor has still to make."""
+    """Scheduled calls of the reactor."""
     threads: Callable[[], int]
     refused: Callable[[], Mapping[str, int]]
-    """Connections that were refused, by the limit's name (``service.sandbox.refused_connections.Limit``)."""
+    """Refused connections by the name of the limit (``service.sandbox.refused_connections.Limit``)."""

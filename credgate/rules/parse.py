@@ -97,7 +97,7 @@ def _patterns(value: object, key: str, what: str, check: Callable[[str], None]) 
 
 def _pattern(value: object, what: str, check: Callable[[str], None]) -> str:
     if not isinstance(value, str):
-        raise InvalidValueError(f"Invalid {what}: {quoted(value)} (must be a string)")
+        raise InvalidValueError(f"Invalid {what}: {quoted(value)} (expected a string)")
     try:
         check(value)
     except PatternError as error:

@@ -36,7 +36,7 @@ from credgate.sessions.address import admits
 from credgate.sessions.ends import Ends
 from credgate.sessions.extension import extended
 from credgate.sessions.model import Session
-from credgate.sessions.store import longer
+from credgate.sessions.stores import longer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from credgate.config import schema
     from credgate.sessions.lease_clock import LeaseReading
     from credgate.sessions.model import SessionRequest
-    from credgate.sessions.store import Store
+    from credgate.sessions.stores import Store
 
     class _Reactor(IReactorFromThreads, IReactorTime):
         """What is needed of the reactor."""

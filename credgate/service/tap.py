@@ -46,6 +46,7 @@ from credgate.service.credentials.minting_factory import Minting
 from credgate.service.dns.resolver import MAX_FLIGHTS as DNS_FLIGHTS
 from credgate.service.dns.server import dns_service
 from credgate.service.drain import Drain
+from credgate.service.gateway import Gateway
 from credgate.service.gc import GarbageCollector
 from credgate.service.inspect.pack_reader import WalkThreads
 from credgate.service.metrics.scrape import Scrape
@@ -217,24 +218,22 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     page = MetricsPage(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)
     metrics = MetricsService(config.listen.metrics, scrape, reactor)
-    control = control_service(
-        config,
-        registry,
-        ready,
-        gate.admission.drivers,
-        audit,
+    facade = Gateway(
+        config=config,
+        registry=registry,
+        drivers=gate.admission.drivers,
         clock=read_lease_clock,
-        reactor=reactor,
-        reload=reloading.reload,
+        readiness=ready,
         policy=lambda: gate.admission.policy,
         has_credential=gate.admission.has_credential,
+        reload=reloading.reload,
         status=overview,
         transfers=gate.transfers,
         forges=credentials.overview,
         scrape=scrape,
-        refused=gate.refused,
         check=CredentialCheck(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
+    control = control_service(facade, audit, reactor, refused=gate.refused)
     gateway = GatewayService()
     for part in (
         audit,

@@ -1,11 +1,9 @@
-"""Addresses of clients: folded to one form, and held against the network that a session is bound to.
+"""Addresses of clients: folded to one form, and compared with the network that a session is bound to.
 
-A client that connects over IPv4 to a dual-stack listener shows up as ``::ffff:192.0.2.1``; it is the same client as
-``192.0.2.1``, so IPv4-mapped addresses and networks (RFC 4291 section 2.5.5.2) are folded to IPv4, on both sides of
-every comparison. No other embedding is folded (NAT64, 6to4): those are other hosts' business. A zone (``fe80::1%eth0``)
-says how to reach a peer, not who it is, and is dropped from a peer's address; a binding with one is refused.
-
-What is no address matches no binding.
+A client that connects over IPv4 to a dual-stack listener has the address ``::ffff:192.0.2.1``, but it is the same
+client as ``192.0.2.1``. So IPv4-mapped addresses and networks (RFC 4291 section 2.5.5.2) are folded to IPv4 on both
+sides of every comparison. Other embeddings (NAT64, 6to4) are not folded: they are other hosts. A zone
+(``fe80::1%eth0``) does not identify a peer; it is removed from a peer's address, and refused in a binding.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ _HOST_BITS = 64
 
 @lru_cache(maxsize=4096)
 def peer(text: str) -> Address | None:
-    """Fold the address of a peer; None when ``text`` is none (a UNIX socket's peer, say)."""
+    """Return the folded address of a peer, or None if ``text`` is not an address (the peer of a UNIX socket)."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -34,9 +32,9 @@ def peer(text: str) -> Address | None:
 
 
 def binding(text: str, *, address_only: bool = False) -> Network:
-    """Fold the network that ``text`` names: an address (then a /32 or /128) or, unless ``address_only``, a CIDR block.
+    """Return the folded network in ``text``: an address (a /32 or /128) or, unless ``address_only``, a CIDR block.
 
-    Raises ValueError: not an address or network, host bits set, or a zone.
+    Raises ValueError if it is not an address or network, has host bits set, or has a zone.
     """
     if "%" in text or (address_only and "/" in text):
         msg = "not a plain address"
@@ -49,7 +47,7 @@ def binding(text: str, *, address_only: bool = False) -> Network:
 
 
 def admits(bound_to: Network | None, address: str) -> bool:
-    """Whether a session bound to ``bound_to`` may be used from ``address``; one that is not bound, from anywhere."""
+    """Return whether a session bound to ``bound_to`` (None: not bound) may be used from ``address``."""
     if bound_to is None:
         return True
     client = peer(address)
@@ -58,10 +56,10 @@ def admits(bound_to: Network | None, address: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def rate_key(text: str) -> str:
-    """Return the name under which a peer is counted, by every limit: IPv6 by its /64, which is what one host is given.
+    """Return the key by which every limit counts a peer; for IPv6 its /64.
 
-    Requests, wrong credentials, connections and DNS questions use this one function: a peer that one limit counts by
-    its whole address has 2**64 of them.
+    One host is assigned a /64, so a limit that counted whole IPv6 addresses could be evaded with 2**64 of them.
+    Requests, wrong credentials, connections and DNS queries all use this function.
     """
     client = peer(text)
     if isinstance(client, ipaddress.IPv6Address):

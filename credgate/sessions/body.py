@@ -1,13 +1,13 @@
-"""Reading the body that asks for a session, into a ``SessionRequest``: all of it judged before any of it is used.
+"""Reads the body of a request to create a session into a ``SessionRequest``; nothing is used unless all of it is valid.
 
-Two routes share it. The ancestor's ``POST /session/create`` (``legacy``) takes ``container_ip`` (required, an
-address), ``container_id`` and ``repos``, and its error texts are kept word for word. ``POST /v1/sessions`` also takes
-``bind`` (an address or network), ``label``, ``idle_ttl``, ``absolute_ttl`` and ``dns``. A key that neither knows is
-refused, so that a misspelt limit is never a missing one. An optional key that is null counts as absent.
+Two routes use it. The ancestor's ``POST /session/create`` (``legacy``) accepts ``container_ip`` (required, an address),
+``container_id`` and ``repos``; its error texts are unchanged. ``POST /v1/sessions`` also accepts ``bind`` (an address
+or network), ``label``, ``idle_ttl``, ``absolute_ttl`` and ``dns``. Unknown keys are refused, so that a misspelt limit
+is not silently missing. An optional key that is null counts as absent.
 
-Grants: a string is read and write on the default forge; an object names forge, access and ref rules (``grants``). An
-absent or empty ``repos`` grants nothing. TTLs may only be shorter than the configured ones. The caller bounds the
-body's size and depth. Every error is an ``InvalidValueError`` whose text is meant for the sender.
+In ``repos``, a string grants read and write on the default forge; an object names forge, access and ref rules
+(``grants``). An absent or empty ``repos`` grants nothing. Lifetimes may only be shorter than the configured ones. The
+caller bounds the size and depth of the body. Every error is an ``InvalidValueError`` with a text for the client.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
+from credgate.rules.duration import parse_duration
 from credgate.rules.parse import quoted, refuse_unknown_keys
 from credgate.sessions import address
 from credgate.sessions.grants import Names, check_label, parse_repos
-from credgate.sessions.model import Network, SessionRequest
+from credgate.sessions.model import Lifetimes, Network, SessionRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.config import schema
-
 LEGACY_KEYS = ("container_ip", "container_id", "repos")
 KEYS = (*LEGACY_KEYS, "bind", "label", "idle_ttl", "absolute_ttl", "dns")
 MAX_NAMES = 64
-"""DNS names that one session may add."""
+"""DNS names in one request."""
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-# preferred name syntax (RFC 1123 section 2.1): letters, digits, inner hyphens; 63 an each label; a last label that
-# begins with a letter, so that no IPv4 address in any notation passes for a name.
+# Preferred name syntax (RFC 1123 section 2.1): labels of letters, digits and inner hyphens, 63 octets each. The last
+# label begins with a letter, so that no notation of an IPv4 address is accepted as a name.
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -43,10 +41,10 @@ def parse_create(
     *,
     forges: Mapping[str, Names],
     default_forge: str,
-    sessions: schema.SessionsConfig,
+    sessions: Lifetimes,
     legacy: bool,
 ) -> SessionRequest:
-    """Judge the decoded JSON of a create request; raise InvalidValueError (HTTP 400) with the text for its sender."""
+    """Return the request in the decoded JSON; raise InvalidValueError (HTTP 400) with the text for the client."""
     if not isinstance(payload, dict):
         raise InvalidValueError("The body must be a JSON object")
     refuse_unknown_keys(payload, LEGACY_KEYS if legacy else KEYS)
@@ -77,7 +75,7 @@ def _binding(given: Mapping[str, object]) -> Network | None:
 
 
 def _network(value: object, text: str, *, address_only: bool) -> Network:
-    # An integer would be read as an address, too (the ancestor did, and crashed later).
+    # ipaddress accepts integers; the ancestor did so too, and crashed later.
     if not isinstance(value, str):
         raise InvalidValueError(text)
     try:
@@ -98,7 +96,7 @@ def _label(given: Mapping[str, object]) -> str:
 
 
 def _ttl(given: Mapping[str, object], key: str, longest: float) -> float:
-    """Seconds asked for under ``key``, or the configured ``longest``."""
+    """Return the lifetime in seconds under ``key``, or the configured ``longest``."""
     if key not in given:
         return longest
     value = given[key]
@@ -130,4 +128,4 @@ def _name(item: object) -> str:
 
 def _refuse_both(given: Mapping[str, object], one: str, other: str) -> None:
     if one in given and other in given:
-        raise InvalidValueError(f"{one} and {other} say the same: give one of them")
+        raise InvalidValueError(f"{one} and {other} mean the same: send only one of them")

@@ -1,29 +1,28 @@
-"""When sessions end at the earliest: a binary heap that also finds an entry by its session.
+"""The earliest ends of sessions: a binary heap that can also remove an entry by session id.
 
-``heapq`` cannot remove an entry from the middle. Entries of revoked sessions would stay until their time comes, and a
-gateway that makes and revokes many sessions would keep them all. So each entry's position is kept beside the heap:
-``put`` and ``drop`` cost O(log n), ``first`` O(1), and there is one entry a session.
+``heapq`` cannot remove an entry from the middle, so entries of revoked sessions would stay until their time comes, and
+a gateway that creates and revokes many sessions would keep them all. Here the position of each entry is stored too:
+``put`` and ``drop`` take O(log n), ``first`` O(1), and there is one entry for each session.
 
-A use or an extension moves a session's end later and does not touch the heap. The noted time is therefore a lower
-bound: whoever takes ``first`` compares it with the session and puts it back if the session lives on. Time comes in as
-an argument.
+A use or an extension moves the end of a session without changing the heap, so a recorded end is a lower bound: the
+caller of ``first`` checks the session and records its end again if it is still live.
 """
 
 from __future__ import annotations
 
 
 class Ends:
-    """Session ids by the time of their end."""
+    """Session ids ordered by the time of their end."""
 
     __slots__ = ("_at", "_heap")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, str]] = []
         self._at: dict[str, int] = {}
-        """The position in the heap, by id."""
+        """Position in the heap, by id."""
 
     def put(self, key: str, end: float) -> None:
-        """Note an end, in place of the one that was noted before."""
+        """Record the end of an id, replacing its earlier one."""
         position = self._at.get(key)
         if position is None:
             position = len(self._heap)
@@ -34,7 +33,7 @@ class Ends:
         self._settle(position)
 
     def drop(self, key: str) -> None:
-        """Forget an id; one that is not there is no error."""
+        """Remove an id; an unknown id is ignored."""
         position = self._at.pop(key, None)
         if position is None:
             return
@@ -45,20 +44,20 @@ class Ends:
             self._settle(position)
 
     def first(self, now: float) -> str | None:
-        """Return the id whose noted end is the earliest, if that time has come."""
+        """Return the id with the earliest recorded end, if that is at or before ``now``."""
         return self._heap[0][1] if self._heap and self._heap[0][0] <= now else None
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all ids at once."""
         self._heap.clear()
         self._at.clear()
 
     def __len__(self) -> int:
-        """How many ids are noted."""
+        """Return the number of ids."""
         return len(self._heap)
 
     def _settle(self, position: int) -> None:
-        """Move the entry at ``position`` up or down to where the heap's order holds again."""
+        """Move the entry at ``position`` up or down until the heap is ordered again."""
         heap, at = self._heap, self._at
         entry = heap[position]
         while position and entry < heap[(position - 1) // 2]:

@@ -1,10 +1,10 @@
-"""Letting a session live longer: what may be asked, and what becomes of its times.
+"""Extending a session: the request, and the new times.
 
-``POST /v1/sessions/<id>/extend`` takes ``{"for": "8h"}``: the session is to live this long from now. Its absolute end
-moves there, but never beyond the configured ``absolute_ttl`` counted from the session's creation, so that no number of
-extensions makes a session that a create could not have made; what asks for more is refused whole, not cut to fit. An
-end that is later already stays: extending never shortens. The extension counts as a use, so the idle time starts anew;
-``idle_ttl`` itself stays. Grants never change. Values only: the clock's reading is an argument.
+``POST /v1/sessions/<id>/extend`` takes ``{"for": "8h"}``: the session shall live this long from now. Its absolute end
+moves there, but never beyond the configured ``absolute_ttl`` after its creation, so that no number of extensions makes
+a session that could not have been created. A longer request is refused, not reduced. An end that is later already
+stays: an extension never shortens. The extension counts as a use, so the idle time starts again; ``idle_ttl`` and the
+grants never change.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from credgate.config.duration import parse_duration
 from credgate.errors import InvalidValueError
+from credgate.rules.duration import parse_duration
 from credgate.rules.parse import refuse_unknown_keys
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MEANT = 'for must be a duration such as "90s", "15m", "24h" or "7d"'
 
 
 def parse_extend(payload: object) -> float:
-    """Return the seconds that the decoded JSON of an extension asks for; raise InvalidValueError (HTTP 400)."""
+    """Return the seconds in the decoded JSON of an extension; raise InvalidValueError (HTTP 400)."""
     if not isinstance(payload, dict):
         raise InvalidValueError("The body must be a JSON object")
     refuse_unknown_keys(payload, KEYS)
@@ -42,9 +42,9 @@ def parse_extend(payload: object) -> float:
 
 
 def extended(session: Session, seconds: float, now: float, longest: float) -> Session:
-    """Return the session with its end ``seconds`` from ``now`` (lease clock), or later if it was.
+    """Return the session with its end ``seconds`` from ``now`` (lease clock), or its own end if that is later.
 
-    Raises InvalidValueError when that is more than ``longest`` seconds after its creation.
+    Raises InvalidValueError if the new end is more than ``longest`` seconds after the creation.
     """
     age = now - session.created
     if age + seconds > longest:

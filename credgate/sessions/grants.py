@@ -1,4 +1,4 @@
-"""Reading the ``repos`` list of a create request into grants.
+"""The ``repos`` list of a create request, read into grants.
 
 Each entry is a string (``owner/repo``: read and write on the default forge) or an object:
 
@@ -8,9 +8,10 @@ Each entry is a string (``owner/repo``: read and write on the default forge) or 
      "protected_paths": [".github/workflows/**"], "require_old_oid": true, "partial": false, "workflows": false,
      "max_lfs_object_bytes": 1073741824}
 
-What a repository or pattern is called, the forge's driver says; this module never guesses at a name. ``push`` and what
-limits it belong to a write grant only; LFS objects are limited either way. Unknown keys, forges and verbs are refused:
-a grant that is not understood grants nothing. ``rules.parse`` reads push rules, options and paths.
+The driver of the forge decides which repository names and patterns are valid. ``push`` and its limits require write
+access; ``max_lfs_object_bytes`` applies to read grants too. Unknown keys, forges and verbs are refused: a grant that
+is not understood must not grant anything.
+``rules.parse`` reads push rules, options and paths.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from credgate.values import Access
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from credgate.rules.parse import PushRule
 
 LIMIT_KEYS = (
     "max_push_bytes",
@@ -41,22 +41,22 @@ READ_KEYS = frozenset({"max_lfs_object_bytes"})
 """Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
 MAX_REPOS = 1000
-"""Grants of one session: each request to create it, and each of its ``/whoami``, takes 10 ms at this number."""
+"""Grants of one session. With so many, creating the session and each ``/whoami`` take about 10 ms."""
 MAX_NUMBER = 2**53
-"""Of a limit: what a JSON number holds exactly."""
+"""The largest limit: a JSON number (a double) holds every whole number up to this exactly."""
 MAX_PATTERNS = 4096
 """Characters in the ref patterns and path globs of one grant together: about 10 ms to compile."""
 
 
 class Names(Protocol):
-    """What a forge's driver says about names (a part of ``forges.driver.Driver``)."""
+    """The part of ``forges.driver.Driver`` that reads repository names."""
 
     def normal_pattern(self, text: str) -> str | None:
-        """Return the normal form of a repository name or pattern; None: not a legal one there."""
+        """Return the normal form of a repository name or pattern; None if it is not valid on this forge."""
 
 
 def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) -> tuple[Grant, ...]:
-    """Judge ``repos``; raise InvalidValueError."""
+    """Read ``repos``; raise InvalidValueError."""
     if not isinstance(value, list):
         raise InvalidValueError("repos must be a list")
     if len(value) > MAX_REPOS:
@@ -65,7 +65,7 @@ def parse_repos(value: object, forges: Mapping[str, Names], default_forge: str) 
 
 
 def written(grant: Grant) -> dict[str, object]:
-    """Return ``grant`` as JSON in the form that :func:`parse_repos` takes; limits that are not set are left out."""
+    """Return ``grant`` in the JSON form that :func:`parse_repos` reads, without the limits that are not set."""
     entry: dict[str, object] = {"repo": grant.repo, "forge": grant.forge, "access": str(grant.access)}
     if grant.push is not None:
         entry["push"] = [{"refs": rule.refs, "allow": sorted(rule.allow)} for rule in grant.push]
@@ -83,33 +83,26 @@ def _grant(item: object, forges: Mapping[str, Names], default_forge: str) -> Gra
         raise InvalidValueError("Each repo must be in owner/repo format")
     refuse_unknown_keys(item, GRANT_KEYS)
     forge = _forge(item.get("forge", default_forge), forges)
-    access = _access(item.get("access", Access.WRITE))
+    access = item.get("access", Access.WRITE)
+    if not isinstance(access, str) or access not in tuple(Access):
+        raise InvalidValueError(f'access must be "read" or "write", not {quoted(access)}')
     repo, normal = _repo(item["repo"], forges[forge])
     given = {key: item[key] for key in ("push", *LIMIT_KEYS) if item.get(key) is not None}
     writing = [key for key in given if key not in READ_KEYS]
-    if writing and access is not Access.WRITE:
+    if writing and access != Access.WRITE:
         raise InvalidValueError(f'{writing[0]} needs "access": "write"')
     values = {key: _FORMS[key](value) for key, value in given.items()}
-    _check_size(values.get("push", ()), values.get("protected_paths", ()))
-    return Grant(repo=repo, forge=forge, access=access, normal=normal, **values)
-
-
-def _check_size(push: Iterable[PushRule], globs: Iterable[str]) -> None:
-    """Bound what has to be compiled for a session's first push; nobody else is served meanwhile."""
-    if sum(len(rule.refs) for rule in push) + sum(map(len, globs)) > MAX_PATTERNS:
+    # The patterns are compiled on the session's first push, and the reactor serves nobody else meanwhile.
+    refs, globs = [rule.refs for rule in values.get("push", ())], values.get("protected_paths", ())
+    if sum(map(len, (*refs, *globs))) > MAX_PATTERNS:
         raise InvalidValueError(f"the patterns of a grant may have at most {MAX_PATTERNS} characters in all")
+    return Grant(repo=repo, forge=forge, access=Access(access), normal=normal, **values)
 
 
 def _forge(value: object, forges: Mapping[str, Names]) -> str:
     if not isinstance(value, str) or value not in forges:
         raise InvalidValueError(f"Unknown forge: {quoted(value)} (configured: {', '.join(forges)})")
     return value
-
-
-def _access(value: object) -> Access:
-    if not isinstance(value, str) or value not in tuple(Access):
-        raise InvalidValueError(f'access must be "read" or "write", not {quoted(value)}')
-    return Access(value)
 
 
 def _repo(text: str, names: Names) -> tuple[str, str]:

@@ -1,13 +1,13 @@
-"""The lease clock: how long a session has lived, whatever the wall clock was told.
+"""The lease clock: the time that a session has lived, independent of steps of the wall clock.
 
-Within one boot of the machine the *boot clock* decides (``CLOCK_BOOTTIME``: it counts suspended time, starts at boot
-and no one can set it), so a step of the wall clock neither revives nor ends a session. Across boots only the wall clock
-is left: what has passed is the difference of the wall clocks at the last stored reading and now, but never less than
-the new boot's own age, which has passed for certain, however wrong the wall clock is. The store writes a reading with
-every change and the service one after every step, so a step before a reboot is no part of that difference.
+Within one boot of the machine, ``CLOCK_BOOTTIME`` decides: it counts suspended time, starts at boot and cannot be set,
+so a step of the wall clock neither revives nor ends a session. Across boots only the wall clock is left: the elapsed
+time is the difference between the wall clock at the last stored reading and now, but at least the age of the new boot.
+The store writes a reading with every change, and the service writes one after every step, so that a step before a
+reboot does not enter this difference.
 
-Session times are seconds on the boot clock of the running boot; a session from another boot is shifted once, at load.
-This module never reads a clock: the shell does (``service.clock``) and passes readings in.
+Session times are seconds on the boot clock of the current boot; times from another boot are converted once, at load.
+This module reads no clock: ``service.clock`` does.
 """
 
 from __future__ import annotations
@@ -23,52 +23,53 @@ if TYPE_CHECKING:
 
 @frozen(slots=True)
 class LeaseReading:
-    """The clocks at one moment."""
+    """Readings of the clocks at one moment."""
 
     boot_id: str
-    """The kernel's random id of this boot."""
+    """The random id of this boot (``/proc/sys/kernel/random/boot_id``)."""
     boot: float
-    """Seconds since this boot, suspended time included."""
+    """Seconds since this boot, including suspended time."""
     wall: float
-    """Seconds since the epoch, as the machine believes."""
+    """Seconds since the epoch by the wall clock."""
 
     def usable(self) -> bool:
-        """Whether the reading can be reckoned with: an id, and finite numbers."""
+        """Return whether the reading has an id and finite numbers."""
         return bool(self.boot_id) and math.isfinite(self.boot) and math.isfinite(self.wall)
 
 
 def same_clock(then: LeaseReading, now: LeaseReading) -> bool:
-    """Whether both readings are of one boot clock.
+    """Return whether both readings are of the same boot clock.
 
-    One boot clock never runs backwards: a lower value under the same id (another time namespace, a restored
-    snapshot) is another clock.
+    A boot clock never runs backwards, so a lower value with the same id is another clock (another time namespace, a
+    restored snapshot).
     """
     return then.boot_id == now.boot_id and then.boot <= now.boot
 
 
 def elapsed(then: LeaseReading, now: LeaseReading) -> float:
-    """Seconds of session time between two readings, ``then`` the earlier; never negative."""
+    """Return the seconds of session time from ``then`` to ``now``; never negative."""
     if same_clock(then, now):
         return now.boot - then.boot
+    # The age of a new boot has certainly passed, even if the wall clock was set back.
     certain = now.boot if then.boot_id != now.boot_id else 0.0
     return max(0.0, certain, now.wall - then.wall)
 
 
 def shift(then: LeaseReading, now: LeaseReading) -> float:
-    """Return what to add to a time on ``then``'s boot clock to have it on ``now``'s; 0.0 within a boot."""
+    """Return the difference to add to a time on the boot clock of ``then`` to convert it to that of ``now``."""
     return 0.0 if same_clock(then, now) else now.boot - then.boot - elapsed(then, now)
 
 
 def rebase(session: Session, by: float) -> Session:
-    """Return the session with its times moved by ``by`` seconds (see ``shift``)."""
+    """Return the session with its times moved by ``by`` seconds, a result of ``shift``."""
     return evolve(session, created=session.created + by, used=session.used + by)
 
 
 def step(then: LeaseReading, now: LeaseReading) -> float:
-    """Seconds that the wall clock was set forward (negative: back) between two readings of one boot, else 0.0."""
+    """Return the seconds by which the wall clock was set forward (negative: back) between readings of one boot."""
     return (now.wall - then.wall) - (now.boot - then.boot) if same_clock(then, now) else 0.0
 
 
 def wall_time(moment: float, now: LeaseReading) -> float:
-    """Turn a time on the running boot's clock into seconds since the epoch, by the wall clock as it is set now."""
+    """Convert a time on the current boot clock to seconds since the epoch, by the current wall clock."""
     return now.wall + (moment - now.boot)

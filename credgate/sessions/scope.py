@@ -1,12 +1,11 @@
-"""Scope: which grant, if any, lets a session reach a repository.
+"""Scope: decides which grant, if any, allows a session to access a repository.
 
-Compares normal forms only (the forge's driver made both), segment by segment: ``owner/*`` is everything below
-``owner``, at any depth, never ``owner`` itself nor ``owner-two``; ``**`` is all of one forge. Any grant that covers the
-access asked for is enough; an exact grant is preferred to a pattern, then the written order decides. No grant, no
-access.
+Only normal forms are compared (the driver of the forge made both), segment by segment: ``owner/*`` matches everything
+below ``owner`` at any depth, but neither ``owner`` nor ``owner-two``; ``**`` matches everything on one forge. One grant
+with sufficient access is enough; an exact grant is preferred to a pattern, then the order in the session decides.
 
-The path for the forge's URL comes from the matched grant in its writer's spelling, or, for a pattern, from the normal
-form: never from what the client sent.
+The path for the forge's URL comes from the grant as it was written, or, for a pattern, from the normal form; never from
+the text that the client sent.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ if TYPE_CHECKING:
 EVERYTHING = "**"
 BELOW = "/*"
 MAX_LISTED = 200
-"""Characters of granted names that a refusal lists."""
+"""Characters of the list of granted names in a refusal."""
 
 
 @frozen(slots=True)
 class GrantMatch:
-    """The decision, the grant that allowed it, and the repository's path for the forge's URL ("" when refused)."""
+    """The decision, the grant that allowed it, and the path for the URL on the forge ("" if refused)."""
 
     decision: Decision
     grant: Grant | None
@@ -38,7 +37,7 @@ class GrantMatch:
 
 
 def find(grants: Sequence[Grant], repo: RepoPath, needed: Access) -> GrantMatch:
-    """Decide whether ``grants`` let a session reach ``repo`` with ``needed`` access."""
+    """Decide whether ``grants`` allow ``needed`` access to ``repo``."""
     near = [grant for grant in grants if _matches(grant, repo)]
     enough = [grant for grant in near if grant.access.covers(needed)]
     if not enough:
@@ -49,7 +48,7 @@ def find(grants: Sequence[Grant], repo: RepoPath, needed: Access) -> GrantMatch:
 
 
 def is_pattern(grant: Grant) -> bool:
-    """Whether the grant names more than one repository."""
+    """Return whether the grant matches more than one repository."""
     return grant.normal == EVERYTHING or grant.normal.endswith(BELOW)
 
 
@@ -74,7 +73,7 @@ def _read_only(grants: Sequence[Grant], repo: RepoPath) -> Decision:
 
 
 def _listed(grants: Iterable[Grant], repo: RepoPath) -> str:
-    """Names of ``grants``, as many as fit into ``MAX_LISTED`` characters."""
+    """Return the names of ``grants``, as many as fit into ``MAX_LISTED`` characters."""
     names = [f"{_name(grant, repo)} ({grant.access})" for grant in grants]
     shown = ""
     for count, name in enumerate(names):

@@ -1,15 +1,15 @@
-"""Sessions in one SQLite file: durable before they are answered, whole after ``kill -9``.
+"""Sessions in one SQLite file: durable before they are answered, consistent after ``kill -9``.
 
-Write-ahead log with ``synchronous=FULL``: a commit is on the disk when it returns. The file is 0600 in a directory that
-nobody else may write to (0700 where we make it), is opened by one process at a time (``locking_mode=EXCLUSIVE``: a
-second gateway with its own memory would serve what the first has revoked), and carries an application id and a schema
-version, so that neither a foreign nor a newer file is ever touched. It holds digests, never a token or secret.
+Write-ahead log with ``synchronous=FULL``: a commit is on the disk when it returns. The file has mode 0600 in a
+directory that other users cannot write to (created with 0700). Only one process may open it
+(``locking_mode=EXCLUSIVE``): a second gateway with its own memory would accept sessions that the first has revoked. An
+application id and a schema version ensure that neither the database of another program nor a newer one is changed. The
+file holds digests, never a token.
 
-``open`` refuses what it cannot trust (integrity_check, version, the stored clock) and never repairs: the file is left
-for the operator to look at. One row that cannot be read is reported in ``damaged`` and skipped; it grants nothing.
-Time is an argument (``lease``): a file from an earlier boot is shifted to this one's clock in the same transaction that
-records the new reading, so a crash between the two cannot shift it twice.
-See https://sqlite.org/wal.html, https://sqlite.org/pragma.html.
+``open`` refuses a file that fails a check (integrity_check, version, the stored clock) and never repairs it. A row that
+cannot be read is reported in ``damaged`` and skipped; it grants nothing. Times are arguments: the times in a file from
+an earlier boot are converted in the same transaction that stores the new reading, so that a crash cannot convert them
+twice. See https://sqlite.org/wal.html, https://sqlite.org/pragma.html.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x63726774  # "crgt"
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 5.0
-"""How long another process may hold the file before that is an error."""
+"""How long another process may lock the file before that is an error."""
 HEADER_BYTES = 100
 """A database file is empty or at least this long (https://sqlite.org/fileformat.html section 1.3)."""
 LEAD = 1.0
-"""Seconds that a stored time may be ahead of the stored clock: calls queue, so a row can be that much younger."""
+"""Seconds that a stored time may be ahead of the stored clock, since calls wait in a queue before they are written."""
 
 _SCHEMA = """
 CREATE TABLE sessions (
@@ -63,7 +63,7 @@ _KEEP_READING = "INSERT OR REPLACE INTO clock (one, boot_id, boot, wall) VALUES 
 
 
 class SqliteStore:
-    """The store behind ``sqlite:///path``. Every method is called from the thread that called ``open``."""
+    """The store of ``sqlite:///path``. Every method is called from the thread that called ``open``."""
 
     def __init__(self, path: Path) -> None:
         self.damaged: tuple[str, ...] = ()
@@ -72,32 +72,32 @@ class SqliteStore:
         self._open: sqlite3.Connection | None = None
 
     def open(self, now: LeaseReading) -> list[Session]:
-        """Open or make the file, judge it, shift it to this boot, and load what is in it."""
+        """Open or create the file, check it, convert its times to this boot, and load the sessions."""
         private_file.prepare(self.path)
-        with self._trouble():
+        with self._converted_errors():
             self._open = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._open.text_factory = _text
         try:
-            with self._trouble():
+            with self._converted_errors():
                 return self._load(now)
         except BaseException:
             self.close()
             raise
 
     def insert(self, session: Session, gone: Collection[str] = ()) -> None:
-        """Add a session; with it the clocks at its creation."""
+        """Add a session and the clock reading of its creation."""
         with self._transaction() as db:
             db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_INSERT, rows.write(session))
             db.execute(_KEEP_READING, (self._boot_id, session.created, session.created_wall))
 
     def remove(self, ids: Collection[str]) -> int:
-        """Remove sessions in one transaction."""
+        """Remove sessions in one transaction; return how many existed."""
         with self._transaction() as db:
             return db.executemany(_REMOVE, [(key,) for key in ids]).rowcount
 
     def extend(self, session: Session, now: LeaseReading, gone: Collection[str] = ()) -> bool:
-        """Move the session's times up and keep the reading, in one transaction."""
+        """Raise the session's times and store the reading, in one transaction."""
         with self._transaction() as db:
             db.executemany(_REMOVE, [(key,) for key in gone])
             db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
@@ -105,7 +105,7 @@ class SqliteStore:
             return db.execute(_EXTEND, times).rowcount > 0
 
     def touch(self, uses: Mapping[str, float], now: LeaseReading, gone: Collection[str] = ()) -> None:
-        """Move ``used`` forward and keep the reading, in one transaction."""
+        """Move ``used`` forward and store the reading, in one transaction."""
         with self._transaction() as db:
             db.executemany(_REMOVE, [(key,) for key in gone])
             db.executemany(
@@ -114,10 +114,10 @@ class SqliteStore:
             db.execute(_KEEP_READING, (now.boot_id, now.boot, now.wall))
 
     def close(self) -> None:
-        """Close the file; SQLite folds the log into it."""
+        """Close the file; SQLite merges the write-ahead log into it."""
         db, self._open = self._open, None
         if db is not None:
-            with self._trouble():
+            with self._converted_errors():
                 db.close()
 
     def _load(self, now: LeaseReading) -> list[Session]:
@@ -127,13 +127,13 @@ class SqliteStore:
         self._recognise(db)
         private_file.close_to_others(self.path)
         if self._pragma(db, "journal_mode = WAL") != "wal":
-            self._refuse("cannot keep a write-ahead log where it is; move it to a local file system")
+            self._refuse("cannot have a write-ahead log on this file system; move it to a local one")
         db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             if not self._pragma(db, "user_version"):
                 self._make(db, now)
             self._check(db)
-            stored = self._shifted(db, now)
+            stored = self._convert_times(db, now)
             self._boot_id = now.boot_id
             return self._sessions(db, stored)
 
@@ -142,15 +142,15 @@ class SqliteStore:
         application, version = self._pragma(db, "application_id"), self._pragma(db, "user_version")
         tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if (application, version, tables) == (0, 0, 0):
-            if 0 < self.path.stat().st_size < HEADER_BYTES:  # SQLite takes it for a new file
+            if 0 < self.path.stat().st_size < HEADER_BYTES:  # SQLite would treat it as a new file
                 raise sqlite3.DatabaseError("file is not a database")
             return
         if application != APPLICATION_ID:
-            self._refuse("is a database of another program; name another path in [sessions] store")
+            self._refuse("is a database of another program; set another path in [sessions] store")
         if version != SCHEMA_VERSION:
             self._refuse(
                 f"has schema version {version} and this credgate reads {SCHEMA_VERSION}; "
-                "start the credgate that wrote it, or move the file aside and create the sessions anew"
+                "run the version that wrote it, or move the file away and create the sessions again"
             )
 
     def _make(self, db: sqlite3.Connection, now: LeaseReading) -> None:
@@ -165,8 +165,8 @@ class SqliteStore:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
 
-    def _shifted(self, db: sqlite3.Connection, now: LeaseReading) -> LeaseReading:
-        """Move all times to this boot's clock; return the stored reading, moved likewise."""
+    def _convert_times(self, db: sqlite3.Connection, now: LeaseReading) -> LeaseReading:
+        """Convert all times to the clock of this boot; return the stored reading, converted too."""
         row = db.execute("SELECT boot_id, boot, wall FROM clock").fetchone()
         stored = LeaseReading(*row) if row and None not in row else LeaseReading("", 0.0, 0.0)
         if not stored.usable():
@@ -183,7 +183,7 @@ class SqliteStore:
             try:
                 session = rows.read(row)
                 if session.used > stored.boot + LEAD:
-                    raise ValueError("used in the future")  # noqa: TRY301 - one place reports a bad row
+                    raise ValueError("last use is in the future")  # noqa: TRY301 - one place reports a bad row
             except ValueError as error:
                 damaged.append(f"{self.path}: session {ascii(row[0])[:80]} is skipped: {error}")
             else:
@@ -194,8 +194,8 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Run the block in one transaction: all of it is on disk afterwards, or none."""
-        with self._trouble():
+        """Run the block in one transaction."""
+        with self._converted_errors():
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -208,8 +208,8 @@ class SqliteStore:
                 raise
 
     @contextmanager
-    def _trouble(self) -> Iterator[None]:
-        """Say what SQLite's errors mean here, and what to do."""
+    def _converted_errors(self) -> Iterator[None]:
+        """Convert SQLite's errors to StoreErrors that say what to do."""
         try:
             yield
         except sqlite3.Error as error:
@@ -229,7 +229,7 @@ class SqliteStore:
 
 
 def _text(raw: bytes) -> str | bytes:
-    """Decode a column; bytes that are no UTF-8 stay bytes, so that one bad row does not end the whole query."""
+    """Decode a column. Invalid UTF-8 stays bytes, so that one bad row does not fail the whole query."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -237,12 +237,12 @@ def _text(raw: bytes) -> str | bytes:
 
 
 def _advice(error: sqlite3.Error) -> str:
-    """Say what happened, in SQLite's words, and what the operator can do about it."""
+    """Return SQLite's text of the error with the remedy."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"in use by another process ({error}); stop the other gateway, or give each its own store"
+        return f"in use by another process ({error}); stop the other gateway, or configure another store"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return f"cannot be written ({error}); give credgate's user the file and its directory"
+        return f"cannot be written ({error}); make the file and its directory writable for credgate's user"
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return f"cannot be written ({error}); free space or repair the disk"
-    return f"damaged ({error}); restore it, or move it and its -wal file aside and create the sessions anew"
+    return f"damaged ({error}); restore it, or move it and its -wal file away and create the sessions again"

@@ -1,12 +1,12 @@
-"""What a sandbox presents: minting it, and reading it out of an ``Authorization`` field.
+"""Session tokens: generates them, and reads them from an ``Authorization`` field.
 
-A session's token and secret are 32 random bytes each, URL-safe base64 without padding: 43 characters. Only their
-SHA-256 digests are ever kept; they carry 256 bits, so nothing slower is needed. Reading is strict: exactly one field,
-``Basic`` (RFC 7617) with any user and ``TOKEN:SECRET`` as the password, or ``Bearer`` (RFC 6750) with ``TOKEN:SECRET``.
-Scheme names ignore case (RFC 9110 section 11.1), nothing else bends: one byte too many makes the whole field malformed,
-which is answered exactly as a wrong credential of the same scheme is: 403 for ``Bearer``, else 401.
+The token and the secret of a session are 32 random bytes each, URL-safe base64 without padding: 43 characters. Only
+their SHA-256 digests are stored; with 256 bits of entropy no slower hash is needed. Reading is strict: exactly one
+field, ``Basic`` (RFC 7617) with any user and ``TOKEN:SECRET`` as the password, or ``Bearer`` (RFC 6750) with
+``TOKEN:SECRET``. Scheme names are case-insensitive (RFC 9110 section 11.1). Any other deviation makes the whole field
+malformed, which is answered like a wrong credential of the same scheme: 403 for ``Bearer``, else 401.
 
-Never reads randomness itself (it is handed in) and never says in an error what was presented.
+Random bytes are an argument. No error contains what a client sent.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 SECRET_BYTES = 32
 ID_BYTES = 8
 MAX_FIELD = 1024
-"""Bytes of a field value that are looked at: a user name of any sane length and twice 43 characters in base64."""
+"""Longest field value that is read: enough for a long user name and twice 43 characters, in base64."""
 
 Scheme = Literal["basic", "bearer"]
 
 # credentials = auth-scheme 1*SP ( token68 / ... ) (RFC 9110 section 11.4); here token68 is plain base64, padding last.
 _BASIC = re.compile(rb"(?i:basic) +([A-Za-z0-9+/]+=*)")
 _BEARER = re.compile(rb"(?i:bearer) +([A-Za-z0-9_-]{1,128}):([A-Za-z0-9_-]{1,128})")
-# userid = *<TEXT excluding ":"> (RFC 7617): any user, but no control bytes, which belong in no user name.
+# userid = *<TEXT excluding ":"> (RFC 7617): any user name without control bytes.
 _USER_PASS = re.compile(rb"[^:\x00-\x1f\x7f]*:([A-Za-z0-9_-]{1,128}):([A-Za-z0-9_-]{1,128})")
 
 
 @frozen(slots=True)
 class NewToken:
-    """A new session's three names; the secret two are shown once and never kept."""
+    """The id of a new session, and its token and secret, which are returned once and never stored."""
 
     id: str
     token: str = field(repr=False)
@@ -47,7 +47,7 @@ class NewToken:
 
 @frozen(slots=True)
 class PresentedToken:
-    """A well-formed credential; whether it is a right one, the registry knows."""
+    """A well-formed credential, not verified yet; the registry compares it with the stored digests."""
 
     scheme: Scheme
     token: str = field(repr=False)
@@ -56,13 +56,13 @@ class PresentedToken:
 
 @frozen(slots=True)
 class MalformedAuthorization:
-    """An ``Authorization`` that cannot be a session's. ``scheme`` chooses the form of the refusal; "" is any other."""
+    """A malformed ``Authorization`` field. ``scheme`` determines the form of the refusal; "": another scheme."""
 
     scheme: Scheme | Literal[""] = ""
 
 
 def mint(entropy: Callable[[int], bytes]) -> NewToken:
-    """Make a new session's id, token and secret; ``entropy`` is ``os.urandom`` or like it."""
+    """Return a new id, token and secret. ``entropy`` is ``os.urandom`` or a replacement in tests."""
     return NewToken(
         id="s-" + entropy(ID_BYTES).hex(),
         token=_text(entropy(SECRET_BYTES)),
@@ -71,12 +71,12 @@ def mint(entropy: Callable[[int], bytes]) -> NewToken:
 
 
 def digest(text: str) -> bytes:
-    """SHA-256 of a token or secret: what is kept of it. Defined for every ``str``, lone surrogates included."""
+    """Return the SHA-256 digest that is stored of a token or secret. Accepts every ``str``, even lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def parse_authorization(values: Sequence[bytes]) -> PresentedToken | MalformedAuthorization | None:
-    """Read the ``Authorization`` field values of one request; None: there was no such field."""
+    """Read the ``Authorization`` field values of one request; None if there is no such field."""
     if not values:
         return None
     value = values[0]
@@ -106,5 +106,5 @@ def _pair_of_basic(value: bytes) -> re.Match[bytes] | None:
         plain = binascii.a2b_base64(outer[1], strict_mode=True)
     except binascii.Error:
         return None
-    # Several texts decode to the same bytes when the unused last bits are set; only the canonical one is ours.
+    # Several base64 texts decode to the same bytes if unused final bits are set; only the canonical one is accepted.
     return _USER_PASS.fullmatch(plain) if binascii.b2a_base64(plain, newline=False) == outer[1] else None

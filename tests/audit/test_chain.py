@@ -14,8 +14,8 @@ from credgate.audit.chain import Head, Link, digest, numbered
 BODIES = st.dictionaries(st.text(max_size=8), st.text(max_size=20) | st.integers(), min_size=1, max_size=4)
 
 
-def test_a_line_names_the_one_before_it() -> None:
-    """The digest is of the bytes that stand in the file, so that ``sha256sum`` can check it."""
+def test_line_contains_the_digest_of_the_previous_line() -> None:
+    """The digest is that of ``sha256sum``."""
     first, link = Link().next(b'{"a":1}')
     second, last = link.next(b'{"a":2}')
     assert json.loads(first) == {"a": 1, "seq": 1, "prev": "0" * 64}
@@ -24,8 +24,8 @@ def test_a_line_names_the_one_before_it() -> None:
 
 
 @given(BODIES, st.integers(min_value=0, max_value=10**17))
-def test_what_was_linked_is_read_back(body: dict[str, str | int], seq: int) -> None:
-    """Whatever the event holds, also texts that look like a link."""
+def test_number_and_digest_are_read_back(body: dict[str, str | int], seq: int) -> None:
+    """Even if the event contains similar text."""
     before = Link(seq, "ab" * 32)
     line, link = before.next(json.dumps(body, separators=(",", ":")).encode())
     assert numbered(line) == (seq + 1, before.digest)
@@ -34,26 +34,26 @@ def test_what_was_linked_is_read_back(body: dict[str, str | int], seq: int) -> N
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"a":1}', b'{"a":1,"seq":0,"prev":"%s"}' % (b"0" * 64), b'"seq":1'])
-def test_another_line_has_no_number(line: bytes) -> None:
+def test_other_lines_have_no_number(line: bytes) -> None:
     """Fragments, and what a gateway without a chain wrote."""
     assert numbered(line) is None
 
 
-def test_a_fragment_is_covered_without_a_number() -> None:
-    """What a full disk cut off stays in the file, and nobody may change it either."""
+def test_incomplete_line_is_covered_by_the_next() -> None:
+    """It cannot be changed without breaking the chain."""
     _, link = Link().next(b'{"a":1}')
     assert link.over(b'{"a":') == Link(1, digest(b'{"a":'))
 
 
 @given(st.integers(0, 10**19), st.integers(1, 10**19))
-def test_a_head_is_written_in_one_length(seq: int, first: int) -> None:
-    """It is written over itself, and never leaves the rest of a longer one behind."""
+def test_head_has_a_fixed_length(seq: int, first: int) -> None:
+    """It overwrites the previous one."""
     head = Head(Link(seq, "cd" * 32), first)
     assert len(head.encode()) == 107
     assert Head.parse(head.encode()) == head
 
 
 @pytest.mark.parametrize("text", [b"", b"1 2 3\n", Head(Link()).encode()[:-1], Head(Link()).encode() * 2])
-def test_anything_else_is_no_head(text: bytes) -> None:
+def test_invalid_head_is_not_read(text: bytes) -> None:
     """Half a head is none."""
     assert Head.parse(text) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.audit import kept
+from credgate.audit import log_files
 from credgate.audit.chain import Head, Link
 from credgate.audit.file import LineFile
 from credgate.audit.verify import Verifier
@@ -87,11 +87,11 @@ def test_lines_are_appended(path: Path, file: LineFile) -> None:
     assert file.append(bodies("three")) == (1, None)
     assert told(path) == ["one", "two", "three"]
     assert judge(path, head=file.head).faults == []
-    assert kept.read_head(path) == file.head
+    assert log_files.read_head(path) == file.head
 
 
-def test_a_log_without_a_chain_is_gone_on_with(path: Path) -> None:
-    """What an older version wrote stays, and cannot be changed from now on either."""
+def test_log_without_a_chain_is_continued(path: Path) -> None:
+    """Its lines are covered from now on."""
     path.write_text('{"is":"old"}\n')
     file = opened(path)
     file.append(bodies("new"))
@@ -101,8 +101,8 @@ def test_a_log_without_a_chain_is_gone_on_with(path: Path) -> None:
     assert judge(path, head=file.head).broken == 1
 
 
-def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
-    """Repository names and addresses are nobody else's business, unless the operator opened the file to a group."""
+def test_new_file_is_private_and_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    """The operator may have opened it to a group."""
     old = tmp_path / "old"
     old.touch(0o640)
     old.chmod(0o640)
@@ -114,7 +114,7 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> 
     assert modes == [0o600, 0o640, 0o600, 0o600]
 
 
-def test_opening_and_closing_twice_is_once(path: Path, file: LineFile) -> None:
+def test_opening_and_closing_are_idempotent(path: Path, file: LineFile) -> None:
     """Descriptors neither leak nor are closed under another's feet."""
     before = len(list(DESCRIPTORS.iterdir()))
     file.open()
@@ -129,8 +129,8 @@ def test_opening_and_closing_twice_is_once(path: Path, file: LineFile) -> None:
 # The chain, from one process and file to the next.
 
 
-def test_the_next_process_goes_on_with_the_chain(path: Path, file: LineFile) -> None:
-    """A restart is no place where lines can be taken out."""
+def test_next_process_continues_the_chain(path: Path, file: LineFile) -> None:
+    """Lines must not be removable at a restart."""
     file.append(bodies("one"))
     again = opened(path)
     again.append(bodies("two"))
@@ -139,12 +139,12 @@ def test_the_next_process_goes_on_with_the_chain(path: Path, file: LineFile) -> 
 
 
 @pytest.mark.parametrize("how", ["renamed", "removed"])
-def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
-    """Logrotate renames; the next line goes to a new file behind an anchor, the old one stays as it was."""
+def test_rotation_by_another_program_is_followed(path: Path, file: LineFile, how: str) -> None:
+    """The new file begins with an anchor."""
     file.append(bodies("one"))
     old = path.rename(path.with_suffix(".1")) if how == "renamed" else path.unlink()
     assert file.append(bodies("two")) == (1, None)
-    assert told(path) == ["goes on behind line 1", "two"]
+    assert told(path) == ["continues after line 1", "two"]
     if old is None:
         assert judge(path, head=file.head).faults[0].text == "1 line was removed at the beginning"
     else:
@@ -152,12 +152,12 @@ def test_a_rotation_is_followed(path: Path, file: LineFile, how: str) -> None:
         assert judge(old, path, head=file.head).faults == []
 
 
-def test_a_large_file_is_rotated(path: Path) -> None:
-    """Each file begins where the one before it ended; the oldest go, and the head says what is kept."""
+def test_large_file_is_rotated(path: Path) -> None:
+    """Each file begins where the one before it ended; the oldest go, and the head says what remains."""
     file = opened(path, max_bytes=300, keep=2)
     for number in range(30):
         file.append(bodies(f"number {number}"))
-    files = [found for _, found in kept.rotated(path)]
+    files = [found for _, found in log_files.rotated(path)]
     assert len(files) == 2
     assert files[-1].name == f"audit.log.{int(told(path)[0].split()[-1]):012d}"
     assert told(path)[-1] == "number 29"
@@ -166,61 +166,61 @@ def test_a_large_file_is_rotated(path: Path) -> None:
     assert judge(files[1], path, head=file.head).broken == 1
 
 
-def test_all_files_are_kept_on_demand(path: Path) -> None:
+def test_all_rotated_files_are_kept_with_zero(path: Path) -> None:
     """Zero is no limit."""
     file = opened(path, max_bytes=1)
     for number in range(5):
         file.append(bodies(f"number {number}"))
-    files = [found for _, found in kept.rotated(path)]
+    files = [found for _, found in log_files.rotated(path)]
     assert len(files) == 4
     assert judge(*files, path, head=file.head).faults == []
 
 
-def test_a_log_that_cannot_be_rotated_is_gone_on_with(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too large is better than none; it is told once."""
+def test_log_that_cannot_be_rotated_is_continued(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is reported once."""
 
     def fails(*_arguments: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(kept, "rotate", fails)
+    monkeypatch.setattr(log_files, "rotate", fails)
     file = opened(path, max_bytes=1)
     for name in ("one", "two", "three"):
         assert file.append(bodies(name)) == (1, None)
     assert told(path) == ["one", "the log cannot be rotated: Permission denied", "two", "three"]
     monkeypatch.undo()
     file.append(bodies("four"))
-    assert told(path) == ["goes on behind line 4", "four"]
+    assert told(path) == ["continues after line 4", "four"]
 
 
 @pytest.mark.parametrize("how", ["cut", "changed", "emptied"])
-def test_a_log_that_was_changed_meanwhile_says_so(path: Path, file: LineFile, how: str) -> None:
-    """Whoever tampers while the gateway is down finds it noted, and the verifier finds the place."""
+def test_log_changed_while_stopped_is_reported(path: Path, file: LineFile, how: str) -> None:
+    """The verifier finds the place."""
     file.append(bodies("one", "two"))
     first, second = path.read_bytes().splitlines(keepends=True)
     left = {"cut": first, "changed": first + second.replace(b"two", b"too"), "emptied": b""}[how]
     path.write_bytes(left)
     again = opened(path)
     again.append(bodies("three"))
-    meant = "the log does not end with line 2 as it was written: it was changed meanwhile"
-    assert told(path)[-2] == ("goes on behind line 2" if how == "emptied" else meant)
+    meant = "the log does not end with line 2 as written: it was changed"
+    assert told(path)[-2] == ("continues after line 2" if how == "emptied" else meant)
     assert judge(path, head=again.head).broken == (0 if how == "changed" else 1)
 
 
-def test_lines_behind_the_head_are_told(path: Path, file: LineFile) -> None:
-    """A kill between the two is no tampering, but nobody can tell it from lines that were added."""
+def test_lines_after_the_head_are_reported(path: Path, file: LineFile) -> None:
+    """They may be from a killed process or an attacker."""
     file.append(bodies("one"))
-    head = kept.read_head(path)
+    head = log_files.read_head(path)
     assert head is not None
     file.append(bodies("two", "three"))
-    kept.write_head(path, head)
+    log_files.write_head(path, head)
     again = opened(path)
     again.append(bodies("four"))
-    assert told(path)[3].startswith("2 more lines than were noted: the gateway was killed")
+    assert told(path)[3].startswith("2 more lines than recorded: the gateway was killed")
     assert judge(path, head=again.head).faults == []
 
 
-def test_a_half_written_line_of_a_dead_process_is_ended(path: Path, file: LineFile) -> None:
-    """A power cut leaves a fragment; the next line stands on its own, and covers it."""
+def test_incomplete_line_of_a_dead_process_is_terminated(path: Path, file: LineFile) -> None:
+    """The next line covers it."""
     file.append(bodies("one"))
     with path.open("ab") as log:
         log.write(b'{"is":"tw')
@@ -230,7 +230,7 @@ def test_a_half_written_line_of_a_dead_process_is_ended(path: Path, file: LineFi
     assert judge(path, head=again.head).faults == []
 
 
-def test_a_log_that_is_one_fragment_is_ended(path: Path) -> None:
+def test_log_of_one_incomplete_line_is_terminated(path: Path) -> None:
     """The first line of all was cut."""
     path.write_bytes(b'{"is')
     file = opened(path)
@@ -242,7 +242,7 @@ def test_a_log_that_is_one_fragment_is_ended(path: Path) -> None:
 # What cannot be written.
 
 
-def test_a_full_disk_is_told_and_recovered_from(path: Path) -> None:
+def test_full_disk_is_reported_and_recovered(path: Path) -> None:
     """/dev/full answers as a full disk does; once the path leads elsewhere the same lines go in whole."""
     path.symlink_to(FULL)
     file = LineFile(str(path), note)
@@ -256,8 +256,8 @@ def test_a_full_disk_is_told_and_recovered_from(path: Path) -> None:
     file.close()
 
 
-def test_a_missing_directory_is_told_and_recovered_from(tmp_path: Path) -> None:
-    """A log volume that comes back is used again without a restart."""
+def test_missing_directory_is_reported_and_recovered(tmp_path: Path) -> None:
+    """A volume that returns is used without a restart."""
     path = tmp_path / "volume" / "audit.log"
     file = LineFile(str(path), note)
     taken, error = file.append(bodies("one"))
@@ -267,9 +267,9 @@ def test_a_missing_directory_is_told_and_recovered_from(tmp_path: Path) -> None:
     file.close()
 
 
-def test_a_head_that_cannot_be_written_is_told(path: Path, file: LineFile) -> None:
-    """The lines are in all the same, and are not repeated."""
-    kept.head_file(path).mkdir()
+def test_head_that_cannot_be_written_is_reported(path: Path, file: LineFile) -> None:
+    """The lines are written and not repeated."""
+    log_files.head_file(path).mkdir()
     taken, error = file.append(bodies("one"))
     assert (taken, error and error.errno) == (1, errno.EISDIR)
     assert told(path) == ["one"]
@@ -294,14 +294,14 @@ LINE = len(Link().next(b'{"is":"one"}')[0]) + 1
 """Bytes of a line here."""
 
 
-def test_short_writes_are_gone_on_with(path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_are_continued(path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """write(2) may take less than it is given, and that is no failure."""
     write_at_most(monkeypatch, 1, 2, 3)
     assert file.append(bodies("one", "two")) == (2, None)
     assert told(path) == ["one", "two"]
 
 
-def test_a_torn_line_stands_alone_and_comes_again_whole(
+def test_incomplete_line_is_terminated_and_repeated(
     path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that fills inside a line: lines before it count, the fragment is ended and covered, the line repeated."""
@@ -313,7 +313,7 @@ def test_a_torn_line_stands_alone_and_comes_again_whole(
     assert judge(path, head=file.head).faults == []
 
 
-def test_a_fragment_is_remembered_over_more_failures(
+def test_incomplete_line_is_terminated_after_more_failures(
     path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the disk stays full nothing is written, and the fragment still gets its end."""
@@ -325,7 +325,7 @@ def test_a_fragment_is_remembered_over_more_failures(
     assert judge(path, head=file.head).faults == []
 
 
-def test_a_fragment_in_a_rotated_file_is_no_business_of_the_next(
+def test_incomplete_line_does_not_affect_the_next_file(
     path: Path, file: LineFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new file begins with a whole line, not with an empty one."""
@@ -334,17 +334,17 @@ def test_a_fragment_in_a_rotated_file_is_no_business_of_the_next(
     file.append(bodies("one"))
     path.rename(path.with_suffix(".1"))
     assert file.append(bodies("one")) == (1, None)
-    assert told(path) == ["goes on behind line 1", "one"]
+    assert told(path) == ["continues after line 1", "one"]
 
 
-def test_a_pipe_that_nobody_reads_is_an_error(path: Path) -> None:
-    """Opening it must not hang the start."""
+def test_fifo_without_reader_is_an_error(path: Path) -> None:
+    """Opening it must not block the start."""
     os.mkfifo(path)
     with pytest.raises(OSError, match="No such device"):
         opened(path)
 
 
-def test_what_is_no_file_is_not_synchronised(path: Path) -> None:
+def test_only_regular_files_are_synchronised(path: Path) -> None:
     """A terminal or a pipe cannot be; a file is."""
     path.symlink_to(FULL)
     file = opened(path)
@@ -357,7 +357,7 @@ def test_what_is_no_file_is_not_synchronised(path: Path) -> None:
     with_file.close()
 
 
-def test_stderr_is_the_process_own(capfd: pytest.CaptureFixture[str]) -> None:
+def test_stderr_is_neither_rotated_nor_closed(capfd: pytest.CaptureFixture[str]) -> None:
     """The container's log: no path, no rotation, and closing it closes a copy."""
     file = LineFile("stderr", note, max_bytes=1)
     assert file.append(bodies("one")) == (1, None)

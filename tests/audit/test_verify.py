@@ -37,8 +37,8 @@ def read(lines: Log, head: Head | None) -> Verifier:
     return verifier
 
 
-def test_what_was_written_is_whole() -> None:
-    """The positive control of every tampering below."""
+def test_written_log_is_valid() -> None:
+    """This is the positive control of all tampering below."""
     lines, head = written()
     found = read(lines, head)
     assert (found.broken, found.lines, found.first, found.last) == (0, LINES, 1, head.last)
@@ -78,8 +78,8 @@ TAMPERINGS: list[Callable[[Log, random.Random], None]] = [_change, _remove, _ins
 
 
 @pytest.mark.parametrize("tampering", TAMPERINGS)
-def test_two_hundred_of_each_tampering_are_found(tampering: Callable[[Log, random.Random], None]) -> None:
-    """A thousand in all, at places that chance chose."""
+def test_random_tampering_is_found(tampering: Callable[[Log, random.Random], None]) -> None:
+    """Two hundred of each kind, at random places."""
     lines, head = written()
     for seed in range(200):
         log = list(lines)
@@ -92,16 +92,16 @@ def test_two_hundred_of_each_tampering_are_found(tampering: Callable[[Log, rando
     [
         (lambda log: [*log[:10], b"{" + log[10][2:], *log[11:]], 12, "the line before this one was changed"),
         (lambda log: [*log[:10], *log[12:]], 11, "2 lines were removed before this one (number 13 follows 10)"),
-        (lambda log: [*log[:10], log[3], *log[10:]], 11, "this line was put in or moved (number 4 follows 10)"),
+        (lambda log: [*log[:10], log[3], *log[10:]], 11, "this line was inserted or moved (number 4 follows 10)"),
         (lambda log: log[:-1], 0, "1 line was removed at the end"),
         (lambda log: log[1:], 0, "1 line was removed at the beginning"),
         (lambda log: [*log[:-1], log[-1].replace(b"number 59", b"number 58")], 0, "line number 60 is not the one"),
-        (lambda log: [b"{}", *log], 2, "the lines before this one were changed, or put in"),
-        (lambda log: [*log, b"{}"], 61, "this line is in no chain"),
-        (lambda log: [*log[:10], b"{}", *log[10:]], 12, "the line before this one was changed, or lines were put in"),
+        (lambda log: [b"{}", *log], 2, "the lines before this one were changed or inserted"),
+        (lambda log: [*log, b"{}"], 61, "this line is not in the chain"),
+        (lambda log: [*log[:10], b"{}", *log[10:]], 12, "the line before this one was changed, or lines were inserted"),
     ],
 )
-def test_the_place_is_told(tampered: Callable[[Log], Log], line: int, text: str) -> None:
+def test_place_of_the_fault_is_reported(tampered: Callable[[Log], Log], line: int, text: str) -> None:
     """Who looks for what happened needs the line."""
     lines, head = written()
     fault = read(tampered(lines), head).faults[0]
@@ -110,15 +110,15 @@ def test_the_place_is_told(tampered: Callable[[Log], Log], line: int, text: str)
     assert str(fault) == (f"a.log:{line}: {fault.text}" if line else fault.text)
 
 
-def test_what_follows_the_head_is_told() -> None:
-    """Lines written by somebody else while the gateway was down, digests and all."""
+def test_lines_after_the_head_are_reported() -> None:
+    """Someone may have added them with correct digests."""
     lines, head = written(10)
     more, _ = written(2, head.last)
-    assert read([*lines, *more], head).faults[0].text == "2 lines were added behind the last that the gateway wrote"
+    assert read([*lines, *more], head).faults[0].text == "2 lines were added after the last line that the gateway wrote"
 
 
-def test_a_log_that_grows_is_judged_up_to_its_head() -> None:
-    """The gateway writes on while its log is read; what came behind the head must still be linked to it."""
+def test_growing_log_is_verified_up_to_its_head() -> None:
+    """Later lines must still be linked."""
     lines, head = written(10)
     more, _ = written(2, head.last)
     for log, growing, broken in (([*lines, *more, b'{"ha'], True, 0), ([*lines, *more], False, 1), (more, True, 2)):
@@ -129,42 +129,42 @@ def test_a_log_that_grows_is_judged_up_to_its_head() -> None:
         assert verifier.broken == broken, verifier.faults
 
 
-def test_without_a_head_the_end_is_taken_as_it_is() -> None:
+def test_end_is_not_checked_without_a_head() -> None:
     """A copy of some files: nothing says how the log went on, so the verdict is about what is there."""
     lines, _ = written()
     assert read(lines[:-1], None).broken == 0
 
 
-def test_a_fragment_that_is_covered_is_no_tampering() -> None:
-    """A full disk left half a line; the next line was linked to it, so it cannot be changed either."""
+def test_covered_incomplete_line_is_valid() -> None:
+    """A full disk left it."""
     (first,), head = written(1)
     rest, last = written(1, head.last.over(b'{"ev'))
     assert read([first, b'{"ev', *rest], Head(last.last)).broken == 0
     assert read([first, b'{"eV', *rest], Head(last.last)).broken == 1
 
 
-def test_dropped_files_are_no_tampering() -> None:
-    """The oldest line that is kept may have any number, as long as it is the one that the head names."""
+def test_dropped_files_are_valid() -> None:
+    """The head names the first line."""
     lines, head = written(10, Link(100, "ab" * 32))
     assert read(lines, head).broken == 0
     assert read(lines, Head(head.last, 90)).faults[0].text == "11 lines were removed at the beginning"
 
 
-def test_a_log_of_before_is_read_from_where_its_chain_begins() -> None:
-    """An upgrade in place appends to what an older version wrote."""
+def test_log_is_verified_from_the_first_chained_line() -> None:
+    """An upgrade appends to an older log."""
     old = b'{"event":"request"}'
     lines, head = written(3, Link().over(old))
     assert read([old, *lines], head).broken == 0
-    assert read([old], None).faults[0].text == "no line is in a chain"
+    assert read([old], None).faults[0].text == "the log contains no chained line"
 
 
-def test_a_first_line_has_none_before_it() -> None:
+def test_first_line_has_no_previous_digest() -> None:
     """A log that begins with number 1 begins with it."""
     lines, head = written(2, Link(0, "ab" * 32))
-    assert read(lines, head).faults[0].text == "this line claims to be the first, but names one before it"
+    assert read(lines, head).faults[0].text == "this is line number 1, but it has the digest of a previous line"
 
 
-def test_faults_are_bounded() -> None:
+def test_listed_faults_are_bounded() -> None:
     """A log in shreds must not fill the terminal."""
     lines, head = written(100)
     found = read(lines[::2], head)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
-from credgate.audit import kept
+from credgate.audit import log_files as kept
 from credgate.audit.chain import Head, Link
 from credgate.audit.file import LineFile
 from credgate.cli import audit_verify
@@ -69,7 +69,7 @@ def test_a_changed_line_is_found_in_a_rotated_file(log: Path) -> None:
     ran = verify(log)
     assert ran.exit_code == 1
     assert ran.output.splitlines()[0] == (
-        f"{oldest.name}:3: the line before this one was changed, or lines were put in between"
+        f"{oldest.name}:3: the line before this one was changed, or lines were inserted between them"
     )
     assert ran.output.splitlines()[-1].endswith("the chain is broken")
 
@@ -119,7 +119,7 @@ def test_scripts_get_json(log: Path) -> None:
     assert (told["whole"], told["end_known"], told["broken"], told["faults"]) == (True, True, 0, [])
     log.write_bytes(log.read_bytes() + b"{}\n")
     told = json.loads(verify(log, "--json").output)
-    assert told["faults"][0]["text"] == "this line is in no chain"
+    assert told["faults"][0]["text"] == "this line is not in the chain"
 
 
 @pytest.mark.parametrize("word", ["5", "x:ab", "5:ab", f"5:{'G' * 64}"])

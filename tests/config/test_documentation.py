@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, fields_dict
 
 from credgate.config.environment import GITHUB, Environment, defaults
 from credgate.config.load import load
-from credgate.config.schema import Config, DnsConfig, ForgeConfig
-from credgate.config.structure import FORGE_TABLES, FORMS, SECTIONS, keys
+from credgate.config.schema import FORGE_TABLES, SECTIONS, Config, DnsConfig, ForgeConfig
+from credgate.config.structure import keys
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))
@@ -30,8 +30,8 @@ def _rows(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `([a-z_]+)` \|[^|]*\| `?([^|`]*)`? \|", section, re.MULTILINE))
 
 
-def test_the_example_is_a_configuration(tmp_path: Path) -> None:
-    """People copy it: it loads, and means the defaults wherever it does not show something."""
+def test_example_loads_with_the_defaults(tmp_path: Path) -> None:
+    """People copy the example, so it must load and have the default of every key it does not set."""
     path = tmp_path / "credgate.toml"
     path.write_text(EXAMPLE)
     shown = DnsConfig(
@@ -48,8 +48,8 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     assert load(path, {}, uid=0) == Config(dns=shown, forges=forges, source=str(path))
 
 
-def test_the_example_shows_every_key() -> None:
-    """A key that was added is one that is documented."""
+def test_example_contains_every_key() -> None:
+    """A new key must be documented."""
     written = tomllib.loads(EXAMPLE)
     for section, cls in SECTIONS.items():
         assert set(written[section]) == set(keys(cls))
@@ -58,8 +58,8 @@ def test_the_example_shows_every_key() -> None:
 
 
 @pytest.mark.parametrize(("section", "cls"), TABLES.items(), ids=list(TABLES))
-def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[Any]) -> None:
-    """What is written as the default is what the schema has, through the same form that a file's value takes."""
+def test_tables_list_every_key_with_its_default(section: str, cls: type[Any]) -> None:
+    """The documented default must equal that of the schema, read by the same form as a value in a file."""
     rows = _rows(f"### `[{section}]`")
     tables = set(FORGE_TABLES) if cls is ForgeConfig else set()
     assert set(rows) == set(keys(cls)) - tables
@@ -68,16 +68,17 @@ def test_every_key_stands_in_its_table_with_its_default(section: str, cls: type[
         if text == "none":
             assert getattr(schema, key) == ""
         else:
-            assert FORMS[cls][key](tomllib.loads(f"key = {text}")["key"]) == getattr(schema, key), key
+            form = fields_dict(cls)[key].metadata["form"]
+            assert form(tomllib.loads(f"key = {text}")["key"]) == getattr(schema, key), key
 
 
-def test_the_top_of_the_file_is_documented() -> None:
-    """The keys that belong to no table."""
+def test_top_level_keys_are_documented() -> None:
+    """Keys outside of any table are documented separately."""
     assert _rows("## The keys") == {"default_forge": '"github.com"'}
 
 
-def test_every_variable_that_is_read_is_documented() -> None:
-    """The code is asked which variables it looks at; the document must name them all."""
+def test_every_environment_variable_is_documented() -> None:
+    """The variables are recorded while the code reads them."""
     looked: set[str] = set()
 
     class Noting(dict[str, str]):

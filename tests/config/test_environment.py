@@ -13,8 +13,8 @@ def _defaults(uid: int = 1000, **variables: str) -> Config:
     return defaults(Environment({"HOME": "/home/agent", **variables}, uid))
 
 
-def test_nothing_set_is_the_schemas_defaults() -> None:
-    """The schema documents root's defaults; they must not drift apart."""
+def test_empty_environment_of_root_gives_the_defaults_of_the_schema() -> None:
+    """The schema documents the defaults of root."""
     assert _defaults(uid=0) == Config()
 
 
@@ -31,8 +31,8 @@ STORES = [
 
 
 @pytest.mark.parametrize(("variables", "uid", "directory"), STORES)
-def test_the_store_lies_in_the_first_state_directory_known(variables: dict[str, str], uid: int, directory: str) -> None:
-    """The order: credgate's own variable, systemd's, root's, XDG's, the home: first come, empty is unset."""
+def test_store_is_in_the_first_known_state_directory(variables: dict[str, str], uid: int, directory: str) -> None:
+    """The order is credgate's variable, systemd, root, XDG, home; an empty variable is unset."""
     assert _defaults(uid, **variables).sessions.store_path == f"{directory}/sessions.db"
 
 
@@ -53,16 +53,14 @@ SOCKETS = [
 
 
 @pytest.mark.parametrize(("variables", "uid", "path"), SOCKETS)
-def test_the_control_socket_lies_in_the_first_runtime_directory_known(
-    variables: dict[str, str], uid: int, path: str
-) -> None:
-    """The ancestor's variable, systemd's, root's, XDG's, the state directory."""
+def test_control_socket_is_in_the_first_known_runtime_directory(variables: dict[str, str], uid: int, path: str) -> None:
+    """The order is the ancestor's variable, systemd, root, XDG, the state directory."""
     assert _defaults(uid, **variables).listen.control == path
 
 
 @pytest.mark.parametrize("home", ["", "relative"])
-def test_without_a_home_no_directory_is_invented(home: str) -> None:
-    """The working directory of a daemon is no place for sessions."""
+def test_without_home_no_directory_is_assumed(home: str) -> None:
+    """The working directory of a daemon must not receive sessions."""
     config = _defaults(HOME=home)
     assert (config.listen.control, config.sessions.store) == ("", "")
 
@@ -78,21 +76,21 @@ LISTENERS = [
 
 
 @pytest.mark.parametrize(("variables", "endpoint"), LISTENERS)
-def test_the_ancestors_host_and_port_make_the_endpoint(variables: dict[str, str], endpoint: str) -> None:
-    """Twisted's endpoint syntax, colons of IPv6 escaped."""
+def test_host_and_port_variables_make_the_endpoint(variables: dict[str, str], endpoint: str) -> None:
+    """Colons of IPv6 addresses are escaped in Twisted's endpoint syntax."""
     assert _defaults(**variables).listen.git == endpoint
 
 
-def test_the_endpoint_is_one_that_twisted_reads() -> None:
-    """The escaping is Twisted's to judge."""
+def test_endpoint_is_accepted_by_twisted() -> None:
+    """Twisted's own parser checks the escaping."""
     from twisted.internet.endpoints import _parseServer  # noqa: PLC0415 - the only use of a shell's library here
 
     description = _defaults(GATEWAY_HOST="2001:db8::1").listen.git
     assert _parseServer(description, None)[2] == {"interface": "2001:db8::1", "backlog": 50}
 
 
-def test_the_ancestors_numbers_are_taken_over() -> None:
-    """Bare seconds as the ancestor had them; durations are understood too."""
+def test_numeric_variables_of_the_ancestor_are_read() -> None:
+    """Seconds without a unit are accepted, and durations too."""
     config = _defaults(GATEWAY_CONNECT_TIMEOUT="5", GATEWAY_READ_TIMEOUT="10m", GATEWAY_MAX_SESSIONS="3")
     assert config.limits.connect_timeout == 5.0
     assert config.limits.forge_timeout == 600.0
@@ -110,8 +108,8 @@ def test_the_ancestors_numbers_are_taken_over() -> None:
         ("off", ""),
     ],
 )
-def test_dns_is_on_unless_switched_off(word: str, dns: str) -> None:
-    """The ancestor's opt-in became our default: it fails closed."""
+def test_dns_is_on_by_default(word: str, dns: str) -> None:
+    """It was off by default in the ancestor."""
     assert _defaults(GATEWAY_ENABLE_DNS=word).listen.dns == dns
 
 
@@ -124,28 +122,28 @@ def test_dns_is_on_unless_switched_off(word: str, dns: str) -> None:
         ({}, ""),
     ],
 )
-def test_githubs_credential_is_a_reference_to_the_first_variable_set(variables: dict[str, str], reference: str) -> None:
-    """Compose files blank GITHUB_TOKEN: empty is unset. The value itself is not taken."""
+def test_github_credential_refers_to_the_first_variable_set(variables: dict[str, str], reference: str) -> None:
+    """Compose files blank GITHUB_TOKEN, so empty is unset; the value is not read."""
     assert github_credential(Environment(variables, 1000)) == reference
     assert _defaults(**variables).forges["github.com"].credential == reference
 
 
 BAD = [
-    ("GATEWAY_PORT", "http", "a whole number is meant"),
-    ("GATEWAY_PORT", "65536", "it is out of range: 0 to 65535"),
-    ("GATEWAY_HOST", "gateway", "the address to listen on is meant, such as 127.0.0.1"),
-    ("GATEWAY_MAX_SESSIONS", "0", "it is out of range: at least 1"),
-    ("GATEWAY_MAX_SESSIONS", "-1", "a whole number is meant"),
-    ("GATEWAY_CONNECT_TIMEOUT", "0", "a duration here is longer than zero"),
-    ("GATEWAY_SOCKET_PATH", "gateway.sock", "the absolute path of a file is meant"),
-    ("GATEWAY_ENABLE_DNS", "maybe", "true or false is meant"),
-    ("CREDGATE_STATE_DIRECTORY", "state", "the absolute path of a directory is meant"),
+    ("GATEWAY_PORT", "http", "expected a whole number"),
+    ("GATEWAY_PORT", "65536", "out of range: must be 0 to 65535"),
+    ("GATEWAY_HOST", "gateway", "expected an address to listen on, such as 127.0.0.1"),
+    ("GATEWAY_MAX_SESSIONS", "0", "out of range: must be at least 1"),
+    ("GATEWAY_MAX_SESSIONS", "-1", "expected a whole number"),
+    ("GATEWAY_CONNECT_TIMEOUT", "0", "the duration must be longer than zero"),
+    ("GATEWAY_SOCKET_PATH", "gateway.sock", "expected the absolute path of a file"),
+    ("GATEWAY_ENABLE_DNS", "maybe", "expected true or false"),
+    ("CREDGATE_STATE_DIRECTORY", "state", "expected the absolute path of a directory"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "text"), BAD)
-def test_a_variable_that_means_nothing_is_named(name: str, value: str, text: str) -> None:
-    """One line, the variable in the place of the key; never a silent default."""
+def test_invalid_variable_is_named(name: str, value: str, text: str) -> None:
+    """A silent default would hide the mistake."""
     with pytest.raises(ConfigError) as caught:
         _defaults(**{name: value})
     assert str(caught.value) == f"{name}: {text}"

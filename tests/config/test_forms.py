@@ -45,20 +45,20 @@ ACCEPTED: list[tuple[str, Any, object, object]] = [
 ]
 
 REFUSED: list[tuple[Any, object, str]] = [
-    (forms.string, 5, "a text in quotes"),
+    (forms.string, 5, "a string in quotes"),
     (forms.string, "a\x00b", "control and invisible"),
     (forms.string, "a\u202eb", "control and invisible"),
     (forms.filled, "", "empty"),
-    (forms.strings, "abc", "a list of texts"),
-    (forms.strings, [1], "a text in quotes"),
+    (forms.strings, "abc", "a list of strings"),
+    (forms.strings, [1], "a string in quotes"),
     (forms.boolean, 1, "true or false"),
     (forms.boolean, "true", "true or false"),
-    (forms.whole(1, 3), 0, "out of range: 1 to 3"),
-    (forms.whole(1, 3), 4, "out of range: 1 to 3"),
-    (forms.whole(1), 0, "out of range: at least 1"),
+    (forms.whole(1, 3), 0, "out of range: must be 1 to 3"),
+    (forms.whole(1, 3), 4, "out of range: must be 1 to 3"),
+    (forms.whole(1), 0, "out of range: must be at least 1"),
     (forms.whole(1), True, "a whole number"),
     (forms.whole(1), 1.0, "a whole number"),
-    (forms.number(1), 0.5, "out of range: at least 1"),
+    (forms.number(1), 0.5, "out of range: must be at least 1"),
     (forms.number(0), float("nan"), "out of range"),
     (forms.number(0), float("inf"), "out of range"),
     (forms.number(0), 10**400, "out of range"),
@@ -70,7 +70,7 @@ REFUSED: list[tuple[Any, object, str]] = [
     (forms.duration, True, '"7d"$'),
     (forms.duration, 1.5, '"7d"$'),
     (forms.one_of("github", "generic"), "gihub", 'did you mean "github"'),
-    (forms.one_of("github", "generic"), "svn", '"github" or "generic" is meant'),
+    (forms.one_of("github", "generic"), "svn", 'expected "github" or "generic"'),
     (forms.one_of("github", "generic"), "x" * 1000, f'^"{"x" * 40}" is unknown'),
     (forms.absolute_path, "a/b", "the absolute path of a file"),
     (forms.absolute_path, "/a/", "the absolute path of a file"),
@@ -85,15 +85,15 @@ REFUSED: list[tuple[Any, object, str]] = [
     (forms.store_url, "memory", "sqlite:///absolute"),
     (forms.username, "a:b", 'ASCII without ":"'),
     (forms.username, "ö", 'ASCII without ":"'),
-    (forms.credential, "ghp_CANARY", "a reference is meant"),
-    (forms.credential, "ghp_CANARY\n", "a reference is meant"),
-    (forms.credential, 5, "a text in quotes"),
-    (forms.credentials, "env://TOKEN", "a table is meant"),
-    (forms.credentials, {"octo/*": "ghp_CANARY"}, "a reference is meant"),
+    (forms.credential, "ghp_CANARY", "expected a reference"),
+    (forms.credential, "ghp_CANARY\n", "expected a reference"),
+    (forms.credential, 5, "a string in quotes"),
+    (forms.credentials, "env://TOKEN", "expected a table"),
+    (forms.credentials, {"octo/*": "ghp_CANARY"}, "expected a reference"),
     (forms.credentials, {"octo/*": ""}, "empty"),
-    (forms.app_id, 0, "a text in quotes"),
-    (forms.app_id, True, "a text in quotes"),
-    (forms.app_id, "a b", "its number, or the client id"),
+    (forms.app_id, 0, "a string in quotes"),
+    (forms.app_id, True, "a string in quotes"),
+    (forms.app_id, "a b", "number, or its client id"),
     (forms.uids, 1000, "a list of user ids"),
     (forms.uids, ["root"], "a whole number"),
     (forms.uids, [2**32 - 1], "out of range"),
@@ -103,27 +103,27 @@ REFUSED: list[tuple[Any, object, str]] = [
 @pytest.mark.parametrize(
     ("form", "value", "expected"), [each[1:] for each in ACCEPTED], ids=[each[0] for each in ACCEPTED]
 )
-def test_a_good_value_is_taken_in_its_normal_form(
+def test_valid_value_is_returned_in_normal_form(
     form: Callable[[object], object], value: object, expected: object
 ) -> None:
-    """The type matters: true is no number, one is no truth."""
+    """The type matters: true is not 1."""
     result = form(value)
     assert result == expected
     assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize(("form", "value", "text"), REFUSED)
-def test_any_other_value_is_refused_with_what_is_meant(
+def test_invalid_value_is_refused_with_the_expected_form(
     form: Callable[[object], object], value: object, text: str
 ) -> None:
-    """One kind of error, one line, and never the credential that was pasted."""
+    """The error has one line and never contains a pasted credential."""
     with pytest.raises(ValueError, match=text) as caught:
         form(value)
     assert len(str(caught.value).splitlines()) == 1
     assert "CANARY" not in str(caught.value)
 
 
-def test_the_nearest_word_is_offered_only_when_it_is_near() -> None:
-    """A guess that is far off sends the operator the wrong way."""
+def test_suggestion_is_made_only_for_a_close_match() -> None:
+    """A wrong suggestion would mislead the operator."""
     assert forms.nearest("idle_tll", ["idle_ttl", "store"]) == "idle_ttl"
     assert forms.nearest("zzz", ["idle_ttl", "store"]) == ""

@@ -76,23 +76,23 @@ BAD_URLS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), URLS)
-def test_a_forges_url_is_taken_in_one_spelling(text: str, expected: str) -> None:
-    """Pools and comparisons see one spelling of one forge."""
+def test_forge_url_is_normalised(text: str, expected: str) -> None:
+    """Connection pools and comparisons need one spelling of a forge."""
     assert netforms.forge_url(text) == expected
     assert netforms.forge_url(expected) == expected
 
 
 @pytest.mark.parametrize("text", BAD_URLS)
-def test_any_other_url_is_refused_without_being_repeated(text: str) -> None:
-    """Where the credential goes must be beyond doubt, and a pasted password is not printed."""
-    with pytest.raises(ValueError, match=r"meant|host|port|path|invisible") as caught:
+def test_invalid_url_is_refused_and_not_repeated(text: str) -> None:
+    """A URL may contain a pasted password."""
+    with pytest.raises(ValueError, match=r"expected|host|port|path|invisible") as caught:
         netforms.forge_url(text)
     assert "CANARY" not in str(caught.value)
 
 
 @given(st.from_regex(netforms._URL, fullmatch=True))
-def test_what_is_accepted_means_the_same_to_another_parser(text: str) -> None:
-    """Differential: host and port are those that urllib sees, so nobody else dials elsewhere."""
+def test_accepted_url_has_the_same_host_and_port_for_urllib(text: str) -> None:
+    """Another parser must not connect elsewhere."""
     try:
         url = netforms.forge_url(text)
     except ValueError:
@@ -115,14 +115,14 @@ def test_what_is_accepted_means_the_same_to_another_parser(text: str) -> None:
         ("nonsense", False),
     ],
 )
-def test_only_this_machine_is_loopback(url: str, loopback: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_loopback_is_detected(url: str, loopback: bool) -> None:  # noqa: FBT001 - a column of the table
     """Plain http is harmless there and nowhere else."""
     assert netforms.is_loopback(url) is loopback
 
 
 @pytest.mark.parametrize("name", ["github.com", "a", "git-1.example.com", "x" * 100])
-def test_a_forges_name_is_what_can_stand_in_a_path(name: str) -> None:
-    """``/forge/NAME/`` is matched raw."""
+def test_forge_name_fits_into_a_path(name: str) -> None:
+    """``/forge/NAME/`` is matched without decoding."""
     assert netforms.forge_name(name) == name
 
 
@@ -130,8 +130,8 @@ def test_a_forges_name_is_what_can_stand_in_a_path(name: str) -> None:
     ("name", "text"),
     [("GitHub.com", 'did you mean "github.com"'), ("a/b", '"-"$'), ("", '"-"$'), ("-a", '"-"$'), ("x" * 101, '"-"$')],
 )
-def test_any_other_name_is_refused(name: str, text: str) -> None:
-    """A name that no URL can carry would be a forge that nobody reaches."""
+def test_invalid_forge_name_is_refused(name: str, text: str) -> None:
+    """A name that needs escaping could never be requested."""
     with pytest.raises(ValueError, match=text):
         netforms.forge_name(name)
 
@@ -164,52 +164,52 @@ ACCEPTED: list[tuple[Any, object, object]] = [
 
 REFUSED: list[tuple[Any, object, str]] = [
     *[
-        (netforms.address_port, text, "address:port is meant")
+        (netforms.address_port, text, "expected address:port")
         for text in ("127.0.0.1", "127.0.0.1:", ":53", "::1:53", "[::1]", "[127.0.0.1]:53", "127.0.0.1:+5", "a:53")
     ],
-    (netforms.address_port, "127.0.0.1:65536", "address:port is meant"),
-    (netforms.address_port, "127.0.0.1:\uff15", "address:port is meant"),
-    (netforms.address_port, 53, "a text in quotes"),
+    (netforms.address_port, "127.0.0.1:65536", "expected address:port"),
+    (netforms.address_port, "127.0.0.1:\uff15", "expected address:port"),
+    (netforms.address_port, 53, "a string in quotes"),
     *[
-        (netforms.loopback_port, text, "address:port of this machine alone is meant")
+        (netforms.loopback_port, text, "expected address:port with a loopback")
         for text in ("0.0.0.0:9464", "10.0.0.1:9464", "[::]:9464", "localhost:9464", "127.0.0.1", ":9464")
     ],
     *[
-        (netforms.proxy_url, text, "a proxy is meant")
+        (netforms.proxy_url, text, "expected a proxy")
         for text in ("https://a:1", "http://a", "http://a:1/", "http://a:1/x", "http://u:p@a:1", "a:1")
     ],
     *[
-        (netforms.host_patterns, [text], "host names are meant")
+        (netforms.host_patterns, [text], "expected host names")
         for text in ("*", "*.com", "a.*", "*a.b", "https://a", "a:1", "a/b", "", "-a", "*.*.a.b")
     ],
-    (netforms.upstreams, "9.9.9.9", "a list of texts"),
-    (netforms.upstreams, ["dns.quad9.net"], "addresses are meant"),
+    (netforms.upstreams, "9.9.9.9", "a list of strings"),
+    (netforms.upstreams, ["dns.quad9.net"], "expected addresses"),
     (netforms.networks, ["10.0.0.1/8"], "host bits set"),
-    (netforms.networks, ["lan"], "networks are meant"),
-    (netforms.static_names, [], "a table is meant"),
+    (netforms.networks, ["lan"], "expected networks"),
+    (netforms.static_names, [], "expected a table"),
     (netforms.static_names, {"a": []}, '"a" needs an address'),
     (netforms.static_names, {"a": ["10.0.0.1", "b"]}, '"a" needs an address'),
-    (netforms.static_names, {"a": 1}, "a list of texts"),
+    (netforms.static_names, {"a": 1}, "a list of strings"),
     (netforms.static_names, {"git": {"gateway": "10.0.0.1"}}, "needs quotes"),
 ]
 
 
 @pytest.mark.parametrize(("form", "value", "expected"), ACCEPTED)
-def test_addresses_are_taken_as_written(form: Callable[[object], object], value: Any, expected: object) -> None:
-    """Both families, with a port where one belongs."""
+def test_valid_addresses_are_accepted(form: Callable[[object], object], value: Any, expected: object) -> None:
+    """Both families, with a port where one is needed."""
     assert form(value) == (tuple(value) if expected is None else expected)
 
 
 @pytest.mark.parametrize(("form", "value", "text"), REFUSED)
-def test_what_is_no_address_is_refused(form: Callable[[object], object], value: object, text: str) -> None:
-    """A name would have to be resolved by the resolver that is being configured."""
+def test_invalid_address_is_refused(form: Callable[[object], object], value: object, text: str) -> None:
+    """A host name could not be resolved before the resolver is configured."""
     with pytest.raises(ValueError, match=text):
         form(value)
 
 
 @pytest.mark.parametrize("text", ["", "https://gate.example.com", "http://10.0.0.2:8080", "https://[::1]:8443"])
-def test_an_origin_is_taken_as_it_is(text: str) -> None:
-    """Links are made of it; letters of a host do not count."""
+def test_origin_is_normalised(text: str) -> None:
+    """Links start with it; the case of a host does not matter."""
     assert netforms.origin(text) == text
     assert netforms.origin(text.replace("gate", "GATE")) == text
 
@@ -227,8 +227,8 @@ def test_an_origin_is_taken_as_it_is(text: str) -> None:
         "ftp://gate",
     ],
 )
-def test_an_origin_has_no_path(text: str) -> None:
-    """Nor anything else that a link would carry to every sandbox."""
-    with pytest.raises(ValueError, match=r"is meant|a port is|cannot stand here") as caught:
+def test_origin_with_path_is_refused(text: str) -> None:
+    """A path, user or query would appear in every link."""
+    with pytest.raises(ValueError, match=r"expected|the port must|not allowed") as caught:
         netforms.origin(text)
     assert "CANARY" not in str(caught.value)

@@ -24,8 +24,8 @@ CANARY = "ghp_CANARY0123456789"
         ("keyring://gh:github.com/a b/alice", Reference("keyring", "gh:github.com/a b/alice")),
     ],
 )
-def test_each_form_is_read(text: str, reference: Reference) -> None:
-    """Nothing is decoded: a path means its bytes. The reference spells itself again."""
+def test_each_kind_of_reference_is_read(text: str, reference: Reference) -> None:
+    """Nothing is decoded, and ``str()`` returns the original text."""
     assert parse_reference(text) == reference
     assert str(reference) == text
 
@@ -39,33 +39,33 @@ def test_each_form_is_read(text: str, reference: Reference) -> None:
         ("cmd://echo $HOME `id` ; * | cat #x", ("echo", "$HOME", "`id`", ";", "*", "|", "cat", "#x")),
     ],
 )
-def test_a_command_is_parted_into_words_and_no_more(text: str, words: tuple[str, ...]) -> None:
-    """There is no shell: what a shell would act on is an argument like any other."""
+def test_command_is_split_into_words_without_a_shell(text: str, words: tuple[str, ...]) -> None:
+    """Characters that are special to a shell are passed on literally."""
     assert parse_reference(text).words == words
 
 
 @pytest.mark.parametrize("text", ["cmd:// ", "cmd://bin/gh", "cmd://./gh x", "cmd:///", "cmd://~/gh", "cmd://'' x"])
-def test_a_command_names_its_program_without_a_directory_of_the_moment(text: str) -> None:
-    """A daemon's working directory is nobody's choice."""
-    with pytest.raises(ConfigError, match="cmd:// needs a program first"):
+def test_program_is_an_absolute_path_or_a_plain_name(text: str) -> None:
+    """A relative path would depend on the daemon's working directory."""
+    with pytest.raises(ConfigError, match="cmd:// must start with a program"):
         parse_reference(text)
 
 
-def test_an_open_quotation_is_told() -> None:
-    """And the text is not: it may hold the token."""
-    with pytest.raises(ConfigError, match="a quotation is not closed") as caught:
+def test_unclosed_quotation_is_refused() -> None:
+    """The error does not contain the text, which may be a token."""
+    with pytest.raises(ConfigError, match="unclosed quotation") as caught:
         parse_reference(f"cmd://echo '{CANARY}")
     assert "CANARY" not in str(caught.value)
 
 
-def test_a_command_is_never_shown() -> None:
+def test_command_is_never_shown() -> None:
     """People paste tokens as arguments, and as the program."""
     reference = parse_reference(f"cmd://{CANARY} {CANARY}")
     assert "CANARY" not in f"{reference} {reference!r}"
 
 
-def test_a_keyrings_entry_has_a_service_and_a_user() -> None:
-    """The service may be a URL; the user is what follows the last slash."""
+def test_keyring_entry_has_a_service_and_a_user() -> None:
+    """The service may be a URL; the user follows the last slash."""
     assert parse_reference("keyring://https://git.example/alice").entry == ("https://git.example", "alice")
 
 
@@ -99,17 +99,17 @@ def test_a_keyrings_entry_has_a_service_and_a_user() -> None:
         f"https://{CANARY}@github.com",
     ],
 )
-def test_anything_else_is_refused_and_not_repeated(text: str) -> None:
-    """The likeliest mistake is the token itself."""
-    with pytest.raises(ConfigError, match="a reference is meant") as caught:
+def test_invalid_reference_is_refused_and_not_repeated(text: str) -> None:
+    """The most likely mistake is a pasted token."""
+    with pytest.raises(ConfigError, match="expected a reference") as caught:
         parse_reference(text)
     assert "CANARY" not in str(caught.value)
 
 
 @given(st.text() | st.text().map("cmd://".__add__) | st.text().map("keyring://".__add__))
 @example("cmd://\ud800")
-def test_any_text_is_a_reference_or_a_configuration_error(text: str) -> None:
-    """Nothing else comes out of a typing error."""
+def test_arbitrary_text_raises_only_config_error(text: str) -> None:
+    """Another exception would be a traceback at start."""
     try:
         reference = parse_reference(text)
     except ConfigError:

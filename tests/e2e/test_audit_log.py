@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credgate.audit import kept
+from credgate.audit import log_files as kept
 from tests.fakes.sandbox import address
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def verify(door: Door, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_log_is_one_chain_over_kills_and_rotations(
+def test_audit_log_is_one_chain_over_kills_and_rotations(
     repos: Repositories, enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """What an operator shows an auditor: the command, run beside the gateway that writes, finds nothing, then finds."""
+    """``credgate audit verify`` accepts it while the gateway writes, and finds a change."""
     path = repos.seeded()
     door = start_gateway(settings={"audit": {"max_bytes": 4000}})
     visit = enter([path], door=door)

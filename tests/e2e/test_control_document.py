@@ -88,8 +88,10 @@ def github(tmp_path: Path) -> Iterator[PythonForge]:
 
 
 @pytest.mark.needs("curl")
-def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: PythonForge, tmp_path: Path) -> None:
-    """Whoever copies a line finds what the page says; and no answer holds a credential, right or wrong."""
+def test_document_shows_the_responses_of_a_real_gateway(
+    start_gateway: StartGateway, github: PythonForge, tmp_path: Path
+) -> None:
+    """People copy these lines; no response contains a credential."""
     url, wrong = f"http://127.0.0.1:{github.port}", random_secret()
     reference = f"file://{write_secret(tmp_path / 'wrong', wrong)}"
     table = {"kind": "generic", "url": url, "credential": reference}
@@ -111,6 +113,6 @@ def test_every_exchange_is_as_it_is_shown(start_gateway: StartGateway, github: P
     assert traces(github.secret, said + log) | traces(wrong, said + log) == set()
 
 
-def test_the_document_shows_enough() -> None:
-    """The test above is about something."""
+def test_document_has_all_its_examples() -> None:
+    """The test above must not become empty."""
     assert len(examples()) == 23

@@ -19,10 +19,10 @@ MIB = 1024 * 1024
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_keeps_every_session(
+def test_sessions_survive_a_restart(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, number: signal.Signals
 ) -> None:
-    """Also when there was no time to say goodbye; and the stale socket is taken over."""
+    """Even after ``kill -9``; the stale socket is replaced."""
     path = repos.seeded()
     door = start_gateway()
     visits = [enter([path], door=door, login=login) for login in ("helper", "bearer")]
@@ -38,8 +38,8 @@ def test_a_restart_keeps_every_session(
     revoked.box.git("ls-remote", address(path)).refused()
 
 
-def test_a_second_gateway_does_not_take_a_live_socket(start_gateway: StartGateway) -> None:
-    """It ends with a clear line, and the first serves on."""
+def test_second_gateway_does_not_take_over_a_live_socket(start_gateway: StartGateway) -> None:
+    """It exits with a clear error, and the first continues."""
     door = start_gateway()
     process = door.gateway.spawn()
     assert process.wait(30) != 0
@@ -47,10 +47,10 @@ def test_a_second_gateway_does_not_take_a_live_socket(start_gateway: StartGatewa
     assert door.gateway.control("GET", "/health").json == {"status": "healthy"}
 
 
-def test_revoking_cuts_a_clone_in_its_middle(
+def test_revocation_cuts_a_running_clone(
     repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge
 ) -> None:
-    """While not a byte moves: a cut that waits for the next byte is none. git must not take it for a whole clone."""
+    """Even while no byte moves; git must report a failure."""
     path = repos.seeded(files=[{"noise": noise(8)}])
     visit = enter([path], login=login)
     hold = forge.plain.hold("down", 2 * MIB)
@@ -66,10 +66,10 @@ def test_revoking_cuts_a_clone_in_its_middle(
     assert door.gateway.audited(repo=path, reason="session-ended")["operation"] == "git-upload-pack"
 
 
-def test_revoking_cuts_a_push_in_its_middle(
+def test_revocation_cuts_a_running_push(
     repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge
 ) -> None:
-    """The forge must not take what it got for a whole push."""
+    """The forge must not accept the incomplete push."""
     path = repos.seeded()
     before = repos.head(path)
     visit = enter([path], login=login)
@@ -90,8 +90,10 @@ def test_revoking_cuts_a_push_in_its_middle(
     assert repos.head(path) == before
 
 
-def test_other_sessions_are_not_cut(repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge) -> None:
-    """The positive control of the two above."""
+def test_revocation_does_not_cut_other_sessions(
+    repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge
+) -> None:
+    """This is the positive control of the two tests above."""
     path = repos.seeded(files=[{"noise": noise(8)}])
     visit, other = enter([path], login=login), enter([path], login=login)
     hold = forge.plain.hold("down", 2 * MIB)
@@ -105,10 +107,10 @@ def test_other_sessions_are_not_cut(repos: Repositories, enter: Enter, login: st
     assert visit.box.git("rev-parse", "HEAD", cwd="clone").fine() == repos.head(path)
 
 
-def test_the_forges_credential_rotates_without_a_restart(
+def test_credential_file_is_rotated_without_a_restart(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """The file is replaced, and the next requests carry what is in it now."""
+    """The next requests use the new content."""
     path = repos.seeded()
     old = forge.secret
     door = start_gateway()
@@ -126,8 +128,8 @@ def test_the_forges_credential_rotates_without_a_restart(
         forge.server.rotate(old)
 
 
-def test_sigterm_ends_the_process_and_leaves_no_socket(start_gateway: StartGateway) -> None:
-    """A service manager expects both."""
+def test_sigterm_ends_the_process_and_removes_the_socket(start_gateway: StartGateway) -> None:
+    """Service managers expect both."""
     door = start_gateway()
     process = door.gateway.process
     door.gateway.stop()

@@ -23,7 +23,7 @@ from attrs import define, field
 
 from benchmarks import bulk
 from benchmarks.targets import Place
-from credgate.audit import kept
+from credgate.audit import log_files as kept
 from tests.fakes.waiting import accepts, free_port, wait_until
 
 if TYPE_CHECKING:

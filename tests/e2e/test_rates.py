@@ -18,17 +18,17 @@ def _door(start_gateway: StartGateway, **limits: int) -> Door:
     return start_gateway(settings={"limits": {"max_connections_per_address": 512, **limits}})
 
 
-def test_a_session_that_asks_too_often_is_told_how_long_to_wait(
+def test_session_over_its_request_limit_is_told_how_long_to_wait(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """A clone fits, the next one does not; another session's does. Unproved first requests of git are not counted."""
+    """Other sessions continue. Requests without a credential are not counted."""
     path = repos.seeded()
     door = _door(start_gateway, requests_per_minute=3)
     box = enter([path], login=login, door=door).box
     box.git("clone", address(path), "clone").fine()
     heard = len(forge.plain.up)
     said = box.git("ls-remote", address(path)).refused()
-    assert "remote: credgate: this session has made 3 requests, as many as it may, within a minute; wait" in said
+    assert "remote: credgate: this session has made its limit of 3 requests within a minute; wait" in said
     assert "429" in said
     assert len(forge.plain.up) == heard
     line = door.gateway.audited(repo=path, decision="deny", status=429)
@@ -37,22 +37,22 @@ def test_a_session_that_asks_too_often_is_told_how_long_to_wait(
     enter([path], login=login, door=door).box.git("clone", address(path), "clone").fine()
 
 
-def test_an_address_that_asks_too_often_is_told_so(
+def test_address_over_its_request_limit_is_refused(
     repos: Repositories, enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """Whatever session it uses."""
+    """The session does not matter."""
     path = repos.seeded()
     door = _door(start_gateway, requests_per_minute_per_address=3)
     enter([path], door=door).box.git("clone", address(path), "clone").fine()
     said = enter([path], door=door).box.git("ls-remote", address(path)).refused()
-    assert "remote: credgate: this address has made 3 requests" in said
+    assert "remote: credgate: this address has made its limit of 3 requests" in said
     assert door.gateway.audited(repo=path, decision="deny", status=429)["reason"] == "too-many-requests"
 
 
-def test_a_push_that_comes_too_often_is_told_by_ref(
+def test_push_over_the_request_limit_is_refused_for_each_ref(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway
 ) -> None:
-    """Its discovery was the last request that fitted: git must hear it in the report, and the ref stays."""
+    """Its ref advertisement was the last admitted request, so git reads the reason in the report."""
     path = repos.seeded()
     before = repos.head(path)
     door = _door(start_gateway, requests_per_minute=1)
@@ -60,7 +60,7 @@ def test_a_push_that_comes_too_often_is_told_by_ref(
     box.git("init", "-q", "work").fine()
     box.commit("work", "file", b"new\n")
     said = box.git("push", address(path), "HEAD:refs/heads/new", cwd="work").refused()
-    assert "[remote rejected] HEAD -> new (credgate: this session has made 1 requests" in said
+    assert "[remote rejected] HEAD -> new (credgate: this session has made its limit of 1 requests" in said
     assert repos.head(path) == before
     assert door.gateway.audited(repo=path, operation="git-receive-pack")["reason"] == "too-many-requests"
     fresh = enter([path], login=login, door=_door(start_gateway)).box
@@ -69,15 +69,15 @@ def test_a_push_that_comes_too_often_is_told_by_ref(
     fresh.git("push", address(path), "HEAD:refs/heads/new", cwd="work").fine()
 
 
-def test_a_clone_of_more_bytes_than_allowed_is_whole_and_the_next_waits(
+def test_clone_over_the_byte_limit_completes_and_the_next_waits(
     repos: Repositories, enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """What runs is not cut: a session gets at most one transfer more than its bytes."""
+    """A running transfer is never cut."""
     path = repos.seeded(files=[{"noise": noise(3)}])
     door = _door(start_gateway, bytes_per_minute=MIB)
     box = enter([path], door=door).box
     box.git("clone", address(path), "clone").fine()
     said = box.git("fetch", cwd="clone").refused()
-    assert f"remote: credgate: this session has moved more than the {MIB} bytes that it may within a minute" in said
+    assert f"remote: credgate: this session has transferred its limit of {MIB} bytes within a minute" in said
     assert door.gateway.audited(repo=path, decision="deny", status=429)["reason"] == "too-many-bytes"
     enter([path], door=door).box.git("clone", address(path), "clone").fine()

@@ -88,8 +88,8 @@ class Load:
         wait_until(lambda: all(now >= then + 2 for now, then in zip(self.done, before, strict=True)), "work goes on")
 
 
-def test_reloads_under_load_fail_nothing(repos: Repositories, enter: Enter, start_gateway: StartGateway) -> None:
-    """Clones, pushes and small requests run; each reload holds from the next request on, a bad file never."""
+def test_reloads_under_load_fail_no_request(repos: Repositories, enter: Enter, start_gateway: StartGateway) -> None:
+    """A reload applies from the next request on; an invalid file is ignored."""
     path, door = repos.seeded(), start_gateway()
     gateway, visit, pusher = door.gateway, enter([path], door=door), enter([path], door=door)
     pusher.box.git("clone", address(path), "clone").fine()
@@ -144,10 +144,10 @@ def _immutable(folder: Path, sign: str) -> bool:
     return ran.returncode == 0
 
 
-def test_a_store_that_turns_read_only_refuses_new_sessions_and_no_old_one(
+def test_read_only_store_refuses_new_sessions_but_serves_old_ones(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-    """The files become immutable, which binds root as well. Creating is 503; who is in works on; it mends by itself."""
+    """The files become immutable, even for root. A create is answered 503, and service resumes by itself."""
     demand("chattr")
     if os.geteuid() != 0:
         not_here("only root can make files immutable")
@@ -217,8 +217,8 @@ def test_a_boot_clock_that_jumps_a_day_and_back_neither_kills_nor_revives(
     assert listed["id"] == young.id
 
 
-def test_ten_thousand_sessions_outlive_a_restart(repos: Repositories, start_gateway: StartGateway) -> None:
-    """After ``kill -9``: every one is there, and those that are tried open the door."""
+def test_ten_thousand_sessions_survive_kill_9(repos: Repositories, start_gateway: StartGateway) -> None:
+    """A sample of them is used afterwards."""
     path, count = repos.seeded(), 10_000
     settings: dict[str, dict[str, Any]] = {"sessions": {"max_sessions": count}}
     gateway = start_gateway(settings=settings).gateway
@@ -237,10 +237,10 @@ def test_ten_thousand_sessions_outlive_a_restart(repos: Repositories, start_gate
     assert discover(gateway, leases[0], path) == http.HTTPStatus.UNAUTHORIZED
 
 
-def test_metrics_tell_what_ran_and_no_secret(
+def test_metrics_count_requests_and_contain_no_secret(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """On the control socket and on the loopback port, which has nothing else; hostile requests make no label."""
+    """Hostile requests must not create labels."""
     port = free_port()
     settings = {"listen": {"metrics": f"127.0.0.1:{port}"}}
     path, door = repos.seeded(), start_gateway(settings=settings)

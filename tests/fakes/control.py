@@ -18,6 +18,7 @@ from credgate.forges.registry import driver_for
 from credgate.service.control.http_server import ControlSite
 from credgate.service.control.peer import Peer, PeerRule
 from credgate.service.control.routes import ControlAPI
+from credgate.service.gateway import Gateway
 from credgate.sessions import tokens
 from credgate.sessions.extension import extended
 from credgate.sessions.lease_clock import LeaseReading
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from credgate.audit.event import Event
+    from credgate.audit.event import Event, Happening
     from credgate.service.sandbox.refused_connections import Limit
     from credgate.sessions.model import SessionRequest
 
@@ -220,35 +221,36 @@ class Desk:
     peer: Peer | None = Peer(OWN_UID, OWN_UID)  # noqa: RUF009 - immutable
     readiness: Any = _ready
     turned_away: list[tuple[Limit, str]] = field(factory=list)
-    told: list[tuple[Session, Peer | None]] = field(factory=list)
+    audit: Auditor = field(factory=Auditor)
     reload: Any = None
     policy: PushPolicy = field(factory=PushPolicy)
     without: set[str] = field(factory=set)
     status: Any = None
     transfers: Any = list
-    prolonged: list[tuple[Session, Peer | None]] = field(factory=list)
     forges: Any = list
     check: Any = None
 
+    def granted(self, happening: Happening) -> list[tuple[str, str]]:
+        """Return the session and the peer of each audit line of this kind."""
+        return [(event.session, event.peer) for event in self.audit.events if event.event is happening]
+
     def connect(self) -> tuple[Any, Wire]:
         """Open a connection."""
-        api = ControlAPI(
-            self.config,
-            self.registry,
-            self.readiness,
-            drivers(self.config),
-            lambda: NOW,
-            self.clock,  # type: ignore[arg-type]
-            lambda session, peer: self.told.append((session, peer)),
-            self.reload,
-            lambda: self.policy,
-            lambda repo: repo.forge not in self.without,
-            self.status,
-            self.transfers,
-            lambda session, peer: self.prolonged.append((session, peer)),
-            self.forges,
+        gateway = Gateway(
+            config=self.config,
+            registry=self.registry,
+            drivers=drivers(self.config),
+            clock=lambda: NOW,
+            readiness=self.readiness,
+            policy=lambda: self.policy,
+            has_credential=lambda repo: repo.forge not in self.without,
+            reload=self.reload,
+            status=self.status,
+            transfers=self.transfers,
+            forges=self.forges,
             check=self.check,
         )
+        api = ControlAPI(gateway, self.audit, self.clock)  # type: ignore[arg-type]
         site = ControlSite(
             api.app.resource(),
             PeerRule((), lambda: OWN_UID),

@@ -17,10 +17,11 @@ from twisted.web.client import Agent
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from credgate.service import gateway as facade
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import ControlService, control_service
 from credgate.service.registry import SessionRegistry
-from credgate.sessions.store import MemoryStore
+from credgate.sessions.stores import MemoryStore
 from tests.fakes.control import Auditor, drivers
 from tests.fakes.needs import demand
 
@@ -72,16 +73,14 @@ def gateway_at(settings: Config, **more: Any) -> Gateway:
     """Make a gateway that is not started. ``more`` is what its control service is given besides."""
     registry = SessionRegistry(MemoryStore(), settings.sessions, clock=read_lease_clock, reactor=reactor)  # type: ignore[arg-type]
     audit, ready = Auditor(), {"git": True}
-    service = control_service(
-        settings,
-        registry,
-        lambda: succeed(ready),
-        drivers(settings),
-        audit,
+    parts = facade.Gateway(
+        config=settings,
+        registry=registry,
+        drivers=drivers(settings),
         clock=read_lease_clock,
-        reactor=reactor,  # type: ignore[arg-type]
-        **more,
+        **{"readiness": lambda: succeed(ready), **more},
     )
+    service = control_service(parts, audit, reactor)  # type: ignore[arg-type]
     return Gateway(service, registry, audit, Path(settings.listen.control), ready)
 
 

@@ -13,21 +13,21 @@ from twisted.internet.defer import succeed
 from credgate.errors import ConfigError
 from credgate.service.clock import read_lease_clock
 from credgate.service.control.service import control_service
+from credgate.service.gateway import Gateway
 from tests.fakes.control import Auditor, FakeRegistry, config, drivers
 
 
 def main(path: str) -> int:
     """Serve."""
     settings = config(path)
-    service = control_service(
-        settings,
-        FakeRegistry(),
-        lambda: succeed({"git": True}),
-        drivers(settings),
-        Auditor(),
+    gateway = Gateway(
+        config=settings,
+        registry=FakeRegistry(),
+        readiness=lambda: succeed({"git": True}),
+        drivers=drivers(settings),
         clock=read_lease_clock,
-        reactor=reactor,  # type: ignore[arg-type]
     )
+    service = control_service(gateway, Auditor(), reactor)  # type: ignore[arg-type]
     try:
         service.startService()
     except ConfigError as error:

@@ -15,7 +15,7 @@ from credgate.service.registry import SessionRegistry
 from credgate.sessions import tokens
 from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, Session, SessionRequest
-from credgate.sessions.store import MemoryStore
+from credgate.sessions.stores import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -102,7 +102,7 @@ def test_configured_policy_applies_unless_the_document_has_one() -> None:
         (CASE + "options = [5]", "push[0]: options: expected a list of strings"),
         (CASE + "atomic = 1", "atomic: expected true or false"),
         (CASE.replace('"allowed"', '"allowed", changes = [1]'), "push[0]: changes: expected a list of strings"),
-        (CASE + "[policy]\nmax_refs = 0", "policy.max_refs: it is out of range: 1 to 20000"),
+        (CASE + "[policy]\nmax_refs = 0", "policy.max_refs: out of range: must be 1 to 20000"),
         (CASE + "[policy]\nmax = 0", "policy.max: unknown key"),
         ("policy = 5\n" + CASE, "policy: expected a table"),
         ("[[fetch]]\nrepo = 'a/b'", "fetch[0]: expect is missing"),

@@ -23,7 +23,7 @@ from credgate.service.registry import EXPIRED, REVOKED, TOUCH_GRAIN, SessionRegi
 from credgate.sessions import rows, sqlite, tokens
 from credgate.sessions.model import Session
 from credgate.sessions.sqlite import SqliteStore
-from credgate.sessions.store import MemoryStore
+from credgate.sessions.stores import MemoryStore
 from tests.fakes.sessions import DAY, BreakableStore, InstantPool, LeaseClock, registry, request, session
 
 if TYPE_CHECKING:

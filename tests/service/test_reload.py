@@ -15,8 +15,7 @@ from twisted.internet.task import deferLater
 
 from credgate.config.environment import GITHUB
 from credgate.config.load import config_hash
-from credgate.config.schema import Config, DnsConfig, ForgeConfig, Limits, PushPolicy
-from credgate.config.short_lived import AppConfig
+from credgate.config.schema import AppConfig, Config, DnsConfig, ForgeConfig, Limits, PushPolicy
 from credgate.errors import ConfigError
 from credgate.service.reload import Reload
 

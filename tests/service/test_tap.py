@@ -228,9 +228,9 @@ async def test_it_is_ready_once_it_is_started_and_not_when_it_is_stopped(
     asked: dict[str, Any] = {}
     real = tap.control_service
 
-    def control_service(config: Any, registry: Any, ready: Any, *args: Any, **more: Any) -> Any:
-        asked["ready"] = ready
-        return real(config, registry, ready, *args, **more)
+    def control_service(facade: Any, *args: Any, **more: Any) -> Any:
+        asked["ready"] = facade.readiness
+        return real(facade, *args, **more)
 
     monkeypatch.setattr(tap, "control_service", control_service)
     gateway = tap.makeService(options(tmp_path, dns=dns.format(port=free_port())))
@@ -251,29 +251,29 @@ async def test_it_is_ready_once_it_is_started_and_not_when_it_is_stopped(
 @pytest_twisted.ensureDeferred
 async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The gate judges by the new policy and ``/v1/explain`` by the same; a bad one leaves the old one in both."""
-    given: dict[str, Any] = {}
+    given: list[Any] = []
     real = tap.control_service
 
-    def control_service(*args: Any, **more: Any) -> Any:
-        given.update(more)
-        return real(*args, **more)
+    def control_service(facade: Any, *args: Any, **more: Any) -> Any:
+        given.append(facade)
+        return real(facade, *args, **more)
 
     monkeypatch.setattr(tap, "control_service", control_service)
     gateway = tap.makeService(options(tmp_path, credential=""))
     (gate,) = [part.gate for part in gateway if isinstance(part, GateService)]  # type: ignore[attr-defined]
 
     def in_force() -> tuple[int, int]:
-        return gate.admission.policy.max_refs, given["policy"]().max_refs
+        return gate.admission.policy.max_refs, given[0].policy().max_refs
 
     assert in_force() == (2_000, 2_000)
     options(tmp_path, CONFIG + "[policy]\nmax_refs = 7\n", credential="")
-    assert (await given["reload"]())["restart_needed"] == []
+    assert (await given[0].reload())["restart_needed"] == []
     assert in_force() == (7, 7)
     options(tmp_path, CONFIG + "[policy]\nmax_refs = 0\n", credential="")
     with pytest.raises(ConfigError, match=r"policy\.max_refs"):
-        await given["reload"]()
+        await given[0].reload()
     assert in_force() == (7, 7)
-    assert not given["has_credential"](RepoPath("github.com", "octo/hello"))
+    assert not given[0].has_credential(RepoPath("github.com", "octo/hello"))
 
 
 def test_the_gate_is_told_how_sandboxes_call_it(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def refusal(payload: object, *, legacy: bool = False) -> str:
     return str(caught.value)
 
 
-def test_the_ancestor_s_whole_body_is_read() -> None:
-    """Host scripts written for the ancestor must go on working."""
+def test_legacy_body_is_read() -> None:
+    """Host scripts written for the ancestor must work."""
     body = {"container_ip": "172.18.0.5", "container_id": "dev-1.box_2", "repos": ["octo/hello", "Octo/World.git"]}
     expected = SessionRequest(
         idle_ttl=3600.0,
@@ -51,18 +51,18 @@ def test_the_ancestor_s_whole_body_is_read() -> None:
     assert parse(body) == expected
 
 
-def test_the_least_that_the_ancestor_takes_grants_nothing() -> None:
-    """Its repos default to all; ours to none."""
+def test_minimal_legacy_body_grants_nothing() -> None:
+    """In the ancestor, absent repos granted all."""
     assert parse({"container_ip": "172.18.0.5"}, legacy=True).grants == ()
     assert parse({"container_ip": "172.18.0.5", "container_id": None, "repos": None}, legacy=True).grants == ()
 
 
-def test_the_least_that_v1_takes_is_nothing() -> None:
-    """Unbound, unnamed, no repositories, configured times."""
+def test_empty_v1_body_is_valid() -> None:
+    """It gives an unbound session without label and grants."""
     assert parse({}) == SessionRequest(idle_ttl=3600.0, absolute_ttl=7200.0)
 
 
-def test_the_whole_v1_body_is_read() -> None:
+def test_complete_v1_body_is_read() -> None:
     """Every key means something."""
     body = {
         "bind": "::ffff:10.1.0.0/112",
@@ -117,51 +117,51 @@ def test_the_whole_v1_body_is_read() -> None:
         ({"container_ip": "172.18.0.5", "repos": ["octo"]}, "Invalid repo format: octo"),
     ],
 )
-def test_the_ancestor_s_texts_are_kept(payload: dict[str, Any], text: str) -> None:
+def test_legacy_error_texts_are_unchanged(payload: dict[str, Any], text: str) -> None:
     """Scripts and people know them; the quirks behind some (an integer address crashed later) are gone."""
     assert refusal(payload, legacy=True) == text
 
 
 @pytest.mark.parametrize("payload", [None, [], "x", 5, True])
-def test_a_body_that_is_no_object_is_refused(payload: object) -> None:
+def test_body_that_is_not_an_object_is_refused(payload: object) -> None:
     """The ancestor answered 500."""
     assert refusal(payload) == refusal(payload, legacy=True) == "The body must be a JSON object"
 
 
-def test_an_unknown_key_is_refused_even_when_null() -> None:
-    """A misspelt limit must not become a missing one."""
+def test_unknown_key_is_refused_even_if_null() -> None:
+    """A misspelt limit must not be silently missing."""
     assert refusal({"idle_tll": "5m"}) == f"Unknown key: idle_tll (known: {', '.join(KEYS)})"
     assert refusal({"Bind": None}).startswith("Unknown key: Bind")
 
 
 @pytest.mark.parametrize("key", ["bind", "label", "idle_ttl", "absolute_ttl", "dns"])
-def test_what_only_v1_knows_the_ancestor_s_route_refuses(key: str) -> None:
-    """A limit that is ignored is worse than one that is refused."""
+def test_legacy_route_refuses_v1_keys(key: str) -> None:
+    """An ignored limit is worse than a refused one."""
     assert refusal({"container_ip": "172.18.0.5", key: "x"}, legacy=True).startswith(f"Unknown key: {key}")
 
 
-def test_two_keys_for_one_thing_are_refused() -> None:
-    """Could not tell which was meant."""
-    text = "container_ip and bind say the same: give one of them"
+def test_two_keys_with_the_same_meaning_are_refused() -> None:
+    """It is unclear which one counts."""
+    text = "container_ip and bind mean the same: send only one of them"
     assert refusal({"container_ip": "10.0.0.1", "bind": "10.0.0.1"}) == text
-    assert refusal({"container_id": "a", "label": "a"}) == "container_id and label say the same: give one of them"
+    assert refusal({"container_id": "a", "label": "a"}) == "container_id and label mean the same: send only one of them"
 
 
 @pytest.mark.parametrize("value", [5, "10.1.2.3/16", "localhost", "", [], "fe80::%1/64"])
-def test_a_bad_binding_is_refused(value: object) -> None:
-    """A binding that is not understood must not become none."""
+def test_invalid_binding_is_refused(value: object) -> None:
+    """The session must not become unbound instead."""
     assert refusal({"bind": value}) == "bind must be an IP address or a network such as 10.1.0.0/16"
 
 
-def test_a_label_is_bounded_and_may_be_empty() -> None:
-    """It goes into every audit line."""
+def test_label_is_bounded_and_may_be_empty() -> None:
+    """It is part of every audit line."""
     assert parse({"label": "x" * 128}).label == "x" * 128
     assert parse({"label": ""}).label == ""
     assert refusal({"label": "x" * 129}) == "label must be alphanumeric with optional _.- separators"
 
 
 @pytest.mark.parametrize("key", ["idle_ttl", "absolute_ttl"])
-def test_times_may_only_be_shorter(key: str) -> None:
+def test_lifetimes_may_only_be_shorter_than_configured(key: str) -> None:
     """The configuration is the upper limit."""
     longest = getattr(LIMITS, key)
     assert getattr(parse({key: f"{longest:g}s"}), key) == longest
@@ -169,7 +169,7 @@ def test_times_may_only_be_shorter(key: str) -> None:
         refusal({key: f"{longest + 1:g}s"}) == f"{key} must be more than zero and at most the configured {longest:g}s"
     )
     assert refusal({key: "0s"}).startswith(f"{key} must be more than zero")
-    assert refusal({key: "1 hour"}).startswith(f"{key}: a duration is a number with its unit")
+    assert refusal({key: "1 hour"}).startswith(f"{key}: expected a duration, a number with its unit")
     assert refusal({key: 60}) == f"{key} must be a duration such as 90s, 15m, 24h or 7d"
 
 
@@ -195,14 +195,14 @@ def test_times_may_only_be_shorter(key: str) -> None:
         "a." * 126 + "com",
     ],
 )
-def test_a_doubtful_dns_name_is_refused(name: object) -> None:
-    """Names are compared as they stand: no wildcard, address, look-alike or byte that resolvers read differently."""
+def test_invalid_dns_name_is_refused(name: object) -> None:
+    """No wildcard, address or name that resolvers may read differently."""
     assert parse({"dns": ["pypi.org"]}).dns == ("pypi.org",)
     assert refusal({"dns": [name]}).startswith("Invalid dns name: ")
 
 
-def test_dns_is_a_bounded_list() -> None:
-    """It is looked through for every query."""
+def test_dns_list_is_bounded() -> None:
+    """It is searched for every query."""
     assert refusal({"dns": "pypi.org"}) == "dns must be a list of names"
     names = [f"n{number}.example" for number in range(MAX_NAMES + 1)]
     assert len(parse({"dns": names[:-1]}).dns) == MAX_NAMES
@@ -218,7 +218,7 @@ bodies = json_values | st.dictionaries(st.sampled_from(KEYS), json_values, max_s
 
 
 @given(payload=bodies, legacy=st.booleans())
-def test_any_json_is_a_request_or_a_bounded_refusal(payload: object, *, legacy: bool) -> None:
+def test_arbitrary_json_raises_only_invalid_value_error(payload: object, *, legacy: bool) -> None:
     """Read or refuse, never another exception (a 500)."""
     try:
         asked = parse(payload, legacy=legacy)
@@ -230,8 +230,8 @@ def test_any_json_is_a_request_or_a_bounded_refusal(payload: object, *, legacy: 
         assert 0 < asked.absolute_ttl <= LIMITS.absolute_ttl
 
 
-def test_a_rule_of_the_label_is_judged_with_the_label() -> None:
-    """Grants and label are written together; one that cannot match is told to their writer."""
+def test_pattern_with_label_is_checked_with_the_label() -> None:
+    """A pattern that cannot match is reported to its author."""
     repos = [{"repo": "octo/hello", "push": [{"refs": "refs/heads/{label}/*", "allow": ["create"]}]}]
     assert parse({"repos": repos, "label": "box"}).label == "box"
     assert refusal({"repos": repos}) == "The ref pattern refs/heads/{label}/* needs a session with a label"

@@ -39,14 +39,14 @@ def refusal(*repos: object) -> str:
     return str(caught.value)
 
 
-def test_a_string_is_read_and_write_under_the_default_rules() -> None:
-    """As the ancestor's lists are."""
+def test_string_grants_read_and_write_with_default_rules() -> None:
+    """As in the ancestor."""
     assert parse("Octo/Hello.git") == (
         Grant(repo="Octo/Hello", forge="github.com", access=Access.WRITE, push=None, normal="octo/hello"),
     )
 
 
-def test_an_object_says_more() -> None:
+def test_object_is_read_key_by_key() -> None:
     """The form of the design, key by key."""
     said = {
         "repo": "Group/Sub/Lib",
@@ -65,13 +65,13 @@ def test_an_object_says_more() -> None:
     )
 
 
-def test_what_an_object_leaves_out_is_as_in_a_string() -> None:
+def test_omitted_keys_have_the_defaults_of_a_string() -> None:
     """Two spellings of one grant must not differ."""
     assert parse({"repo": "octo/hello"}) == parse({"repo": "octo/hello", "push": None}) == parse("octo/hello")
 
 
-def test_an_empty_push_list_is_not_an_absent_one() -> None:
-    """Empty means none."""
+def test_empty_push_list_differs_from_an_absent_one() -> None:
+    """Empty allows no push."""
     assert parse({"repo": "octo/hello", "push": []})[0].push == ()
     assert parse({"repo": "octo/hello", "push": [{"refs": "refs/heads/x", "allow": []}]})[0].push == (
         PushRule("refs/heads/x", frozenset()),
@@ -79,8 +79,8 @@ def test_an_empty_push_list_is_not_an_absent_one() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["octo/*", "**"])
-def test_patterns_are_for_operators(pattern: str) -> None:
-    """The control socket is theirs."""
+def test_patterns_are_accepted(pattern: str) -> None:
+    """Only operators can reach the control socket."""
     assert parse(pattern)[0].repo == pattern
 
 
@@ -99,21 +99,21 @@ def test_patterns_are_for_operators(pattern: str) -> None:
         "octo/h%65llo",
     ],
 )
-def test_what_is_no_name_on_its_forge_is_refused(name: str) -> None:
-    """The driver knows; nothing is guessed at."""
+def test_invalid_repository_name_is_refused(name: str) -> None:
+    """The driver of the forge decides."""
     assert refusal(name) == f"Invalid repo format: {name}"
 
 
-def test_the_number_of_grants_is_bounded() -> None:
-    """The refusal names the bound and what to write instead; as many as that are taken."""
+def test_number_of_grants_is_bounded() -> None:
+    """The error suggests a pattern; the limit is inclusive."""
     names = [f"octo/r{at}" for at in range(MAX_REPOS)]
     assert len(parse(*names)) == MAX_REPOS
     text = f"repos must hold at most {MAX_REPOS} grants; a pattern such as octo/* stands for many"
     assert refusal(*names, "octo/one-more") == text
 
 
-def test_the_patterns_of_a_grant_are_bounded_together() -> None:
-    """Ref patterns and path globs alike, since a session's first push compiles both; each grant by itself."""
+def test_patterns_of_a_grant_are_bounded_together() -> None:
+    """The first push of a session compiles ref patterns and path globs."""
     rules = [{"refs": "refs/heads/" + "a" * 53, "allow": ["create"]}] * 32
     globs = [f"{at:02d}" + "b" * 62 for at in range(32)]
     assert MAX_PATTERNS == 64 * 64
@@ -124,8 +124,8 @@ def test_the_patterns_of_a_grant_are_bounded_together() -> None:
         assert refusal(full | {key: more}) == text
 
 
-def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:
-    """It goes to a terminal."""
+def test_refused_name_is_shortened_and_escaped() -> None:
+    """It is printed to a terminal."""
     assert refusal("\x1b[31m\u202e/x") == r"Invalid repo format: \x1b[31m\u202e/x"
     assert refusal("x" * 5000) == "Invalid repo format: " + "x" * MAX_QUOTED + "..."
     assert quoted(["a"]) == "list"
@@ -160,7 +160,7 @@ def test_a_refused_name_is_repeated_bounded_and_escaped() -> None:
         ({"repo": "octo/hello", "push": [{}] * 65}, f"push must be a list of at most {MAX_RULES} rules"),
     ],
 )
-def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> None:
+def test_invalid_grant_is_refused(item: object, text: str) -> None:
     """It must not become a wider one."""
     assert refusal("octo/fine", item) == text
 
@@ -175,14 +175,14 @@ def test_a_grant_that_is_not_understood_is_refused(item: object, text: str) -> N
         ({"refs": "refs/heads/x", "allow": {"create": True}}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": ["creat"]}, f"allow must be a list of {', '.join(VERBS)}"),
         ({"refs": "refs/heads/x", "allow": [["create"]]}, f"allow must be a list of {', '.join(VERBS)}"),
-        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (must be a string)"),
+        ({"refs": 5, "allow": []}, "Invalid ref pattern: int (expected a string)"),
         (
             {"refs": "heads/x", "allow": []},
             "Invalid ref pattern: heads/x (must be a pattern of full ref names, such as refs/heads/agent/*)",
         ),
     ],
 )
-def test_a_rule_that_is_not_understood_is_refused(rule: object, text: str) -> None:
+def test_invalid_push_rule_is_refused(rule: object, text: str) -> None:
     """The same for what may be pushed."""
     assert refusal({"repo": "octo/hello", "push": [rule]}) == text
 
@@ -201,7 +201,7 @@ LIMITED = {
 
 
 def test_limits_are_read() -> None:
-    """Each key becomes its field; what is said twice is kept once."""
+    """Duplicate entries are removed."""
     assert parse(LIMITED) == (
         Grant(
             repo="octo/hello",
@@ -233,26 +233,26 @@ def test_limits_are_read() -> None:
         },
     ],
 )
-def test_what_is_shown_can_be_posted_again(entry: dict[str, object]) -> None:
-    """People copy from listings; sandboxes learn their limits from whoami."""
+def test_written_grant_can_be_parsed_again(entry: dict[str, object]) -> None:
+    """People copy grants from listings."""
     assert written(parse(entry)[0]) == entry
 
 
-def test_a_limit_that_is_null_is_absent() -> None:
-    """As every optional key is; a read grant may carry them so."""
+def test_null_limit_counts_as_absent() -> None:
+    """Even in a read grant."""
     nothing = dict.fromkeys(LIMIT_KEYS)
     assert parse({"repo": "octo/hello", **nothing}) == parse("octo/hello")
     assert parse({"repo": "octo/hello", "access": "read", **nothing})[0].access is Access.READ
 
 
-def test_a_grant_to_read_may_limit_lfs_objects() -> None:
-    """They fill a disk in either direction."""
+def test_read_grant_may_limit_lfs_objects() -> None:
+    """They fill a disk in both directions."""
     assert parse({"repo": "a/b", "access": "read", "max_lfs_object_bytes": 5})[0].max_lfs_object_bytes == 5
 
 
 @pytest.mark.parametrize("key", [key for key in LIMIT_KEYS if key not in READ_KEYS])
-def test_a_limit_of_pushes_needs_a_grant_to_push(key: str) -> None:
-    """It would be a misunderstanding."""
+def test_push_limit_needs_write_access(key: str) -> None:
+    """Its author misunderstood the grant."""
     assert parse({"repo": "octo/hello", key: LIMITED[key]})
     assert refusal({"repo": "octo/hello", "access": "read", key: LIMITED[key]}) == f'{key} needs "access": "write"'
 
@@ -276,7 +276,7 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ("workflows", 1, SWITCHES + "int"),
         ("push_options", "ci.skip", f"push_options must be a list of at most {MAX_LISTED} strings"),
         ("push_options", ["x"] * (MAX_LISTED + 1), f"push_options must be a list of at most {MAX_LISTED} strings"),
-        ("push_options", [5], "Invalid push option: int (must be a string)"),
+        ("push_options", [5], "Invalid push option: int (expected a string)"),
         (
             "push_options",
             ["a**"],
@@ -290,13 +290,13 @@ SWITCHES = "require_old_oid, partial and workflows are true or false, not "
         ),
     ],
 )
-def test_a_limit_that_is_not_understood_is_refused(key: str, value: object, text: str) -> None:
+def test_invalid_limit_is_refused(key: str, value: object, text: str) -> None:
     """Half a limit is none."""
     assert refusal({**LIMITED, key: value}) == text
 
 
-def test_a_pattern_of_the_label_needs_one_that_fits() -> None:
-    """A rule that can never match is a mistake of whoever made the session, told at once."""
+def test_pattern_with_label_needs_a_suitable_label() -> None:
+    """A rule that can never match is a mistake."""
     grants = parse({"repo": "octo/hello", "push": [{"refs": "refs/heads/{label}/*", "allow": []}]}, "octo/world")
     check_label(grants, "box")
     check_label(parse("octo/hello", {"repo": "a/b", "push": [{"refs": "refs/heads/{session}", "allow": []}]}), "")
@@ -309,7 +309,7 @@ def test_a_pattern_of_the_label_needs_one_that_fits() -> None:
         check_label(grants, "box.lock")
 
 
-def test_repos_is_a_list() -> None:
+def test_repos_must_be_a_list() -> None:
     """An object or a string is no list of one."""
     for value in ({}, "octo/hello", 5, None):
         with pytest.raises(InvalidValueError, match="repos must be a list"):
@@ -317,7 +317,7 @@ def test_repos_is_a_list() -> None:
     assert parse_repos([], DRIVERS, "github.com") == ()
 
 
-def test_the_same_text_means_what_its_forge_says() -> None:
+def test_normal_form_depends_on_the_forge() -> None:
     """GitHub folds case, a generic forge does not."""
     assert parse("A/B")[0].normal == "a/b"
     assert parse({"repo": "A/B", "forge": "git.example"})[0].normal == "A/B"

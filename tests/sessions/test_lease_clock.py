@@ -19,19 +19,19 @@ def reading(boot_id: str = "boot-1", boot: float = 0.0, wall: float = 0.0) -> Le
     return LeaseReading(boot_id, boot + (THEN.boot if boot_id == THEN.boot_id else 0.0), THEN.wall + wall)
 
 
-def test_within_a_boot_the_wall_clock_does_not_count() -> None:
-    """A step of a day either way is not a day in a session's life."""
+def test_wall_clock_is_ignored_within_a_boot() -> None:
+    """A step of a day must not age a session."""
     for wall in (60.0, 60.0 + DAY, 60.0 - DAY):
         assert elapsed(THEN, reading(boot=60.0, wall=wall)) == 60.0
 
 
-def test_across_boots_the_wall_clock_bridges() -> None:
+def test_wall_clock_counts_across_boots() -> None:
     """A machine that was off for an hour has aged its sessions by an hour."""
     assert elapsed(THEN, reading("boot-2", boot=10.0, wall=3600.0)) == 3600.0
 
 
-def test_a_boot_that_has_run_for_longer_is_another_boot_all_the_same() -> None:
-    """Its clock is ahead of the last one's, which says nothing of what lies between them."""
+def test_longer_new_boot_is_another_boot() -> None:
+    """Its boot clock is ahead, which says nothing about the time between."""
     now = reading("boot-2", boot=THEN.boot + 60.0, wall=DAY)
     assert not same_clock(THEN, now)
     assert elapsed(THEN, now) == DAY
@@ -40,45 +40,45 @@ def test_a_boot_that_has_run_for_longer_is_another_boot_all_the_same() -> None:
     assert same_clock(THEN, THEN)
 
 
-def test_across_boots_a_wall_clock_that_went_back_takes_no_time_back() -> None:
-    """A board without a battery wakes up in 1970: what has passed for certain is the new boot's age."""
+def test_wall_clock_set_back_across_boots_does_not_rejuvenate() -> None:
+    """A board without battery starts in 1970; at least the age of the new boot has passed."""
     assert elapsed(THEN, reading("boot-2", boot=10.0, wall=-DAY)) == 10.0
 
 
-def test_a_boot_clock_that_went_back_is_another_clock() -> None:
-    """A restored snapshot keeps its boot id: only the wall clock is left to tell."""
+def test_boot_clock_set_back_is_another_clock() -> None:
+    """A restored snapshot keeps its boot id."""
     now = LeaseReading("boot-1", THEN.boot - 1.0, THEN.wall + 600.0)
     assert not same_clock(THEN, now)
     assert elapsed(THEN, now) == 600.0
     assert elapsed(THEN, LeaseReading("boot-1", THEN.boot - 1.0, THEN.wall - 600.0)) == 0.0
 
 
-def test_shift_keeps_a_session_s_age() -> None:
+def test_shift_preserves_the_age_of_a_session() -> None:
     """A session that was 1000 s old, then an hour away, is 4600 s old on the new boot's clock."""
     now = reading("boot-2", boot=10.0, wall=3600.0)
     moved = rebase(session(created=THEN.boot - 1000.0, used=THEN.boot - 400.0), shift(THEN, now))
     assert (now.boot - moved.created, now.boot - moved.used) == (4600.0, 4000.0)
 
 
-def test_nothing_shifts_within_a_boot() -> None:
-    """A restart of the process alone leaves every time as it is, to the last bit."""
+def test_shift_is_zero_within_a_boot() -> None:
+    """A restart of the process changes no time."""
     assert shift(THEN, reading(boot=60.0, wall=DAY)) == 0.0
 
 
-def test_a_step_is_what_the_wall_clock_moved_beyond_time() -> None:
+def test_step_is_the_difference_between_wall_and_boot_clock() -> None:
     """Steps are logged and written down; across boots there is nothing to compare with."""
     assert step(THEN, reading(boot=60.0, wall=60.0 - DAY)) == -DAY
     assert step(THEN, reading("boot-2", boot=60.0, wall=DAY)) == 0.0
 
 
-def test_wall_time_follows_the_wall_clock_as_it_is_set_now() -> None:
-    """People compare an expiry with the clock they see."""
+def test_wall_time_uses_the_current_wall_clock() -> None:
+    """People compare an expiry with the clock that they see."""
     now = reading(boot=60.0, wall=DAY)
     assert wall_time(now.boot + 30.0, now) == now.wall + 30.0
 
 
-def test_usable_readings_have_an_id_and_finite_numbers() -> None:
-    """A damaged clock in the store must not turn into an eternal session."""
+def test_usable_reading_has_an_id_and_finite_numbers() -> None:
+    """A damaged clock must not make a session eternal."""
     assert THEN.usable()
     assert not LeaseReading("", 1.0, 1.0).usable()
     assert not LeaseReading("boot-1", float("inf"), 1.0).usable()
@@ -86,8 +86,8 @@ def test_usable_readings_have_an_id_and_finite_numbers() -> None:
 
 
 @given(readings, readings)
-def test_no_pair_of_readings_makes_a_session_younger(then: LeaseReading, now: LeaseReading) -> None:
-    """Whatever the clocks say, an age never shrinks: nothing is revived."""
+def test_elapsed_time_is_never_negative(then: LeaseReading, now: LeaseReading) -> None:
+    """No session may be revived."""
     assert elapsed(then, now) >= 0.0
     age_then = 50.0
     moved = rebase(session(created=then.boot - age_then, used=then.boot), shift(then, now))

@@ -44,8 +44,8 @@ def changed(**values: Any) -> rows.Row:
     return tuple((dict(zip(rows.COLUMNS, rows.write(WHOLE), strict=True)) | values).values())
 
 
-def test_a_row_comes_back_as_it_was_written() -> None:
-    """Every field, the optional ones both ways."""
+def test_row_is_read_as_it_was_written() -> None:
+    """With each optional field present and absent."""
     for one in (WHOLE, session()):
         assert rows.read(rows.write(one)) == one
 
@@ -69,22 +69,22 @@ def test_grants_with_and_without_rules_come_back_in_every_combination(count: int
         assert rows.read(rows.write(one)) == one
 
 
-def test_a_row_holds_digests_as_bytes_and_nothing_else_of_the_secret() -> None:
-    """The columns are the whole of what is at rest."""
+def test_row_holds_digests_but_no_secret() -> None:
+    """The columns are all that is stored."""
     row = rows.write(WHOLE)
     assert [value for value in row if isinstance(value, bytes)] == [WHOLE.token_digest, WHOLE.secret_digest]
     assert "token-1" not in repr(row)
     assert "secret-1" not in repr(row)
 
 
-def test_verbs_are_written_in_one_order() -> None:
-    """A set has none: the same grant must be the same text."""
+def test_verbs_are_written_in_a_fixed_order() -> None:
+    """Equal grants must be equal texts."""
     grants = json.loads(dict(zip(rows.COLUMNS, rows.write(WHOLE), strict=True))["grants"])
     assert grants[1]["push"] == [{"refs": "refs/heads/*", "allow": ["create", "update"]}]
 
 
-def test_a_row_from_before_there_were_limits_is_still_read() -> None:
-    """An upgrade ends nobody's session: this is what such a row held, to the byte."""
+def test_row_without_limits_is_read() -> None:
+    """An upgrade must not end sessions."""
     old = '[{"repo":"octo/hello","forge":"github.com","access":"write","push":null,"normal":"octo/hello"}]'
     one = session()
     row = dict(zip(rows.COLUMNS, rows.write(one), strict=True))
@@ -152,27 +152,27 @@ def test_only_limits_that_are_set_are_written() -> None:
         ({"bound_to": "10.1.2/32"}, "unreadable (OSError)"),
         ({"bound_to": "/32"}, "unreadable (OSError)"),
         ({"bound_to": "2001:DB8::1/128"}, "not as credgate writes it"),
-        ({"created": "1"}, "a time that is no number"),
-        ({"used": None}, "a time that is no number"),
-        ({"used": float("inf")}, "a time that is no number"),
-        ({"absolute_ttl": float("nan")}, "a time that is no number"),
+        ({"created": "1"}, "a time is not a finite number"),
+        ({"used": None}, "a time is not a finite number"),
+        ({"used": float("inf")}, "a time is not a finite number"),
+        ({"absolute_ttl": float("nan")}, "a time is not a finite number"),
         ({"created": 2000.0}, "impossible times"),
         ({"idle_ttl": 0.0}, "impossible times"),
-        ({"secret_digest": b"x" * 31}, "a digest of the wrong size"),
-        ({"token_digest": b""}, "a digest of the wrong size"),
-        ({"id": b"\xff"}, "text that is no UTF-8"),
-        ({"label": b"\xff"}, "text that is no UTF-8"),
+        ({"secret_digest": b"x" * 31}, "a digest has the wrong size"),
+        ({"token_digest": b""}, "a digest has the wrong size"),
+        ({"id": b"\xff"}, "a text is not UTF-8"),
+        ({"label": b"\xff"}, "a text is not UTF-8"),
     ],
 )
-def test_a_row_that_is_not_understood_is_refused(values: dict[str, Any], text: str) -> None:
-    """A half-understood session is one with other rights."""
+def test_invalid_row_is_refused(values: dict[str, Any], text: str) -> None:
+    """It could grant other rights than were stored."""
     assert rows.read(changed()) == WHOLE
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared below
         rows.read(changed(**values))
     assert str(caught.value) == text
 
 
-def test_a_row_of_another_width_is_refused() -> None:
+def test_row_of_another_width_is_refused() -> None:
     """The table is not ours, then."""
     with pytest.raises(ValueError, match="unreadable"):
         rows.read(rows.write(WHOLE)[:-1])
@@ -196,8 +196,8 @@ grants = st.builds(
 
 
 @given(st.lists(grants, max_size=3).map(tuple), st.none() | st.ip_addresses().map(ipaddress.ip_network), times)
-def test_any_session_comes_back(granted: tuple[Grant, ...], bound_to: Any, created: float) -> None:
-    """Whatever the control API lets through."""
+def test_arbitrary_session_is_read_as_written(granted: tuple[Grant, ...], bound_to: Any, created: float) -> None:
+    """For everything that the control API accepts."""
     one = session(grants=granted, bound_to=bound_to, created=created, used=created)
     assert rows.read(rows.write(one)) == one
 
@@ -216,8 +216,8 @@ def as_cattrs_reads(text: str) -> tuple[Grant, ...] | None:
     st.integers(0, 10_000),
     st.sampled_from([*'{}[]":,x0\\', "null", "true", ""]),
 )
-def test_grants_are_read_as_their_writer_reads_them(granted: tuple[Grant, ...], at: int, piece: str) -> None:
-    """Whole, and with a character replaced: our own reader takes what the converter took, and nothing else."""
+def test_reader_agrees_with_the_cattrs_converter(granted: tuple[Grant, ...], at: int, piece: str) -> None:
+    """The fast reader must accept exactly what the converter writes."""
     text = rows.write(session(grants=granted))[3]
     place = at % (len(text) + 1)
     for one in (text, text[:place] + piece + text[place + 1 :], text[:place] + piece + text[place:]):
@@ -229,7 +229,7 @@ def test_grants_are_read_as_their_writer_reads_them(granted: tuple[Grant, ...], 
 
 
 @given(st.tuples(*[st.none() | st.integers() | st.floats() | st.text() | st.binary()] * len(rows.COLUMNS)))
-def test_any_row_is_a_session_or_a_value_error(row: rows.Row) -> None:
-    """One bad row must never stop the load."""
+def test_arbitrary_row_raises_only_value_error(row: rows.Row) -> None:
+    """One bad row must not stop the load."""
     with contextlib.suppress(ValueError):
         assert isinstance(rows.read(row), Session)

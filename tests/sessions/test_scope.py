@@ -30,8 +30,8 @@ def grant(repo: str, access: Access = Access.WRITE, forge: str = HUB) -> Grant:
         ("**", "a/b/c/d", "a/b/c/d"),
     ],
 )
-def test_what_is_granted_is_reached_by_the_grant_s_spelling(granted: str, path: str, expected: str) -> None:
-    """The forge's URL is built from what the operator wrote, or from the normal form, never from the client's bytes."""
+def test_granted_repository_has_the_path_of_the_grant(granted: str, path: str, expected: str) -> None:
+    """The URL on the forge never contains the client's bytes."""
     match = find([grant(granted)], RepoPath(HUB, path), Access.WRITE)
     assert match.decision == Decision(allow=True, reason=Reason.ALLOWED, rule=granted)
     assert match.grant == grant(granted)
@@ -55,8 +55,8 @@ def test_what_is_granted_is_reached_by_the_grant_s_spelling(granted: str, path: 
         ("octo/sub/*", "octo/x"),
     ],
 )
-def test_what_is_not_granted_is_outside(granted: str, path: str) -> None:
-    """Default deny, and no prefix or suffix of a name is the name."""
+def test_repository_without_grant_is_outside(granted: str, path: str) -> None:
+    """Prefixes and suffixes of a name do not match."""
     match = find([grant(granted)], RepoPath(HUB, path), Access.READ)
     assert not match.decision.allow
     assert match.decision.reason is Reason.OUTSIDE_SESSION
@@ -64,22 +64,22 @@ def test_what_is_not_granted_is_outside(granted: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("granted", ["octo/hello", "octo/*", "**"])
-def test_a_grant_on_another_forge_does_not_count(granted: str) -> None:
+def test_grant_on_another_forge_does_not_match(granted: str) -> None:
     """The same name elsewhere is another repository."""
     assert find([grant(granted)], RepoPath(HUB, "octo/hello"), Access.READ).decision.allow
     match = find([grant(granted, forge="gitlab.example")], RepoPath(HUB, "octo/hello"), Access.READ)
     assert match.decision.reason is Reason.OUTSIDE_SESSION
 
 
-def test_no_grant_grants_nothing() -> None:
+def test_session_without_grants_reaches_nothing() -> None:
     """An empty list is none, and the refusal says so."""
     decision = find([], RepoPath(HUB, "octo/hello"), Access.READ).decision
     assert decision.reason is Reason.OUTSIDE_SESSION
     assert decision.text == "github.com/octo/hello is outside this session, which may use nothing"
 
 
-def test_reading_is_allowed_and_writing_refused_under_a_read_grant() -> None:
-    """Write needs write; the refusal says what may be written instead."""
+def test_read_grant_allows_reading_only() -> None:
+    """The refusal lists what may be written."""
     grants = [grant("octo/docs", Access.READ), grant("octo/hello")]
     assert find(grants, RepoPath(HUB, "octo/docs"), Access.READ).decision.allow
     decision = find(grants, RepoPath(HUB, "octo/docs"), Access.WRITE).decision
@@ -87,8 +87,8 @@ def test_reading_is_allowed_and_writing_refused_under_a_read_grant() -> None:
     assert decision.text == "this session may only read github.com/octo/docs; it may write octo/hello (write)"
 
 
-def test_any_grant_that_covers_the_access_is_enough() -> None:
-    """A read pattern does not take back an exact write, nor the other way round."""
+def test_one_sufficient_grant_is_enough() -> None:
+    """A read pattern does not restrict an exact write grant, and vice versa."""
     repo = RepoPath(HUB, "octo/hello")
     pattern, exact = grant("octo/*", Access.READ), grant("Octo/Hello", Access.WRITE)
     assert find([pattern, exact], repo, Access.WRITE).grant == exact
@@ -96,15 +96,15 @@ def test_any_grant_that_covers_the_access_is_enough() -> None:
     assert find([grant("octo/*"), grant("octo/hello", Access.READ)], repo, Access.WRITE).grant == grant("octo/*")
 
 
-def test_an_exact_grant_is_preferred_then_the_written_order() -> None:
-    """Which grant rules decides the ref rules: it must not hang on chance."""
+def test_exact_grant_is_preferred_then_the_order() -> None:
+    """The chosen grant determines the ref rules."""
     repo = RepoPath(HUB, "octo/hello")
     assert find([grant("**"), grant("octo/*"), grant("octo/hello")], repo, Access.WRITE).grant == grant("octo/hello")
     assert find([grant("**"), grant("octo/*")], repo, Access.WRITE).grant == grant("**")
 
 
-def test_a_refusal_names_what_is_granted_and_where() -> None:
-    """An agent that reads it can go on without asking anyone."""
+def test_refusal_lists_the_grants() -> None:
+    """An agent that reads it can continue."""
     grants = [grant("octo/hello"), grant("team/lib", Access.READ, "gitlab.example")]
     text = find(grants, RepoPath(HUB, "octo/other"), Access.READ).decision.text
     assert text == (
@@ -113,7 +113,7 @@ def test_a_refusal_names_what_is_granted_and_where() -> None:
     )
 
 
-def test_a_refusal_is_bounded() -> None:
+def test_refusal_is_bounded() -> None:
     """A session with a thousand grants still gets one line."""
     grants = [grant(f"octo/repository-{number}") for number in range(1000)]
     text = find(grants, RepoPath(HUB, "octo/other"), Access.READ).decision.text
@@ -129,7 +129,7 @@ paths = st.lists(segments, min_size=1, max_size=3).map("/".join)
 
 
 @given(st.lists(st.tuples(paths, st.sampled_from(["", "/*"]), st.sampled_from(Access)), max_size=4), paths)
-def test_find_agrees_with_a_comparison_of_segments(written: list[tuple[str, str, Access]], path: str) -> None:
+def test_find_agrees_with_a_naive_implementation(written: list[tuple[str, str, Access]], path: str) -> None:
     """The same rule said the long way."""
     grants = [grant(name + tail, access) for name, tail, access in written]
     for needed in Access:

@@ -60,8 +60,8 @@ def refusal(path: Path) -> str:
     return str(caught.value).removeprefix(str(path))
 
 
-def test_the_place_is_judged_before_anything_is_opened(path: Path, tmp_path: Path) -> None:
-    """SQLite follows links, and makes what they name."""
+def test_directory_is_checked_before_the_file_is_opened(path: Path, tmp_path: Path) -> None:
+    """SQLite follows links and creates their targets."""
     elsewhere = tmp_path / "elsewhere.sqlite"
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.symlink_to(elsewhere)
@@ -74,8 +74,8 @@ def test_the_place_is_judged_before_anything_is_opened(path: Path, tmp_path: Pat
     store.close()
 
 
-def test_a_commit_is_synced_to_the_write_ahead_log(path: Path) -> None:
-    """What is answered is on the disk: FULL syncs the log at every commit."""
+def test_commit_is_synchronised_to_the_disk(path: Path) -> None:
+    """With FULL, the log is synchronised at every commit."""
     store = SqliteStore(path)
     store.open(NOW)
     db = store._connection()
@@ -85,8 +85,8 @@ def test_a_commit_is_synced_to_the_write_ahead_log(path: Path) -> None:
     store.close()
 
 
-def test_all_files_are_private_whatever_the_umask(path: Path) -> None:
-    """The log holds what the file holds."""
+def test_all_files_are_private_for_any_umask(path: Path) -> None:
+    """The write-ahead log has the same content as the file."""
     before = os.umask(0)
     try:
         store = SqliteStore(path)
@@ -99,8 +99,8 @@ def test_all_files_are_private_whatever_the_umask(path: Path) -> None:
         os.umask(before)
 
 
-def test_a_readable_file_of_ours_is_closed_to_others(path: Path) -> None:
-    """A copy that was put back by hand, say."""
+def test_readable_file_is_made_private(path: Path) -> None:
+    """Someone may have restored a copy by hand."""
     filled(path).chmod(0o644)
     store = SqliteStore(path)
     assert len(store.open(NOW)) == 3
@@ -108,8 +108,8 @@ def test_a_readable_file_of_ours_is_closed_to_others(path: Path) -> None:
     store.close()
 
 
-def test_neither_token_nor_secret_is_in_any_file(path: Path) -> None:
-    """Whoever copies the store can open nothing."""
+def test_no_file_contains_a_token_or_secret(path: Path) -> None:
+    """A copy of the store must not give access."""
     store = SqliteStore(path)
     store.open(NOW)
     store.insert(session(7, label="findme"))
@@ -122,12 +122,12 @@ def test_neither_token_nor_secret_is_in_any_file(path: Path) -> None:
             store.close()
 
 
-def test_a_second_gateway_on_the_same_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each would serve from memory what the other has revoked."""
+def test_second_gateway_on_the_same_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would accept sessions that the other has revoked."""
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     store = SqliteStore(path)
     store.open(NOW)
-    text = ": in use by another process (database is locked); stop the other gateway, or give each its own store"
+    text = ": in use by another process (database is locked); stop the other gateway, or configure another store"
     other = SqliteStore(path)
     with pytest.raises(StoreError, match="in use by another process") as caught:
         other.open(NOW)
@@ -139,30 +139,30 @@ def test_a_second_gateway_on_the_same_file_is_refused(path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("content", [b"not a database, and longer than a header of SQLite's would be" * 40, b"x"])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
-    """Fail closed, and keep the evidence."""
+def test_file_that_is_not_a_database_is_refused_unchanged(path: Path, content: bytes) -> None:
+    """It may be needed to find out what happened."""
     path.write_bytes(content)
-    text = ": damaged (file is not a database); restore it, or move it and its -wal file aside "
-    assert refusal(path) == text + "and create the sessions anew"
+    text = ": damaged (file is not a database); restore it, or move it and its -wal file away "
+    assert refusal(path) == text + "and create the sessions again"
     assert path.read_bytes() == content
 
 
-def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
-    """A typing error in the configuration must not cost anyone a database."""
+def test_database_of_another_program_is_refused_unchanged(path: Path) -> None:
+    """A mistyped path must not destroy it."""
     sql(path, "CREATE TABLE bookmarks (url TEXT)", "PRAGMA user_version = 1")
     path.chmod(0o644)
     content = path.read_bytes()
-    assert refusal(path) == " is a database of another program; name another path in [sessions] store"
+    assert refusal(path) == " is a database of another program; set another path in [sessions] store"
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (content, 0o644)
 
 
-def test_a_store_of_another_version_is_refused_and_left_alone(path: Path) -> None:
-    """An older credgate must not half-understand a newer one's sessions."""
+def test_store_of_another_version_is_refused_unchanged(path: Path) -> None:
+    """An older credgate cannot read the sessions of a newer one."""
     sql(filled(path), "PRAGMA user_version = 2")
     content = path.read_bytes()
     assert refusal(path) == (
         " has schema version 2 and this credgate reads 1; "
-        "start the credgate that wrote it, or move the file aside and create the sessions anew"
+        "run the version that wrote it, or move the file away and create the sessions again"
     )
     assert path.read_bytes() == content
     sql(path, "PRAGMA user_version = 1")
@@ -172,16 +172,16 @@ def test_a_store_of_another_version_is_refused_and_left_alone(path: Path) -> Non
 
 
 @pytest.mark.parametrize("keep", [100, 5000, 12288])
-def test_a_truncated_store_is_refused(path: Path, keep: int) -> None:
-    """Some sessions lost, and nobody knows which: not a start."""
+def test_truncated_store_is_refused(path: Path, keep: int) -> None:
+    """It is unknown which sessions are lost."""
     content = filled(path, 50).read_bytes()
     assert len(content) > keep
     path.write_bytes(content[:keep])
     assert ": damaged (" in refusal(path)
 
 
-def test_a_store_with_overwritten_pages_is_refused(path: Path) -> None:
-    """Every page but the first, one at a time, filled with noise: none goes unnoticed where it is in use."""
+def test_store_with_overwritten_pages_is_refused(path: Path) -> None:
+    """Each page in use but the first is overwritten once."""
     content = filled(path, 50).read_bytes()
     for start in range(4096, len(content), 4096):
         path.write_bytes(content[:start] + b"\xa5" * 4096 + content[start + 4096 :])
@@ -204,8 +204,8 @@ def test_a_store_with_overwritten_pages_is_refused(path: Path) -> None:
         ("ALTER TABLE sessions RENAME COLUMN used TO last", "no such column: used"),
     ],
 )
-def test_a_store_without_its_clock_or_tables_is_refused(path: Path, statement: str, text: str) -> None:
-    """Without the clock nobody knows how old the sessions are: could not tell refuses."""
+def test_store_without_clock_or_tables_is_refused(path: Path, statement: str, text: str) -> None:
+    """Without the clock, the age of the sessions is unknown."""
     sql(filled(path), statement)
     assert refusal(path).startswith(f": damaged ({text}")
 
@@ -215,15 +215,15 @@ def test_a_store_without_its_clock_or_tables_is_refused(path: Path, statement: s
     [
         ("grants = '['", "unreadable (JSONDecodeError)"),
         ("grants = CAST(x'ff' AS TEXT)", "unreadable (TypeError)"),
-        ("label = CAST(x'ff' AS TEXT)", "text that is no UTF-8"),
-        ("used = 9e999", "a time that is no number"),
-        ("used = 1e12", "used in the future"),
-        ("secret_digest = x''", "a digest of the wrong size"),
+        ("label = CAST(x'ff' AS TEXT)", "a text is not UTF-8"),
+        ("used = 9e999", "a time is not a finite number"),
+        ("used = 1e12", "last use is in the future"),
+        ("secret_digest = x''", "a digest has the wrong size"),
         ("bound_to = 'everywhere'", "unreadable (ValueError)"),
     ],
 )
-def test_one_bad_row_is_reported_and_skipped(path: Path, change: str, text: str) -> None:
-    """It grants nothing, and costs no other session its life; nor does it get in the way afterwards."""
+def test_bad_row_is_reported_and_skipped(path: Path, change: str, text: str) -> None:
+    """It grants nothing and does not affect other sessions."""
     sql(filled(path), f"UPDATE sessions SET {change} WHERE id = '{session(1).id}'")
     store = SqliteStore(path)
     assert store.open(NOW) == [session(0), session(2)]
@@ -237,17 +237,17 @@ def test_one_bad_row_is_reported_and_skipped(path: Path, change: str, text: str)
     store.close()
 
 
-def test_an_unreadable_id_is_reported_escaped(path: Path) -> None:
-    """The line goes to a terminal."""
+def test_unreadable_id_is_escaped(path: Path) -> None:
+    """The line is printed to a terminal."""
     sql(filled(path), f"UPDATE sessions SET id = CAST(x'1b5bff' AS TEXT) WHERE id = '{session(1).id}'")
     store = SqliteStore(path)
     assert len(store.open(NOW)) == 2
-    assert store.damaged == (f"{path}: session b'\\x1b[\\xff' is skipped: text that is no UTF-8",)
+    assert store.damaged == (f"{path}: session b'\\x1b[\\xff' is skipped: a text is not UTF-8",)
     store.close()
 
 
-def test_a_full_disk_is_an_error_that_loses_nothing_and_passes(path: Path) -> None:
-    """503 on writes, and on with it when there is room again."""
+def test_full_disk_is_an_error_without_loss(path: Path) -> None:
+    """Writes fail with 503 and succeed when there is room again."""
     store = SqliteStore(filled(path))
     store.open(NOW)
     db = store._connection()
@@ -263,8 +263,8 @@ def test_a_full_disk_is_an_error_that_loses_nothing_and_passes(path: Path) -> No
     store.close()
 
 
-def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
-    """As another user, with nothing but reading allowed: read at all costs is no start."""
+def test_read_only_store_is_refused(path: Path) -> None:
+    """Revocations could not be stored."""
     if os.getuid() != 0:
         not_here("only root can become another user")
     filled(path)
@@ -286,12 +286,13 @@ def test_a_store_that_cannot_be_written_is_refused(path: Path) -> None:
     """)
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True, timeout=60)
     assert (
-        done.stdout == f"{path} cannot be used (Permission denied); give credgate's user the file and its directory\n"
+        done.stdout
+        == f"{path} cannot be used (Permission denied); make the file and its directory writable for credgate's user\n"
     )
 
 
-def test_a_file_that_turns_read_only_under_sqlite_is_an_error(path: Path) -> None:
-    """The advice is about rights, not about damage."""
+def test_file_that_becomes_read_only_is_an_error(path: Path) -> None:
+    """The remedy is about permissions, not about damage."""
     store = SqliteStore(path)
     store.open(NOW)
     store._connection().execute("PRAGMA query_only = ON")
@@ -299,20 +300,20 @@ def test_a_file_that_turns_read_only_under_sqlite_is_an_error(path: Path) -> Non
         store.insert(session())
     assert str(caught.value) == (
         f"{path}: cannot be written (attempt to write a readonly database); "
-        "give credgate's user the file and its directory"
+        "make the file and its directory writable for credgate's user"
     )
     store.close()
 
 
-def test_where_no_write_ahead_log_can_be_kept_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some network file systems: better no start than a store that is not durable."""
+def test_file_system_without_write_ahead_log_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems would not make commits durable."""
     monkeypatch.setattr(SqliteStore, "_pragma", staticmethod(lambda db, pragma: 0 if "_" in pragma[:-8] else "delete"))
     monkeypatch.setattr(SqliteStore, "_recognise", lambda self, db: None)
-    assert refusal(path) == " cannot keep a write-ahead log where it is; move it to a local file system"
+    assert refusal(path) == " cannot have a write-ahead log on this file system; move it to a local one"
 
 
-def test_a_closed_store_says_so(path: Path) -> None:
-    """A call after the end must not make a new file, nor crash."""
+def test_closed_store_raises_an_error(path: Path) -> None:
+    """A later call must not create a new file."""
     store = SqliteStore(path)
     with pytest.raises(StoreError, match="is not open"):
         store.insert(session())
@@ -320,8 +321,8 @@ def test_a_closed_store_says_so(path: Path) -> None:
     store.close()
 
 
-def test_an_interrupted_first_start_is_made_good(path: Path) -> None:
-    """Killed between making the file and its tables: empty, and still ours."""
+def test_interrupted_first_start_is_completed(path: Path) -> None:
+    """The process was killed between creating the file and its tables."""
     path.touch()
     sql(path, "PRAGMA journal_mode = WAL")
     store = SqliteStore(path)
@@ -329,8 +330,8 @@ def test_an_interrupted_first_start_is_made_good(path: Path) -> None:
     store.close()
 
 
-def test_a_rebase_is_written_with_its_reading(path: Path) -> None:
-    """A crash after the shift must not shift again at the next start."""
+def test_converted_times_are_stored_with_their_reading(path: Path) -> None:
+    """A crash in between must not convert them twice."""
     store = SqliteStore(filled(path, 1))
     later = LeaseReading("boot-2", 10.0, NOW.wall + 610.0)
     (first,) = store.open(later)
@@ -340,8 +341,8 @@ def test_a_rebase_is_written_with_its_reading(path: Path) -> None:
     again.close()
 
 
-def test_an_insert_writes_the_reading_of_its_creation(path: Path) -> None:
-    """Else a reboot soon after would reckon from an older reading, before a step perhaps."""
+def test_insert_stores_the_reading_of_the_creation(path: Path) -> None:
+    """Otherwise a reboot soon after would use an older reading."""
     store = SqliteStore(path)
     store.open(NOW)
     store.insert(session(created=NOW.boot + 100.0, used=NOW.boot + 100.0, created_wall=NOW.wall + 5000.0))
@@ -352,7 +353,7 @@ def test_an_insert_writes_the_reading_of_its_creation(path: Path) -> None:
 
 
 def test_ten_thousand_sessions_load_within_two_seconds(path: Path) -> None:
-    """A restart is short; it is a hundred times the default cap."""
+    """That is a hundred times the default maximum."""
     store = SqliteStore(path)
     store.open(NOW)
     with store._transaction() as db:

@@ -1,6 +1,6 @@
-"""Audit lines for what is no request of a sandbox.
+"""Audit lines that do not belong to a request: start and stop of the gateway, and ended sessions.
 
-The gateway's start and stop, and sessions that ended. What was asked for on the control socket is told there.
+Created and extended sessions are recorded by the control API.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class SessionAudit(Service):
-    """Writes them to ``audit``; ``started`` tells what the gateway was started with."""
+    """Writes start, stop and ended sessions to ``audit``. ``started`` is the text of the start."""
 
     def __init__(self, audit: AuditLog, clock: Callable[[], LeaseReading], started: str) -> None:
         self._audit, self._clock, self._started = audit, clock, started
 
     def startService(self) -> None:
-        """Tell of the start."""
+        """Record the start of the gateway."""
         super().startService()
         self._write(Happening.STARTED, text=self._started)
 
     def stopService(self) -> None:
-        """Tell of the stop."""
+        """Record the stop of the gateway."""
         super().stopService()
         self._write(Happening.STOPPED)
 
     def ended(self, session: Session, reason: str) -> None:
-        """Tell of a session that is no more."""
+        """Record the end of a session; called by the registry."""
         event = Happening.SESSION_EXPIRED if reason == EXPIRED else Happening.SESSION_REVOKED
         self._write(event, session=session.id)
 

@@ -1,14 +1,14 @@
-"""HTTP/1.1 on the control socket: Twisted's server, with what it leaves open closed.
+"""HTTP/1.1 on the control socket: Twisted's server with stricter limits.
 
 ``twisted.web`` writes large and chunked bodies to a temporary file, answers malformed heads with an empty 400, closes
-without a word where a line is too long, and logs each request with its URL. Here a body is kept in memory up to
-``body.MAX_BODY``; beyond it the answer is sent as soon as that is known, the rest is thrown away, and the connection
-ends. A peer that may not be here, or has too many connections, is refused when it connects, in the same way. Nothing
-is logged of a request, for its URL may hold a session token.
+without a response if a line is too long, and logs each request with its URL. Here a body is kept in memory up to
+``MAX_BODY``; for a larger one the response is sent at once, the rest is discarded and the connection ends. A peer
+without access, or with too many connections, is refused in the same way when it connects. Requests are not logged,
+since a URL may contain a session token.
 
-Refusing before the end of a body must not go through ``Request.finish``: the channel would read what follows as the
-next request. It is written past it, and the connection is half closed and drained, so that a client which is still
-writing reads the answer and not a reset.
+A refusal before the end of a body must not use ``Request.finish``: the channel would parse the rest as the next
+request. It is written directly, and the connection is half closed and drained, so that a client that is still writing
+reads the response and not a reset.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -25,7 +25,6 @@ from twisted.internet.defer import Deferred
 from twisted.web import http, server
 
 from credgate.service.control import json_reply
-from credgate.service.control.json_body import MAX_BODY
 from credgate.service.control.peer import Peer, PeerRule, read_peer
 from credgate.service.sandbox.refused_connections import Limit
 
@@ -37,40 +36,42 @@ if TYPE_CHECKING:
     from twisted.web.resource import IResource
 
 IDLE_TIMEOUT = 30.0
-"""Seconds without a byte, inside a request and between two."""
+"""Seconds without a byte, within a request and between requests."""
 LINGER = 2.0
-"""Seconds that a refused client has to read its answer."""
+"""Seconds that a refused client has to read the response."""
 MAX_BY_USER = 32
-"""Connections that one user may have open: root and our own user always have so many, whatever listed users do."""
+"""Open connections of one user. Root and credgate's own user always have theirs, whatever listed users hold."""
 MAX_LISTED = 64
-"""The same for all users of ``control.allow_uids`` together."""
+"""Open connections of all users of ``control.allow_uids`` together."""
 MAX_TURNED_AWAY = 8
-"""Connections refused at once that are told so, within ``LINGER`` seconds; more are closed without a word."""
+"""Refused connections that get a response within ``LINGER`` seconds; others are closed without one."""
+MAX_BODY = 64 * 1024
+"""Bytes of a request body; a larger one is answered 413."""
 MAX_DRAIN = 1024 * 1024
-"""Bytes of a refused request that are read and thrown away."""
+"""Bytes of a refused request that are read and discarded."""
 
 _TARGET = re.compile(rb"(?=.{1,256}\Z)(?:/|(?:/[A-Za-z0-9._~-]+)+)")
-"""No route takes a query, an escape or an empty segment: nothing is decoded or merged, so nothing means two things."""
+"""No route accepts a query, an escape or an empty segment. Nothing is decoded, so a target has one meaning only."""
 _METHOD = re.compile(rb"[A-Z]{1,16}")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,15}")
 
 
 class ControlRequest(server.Request):
-    """One request, its body in memory."""
+    """One request, with its body in memory."""
 
     channel: ControlConnection
     content: BytesIO
     client_left = False
-    """Whether the connection went before the answer was written."""
+    """Whether the connection was lost before the response was written."""
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that says it is too large. ``None`` is a chunked body."""
+        """Refuse a Content-Length above the limit. ``None``: a chunked body."""
         self.content = BytesIO()
         if length is not None and length > MAX_BODY:
             self._too_large()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a piece of the body, unless it was refused or is now."""
+        """Store a piece of the body, unless the body is refused."""
         if self.channel.refused:
             return
         if self.content.tell() + len(data) > MAX_BODY:
@@ -82,12 +83,12 @@ class ControlRequest(server.Request):
         self.channel.refuse(413, f"the body is larger than {MAX_BODY} bytes")
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Go on with a whole request that was not refused on the way."""
+        """Process a complete request unless it was refused."""
         if not self.channel.refused:
             super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Let Klein see only targets and methods that cannot surprise it."""
+        """Pass only well-formed targets and methods to Klein."""
         if not _METHOD.fullmatch(self.method):
             self._answer(400, "the method is malformed")
         elif not _TARGET.fullmatch(self.uri):
@@ -100,17 +101,17 @@ class ControlRequest(server.Request):
         self.finish()
 
     def getRequestHostname(self) -> bytes:
-        """Return a constant: no route depends on Host, and Klein must not decode what a client put there."""
+        """Return a constant: no route depends on Host, and Klein must not decode the client's value."""
         return b"localhost"
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer what Klein itself fell over with JSON instead of Twisted's HTML page."""
+        """Answer an error within Klein with JSON instead of Twisted's HTML page."""
         self._log.error("control API: {type}", type=reason.type.__name__ if reason.type else "?")
         self._answer(500, "Internal server error")
         return reason
 
     def connectionLost(self, reason: Failure) -> None:
-        """Note it first: cancelled routes ask."""
+        """Record the loss before the routes are cancelled, since they read it."""
         self.client_left = True
         super().connectionLost(reason)
 
@@ -119,30 +120,30 @@ class ControlRequest(server.Request):
 
 
 class ControlConnection(http.HTTPChannel):
-    """One connection: knows its peer, and can refuse at any byte."""
+    """One connection. It knows its peer, and can be refused at any byte."""
 
     site: ControlSite
     transport: Any
-    """A UNIX socket's; Twisted declares the bare ITransport."""
+    """The transport of a UNIX socket; Twisted declares only ITransport."""
     peer: Peer | None = None
     refused = False
     turned_away = False
-    """Whether it was refused when it connected."""
+    """Whether the connection was refused when it was made."""
     _drained = 0
     _lingering: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Ask the kernel who this is, and judge it before a byte is read: a descriptor is held from here on."""
+        """Read the peer from the kernel and check it before any byte is read."""
         super().connectionMade()
         self.peer = self.site.read_peer(self.transport)
-        limit = self.site.joined(self)
+        limit = self.site.add_connection(self)
         if limit is Limit.FOREIGN:
             self._turn_away(403, "Session management not authorized")
         elif limit is not None:
             self._turn_away(429, "too many connections of this user to the control socket; close some, or wait")
 
     def _turn_away(self, status: int, text: str) -> None:
-        """Refuse the connection; of many that are refused at the same time only a few are told why."""
+        """Refuse the connection. Of many at the same time, only a few get a response."""
         self.turned_away = True
         self.site.turned_away += 1
         if self.site.turned_away > MAX_TURNED_AWAY:
@@ -152,12 +153,12 @@ class ControlConnection(http.HTTPChannel):
             self.refuse(status, text)
 
     def refuse(self, status: int, text: str) -> None:
-        """Answer now, whatever was read of the request so far, and end the connection once the client has read it."""
+        """Respond at once, whatever part of the request was read, and close once the client has read the response."""
         if self.refused:
             return
         self.refused = True
         for request in self.requests:
-            request.requestHeaders.removeHeader(b"Expect")  # no 100 after a no
+            request.requestHeaders.removeHeader(b"Expect")  # no "100 Continue" after a refusal
         self.transport.write(json_reply.raw(status, json_reply.error(text)))
         self.transport.unregisterProducer()
         self.transport.loseWriteConnection()
@@ -168,7 +169,7 @@ class ControlConnection(http.HTTPChannel):
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Read on, or throw away what follows a refusal."""
+        """Parse data, or discard it after a refusal."""
         if not self.refused:
             super().dataReceived(data)
             return
@@ -177,51 +178,51 @@ class ControlConnection(http.HTTPChannel):
             self.transport.abortConnection()
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a line of the head; none after a refusal, though Twisted may hold more in its buffer."""
+        """Parse a line of the head, unless refused: Twisted may have more lines in its buffer."""
         if not self.refused:
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Take a piece of a body; none after a refusal."""
+        """Parse a piece of a body, unless refused."""
         if not self.refused:
             super().rawDataReceived(data)
 
     def headerReceived(self, line: bytes) -> bool:
-        """Refuse lengths that Twisted reads too kindly: leading zeros, and more digits than ``int`` takes."""
+        """Refuse lengths that Twisted would accept: leading zeros, and more digits than ``int`` reads."""
         name, _, value = line.partition(b":")
         if name.lower() == b"content-length" and not _LENGTH.fullmatch(value.strip(b" \t")):
             self.refuse(400, "the request head is malformed")
         return not self.refused and bool(super().headerReceived(line))
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Say why, where Twisted only closes."""
+        """Respond with 431, where Twisted only closes."""
         self.refuse(431, "the request head is too large")
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        # Twisted's one way out for a malformed head or chunk; a test holds that it still is.
+        # Twisted calls this private method for every malformed head or chunk; a test checks that it still does.
         self.refuse(400, "the request is malformed")
 
     def timeoutConnection(self) -> None:
         """Close an idle connection, without Twisted's log line."""
         self.transport.abortConnection()
 
-    def retire(self) -> None:
-        """End the connection: at once when idle, after its answer when a request is being served."""
+    def drain(self) -> None:
+        """End the connection: at once if idle, otherwise after the response in progress."""
         self.persistent = False
         if not self.requests:
             self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's own default differs
-        """Forget this connection."""
+        """Stop the timer and remove this connection from the site."""
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
         super().connectionLost(reason)
-        self.site.left(self)
+        self.site.remove_connection(self)
 
 
 class ControlSite(server.Site):
-    """Makes the channels, and knows those that are open. Has no access log."""
+    """Creates connections, and keeps the open ones. Has no access log."""
 
     protocol = ControlConnection  # type: ignore[assignment]  # declared for Twisted's own choice between h1 and h2
 
@@ -238,14 +239,14 @@ class ControlSite(server.Site):
         self.rule, self.refused, self.read_peer = rule, refused, read_peer
         self.channels: set[ControlConnection] = set()
         self.turned_away = 0
-        """Connections that were refused when they connected, and are still open."""
+        """Open connections that were refused when they were made."""
         self._by_user: Counter[int] = Counter()
         self._empty: Deferred[None] | None = None
 
-    async def retire(self, grace: float) -> None:
-        """End all connections, those being answered after at most ``grace`` seconds; return when all are gone."""
+    async def drain(self, grace: float) -> None:
+        """End all connections, busy ones after at most ``grace`` seconds; return when all are closed."""
         for channel in list(self.channels):
-            channel.retire()
+            channel.drain()
         if self.channels:
             self._empty = Deferred()
             last_call = self.reactor.callLater(grace, self._abort)
@@ -257,8 +258,8 @@ class ControlSite(server.Site):
         for channel in list(self.channels):
             channel.transport.abortConnection()
 
-    def joined(self, channel: ControlConnection) -> Limit | None:
-        """Count a connection; return what refuses it."""
+    def add_connection(self, channel: ControlConnection) -> Limit | None:
+        """Count a connection; return the limit that refuses it, if any."""
         self.channels.add(channel)
         peer = channel.peer
         if not self.rule.admits(peer):
@@ -273,14 +274,14 @@ class ControlSite(server.Site):
         return limit
 
     def _is_full(self, peer: Peer) -> bool:
-        """Whether a user has all the connections it may have; listed users share some more, root and our own do not."""
+        """Return whether a user has reached its limit, or that of all listed users together."""
         if self._by_user[peer.uid] >= MAX_BY_USER:
             return True
         listed = sum(count for uid, count in self._by_user.items() if not self.rule.is_own(uid))
         return not self.rule.is_own(peer.uid) and listed >= MAX_LISTED
 
-    def left(self, channel: ControlConnection) -> None:
-        """Forget a connection that is gone."""
+    def remove_connection(self, channel: ControlConnection) -> None:
+        """Remove a closed connection."""
         self.channels.discard(channel)
         if channel.turned_away:
             self.turned_away -= 1
@@ -293,10 +294,10 @@ class ControlSite(server.Site):
             empty.callback(None)
 
     def startFactory(self) -> None:
-        """Open no log and start no clock for one."""
+        """Do not open Twisted's access log, and start no clock for it."""
 
     def stopFactory(self) -> None:
-        """Nothing was opened."""
+        """Do nothing, since no log was opened."""
 
     def log(self, request: http.Request) -> None:
-        """Write no access log: a request's URL may hold a session token."""
+        """Write no access log: the URL of a request may contain a session token."""

@@ -1,7 +1,7 @@
-"""The one form of every answer of the control API: JSON, with its length, that nobody may keep.
+"""The format of every response of the control API: JSON with Content-Length, not cacheable.
 
-Two ways out: ``send`` through Twisted's request, for whole requests, and ``raw`` for what is refused before there is
-one to answer (a malformed head, a foreign peer, a body that is too large).
+``send`` uses Twisted's request; ``raw`` serves refusals before there is a request to answer (a malformed head, a
+foreign peer, a body that is too large).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _FIXED: Headers = {
 
 
 def encode(answer: object) -> bytes:
-    """Return ``answer`` as one line of ASCII JSON: nothing in it can move a terminal's cursor."""
+    """Return ``answer`` as one line of ASCII JSON, which cannot contain terminal escapes."""
     return json.dumps(answer).encode() + b"\n"
 
 
 def error(text: str) -> dict[str, str]:
-    """Return the body of every refusal."""
+    """Return the body of an error response."""
     return {"error": text}
 
 
 def send(request: IRequest, status: int, answer: object, extra: Headers | None = None) -> bytes:
-    """Set status and fields of a request's answer; return the bytes that Klein writes."""
+    """Set the status and header fields of a response; return the bytes that Klein writes."""
     return send_bytes(request, status, encode(answer), extra)
 
 
 def send_bytes(request: IRequest, status: int, body: bytes, extra: Headers | None = None) -> bytes:
-    """Do the same for a body that is written already; ``extra`` says what it is, unless it is JSON."""
+    """Do the same for an encoded body; ``extra`` has its Content-Type unless it is JSON."""
     request.setResponseCode(status)
     for name, value in {**_FIXED, b"Content-Length": b"%d" % len(body), **(extra or {})}.items():
         request.setHeader(name, value)
@@ -48,7 +48,7 @@ def send_bytes(request: IRequest, status: int, body: bytes, extra: Headers | Non
 
 
 def raw(status: int, answer: object) -> bytes:
-    """Return a whole HTTP/1.1 answer, head and body, after which the connection ends."""
+    """Return a complete HTTP/1.1 response with head and body, after which the connection ends."""
     body = encode(answer)
     head = b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
     fields = {**_FIXED, b"Content-Length": b"%d" % len(body), b"Connection": b"close"}

@@ -1,8 +1,8 @@
-"""One look at the gateway, for ``GET /v1/status``: what it is, where it listens, what it carries.
+"""The answer of ``GET /v1/status``: version, listeners, and counts of the running gateway.
 
-Gathers what each part says of itself; decides nothing and waits for nothing, so that it answers when a part hangs
-(whether a part *works* is the matter of ``/v1/ready``). Counts and names only: no session, no token, no credential, and
-of a forge what its configuration says in clear. Times are ISO 8601 in UTC, lengths are seconds.
+It collects what each part reports, decides nothing and waits for nothing, so that it answers even if a part hangs
+(``/v1/ready`` checks whether a part works). It contains counts and names only: no session, no token, no credential.
+Times are ISO 8601 in UTC, durations are seconds.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 @frozen(slots=True)
 class Overview:
-    """The parts, each as something to ask."""
+    """The sources of the answer, each as a callable."""
 
     started: LeaseReading
     clock: Callable[[], LeaseReading]
     config: Callable[[], Config]
-    """What is in force."""
+    """Returns the configuration in force."""
     places: Places
-    """The listeners and where each is bound; "" where it is not."""
+    """Returns the address of each listener; "" if it is not bound."""
     sessions: Callable[[], int]
     connections: Callable[[], int]
     transfers: Callable[[], int]
     has_credential: Callable[[str], bool]
     dns: Callable[[], Mapping[str, int]]
-    """The DNS server's counters; empty where there is none."""
+    """Returns the counters of the DNS server; empty without one."""
     resolvers: Callable[[], Iterable[tuple[str, int]]] = tuple
-    """Whom it asks, in order."""
+    """Returns the upstream resolvers of the DNS server, in order."""
     head: Callable[[], Head] = lambda: Head(Link())
-    """Where the chain of the audit log stands."""
+    """Returns the end of the chain of the audit log."""
 
     def __call__(self) -> dict[str, object]:
-        """Return it all."""
+        """Return the answer of ``GET /v1/status``."""
         now, config = self.clock(), self.config()
         return {
             "version": __version__,
@@ -68,7 +68,7 @@ class Overview:
         }
 
     def _head(self) -> str:
-        """Return the last line's number and digest, as ``credgate audit verify --head`` takes them; "" before one."""
+        """Return number and digest of the last line, for ``credgate audit verify --head``; "" if there is none."""
         last = self.head().last
         return f"{last.seq}:{last.digest}" if last.seq else ""
 

@@ -1,9 +1,8 @@
-"""Who is at the other end of the control socket, as the kernel tells it, and whether they may use it.
+"""The peer of the control socket, as the kernel reports it, and whether it has access.
 
-Linux notes the credentials of whoever called connect() (unix(7), SO_PEERCRED); they cannot be forged and do not change
-for the life of the connection, so they are read and judged once, when the connection is made and before a byte is read.
-Admitted: root, the uid that credgate runs as, and the uids that the operator lists. The pid is read by nobody: it may
-have been given to another process since.
+Linux records the credentials of the process that called connect() (unix(7), SO_PEERCRED). They cannot be forged and do
+not change during a connection, so they are read and checked once, before any byte is read. Admitted are root,
+credgate's own uid and the uids that the operator lists. The pid is not used: it may belong to another process by now.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _ROOT = 0
 
 @frozen(slots=True)
 class Peer:
-    """The user at the other end, at the time of its connect()."""
+    """The user of the peer at the time of its connect()."""
 
     uid: int
     gid: int
@@ -37,28 +36,28 @@ class Peer:
 
 
 def read_peer(transport: ITransport) -> Peer | None:
-    """Return the peer of a connected UNIX transport; ``None`` when the kernel does not tell."""
+    """Return the peer of a connected UNIX transport; ``None`` if the kernel does not report it."""
     try:
         handle = transport.getHandle()  # type: ignore[attr-defined]  # ISystemHandle; both kinds of socket have it
         packed = handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(packed)
     except (OSError, struct.error):
         return None
-    # What is no UNIX socket answers pid 0 and uid and gid -1: nobody.
+    # For other sockets the kernel reports pid 0 and uid and gid -1.
     return Peer(uid=uid, gid=gid) if uid >= 0 else None
 
 
 @frozen(slots=True)
 class PeerRule:
-    """Which peers may use the control API. ``own_uid`` is asked each time: twistd changes its uid later than this."""
+    """Which peers may use the control API. ``own_uid`` is called each time, since twistd changes its uid later."""
 
     allow_uids: Collection[int] = ()
     own_uid: Callable[[], int] = os.geteuid
 
     def is_own(self, uid: int) -> bool:
-        """Whether a user is root or our own."""
+        """Return whether a user is root or credgate's own."""
         return uid in (_ROOT, self.own_uid())
 
     def admits(self, peer: Peer | None) -> bool:
-        """Whether this peer may; an unknown one may not."""
+        """Return whether this peer has access; an unknown one does not."""
         return peer is not None and (self.is_own(peer.uid) or peer.uid in self.allow_uids)

@@ -1,6 +1,6 @@
-"""The checks of ``GET /v1/ready``, each made by itself: one that breaks or hangs is named and hides no other.
+"""The checks of ``GET /v1/ready``, run separately, so that one that fails or hangs is named and hides no other.
 
-A check that raises or does not end within ``TIMEOUT`` seconds does not hold. Decides nothing of what a check means.
+A check that raises or does not end within ``TIMEOUT`` seconds fails.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 Check = Callable[[], bool | Awaitable[bool]]
 TIMEOUT = 4.0
-"""Seconds that a check may take: less than the control API waits for all of them."""
+"""Seconds that a check may take; less than the time limit of the control API for all checks."""
 _log = Logger()
 
 
 @frozen
 class Readiness:
-    """The checks by name, in the order in which they are told."""
+    """The checks by name, in the order of the answer."""
 
     checks: Mapping[str, Check]
     reactor: IReactorTime
 
     async def __call__(self) -> dict[str, bool]:
-        """Make all checks at once; cancelling ends them."""
+        """Run all checks concurrently; cancelling ends them."""
         made = [ensureDeferred(self._check(name)) for name in self.checks]
         try:
             return dict(zip(self.checks, await gatherResults(made, consumeErrors=True), strict=True))
-        except FirstError:  # a check fails with nothing but this
+        except FirstError:  # a check raises only CancelledError
             raise CancelledError from None
 
     async def _check(self, name: str) -> bool:
@@ -43,8 +43,8 @@ class Readiness:
             return await ensureDeferred(self._made(name)).addTimeout(TIMEOUT, self.reactor)
         except CancelledError:  # the client has left
             raise
-        except Exception as failed:  # noqa: BLE001 - whatever it is, the check does not hold
-            _log.error("the check {name} of readiness failed: {type}", name=name, type=type(failed).__name__)
+        except Exception as failed:  # noqa: BLE001 - any failure fails the check
+            _log.error("the readiness check {name} failed: {type}", name=name, type=type(failed).__name__)
             return False
 
     async def _made(self, name: str) -> bool:

@@ -1,15 +1,15 @@
-"""The place of the control socket: a safe directory, one owner at a time, and modes that no umask widens.
+"""The control socket's file: a safe directory, one owner at a time, and modes independent of the umask.
 
-The directory is made 0700. One that is there already is used as it is, or refused: a symbolic link, another's, one that
-group or others may write to, or one below a directory where anybody may rename things. Nothing is repaired: a wrong
-directory may be a wrong path, and tightening ``/run`` would stop a machine.
+The directory is created with mode 0700. An existing one is used or refused, but never changed: it may be the wrong
+path, and tightening ``/run`` would stop a machine. Refused are a symbolic link, a directory of another user or writable
+by group or others, and one below a directory in which every user may rename entries.
 
-Whether a socket file is stale is decided by a lock (flock(2)) beside it, held as long as the process lives: the kernel
-drops it with the process, however that ends, and it means the same in a container that was started anew, where a pid
-in a file names some other process. A socket that answers is never taken over, lock or no lock.
+A lock (flock(2)) on a file beside the socket decides whether the socket is stale. The kernel releases it with the
+process, however that ends. A pid in a file would not do, since in a restarted container it names another process. A
+socket that accepts connections is never taken over, even without a lock.
 
-Modes: the socket is 0600. Where more uids are admitted it is 0666 in a 0711 directory, since a mode cannot name a
-user; SO_PEERCRED (``peer``) then decides alone. Every error here is a ConfigError of one line.
+The socket has mode 0600. If more uids are admitted it is 0666 in a 0711 directory, since a mode cannot name a user;
+SO_PEERCRED (``peer``) alone decides then. Every error is a ConfigError of one line.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def _config_error(text: str) -> ConfigError:
 
 
 MAX_PATH = 107
-"""Bytes of ``sun_path`` without its NUL (unix(7))."""
+"""Bytes of ``sun_path`` without its final NUL (unix(7))."""
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @define
 class SocketPlace:
-    """Where the control socket is, and the lock that says whose it is.
+    """The path of the control socket, and its lock.
 
-    ``shared``: users other than its owner are to reach the socket. ``complain`` makes the error from its text: the
-    configuration knows the file and line.
+    ``shared``: users other than the owner need access. ``complain`` makes an error from its text; the configuration
+    adds file and line.
     """
 
     path: Path
@@ -58,36 +58,33 @@ class SocketPlace:
         return 0o666 if self.shared else 0o600
 
     def take(self) -> None:
-        """Make or check the directory, take the lock, and remove a stale socket. Raises ConfigError."""
+        """Create or check the directory, take the lock, and remove a stale socket. Raises ConfigError."""
         if not self.path.is_absolute():
             raise self.wrong("the path must be absolute")
         if len(os.fsencode(self.path)) > MAX_PATH:
             raise self.wrong(f"the path is longer than {MAX_PATH} bytes")
-        with self._telling(), private_files(0o066 if self.shared else 0o077):
+        with self._converted_errors(), private_files(0o066 if self.shared else 0o077):
             self.path.parent.mkdir(mode=0o711 if self.shared else 0o700, parents=True, exist_ok=True)
             self._check_directory()
             self._take_lock()
         try:
-            with self._telling():
+            with self._converted_errors():
                 self._remove_stale()
         except ConfigError:
             self.release()
             raise
 
     def check(self) -> None:
-        """Look at the socket that was just bound: some shared file systems keep neither owner nor mode.
-
-        Raises ConfigError.
-        """
-        with self._telling():
+        """Check the bound socket, since some shared file systems keep neither owner nor mode. Raises ConfigError."""
+        with self._converted_errors():
             found = self.path.lstat()
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-            raise self.wrong("the file system does not keep a socket's owner; choose another directory")
+            raise self.wrong("the file system does not keep the owner of a socket; use another directory")
         if stat.S_IMODE(found.st_mode) != self.mode:
-            raise self.wrong("the file system does not keep a socket's mode; choose another directory")
+            raise self.wrong("the file system does not keep the mode of a socket; use another directory")
 
     def release(self) -> None:
-        """Let another take the place. The lock's file stays: removing it would race with whoever waits for it."""
+        """Release the lock. Its file stays, since removing it would race with another process that opens it."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -96,7 +93,7 @@ class SocketPlace:
         directory = self.path.parent
         found = directory.lstat()
         if stat.S_ISLNK(found.st_mode):
-            raise self.wrong(f"{directory} is a symbolic link; name the directory itself")
+            raise self.wrong(f"{directory} is a symbolic link; configure the directory itself")
         if found.st_uid != os.geteuid():
             raise self.wrong(f"{directory} belongs to uid {found.st_uid}, not to credgate's own {os.geteuid()}")
         if found.st_mode & _WRITABLE_BY_OTHERS:
@@ -104,7 +101,7 @@ class SocketPlace:
         for above in directory.resolve().parents:
             mode = above.stat().st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-                raise self.wrong(f"{above} above it is writable by everybody")
+                raise self.wrong(f"its parent {above} is writable by every user")
 
     def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -122,25 +119,25 @@ class SocketPlace:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(found.st_mode):
-            raise self.wrong("there is a file of that name which is no socket; remove it")
+            raise self.wrong("a file of this name exists that is not a socket; remove it")
         if _answers(self.path):
             raise self.wrong("another program is serving this socket")
         self.path.unlink()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _converted_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as failed:
             raise self.wrong(f"{failed.strerror} ({failed.filename})") from failed
 
     def wrong(self, text: str) -> ConfigError:
-        """Return the error that says what is wrong with this place."""
+        """Return an error about this socket."""
         return self.complain(f"{self.path}: {text}")
 
 
 def bind(place: SocketPlace, listen: Callable[[], None]) -> None:
-    """Call ``listen``, which binds the socket, where the place is ours and no umask widens it. Raises ConfigError."""
+    """Call ``listen``, which binds the socket, with the lock held and a strict umask. Raises ConfigError."""
     place.take()
     try:
         with private_files(0o177):
@@ -152,7 +149,7 @@ def bind(place: SocketPlace, listen: Callable[[], None]) -> None:
 
 @contextmanager
 def private_files(umask: int) -> Iterator[None]:
-    """Whatever the process's umask, use this one for a moment. It is the whole process's: no thread's file widens."""
+    """Set the umask for the duration of the block. It applies to the whole process, so it may only be strict."""
     before = os.umask(umask)
     try:
         yield
@@ -168,5 +165,5 @@ def _answers(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
         except BlockingIOError:
-            return True  # its queue is full: somebody listens
+            return True  # its queue is full, so a process listens
     return True

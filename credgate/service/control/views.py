@@ -1,7 +1,7 @@
-"""What the control API shows of a session: JSON objects without token, secret or digest.
+"""Sessions as JSON objects of the control API, without token, secret or digest.
 
-``repos`` is in the form that a create takes, so what is shown can be posted again. Times are ISO 8601 in UTC, told by
-the wall clock as it is set at the moment of asking; lengths of time are seconds.
+``repos`` has the form that a create accepts. Times are ISO 8601 in UTC by the wall clock at the time of the request;
+durations are seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DAY = 24 * _HOUR
 
 
 def session_view(session: Session, now: LeaseReading) -> dict[str, object]:
-    """Return everything public of a session."""
+    """Return the public data of a session."""
     return {
         "id": session.id,
         "label": session.label,
@@ -36,7 +36,7 @@ def session_view(session: Session, now: LeaseReading) -> dict[str, object]:
 
 
 def lifetimes(session: Session) -> dict[str, float]:
-    """Return the two limits in the ancestor's units: whole numbers where they are whole."""
+    """Return the two lifetimes in the ancestor's units, as integers if they are whole."""
     return {
         "ttl_inactivity_hours": _number(session.idle_ttl / _HOUR),
         "ttl_absolute_days": _number(session.absolute_ttl / _DAY),

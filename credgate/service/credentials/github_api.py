@@ -26,7 +26,7 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.config.short_lived import AppConfig
+    from credgate.config.schema import AppConfig
     from credgate.credentials.github import InstallationToken
     from credgate.credentials.repositories import TokenScope
     from credgate.credentials.token_request import Request

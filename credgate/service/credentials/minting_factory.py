@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from credgate.config.credential_output import CredentialOutput
     from credgate.config.references import Reference
-    from credgate.config.schema import Config, ForgeConfig
-    from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
+    from credgate.config.schema import AppConfig, Config, ForgeConfig, OAuthConfig, RotateConfig
     from credgate.forges.driver import Driver
     from credgate.service.audit.log import AuditLog
     from credgate.service.credentials.fetched import Fetch

@@ -1,6 +1,6 @@
-"""The page of metrics as an answer: with the checks of ``/v1/ready`` as they are now.
+"""The page of metrics as a response, including the results of the checks of ``/v1/ready``.
 
-If the checks take too long, or break, the page comes without them: whoever watches must see the rest most of all then.
+If the checks time out or fail, the page is sent without them: the other metrics are needed most in that case.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _log = Logger()
 
 
 class MetricsExposition(Protocol):
-    """What the routes use of ``Scrape``."""
+    """The part of ``Scrape`` that the routes use."""
 
     async def __call__(self) -> bytes:
-        """Return the page."""
+        """Return the page of metrics."""
         ...
 
 
 @define
 class Scrape:
-    """One page, with the checks as they are now."""
+    """Renders the page with fresh results of the checks."""
 
     page: MetricsPage
     readiness: Callable[[], Awaitable[Mapping[str, bool]]]
     reactor: IReactorTime
 
     async def __call__(self) -> bytes:
-        """Return the page."""
+        """Return the page of metrics."""
         return self.page(await self._checks())
 
     async def _checks(self) -> Mapping[str, bool]:
@@ -52,8 +52,8 @@ class Scrape:
             return await ensureDeferred(self._asked()).addTimeout(CHECKS_TIMEOUT, self.reactor)
         except CancelledError:  # the client has left
             raise
-        except Exception as failed:  # noqa: BLE001 - whatever it is, the page says nothing of the checks
-            _log.error("readiness could not be told: {type}", type=type(failed).__name__)
+        except Exception as failed:  # noqa: BLE001 - the page is sent without the checks
+            _log.error("the readiness checks failed: {type}", type=type(failed).__name__)
             return {}
 
     async def _asked(self) -> Mapping[str, bool]:
@@ -61,5 +61,5 @@ class Scrape:
 
 
 def send_page(request: IRequest, page: bytes) -> bytes:
-    """Set the fields of an answer that is a page of metrics; return the bytes that Klein writes."""
+    """Set the header fields of a response with the page; return the bytes that Klein writes."""
     return send_bytes(request, 200, page, {b"Content-Type": CONTENT_TYPE.encode()})

@@ -1,8 +1,7 @@
-"""A listener for Prometheus that has the page of metrics and nothing else.
+"""A loopback listener that serves only the page of metrics, for Prometheus, which cannot read UNIX sockets.
 
-``[listen] metrics`` is an address of this machine alone (``config`` refuses any other), for a Prometheus that cannot
-read a UNIX socket. It answers ``GET /metrics`` over the control API's strict server, takes few connections, and knows
-nothing that is secret.
+``[listen] metrics`` must be a loopback address (``config`` refuses others). It answers ``GET /metrics`` with the strict
+server of the control API and accepts few connections.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -34,17 +33,17 @@ if TYPE_CHECKING:
     from credgate.service.metrics.scrape import MetricsExposition
 
     class _Reactor(IReactorTime, IReactorTCP):
-        """What is needed of the reactor."""
+        """The interfaces of the reactor that are used."""
 
 
 MAX_CONNECTIONS = 8
 GRACE = 1.0
-"""Seconds that a scrape may still take once the service ends."""
+"""Seconds that a scrape in progress may take after the service stops."""
 
 
 @define(slots=False, eq=False)  # Klein binds itself to an instance by an attribute and a weak reference
 class MetricsAPI:
-    """The one route."""
+    """The single route."""
 
     scrape: MetricsExposition
 
@@ -53,33 +52,32 @@ class MetricsAPI:
 
     @app.route("/metrics", methods=["GET"])
     async def metrics(self, request: IRequest) -> bytes:
-        """Answer the page."""
+        """Return the page of metrics."""
         return send_page(request, await self.scrape())
 
     @app.handle_errors(HTTPException)
     def not_routed(self, request: IRequest, failure: Failure) -> bytes:
-        """Answer what there is no route for."""
+        """Answer a request without a route."""
         known = isinstance(failure.value, MethodNotAllowed)
         return json_reply.send(request, 405 if known else 404, json_reply.error("only GET /metrics is served here"))
 
 
-class _Anybody(PeerRule):
-    """Whoever can connect may read: the listener is this machine's alone and tells no secret."""
+class _AnyPeer(PeerRule):
+    """Admits every peer: the listener is on a loopback address and the page contains no secret."""
 
     def admits(self, peer: Peer | None) -> bool:
-        """Admit."""
         return True
 
 
 class _Site(ControlSite):
-    """Takes a few connections; more are closed at once."""
+    """Accepts a few connections; more are closed at once."""
 
     def buildProtocol(self, addr: IAddress | None) -> object:  # type: ignore[override]  # None is allowed: it closes
         return super().buildProtocol(addr) if len(self.channels) < MAX_CONNECTIONS else None
 
 
 class MetricsService(Service):
-    """Listens on ``[listen] metrics`` between ``startService`` and ``stopService``; ``""``: nowhere."""
+    """Listens on ``[listen] metrics`` between ``startService`` and ``stopService``; ``""``: off."""
 
     name = "metrics"
 
@@ -87,13 +85,13 @@ class MetricsService(Service):
         self._listen, self._reactor = listen, reactor
         resource = MetricsAPI(scrape).app.resource()
         self._site = _Site(
-            resource, _Anybody(), reactor, refused=lambda _limit, _client: None, read_peer=lambda _: None
+            resource, _AnyPeer(), reactor, refused=lambda _limit, _client: None, read_peer=lambda _: None
         )
         self._port: IListeningPort | None = None
 
     @property
     def address(self) -> str:
-        """Where it is bound; "" where it is not."""
+        """The address that is bound, or ""."""
         if self._port is None:
             return ""
         bound = self._port.getHost()
@@ -101,14 +99,14 @@ class MetricsService(Service):
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def startService(self) -> None:
-        """Bind. Raises ``CannotListenError``."""
+        """Bind the listener. Raises ``CannotListenError``."""
         super().startService()
         if self._listen:
             host, port = endpoint(self._listen)
             self._port = self._reactor.listenTCP(port, self._site, interface=host)  # type: ignore[arg-type]  # a Site is a Factory
 
     def stopService(self) -> Deferred[None]:
-        """Close the door, then the connections."""
+        """Stop listening, then end the connections."""
         super().stopService()
         return ensureDeferred(self._end())
 
@@ -116,4 +114,4 @@ class MetricsService(Service):
         port, self._port = self._port, None
         if port is not None:
             await maybeDeferred(port.stopListening)
-        await self._site.retire(GRACE)
+        await self._site.drain(GRACE)

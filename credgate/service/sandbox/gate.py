@@ -31,7 +31,7 @@ from credgate.service.turns import Turns
 from credgate.service.upstream.project_paths import ProjectPaths
 from credgate.service.upstream.request import credential_request
 from credgate.sessions.address import rate_key
-from credgate.sessions.rate import Rates
+from credgate.sessions.rate_limits import Rates
 from credgate.values import Decision, Reason, RepoPath
 
 if TYPE_CHECKING:

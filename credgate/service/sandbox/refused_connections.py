@@ -1,7 +1,7 @@
 """Connections that a limit refused: counted for metrics, and told to the audit log in bounded numbers.
 
 Both doors use one ``RefusedConnections``: that of the sandboxes (clients are addresses, counted as the limits count
-them) and the control socket (clients are users). ``sessions.refusals`` decides which refusals get a line.
+them) and the control socket (clients are users). ``throttle.Refusals`` decides which refusals get a line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define, field
 
 from credgate.audit.event import Event, Happening
-from credgate.sessions.refusals import INTERVAL, Refusals
+from credgate.throttle import INTERVAL, Refusals
 from credgate.values import Reason
 
 if TYPE_CHECKING:

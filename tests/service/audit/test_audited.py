@@ -11,8 +11,8 @@ from tests.fakes.relay import Audit
 from tests.fakes.sessions import LeaseClock, session
 
 
-def test_the_start_and_the_stop_are_told() -> None:
-    """With the configuration that it was started with, and the wall clock's time."""
+def test_start_and_stop_are_recorded() -> None:
+    """With the hash of the configuration and the wall clock."""
     audit, clock = Audit(), LeaseClock()
     service = SessionAudit(audit, clock, "configuration abc")  # type: ignore[arg-type]
     service.startService()
@@ -26,8 +26,8 @@ def test_the_start_and_the_stop_are_told() -> None:
 @pytest.mark.parametrize(
     ("reason", "event"), [(EXPIRED, Happening.SESSION_EXPIRED), (REVOKED, Happening.SESSION_REVOKED)]
 )
-def test_a_session_that_ends_is_told_by_its_public_id(reason: str, event: Happening) -> None:
-    """Nothing else of it is in the line."""
+def test_ended_session_is_recorded_by_its_id(reason: str, event: Happening) -> None:
+    """The line contains nothing else of it."""
     audit = Audit()
     SessionAudit(audit, LeaseClock(), "").ended(session(7), reason)  # type: ignore[arg-type]
     (told,) = audit.events

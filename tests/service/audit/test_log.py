@@ -18,7 +18,7 @@ from twisted.internet import defer, reactor, task
 from twisted.logger import globalLogPublisher
 
 from credgate.audit.event import Event, Happening
-from credgate.audit.kept import rotated
+from credgate.audit.log_files import rotated
 from credgate.audit.verify import Verifier
 from credgate.config.schema import AuditConfig
 from credgate.errors import ConfigError
@@ -154,8 +154,8 @@ def made(path: Path | str, **more: Any) -> AuditLog:
 
 
 @pytest_twisted.ensureDeferred
-async def test_events_come_out_in_order_and_soon(path: Path) -> None:
-    """Without waiting for the stop: an operator watches the file."""
+async def test_events_are_written_in_order_and_soon(path: Path) -> None:
+    """Operators watch the file while the gateway runs."""
     audit = made(path)
     audit.startService()
     for number in range(2000):
@@ -166,8 +166,8 @@ async def test_events_come_out_in_order_and_soon(path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_event_is_shown_to_metrics_and_lines_are_counted(path: Path) -> None:
-    """An event for which there is no room is seen, too, and counted as lost."""
+async def test_every_event_is_observed_and_lines_are_counted(path: Path) -> None:
+    """An event without room is observed too, and counted as lost."""
     seen: list[Event] = []
     audit = made(path, observe=seen.append, max_pending=2)
     for number in range(3):
@@ -179,7 +179,7 @@ async def test_every_event_is_shown_to_metrics_and_lines_are_counted(path: Path)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stop_loses_nothing(path: Path) -> None:
+async def test_stop_writes_all_accepted_events(path: Path) -> None:
     """What was accepted before the stop is in the file when the stop is done."""
     audit = made(path)
     audit.startService()
@@ -190,8 +190,8 @@ async def test_a_stop_loses_nothing(path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_event_after_the_stop_is_written_at_once(path: Path) -> None:
-    """Services stop side by side: the last transfer may end after the log was asked to stop."""
+async def test_event_after_the_stop_is_written_at_once(path: Path) -> None:
+    """Services stop concurrently, so the last transfer may end later."""
     audit = made(path)
     audit.startService()
     await stopped(audit)
@@ -211,21 +211,21 @@ async def test_it_starts_again_after_a_stop(path: Path) -> None:
     assert told(path) == [1, 2]
 
 
-def test_stopping_what_never_started_is_nothing(path: Path) -> None:
-    """A start that failed half-way stops all services, also those it never reached."""
+def test_stop_without_start_does_nothing(path: Path) -> None:
+    """A failed start stops all services, even those not started."""
     assert made(path).stopService() is None
 
 
-def test_a_log_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
-    """Better no gateway than one whose every request will be refused."""
+def test_log_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
+    """Otherwise every request would be refused."""
     with pytest.raises(ConfigError) as caught:
         made(tmp_path / "missing" / "audit.log").startService()
     assert str(caught.value) == f"audit.to: {tmp_path}/missing/audit.log cannot be opened: No such file or directory"
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_full_disk_makes_it_unwritable_until_there_is_room(path: Path, messages: list[str]) -> None:
-    """Unaudited means unserved; with room again the kept lines come first and service goes on without a restart."""
+async def test_full_disk_makes_log_unwritable_until_there_is_room(path: Path, messages: list[str]) -> None:
+    """The queued lines are written first, and service resumes without a restart."""
     fill(path)
     audit = made(path)
     audit.startService()
@@ -241,14 +241,14 @@ async def test_a_full_disk_makes_it_unwritable_until_there_is_room(path: Path, m
     await stopped(audit)
     assert told(path) == [0, 1, 2, 3, 4]
     assert messages == [
-        f"audit: {path} cannot be written (No space left on device); nothing is served until it can",
+        f"audit: {path} cannot be written (No space left on device); all requests are refused until it can",
         f"audit: {path} can be written again",
     ]
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_does_not_fit_is_counted_and_told(path: Path) -> None:
-    """While nothing can be written memory stays bounded, and the gap is in the log afterwards."""
+async def test_lost_events_are_counted_and_recorded(path: Path) -> None:
+    """Memory stays bounded, and the log has a line about the gap."""
     fill(path)
     audit = made(path, max_pending=10)
     audit.startService()
@@ -265,8 +265,8 @@ async def test_what_does_not_fit_is_counted_and_told(path: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_full_queue_is_unwritable_too(path: Path, pipe: Pipe) -> None:
-    """A disk that hangs fails no write: then the length of the queue says so, and what is lost is told."""
+async def test_full_queue_makes_log_unwritable(path: Path, pipe: Pipe) -> None:
+    """A hanging disk does not fail writes, so the length of the queue decides."""
     audit = made(path, max_pending=5000)
     audit.startService()
     for number in range(3000):
@@ -282,8 +282,8 @@ async def test_a_full_queue_is_unwritable_too(path: Path, pipe: Pipe) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stop_gives_up_on_a_full_disk(path: Path, messages: list[str]) -> None:
-    """It tries once more and ends: a broken disk must not hold up the process."""
+async def test_stop_gives_up_on_a_full_disk(path: Path, messages: list[str]) -> None:
+    """A broken disk must not block the end of the process."""
     fill(path)
     audit = AuditLog(AuditConfig(to=str(path)), reactor, retry=3600.0)
     audit.startService()
@@ -295,22 +295,22 @@ async def test_a_stop_gives_up_on_a_full_disk(path: Path, messages: list[str]) -
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_stop_gives_up_on_a_disk_that_hangs(path: Path, pipe: Pipe, messages: list[str]) -> None:
-    """A write that never returns costs the grace, no more; the thread is a daemon and goes with the process."""
+async def test_stop_gives_up_on_a_hanging_disk(path: Path, pipe: Pipe, messages: list[str]) -> None:
+    """It takes the grace period only; the thread ends with the process."""
     audit = made(path, grace=0.05)
     audit.startService()
     for number in range(5000):
         audit.write(event(number))
     await until(lambda: pipe.full)
     await stopped(audit)
-    assert messages == [f"audit: {path} took too long; the last lines may be lost"]
+    assert messages == [f"audit: {path} took too long to write; the last lines may be lost"]
     pipe.drain()
     await until(gone)
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_reactor_never_waits(path: Path, pipe: Pipe) -> None:
-    """With a disk that hangs, ``write`` returns and the clock of others goes on."""
+async def test_write_does_not_block_the_reactor(path: Path, pipe: Pipe) -> None:
+    """Even with a hanging disk."""
     audit = made(path)
     audit.startService()
     before = reactor.seconds()
@@ -325,8 +325,8 @@ async def test_the_reactor_never_waits(path: Path, pipe: Pipe) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    """The default: a container's own log."""
+async def test_log_is_written_to_stderr_by_default(capfd: pytest.CaptureFixture[str]) -> None:
+    """Containers collect it."""
     audit = made("stderr")
     audit.startService()
     audit.write(event(7))
@@ -346,8 +346,8 @@ def whole(path: Path, audit: AuditLog) -> int:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_chain_goes_over_restarts_and_rotations(path: Path) -> None:
-    """Nothing that was written can be taken out unseen, wherever one process or file ended and another began."""
+async def test_chain_continues_over_restarts_and_rotations(path: Path) -> None:
+    """A removed line is detected even at the end of a process or file."""
     for start in range(3):
         audit = made(path, max_bytes=2000)
         audit.startService()
@@ -371,8 +371,8 @@ def move(old: Path, new: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_full_disk_leaves_the_chain_whole(path: Path) -> None:
-    """The lines that waited are linked as they are written at last."""
+async def test_chain_is_valid_after_a_full_disk(path: Path) -> None:
+    """Queued lines are linked when they are written."""
     audit = made(path)
     audit.startService()
     audit.write(event(0))
@@ -413,10 +413,10 @@ async def test_lines_are_synchronised_as_configured(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_disk_that_cannot_synchronise_is_told(
+async def test_failed_synchronisation_is_logged(
     path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
-    """The lines are in the kernel's hands, so service goes on; the operator hears of the disk."""
+    """The lines are written, so service continues."""
 
     def fails(_fd: int) -> None:
         raise OSError(errno.EIO, "Input/output error")

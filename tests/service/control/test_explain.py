@@ -106,9 +106,9 @@ def test_it_is_json_and_a_post_only() -> None:
 
 
 def test_asking_changes_nothing() -> None:
-    """No session is used by it, made by it or told of."""
+    """It uses and creates no session, and writes no audit line."""
     desk = Desk()
     session = made(desk, "octo/hello")
-    before, told = dict(desk.registry.sessions), len(desk.told)
+    before, events = dict(desk.registry.sessions), len(desk.audit.events)
     ask(desk, session=session, repo="octo/hello", verb="fetch")
-    assert (desk.registry.sessions, len(desk.told)) == (before, told)
+    assert (desk.registry.sessions, len(desk.audit.events)) == (before, events)

@@ -16,8 +16,7 @@ from twisted.web import http
 from twisted.web.resource import Resource
 
 from credgate.service.control import http_server as channel_module
-from credgate.service.control.http_server import MAX_BY_USER, MAX_LISTED, MAX_TURNED_AWAY
-from credgate.service.control.json_body import MAX_BODY
+from credgate.service.control.http_server import MAX_BODY, MAX_BY_USER, MAX_LISTED, MAX_TURNED_AWAY
 from credgate.service.control.peer import Peer, PeerRule
 from credgate.service.sandbox.refused_connections import Limit
 from tests.fakes.control import HEALTH, Desk, Wire, answers, post

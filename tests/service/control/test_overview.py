@@ -10,6 +10,7 @@ from attrs import evolve
 
 from credgate import __version__
 from credgate.audit.chain import Head, Link
+from credgate.audit.event import Happening
 from credgate.config.load import config_hash, policy_hash
 from credgate.config.schema import PushPolicy
 from credgate.service.control.overview import Overview
@@ -35,8 +36,8 @@ def overview(seq: int = 12) -> Overview:
     )
 
 
-def test_it_says_what_the_gateway_is_and_does() -> None:
-    """Every key, as scripts find them."""
+def test_status_has_every_documented_key() -> None:
+    """Scripts read them."""
     settings = config()
     told = overview()()
     assert told == {
@@ -62,27 +63,27 @@ def test_it_says_what_the_gateway_is_and_does() -> None:
     jsonschema.validate(json.loads(json.dumps(told)), schema("status"))
 
 
-def test_there_is_no_head_before_the_first_line() -> None:
+def test_audit_head_is_empty_before_the_first_line() -> None:
     """Nothing that ``audit verify --head`` could look for."""
     told = overview(0)()
     assert told["audit_head"] == ""
     jsonschema.validate(json.loads(json.dumps(told)), schema("status"))
 
 
-def test_the_policy_s_hash_changes_with_the_policy_alone() -> None:
-    """An operator compares it across machines."""
+def test_policy_hash_changes_with_the_policy_only() -> None:
+    """Operators compare it between machines."""
     assert policy_hash(PushPolicy()) == policy_hash(PushPolicy())
     assert policy_hash(evolve(PushPolicy(), max_refs=1)) != policy_hash(PushPolicy())
 
 
-def test_the_route_answers_it() -> None:
+def test_status_is_served() -> None:
     """And is none where there is nothing to tell."""
     assert Desk(status=overview()).call("GET", "/v1/status").json["sessions"] == {"live": 2, "max": 3}
     assert Desk().call("GET", "/v1/status").status == 404
 
 
-def test_what_runs_is_listed() -> None:
-    """Empty is a list, too."""
+def test_running_transfers_are_listed() -> None:
+    """The list may be empty."""
     running = {
         "session": "s-0123456789abcdef",
         "forge": "github.com",
@@ -105,16 +106,15 @@ def made(desk: Desk, **more: str) -> str:
     return session_id
 
 
-def test_a_session_is_extended() -> None:
-    """The answer is the session as it is now; the audit is told by whom."""
+def test_session_is_extended() -> None:
+    """The response is the changed session, and an audit line names the peer."""
     desk = Desk()
     session_id = made(desk)
     answer = desk.call("POST", f"/v1/sessions/{session_id}/extend", {"for": "2h"})
     assert (answer.status, answer.json["id"]) == (200, session_id)
     assert answer.json["absolute_ttl"] > 7200
     assert answer.json == desk.call("GET", f"/v1/sessions/{session_id}").json
-    ((session, peer),) = desk.prolonged
-    assert (session.id, peer) == (session_id, desk.peer)
+    assert desk.granted(Happening.SESSION_EXTENDED) == [(session_id, str(desk.peer))]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_session_is_extended() -> None:
         ({"for": "1h", "repos": []}, 400, "Unknown key: repos"),
     ],
 )
-def test_an_extension_that_is_not_granted_changes_nothing(payload: object, status: int, text: str) -> None:
+def test_refused_extension_changes_nothing(payload: object, status: int, text: str) -> None:
     """Extending is no way to widen."""
     desk = Desk()
     session_id = made(desk)
@@ -133,11 +133,11 @@ def test_an_extension_that_is_not_granted_changes_nothing(payload: object, statu
     answer = desk.call("POST", f"/v1/sessions/{session_id}/extend", payload)
     assert (answer.status, answer.error[: len(text)]) == (status, text)
     assert desk.call("GET", f"/v1/sessions/{session_id}").json == before
-    assert desk.prolonged == []
+    assert desk.granted(Happening.SESSION_EXTENDED) == []
 
 
 @pytest.mark.parametrize("session_id", ["s-0000000000000000", "A" * 43])
-def test_no_such_session_is_404(session_id: str) -> None:
-    """A token in the place of an id is none, either."""
+def test_extending_an_unknown_session_is_answered_404(session_id: str) -> None:
+    """A token in place of an id is unknown too."""
     answer = Desk().call("POST", f"/v1/sessions/{session_id}/extend", {"for": "1h"})
     assert (answer.status, answer.error) == (404, "Session not found")

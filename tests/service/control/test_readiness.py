@@ -48,21 +48,21 @@ def asked(clock: Clock, **checks: Callable[[], Any]) -> tuple[list[Any], Deferre
     return got, asking
 
 
-def test_each_check_is_told_by_its_name() -> None:
+def test_checks_are_reported_by_name() -> None:
     """In order."""
     got, _ = asked(Clock(), serving=lambda: True, dns=fails)
     assert got == [{"serving": True, "dns": False}]
     assert list(got[0]) == ["serving", "dns"]
 
 
-def test_a_check_that_raises_does_not_hold_and_hides_no_other(logged: list[dict[str, Any]]) -> None:
-    """The log names it and the kind of error."""
+def test_failing_check_is_false_and_hides_no_other(logged: list[dict[str, Any]]) -> None:
+    """The log names it and the type of the error."""
     got, _ = asked(Clock(), git=holds, dns=raises, audit=holds)
     assert got == [{"git": True, "dns": False, "audit": True}]
     assert [(event["name"], event["type"]) for event in logged] == [("dns", "AttributeError")]
 
 
-def test_a_check_that_hangs_does_not_hold_and_hides_no_other(logged: list[dict[str, Any]]) -> None:
+def test_hanging_check_is_false_and_hides_no_other(logged: list[dict[str, Any]]) -> None:
     """It is told within the time that those who ask wait for all."""
     assert min(READY_TIMEOUT, CHECKS_TIMEOUT) > TIMEOUT
     clock, waiting = Clock(), Deferred[bool]()
@@ -74,8 +74,8 @@ def test_a_check_that_hangs_does_not_hold_and_hides_no_other(logged: list[dict[s
     assert [event["name"] for event in logged] == ["git"]
 
 
-def test_a_client_that_leaves_ends_all_checks(logged: list[dict[str, Any]]) -> None:
-    """Nothing is left to wait, and nothing is logged."""
+def test_disconnect_cancels_all_checks(logged: list[dict[str, Any]]) -> None:
+    """Nothing is logged."""
     clock, waiting = Clock(), Deferred[bool]()
     got, asking = asked(clock, git=lambda: waiting, audit=holds)
     asking.cancel()

@@ -10,9 +10,9 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from credgate import __version__
+from credgate.audit.event import Happening
 from credgate.errors import ConfigError, StoreError
 from credgate.service import turns
-from credgate.service.control.peer import Peer
 from credgate.service.control.routes import READY_TIMEOUT
 from credgate.sessions import tokens
 from tests.fakes.control import OWN_UID, Desk, answers
@@ -79,10 +79,20 @@ def test_what_is_no_json_object_is_400(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/session/create", "/v1/sessions"])
-def test_a_body_that_claims_to_be_something_else_is_415(path: str) -> None:
-    """What curl -d says by itself; the text tells what to add."""
-    answer = Desk().call("POST", path, IP, Content_Type="application/x-www-form-urlencoded")
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/jsonp", "text/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""],
+)
+def test_body_of_another_media_type_is_answered_415(path: str, media_type: str) -> None:
+    """Curl -d sends a form by default; the text says what to add."""
+    answer = Desk().call("POST", path, IP, Content_Type=media_type)
     assert (answer.status, answer.error) == (415, "send the body with Content-Type: application/json")
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "Application/JSON; charset=utf-8", "application/json ;"])
+def test_every_spelling_of_the_json_media_type_is_accepted(media_type: str) -> None:
+    """Media types are case-insensitive and may have parameters (RFC 9110 section 8.3.1)."""
+    assert Desk().call("POST", "/v1/sessions", IP, Content_Type=media_type).status == 201
 
 
 def test_destroy_by_token_ends_the_session_and_says_so_once() -> None:
@@ -216,12 +226,11 @@ def test_v1_knows_the_ancestor_s_keys_and_refuses_unknown_ones() -> None:
     assert desk.call("POST", "/v1/sessions", {"idle-ttl": "1h"}).error.startswith("Unknown key: idle-ttl")
 
 
-def test_each_new_session_is_told_with_its_maker_before_it_is_answered() -> None:
-    """The audit line cannot miss one that somebody holds the secrets of."""
+def test_new_session_is_audited_with_its_creator_before_the_answer() -> None:
+    """No client may have the secrets of a session without an audit line."""
     desk = Desk()
     made = desk.call("POST", "/v1/sessions", {}).json
-    ((session, peer),) = desk.told
-    assert (session.id, peer) == (made["id"], Peer(OWN_UID, OWN_UID))
+    assert desk.granted(Happening.SESSION_CREATED) == [(made["id"], f"uid:{OWN_UID}")]
 
 
 # Ready.
@@ -364,10 +373,10 @@ def test_a_client_that_leaves_before_its_answer_leaves_no_session_behind() -> No
     channel, wire = desk.connect()
     channel.dataReceived(b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
     channel.connectionLost(Failure(ConnectionLost()))
-    assert desk.told == []
+    assert desk.granted(Happening.SESSION_CREATED) == []
     desk.registry.hold.callback(None)
-    ((session, _),) = desk.told
-    assert (desk.registry.revoked, desk.registry.sessions, wire.value()) == ([session.id], {}, b"")
+    ((session, _peer),) = desk.granted(Happening.SESSION_CREATED)
+    assert (desk.registry.revoked, desk.registry.sessions, wire.value()) == ([session], {}, b"")
 
 
 def test_a_client_that_leaves_while_the_store_fails_leaves_no_failure_behind() -> None:

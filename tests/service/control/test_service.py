@@ -152,7 +152,7 @@ async def test_a_file_system_that_loses_modes_stops_the_start(home: Path, monkey
     """An open socket is worse than none."""
     made = gateway_at(config(home / "control.sock"))
     monkeypatch.setattr(service_module, "UNIXServerEndpoint", _open_to_all)
-    with pytest.raises(ConfigError, match="does not keep a socket's mode"):
+    with pytest.raises(ConfigError, match="does not keep the mode of a socket"):
         made.service.startService()
     assert not made.service.listening
     await until(lambda: not made.socket.exists(), "the socket to go")
@@ -221,10 +221,11 @@ async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
 
 @pytest.mark.needs("curl")
 @pytest_twisted.ensureDeferred
-async def test_stopping_lets_a_request_end(gateway: Gateway) -> None:
+async def test_stopping_lets_a_request_end(home: Path) -> None:
     """Its answer may be the only copy of a session's secrets."""
     gate: Deferred[dict[str, bool]] = Deferred()
-    gateway.service.site.resource._app._instance.readiness = lambda: gate
+    gateway = gateway_at(config(home / "run" / "control.sock"), readiness=lambda: gate)
+    gateway.service.startService()
     asking = ensureDeferred(gateway.curl("http://localhost/v1/ready"))
     await until(lambda: _busy(gateway), "a request that is being served")
     stopping = gateway.service.stopService()

@@ -170,7 +170,7 @@ def test_a_directory_that_anybody_could_rename_is_refused(home: Path) -> None:
     open_parent.mkdir()
     open_parent.chmod(0o777)
     place = SocketPlace(open_parent / "run" / "control.sock")
-    assert f"{open_parent} above it is writable by everybody" in refusal(place)
+    assert f"its parent {open_parent} is writable by every user" in refusal(place)
     open_parent.chmod(0o1777)
     place.take()
     place.release()
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_socket_is_never_removed(home: Path) -> None:
     """A typo in the configuration must not cost a file; and the place is free again."""
     path = home / "sessions.db"
     path.write_text("precious")
-    assert "no socket; remove it" in refusal(SocketPlace(path))
+    assert "not a socket; remove it" in refusal(SocketPlace(path))
     assert path.read_text() == "precious"
     path.unlink()
     place = SocketPlace(path)
@@ -217,7 +217,8 @@ def test_a_link_in_the_lock_s_place_is_not_followed(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chmod", "text"), [(0o666, "does not keep a socket's mode"), (0o600, ""), (0o700, "does not keep a socket's mode")]
+    ("chmod", "text"),
+    [(0o666, "does not keep the mode of a socket"), (0o600, ""), (0o700, "does not keep the mode of a socket")],
 )
 def test_a_file_system_that_loses_modes_is_found_out(
     home: Path, sockets: list[socket.socket], chmod: int, text: str
@@ -239,7 +240,7 @@ def test_a_socket_that_vanished_or_became_a_file_is_found_out(home: Path) -> Non
     with pytest.raises(ConfigError, match="No such file"):
         place.check()
     place.path.write_text("")
-    with pytest.raises(ConfigError, match="does not keep a socket's owner"):
+    with pytest.raises(ConfigError, match="does not keep the owner of a socket"):
         place.check()
 
 

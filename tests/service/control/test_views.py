@@ -34,8 +34,8 @@ SESSION = Session(
 )
 
 
-def test_times_are_told_by_the_wall_clock_as_it_is_now() -> None:
-    """A wall clock that was wrong at creation does not stay wrong in listings."""
+def test_times_follow_the_current_wall_clock() -> None:
+    """A clock that was wrong at creation must not stay wrong in listings."""
     view = session_view(SESSION, LeaseReading("boot", boot=200.0, wall=1_700_000_000.0))
     assert (view["created_at"], view["used_at"], view["expires_at"]) == (
         "2023-11-14T22:11:40Z",
@@ -44,15 +44,15 @@ def test_times_are_told_by_the_wall_clock_as_it_is_now() -> None:
     )
 
 
-def test_nothing_secret_is_shown() -> None:
-    """Not even digests: they are what the store protects."""
+def test_no_secret_is_shown() -> None:
+    """Not even digests, which the store protects."""
     view = session_view(SESSION, LeaseReading("boot", 200.0, 0.0))
     assert not [value for value in view.values() if isinstance(value, bytes)]
     assert not [key for key in view if "digest" in key or "token" in key or "secret" in key]
 
 
-def test_the_repos_that_are_shown_can_be_posted_again() -> None:
-    """A script can copy a session's rights."""
+def test_shown_repos_can_be_posted_again() -> None:
+    """A script can copy the rights of a session."""
     settings = config()
     session = evolve(SESSION, grants=tuple(grant for grant in SESSION.grants if grant.repo != "group/**"))
     shown = session_view(session, LeaseReading("boot", 200.0, 0.0))
@@ -67,8 +67,8 @@ def test_the_repos_that_are_shown_can_be_posted_again() -> None:
     assert (again.bound_to, again.label, again.dns) == (session.bound_to, session.label, session.dns)
 
 
-def test_no_push_at_all_differs_from_the_default_rules() -> None:
-    """An empty list refuses every push; an absent one leaves the defaults."""
+def test_empty_push_list_differs_from_an_absent_one() -> None:
+    """An empty list refuses every push; an absent one leaves the default rules."""
     repos = session_view(SESSION, LeaseReading("boot", 200.0, 0.0))["repos"]
     assert isinstance(repos, list)
     assert [repo.get("push") for repo in repos] == [
@@ -79,13 +79,13 @@ def test_no_push_at_all_differs_from_the_default_rules() -> None:
     ]
 
 
-def test_an_unbound_session_is_shown_as_such() -> None:
-    """Null, which a create takes for absent."""
+def test_unbound_session_has_bind_null() -> None:
+    """A create treats null as absent."""
     assert session_view(evolve(SESSION, bound_to=None), LeaseReading("boot", 200.0, 0.0))["bind"] is None
 
 
-def test_lifetimes_are_whole_numbers_where_they_are_whole() -> None:
-    """The ancestor answered 24 and 7; jq -e and shell arithmetic know no 24.0."""
+def test_whole_lifetimes_are_integers() -> None:
+    """The ancestor answered 24 and 7, which shell arithmetic needs."""
     assert repr(lifetimes(SESSION)) == "{'ttl_inactivity_hours': 1, 'ttl_absolute_days': 1}"
     assert lifetimes(evolve(SESSION, idle_ttl=90.0, absolute_ttl=129600.0)) == {
         "ttl_inactivity_hours": 0.025,

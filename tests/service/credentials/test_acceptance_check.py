@@ -13,8 +13,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
 
-from credgate.config.schema import Config, ForgeConfig
-from credgate.config.short_lived import AppConfig
+from credgate.config.schema import AppConfig, Config, ForgeConfig
 from credgate.errors import InvalidValueError
 from credgate.forges.registry import driver_for
 from credgate.service.credentials import acceptance_check

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pytest_twisted import ensureDeferred
 
-from credgate.config.short_lived import AppConfig
+from credgate.config.schema import AppConfig
 from credgate.credentials.repositories import Repositories, TokenScope
 from credgate.credentials.token_response import TokenResponse
 from credgate.errors import ConfigError, CredentialError

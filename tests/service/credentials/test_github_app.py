@@ -11,8 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from credgate.audit.event import Happening, line
-from credgate.config.schema import ForgeConfig
-from credgate.config.short_lived import AppConfig
+from credgate.config.schema import AppConfig, ForgeConfig
 from credgate.errors import CredentialError
 from credgate.values import Access, Reason
 from tests.fakes.api import Reply, Silence

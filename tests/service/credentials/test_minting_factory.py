@@ -10,8 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pytest_twisted import ensureDeferred
 
-from credgate.config.schema import ForgeConfig
-from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
+from credgate.config.schema import AppConfig, ForgeConfig, OAuthConfig, RotateConfig
 from credgate.errors import ConfigError, CredentialError
 from credgate.service.credentials import keyring_source
 from tests.fakes.github_api import make_key

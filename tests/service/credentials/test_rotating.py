@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from credgate.audit.event import Happening
-from credgate.config.schema import ForgeConfig
-from credgate.config.short_lived import OAuthConfig, RotateConfig
+from credgate.config.schema import ForgeConfig, OAuthConfig, RotateConfig
 from credgate.errors import CredentialError, StoreError
 from credgate.service.credentials import token_file
 from credgate.values import Reason

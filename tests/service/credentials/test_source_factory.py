@@ -64,7 +64,7 @@ def test_no_credential_is_no_source() -> None:
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"credentials": {"octo/*": CANARY}}, 'c.toml:8: forges.a.credentials."octo/*": a reference is meant'),
+    ({"credentials": {"octo/*": CANARY}}, 'c.toml:8: forges.a.credentials."octo/*": expected a reference'),
     ({"credentials": {"Octo/*": "file:///none"}}, 'c.toml:8: forges.a.credentials."Octo/*": '),
     ({"credentials": {"a/b/c": "env://TOKEN"}}, 'c.toml:8: forges.a.credentials."a/b/c": no pattern of repositories'),
     ({"credential": "env://NONE"}, "c.toml:7: forges.a.credential: "),

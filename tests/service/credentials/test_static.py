@@ -148,7 +148,7 @@ def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> Non
         bench.source.watch()
         bench.source.watch()
     assert bench.secret == CANARY
-    assert [line.rsplit(f"{bench.path} ")[1][:12] for line in logged] == ["cannot be re", "is empty", "is open to e"]
+    assert [line.rsplit(f"{bench.path} ")[1][:12] for line in logged] == ["cannot be re", "is empty", "is accessibl"]
 
 
 def test_a_refused_one_is_read_at_once(bench: Bench) -> None:

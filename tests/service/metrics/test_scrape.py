@@ -25,13 +25,13 @@ def scraped(readiness: Any, clock: Clock) -> list[bytes]:
     return got
 
 
-def test_the_checks_are_told() -> None:
-    """As ``/v1/ready`` has them."""
+def test_page_contains_the_checks() -> None:
+    """They equal those of ``/v1/ready``."""
     assert scraped(lambda: succeed({"git": True, "audit": False}), Clock()) == [b"[('audit', False), ('git', True)]"]
 
 
-def test_checks_that_break_leave_the_rest() -> None:
-    """Whoever watches needs the page most when something is wrong."""
+def test_failing_checks_leave_the_other_metrics() -> None:
+    """The page is needed most when something fails."""
 
     def broken() -> Any:
         raise ZeroDivisionError
@@ -39,8 +39,8 @@ def test_checks_that_break_leave_the_rest() -> None:
     assert scraped(broken, Clock()) == [b"[]"]
 
 
-def test_checks_that_hang_are_not_waited_for() -> None:
-    """Prometheus would give up first and know nothing."""
+def test_hanging_checks_time_out() -> None:
+    """Prometheus would otherwise give up first."""
     clock, waiting = Clock(), Deferred[Any]()
     got = scraped(lambda: waiting, clock)
     assert got == []

@@ -67,8 +67,8 @@ async def service() -> AsyncIterator[MetricsService]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_page_is_answered(service: MetricsService) -> None:
-    """In the form that Prometheus wants, for nobody to keep."""
+async def test_page_is_served(service: MetricsService) -> None:
+    """It has the media type of Prometheus and is not cacheable."""
     answer = await ask(service, "GET /metrics")
     assert (answer.status, answer.body) == (200, b"credgate_sessions 1.0\n")
     assert answer.fields["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -87,14 +87,14 @@ async def test_the_page_is_answered(service: MetricsService) -> None:
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_nothing_else_is_served(service: MetricsService, line: str, status: int) -> None:
+async def test_other_paths_are_not_served(service: MetricsService, line: str, status: int) -> None:
     """No route of the control API is reachable by TCP."""
     assert (await ask(service, line)).status == status
 
 
 @pytest_twisted.ensureDeferred
-async def test_connections_are_few(service: MetricsService) -> None:
-    """Whoever holds all of them open takes no descriptor of a sandbox's; the next is closed without a word."""
+async def test_connections_are_limited(service: MetricsService) -> None:
+    """Clients must not use up the descriptors; more connections are closed."""
     held = [await connect(service) for _ in range(MAX_CONNECTIONS)]
     one_more = await connect(service)
     assert await one_more.over.addTimeout(DEADLINE, reactor) == b""
@@ -119,8 +119,8 @@ def _turn() -> Deferred[None]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_off_is_nowhere() -> None:
-    """The default."""
+async def test_empty_address_does_not_listen() -> None:
+    """This is the default."""
     made = MetricsService("", page, reactor)
     made.startService()
     assert made.address == ""
@@ -128,8 +128,8 @@ async def test_off_is_nowhere() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_port_that_is_taken_stops_the_start(service: MetricsService) -> None:
-    """An operator who asked for it must not believe in it."""
+async def test_port_in_use_stops_the_start(service: MetricsService) -> None:
+    """The operator must notice that there are no metrics."""
     made = MetricsService(service.address, page, reactor)
     with pytest.raises(CannotListenError):
         made.startService()

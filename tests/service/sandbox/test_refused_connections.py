@@ -6,7 +6,7 @@ import pytest
 
 from credgate.audit.event import Event, Happening
 from credgate.service.sandbox.refused_connections import Limit, RefusedConnections
-from credgate.sessions.refusals import INTERVAL
+from credgate.throttle import INTERVAL
 from credgate.values import Reason
 from tests.fakes.control import Auditor
 from tests.fakes.sessions import LeaseClock

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.duration import LONGEST, MEANT, parse_duration
+from credgate.rules.duration import LONGEST, MEANT, parse_duration
 
 MEANINGS = [
     ("90s", 90.0),
@@ -42,35 +42,35 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "seconds"), MEANINGS)
-def test_number_and_unit_mean_seconds(text: str, seconds: float) -> None:
-    """Operators write the four units of the documentation."""
+def test_number_with_unit_is_converted_to_seconds(text: str, seconds: float) -> None:
+    """These are the four documented units."""
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", [*REFUSED, "\uff11s", "1_0s"])
-def test_every_other_form_is_refused_with_what_is_meant(text: str) -> None:
-    """A bare number or a sum would be guessed at; the text shows the forms that are read."""
+def test_other_forms_are_refused_with_the_expected_form(text: str) -> None:
+    """A number without unit, or a sum, is ambiguous."""
     with pytest.raises(ValueError, match="a number with its unit") as caught:
         parse_duration(text)
     assert str(caught.value) == MEANT
 
 
-def test_longer_than_ten_years_is_refused() -> None:
-    """A slipped unit must not become a session that outlives its machine."""
+def test_duration_above_ten_years_is_refused() -> None:
+    """It is probably a mistake in the unit."""
     with pytest.raises(ValueError, match="at most ten years"):
         parse_duration("3651d")
 
 
 @given(st.integers(0, 10**6), st.sampled_from("smh"))
-def test_whole_numbers_are_exact(number: int, unit: str) -> None:
-    """No rounding: what is written is what the store compares."""
+def test_whole_numbers_are_not_rounded(number: int, unit: str) -> None:
+    """The session store compares exact values."""
     factor = {"s": 1, "m": 60, "h": 3600}[unit]
     if number * factor <= LONGEST:
         assert parse_duration(f"{number}{unit}") == number * factor
 
 
 @given(st.text(max_size=12))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    """Never another exception: one would become a traceback at the start."""
+def test_arbitrary_text_raises_only_value_error(text: str) -> None:
+    """Another exception would be a traceback at start."""
     with contextlib.suppress(ValueError):
         assert 0 <= parse_duration(text) <= LONGEST

@@ -1,12 +1,12 @@
-"""On which line of a TOML document each key stands.
+"""Finds the line of each key in a TOML document.
 
-``tomllib`` returns values without places, and an operator needs ``credgate.toml:12``. This reads a document that
-``tomllib`` has already accepted a second time, for its keys only: tables, arrays of tables, dotted and quoted keys,
-inline tables; strings of all four kinds, comments and multi-line arrays are stepped over. It judges nothing, and for a
-document that ``tomllib`` refuses it may return anything. Grammar: TOML 1.0 (toml.io/en/v1.0.0).
+``tomllib`` returns values without positions, but an error must name ``credgate.toml:12``. This module reads a document
+that ``tomllib`` has accepted a second time, for its keys only: tables, arrays of tables, dotted and quoted keys, inline
+tables. Strings, comments and multi-line arrays are skipped. For a document that ``tomllib`` refuses, the result is
+undefined. Grammar: TOML 1.0 (toml.io/en/v1.0.0).
 
-A table's own line is that of its header, or of the first key that implies it. Elements of an array have no path of
-their own: keys inside them are found under the array's.
+The line of a table is that of its header, or of the first key that implies it. Keys inside the elements of an array are
+recorded under the path of the array.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Path = tuple[str, ...]
 
-# Multi-line strings end at the first three quotes and take up to two more with them (TOML 1.0, "String").
+# A multi-line string ends at the first three quotes and includes up to two more quotes (TOML 1.0, "String").
 _TOKEN = re.compile(
     r'''
       (?P<blank>    [ \t\r]+ | \#[^\n]* )
@@ -52,12 +52,12 @@ def _tokens(document: str) -> Iterator[_Token]:
         if kind != "blank":
             yield _Token(kind, match[0], line)
         line += match[0].count("\n")
-    # A document's last line need not end: this end serves both.
+    # The last line of a document may lack its newline.
     yield _Token("newline", "\n", line)
 
 
 def _name(token: _Token) -> str:
-    """Return what a key's token spells: quoted keys may hold dots and escapes."""
+    """Return the name in a key token; quoted keys may contain dots and escapes."""
     if token.kind == "bare":
         return token.text
     return str(tomllib.loads(f"key = {token.text}")["key"])
@@ -65,7 +65,7 @@ def _name(token: _Token) -> str:
 
 @define(slots=True)
 class _Reader:
-    """Walks the tokens once; ``found`` collects."""
+    """Reads the tokens once and collects the lines of keys in ``found``."""
 
     tokens: list[_Token]
     at: int = 0
@@ -88,7 +88,7 @@ class _Reader:
             self.at += 1
 
     def _key(self, table: Path, end: str) -> Path:
-        """Read a dotted key up to and with ``end``; note it and every table that it implies."""
+        """Read a dotted key up to and including ``end``; record it and every table that it implies."""
         path = table
         while self.at < len(self.tokens) - 1 and (token := self.tokens[self.at]).text != end:
             if token.kind in {"bare", "string"}:
@@ -139,7 +139,7 @@ def lines(document: str) -> dict[Path, int]:
 
 
 def line_of(found: dict[Path, int], path: Path) -> int:
-    """Return the line of ``path``, else that of the innermost table around it that is written, else 0."""
+    """Return the line of ``path``, else of the innermost enclosing table in the document, else 0."""
     for length in range(len(path), 0, -1):
         if path[:length] in found:
             return found[path[:length]]

@@ -1,9 +1,9 @@
-"""What lies beside an audit log: the files it was rotated into, and its head.
+"""The files beside an audit log: its rotated files, and its head.
 
-``audit.jsonl.000000012345`` ended with line 12345, so names in order are lines in order. ``audit.jsonl.head`` is where
-the chain stands (``chain.Head``): with it a log whose end was cut off is told from a whole one. It is written behind
-each batch of lines; a process that is killed between the two leaves it behind by that batch, and the next start, which
-finds whole lines there, brings it up. Blocking, so it belongs in a thread.
+``audit.jsonl.000000012345`` ends with line 12345, so the order of names is the order of lines. ``audit.jsonl.head``
+contains the end of the chain (``chain.Head``), which shows whether the end of a log was cut off. It is written after
+each batch of lines. If the process is killed between the two, the head lacks that batch; the next start finds the
+complete lines and updates it. Blocking, so it runs in a thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"\.([0-9]{12,20})")
 
 
 def rotated(log: Path) -> list[tuple[int, Path]]:
-    """Return the files that ``log`` was rotated into, oldest first, each with the number of its last line."""
+    """Return the rotated files of ``log``, the oldest first, each with the number of its last line."""
     found = [(_NUMBER.fullmatch(path.name[len(log.name) :]), path) for path in log.parent.glob(f"{log.name}.*")]
     return sorted((int(match[1]), path) for match, path in found if match)
 
@@ -32,7 +32,7 @@ def rotate(log: Path, last: int) -> None:
 
 
 def drop(log: Path, keep: int) -> int:
-    """Remove the oldest files beyond ``keep``; return the number of the last line that is gone, 0 for none."""
+    """Remove the oldest rotated files beyond ``keep``; return the number of the last removed line, or 0."""
     files = rotated(log)
     gone = 0
     for last, path in files[: max(0, len(files) - keep)]:
@@ -42,12 +42,12 @@ def drop(log: Path, keep: int) -> int:
 
 
 def head_file(log: Path) -> Path:
-    """Name the file that says where the chain stands."""
+    """Return the path of the file with the head."""
     return log.with_name(f"{log.name}.head")
 
 
 def read_head(log: Path) -> Head | None:
-    """Return where the chain stood; None when nothing says so."""
+    """Return the recorded head, or None if there is none."""
     try:
         return Head.parse(head_file(log).read_bytes())
     except OSError:
@@ -55,7 +55,7 @@ def read_head(log: Path) -> Head | None:
 
 
 def write_head(log: Path, head: Head) -> None:
-    """Write it over the last one, which has the same length. Raises ``OSError``."""
+    """Overwrite the recorded head, which has the same length. Raises ``OSError``."""
     fd = os.open(head_file(log), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(fd, head.encode(), 0)

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from attrs import evolve
 
-from credgate.config.checks import problems
-from credgate.config.schema import Config, ForgeConfig, ListenConfig, SessionsConfig
-from credgate.config.short_lived import AppConfig, OAuthConfig, RotateConfig
+from credgate.config.consistency import problems
+from credgate.config.schema import (
+    AppConfig,
+    Config,
+    ForgeConfig,
+    ListenConfig,
+    OAuthConfig,
+    RotateConfig,
+    SessionsConfig,
+)
 
 
 def _with(forge: ForgeConfig) -> Config:
@@ -19,31 +26,31 @@ def _found(config: Config) -> dict[tuple[str, ...], str]:
     return {problem.path: problem.text for problem in problems(config)}
 
 
-def test_the_defaults_can_be_served() -> None:
-    """The positive control of every rule below."""
+def test_defaults_are_consistent() -> None:
+    """This is the positive control of every rule below."""
     assert problems(Config()) == []
 
 
-def test_either_lifetime_may_be_the_longer() -> None:
-    """Whichever ends first ends the session; neither order is a mistake."""
+def test_either_lifetime_may_be_longer() -> None:
+    """The shorter one ends the session; neither order is a mistake."""
     config = Config(sessions=SessionsConfig(idle_ttl=100.0, absolute_ttl=10.0))
     assert problems(config) == []
 
 
-def test_places_left_empty_are_refused() -> None:
-    """No directory was known and none is written."""
+def test_missing_directories_are_refused() -> None:
+    """No default directory is known and the file sets none."""
     config = Config(listen=ListenConfig(control=""), sessions=SessionsConfig(store=""))
     assert set(_found(config)) == {("listen", "control"), ("sessions", "store")}
 
 
-def test_a_home_too_deep_for_a_socket_is_told() -> None:
-    """The default path may be too long although nobody wrote it."""
+def test_default_socket_path_that_is_too_long_is_refused() -> None:
+    """The default contains the home directory, which may be long."""
     config = Config(listen=ListenConfig(control="/" + "x" * 107))
-    assert _found(config)[("listen", "control")].endswith("write a shorter one")
+    assert _found(config)[("listen", "control")].endswith("set a shorter path")
 
 
-def test_the_default_forge_must_exist() -> None:
-    """The nearest name is offered; if the key was left out, the forges' table is the place."""
+def test_default_forge_must_be_configured() -> None:
+    """A similar name is suggested."""
     forges = {"git.example.com": ForgeConfig(name="git.example.com", url="https://git.example.com")}
     written = Config(default_forge="git.exmple.com", forges=forges, lines={("default_forge",): 1})
     assert _found(written) == {
@@ -53,15 +60,15 @@ def test_the_default_forge_must_exist() -> None:
     assert set(_found(Config(forges={}))) == {("forges",)}
 
 
-def test_a_forge_needs_its_url() -> None:
-    """Only github.com's is known; a guess is offered, not taken."""
+def test_forge_without_url_is_refused() -> None:
+    """Only the URL of github.com is known; another is suggested but not assumed."""
     assert _found(_with(ForgeConfig(name="a.example"))) == {
-        ("forges", "a.example", "url"): 'it is missing; did you mean url = "https://a.example"?'
+        ("forges", "a.example", "url"): 'required key is missing; did you mean url = "https://a.example"?'
     }
 
 
-def test_a_projects_path_is_asked_of_gitlab_alone_and_with_a_token() -> None:
-    """Elsewhere the key would promise what nothing does."""
+def test_check_path_needs_gitlab_and_a_token() -> None:
+    """Elsewhere the key would have no effect."""
     lab = ForgeConfig(name="a", kind="gitlab", url="https://a", check_path=True)
     assert problems(_with(lab)) == []
     for other in (evolve(lab, kind="gitea"), evolve(lab, username="deploy")):
@@ -69,33 +76,34 @@ def test_a_projects_path_is_asked_of_gitlab_alone_and_with_a_token() -> None:
         assert problems(_with(evolve(other, check_path=False))) == []
 
 
-def test_plain_http_is_for_this_machine_or_by_permission() -> None:
-    """A credential that crosses a network in clear is given away."""
+def test_plain_http_needs_loopback_or_permission() -> None:
+    """A credential in clear text on a network can be read by others."""
     plain = ForgeConfig(name="a", url="http://a.example")
     assert set(_found(_with(plain))) == {("forges", "a", "url")}
     assert problems(_with(evolve(plain, allow_plain_http=True))) == []
     assert problems(_with(evolve(plain, url="http://127.0.0.1:8000"))) == []
 
 
-def test_authorities_are_read_at_the_start(tmp_path: Path) -> None:
-    """A typing error in a path must not wait for the first request."""
+def test_ca_file_is_read_at_start(tmp_path: Path) -> None:
+    """A mistyped path must not wait for the first request."""
     forge = ForgeConfig(name="a", url="https://a")
     authority = tmp_path / "ca.pem"
     authority.write_bytes((Path(__file__).parent / "testdata" / "authority.pem").read_bytes())
     assert problems(_with(evolve(forge, ca_file=str(authority)))) == []
     authority.write_text("no certificate")
-    assert "holds no certificate" in _found(_with(evolve(forge, ca_file=str(authority))))[("forges", "a", "ca_file")]
+    found = _found(_with(evolve(forge, ca_file=str(authority))))
+    assert found == {("forges", "a", "ca_file"): "the file contains no usable PEM certificate"}
     missing = _found(_with(evolve(forge, ca_file=str(tmp_path / "none.pem"))))[("forges", "a", "ca_file")]
     assert missing == "the file cannot be read: No such file or directory"
 
 
-def test_a_table_for_short_lived_credentials_is_for_its_kind_and_whole() -> None:
-    """Each names an API that the kind has; half a table would fail at the first request only."""
+def test_short_lived_table_must_be_complete_and_of_its_kind() -> None:
+    """An incomplete table would fail at the first request only."""
     app = AppConfig(app_id="7", private_key="file:///k")
     forge = ForgeConfig(name="a", kind="github", url="https://a", app=app)
     assert problems(_with(forge)) == []
     assert _found(_with(evolve(forge, kind="generic"))) == {
-        ("forges", "a", "app"): 'only forges of kind "github" have it'
+        ("forges", "a", "app"): 'supported only for forges of kind "github"'
     }
     oauth = ForgeConfig(
         name="a", kind="gitea", url="https://a", oauth=OAuthConfig(client_id="c", client_secret="env://S")
@@ -106,8 +114,8 @@ def test_a_table_for_short_lived_credentials_is_for_its_kind_and_whole() -> None
     }
 
 
-def test_a_forge_has_one_way_to_short_lived_credentials() -> None:
-    """Two would leave open which of them serves."""
+def test_two_short_lived_tables_are_refused() -> None:
+    """It would be unclear which of them applies."""
     app, rotate = AppConfig(app_id="7", private_key="file:///k"), RotateConfig(token="env://T", key="env://K")
     found = _found(_with(ForgeConfig(name="a", kind="github", url="https://a", app=app, rotate=rotate)))
-    assert found[("forges", "a", "rotate")] == '"app" is there already; a forge has one of them'
+    assert found[("forges", "a", "rotate")] == 'conflicts with "app": a forge has at most one of these tables'

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.config import pushforms
+from credgate.config import forms
 from credgate.config.load import config_hash, load
 from credgate.config.schema import Config, PushPolicy
 from credgate.errors import ConfigError
-from credgate.sessions.model import PushRule
+from credgate.rules.parse import PushRule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def written(tmp_path: Path, text: str) -> Config:
     return load(path, {}, uid=0)
 
 
-def test_a_policy_is_read(tmp_path: Path) -> None:
+def test_every_key_of_policy_is_read(tmp_path: Path) -> None:
     """Key by key."""
     assert written(tmp_path, POLICY).policy == PushPolicy(
         push=(
@@ -48,8 +48,8 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_rules_may_be_tables(tmp_path: Path) -> None:
-    """TOML's other spelling of a list of tables."""
+def test_rules_may_be_an_array_of_tables(tmp_path: Path) -> None:
+    """This is TOML's other notation for a list of tables."""
     config = written(tmp_path, '[[policy.push]]\nrefs = "refs/heads/main"\nallow = []\n')
     assert config.policy == PushPolicy(push=(PushRule("refs/heads/main", frozenset()),))
 
@@ -65,30 +65,30 @@ def test_rules_may_be_tables(tmp_path: Path) -> None:
         ("push = 5", "push must be a list of at most 64 rules"),
         ('protected_paths = ["/etc"]', "Invalid path glob: /etc ("),
         ('push_options = [""]', "Invalid push option:  ("),
-        ("max_refs = 0", "it is out of range: 1 to 20000"),
-        ("max_push_bytes = -1", "it is out of range: at least 0"),
-        ('require_old_oid = "yes"', "true or false is meant, without quotes"),
+        ("max_refs = 0", "out of range: must be 1 to 20000"),
+        ("max_push_bytes = -1", "out of range: must be at least 0"),
+        ('require_old_oid = "yes"', "expected true or false, without quotes"),
         ("partial = true", "unknown key"),
     ],
 )
-def test_a_policy_that_is_not_understood_stops_the_start(tmp_path: Path, line: str, text: str) -> None:
-    """With file, line and key: a bad pattern is refused when it is written."""
+def test_invalid_policy_is_refused_with_file_line_and_key(tmp_path: Path, line: str, text: str) -> None:
+    """A bad pattern is refused when it is written, not when it is matched."""
     with pytest.raises(ConfigError) as caught:
         written(tmp_path, f"[policy]\n{line}\n")
     key = line.partition(" ")[0]
     assert str(caught.value).startswith(f"{tmp_path}/credgate.toml:2: policy.{key}: {text}")
 
 
-def test_defaults_pass_their_own_forms() -> None:
-    """Tuples, as the schema holds them, are lists to a form."""
+def test_defaults_are_accepted_by_their_forms() -> None:
+    """The schema has tuples, where TOML gives lists."""
     policy = PushPolicy()
-    assert pushforms.rules(policy.push) == policy.push
-    assert pushforms.options(policy.push_options) == policy.push_options
-    assert pushforms.globs(policy.protected_paths) == policy.protected_paths
+    assert forms.push_rules(policy.push) == policy.push
+    assert forms.push_options(policy.push_options) == policy.push_options
+    assert forms.path_globs(policy.protected_paths) == policy.protected_paths
 
 
-def test_the_hash_does_not_depend_on_the_order_of_verbs(tmp_path: Path) -> None:
-    """A set has no order, and the hash must be the same in every process."""
+def test_hash_is_independent_of_the_order_of_verbs(tmp_path: Path) -> None:
+    """The hash must be the same in every process."""
     one = written(tmp_path, '[policy]\npush = [{refs = "refs/heads/x", allow = ["create", "update", "delete"]}]')
     other = written(tmp_path, '[policy]\npush = [{refs = "refs/heads/x", allow = ["delete", "update", "create"]}]')
     assert config_hash(one) == config_hash(other) != config_hash(Config())

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.position import Path, dotted, line_of, lines
+from credgate.config.toml_lines import Path, dotted, line_of, lines
 
 DOCUMENTS: list[tuple[str, str, dict[Path, int]]] = [
     ("empty", "", {}),
@@ -51,14 +51,14 @@ DOCUMENTS: list[tuple[str, str, dict[Path, int]]] = [
 @pytest.mark.parametrize(
     ("document", "expected"), [each[1:] for each in DOCUMENTS], ids=[each[0] for each in DOCUMENTS]
 )
-def test_every_key_is_found_on_its_line(document: str, expected: dict[Path, int]) -> None:
-    """An error that names the wrong line is worse than one without."""
+def test_line_of_every_key_is_found(document: str, expected: dict[Path, int]) -> None:
+    """An error with a wrong line is worse than one without."""
     assert lines(document) == expected
 
 
 @pytest.mark.parametrize("document", [each[1] for each in DOCUMENTS])
-def test_the_documents_above_are_toml(document: str) -> None:
-    """The table is only worth something if tomllib accepts it."""
+def test_documents_above_are_valid_toml(document: str) -> None:
+    """The table is useful only if tomllib accepts it."""
     tomllib.loads(document)
 
 
@@ -80,23 +80,23 @@ _DOCUMENTS = st.dictionaries(_KEYS, _VALUES, max_size=4)
 
 
 @given(_DOCUMENTS, st.booleans())
-def test_the_keys_are_those_that_tomllib_sees(values: dict[str, Any], multiline: bool) -> None:  # noqa: FBT001 - hypothesis chooses
+def test_keys_equal_those_of_tomllib(values: dict[str, Any], multiline: bool) -> None:  # noqa: FBT001 - hypothesis chooses
     """Differential: whatever is written, both readers agree on which keys there are."""
     document = tomli_w.dumps(values, multiline_strings=multiline)
     assert set(lines(document)) == _paths(tomllib.loads(document))
 
 
 @given(_DOCUMENTS, st.integers(0, 3))
-def test_lines_move_with_the_document(values: dict[str, Any], empty: int) -> None:
-    """A document further down is the same document further down."""
+def test_leading_empty_lines_shift_all_lines(values: dict[str, Any], empty: int) -> None:
+    """Line numbers must be counted from the start of the file."""
     document = tomli_w.dumps(values)
     moved = {path: line + empty for path, line in lines(document).items()}
     assert lines("\n" * empty + document) == moved
 
 
 @given(st.text(st.sampled_from("[]{}=,.\"'\\#\n a1"), max_size=40))
-def test_reading_ends_whatever_stands_there(document: str) -> None:
-    """Nothing loops or raises on documents that tomllib would have refused, for keys that decode."""
+def test_arbitrary_text_neither_loops_nor_raises(document: str) -> None:
+    """Such documents are refused by tomllib."""
     try:
         found = lines(document)
     except tomllib.TOMLDecodeError:
@@ -104,15 +104,15 @@ def test_reading_ends_whatever_stands_there(document: str) -> None:
     assert all(1 <= line <= document.count("\n") + 1 for line in found.values())
 
 
-def test_a_key_that_is_not_written_has_its_tables_line() -> None:
-    """A missing key is best looked for where it should stand."""
+def test_missing_key_has_the_line_of_its_table() -> None:
+    """The operator adds a missing key there."""
     found = lines("\n[sessions]\nstore = 1")
     assert line_of(found, ("sessions", "store")) == 3
     assert line_of(found, ("sessions", "idle_ttl")) == 2
     assert line_of(found, ("limits", "max_head")) == 0
 
 
-def test_a_path_reads_as_toml() -> None:
-    """The key of an error can be pasted back."""
+def test_path_is_printed_as_toml() -> None:
+    """The key of an error can be copied into the file."""
     assert dotted(("forges", "github.com", "url")) == 'forges."github.com".url'
     assert dotted(()) == ""

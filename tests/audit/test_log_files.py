@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.audit.chain import Head, Link
-from credgate.audit.kept import drop, read_head, rotate, rotated, write_head
+from credgate.audit.log_files import drop, read_head, rotate, rotated, write_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,8 @@ def test_rotated_files_are_listed_oldest_first(tmp_path: Path) -> None:
     assert [number for number, _ in rotated(log)] == [3, 20, 10**12]
 
 
-def test_the_oldest_are_dropped(tmp_path: Path) -> None:
-    """As many stay as may; the last line that is gone is told."""
+def test_oldest_files_are_dropped(tmp_path: Path) -> None:
+    """The number of the last removed line is returned."""
     log = tmp_path / "audit.log"
     for number in (10, 20, 30):
         log.touch()
@@ -36,7 +36,7 @@ def test_the_oldest_are_dropped(tmp_path: Path) -> None:
     assert [number for number, _ in rotated(log)] == [20, 30]
 
 
-def test_a_head_is_read_back(tmp_path: Path) -> None:
+def test_head_is_read_back(tmp_path: Path) -> None:
     """Written over the one before; what is no head is none."""
     log = tmp_path / "audit.log"
     assert read_head(log) is None
@@ -48,8 +48,8 @@ def test_a_head_is_read_back(tmp_path: Path) -> None:
     assert read_head(log) is None
 
 
-def test_a_head_is_nobody_else_s_and_no_link_leads_it_elsewhere(tmp_path: Path) -> None:
-    """Whoever may write beside the log does not choose what is written over."""
+def test_head_file_is_private_and_not_a_link(tmp_path: Path) -> None:
+    """A link could redirect the write to another file."""
     log, elsewhere = tmp_path / "audit.log", tmp_path / "elsewhere"
     head = Head(Link(1, "ab" * 32), 3)
     before = os.umask(0)
