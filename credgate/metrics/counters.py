@@ -19,7 +19,7 @@ from credgate.lfs.target import Call
 from credgate.values import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 OTHER: Final = "other"
 """Every other value, such as the operation of a request that was refused before it was parsed."""
@@ -76,22 +76,28 @@ class EventCounters:
         self.taken_back: Counter[str] = Counter()
         self.failures: Counter[tuple[str, str]] = Counter()
         """By forge and reason."""
-        self._by_happening: dict[Happening, Callable[[Event], None]] = {
-            Happening.REQUEST: self._request,
-            Happening.SESSION_CREATED: self._created,
-            Happening.SESSION_EXTENDED: self._extended,
-            Happening.SESSION_REVOKED: self._revoked,
-            Happening.SESSION_EXPIRED: self._expired,
-            Happening.CREDENTIAL_MINTED: self._minted,
-            Happening.CREDENTIAL_REVOKED: self._taken_back,
-            Happening.CREDENTIAL_FAILED: self._failed,
-        }
 
     def observe(self, event: Event) -> None:
         """Count ``event``; kinds without a counter are ignored."""
-        count = self._by_happening.get(event.event)
-        if count is not None:
-            count(event)
+        match event.event:
+            case Happening.REQUEST:
+                self._request(event)
+            case Happening.SESSION_CREATED:
+                self.sessions_created += 1
+            case Happening.SESSION_EXTENDED:
+                self.sessions_extended += 1
+            case Happening.SESSION_REVOKED:
+                self.sessions_ended["revoked"] += 1
+            case Happening.SESSION_EXPIRED:
+                self.sessions_ended["expired"] += 1
+            case Happening.CREDENTIAL_MINTED:
+                self.minted[self._forge(event)] += 1
+            case Happening.CREDENTIAL_REVOKED if event.allow:  # otherwise the revocation failed
+                self.taken_back[self._forge(event)] += 1
+            case Happening.CREDENTIAL_FAILED:
+                self.failures[self._forge(event), event.reason if event.reason in REASONS else OTHER] += 1
+            case _:
+                pass
 
     def _request(self, event: Event) -> None:
         operation = event.operation if event.operation in OPERATIONS else OTHER
@@ -108,25 +114,3 @@ class EventCounters:
 
     def _forge(self, event: Event) -> str:
         return event.forge if event.forge in self._forges else OTHER
-
-    def _created(self, _event: Event) -> None:
-        self.sessions_created += 1
-
-    def _extended(self, _event: Event) -> None:
-        self.sessions_extended += 1
-
-    def _revoked(self, _event: Event) -> None:
-        self.sessions_ended["revoked"] += 1
-
-    def _expired(self, _event: Event) -> None:
-        self.sessions_ended["expired"] += 1
-
-    def _minted(self, event: Event) -> None:
-        self.minted[self._forge(event)] += 1
-
-    def _taken_back(self, event: Event) -> None:
-        if event.allow:
-            self.taken_back[self._forge(event)] += 1
-
-    def _failed(self, event: Event) -> None:
-        self.failures[self._forge(event), event.reason if event.reason in REASONS else OTHER] += 1

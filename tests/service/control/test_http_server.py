@@ -42,21 +42,21 @@ def chunked(*chunks: bytes) -> bytes:
 @pytest.mark.parametrize(
     "request_bytes", [sized(CREATE), chunked(CREATE), chunked(*[CREATE[i : i + 1] for i in range(28)])]
 )
-def test_a_body_is_read_whatever_its_framing(request_bytes: bytes) -> None:
-    """The positive control of every refusal below: the same words, accepted."""
+def test_body_is_read_with_either_framing(request_bytes: bytes) -> None:
+    """This is the positive control of the refusals below."""
     (answer,) = Desk().ask(request_bytes)
     assert answer.status == 201
 
 
-def test_a_body_of_exactly_the_limit_is_read() -> None:
+def test_body_at_the_limit_is_read() -> None:
     """The limit is the last size that works."""
     body = CREATE.ljust(MAX_BODY)
     assert [Desk().ask(sized(body))[0].status, Desk().ask(chunked(body[:9], body[9:]))[0].status] == [201, 201]
 
 
 @pytest.mark.parametrize("request_bytes", [sized(CREATE.ljust(MAX_BODY + 1)), chunked(CREATE.ljust(MAX_BODY), b" ")])
-def test_one_byte_more_is_413_and_the_connection_ends(request_bytes: bytes) -> None:
-    """The cap holds with a length and without one."""
+def test_body_above_the_limit_is_answered_413(request_bytes: bytes) -> None:
+    """With a length and without one; the connection ends."""
     desk = Desk()
     channel, wire = desk.connect()
     channel.dataReceived(request_bytes)
@@ -66,16 +66,16 @@ def test_one_byte_more_is_413_and_the_connection_ends(request_bytes: bytes) -> N
     assert desk.registry.sessions == {}
 
 
-def test_a_declared_length_is_refused_before_any_of_it_arrives() -> None:
-    """Nothing is buffered, and a client that waits with Expect is never told to go on."""
+def test_declared_length_above_the_limit_is_refused_at_once() -> None:
+    """Nothing is buffered, and Expect gets no 100."""
     channel, wire = Desk().connect()
     channel.dataReceived(post(b"", b"Content-Length: 99999999999", b"Expect: 100-continue"))
     (answer,) = answers(wire.value())
     assert answer.status == 413
 
 
-def test_an_honest_body_that_waits_for_100_is_told_to_go_on() -> None:
-    """The other side of it: curl sends Expect by itself for larger bodies."""
+def test_expect_is_answered_with_100_continue() -> None:
+    """Curl sends Expect for larger bodies."""
     channel, wire = Desk().connect()
     request = sized(CREATE, b"Expect: 100-continue")
     channel.dataReceived(request[: -len(CREATE)])
@@ -94,8 +94,8 @@ def test_an_honest_body_that_waits_for_100_is_told_to_go_on() -> None:
         chunked(b"x" * MAX_BODY, b"x" * MAX_BODY),
     ],
 )
-def test_no_body_is_ever_spooled_to_disk(request_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twisted's own server writes every chunked body to a temporary file; a body here may be a secret."""
+def test_body_is_never_written_to_disk(request_bytes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twisted would write it to a temporary file, and it may contain a secret."""
 
     def spooled(*_: object, **__: object) -> None:
         pytest.fail("a temporary file was opened")
@@ -108,14 +108,14 @@ def test_no_body_is_ever_spooled_to_disk(request_bytes: bytes, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("more", [b"1\r\nx\r\n0\r\n\r\n", b"zz\r\n"])
-def test_what_follows_in_the_same_bytes_as_a_refused_chunk_changes_nothing(more: bytes) -> None:
-    """Twisted's decoder goes on with what it has; there is one answer all the same."""
+def test_data_after_a_refused_chunk_is_ignored(more: bytes) -> None:
+    """Twisted's decoder continues, but there is one response only."""
     desk = Desk()
     (answer,) = desk.ask(chunked(b"x" * MAX_BODY, b"x").removesuffix(b"0\r\n\r\n") + more)
     assert (answer.status, desk.registry.sessions) == (413, {})
 
 
-def test_what_follows_a_refusal_is_thrown_away_and_bounded() -> None:
+def test_data_after_a_refusal_is_discarded_up_to_a_limit() -> None:
     """Memory does not grow with what a refused client goes on sending, and the client cannot go on for ever."""
     channel, wire = Desk().connect()
     channel.dataReceived(post(b"", b"Transfer-Encoding: chunked") + b"20000\r\n" + b"x" * 0x20000)
@@ -128,7 +128,7 @@ def test_what_follows_a_refusal_is_thrown_away_and_bounded() -> None:
     assert wire.aborted
 
 
-def test_a_refused_client_that_stays_is_cut() -> None:
+def test_refused_client_is_cut_after_linger() -> None:
     """It has two seconds to read its answer."""
     desk = Desk()
     channel, wire = desk.connect()
@@ -139,7 +139,7 @@ def test_a_refused_client_that_stays_is_cut() -> None:
     assert wire.aborted
 
 
-def test_a_refused_client_that_leaves_leaves_nothing_behind() -> None:
+def test_refused_client_that_disconnects_leaves_no_timer() -> None:
     """No timer outlives its connection."""
     desk = Desk()
     channel, _ = desk.connect()
@@ -148,7 +148,7 @@ def test_a_refused_client_that_leaves_leaves_nothing_behind() -> None:
     assert (desk.clock.getDelayedCalls(), channel.site.channels) == ([], set())
 
 
-def test_a_second_request_in_the_same_bytes_as_a_refused_one_is_not_served() -> None:
+def test_pipelined_request_after_a_refusal_is_not_served() -> None:
     """What follows a body that was not read is no request."""
     desk = Desk()
     (answer,) = desk.ask(post(HEALTH * 2, b"Content-Length: 70000"))
@@ -160,16 +160,16 @@ def test_a_second_request_in_the_same_bytes_as_a_refused_one_is_not_served() -> 
 
 @pytest.mark.parametrize("path", [b"/", b"/health", b"/v1/ready", b"/v1/sessions", b"/session/x", b"/nowhere"])
 @pytest.mark.parametrize("peer", [FOREIGN, None])
-def test_a_foreign_peer_is_refused_on_every_path_before_any_route(path: bytes, peer: Peer | None) -> None:
-    """One check for all routes, those of tomorrow too."""
+def test_foreign_peer_is_refused_on_every_path(path: bytes, peer: Peer | None) -> None:
+    """One check covers all routes, future ones too."""
     desk = Desk(peer=peer)
     (answer,) = desk.ask(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
     assert (answer.status, answer.error) == (403, "Session management not authorized")
     assert desk.turned_away == [(Limit.FOREIGN, str(peer) if peer else "unknown")]
 
 
-def test_a_foreign_peer_s_body_is_not_read() -> None:
-    """It is refused when it connects, before it has sent a byte, and told once."""
+def test_body_of_a_foreign_peer_is_not_read() -> None:
+    """The peer is refused when it connects."""
     desk = Desk(peer=FOREIGN)
     channel, wire = desk.connect()
     (answer,) = answers(wire.value())
@@ -209,8 +209,8 @@ class Door:
         channel.connectionLost(Failure(ConnectionDone()))
 
 
-def test_a_user_has_so_many_connections_and_others_have_theirs() -> None:
-    """A listed user held 1,200; root and our own user are served whatever the others hold."""
+def test_connections_are_limited_by_user() -> None:
+    """Root and credgate's own user are served whatever others hold."""
     door = Door()
     held = [door.connect(7) for _ in range(MAX_BY_USER)]
     assert all(wire.value() == b"" for _, wire in held)
@@ -228,8 +228,8 @@ def test_a_user_has_so_many_connections_and_others_have_theirs() -> None:
     assert door.connect(7)[1].value() == b"", "one that ends makes room"
 
 
-def test_listed_users_share_a_limit_and_our_own_do_not() -> None:
-    """The list may be long: all of them together leave descriptors for the sandboxes."""
+def test_listed_users_share_a_limit() -> None:
+    """They must leave descriptors for the sandboxes."""
     door = Door()
     for number in range(MAX_LISTED):
         assert door.connect(7 + number % 3)[1].value() == b""
@@ -238,8 +238,8 @@ def test_listed_users_share_a_limit_and_our_own_do_not() -> None:
         assert door.connect(uid)[1].value() == b""
 
 
-def test_of_many_foreign_connections_a_few_are_told_and_the_others_closed() -> None:
-    """What is refused must not hold descriptors; when those that were told have gone, others are."""
+def test_only_some_refused_connections_get_a_response() -> None:
+    """Refused connections must not use up descriptors."""
     door = Door()
     told = [door.connect(4711) for _ in range(MAX_TURNED_AWAY)]
     assert {answers(wire.value())[0].status for _, wire in told} == {403}
@@ -252,8 +252,8 @@ def test_of_many_foreign_connections_a_few_are_told_and_the_others_closed() -> N
     assert (door.site.turned_away, dict(door.site._by_user)) == (1, {})
 
 
-def test_our_own_peer_is_served() -> None:
-    """The positive control of both."""
+def test_own_user_is_served() -> None:
+    """This is the positive control."""
     desk = Desk()
     assert (desk.ask(HEALTH)[0].status, desk.turned_away) == (200, [])
 
@@ -261,7 +261,7 @@ def test_our_own_peer_is_served() -> None:
 # Lifetime of a connection.
 
 
-def test_an_idle_connection_is_closed_in_silence(logged: list[dict[str, Any]]) -> None:
+def test_idle_connection_is_closed_without_a_log_line(logged: list[dict[str, Any]]) -> None:
     """Neither a log line nor a descriptor is left of a client that forgot its connection."""
     desk = Desk()
     channel, wire = desk.connect()
@@ -270,7 +270,7 @@ def test_an_idle_connection_is_closed_in_silence(logged: list[dict[str, Any]]) -
     assert (wire.aborted, logged) == (True, [])
 
 
-def test_a_slow_answer_is_no_idle_connection() -> None:
+def test_connection_that_waits_for_a_response_is_not_idle() -> None:
     """A create may wait for the disk."""
     desk = Desk()
     desk.registry.hold = Deferred()
@@ -281,8 +281,8 @@ def test_a_slow_answer_is_no_idle_connection() -> None:
     assert answers(wire.value())[0].status == 201
 
 
-def test_nothing_is_logged_of_a_request_and_its_repr_hides_the_url(logged: list[dict[str, Any]]) -> None:
-    """The ancestor's DELETE carries the token in its URL."""
+def test_request_is_not_logged_and_repr_hides_the_url(logged: list[dict[str, Any]]) -> None:
+    """The ancestor's DELETE has the token in its URL."""
     token = "T" * 43
     desk = Desk()
     channel, wire = desk.connect()
@@ -294,19 +294,19 @@ def test_nothing_is_logged_of_a_request_and_its_repr_hides_the_url(logged: list[
     assert logged == []
 
 
-def test_twisted_s_request_would_have_shown_it() -> None:
-    """The positive control: without our repr the URL is there."""
+def test_repr_of_a_twisted_request_shows_the_url() -> None:
+    """This is the positive control."""
     channel, _ = Desk().connect()
     assert "uri=" in http.Request.__repr__(http.Request(channel))
 
 
-def test_what_is_overridden_is_still_there_to_override() -> None:
-    """One name is private to Twisted; were it renamed, an empty 400 would come back."""
+def test_overridden_methods_exist_in_twisted() -> None:
+    """One of them is private; if it were renamed, empty 400 responses would return."""
     for name in ("_respondToBadRequestAndDisconnect", "headerReceived", "lineLengthExceeded", "timeoutConnection"):
         assert hasattr(http.HTTPChannel, name)
 
 
-def test_klein_falling_over_itself_is_500_in_json(
+def test_error_within_klein_is_answered_500_in_json(
     monkeypatch: pytest.MonkeyPatch, logged: list[dict[str, Any]]
 ) -> None:
     """Twisted would answer with its HTML page."""

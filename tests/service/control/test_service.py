@@ -41,8 +41,8 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason=f"{NOT_SHOWN}: only roo
 
 @root_only
 @pytest_twisted.ensureDeferred
-async def test_another_user_is_refused_even_where_the_modes_would_let_it_in(gateway: Gateway) -> None:
-    """The kernel's word is the second lock; curl by root is the positive control."""
+async def test_another_user_is_refused_even_if_modes_allow_it(gateway: Gateway) -> None:
+    """The kernel's report is the second check; curl by root is the positive control."""
     run = ("-d", "{}", *JSON, "http://localhost/v1/sessions")
     gateway.socket.parent.chmod(0o711)
     gateway.socket.chmod(0o666)
@@ -57,16 +57,16 @@ async def test_another_user_is_refused_even_where_the_modes_would_let_it_in(gate
 
 @root_only
 @pytest_twisted.ensureDeferred
-async def test_another_user_cannot_even_connect(gateway: Gateway) -> None:
-    """The modes are the first lock."""
+async def test_another_user_cannot_connect(gateway: Gateway) -> None:
+    """The modes are the first check."""
     with pytest.raises(AssertionError, match="connect"):
         await gateway.curl("http://localhost/health", **FOREIGN)
 
 
 @root_only
 @pytest_twisted.ensureDeferred
-async def test_a_listed_user_is_served_and_no_other(shared_gateway: Gateway) -> None:
-    """``control.allow_uids`` needs no chmod by hand; the audit line says who it was."""
+async def test_listed_user_is_served(shared_gateway: Gateway) -> None:
+    """Others are refused, and the audit line has their uid."""
     status, _, body = await shared_gateway.curl(
         "-d", '{"label": "box"}', *JSON, "http://localhost/v1/sessions", **FOREIGN
     )
@@ -82,7 +82,7 @@ async def test_a_listed_user_is_served_and_no_other(shared_gateway: Gateway) -> 
     assert (await shared_gateway.curl("http://localhost/health", **other))[0] == 403
 
 
-def test_an_unknown_peer_is_audited_as_unknown(home: Path) -> None:
+def test_unknown_peer_is_audited_as_unknown(home: Path) -> None:
     """Where the kernel does not tell."""
     made = gateway_at(config(home / "control.sock"))
     made.service.site.refused(Limit.FOREIGN, "unknown")
@@ -99,8 +99,8 @@ def mode(path: Path) -> int:
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 @pytest_twisted.ensureDeferred
-async def test_the_socket_is_0600_in_a_0700_directory_whatever_the_umask(home: Path, umask: int) -> None:
-    """As bound by Twisted, which would make it 0666."""
+async def test_socket_is_0600_in_a_0700_directory_for_any_umask(home: Path, umask: int) -> None:
+    """Twisted alone would make it 0666."""
     made = gateway_at(config(home / "run" / "control.sock"))
     before = os.umask(umask)
     try:
@@ -114,8 +114,8 @@ async def test_the_socket_is_0600_in_a_0700_directory_whatever_the_umask(home: P
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_service_can_be_started_again(home: Path) -> None:
-    """It leaves its place as it found it, but for the lock's file."""
+async def test_service_can_be_started_again(home: Path) -> None:
+    """Only the lock file stays."""
     made = gateway_at(config(home / "run" / "control.sock"))
     for _ in range(2):
         made.service.startService()
@@ -124,7 +124,7 @@ async def test_the_service_can_be_started_again(home: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_second_service_is_refused_and_the_first_goes_on(gateway: Gateway) -> None:
+async def test_second_service_is_refused_and_the_first_continues(gateway: Gateway) -> None:
     """One clear line, and the first one's socket is not touched."""
     second = gateway_at(config(gateway.socket))
     with pytest.raises(ConfigError, match="another credgate is serving this socket"):
@@ -135,8 +135,8 @@ async def test_a_second_service_is_refused_and_the_first_goes_on(gateway: Gatewa
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Twisted drops a socket it cannot bind
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_bound_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the place is free again."""
+async def test_bind_failure_is_reported_in_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is released again."""
     made = gateway_at(config(home / "control.sock"))
     monkeypatch.setattr(unixsocket.SocketPlace, "_remove_stale", lambda _: None)
     made.socket.write_text("")
@@ -148,7 +148,7 @@ async def test_what_cannot_be_bound_is_one_line(home: Path, monkeypatch: pytest.
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_file_system_that_loses_modes_stops_the_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_file_system_without_modes_stops_the_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open socket is worse than none."""
     made = gateway_at(config(home / "control.sock"))
     monkeypatch.setattr(service_module, "UNIXServerEndpoint", _open_to_all)
@@ -164,8 +164,8 @@ def _open_to_all(reactor_: Any, path: str, **asked: Any) -> UNIXServerEndpoint:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(home: Path) -> None:
-    """A warning, no traceback."""
+async def test_removed_socket_does_not_fail_the_stop(home: Path) -> None:
+    """There is a warning and no traceback."""
     made = gateway_at(config(home / "control.sock"))
     made.service.startService()
     made.socket.unlink()
@@ -173,8 +173,8 @@ async def test_a_socket_that_somebody_removed_does_not_spoil_the_end(home: Path)
 
 
 @pytest.mark.needs("curl")
-def test_after_kill_9_the_next_process_takes_over_and_a_live_one_is_left_alone(home: Path) -> None:
-    """What is left behind is a socket and a lock's file, and neither may stop a restart."""
+def test_stale_socket_is_taken_over_and_a_live_one_is_not(home: Path) -> None:
+    """After kill -9 the socket and the lock file are left."""
     path = home / "run" / "control.sock"
     line = [sys.executable, "-m", "tests.fakes.control_process", str(path)]
 
@@ -207,7 +207,7 @@ def test_after_kill_9_the_next_process_takes_over_and_a_live_one_is_left_alone(h
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
+async def test_stop_closes_idle_connections_at_once(gateway: Gateway) -> None:
     """A kept connection must not hold up a restart."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(0)
@@ -221,8 +221,8 @@ async def test_stopping_ends_idle_connections_at_once(gateway: Gateway) -> None:
 
 @pytest.mark.needs("curl")
 @pytest_twisted.ensureDeferred
-async def test_stopping_lets_a_request_end(home: Path) -> None:
-    """Its answer may be the only copy of a session's secrets."""
+async def test_stop_waits_for_a_request(home: Path) -> None:
+    """The response may be the only copy of a session's secrets."""
     gate: Deferred[dict[str, bool]] = Deferred()
     gateway = gateway_at(config(home / "run" / "control.sock"), readiness=lambda: gate)
     gateway.service.startService()
@@ -236,7 +236,7 @@ async def test_stopping_lets_a_request_end(home: Path) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_does_not_wait_for_ever(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_cuts_a_hanging_request_after_the_grace(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that hangs is cut after the grace."""
     monkeypatch.setattr(service_module, "GRACE", 0.05)
     with socket.socket(socket.AF_UNIX) as client:

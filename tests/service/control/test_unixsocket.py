@@ -72,7 +72,7 @@ def sockets() -> Iterator[list[socket.socket]]:
 # Modes.
 
 
-def test_directory_socket_and_lock_are_ours_alone_whatever_the_umask(
+def test_directory_socket_and_lock_are_private_for_any_umask(
     home: Path, umask: int, sockets: list[socket.socket]
 ) -> None:
     """A permissive umask never opens a window, a strict one never locks us out."""
@@ -89,10 +89,10 @@ def test_directory_socket_and_lock_are_ours_alone_whatever_the_umask(
     place.release()
 
 
-def test_a_place_for_more_users_can_be_reached_by_them_and_no_more(
+def test_shared_socket_is_reachable_but_its_directory_only_searchable(
     home: Path, umask: int, sockets: list[socket.socket]
 ) -> None:
-    """A mode cannot name a user: the socket is open, the peer's uid decides, and the directory can only be entered."""
+    """A mode cannot name a user, so the peer's uid decides."""
     place = SocketPlace(home / "run" / "control.sock", shared=True)
     bind(place, listener(place.path, sockets, chmod=place.mode))
     place.check()
@@ -104,7 +104,7 @@ def test_a_place_for_more_users_can_be_reached_by_them_and_no_more(
     place.release()
 
 
-def test_a_directory_that_is_there_keeps_its_mode(home: Path) -> None:
+def test_existing_directory_keeps_its_mode(home: Path) -> None:
     """A wrong path such as /run must not be tightened."""
     home.chmod(0o755)
     place = SocketPlace(home / "control.sock")
@@ -126,8 +126,8 @@ def refusal(place: SocketPlace) -> str:
     return caught.value.text
 
 
-def test_a_symbolic_link_is_no_directory(home: Path) -> None:
-    """Whoever made it decides where it points tomorrow."""
+def test_symbolic_link_as_directory_is_refused(home: Path) -> None:
+    """Its owner could redirect it."""
     (home / "real").mkdir(mode=0o700)
     (home / "link").symlink_to(home / "real")
     assert "is a symbolic link" in refusal(SocketPlace(home / "link" / "control.sock"))
@@ -137,8 +137,8 @@ def test_a_symbolic_link_is_no_directory(home: Path) -> None:
     positive.release()
 
 
-def test_a_link_above_the_directory_is_followed(home: Path) -> None:
-    """/var/run is one on every Linux, and the ancestor's default path goes through it."""
+def test_link_above_the_directory_is_followed(home: Path) -> None:
+    """/var/run is one on every Linux."""
     (home / "run").mkdir()
     (home / "var-run").symlink_to(home / "run")
     place = SocketPlace(home / "var-run" / "gateway" / "gateway.sock")
@@ -148,8 +148,8 @@ def test_a_link_above_the_directory_is_followed(home: Path) -> None:
 
 
 @root_only
-def test_a_directory_of_another_user_is_refused(home: Path) -> None:
-    """Its owner could put another socket in our place."""
+def test_directory_of_another_user_is_refused(home: Path) -> None:
+    """Its owner could replace the socket."""
     (home / "theirs").mkdir()
     os.chown(home / "theirs", 65534, 65534)
     text = refusal(SocketPlace(home / "theirs" / "control.sock"))
@@ -157,15 +157,15 @@ def test_a_directory_of_another_user_is_refused(home: Path) -> None:
 
 
 @pytest.mark.parametrize("open_mode", [0o770, 0o720, 0o707, 0o702, 0o777, 0o1777])
-def test_a_directory_that_others_may_write_to_is_refused(home: Path, open_mode: int) -> None:
-    """The sticky bit does not help against a socket that is made before ours."""
+def test_directory_writable_by_others_is_refused(home: Path, open_mode: int) -> None:
+    """Even with the sticky bit, others could create the socket first."""
     (home / "open").mkdir()
     (home / "open").chmod(open_mode)
     assert f"is writable by others (mode {open_mode:04o})" in refusal(SocketPlace(home / "open" / "control.sock"))
 
 
-def test_a_directory_that_anybody_could_rename_is_refused(home: Path) -> None:
-    """Where the parent is open to all, our directory can be moved away; under a sticky one it cannot."""
+def test_directory_that_others_could_rename_is_refused(home: Path) -> None:
+    """That is possible in a world-writable parent without sticky bit."""
     open_parent = home / "open"
     open_parent.mkdir()
     open_parent.chmod(0o777)
@@ -176,13 +176,13 @@ def test_a_directory_that_anybody_could_rename_is_refused(home: Path) -> None:
     place.release()
 
 
-def test_a_relative_path_is_refused() -> None:
+def test_relative_path_is_refused() -> None:
     """A daemon changes its directory."""
     assert "must be absolute" in refusal(SocketPlace(Path("control.sock")))
 
 
-def test_a_path_that_the_kernel_cannot_hold_is_refused(home: Path) -> None:
-    """The limit is 107 bytes; the last length that fits works."""
+def test_path_that_is_too_long_is_refused(home: Path) -> None:
+    """The limit of 107 bytes is inclusive."""
     longest = home / ("x" * (107 - len(str(home)) - 1))
     assert "longer than 107 bytes" in refusal(SocketPlace(longest.with_name(longest.name + "x")))
     place = SocketPlace(longest)
@@ -190,15 +190,15 @@ def test_a_path_that_the_kernel_cannot_hold_is_refused(home: Path) -> None:
     place.release()
 
 
-def test_a_directory_that_cannot_be_made_is_one_line(home: Path) -> None:
+def test_directory_that_cannot_be_created_is_reported_in_one_line(home: Path) -> None:
     """The operator reads which path, and why."""
     (home / "file").write_text("")
     assert "Not a directory" in refusal(SocketPlace(home / "file" / "x" / "control.sock"))
     assert "File exists" in refusal(SocketPlace(home / "file" / "control.sock"))
 
 
-def test_a_file_that_is_no_socket_is_never_removed(home: Path) -> None:
-    """A typo in the configuration must not cost a file; and the place is free again."""
+def test_file_that_is_not_a_socket_is_not_removed(home: Path) -> None:
+    """A mistyped path must not destroy it."""
     path = home / "sessions.db"
     path.write_text("precious")
     assert "not a socket; remove it" in refusal(SocketPlace(path))
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_socket_is_never_removed(home: Path) -> None:
     place.release()
 
 
-def test_a_link_in_the_lock_s_place_is_not_followed(home: Path) -> None:
+def test_link_in_place_of_the_lock_is_not_followed(home: Path) -> None:
     """It could make any file of ours."""
     (home / "control.sock.lock").symlink_to(home / "elsewhere")
     assert "symbolic links" in refusal(SocketPlace(home / "control.sock"))
@@ -220,7 +220,7 @@ def test_a_link_in_the_lock_s_place_is_not_followed(home: Path) -> None:
     ("chmod", "text"),
     [(0o666, "does not keep the mode of a socket"), (0o600, ""), (0o700, "does not keep the mode of a socket")],
 )
-def test_a_file_system_that_loses_modes_is_found_out(
+def test_file_system_without_modes_or_owners_is_detected(
     home: Path, sockets: list[socket.socket], chmod: int, text: str
 ) -> None:
     """Some shared directories show everything as open, or as another's."""
@@ -234,7 +234,7 @@ def test_a_file_system_that_loses_modes_is_found_out(
     place.release()
 
 
-def test_a_socket_that_vanished_or_became_a_file_is_found_out(home: Path) -> None:
+def test_vanished_or_replaced_socket_is_detected(home: Path) -> None:
     """What is checked is what was bound."""
     place = SocketPlace(home / "control.sock")
     with pytest.raises(ConfigError, match="No such file"):
@@ -244,7 +244,7 @@ def test_a_socket_that_vanished_or_became_a_file_is_found_out(home: Path) -> Non
         place.check()
 
 
-def test_the_error_is_made_by_who_knows_the_line(home: Path) -> None:
+def test_error_is_made_by_the_given_function(home: Path) -> None:
     """The configuration adds file and line."""
     place = SocketPlace(
         Path("x"), complain=lambda text: ConfigError(text, file="credgate.toml", line=3, key="listen.control")
@@ -257,7 +257,7 @@ def test_the_error_is_made_by_who_knows_the_line(home: Path) -> None:
 # Stale or live.
 
 
-def test_a_stale_socket_is_taken_over(home: Path) -> None:
+def test_stale_socket_is_taken_over(home: Path) -> None:
     """What a kill -9 leaves: the file, and nobody behind it."""
     path = home / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -270,8 +270,8 @@ def test_a_stale_socket_is_taken_over(home: Path) -> None:
     place.release()
 
 
-def test_a_lock_that_is_held_refuses_and_leaves_the_socket_alone(home: Path, sockets: list[socket.socket]) -> None:
-    """The first instance goes on; when it lets go, the second may."""
+def test_held_lock_refuses_and_keeps_the_socket(home: Path, sockets: list[socket.socket]) -> None:
+    """The second process may start once the lock is released."""
     first, second = SocketPlace(home / "control.sock"), SocketPlace(home / "control.sock")
     bind(first, listener(first.path, sockets))
     inode = first.path.stat().st_ino
@@ -283,8 +283,8 @@ def test_a_lock_that_is_held_refuses_and_leaves_the_socket_alone(home: Path, soc
     second.release()
 
 
-def test_a_live_socket_without_a_lock_is_left_alone(home: Path) -> None:
-    """Another program's, or ours after somebody removed the lock."""
+def test_live_socket_without_a_lock_is_not_taken_over(home: Path) -> None:
+    """It may belong to another program."""
     path = home / "control.sock"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
@@ -293,7 +293,7 @@ def test_a_live_socket_without_a_lock_is_left_alone(home: Path) -> None:
         assert path.exists()
 
 
-def test_a_live_socket_whose_queue_is_full_is_left_alone(home: Path, sockets: list[socket.socket]) -> None:
+def test_live_socket_with_a_full_queue_is_not_taken_over(home: Path, sockets: list[socket.socket]) -> None:
     """Busy is not dead."""
     path = home / "control.sock"
     live = socket.socket(socket.AF_UNIX)
@@ -306,7 +306,7 @@ def test_a_live_socket_whose_queue_is_full_is_left_alone(home: Path, sockets: li
     assert refusal(SocketPlace(path)).endswith("another program is serving this socket")
 
 
-def test_a_listener_that_fails_frees_the_place(home: Path) -> None:
+def test_failed_listener_releases_the_lock(home: Path) -> None:
     """Otherwise a second try in one process would find itself."""
     place = SocketPlace(home / "control.sock")
 
@@ -320,8 +320,8 @@ def test_a_listener_that_fails_frees_the_place(home: Path) -> None:
     place.release()
 
 
-def test_the_lock_is_not_inherited_by_what_we_start(home: Path) -> None:
-    """A child that lives on after a crash would keep the place for ever."""
+def test_lock_is_not_inherited_by_child_processes(home: Path) -> None:
+    """A child that survives a crash would hold it."""
     place = SocketPlace(home / "control.sock")
     place.take()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
