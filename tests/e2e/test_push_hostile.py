@@ -282,7 +282,7 @@ def test_data_after_a_deletion_refuses_it(enter: Enter, door: Door, repos: Repos
     forge.plain.clear()
     for tail in (pack, b"0000", encode(b"repo.private=false") + FLUSH + pack):
         told = desk.post(gone + tail)
-        assert told.refs == {REF: "credgate: push refused: data after a list that only deletes"}
+        assert told.refs == {REF: "credgate: push refused: data after a list that only deletes refs"}
         assert desk.gateway.audited(repo=desk.path, decision="deny")["reason"] == "malformed-push"
     assert (desk.refs(), forge.plain.up) == (before, b"")
     assert desk.post(gone).refs == {REF: "ok"}
