@@ -98,4 +98,4 @@ def test_git_prints_what_the_document_shows(
 def test_the_document_shows_enough() -> None:
     """The test above is about something."""
     assert [example.kind for example in EXAMPLES].count("console") == 10
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 13

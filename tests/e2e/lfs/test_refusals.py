@@ -181,10 +181,12 @@ def test_a_handle_opens_its_object_for_its_session_only(lfs_forge: LfsForge, ent
     assert ask(door, mine, "PUT", target, CONTENT)[0] == 404
     assert ask(door, mine, "GET", target) == (200, CONTENT)
     assert ask(door, mine, "GET", target) == (200, CONTENT), "again, for whoever tries again"
-    reasons = [
-        line["reason"] for line in door.gateway.audit() if line.get("operation") in {"lfs-download", "lfs-upload"}
-    ]
-    assert reasons.count("lfs-handle") == 3
+
+    def refused() -> list[str]:
+        lines = [line for line in door.gateway.audit() if line.get("operation") in {"lfs-download", "lfs-upload"}]
+        return [line["operation"] for line in lines if line["reason"] == "lfs-handle"]
+
+    wait_until(lambda: len(refused()) == 3, "the three refusals of a known operation are audited")
 
 
 def test_a_handle_is_nothing_without_the_sessions_credential(
