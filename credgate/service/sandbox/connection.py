@@ -119,7 +119,7 @@ class SandboxConnection(Protocol):
             record.describe(verdict)
             self._do(head, verdict, record)
         except Exception:
-            record.ends(Decision(allow=False, reason=Reason.INTERNAL)).close()
+            record.set_decision(Decision(allow=False, reason=Reason.INTERNAL)).close()
             raise
 
     def _do(self, head: RequestHead, verdict: Verdict, record: RequestLog) -> None:
@@ -151,7 +151,7 @@ class SandboxConnection(Protocol):
 
     def refuse(self, refuse: Refuse, record: RequestLog, push: PushStream | RefusedPush | None, *, whole: bool) -> None:
         """Answer a refusal, after the rest of the body if the session is proved and the client did not ask first."""
-        record.ends(refuse.decision)
+        record.set_decision(refuse.decision)
         self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole, early=refuse.early)
 
     def _own(
@@ -186,8 +186,8 @@ class SandboxConnection(Protocol):
         self._say(Refuse(decision, error.status))
 
     def _note(self, decision: Decision, status: int) -> None:
-        record = RequestLog(self.gate, self.peer).ends(decision)
-        record.answers(status)
+        record = RequestLog(self.gate, self.peer).set_decision(decision)
+        record.set_status(status)
         record.close()
 
     def _say(self, refuse: Refuse) -> None:

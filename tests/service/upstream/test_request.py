@@ -19,7 +19,7 @@ def question(house: House, request: bytes, *, recoded: bool = False, read: bool 
     verdict = house.gate.judge(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
     made = UpstreamRequest(head, recoded=recoded, read=read)
-    made.address(verdict, house.credentials.at_hand(credential_request(verdict)) or ANONYMOUS)
+    made.address(verdict, house.credentials.cached(credential_request(verdict)) or ANONYMOUS)
     return made
 
 
@@ -69,11 +69,11 @@ def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
 def test_what_was_said_is_there_for_another_try() -> None:
     """All of it, however it came, and what comes later too: a connection may be closed, then a credential refused."""
     asked = question(House(), post(b"12345"))
-    asked.says([b"12", b"34"])
-    asked.says([b"5"])
-    assert asked.said() == [b"12", b"34", b"5"]
-    asked.says([b"6"])
-    assert asked.said() == [b"12", b"34", b"5", b"6"]
+    asked.record_sent([b"12", b"34"])
+    asked.record_sent([b"5"])
+    assert asked.replay_body() == [b"12", b"34", b"5"]
+    asked.record_sent([b"6"])
+    assert asked.replay_body() == [b"12", b"34", b"5", b"6"]
 
 
 def judged(house: House, request: bytes) -> Relay:
@@ -102,7 +102,7 @@ def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
 
 def test_nothing_said_is_something_to_repeat() -> None:
     """A discovery has no body."""
-    assert question(House(), discover()).said() == []
+    assert question(House(), discover()).replay_body() == []
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -110,7 +110,7 @@ def test_more_than_is_kept_cannot_be_repeated(more: int) -> None:
     """Memory is bounded, however the body comes."""
     asked = question(House(), post(b"12345"))
     for _ in range(16):
-        asked.says([b"x" * (REPLAY_BYTES // 16)])
-    asked.says([b"x" * more])
-    said = asked.said()
+        asked.record_sent([b"x" * (REPLAY_BYTES // 16)])
+    asked.record_sent([b"x" * more])
+    said = asked.replay_body()
     assert (said is None) is (more == 1)

@@ -72,7 +72,7 @@ class LfsApiExchange(LfsExchange):
             status, body = _OK, await self._verify()
         else:
             status, body = await self._locks(call)
-        self.record.answers(status)
+        self.record.set_status(status)
         self.record.bytes_down += len(body)
         self.channel.write([local_reply(status, body, MEDIA_TYPE, close=not self.channel.keeps)])
         self.finish()
@@ -86,7 +86,7 @@ class LfsApiExchange(LfsExchange):
             raise refused(admitted.decision, admitted.status)
         held = batches.too_large(batch, admitted.grant.max_lfs_object_bytes)
         if held:
-            self.record.ends(batches.too_large_decision(len(held)))
+            self.record.set_decision(batches.too_large_decision(len(held)))
         question = batches.forge_request(batch, held)
         if question is not None:
             answer = await self._ask_forge(question, batch.needed, repeatable=True)
@@ -140,7 +140,7 @@ class LfsApiExchange(LfsExchange):
         """Ask about the object of the handle, whatever the body says."""
         verdict = self.verdict
         action = logins.action_for(self.gate, verdict)
-        self.record.concerns(action.oid, action.size)
+        self.record.set_object(action.oid, action.size)
         driver, place = verdict.driver, action.href.place
         credential = None
         if action.login:
@@ -162,7 +162,7 @@ class LfsApiExchange(LfsExchange):
     async def _ask_forge(self, body: bytes, access: Access, *, repeatable: bool) -> LfsAnswer:
         verdict, driver = self.verdict, self.verdict.driver
         credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
+        self.record.set_credential(credential)
         moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
         if moved is not None:
             raise refused(moved, _FORBIDDEN)
@@ -170,7 +170,7 @@ class LfsApiExchange(LfsExchange):
         answer = await self._once(body, credential, repeatable=repeatable)
         if driver.refuses_credential(answer.status) and credential.secret and repeatable:
             credential = await logins.credential_for(self.gate.credentials, verdict, access, credential.id)
-            self.record.uses(credential)
+            self.record.set_credential(credential)
             answer = await self._once(body, credential, repeatable=repeatable)
         return answer
 

@@ -108,7 +108,7 @@ class LfsExchange:
 
     def _stop(self, decision: Decision) -> None:
         self._end()
-        self.record.ends(decision).close()
+        self.record.set_decision(decision).close()
 
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
@@ -124,7 +124,7 @@ class LfsExchange:
         """Leave; the protocol error can be told if nothing else was."""
         said = self.answering
         if not said:
-            self.record.answers(status)
+            self.record.set_status(status)
         self._stop(decision)
         return not said
 

@@ -149,6 +149,6 @@ class ObjectUpload(ObjectTransfer):
             self.channel.release()
 
     def _answer(self) -> None:
-        self.record.answers(200)
+        self.record.set_status(200)
         self.channel.write([local_reply(200, b"", OBJECT_TYPE, close=not self.channel.keeps)])
         self.finish()

@@ -52,14 +52,14 @@ class ObjectTransfer(LfsExchange, ABC):
             self.key = logins.storage_key(driver, action)
             return
         credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
+        self.record.set_credential(credential)
         self.authorization = logins.authorization(driver, credential)
         self.key = logins.forge_key(driver, credential)
 
     def find(self) -> None:
         """Look the handle up; raises LfsError."""
         self.action = logins.action_for(self.gate, self.verdict)
-        self.record.concerns(self.action.oid, self.action.size)
+        self.record.set_object(self.action.oid, self.action.size)
         # Again after the batch, which may have come before the repository was known to have another name.
         most = self.verdict.grant.max_lfs_object_bytes
         if most is not None and self.action.size > most:
