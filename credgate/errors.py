@@ -57,7 +57,7 @@ class AddressError(CredgateError):
     """A name led only to addresses that are not dialled; ``kinds`` are their ranges, named as in ``dns.addresses``."""
 
     def __init__(self, kinds: frozenset[str]) -> None:
-        super().__init__(f"its name leads only to addresses that are not public ({', '.join(sorted(kinds))})")
+        super().__init__(f"its name resolves only to non-public addresses ({', '.join(sorted(kinds))})")
         self.kinds = kinds
 
 

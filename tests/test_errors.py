@@ -77,5 +77,5 @@ def test_a_credential_that_is_not_to_be_had_says_for_how_long() -> None:
 def test_addresses_are_told_by_kind_and_never_by_number() -> None:
     """The sandbox would learn what is in the gateway's network; the order is no news either."""
     error = AddressError(frozenset({"private", "loopback"}))
-    assert str(error) == "its name leads only to addresses that are not public (loopback, private)"
+    assert str(error) == "its name resolves only to non-public addresses (loopback, private)"
     assert error.kinds == {"loopback", "private"}

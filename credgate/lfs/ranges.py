@@ -39,11 +39,11 @@ class ByteRange:
         return b"bytes=%d-%d" % (self.first, self.size - 1)
 
     @property
-    def told(self) -> bytes:
+    def content_range(self) -> bytes:
         """The value of ``Content-Range`` that says so."""
         return b"bytes %d-%d/%d" % (self.first, self.size - 1, self.size)
 
-    def is_told(self, content_range: bytes | None) -> bool:
+    def matches(self, content_range: bytes | None) -> bool:
         """Whether this ``Content-Range`` of an answer names exactly this part."""
         found = None if content_range is None else _CONTENT_RANGE.fullmatch(content_range)
         if found is None:

@@ -30,6 +30,11 @@ class LfsError(CredgateError):
         super().__init__(text)
         self.reason, self.status, self.rule, self.retry_after = reason, status, rule, retry_after
 
+    @classmethod
+    def of(cls, decision: Decision, status: int) -> LfsError:
+        """Make the error for a decision of another part of the gateway."""
+        return cls(decision.text, reason=decision.reason, status=status, rule=decision.rule)
+
     @property
     def decision(self) -> Decision:
         """The same as a decision."""

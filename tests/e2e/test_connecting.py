@@ -74,7 +74,7 @@ def test_a_name_that_leads_to_this_machine_is_refused_and_git_says_why(
     before = list(forge.plain.exchanges)
     said = enter([path], login=login, door=door).box.git("clone", address(path), "clone").refused()
     assert "remote: credgate: github.com is not dialled" in said
-    assert "addresses that are not public (loopback)" in said
+    assert "non-public addresses (loopback)" in said
     assert _came(forge, before) == []
     assert door.gateway.audited(repo=path)["reason"] == "forge-address"
 

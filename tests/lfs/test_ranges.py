@@ -14,7 +14,7 @@ def test_the_rest_of_an_object(value: bytes) -> None:
     """git-lfs 3 writes the last byte, others leave it out."""
     part = asked_part(value, 10)
     assert (part, part.length, part.whole) == (ByteRange(4, 10), 6, False)
-    assert (part.asked, part.told) == (b"bytes=4-9", b"bytes 4-9/10")
+    assert (part.asked, part.content_range) == (b"bytes=4-9", b"bytes 4-9/10")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_anything_else_is_the_whole(value: bytes | None) -> None:
 )  # fmt: skip
 def test_a_part_must_be_the_one_that_was_asked_for(told: bytes | None, *, right: bool) -> None:
     """Bytes from elsewhere would make another object of it."""
-    assert ByteRange(4, 10).is_told(told) is right
+    assert ByteRange(4, 10).matches(told) is right
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**15))
@@ -47,4 +47,4 @@ def test_what_is_written_is_read_alike(first: int, more: int) -> None:
     """Both directions, any size."""
     part = ByteRange(first, first + more)
     assert asked_part(part.asked, part.size) == part
-    assert part.is_told(part.told)
+    assert part.matches(part.content_range)

@@ -61,7 +61,7 @@ def test_a_forge_at_a_special_address_is_refused_by_that_reason() -> None:
         house.forge.refuse(AddressError(frozenset({"loopback"})))
         house.settle()
         said = only(client, method)
-        assert b"credgate: github.com is not dialled: its name leads only to addresses that are not public" in said.body
+        assert b"credgate: github.com is not dialled: its name resolves only to non-public addresses" in said.body
         assert b"declare it internal" in said.body
         assert (b"ng refs/heads/main" in said.body) == (request_bytes is PUSH)
         assert house.reasons == [Reason.FORGE_ADDRESS]

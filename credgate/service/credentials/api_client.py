@@ -19,7 +19,8 @@ from twisted.web.http_headers import Headers
 from credgate import __version__
 from credgate.credentials import retry, token_errors
 from credgate.credentials.token_response import MAX_ANSWER, TokenResponse
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.failures import failure_text
+from credgate.service.upstream.pool import cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,7 @@ class ApiClient:
 
     async def once(self, request: Request) -> TokenResponse:
         """Ask once. Raises ``NoResponseError``."""
-        asking = _leaving(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
+        asking = cancellable(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
         try:
             return await asking
         except (NoResponseError, CancelledError):
@@ -83,9 +84,9 @@ class ApiClient:
         except TimeoutError:
             raise NoResponseError("it did not answer in time") from None
         except ResponseFailed as error:
-            raise NoResponseError(unreachable(_root(error))) from None
+            raise NoResponseError(failure_text(_root(error))) from None
         except Exception as error:  # noqa: BLE001 - names, TLS, resets, broken HTTP: whatever it is, there is no answer
-            raise NoResponseError(unreachable(error)) from None
+            raise NoResponseError(failure_text(error)) from None
 
     async def _answer(self, request: Request) -> TokenResponse:
         headers = {"User-Agent": f"credgate/{__version__}", **request.headers}
@@ -106,28 +107,6 @@ class ApiClient:
             for name, values in response.headers.getAllRawHeaders()
         }
         return TokenResponse(response.code, told, await body.whole)
-
-
-def _leaving(asking: Deferred[TokenResponse]) -> Deferred[TokenResponse]:
-    """Return a Deferred like it that fails with ``CancelledError`` when cancelled: Twisted's client fails otherwise."""
-    left = False
-
-    def leave(_: object) -> None:
-        nonlocal left
-        left = True
-        asking.cancel()
-
-    def pass_on(result: TokenResponse | Failure) -> None:
-        if left:
-            return
-        if isinstance(result, TokenResponse):
-            waiter.callback(result)
-        else:
-            waiter.errback(result)
-
-    waiter: Deferred[TokenResponse] = Deferred(leave)
-    asking.addBoth(pass_on)
-    return waiter
 
 
 def _root(error: ResponseFailed) -> BaseException:

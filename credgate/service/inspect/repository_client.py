@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -25,9 +25,16 @@ from credgate.http import header_policy
 from credgate.http.grammar import RequestHead
 from credgate.pack.objects import SHA1
 from credgate.service.inspect.pack_reader import PackReading
-from credgate.service.upstream.client import UpstreamCall
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.client import (
+    BufferedCall,
+    UnreachableError,
+    UpstreamCall,
+    UpstreamClient,
+    UpstreamQuery,
+)
+from credgate.service.upstream.failures import failure_text
 from credgate.service.upstream.pool import Key
+from credgate.service.upstream.request import fetch_credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
     from credgate.pack.walk import PackWalk
     from credgate.service.credentials.forge_credentials import Credentials
     from credgate.service.credentials.sources import Credential, CredentialRequest
-    from credgate.service.upstream.pool import ForgeConnection, ForgePool
+    from credgate.service.upstream.pool import ForgePool
 
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
@@ -74,6 +81,9 @@ class RepositoryClient:
     timeout: float
     patience: float
     in_thread: Callable[..., Deferred[Any]]
+    _client: UpstreamClient = field(
+        init=False, default=Factory(lambda self: UpstreamClient(self.pool), takes_self=True)
+    )
     _lines: list[bytes] | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
     _room: int = field(default=v2.MAX_ANSWER, init=False)
@@ -146,56 +156,36 @@ class RepositoryClient:
         return cast("T", await self.in_thread(_read, reader, body))
 
     async def _small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
-        held = bytearray()
-        asking = UpstreamCall(content_type)
+        call = BufferedCall(MAX_SMALL, content_type)
+        await self._ask(call, method, tail, body)
+        return bytes(call.body)
 
-        def take(part: bytes) -> None:
-            held.extend(part)
-            if len(held) > MAX_SMALL:
-                asking.answer_failed(ResponseError("the forge's answer is too long"))
-
-        asking.take, asking.ended = take, asking.finish
-        await self._ask(asking, method, tail, body)
-        return bytes(held)
-
-    async def _ask(self, asking: UpstreamCall, method: str, tail: str, body: bytes) -> None:
+    async def _ask(self, call: UpstreamCall, method: str, tail: str, body: bytes) -> None:
         if self._left:
             raise CancelledError
-        credential = await self._credential()
-        key = Key(self.driver.forge.name, credential.id)
-        login = self.driver.login(credential.secret) if credential.secret else None
-        lines = header_policy.upstream_head(
-            method=method.encode(),
-            path=self.driver.path(self.path, tail, dot_git=self.dot_git),
-            host=self.driver.authority,
-            head=_head(method, len(body)),
-            authorization=login,
-            length=len(body),
-        )
-        kept = self.pool.take(key)
+        path = self.driver.path(self.path, tail, dot_git=self.dot_git)
+
+        def query_for(credential: Credential) -> UpstreamQuery:
+            login = self.driver.login(credential.secret) if credential.secret else None
+            lines = header_policy.upstream_head(
+                method=method.encode(),
+                path=path,
+                host=self.driver.authority,
+                head=_head(method, len(body)),
+                authorization=login,
+                length=len(body),
+            )
+            key = Key(self.driver.forge.name, credential.id)
+            return UpstreamQuery(key, Place.of(self.driver), method.encode(), lines + body)
+
         try:
-            if kept is not None and not await self._told(asking, kept, method, lines + body):
-                kept = None
-            if kept is None:
-                await self._told(asking, await self._connection(key), method, lines + body)
+            await self._client.send_renewing(query_for, self._credential_for, self.driver, call, self._seconds)
         except TimeoutError:
             raise InquiryError("the forge did not answer in time") from None
         except ResponseError as error:
-            if credential.id and asking.status is not None and self.driver.refuses_credential(asking.status):
-                await self._renew(credential)
             raise InquiryError(str(error)) from None
-
-    async def _told(self, asking: UpstreamCall, connection: ForgeConnection, method: str, request: bytes) -> bool:
-        """Ask on this connection; false if it was kept and turned out to be closed: a question may be repeated."""
-        try:
-            await asking.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
-        except ResponseError:
-            if asking.repeatable:  # not the connection's word: it may carry another push's question by now
-                return False
-            raise
-        finally:
-            asking.leave()
-        return True
+        except UnreachableError as error:
+            raise InquiryError(f"the forge cannot be reached: {failure_text(error.why)}") from None
 
     def _seconds(self) -> float:
         """Return how long the next answer may take: all of a push's questions share ``patience``."""
@@ -207,34 +197,24 @@ class RepositoryClient:
         return min(self.timeout, self._until - now)
 
     async def _credential(self) -> Credential:
-        """Return what is at hand, or wait for it: the push has had one, which may have ended meanwhile."""
-        at_hand = self.credentials.cached(self.wanted)
-        return at_hand if at_hand is not None else await self._obtain("")
+        """Return the cached credential, or fetch it: the one that the push began with may have expired."""
+        cached = self.credentials.cached(self.wanted)
+        return cached if cached is not None else await self._fetch("")
 
-    async def _renew(self, refused: Credential) -> None:
-        """Have another credential got for the next try; this push is not asked about again."""
+    async def _credential_for(self, refused: str) -> Credential | None:
+        """Return a credential other than the ``refused`` one; None if there is none, so that the refusal stands."""
+        if not refused:
+            return await self._credential()
         try:
-            await self._obtain(refused.id)
+            return await self._fetch(refused)
         except InquiryError:
-            return  # the forge's own answer says it better
-        raise InquiryError("the forge refused credgate's credential, which was renewed: push again")
+            return None  # the forge's own answer explains more
 
-    async def _obtain(self, refused: str) -> Credential:
-        obtaining = Deferred.fromCoroutine(self.credentials.fetch(self.wanted, refused))
+    async def _fetch(self, refused: str) -> Credential:
         try:
-            return await obtaining.addTimeout(self._seconds(), self.pool.reactor)
-        except TimeoutError:
-            raise InquiryError("no credential for the forge came in time") from None
+            return await fetch_credential(self.credentials, self.wanted, refused, self.pool.reactor, self._seconds())
         except CredentialError as error:
             raise InquiryError(error.text) from None
-
-    async def _connection(self, key: Key) -> ForgeConnection:
-        try:
-            return await self.pool.connect(key, Place.of(self.driver))
-        except Exception as why:  # noqa: BLE001 - names, TLS, refusals, time: whatever it is, the forge was not asked
-            if self._left:  # an endpoint has its own error for being cancelled, the same as for its deadline
-                raise CancelledError from None
-            raise InquiryError(f"the forge cannot be reached: {unreachable(why)}") from None
 
 
 _ADVERTISEMENT = b"application/x-git-upload-pack-advertisement"

@@ -20,8 +20,8 @@ from credgate.git.route import Kind
 from credgate.http.grammar import END, RequestHead
 from credgate.http.header_policy import CONTINUE
 from credgate.http.request import RequestReader
+from credgate.service.sandbox.lfs import make_lfs_exchange
 from credgate.service.sandbox.lfs.exchange import LfsExchange
-from credgate.service.sandbox.lfs.serve import errand
 from credgate.service.sandbox.local_answer import PATIENCE, Exchange, LocalAnswer, LocalPage, RefusalAnswer
 from credgate.service.sandbox.relay import RelayExchange
 from credgate.service.sandbox.request_log import RequestLog
@@ -128,7 +128,7 @@ class SandboxConnection(Protocol):
             exchange = (
                 RelayExchange(self, record, head, verdict)
                 if isinstance(verdict, Relay)
-                else errand(self, record, head, verdict)
+                else make_lfs_exchange(self, record, head, verdict)
             )
             self._busy(exchange, verdict.session)
             if self._asks:

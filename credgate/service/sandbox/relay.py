@@ -30,6 +30,7 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.sandbox.body_sender import BodySender
 from credgate.service.sandbox.push_relay import PushRelay
 from credgate.service.upstream.connect import UpstreamConnect
+from credgate.service.upstream.failures import failure_decision, no_answer_decision
 from credgate.service.upstream.flow import Valve
 from credgate.service.upstream.request import UpstreamRequest
 from credgate.values import Decision, Reason
@@ -314,9 +315,7 @@ class RelayExchange:
         if repeatable and self._upload.again():
             self._connect()
             return
-        name = self._verdict.driver.forge.name
-        text = f"the answer of {name} cannot be used: {error}"
-        self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
+        self._refuse(*failure_decision(self._verdict.driver.forge.name, error))
 
     def _finish(self) -> None:
         self._tell_refs()
@@ -382,5 +381,4 @@ class RelayExchange:
         self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
 
     def _forge_silent(self) -> None:
-        text = f"{self._verdict.driver.forge.name} did not answer in time; try again later"
-        self._refuse(Decision(allow=False, reason=Reason.FORGE_TIMEOUT, rule="forge", text=text), 504)
+        self._refuse(*no_answer_decision(self._verdict.driver.forge.name))

@@ -147,7 +147,7 @@ async def test_a_private_address_is_not_dialled(clinic: Clinic, api: UserApi) ->
     table = {"kind": "github", "url": url, "allow_plain_http": True, "credential": clinic.secret()}
     (told,) = await clinic.asked(clinic.asking(names, lab=table))
     assert (told["state"], api.asked, names.dialled) == ("unknown", [], [])
-    assert "its name leads only to addresses that are not public (loopback)" in told["text"]
+    assert "its name resolves only to non-public addresses (loopback)" in told["text"]
     assert states(await clinic.asked(clinic.asking(names, lab=table | {"internal": True}))) == ["accepted"]
 
 

@@ -14,8 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from credgate.errors import AddressError
 from credgate.forges.place import Place
-from credgate.service.upstream.dial import CheckedEndpoint
-from credgate.service.upstream.endpoints import tcp_endpoint
+from credgate.service.upstream.endpoints import CheckedEndpoint, tcp_endpoint
 from tests.fakes.names import Names
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ async def test_a_name_that_turns_to_loopback_is_refused_and_nobody_is_dialled(he
     with pytest.raises(AddressError) as raised:
         await came(names, place(port))
     assert raised.value.kinds == {"loopback"}
-    assert str(raised.value) == "its name leads only to addresses that are not public (loopback)"
+    assert str(raised.value) == "its name resolves only to non-public addresses (loopback)"
     assert names.dialled == [PUBLIC]
     assert factory.count == 1
     assert names.asked == ["git.example.com"] * 2  # once a connection: what was judged is what is dialled

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
-from twisted.internet import error
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from credgate.config.schema import ForgeConfig
-from credgate.errors import AddressError, ConfigError, TunnelError
+from credgate.errors import ConfigError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.upstream.dial import CheckedEndpoint
-from credgate.service.upstream.endpoints import MAX_PLACES, forge_endpoints, tcp_endpoint, unconnected, unreachable
+from credgate.service.upstream.endpoints import (
+    MAX_PLACES,
+    CheckedEndpoint,
+    TunnelEndpoint,
+    forge_endpoints,
+    tcp_endpoint,
+)
 from credgate.service.upstream.tls import TlsEndpoint
-from credgate.service.upstream.tunnel import TunnelEndpoint
-from credgate.values import Reason
 from tests.fakes.names import Names
 
 if TYPE_CHECKING:
@@ -29,39 +29,6 @@ if TYPE_CHECKING:
 
 PLAIN = Place.of(driver_for(ForgeConfig("lab", "generic", "http://127.0.0.1:8000")))
 TLS = Place.of(driver_for(ForgeConfig("github.com", "github", "https://github.com")))
-
-
-@pytest.mark.parametrize(
-    ("why", "text"),
-    [
-        (ssl.SSLCertVerificationError(), "its TLS certificate is not accepted"),
-        (ssl.SSLError(), "it does not speak TLS as we do"),
-        (error.TimeoutError(), "it does not answer in time"),
-        (DeferredTimeout(), "it does not answer in time"),
-        (error.ConnectionRefusedError(), "it refuses connections"),
-        (error.DNSLookupError(), "its name cannot be resolved"),
-        (error.NoRouteError("secret"), "the connection failed"),
-        (TunnelError("the proxy answered 403"), "the proxy answered 403"),
-        (
-            AddressError(frozenset({"private", "loopback"})),
-            "its name leads only to addresses that are not public (loopback, private)",
-        ),
-    ],
-)
-def test_trouble_is_named_without_the_errors_own_words(why: Exception, text: str) -> None:
-    """They may name anything."""
-    assert unreachable(why) == text
-
-
-def test_a_forge_that_may_not_be_dialled_has_a_reason_of_its_own() -> None:
-    """Trying again later does not help: the operator or the name's owner must act."""
-    refused = unconnected("lab", AddressError(frozenset({"loopback"})))
-    assert (refused.allow, refused.reason) == (False, Reason.FORGE_ADDRESS)
-    assert "lab is not dialled" in refused.text
-    assert "internal" in refused.text
-    failed = unconnected("lab", error.ConnectionRefusedError())
-    assert (failed.allow, failed.reason) == (False, Reason.FORGE_UNREACHABLE)
-    assert failed.text == "lab cannot be reached: it refuses connections; try again later"
 
 
 def test_a_way_is_straight_guarded_or_through_a_proxy() -> None:

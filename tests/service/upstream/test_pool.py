@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from credgate.config.schema import ForgeConfig
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.failures import failure_text
 from credgate.service.upstream.flow import BUFFER_SIZE, GROWN_SIZE, Valve
 from credgate.service.upstream.pool import IDLE_SECONDS, MAX_ALL_IDLE, MAX_IDLE, ForgeConnection, ForgePool, Key
 from credgate.values import Reason
@@ -347,7 +347,7 @@ def test_a_handshake_that_fails_fails_the_connecting() -> None:
     net.pool.connect(KEY, TLS).addErrback(failed.append)
     wire = net.forges.let_in(shake=False)
     wire._lost(Failure(ssl.SSLCertVerificationError()))
-    assert unreachable(failed[0].value) == "its TLS certificate is not accepted"  # type: ignore[arg-type]
+    assert failure_text(failed[0].value) == "its TLS certificate is not accepted"  # type: ignore[arg-type]
     assert net.pool.count() == 0
 
 
@@ -362,7 +362,7 @@ def test_connecting_has_a_deadline_handshake_included() -> None:
             net.forges.let_in(shake=False)
         net.reactor.advance(31)
         net.settle()
-        assert unreachable(failed[0].value) == "it does not answer in time"  # type: ignore[arg-type]
+        assert failure_text(failed[0].value) == "it does not answer in time"  # type: ignore[arg-type]
         assert [wire.ended for wire in net.forges.wires] == (["reset"] if shaken else [])
         assert net.reactor.getDelayedCalls() == []
 

@@ -104,7 +104,7 @@ async def test_what_could_not_be_told_is_refused_and_asked_again(
     asking, driver = paths(), lab(api.url)
     refused = await asking.refused(driver, RepoPath("lab", repo), TOKEN)
     assert refused is not None
-    assert (refused.reason, "could not tell" in refused.text) == (Reason.FORGE_MOVED, True)
+    assert (refused.reason, "could not check" in refused.text) == (Reason.FORGE_MOVED, True)
     assert asking.due(driver, RepoPath("lab", repo), TOKEN)
     assert await asking.refused(driver, HERE, TOKEN) is None
 
@@ -118,7 +118,7 @@ async def test_an_api_that_cannot_be_reached_refuses() -> None:
     ):
         refused = await paths().refused(driver, HERE, credential)
         assert refused is not None
-        assert "could not tell" in refused.text
+        assert "could not check" in refused.text
 
 
 @ensureDeferred

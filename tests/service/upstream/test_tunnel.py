@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
 from credgate.errors import TunnelError
-from credgate.service.upstream.tunnel import TunnelEndpoint
+from credgate.service.upstream.endpoints import TunnelEndpoint
 from tests.fakes.relay import Forges
 
 TARGET = "git.example.com:443"
