@@ -79,13 +79,13 @@ def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
     """GitLab asks for them; git-lfs does so only if it is told."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)
     assert (made.chunked, made.fields) == (True, ((b"Authorization", b"secret"),))
-    assert made.told("http://gw/x", "own") == {
+    assert made.for_client("http://gw/x", "own") == {
         "href": "http://gw/x",
         "header": {"X-Credgate-Handle": "own", "Transfer-Encoding": "chunked"},
         "expires_in": 60,
     }
     assert offer(header={"Transfer-Encoding": "gzip"}).chunked is False
-    assert offer(header=None).told("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
+    assert offer(header=None).for_client("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_the_end_is_told_as_the_forge_told_it() -> None:
     """git-lfs asks for a new batch by itself before a link ends."""
     told = {"href": "x", "header": OWN}
     end = "2026-01-01T00:00:00Z"
-    assert offer(expires_at=end).told("x", "own") == told | {"expires_at": end}
-    assert offer(expires_at="0001-01-01T00:00:00Z").told("x", "own") == told
+    assert offer(expires_at=end).for_client("x", "own") == told | {"expires_at": end}
+    assert offer(expires_at="0001-01-01T00:00:00Z").for_client("x", "own") == told
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from credgate.lfs.batch import (
     Batch,
     HeldLink,
     answer,
+    answer_objects,
     forge_request,
     read_answer,
     read_batch,
-    told,
     too_large,
 )
 from credgate.lfs.refusals import LfsError
@@ -82,7 +82,7 @@ def test_what_git_lfs_does_not_send_is_refused(members: dict[str, object]) -> No
     """Whole: half a batch is none."""
     error = refusal(**members)
     assert (error.reason, error.status) == (Reason.LFS_MALFORMED, 422)
-    assert "this batch is not what git-lfs sends" in str(error)
+    assert "malformed LFS batch request" in str(error)
     assert A not in str(error)
 
 
@@ -137,7 +137,7 @@ def heard(batch: Batch, *objects: object, **members: object) -> list[dict[str, A
     """Pass a forge's answer through; what the client hears of its objects."""
     GIVEN.clear()
     held = dict(read_answer(json.dumps({"objects": objects} | members).encode(), batch, HUB))
-    written = answer(told(batch, held, give))
+    written = answer(answer_objects(batch, held, give))
     assert b"secret" not in written
     assert b"amazonaws" not in written
     whole = json.loads(written)
@@ -186,7 +186,7 @@ def test_actions_of_the_other_way_are_left_out() -> None:
     (only,) = heard(Batch("download", {A: 1}), stored(A, 1, "download", "upload", "verify"))
     assert list(only["actions"]) == ["download"]
     (none,) = heard(Batch("download", {A: 1}), stored(A, 1, "upload"))
-    assert (none["error"]["code"], "no way to this object" in none["error"]["message"]) == (404, True)
+    assert (none["error"]["code"], "no download of this object" in none["error"]["message"]) == (404, True)
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,15 @@ def test_what_was_not_asked_for_is_dropped_and_what_is_missing_is_told() -> None
     """A forge cannot make the client fetch something else, nor leave something out unseen."""
     first, second = heard(DOWN, stored(C, 9, "download"), stored(A, 1, "download"))
     assert (first["oid"], list(first["actions"])) == (A, ["download"])
-    assert (second["error"]["code"], "says nothing of this object" in second["error"]["message"]) == (502, True)
+    assert (second["error"]["code"], "did not answer for this object" in second["error"]["message"]) == (502, True)
     assert len(GIVEN) == 1
 
 
 @pytest.mark.parametrize(
     ("code", "shown", "text"),
     [
-        (404, 404, "does not have this object"), (410, 410, "its owner removed"), (422, 422, "as it was described"),
+        (404, 404, "does not have this object"), (410, 410, "owner of this object removed"),
+        (422, 422, "does not accept this object"),
         (403, 403, "refused this object"), (200, 502, "refused this object"), (999, 502, "refused this object"),
         (400, 400, "refused this object"), (399, 502, "refused this object"), (600, 502, "refused this object"),
         (599, 599, "refused this object"),
@@ -262,13 +263,13 @@ def test_a_link_to_elsewhere_is_refused_for_its_object_alone() -> None:
 )  # fmt: skip
 def test_an_answer_that_is_none_is_refused(body: bytes) -> None:
     """Whole, as the forge's fault."""
-    with pytest.raises(LfsError, match=r"the LFS answer of github.com cannot be used") as caught:
+    with pytest.raises(LfsError, match=r"malformed LFS batch answer of github.com") as caught:
         dict(read_answer(body, DOWN, HUB))
     assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
 
 
 def test_another_transfer_is_not_followed() -> None:
     """It would be a protocol that nobody here judges."""
-    with pytest.raises(LfsError, match="offers no basic transfer") as caught:
+    with pytest.raises(LfsError, match="does not offer basic LFS transfers") as caught:
         dict(read_answer(b'{"transfer":"ssh","objects":[]}', DOWN, HUB))
     assert caught.value.reason is Reason.LFS_TRANSFER

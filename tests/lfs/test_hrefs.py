@@ -110,8 +110,8 @@ def test_hostile_hrefs_go_nowhere(text: str) -> None:
     with pytest.raises(LfsError) as caught:
         read_href(text, HUB)
     assert (caught.value.reason, caught.value.status) == (Reason.LFS_STORAGE, 502)
-    assert "github.com keeps this object" in str(caught.value)
-    assert "credgate does not go there" in str(caught.value)
+    assert "github.com stores this object" in str(caught.value)
+    assert "credgate does not connect to it" in str(caught.value)
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
     assert str(caught.value).isascii()
@@ -126,17 +126,17 @@ def test_there_are_many_and_no_two_are_alike() -> None:
     ("driver", "text", "why"),
     [
         (LAB, "https://blob.example/a", "on blob.example, which is not among lfs_hosts"),
-        (LAB, "https://git.lab.example:8444/a", "at a port that is not the usual one"),
-        (LAB, "https://s3.lab.example:65536/a", "that is no plain https URL"),
-        (HOUSE, "https://media.hub.example:8443/a", "at a port that is not the usual one"),
-        (HOUSE, "https://media..hub.example/a", "whose host is no name"),
-        (HOUSE, "https://media.hub.1/a", "whose host is no name"),
-        (LAB, "http://s3.lab.example/a", "without TLS"),
+        (LAB, "https://git.lab.example:8444/a", "at another port than the default"),
+        (LAB, "https://s3.lab.example:65536/a", "at a malformed URL"),
+        (HOUSE, "https://media.hub.example:8443/a", "at another port than the default"),
+        (HOUSE, "https://media..hub.example/a", "at a malformed host name"),
+        (HOUSE, "https://media.hub.1/a", "at a malformed host name"),
+        (LAB, "http://s3.lab.example/a", "at an http URL"),
         (LAB, "https://192.0.2.7/a", "at a private address"),
         (LAB, "https://10.0.0.5/a", "on 10.0.0.5"),
         (INSIDE, "https://10.0.0.6/a", "on 10.0.0.6"),
         (PLAIN, "http://127.0.0.2:3000/a", "on 127.0.0.2"),
-        (SIX, "https://[2001:0db8::1]:8443/a", "whose host is no name"),
+        (SIX, "https://[2001:0db8::1]:8443/a", "at a malformed host name"),
     ],
 )
 def test_each_rule_says_its_name(driver: object, text: str, why: str) -> None:

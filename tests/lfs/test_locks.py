@@ -48,7 +48,7 @@ def test_requests_are_what_git_lfs_means() -> None:
 )  # fmt: skip
 def test_a_request_of_another_form_is_refused(call: Call, members: dict[str, object]) -> None:
     """As the client's fault."""
-    with pytest.raises(LfsError, match="this is not how git-lfs asks about locks") as caught:
+    with pytest.raises(LfsError, match="malformed LFS lock request") as caught:
         asked(call, **members)
     assert (caught.value.reason, caught.value.status) == (Reason.LFS_MALFORMED, 422)
 
@@ -80,7 +80,7 @@ def test_a_conflict_names_the_lock_that_is_there() -> None:
 )  # fmt: skip
 def test_an_answer_of_another_form_is_refused(call: Call, members: dict[str, object]) -> None:
     """As the forge's fault."""
-    with pytest.raises(LfsError, match=r"what github.com says of locks cannot be used") as caught:
+    with pytest.raises(LfsError, match=r"malformed LFS lock answer of github.com") as caught:
         told(call, 200, **members)
     assert caught.value.reason is Reason.FORGE_MALFORMED
 

@@ -47,15 +47,15 @@ def test_a_wrong_byte_holds_the_last_piece_back() -> None:
     """Whoever receives never has a whole object of that name."""
     passing = ObjectVerifier(len(CONTENT), OID)
     assert passing.take([b"X" + CONTENT[1:-1]])
-    with pytest.raises(LfsError, match="are not the object that was named"):
+    with pytest.raises(LfsError, match="do not match the object's digest"):
         passing.take([CONTENT[-1:]])
     assert not passing.done
 
 
 def test_too_many_and_too_few() -> None:
     """Both are told apart for the operator."""
-    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
-    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
+    assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
+    assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT[:-1])
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID))
 
@@ -65,7 +65,7 @@ def test_of_a_rest_only_the_size_is_known() -> None:
     passing = ObjectVerifier(4, "")
     assert passing.take([b"any", b"4"]) == [b"any", b"4"]
     passing.end()
-    assert "more bytes came" in refusal(ObjectVerifier(4, ""), b"12345")
+    assert "more bytes than the object has" in refusal(ObjectVerifier(4, ""), b"12345")
 
 
 def test_an_object_without_bytes() -> None:
@@ -73,4 +73,4 @@ def test_an_object_without_bytes() -> None:
     passing = ObjectVerifier(0, hashlib.sha256().hexdigest())
     passing.end()
     assert passing.done
-    assert "not the object" in refusal(ObjectVerifier(0, OID))
+    assert "do not match" in refusal(ObjectVerifier(0, OID))

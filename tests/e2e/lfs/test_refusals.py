@@ -177,7 +177,7 @@ def test_a_handle_opens_its_object_for_its_session_only(lfs_forge: LfsForge, ent
     for lease, method, place in ((theirs, "GET", target), (mine, "GET", there), (mine, "POST", target)):
         status, answer = ask(door, lease, method, place, b"{}" if method == "POST" else b"")
         assert status == 404
-        assert "this link to an LFS object is not good any more" in answer["message"]
+        assert "this link to an LFS object is not valid" in answer["message"]
     assert ask(door, mine, "PUT", target, CONTENT)[0] == 404
     assert ask(door, mine, "GET", target) == (200, CONTENT)
     assert ask(door, mine, "GET", target) == (200, CONTENT), "again, for whoever tries again"
@@ -228,7 +228,7 @@ def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lf
     assert with_own("PUT", target)[0] == 404
     assert door.gateway.control("DELETE", f"/session/{lease.token}").status == 200
     status, content = with_own("GET", target)
-    assert (status, b"this link to an LFS object is not good any more" in content) == (404, True)
+    assert (status, b"this link to an LFS object is not valid" in content) == (404, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -243,7 +243,7 @@ def test_a_corrupt_upload_is_never_whole(
     more = {"Transfer-Encoding": "chunked"} if chunked else {}
     body: Any = iter([wrong[:2000], wrong[2000:]]) if chunked else wrong
     status, answer = ask(door, lease, "PUT", targets["upload"], body, **more)
-    assert (status, "its bytes are not the object that was named" in answer["message"]) == (422, True)
+    assert (status, "its bytes do not match the object's digest" in answer["message"]) == (422, True)
     line = wait_until(lambda: [line for line in door.gateway.audit() if line.get("operation") == "lfs-upload"], "told")[
         0
     ]

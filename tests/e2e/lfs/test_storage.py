@@ -175,7 +175,7 @@ def test_locks_are_made_listed_in_pages_and_released(scene: Scene) -> None:
     assert {lock["owner"]["name"] for lock in listed} == {"Robot"}
     (one,) = json.loads(scene.lfs("locks", "--json", "--path", "folder/a b.bin").fine())
     assert one["path"] == "folder/a b.bin"
-    assert "this file is locked already" in scene.lfs("lock", "0.bin").refused()
+    assert "this file is already locked" in scene.lfs("lock", "0.bin").refused()
     scene.lfs("unlock", "folder/a b.bin", "--force").fine()
     assert len(json.loads(scene.lfs("locks", "--json", "--verify").fine())["ours"]) == len(names) - 1
     operations = {line.get("operation") for line in scene.door.gateway.audit()}

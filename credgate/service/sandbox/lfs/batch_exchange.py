@@ -96,7 +96,7 @@ class LfsApiExchange(LfsExchange):
                 raise self._unexpected(answer, batch.needed)
             offered = batches.read_answer(answer.body, batch, verdict.driver)
             held |= dict(await by_turns(self.gate.reactor, offered))
-        return batches.answer(await by_turns(self.gate.reactor, batches.told(batch, held, self._give)))
+        return batches.answer(await by_turns(self.gate.reactor, batches.answer_objects(batch, held, self._give)))
 
     def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batches.Give
         gate, verdict = self.gate, self.verdict

@@ -320,7 +320,7 @@ def test_locks_are_listed_page_by_page() -> None:
     ("tail", "members", "status", "answer"),
     [
         ("/locks", {"path": "a/b"}, "201 Created", {"lock": LOCK}),
-        ("/locks", {"path": "a/b"}, "409 Conflict", {"lock": LOCK, "message": "this file is locked already"}),
+        ("/locks", {"path": "a/b"}, "409 Conflict", {"lock": LOCK, "message": "this file is already locked"}),
         ("/locks/verify", {}, "200 OK", {"ours": [LOCK], "theirs": []}),
         ("/locks/1/unlock", {"force": False}, "200 OK", {"lock": LOCK}),
     ],

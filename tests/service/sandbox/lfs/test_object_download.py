@@ -98,8 +98,8 @@ def test_a_storage_without_ranges_sends_all_of_it() -> None:
         (sent(CONTENT, "200 OK", b"Content-Encoding: gzip"), "Content-Encoding that was not asked for"),
         (sent(b"", "302 Found", b"Location: https://evil.example/"), "redirect, which credgate does not follow"),
         (sent(b"", "403 Forbidden"), "answered 403"),
-        (sent(b"X" + CONTENT[1:]), "its bytes are not the object"),
-        (sent(CONTENT + b"x", length=-1), "more bytes came"),
+        (sent(b"X" + CONTENT[1:]), "its bytes do not match"),
+        (sent(CONTENT + b"x", length=-1), "more bytes than the object has"),
         (sent(CONTENT[:-1], length=-1), "bytes of the object are missing"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_corrupt_object_is_never_whole(*, chunked: bool) -> None:
     house = House()
     client = house.say(put(target(house, "upload"), CONTENT[:-1] + b"!", chunked=chunked))
     status, text = refused(client, b"PUT")
-    assert (status, "not the object that was named" in text) == (422, True)
+    assert (status, "do not match the object's digest" in text) == (422, True)
     assert all(not one.whole for wire in house.forge.wires[1:] for one in requests_in(wire.received))
     assert house.reasons[-1] == Reason.LFS_MISMATCH
     house.nothing_left()
@@ -83,7 +83,7 @@ def test_chunks_are_counted() -> None:
     """One byte more, or less, is another object."""
     house = House()
     place = target(house, "upload")
-    assert "more bytes came" in refused(house.say(put(place, CONTENT + b"x", chunked=True)), b"PUT")[1]
+    assert "more bytes than the object has" in refused(house.say(put(place, CONTENT + b"x", chunked=True)), b"PUT")[1]
     assert "are missing" in refused(house.say(put(place, CONTENT[:-1], chunked=True)), b"PUT")[1]
 
 
