@@ -32,7 +32,7 @@ def refusal(passing: ObjectVerifier, *pieces: bytes) -> str:
 
 
 @given(st.lists(st.integers(0, len(CONTENT))))
-def test_the_right_bytes_pass_however_they_are_cut(cuts: list[int]) -> None:
+def test_correct_bytes_pass_in_any_pieces(cuts: list[int]) -> None:
     """All of them, in their order."""
     places = [0, *sorted(cuts), len(CONTENT)]
     pieces = [CONTENT[start:end] for start, end in pairwise(places)]
@@ -43,7 +43,7 @@ def test_the_right_bytes_pass_however_they_are_cut(cuts: list[int]) -> None:
     assert passing.done
 
 
-def test_a_wrong_byte_holds_the_last_piece_back() -> None:
+def test_wrong_byte_holds_back_the_last_piece() -> None:
     """Whoever receives never has a whole object of that name."""
     passing = ObjectVerifier(len(CONTENT), OID)
     assert passing.take([b"X" + CONTENT[1:-1]])
@@ -52,7 +52,7 @@ def test_a_wrong_byte_holds_the_last_piece_back() -> None:
     assert not passing.done
 
 
-def test_too_many_and_too_few() -> None:
+def test_wrong_size_is_refused() -> None:
     """Both are told apart for the operator."""
     assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
     assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
@@ -60,7 +60,7 @@ def test_too_many_and_too_few() -> None:
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID))
 
 
-def test_of_a_rest_only_the_size_is_known() -> None:
+def test_part_of_an_object_is_verified_by_size_only() -> None:
     """What the whole hashes to, git-lfs finds out itself."""
     passing = ObjectVerifier(4, "")
     assert passing.take([b"any", b"4"]) == [b"any", b"4"]
@@ -68,7 +68,7 @@ def test_of_a_rest_only_the_size_is_known() -> None:
     assert "more bytes than the object has" in refusal(ObjectVerifier(4, ""), b"12345")
 
 
-def test_an_object_without_bytes() -> None:
+def test_empty_object_is_verified() -> None:
     """It is one object, and no other has its name."""
     passing = ObjectVerifier(0, hashlib.sha256().hexdigest())
     passing.end()

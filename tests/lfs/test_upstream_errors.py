@@ -32,7 +32,7 @@ AZURE = driver_for(ForgeConfig("azure", "azure", "https://dev.azure.com"))
         (509, 509, Reason.FORGE_ERROR, "bandwidth limit"),
     ],
 )
-def test_the_forges_statuses(status: int, shown: int, reason: Reason, text: str) -> None:
+def test_statuses_of_the_forge(status: int, shown: int, reason: Reason, text: str) -> None:
     """A 401 never reaches a client: it would be about the session's credential."""
     error = of_forge(status, LAB, Access.READ, anonymous=False, retry_after=7)
     assert (error.status, error.reason) == (shown, reason)
@@ -41,7 +41,7 @@ def test_the_forges_statuses(status: int, shown: int, reason: Reason, text: str)
     assert error.retry_after == (7 if status >= 400 else 0)
 
 
-def test_nobody_is_refused_as_nobody() -> None:
+def test_anonymous_request_that_is_refused_names_the_missing_credential() -> None:
     """Where none is configured, no credential is wrong; and where a sign-in page says no, that is a refusal."""
     assert of_forge(401, LAB, Access.READ, anonymous=True).reason is Reason.NO_FORGE_CREDENTIAL
     assert of_forge(302, AZURE, Access.READ, anonymous=True).reason is Reason.NO_FORGE_CREDENTIAL
@@ -59,7 +59,7 @@ def test_nobody_is_refused_as_nobody() -> None:
         (422, Call.VERIFY, 422, "could not verify"), (503, Call.UPLOAD, 503, "answered 503"),
     ],
 )  # fmt: skip
-def test_the_storages_statuses(status: int, call: Call, shown: int, text: str) -> None:
+def test_statuses_of_the_storage(status: int, call: Call, shown: int, text: str) -> None:
     """Its host is nobody's matter: it is the forge's storage."""
     error = of_storage(status, LAB, call)
     assert (error.status, text in str(error)) == (shown, True)

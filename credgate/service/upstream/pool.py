@@ -271,7 +271,6 @@ class ForgePool:
                 connection.abort()
 
     def close(self) -> None:
-        """Close all connections."""
         for connection in list(self._open):
             connection.abort()
 
@@ -280,5 +279,4 @@ class ForgePool:
         return len(self._open)
 
     def idle(self) -> int:
-        """Count idle connections."""
         return sum(map(len, self._idle.values()))

@@ -68,7 +68,7 @@ def test_another_repository_is_out_of_scope(lfs_forge: LfsForge, enter_lfs: Ente
     assert "outside" not in box.run("sh", "-c", "git lfs smudge < other.bin", cwd="clone").err
 
 
-def test_an_object_over_the_grants_limit_is_told_by_name(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+def test_object_over_the_grants_limit_is_refused_by_name(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """The others of its batch go on, each way."""
     large, small = noise(1), CONTENT
     path = lfs_forge.holding(large)
@@ -115,7 +115,7 @@ def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
         assert door.gateway.audited(repo=path, moved_from=old, operation="lfs-batch")
 
 
-def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
+def test_missing_object_is_reported(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
     """In our words: what a forge's server says of it is not repeated."""
     path = lfs_forge.holding(CONTENT, b"lost" * 10)
     lfs_forge.lfs.object(path, oid_of(b"lost" * 10)).unlink()
@@ -127,7 +127,7 @@ def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: 
     assert (box.home / "clone" / "0.bin").read_bytes() == CONTENT
 
 
-def test_a_wrong_session_is_refused_in_words(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+def test_revoked_session_is_refused_with_a_text(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """git-lfs shows what a 401 or 403 says."""
     path = lfs_forge.holding(CONTENT)
     visit = enter_lfs([path])
@@ -189,9 +189,7 @@ def test_a_handle_opens_its_object_for_its_session_only(lfs_forge: LfsForge, ent
     wait_until(lambda: len(refused()) == 3, "the three refusals of a known operation are audited")
 
 
-def test_a_handle_is_nothing_without_the_sessions_credential(
-    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door
-) -> None:
+def test_handle_needs_the_sessions_credential(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """Logs and process lists may show a URL."""
     path = lfs_forge.holding(CONTENT)
     lease = enter_lfs([path]).lease
@@ -201,7 +199,7 @@ def test_a_handle_is_nothing_without_the_sessions_credential(
     assert ask(door, lease, "GET", target)[0] == 200
 
 
-def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+def test_secret_of_a_handle_ends_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """It opens its object without the session's credential, nothing else, and nothing after a revoke."""
     path = lfs_forge.holding(CONTENT)
     lease = enter_lfs([path]).lease
@@ -232,7 +230,7 @@ def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lf
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_corrupt_upload_is_never_whole(
+def test_corrupt_upload_is_never_complete(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, *, chunked: bool
 ) -> None:
     """The storage is left with an unfinished request; the right bytes are then taken by the same handle."""

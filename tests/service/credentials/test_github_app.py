@@ -340,7 +340,7 @@ async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
         (Reply(403, headers={"Retry-After": "60"}), Reason.CREDENTIAL_LIMITED, 60, "credgate asked too often"),
         (Reply(200, b"{"), Reason.CREDENTIAL_UNAVAILABLE, 5, "it is not JSON"),
         (Reply(200, {"id": "7"}), Reason.CREDENTIAL_UNAVAILABLE, 5, "its id is no id"),
-        (Reply(200, b"x" * 3_000_000), Reason.CREDENTIAL_UNAVAILABLE, 5, "what it answers is far too long"),
+        (Reply(200, b"x" * 3_000_000), Reason.CREDENTIAL_UNAVAILABLE, 5, "its answer is too long"),
         (Reply(302, headers={"Location": "https://x.example/"}), Reason.CREDENTIAL_DENIED, 5, "a redirect, which"),
         (Reply(403), Reason.CREDENTIAL_DENIED, 5, "its API answered 403: it refuses what credgate asks with"),
     ],

@@ -31,7 +31,7 @@ PLAIN = Place.of(driver_for(ForgeConfig("lab", "generic", "http://127.0.0.1:8000
 TLS = Place.of(driver_for(ForgeConfig("github.com", "github", "https://github.com")))
 
 
-def test_a_way_is_straight_guarded_or_through_a_proxy() -> None:
+def test_endpoint_is_direct_checked_or_through_a_proxy() -> None:
     """A name is guarded unless its forge is internal; whoever has a proxy goes through it."""
     net = MemoryReactorClock()
     assert isinstance(tcp_endpoint(net, PLAIN, 30), HostnameEndpoint)
@@ -53,7 +53,7 @@ def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(tcp_endpoint(MemoryReactorClock(), TLS, 30), CheckedEndpoint)
 
 
-def test_authorities_are_read_once_and_endpoints_kept_within_a_bound() -> None:
+def test_ca_files_are_read_once_and_endpoints_are_bounded() -> None:
     """A wildcard of object hosts names as many places as a forge likes."""
     endpoints = forge_endpoints(MemoryReactorClock(), 30)
     first = endpoints(TLS)
@@ -62,7 +62,7 @@ def test_authorities_are_read_once_and_endpoints_kept_within_a_bound() -> None:
     assert endpoints(TLS) is not first
 
 
-def test_an_endpoint_is_made_once_a_forge() -> None:
+def test_endpoint_is_made_once_for_a_forge() -> None:
     """With TLS unless the forge is plain."""
     endpoints = forge_endpoints(MemoryReactorClock(), 30)
     plain, tls = endpoints(PLAIN), endpoints(TLS)
@@ -73,7 +73,7 @@ def test_an_endpoint_is_made_once_a_forge() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "no certificate"])
-def test_an_authority_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, text: str | None) -> None:
+def test_unreadable_ca_file_is_a_configuration_error(tmp_path: Path, text: str | None) -> None:
     """It stops the start, with the key's name."""
     path = tmp_path / "ca.pem"
     if text is not None:

@@ -192,7 +192,7 @@ class LfsExchange:
         return possible
 
     def cut(self, reason: Reason) -> None:
-        """Reset both connections."""
+        """Reset the connections to the client and to the forge."""
         self._cut(Decision(allow=False, reason=reason))
 
     def dismiss(self, decision: Decision) -> None:

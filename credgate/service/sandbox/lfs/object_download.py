@@ -53,7 +53,7 @@ class ObjectDownload(ObjectTransfer):
     # The sandbox's connection calls these. A GET has no body.
 
     def body(self, parts: list[bytes]) -> None:
-        """Ignore it."""
+        """Ignore body bytes, of which there are none."""
 
     def body_end(self) -> None:
         """Do nothing: the request was whole with its head."""

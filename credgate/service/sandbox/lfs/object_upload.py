@@ -41,7 +41,12 @@ class ObjectUpload(ObjectTransfer):
         super().__init__(channel, record, head, verdict)
         self._verifier: ObjectVerifier
         self._held: list[bytes] = []
-        self._full = self._answered = self._small = False
+        self._full = self._answered = False
+
+    @property
+    def _small(self) -> bool:
+        """Whether the object is kept, so that it can be sent twice."""
+        return self.action.size <= SMALL
 
     def start(self) -> None:
         self.channel.hold()  # until there is a connection to the storage
@@ -53,7 +58,7 @@ class ObjectUpload(ObjectTransfer):
         if length is not None and length != action.size:
             text = f"this upload has {length} bytes, and its batch said {action.size}"
             raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
-        self._verifier, self._small = ObjectVerifier(action.size, action.oid), action.size <= SMALL
+        self._verifier = ObjectVerifier(action.size, action.oid)
         await self.log_in(Access.WRITE)
         kept = self.gate.pool.take(self.key) if self._small else None
         self.begin(kept or await self.connect())
