@@ -1,4 +1,4 @@
-"""One action of a forge's answer: what of it is sent on, and what of it the client hears."""
+"""One action of a forge's answer: the fields for the storage, and the members for the client."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ OWN = {"X-Credgate-Handle": "own"}
 
 
 def test_client_gets_no_field_but_transfer_encoding() -> None:
-    """GitLab asks for them; git-lfs does so only if it is told."""
+    """GitLab requires chunks, and git-lfs sends them only if the action has the field."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)
     assert (made.chunked, made.fields) == (True, ((b"Authorization", b"secret"),))
     assert made.for_client("http://gw/x", "own") == {

@@ -79,7 +79,7 @@ def test_batch_is_read() -> None:
     ],
 )  # fmt: skip
 def test_malformed_batch_is_refused(members: dict[str, object]) -> None:
-    """Whole: half a batch is none."""
+    """As a whole."""
     error = refusal(**members)
     assert (error.reason, error.status) == (Reason.LFS_MALFORMED, 422)
     assert "malformed LFS batch request" in str(error)
@@ -134,7 +134,7 @@ def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[st
 
 
 def heard(batch: Batch, *objects: object, **members: object) -> list[dict[str, Any]]:
-    """Pass a forge's answer through; what the client hears of its objects."""
+    """Read a forge's answer and return the client's objects."""
     GIVEN.clear()
     held = dict(read_answer(json.dumps({"objects": objects} | members).encode(), batch, HUB))
     written = answer(answer_objects(batch, held, give))
@@ -262,14 +262,14 @@ def test_link_to_another_host_refuses_only_its_object() -> None:
     ],
 )  # fmt: skip
 def test_malformed_answer_is_refused(body: bytes) -> None:
-    """Whole, as the forge's fault."""
+    """As a whole, with 502."""
     with pytest.raises(LfsError, match=r"malformed LFS batch answer of github.com") as caught:
         dict(read_answer(body, DOWN, HUB))
     assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
 
 
 def test_answer_with_another_transfer_is_refused() -> None:
-    """It would be a protocol that nobody here judges."""
+    """Its protocol would not be checked."""
     with pytest.raises(LfsError, match="does not offer basic LFS transfers") as caught:
         dict(read_answer(b'{"transfer":"ssh","objects":[]}', DOWN, HUB))
     assert caught.value.reason is Reason.LFS_TRANSFER

@@ -61,7 +61,7 @@ def test_secret_of_a_handle_proves_its_session_for_that_handle_only() -> None:
 
 
 def test_secret_of_a_handle_is_kept_as_a_digest() -> None:
-    """Whoever reads the table cannot use what is in it."""
+    """A reader of the table cannot use the handles."""
     handles = table()
     given = handles.give(ACTION)
     assert given.secret.encode() not in handles._secrets.values()

@@ -56,7 +56,7 @@ def test_an_upload_has_a_length_or_chunks() -> None:
 
 
 def test_fields_of_the_action_take_precedence() -> None:
-    """A storage signs them: ours stand back."""
+    """A storage may have signed them."""
     action = evolve(
         ACTION, fields=((b"Authorization", b"RemoteAuth"), (b"Content-Type", b"a/b"), (b"X-Amz-Date", b"1"))
     )

@@ -47,7 +47,7 @@ def test_requests_are_written_anew() -> None:
     ],
 )  # fmt: skip
 def test_malformed_request_is_refused(call: Call, members: dict[str, object]) -> None:
-    """As the client's fault."""
+    """With 422."""
     with pytest.raises(LfsError, match="malformed LFS lock request") as caught:
         asked(call, **members)
     assert (caught.value.reason, caught.value.status) == (Reason.LFS_MALFORMED, 422)
@@ -63,7 +63,7 @@ def test_answers_have_only_the_known_members_of_a_lock() -> None:
 
 
 def test_conflict_names_the_existing_lock() -> None:
-    """In our words; git-lfs says whose it is."""
+    """With credgate's text; git-lfs prints the owner."""
     assert told(Call.LOCK, 409, lock=NOISY, message="secret") == {"lock": LOCK, "message": CONFLICT_TEXT}
     assert told(Call.LOCK, 409, message="secret") == {"message": CONFLICT_TEXT}
 
@@ -79,7 +79,7 @@ def test_conflict_names_the_existing_lock() -> None:
     ],
 )  # fmt: skip
 def test_malformed_answer_is_refused(call: Call, members: dict[str, object]) -> None:
-    """As the forge's fault."""
+    """With 502."""
     with pytest.raises(LfsError, match=r"malformed LFS lock answer of github.com") as caught:
         told(call, 200, **members)
     assert caught.value.reason is Reason.FORGE_MALFORMED

@@ -44,7 +44,7 @@ def test_correct_bytes_pass_in_any_pieces(cuts: list[int]) -> None:
 
 
 def test_wrong_byte_holds_back_the_last_piece() -> None:
-    """Whoever receives never has a whole object of that name."""
+    """The receiver never has a complete object of that name."""
     passing = ObjectVerifier(len(CONTENT), OID)
     assert passing.take([b"X" + CONTENT[1:-1]])
     with pytest.raises(LfsError, match="do not match the object's digest"):
@@ -53,7 +53,7 @@ def test_wrong_byte_holds_back_the_last_piece() -> None:
 
 
 def test_wrong_size_is_refused() -> None:
-    """Both are told apart for the operator."""
+    """The texts differ."""
     assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
     assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT[:-1])

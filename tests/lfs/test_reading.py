@@ -34,7 +34,7 @@ def read_object(body: bytes | bytearray) -> reading.Members:
     ],
 )  # fmt: skip
 def test_body_that_is_not_one_object_is_refused(body: bytes, text: str) -> None:
-    """With words of our own and no byte of the body."""
+    """The text has no byte of the body."""
     with pytest.raises(UnreadableJson, match=text):
         read_object(body)
     with pytest.raises(UnreadableJson):
@@ -121,6 +121,6 @@ def test_number_is_a_bounded_integer(value: object) -> None:
     ],
 )  # fmt: skip
 def test_values_of_other_types_are_refused(read: object, value: object) -> None:
-    """A null or nothing is none; anything else must be what it is."""
+    """Null and an absent member are accepted, other types are not."""
     with pytest.raises(UnreadableJson, match=r"^k is malformed$"):
         read({"k": value}, "k")  # type: ignore[operator]

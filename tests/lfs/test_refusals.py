@@ -21,7 +21,7 @@ def test_an_objects_error_has_a_code() -> None:
 
 
 def test_error_has_a_decision() -> None:
-    """For the audit line; who is at fault is in its reason."""
+    """For the audit line."""
     error = LfsError("text", reason=Reason.LFS_HANDLE, status=404)
     assert error.decision == Decision(allow=False, reason=Reason.LFS_HANDLE, rule="lfs", text="text")
     assert (refusals.malformed("x").reason, refusals.unusable("x").reason) == (

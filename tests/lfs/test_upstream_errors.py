@@ -60,7 +60,7 @@ def test_anonymous_request_that_is_refused_names_the_missing_credential() -> Non
     ],
 )  # fmt: skip
 def test_statuses_of_the_storage(status: int, call: Call, shown: int, text: str) -> None:
-    """Its host is nobody's matter: it is the forge's storage."""
+    """The text does not name the host of the storage."""
     error = of_storage(status, LAB, call)
     assert (error.status, text in str(error)) == (shown, True)
     assert "the storage of lab" in str(error)

@@ -1,4 +1,4 @@
-"""SIGTERM while git-lfs moves objects: what runs may finish, what cannot is told and never whole at the forge."""
+"""SIGTERM while git-lfs transfers objects: a transfer is completed, or refused and never complete at the forge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONG, SHORT = "1h", "1s"
 
 @define
 class Held:
-    """An upload that stands still at the forge, under a gateway that is told to stop."""
+    """An upload that is paused at the forge while the gateway stops."""
 
     door: Door
     box: Sandbox
@@ -92,7 +92,7 @@ def test_running_upload_is_completed_and_not_sent_again(lfs_forge: LfsForge, upl
 
 
 def test_upload_over_the_drain_timeout_is_not_stored(lfs_forge: LfsForge, uploading: Begin) -> None:
-    """git-lfs is told to come back in a minute; with the gateway back a push is as ever."""
+    """git-lfs is asked to come back in a minute; after the restart a push works."""
     held = uploading(SHORT)
     gateway = held.door.gateway
     try:

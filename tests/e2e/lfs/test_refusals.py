@@ -1,4 +1,4 @@
-"""What git-lfs prints when it may not, and that handles open nothing for anybody else."""
+"""What git-lfs prints when it is refused, and that handles are valid for their session only."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_another_repository_is_out_of_scope(lfs_forge: LfsForge, enter_lfs: Ente
 
 
 def test_object_over_the_grants_limit_is_refused_by_name(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
-    """The others of its batch go on, each way."""
+    """The other objects of the batch are transferred, either direction."""
     large, small = noise(1), CONTENT
     path = lfs_forge.holding(large)
     box = enter_lfs([{"repo": path, "max_lfs_object_bytes": MIB - 1}]).box
@@ -116,7 +116,7 @@ def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
 
 
 def test_missing_object_is_reported(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
-    """In our words: what a forge's server says of it is not repeated."""
+    """The text of the forge's server is not repeated."""
     path = lfs_forge.holding(CONTENT, b"lost" * 10)
     lfs_forge.lfs.object(path, oid_of(b"lost" * 10)).unlink()
     box = enter_lfs([path]).box

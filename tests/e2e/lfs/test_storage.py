@@ -1,4 +1,4 @@
-"""Real git-lfs where objects lie on another host, signed; locks with paging; transfers that break and go on.
+"""git-lfs with objects on another host by signed links, locks with paging, and interrupted transfers.
 
 The forge is ``tests.fakes.lfsforge``, which says what it does not prove.
 """
@@ -127,7 +127,7 @@ def test_interrupted_download_is_resumed(scene: Scene) -> None:
 
 
 def test_git_lfs_continues_after_a_restart_during_a_transfer(scene: Scene) -> None:
-    """The handles are gone; git-lfs asks for a new batch by itself and goes on."""
+    """The handles are gone; git-lfs asks for a new batch by itself."""
     content = noise(8)
     scene.commit(content)
     scene.forge.state.objects[oid_of(content)] = content
@@ -143,7 +143,7 @@ def test_git_lfs_continues_after_a_restart_during_a_transfer(scene: Scene) -> No
 
 
 def test_git_lfs_continues_after_a_restart_between_batch_and_transfer(scene: Scene) -> None:
-    """An old handle is answered 404 in words, and that is no end for git-lfs."""
+    """An old handle is answered 404 with a text, and git-lfs continues."""
     content = b"an object" * 1000
     scene.commit(content)
     scene.forge.state.objects[oid_of(content)] = content
@@ -183,7 +183,7 @@ def test_locks_are_made_listed_in_pages_and_released(scene: Scene) -> None:
 
 
 def test_read_only_session_lists_locks_and_cannot_lock(scene: Scene, enter: Enter) -> None:
-    """In git-lfs's own words."""
+    """git-lfs prints its own text."""
     scene.forge.state.locks.append({"id": "1", "path": "0.bin", "owner": {"name": "Robot"}})
     other = enter([{"repo": PATH, "access": "read"}], door=scene.door).box
     other.git("init", "-q", "repo").fine()

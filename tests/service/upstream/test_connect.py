@@ -1,4 +1,4 @@
-"""The way to the forge while the credential is still to be had: who waits, who leaves, what they are told."""
+"""Connecting a request whose credential is not cached: waiting, cancelling, failures."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_kept_connection_of_the_same_credential_is_used() -> None:
 
 @pytest.mark.parametrize("which", REQUESTS)
 def test_client_that_leaves_while_the_credential_is_fetched_ends_the_request(which: bytes) -> None:
-    """The credential may still come; nobody is asked with it."""
+    """A credential that is fetched later is not used."""
     house = late_house()
     client = house.say(REQUESTS[which])
     client.reset()
@@ -116,7 +116,7 @@ def test_client_that_leaves_while_the_credential_is_fetched_ends_the_request(whi
 
 @pytest.mark.parametrize("which", REQUESTS)
 def test_session_that_ends_while_the_credential_is_fetched_resets_the_connection(which: bytes) -> None:
-    """Dead at once; the forge never hears of it."""
+    """No request reaches the forge."""
     house = late_house()
     client = house.say(REQUESTS[which])
     house.sessions.revoke(house.session)
@@ -140,7 +140,7 @@ def test_session_that_ends_while_the_credential_is_fetched_resets_the_connection
 def test_unavailable_credential_is_refused_with_its_reason(
     which: bytes, error: CredentialError, reason: Reason, status: int, again: bytes | None
 ) -> None:
-    """In the words of its source, in git's own form, with when to try again if anybody knows."""
+    """With the text of its source, in git's form, and Retry-After if the source knows it."""
     house = late_house()
     client = house.say(REQUESTS[which])
     house.credentials.fail(error)
@@ -154,7 +154,7 @@ def test_unavailable_credential_is_refused_with_its_reason(
 
 
 def test_credential_that_does_not_come_in_time_is_refused() -> None:
-    """And nobody waits for it any more."""
+    """The fetch is cancelled."""
     house = late_house(connect_timeout=30.0)
     client = house.say(discover())
     house.wait(29)

@@ -128,7 +128,7 @@ async def test_special_addresses_among_public_ones_are_skipped(heard: tuple[Hear
 
 @pytest_twisted.ensureDeferred
 async def test_failure_of_a_public_address_is_reported(heard: tuple[Heard, int]) -> None:
-    """Whoever reads the reason must look at the forge and not at the name's other addresses."""
+    """The operator must look at the forge, not at the other addresses of its name."""
     _, port = heard
     await came(Names(reactor, ["127.0.0.1"], detours=[]), place(port, internal=True))
     with pytest.raises(Refused):

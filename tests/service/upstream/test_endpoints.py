@@ -1,4 +1,4 @@
-"""How forges are reached: endpoints, and words for the trouble with them."""
+"""The client endpoints of places."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TLS = Place.of(driver_for(ForgeConfig("github.com", "github", "https://github.co
 
 
 def test_endpoint_is_direct_checked_or_through_a_proxy() -> None:
-    """A name is guarded unless its forge is internal; whoever has a proxy goes through it."""
+    """Addresses are checked unless the forge is internal or has a proxy."""
     net = MemoryReactorClock()
     assert isinstance(tcp_endpoint(net, PLAIN, 30), HostnameEndpoint)
     assert isinstance(tcp_endpoint(net, TLS, 30), CheckedEndpoint)
@@ -47,7 +47,7 @@ def test_endpoint_is_direct_checked_or_through_a_proxy() -> None:
 
 
 def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sets a variable of the gateway's process must not see its connections."""
+    """A proxy variable in the gateway's environment must not redirect its connections."""
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert isinstance(tcp_endpoint(MemoryReactorClock(), TLS, 30), CheckedEndpoint)

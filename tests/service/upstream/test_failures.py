@@ -1,4 +1,4 @@
-"""The words and decisions for a failure of an upstream."""
+"""The texts and decisions for a failure of an upstream."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Waiting:
 
 
 def connected(room: int, *, broken: bool = False) -> tuple[Connection, Kernel, Waiting]:
-    """Twisted's own TCP transport on a kernel of ours."""
+    """Twisted's own TCP transport over a fake kernel."""
     kernel, reactor = Kernel(room, broken=broken), Waiting()
     transport = Connection(kernel, object(), reactor)  # type: ignore[arg-type]
     transport.connected = 1
@@ -182,7 +182,7 @@ def test_reads_grow_while_they_are_full_and_shrink_again() -> None:
 
 
 def test_reads_that_are_mostly_framing_become_small_and_stay_so_when_held() -> None:
-    """A byte a chunk costs ten times what bulk does: whoever sends that gets shorter turns, and no fewer."""
+    """A chunk of one byte costs ten times as much as bulk, so such a client gets shorter turns."""
     transport, _, _ = connected(0)
     transport.bufferSize = GROWN_SIZE
     pace(transport, GROWN_SIZE, GROWN_SIZE // 6)

@@ -1,4 +1,4 @@
-"""The way to a forge's API leads to the configured place, with the forge's own bounds, and nowhere else."""
+"""The client for a forge's API: its origin and its limits."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_api_is_asked_at_its_configured_origin(api: Echo) -> None:
 
 @ensureDeferred
 async def test_redirects_are_not_followed_and_time_is_limited(api: Echo) -> None:
-    """Whoever answers so has not answered."""
+    """A redirect is returned as an answer; a silent server is a failure."""
     api.faults = [Reply(302, headers={"Location": api.url + "/elsewhere"}), Silence()]
     silence = api.faults[1]
     assert (await way(api.url).once(Request("GET", "/x"))).status == 302

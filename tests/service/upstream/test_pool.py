@@ -30,7 +30,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Asked:
-    """An asker that writes down what it is told."""
+    """A handler that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -141,7 +141,7 @@ def test_reads_grow_while_they_are_full_and_shrink_when_paused() -> None:
 
 
 def test_valve_is_registered_until_the_request_is_whole() -> None:
-    """And nobody's afterwards."""
+    """Afterwards it is unregistered."""
     net = Net()
     connection, wire = net.connect()
     wire.stall()
@@ -231,7 +231,7 @@ def test_handler_that_aborts_at_the_head_gets_no_body() -> None:
 
 
 def test_handler_that_raises_in_a_whole_answer_gets_its_failure() -> None:
-    """Twisted ends a connection whose protocol raised; nobody may go on waiting for it."""
+    """Twisted closes a connection whose protocol raised; the handler must not wait for ever."""
     net = Net()
     connection, wire = net.connect()
     asked = net.ask(connection)

@@ -61,7 +61,7 @@ def test_recoded_body_is_sent_in_chunks(*, chunked: bool, recoded: bool) -> None
 
 @pytest.mark.parametrize("read", [False, True])
 def test_answer_that_is_read_must_not_be_coded(*, read: bool) -> None:
-    """The forge is not told that gzip would do."""
+    """The forge must not learn that the client accepts gzip."""
     asked = question(House(), discover(b"upload", b"octo/hello", b"Accept-Encoding: gzip"), read=read)
     assert (b"Accept-Encoding: gzip" in asked.lines) is not read
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Above(Protocol):
-    """The protocol above: keeps what it is told."""
+    """The protocol above: records its calls."""
 
     def __init__(self) -> None:
         self.shaken = False
@@ -64,7 +64,7 @@ class Below(StringTransport):
 
 
 class Line:
-    """A client of ours and a server, and the bytes between them moved by hand."""
+    """A TlsClient and a server; the test moves the bytes between them."""
 
     def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, host: str = "localhost") -> None:
         self.above, self.below = Above(), Below()
@@ -133,7 +133,7 @@ def test_bytes_pass_when_they_arrive_one_by_one(authority: Authority) -> None:
 
 
 def test_nothing_is_sent_before_the_handshake_is_done(authority: Authority) -> None:
-    """The protocol above writes a credential first: it must not be told to before the certificate was judged."""
+    """The protocol above writes a credential first, so it must wait for the certificate."""
     line = Line(client_context(str(authority.ca_file)), authority.server_context())
     line.up()
     assert not line.above.shaken
@@ -238,7 +238,7 @@ def test_transport_methods_reach_the_transport_below(line: Line) -> None:
 
 @pytest.mark.parametrize("end", ["loseConnection", "loseWriteConnection"])
 def test_close_notify_of_the_server_closes_the_connection(line: Line, end: str) -> None:
-    """Half a TLS connection is none."""
+    """TLS has no half-closed connections."""
     getattr(line.tls, end)()
     assert line.below.disconnecting
 

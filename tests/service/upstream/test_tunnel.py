@@ -19,7 +19,7 @@ YES = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 class Above(Protocol):
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.got = b""

@@ -106,7 +106,7 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", b"nonsense\r\n\r\n"])
 def test_cut_answer_is_refused(piece: bytes) -> None:
-    """With words, for nothing of ours was said yet."""
+    """With a text, because no byte of an answer was sent yet."""
     house = House()
     client = house.say(batch())
     house.forge.wire.deliver(piece)
@@ -193,7 +193,7 @@ def test_anonymous_batch_may_download_and_is_not_renewed() -> None:
 
 
 def test_objects_over_the_limit_are_not_asked_for() -> None:
-    """The forge never hears of them, and the audit line says so."""
+    """They are not in the forge's request, and the audit line names the reason."""
     house = House()
     grants = (Grant("octo/*", "github.com", max_lfs_object_bytes=len(CONTENT) - 1),)
     house.sessions.known["token", "secret"] = evolve(house.session, grants=grants)
@@ -268,7 +268,7 @@ def test_client_that_leaves_closes_the_connection_to_the_forge() -> None:
 
 
 def test_waiting_is_limited_in_time() -> None:
-    """A client that sends no further soon, a forge that says nothing later, in words."""
+    """``stall_timeout`` for a client that stops sending, ``forge_timeout`` for a silent forge."""
     house = House(stall_timeout=10, forge_timeout=30)
     client = house.say(batch()[:-5])
     house.wait(12)
@@ -358,7 +358,7 @@ def test_request_for_a_lock_is_not_repeated() -> None:
 
 
 def test_verification_asks_about_the_object_of_the_batch() -> None:
-    """What the client's body says is nobody's matter; the forge's own login goes to the forge alone."""
+    """The client's body is ignored; the forge's credential is sent only to the forge."""
     house = House()
     place = target(house, "verify", href=OWN)
     client = say(house, call(place.partition("/info/lfs")[2], {"oid": "f" * 64, "size": 1}), answered({}))

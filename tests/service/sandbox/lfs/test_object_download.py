@@ -104,7 +104,7 @@ def test_storage_without_ranges_sends_the_whole_object() -> None:
     ],
 )
 def test_answer_that_is_not_the_object_is_refused(answer: bytes, text: str) -> None:
-    """In words, while nothing of it was passed on."""
+    """With a text, because no byte was passed on yet."""
     house = House()
     client = get(house, target(house, "download"))
     house.forge.wire.deliver(answer)
@@ -115,7 +115,7 @@ def test_answer_that_is_not_the_object_is_refused(answer: bytes, text: str) -> N
 
 
 def test_corrupt_object_is_cut_before_its_end() -> None:
-    """The last bytes are never sent, so that nobody can take it for whole."""
+    """The last bytes are never sent, so the object never looks complete."""
     house = House()
     client = get(house, target(house, "download"))
     house.forge.wire.deliver(sent(b"X" + CONTENT[1:-1], length=SIZE))
@@ -160,7 +160,7 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_new_connection_and_begun_answer_are_not_repeated(*, begun: bool) -> None:
-    """A kept one may have been closed before it was used; any other end is the storage's word."""
+    """Only a kept connection may have been closed before it was used."""
     house = House()
     place = target(house, "download")
     if begun:

@@ -160,7 +160,7 @@ def test_storage_that_does_not_read_pauses_the_client() -> None:
 
 
 def test_silent_storage_is_refused_after_forge_timeout() -> None:
-    """In words."""
+    """With a text."""
     house = House(forge_timeout=30)
     client = house.say(put(target(house, "upload")))
     upload = client.protocol._exchange
@@ -193,7 +193,7 @@ def test_client_that_leaves_leaves_an_unfinished_request() -> None:
 
 
 def test_a_body_that_breaks_its_framing_cuts_the_storage() -> None:
-    """The protocol error is told, the object is not stored."""
+    """The protocol error is answered, and the object is not stored."""
     house = House()
     whole = put(target(house, "upload"), chunked=True)
     client = house.say(whole[:-7])

@@ -1,4 +1,4 @@
-"""What both ways of an object have in common: what the storage is shown, and that it is nobody's matter who it is."""
+"""What downloads and uploads have in common: credentials, connections, refusals."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_forge_itself_is_asked_with_gits_credential_and_connections(name: str) -
 def test_refusal_of_an_unreachable_storage_does_not_name_it(
     name: str, why: Exception, reason: Reason, text: str
 ) -> None:
-    """Where objects lie is no matter of the sandbox's; nor which addresses the gateway's network has."""
+    """The sandbox learns neither the host of the storage nor addresses of the gateway's network."""
     house = House()
     place = target(house, name)
     house.forge.open = False
