@@ -109,12 +109,14 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
     for name, value in members.items():
         if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
             raise UnreadableJson("header is malformed")
+        # Framing is credgate's own; the value only says how the storage expects the upload.
         if name.lower() == "transfer-encoding":
             chunked = value.lower() == "chunked"
             continue
         sent = _sent_name(name)
         if sent is None:
             continue
+        # Twice in different case: servers differ in which one counts.
         if not _VALUE.fullmatch(value) or sent in fields:
             raise UnreadableJson("header is malformed")
         fields[sent] = value.encode("ascii")

@@ -97,6 +97,7 @@ def _objects(listed: Iterable[Members]) -> dict[str, int]:
     objects: dict[str, int] = {}
     for one in listed:
         oid, size = reading.text(one, "oid", _OID), reading.number(one, "size")
+        # git-lfs may list an object twice; the sizes must agree.
         if objects.setdefault(oid, size) != size:
             raise UnreadableJson("an object has two sizes")
     if not objects:
@@ -151,6 +152,7 @@ def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> Iterator[t
         oid = reading.text(one, "oid", _OID)
         if oid not in batch.objects:
             continue
+        # Two entries could have different links, and parsers differ in which one counts.
         if oid in named:
             raise UnreadableJson("an object occurs twice")
         named.add(oid)
@@ -161,6 +163,7 @@ def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> HeldLink:
     error = reading.inner(members, "error")
     if error is not None:
         code = reading.number(error, "code")
+        # git-lfs prints the code; a number that is no HTTP error would be misleading.
         code = code if _MIN_CODE <= code <= _MAX_CODE else 502
         return HeldLink(error=refusals.object_error(code, refusals.forge_error_text(driver.forge.name, code)))
     if reading.number(members, "size") != batch.objects[oid]:
@@ -205,6 +208,7 @@ def _answer_object(
         return told | {"error": refusals.object_error(404, "the forge's LFS server offers no download of this object")}
     actions = {}
     for name, offer in held.offers.items():
+        # Without either, git-lfs itself would look for a credential for the URL (docs/api/batch.md).
         login = offer.href.own and not (held.authenticated or offer.authorized)
         actions[name] = offer.for_client(*give(wanted[name], oid, size, offer, login))
     # Without ``authenticated`` git-lfs asks for each object without a credential first, and writes the access mode of

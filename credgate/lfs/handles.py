@@ -102,6 +102,7 @@ class Handles:
         self._of.setdefault(action.session, {})[handle] = None
         self._held[action.session] = self._held.get(action.session, 0) + action.cost
         self.held += action.cost
+        # The new handle itself is never removed, however large it is.
         while self._held[action.session] > self.session_bytes and len(self._of[action.session]) > 1:
             self._drop(next(iter(self._of[action.session])))
         while self.held > self.all_bytes and len(self._actions) > 1:
@@ -111,6 +112,7 @@ class Handles:
     def owner(self, handle: str, secret: str, repo: RepoPath, call: Call, now: float) -> str | None:
         """Return the public id of the handle's session if ``secret``, ``repo`` and ``call`` match the handle."""
         action, known = self._actions.get(handle), self._secrets.get(handle, b"")
+        # The digest is computed for an unknown handle as well, so that the time does not show whether it exists.
         matches = hmac.compare_digest(known, digest(secret))
         if action is None or not matches or (action.repo, action.call) != (repo, call) or now >= action.expires:
             return None

@@ -57,6 +57,7 @@ def _fields(action: Action, authorization: bytes | None, *more: tuple[bytes, byt
     """Return the fields of the action, and those of ``more`` that it does not have."""
     if authorization is not None:
         more = (*more, (AUTHORIZATION, authorization))
+    # A signature may cover the fields of the action, so they take precedence.
     had = {name for name, _ in action.fields}
     return (*action.fields, *((name, value) for name, value in more if name not in had))
 

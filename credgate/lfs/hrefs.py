@@ -71,6 +71,7 @@ def read_href(text: str, driver: Driver) -> Href:
     if scheme == "http" and driver.tls:
         raise _refused(driver, "at an http URL")
     _judge_place(driver, host, port, usual=port == _PORTS[scheme])
+    # An address literal is not resolved, so the check of the endpoint is made here as well.
     if literal is not None and host != driver.host and not (literal.is_global or driver.forge.internal):
         raise _refused(driver, "at a private address")
     own = (host, port, scheme == "https") == (driver.host, driver.port, driver.tls)
@@ -92,8 +93,10 @@ def _place(driver: Driver, scheme: str, host: str, port: int, *, own: bool) -> P
         return its
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port == _PORTS[scheme] else f"{shown}:{port}"
+    # The forge's private authorities must not vouch for any other host.
     trusted = host == driver.host or among(forge.lfs_hosts, host)
     ca_file = its.ca_file if trusted else ""
+    # A host written as an address counts as internal by itself only if it is the forge's own.
     internal = its.internal if host == driver.host else forge.internal
     return Place(host, host, port, scheme == "https", authority, ca_file, internal, its.proxy)
 

@@ -51,6 +51,7 @@ def _asked(call: Call, members: Members) -> Members:
     if call is Call.LOCK:
         return {"path": reading.text(members, "path")}
     if call is Call.UNLOCK:
+        # The forge decides whether the account may release the lock of another user.
         return {"force": reading.flag(members, "force")}
     asked: Members = {}
     if cursor := reading.optional_text(members, "cursor"):

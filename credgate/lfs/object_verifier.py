@@ -33,6 +33,7 @@ class ObjectVerifier:
             self._left -= len(part)
             if self._left < 0:
                 raise _wrong("more bytes than the object has")
+            # Hashing costs more than moving the bytes, so it is left out where no digest is known.
             if self._oid:
                 self._digest.update(part)
             passed.append(part)

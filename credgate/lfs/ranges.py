@@ -57,5 +57,6 @@ def asked_part(value: bytes | None, size: int) -> ByteRange:
     found = None if value is None else _RANGE.fullmatch(value)
     if found is None:
         return ByteRange(0, size)
+    # The patterns bound the digits, because int() is quadratic in them.
     first, last = int(found[1]), int(found[2] or size - 1)
     return ByteRange(first, size) if first < size and last == size - 1 else ByteRange(0, size)

@@ -136,6 +136,7 @@ def read_query(query: bytes) -> str | None:
 
     Each key must be known and occur once; values are UTF-8 without control characters.
     """
+    # A key that occurs twice is malformed: servers differ in which value counts.
     values: dict[str, str] = {}
     for pair in query.split(b"&") if query else ():
         found = _PAIR.fullmatch(pair)
@@ -145,6 +146,7 @@ def read_query(query: bytes) -> str | None:
         values[found[1].decode()] = value
     if not set(values) <= set(_KEYS) or not _LIMIT.fullmatch(values.get("limit") or "1"):
         return None
+    # In a fixed order, and coded again in one way, whatever the client wrote.
     written = [f"{key}={quote(values[key], safe='')}" for key in _KEYS if values.get(key)]
     return "?" + "&".join(written) if written else ""
 

@@ -91,6 +91,7 @@ class UpstreamCall:
     def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> Deferred[None]:
         """Send the request; fires when ``finish`` or ``fail`` is called, or with ``ResponseError``."""
         self._connection, self._done, self.repeatable, self.head = connection, Deferred(), False, None
+        # A query is small: the transport takes all of it, so the valve has nothing to do.
         connection.ask(self, method, request, Valve(_nothing, _nothing))
         connection.sent()
         return self._done
@@ -155,6 +156,7 @@ class BufferedCall(UpstreamCall):
         self.take, self._limit = self._keep, limit
 
     def begin(self, connection: ForgeConnection, method: bytes, request: bytes) -> Deferred[None]:
+        # A second try must not append to what the first one received.
         self.body = bytearray()
         return super().begin(connection, method, request)
 
@@ -189,6 +191,7 @@ class UpstreamClient:
 
         ``seconds`` returns the time limit of a try, whose end raises ``TimeoutError``; without it there is none.
         """
+        # A kept connection may be closed by the forge at any time, so only a repeatable request may use one.
         kept = self.pool.take(query.key) if query.repeatable else None
         if kept is not None:
             try:
@@ -223,6 +226,7 @@ class UpstreamClient:
         ``credential_for`` gets the id of the credential that was refused (``""``: the first one) and may return None if
         there is no other; the refusal then stands. Raises as ``send``, and what ``credential_for`` raises.
         """
+        # The first credential is the cached one, if there is one.
         credential = await credential_for("")
         assert credential is not None
         query, failed = query_for(credential), None

@@ -125,6 +125,7 @@ class UpstreamConnect:
 
     def _connect(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
         self._question.address(verdict, credential)
+        # The audit line names the credential even if the connection fails.
         self._record.set_credential(credential)
         idle = self._pool.take(self._question.key) if kept else None
         if idle is not None:

@@ -89,6 +89,7 @@ class CheckedEndpoint:
         """Connect. Fails with ``AddressError`` if the name has addresses and none of them is public."""
         # Twisted tries the addresses one after another; it is given a resolver that omits those that are not public.
         guarded = _GuardedReactor(self._reactor)
+        # HostnameEndpoint dials several addresses with a delay between them (RFC 8305).
         made = HostnameEndpoint(guarded, self._host, self._port, timeout=self._timeout).connect(factory)
         return made.addErrback(guarded.explain)
 
@@ -143,6 +144,7 @@ class _PublicAddresses:
         except ValueError:
             kind = "unknown"  # not an IP address
         if kind:
+            # Only the kind is kept: an address of the gateway's network must not get into a text for a sandbox.
             self._kinds.add(kind)
         else:
             self._receiver.addressResolved(address)

@@ -83,6 +83,7 @@ def send(transport: Transport, parts: list[bytes]) -> None:
     if not _idle(transport):
         transport.writeSequence(parts)
         return
+    # sendmsg fails with EMSGSIZE for more pieces than IOV_MAX.
     if len(parts) > MAX_PIECES:
         parts = [b"".join(parts)]
     try:
@@ -90,6 +91,7 @@ def send(transport: Transport, parts: list[bytes]) -> None:
     except OSError:
         taken = 0  # the transport meets the same error below, and reports it in ``connectionLost``
     if taken < sum(map(len, parts)):
+        # The transport keeps the rest, and pauses the producer if it is too much.
         transport.write(b"".join(parts)[taken:])
 
 
@@ -119,6 +121,7 @@ def shrink(transport: Transport) -> None:
 
 def pace(transport: Transport, size: int, body: int) -> None:
     """Read larger pieces if the last one, of ``size`` bytes, was mostly body; small ones if it was mostly framing."""
+    # Less than three quarters body: chunks so small that parsing them costs more than moving the bytes.
     if 4 * body < 3 * size:
         transport.bufferSize = CAREFUL_SIZE
     else:

@@ -181,12 +181,15 @@ class ForgeConnection(Protocol):
             else:
                 last = True
         if self.asker is not None and events:  # ``answer_head`` may have aborted the connection
+            # One call for each read, not for each chunk: a forge decides how many chunks there are.
             self.asker.answer_body(parts, last=last)
         if self.asker is not None and last:
             self._end(reader)
 
     def _end(self, reader: ResponseReader) -> None:
         asker, self.asker = self.asker, None
+        # Bytes after the answer would be taken for the answer to the next request (response smuggling). After an answer
+        # that precedes the end of the request, the rest of the body would be taken for a request.
         if self._keeps and self._sent_whole and not reader.excess:
             if self._paused:  # the client that it was paused for resumes later, when it has no access to it any more
                 self.resumeProducing()
@@ -227,6 +230,7 @@ class ForgePool:
         idle = self._idle.get(key)
         if not idle:
             return None
+        # The one that was used last is the least likely to have been closed by the forge.
         connection = idle.pop()
         connection.reused = True
         return connection
@@ -236,6 +240,7 @@ class ForgePool:
         factory = Factory.forProtocol(lambda: ForgeConnection(self, key, tls=place.tls))
         factory.noisy = False
         made = cast("Deferred[ForgeConnection]", self.endpoint_for(place).connect(factory))
+        # TCP is connected before the TLS handshake; the time limit covers both.
         made.addCallback(lambda connection: connection.ready).addCallback(self._opened)
         return cancellable(made).addTimeout(self.timeout, self.reactor)
 
@@ -251,6 +256,7 @@ class ForgePool:
         if len(idle) > MAX_IDLE:
             idle[0].abort()
         elif self.idle() > MAX_ALL_IDLE:
+            # The oldest of each key is its first.
             min((one[0] for one in self._idle.values()), key=lambda one: one.idle_since).abort()
 
     def forget(self, connection: ForgeConnection) -> None:
@@ -271,6 +277,7 @@ class ForgePool:
                 connection.abort()
 
     def close(self) -> None:
+        # ``abort`` removes the connection from the set.
         for connection in list(self._open):
             connection.abort()
 

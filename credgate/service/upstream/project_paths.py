@@ -50,6 +50,7 @@ class ProjectPaths:
         """Return why the repository may not be used under this name; None if it may."""
         if not driver.forge.check_path:
             return None
+        # A cached refusal is used as well, so that a client cannot make credgate ask again and again.
         holds, until = self._told.get((repo, credential.id), (False, 0.0))
         if self.pool.reactor.seconds() < until:
             return None if holds else _moved(driver)
@@ -60,6 +61,7 @@ class ProjectPaths:
                 f"{driver.forge.name} gave no usable answer; ask the operator of this gateway"
             )
             return Decision(allow=False, reason=Reason.FORGE_MOVED, rule="check_path", text=text)
+        # Removed first, so that the new entry becomes the youngest of the dict's order.
         self._told.pop((repo, credential.id), None)
         self._told[repo, credential.id] = answered, self.pool.reactor.seconds() + KEPT_FOR
         while len(self._told) > MAX_KEPT:

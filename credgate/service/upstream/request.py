@@ -88,7 +88,9 @@ class UpstreamRequest:
             host=verdict.driver.authority,
             head=self._head,
             authorization=verdict.driver.login(credential.secret) if credential.secret else None,
+            # A body that is written anew is sent in chunks: its length is unknown until it ends.
             length=None if self._recoded else self._head.length,
+            # The client's coding fields describe a body that the forge does not get, or an answer that credgate reads.
             drop=self._drop,
         )
 

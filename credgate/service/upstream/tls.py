@@ -48,8 +48,11 @@ def client_context(ca_file: str = "") -> ssl.SSLContext:
     ssl.SSLError.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
+    # RFC 8996 deprecates TLS 1.0 and 1.1.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The certificate is checked in the first handshake; renegotiation could replace it.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Answers are read as HTTP/1.1, so the server must not choose HTTP/2 (RFC 7301).
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -137,6 +140,7 @@ class TlsClient(Protocol):
         """Encrypt and send; not to be called before ``handshakeCompleted``."""
         if self._failure is not None:  # ``connectionLost`` has not been delivered yet
             return
+        # ``write`` may accept less than it is given.
         rest = memoryview(data)
         while rest:
             rest = rest[self._tls.write(rest) :]

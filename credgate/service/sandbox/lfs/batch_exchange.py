@@ -83,6 +83,7 @@ class LfsApiExchange(LfsExchange):
 
     async def _batch(self) -> bytes:
         verdict, batch = self.verdict, batches.read_batch(self._body)
+        # The path allowed reading; an upload needs write access, and that the grant allows pushes.
         admitted = self.gate.admission.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
         if isinstance(admitted, Refuse):
             raise LfsError.of(admitted.decision, admitted.status)
@@ -129,6 +130,7 @@ class LfsApiExchange(LfsExchange):
     async def _locks(self, call: Call) -> tuple[int, bytes]:
         driver, needed = self.verdict.driver, self.verdict.request.needed
         question = locks.forge_request(call, self._body)
+        # Creating or releasing a lock twice has an effect: the second answer would be a conflict or 404.
         repeatable = call in {Call.LOCKS, Call.VERIFY_LOCKS}
         answer = await self._ask_forge(question, needed, repeatable=repeatable)
         if not locks.expected(call, answer.status):

@@ -164,6 +164,7 @@ class LfsExchange:
         self.channel.finished()
 
     def _end(self) -> None:
+        # Set before ``work`` is cancelled, so that its CancelledError is ignored.
         self._over = True
         work, self._work = self._work, None
         self.leave()
@@ -204,6 +205,7 @@ class LfsExchange:
         moved = self.record.bytes_up + self.record.bytes_down
         if moved != self._moved:
             self._moved, self._since = moved, now
+            # A long transfer must not let its session expire as idle.
             self.gate.registry.touch(self.verdict.session.id)
             return
         waited, limits = now - self._since, self.gate.limits

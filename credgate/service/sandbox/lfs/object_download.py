@@ -73,6 +73,7 @@ class ObjectDownload(ObjectTransfer):
             return
         part = self._part if head.status == _PARTIAL else ranges.ByteRange(0, self.action.size)
         named = head.status == _OK or (head.status == _PARTIAL and part.matches(head.get(b"content-range")))
+        # A wrong length would only be noticed at the end, after the head was sent.
         if not named or head.length not in (None, part.length):
             self.leave()
             self.answer_failed(ResponseError("it is not the object, or not the part of it, that was asked for"))
@@ -81,6 +82,7 @@ class ObjectDownload(ObjectTransfer):
         self._verifier = ObjectVerifier(part.length, self.action.oid if part.whole else "")
         status, extra = (_OK, []) if part.whole else (_PARTIAL, [(b"Content-Range", part.content_range)])
         close = not self.channel.keeps
+        # Sent with the first bytes of the object, so that an earlier failure can still be answered with a text.
         self._reply = [header_policy.downstream_head(status, OBJECT_TYPE, length=part.length, close=close, extra=extra)]
         self.record.set_status(status)
         self.channel.feed(Valve(self._client_fills, self._client_drains))

@@ -55,6 +55,7 @@ class ObjectUpload(ObjectTransfer):
     async def _ask(self) -> None:
         self.find()
         action, length = self.action, self.head.length
+        # With chunks the length is unknown here; the verifier counts the bytes.
         if length is not None and length != action.size:
             text = f"this upload has {length} bytes, and its batch said {action.size}"
             raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
@@ -89,6 +90,7 @@ class ObjectUpload(ObjectTransfer):
         except LfsError as error:
             self.refuse(error)
             return
+        # A small object is kept for a second try; bytes that came before the connection are kept until there is one.
         if self._small or (self.storage is None and not self._answered):
             self._held += passed
         self._send(passed)
