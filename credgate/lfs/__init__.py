@@ -1,1 +1,1 @@
-"""Git LFS: which request this is, what a batch may say, where objects may lie. Pure."""
+"""Git LFS without I/O: requests, batches, locks, handles, and where objects may be stored."""

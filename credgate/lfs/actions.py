@@ -1,8 +1,8 @@
-"""One action of a forge's batch answer: ``href``, ``header`` and expiry, judged.
+"""One action of a forge's batch answer (git-lfs's docs/api/basic-transfers.md): ``href``, ``header`` and expiry.
 
-``header`` is what the storage wants sent: an allow-list of names, values of printable ASCII, bounded; what is not on
-the list is left out, so that nothing a forge writes there can frame, route or name another host. ``Transfer-Encoding:
-chunked`` is the one that concerns the client. Reads no clock.
+``header`` has the fields that the storage expects. Only names on an allow-list are kept, with values of printable
+ASCII and a size limit, so that a forge cannot change the framing, the routing or the host of a request. Of them, the
+client learns only ``Transfer-Encoding: chunked``. Reads no clock.
 """
 
 from __future__ import annotations
@@ -46,39 +46,36 @@ _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _ZERO: Final = "0001-01-01T00:00:00Z"
-"""How Go writes that there is no time."""
+"""Go's zero time, which some servers send for "no expiry"."""
 
 
 @frozen(slots=True)
 class Offer:
-    """An action as the forge offers it."""
+    """An action that the forge offered."""
 
     href: Href
     fields: Fields = field(repr=False)
     chunked: bool
     expires_in: int
-    """Seconds; 0: not said."""
+    """Seconds; 0: not given."""
     expires_at: str
-    """RFC 3339; ``""``: not said."""
+    """RFC 3339; ``""``: not given."""
 
     @property
     def authorized(self) -> bool:
-        """Whether the forge gave it a login of its own."""
+        """Whether the action has its own ``Authorization``."""
         return any(name == AUTHORIZATION for name, _ in self.fields)
 
     def lifetime(self, wall: float) -> float:
-        """Return for how many seconds from ``wall`` (since the epoch) it is good here."""
+        """Return the seconds from ``wall`` (since the epoch) until the handle expires."""
         if self.expires_in:
             return min(float(self.expires_in), LIFETIME)
         if self.expires_at:
             return max(0.0, min(_seconds(self.expires_at) - wall, LIFETIME))
         return LIFETIME
 
-    def told(self, href: str, secret: str) -> dict[str, object]:
-        """Return it as the client sees it: at ``href`` with its own ``secret``.
-
-        Of what the storage wants sent the client is told only the chunks.
-        """
+    def for_client(self, href: str, secret: str) -> dict[str, object]:
+        """Return the action for the client, with the ``href`` and the ``secret`` of its handle."""
         header = {FIELD: secret}
         if self.chunked:
             header["Transfer-Encoding"] = "chunked"
@@ -91,7 +88,7 @@ class Offer:
 
 
 def read_action(members: Mapping[str, object], driver: Driver) -> Offer:
-    """Judge one action. Raises Unreadable, and LfsError for a place where credgate does not go."""
+    """Read one action. Raises UnreadableJson, and LfsError for an ``href`` that is not allowed."""
     href = read_href(reading.text(members, "href", _HREF), driver)
     fields, chunked = _fields(reading.inner(members, "header") or {})
     seconds = reading.number(members, "expires_in") if members.get("expires_in") is not None else 0
@@ -104,7 +101,7 @@ def read_action(members: Mapping[str, object], driver: Driver) -> Offer:
 
 
 def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
-    """Return what is sent to the storage, in the written order, and whether the upload goes in chunks."""
+    """Return the fields for the storage, in their order, and whether it expects the upload in chunks."""
     if len(members) > MAX_FIELDS:
         raise UnreadableJson("header is malformed")
     fields: dict[bytes, bytes] = {}
@@ -112,22 +109,24 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
     for name, value in members.items():
         if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
             raise UnreadableJson("header is malformed")
+        # Framing is credgate's own; the value only says how the storage expects the upload.
         if name.lower() == "transfer-encoding":
             chunked = value.lower() == "chunked"
             continue
-        spelled = _spelled(name)
-        if spelled is None:
+        sent = _sent_name(name)
+        if sent is None:
             continue
-        if not _VALUE.fullmatch(value) or spelled in fields:
+        # Twice in different case: servers differ in which one counts.
+        if not _VALUE.fullmatch(value) or sent in fields:
             raise UnreadableJson("header is malformed")
-        fields[spelled] = value.encode("ascii")
+        fields[sent] = value.encode("ascii")
     if sum(map(len, fields.values())) > MAX_VALUES:
         raise UnreadableJson("header is malformed")
     return tuple(fields.items()), chunked
 
 
-def _spelled(name: str) -> bytes | None:
-    """Return how a field is spelled, None if it is not sent."""
+def _sent_name(name: str) -> bytes | None:
+    """Return the name in the form that is sent; None for a field that is not sent."""
     folded = name.lower()
     if folded.startswith(_PREFIXES):
         return folded.title().encode("ascii")

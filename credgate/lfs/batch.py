@@ -1,11 +1,11 @@
-"""The batch: what a client asks, what the forge is asked for it, and what of the forge's answer the client hears.
+"""The batch API (git-lfs's docs/api/batch.md): the client's request, the forge's request, and the two answers.
 
-Follows git-lfs's ``docs/api/batch.md``. Both bodies are read strictly and written anew; nothing of either is passed on.
-The forge is offered ``basic`` transfers only and may answer with no other, so every object goes by GET and PUT through
-this gateway. Objects that were not asked for, or are named with another size, are dropped. An object that cannot be
-had is told by its own ``error``, which git-lfs shows; the others go on.
+Both bodies are parsed strictly and written anew; no byte of either is passed on. The forge is offered ``basic``
+transfers only and must answer with them, so every object is transferred by GET and PUT through this gateway. An object
+of the answer that was not requested is dropped; one with another size makes the answer malformed. An object that is
+not available has its own ``error``, which git-lfs prints; the other objects are not affected.
 
-Never makes a handle (``give`` does) and never decides about access but by the operation that the body names.
+The access that is needed follows from the operation in the body; ``give`` makes the handles.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _WANTED: Final = {
 _MIN_CODE, _MAX_CODE = 400, 599
 
 Give = Callable[[Call, str, int, Offer, bool], tuple[str, str]]
-"""Remembers an action and returns the URL of its handle and the handle's secret: call, oid, size, offer, whether the
-forge expects the credential that the batch was asked with."""
+"""Stores an action and returns the URL and the secret of its handle. Arguments: call, oid, size, offer, and whether the
+forge expects the credential of the batch."""
 
 
 @frozen(slots=True)
 class Batch:
-    """What a client asks for: ``objects`` are sizes in bytes by oid, in the order asked."""
+    """A client's request; ``objects`` are sizes in bytes by oid, in its order."""
 
     operation: str
     """``download`` or ``upload``."""
@@ -59,22 +59,22 @@ class Batch:
 
     @property
     def needed(self) -> Access:
-        """The access that it needs."""
+        """The access that the operation needs."""
         return Access.WRITE if self.operation == "upload" else Access.READ
 
 
 @frozen(slots=True)
 class HeldLink:
-    """What the forge says of one object: actions by name, or an error."""
+    """The forge's answer for one object: actions by name, or an error."""
 
     offers: Mapping[str, Offer] = field(factory=dict)
     error: Mapping[str, object] | None = None
     authenticated: bool = False
-    """Whether the forge wants no login beside what the actions hold."""
+    """Whether the actions need no credential besides their own fields."""
 
 
 def read_batch(body: bytes | bytearray) -> Batch:
-    """Judge a request's body; raise LfsError."""
+    """Read a request's body. Raises LfsError."""
     try:
         members = reading.read_object(body, most=reading.REQUEST_VALUES)
         operation = reading.text(members, "operation", _OPERATION)
@@ -84,12 +84,12 @@ def read_batch(body: bytes | bytearray) -> Batch:
         algorithm = reading.optional_text(members, "hash_algo", _WORD)
         objects = _objects(reading.listed(members, "objects", MAX_OBJECTS))
     except UnreadableJson as error:
-        raise malformed(f"this batch is not what git-lfs sends: {error}") from None
+        raise malformed(f"malformed LFS batch request: {error}") from None
     if algorithm not in ("", SHA256):
-        text = f"objects are named by {SHA256} here, and by no other hash algorithm"
+        text = f"only {SHA256} is supported as hash algorithm of LFS objects"
         raise LfsError(text, reason=Reason.LFS_MALFORMED, status=409)
     if transfers is not None and BASIC not in transfers:
-        raise LfsError("only basic transfers are served here", reason=Reason.LFS_TRANSFER, status=422)
+        raise LfsError("only basic LFS transfers are supported", reason=Reason.LFS_TRANSFER, status=422)
     return Batch(operation, objects, name)
 
 
@@ -97,28 +97,29 @@ def _objects(listed: Iterable[Members]) -> dict[str, int]:
     objects: dict[str, int] = {}
     for one in listed:
         oid, size = reading.text(one, "oid", _OID), reading.number(one, "size")
+        # git-lfs may list an object twice; the sizes must agree.
         if objects.setdefault(oid, size) != size:
-            raise UnreadableJson("one object has two sizes")
+            raise UnreadableJson("an object has two sizes")
     if not objects:
         raise UnreadableJson("objects is missing or malformed")
     return objects
 
 
 def too_large(batch: Batch, most: int | None) -> dict[str, HeldLink]:
-    """Return the refusal of each object over ``most`` bytes; None: there is no limit."""
+    """Return an error for each object of more than ``most`` bytes; None: no limit."""
     text = f"this session may not move LFS objects over {most} bytes"
     error = refusals.object_error(422, text)
     return {oid: HeldLink(error=error) for oid, size in batch.objects.items() if most is not None and size > most}
 
 
 def too_large_decision(count: int) -> Decision:
-    """Return what the audit line says of a batch with ``count`` objects that were too large."""
+    """Return the decision for the audit line of a batch with ``count`` objects that are too large."""
     text = f"{count} of the batch's objects are larger than max_lfs_object_bytes"
     return Decision(allow=False, reason=Reason.LFS_OBJECT_TOO_LARGE, rule="max_lfs_object_bytes", text=text)
 
 
 def forge_request(batch: Batch, leave_out: Mapping[str, HeldLink]) -> bytes | None:
-    """Write the request for the forge; None if nothing is left to ask."""
+    """Write the request for the forge; None if no object is left."""
     objects = [{"oid": oid, "size": size} for oid, size in batch.objects.items() if oid not in leave_out]
     request: dict[str, object] = {"operation": batch.operation, "transfers": [BASIC]}
     if batch.ref:
@@ -127,9 +128,9 @@ def forge_request(batch: Batch, leave_out: Mapping[str, HeldLink]) -> bytes | No
 
 
 def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> Iterator[tuple[str, HeldLink]]:
-    """Judge the forge's answer, object by object; raise LfsError. Objects that were not asked for are left out.
+    """Read the forge's answer, object by object. Raises LfsError.
 
-    A caller may take the pairs by turns: a thousand objects with their signatures take tens of milliseconds.
+    The caller may spread the iteration over turns of the reactor: a thousand objects take tens of milliseconds.
     """
     name = driver.forge.name
     try:
@@ -138,9 +139,11 @@ def read_answer(body: bytes | bytearray, batch: Batch, driver: Driver) -> Iterat
         reading.optional_text(members, "hash_algo", _SHA256)
         yield from _held(reading.listed(members, "objects", MAX_OBJECTS), batch, driver)
     except UnreadableJson as error:
-        raise unusable(f"the LFS answer of {name} cannot be used: {error}") from None
+        raise unusable(f"malformed LFS batch answer of {name}: {error}") from None
     if transfer not in ("", BASIC):
-        raise LfsError(f"{name} offers no basic transfer", reason=Reason.LFS_TRANSFER, status=502, rule="forge")
+        raise LfsError(
+            f"{name} does not offer basic LFS transfers", reason=Reason.LFS_TRANSFER, status=502, rule="forge"
+        )
 
 
 def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> Iterator[tuple[str, HeldLink]]:
@@ -149,8 +152,9 @@ def _held(listed: Iterable[Members], batch: Batch, driver: Driver) -> Iterator[t
         oid = reading.text(one, "oid", _OID)
         if oid not in batch.objects:
             continue
+        # Two entries could have different links, and parsers differ in which one counts.
         if oid in named:
-            raise UnreadableJson("it names an object twice")
+            raise UnreadableJson("an object occurs twice")
         named.add(oid)
         yield oid, _one(one, batch, oid, driver)
 
@@ -159,10 +163,11 @@ def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> HeldLink:
     error = reading.inner(members, "error")
     if error is not None:
         code = reading.number(error, "code")
+        # git-lfs prints the code; a number that is no HTTP error would be misleading.
         code = code if _MIN_CODE <= code <= _MAX_CODE else 502
-        return HeldLink(error=refusals.object_error(code, refusals.forge_said(driver.forge.name, code)))
+        return HeldLink(error=refusals.object_error(code, refusals.forge_error_text(driver.forge.name, code)))
     if reading.number(members, "size") != batch.objects[oid]:
-        raise UnreadableJson("it gives an object another size")
+        raise UnreadableJson("an object has another size than requested")
     actions = reading.inner(members, "actions") or reading.inner(members, "_links") or {}
     try:
         offers = {
@@ -175,10 +180,10 @@ def _one(members: Members, batch: Batch, oid: str, driver: Driver) -> HeldLink:
     return HeldLink(offers, authenticated=reading.flag(members, "authenticated"))
 
 
-def told(batch: Batch, held: Mapping[str, HeldLink], give: Give) -> Iterator[bytes]:
-    """Write what the client is told of each object that it asked for, in its order; :func:`answer` joins them."""
+def answer_objects(batch: Batch, held: Mapping[str, HeldLink], give: Give) -> Iterator[bytes]:
+    """Write the client's answer for each requested object, in the order of the request; :func:`answer` joins them."""
     for oid, size in batch.objects.items():
-        yield reading.written(_told(oid, size, held.get(oid), batch, give))
+        yield reading.written(_answer_object(oid, size, held.get(oid), batch, give))
 
 
 def answer(objects: Iterable[bytes]) -> bytes:
@@ -186,7 +191,7 @@ def answer(objects: Iterable[bytes]) -> bytes:
     return b'{"transfer":"%b","objects":[%b],"hash_algo":"%b"}' % (BASIC.encode(), b",".join(objects), SHA256.encode())
 
 
-def _told(
+def _answer_object(
     oid: str,
     size: int,
     held: HeldLink | None,
@@ -196,15 +201,16 @@ def _told(
     told: dict[str, object] = {"oid": oid, "size": size}
     wanted = _WANTED[batch.operation]
     if held is None:
-        return told | {"error": refusals.object_error(502, "the forge's LFS server says nothing of this object")}
+        return told | {"error": refusals.object_error(502, "the forge's LFS server did not answer for this object")}
     if held.error is not None:
         return told | {"error": held.error}
     if batch.operation == "download" and not held.offers:
-        return told | {"error": refusals.object_error(404, "the forge's LFS server offers no way to this object")}
+        return told | {"error": refusals.object_error(404, "the forge's LFS server offers no download of this object")}
     actions = {}
     for name, offer in held.offers.items():
+        # Without either, git-lfs itself would look for a credential for the URL (docs/api/batch.md).
         login = offer.href.own and not (held.authenticated or offer.authorized)
-        actions[name] = offer.told(*give(wanted[name], oid, size, offer, login))
-    # git-lfs first asks without a login for what is not said to be authenticated, and writes down, in .git/config and
-    # for each URL, that it was challenged.
+        actions[name] = offer.for_client(*give(wanted[name], oid, size, offer, login))
+    # Without ``authenticated`` git-lfs asks for each object without a credential first, and writes the access mode of
+    # each URL that answers 401 into .git/config.
     return told | ({"authenticated": True, "actions": actions} if actions else {})

@@ -1,15 +1,15 @@
-"""Handles: what a client holds instead of an ``href``, and what the gateway remembers for each.
+"""Handles: the links that a client gets instead of the forge's, and the table of what each stands for.
 
-A handle is 32 random bytes, given to one session for one repository, method and object, and good for nothing else.
-Beside it the client needs either the session's credential or the handle's own secret, another 32 random bytes, which
-the batch answer tells it to send in the field ``X-Credgate-Handle``; of the secret only a digest is kept. What a handle
-stands for (storage host, signature, headers) stays in this table and
-in memory only. The table is bounded, by session and in all, in bytes; its oldest entries make room for new ones. A
-handle that is gone (made room, ran out, a restart) is refused in a way that git-lfs answers with a new batch, so
-nothing is lost by forgetting: that is why there is no sealed token, whose key would have to be kept, whose length would
-grow with the signature inside and which nobody could take back.
+A handle is 32 random bytes, valid for one session, repository, method and object. With it the client must send either
+the session's credential or the handle's own secret: another 32 random bytes, which the batch answer has it send in the
+field ``X-Credgate-Handle``. Only a digest of the secret is kept.
 
-Reads no clock and makes no randomness: both come in.
+The storage's host, signature and fields stay in this table, in memory. It has a size limit in bytes, for each session
+and in all; the oldest entries are removed for new ones. An unknown handle (removed, expired, from before a restart) is
+refused with 404, upon which git-lfs asks for a new batch. Sealed tokens instead of a table would need a key on disk,
+would grow with the signatures and could not be revoked.
+
+Reads no clock and has no source of randomness: the caller passes both.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from credgate.values import RepoPath
 
 SESSION_BYTES: Final = 8 * 1024 * 1024
-"""Of one session's actions: some 5,000 with long signatures, fifty batches of git-lfs's."""
+"""Of the actions of one session: some 5,000 with long signatures, fifty batches of git-lfs."""
 ALL_BYTES: Final = 64 * 1024 * 1024
 LIFETIME: Final = 24 * 3600.0
-"""Seconds that a handle is good for at most, and if the forge says nothing."""
+"""Seconds until a handle expires at the latest, and if the forge gives no expiry."""
 FIELD: Final = "X-Credgate-Handle"
-"""What carries a handle's secret. Not ``Authorization``: where the session's is an ``http.extraHeader``, git-lfs adds
-that to an action's own, and a request with two is refused."""
+"""The field for a handle's secret. Not ``Authorization``: git-lfs adds a configured ``http.extraHeader`` with the
+session's credential to the fields of an action, and a request with two is refused."""
 _OVERHEAD: Final = 960
-"""Bytes of an entry beside its texts, measured generously."""
+"""Bytes of an entry besides its texts: an upper bound, measured."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
 
 @frozen(slots=True)
 class Action:
-    """What may be done with one object: asked of the storage as the forge said, and counted and hashed here."""
+    """One permitted transfer or verification of one object."""
 
     session: str
     """A session's public id."""
@@ -55,32 +55,32 @@ class Action:
     size: int
     href: Href = field(repr=False)
     fields: Fields = field(repr=False)
-    """What the forge wants sent with it; may be its credential, or the storage's."""
+    """The fields for the storage; they may hold a credential of the forge or of the storage."""
     chunked: bool
-    """Whether the storage wants the upload in chunks."""
+    """Whether the storage expects the upload in chunks."""
     login: bool
-    """Whether it is asked with the forge's own credential: only ever at the forge's own place."""
+    """Whether the forge's own credential is sent: only ever true for the forge's own host, port and scheme."""
     expires: float
     """Monotonic seconds."""
 
     @property
     def cost(self) -> int:
-        """Bytes that it counts for."""
+        """The bytes that an entry counts for in the limits."""
         return _OVERHEAD + len(self.href.target) + sum(len(name) + len(value) for name, value in self.fields)
 
 
 @frozen(slots=True)
 class Handle:
-    """A handle as it is given out."""
+    """A new handle."""
 
     name: str
-    """What stands in the URL."""
+    """The last part of the URL's path."""
     secret: str = field(repr=False)
 
 
 @define(eq=False)
 class Handles:
-    """All handles that were given out. ``random`` returns a new one, 43 characters of URL-safe base64."""
+    """The table of handles. ``random`` returns 32 random bytes in URL-safe base64 (43 characters)."""
 
     random: Callable[[], str] = field(repr=False)
     session_bytes: int = SESSION_BYTES
@@ -90,18 +90,19 @@ class Handles:
     _secrets: dict[str, bytes] = field(factory=dict, init=False, repr=False)
     """Digests, by handle."""
     _of: dict[str, dict[str, None]] = field(factory=dict, init=False, repr=False)
-    """A session's handles, oldest first."""
+    """The handles of each session, oldest first."""
     _held: dict[str, int] = field(factory=dict, init=False)
     held: int = field(default=0, init=False)
-    """Bytes, in all."""
+    """Bytes in all."""
 
     def give(self, action: Action) -> Handle:
-        """Remember ``action`` and return its handle; what is oldest makes room."""
+        """Store ``action`` and return its handle; the oldest entries are removed if there is no room."""
         handle, secret = self.random(), self.random()
         self._actions[handle], self._secrets[handle] = action, digest(secret)
         self._of.setdefault(action.session, {})[handle] = None
         self._held[action.session] = self._held.get(action.session, 0) + action.cost
         self.held += action.cost
+        # The new handle itself is never removed, however large it is.
         while self._held[action.session] > self.session_bytes and len(self._of[action.session]) > 1:
             self._drop(next(iter(self._of[action.session])))
         while self.held > self.all_bytes and len(self._actions) > 1:
@@ -109,18 +110,16 @@ class Handles:
         return Handle(handle, secret)
 
     def owner(self, handle: str, secret: str, repo: RepoPath, call: Call, now: float) -> str | None:
-        """Return the public id of the session that the handle was given to, if ``secret`` is the handle's own.
-
-        Only for the repository and method that it was given for: it proves its session for nothing else.
-        """
+        """Return the public id of the handle's session if ``secret``, ``repo`` and ``call`` match the handle."""
         action, known = self._actions.get(handle), self._secrets.get(handle, b"")
-        right = hmac.compare_digest(known, digest(secret))
-        if action is None or not right or (action.repo, action.call) != (repo, call) or now >= action.expires:
+        # The digest is computed for an unknown handle as well, so that the time does not show whether it exists.
+        matches = hmac.compare_digest(known, digest(secret))
+        if action is None or not matches or (action.repo, action.call) != (repo, call) or now >= action.expires:
             return None
         return action.session
 
     def find(self, handle: str, session: str, repo: RepoPath, call: Call, now: float) -> Action | None:
-        """Return what the handle stands for, if it was given to this session for this repository and method."""
+        """Return the action of the handle, if it was made for this session, repository and method."""
         action = self._actions.get(handle)
         if action is None or (action.session, action.repo, action.call) != (session, repo, call):
             return None
@@ -130,7 +129,7 @@ class Handles:
         return action
 
     def forget(self, session: str) -> None:
-        """Drop all handles of a session that has ended."""
+        """Remove all handles of a session that has ended."""
         for handle in list(self._of.get(session, ())):
             self._drop(handle)
 

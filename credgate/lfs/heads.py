@@ -1,8 +1,7 @@
-"""Heads of LFS requests to a forge and to where objects lie: made here, from nothing that a client sent.
+"""Heads of LFS requests to a forge or a storage (RFC 9112, sections 3 and 6), without any field of the client's.
 
-Fields are those that the forge wrote into the action (judged by ``actions``), our own framing, and the forge's login
-only where the caller gives it. Nobody is asked for a coded answer, for bytes are counted and hashed here. RFC 9112
-section 3 and 6, as ``http.header_policy`` does for git.
+A head has the fields that the forge wrote into the action (checked by ``actions``), credgate's own framing, and the
+forge's credential if the caller passes it. Answers must not be coded, because their bytes are counted and hashed.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from credgate.lfs.ranges import ByteRange
 
 _TARGET: Final = re.compile(rb"/[\x21\x24-\x7e]*")
-"""What ``hrefs`` and ``target`` wrote: no blank, no quote and no fragment."""
+"""As written by ``hrefs`` and ``target``: no space, no quote and no fragment."""
 _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _AGENT: Final = f"credgate/{__version__}".encode("ascii")
 
 
 def api_head(method: bytes, path: str, host: str, authorization: bytes | None, length: int) -> bytes:
-    """Build the head of a request to a forge's LFS server; ``length`` is that of its JSON body."""
+    """Write the head of a request to a forge's LFS server; ``length`` is that of its JSON body."""
     sent: list[tuple[bytes, bytes]] = [(b"Accept", MEDIA_TYPE)]
     if length:
         sent.append((b"Content-Type", MEDIA_TYPE))
@@ -36,37 +35,35 @@ def api_head(method: bytes, path: str, host: str, authorization: bytes | None, l
 
 
 def download_head(action: Action, part: ByteRange, authorization: bytes | None) -> bytes:
-    """Build the head of a GET for ``part`` of an object; ``authorization`` as in :func:`upload_head`."""
+    """Write the head of a GET for ``part`` of an object; ``authorization`` as in :func:`upload_head`."""
     more = [] if part.whole else [(b"Range", part.asked)]
     return _head(b"GET", action.href.target, action.href.place.authority, _fields(action, authorization, *more), 0)
 
 
 def upload_head(action: Action, authorization: bytes | None) -> bytes:
-    """Build the head of a PUT of an object.
-
-    ``authorization`` is the forge's own login, only where ``action.login`` says so.
-    """
+    """Write the head of a PUT of an object; ``authorization`` is the forge's credential, only if ``action.login``."""
     sent = _fields(action, authorization, (b"Content-Type", OBJECT_TYPE))
     length = None if action.chunked else action.size
     return _head(b"PUT", action.href.target, action.href.place.authority, sent, length)
 
 
 def verify_head(action: Action, authorization: bytes | None, length: int) -> bytes:
-    """Build the head of a POST that verifies an object."""
+    """Write the head of a POST that verifies an object."""
     sent = _fields(action, authorization, (b"Accept", MEDIA_TYPE), (b"Content-Type", MEDIA_TYPE))
     return _head(b"POST", action.href.target, action.href.place.authority, sent, length)
 
 
 def _fields(action: Action, authorization: bytes | None, *more: tuple[bytes, bytes]) -> Fields:
-    """Return the action's own fields, and ``more`` of those that it does not have."""
+    """Return the fields of the action, and those of ``more`` that it does not have."""
     if authorization is not None:
         more = (*more, (AUTHORIZATION, authorization))
+    # A signature may cover the fields of the action, so they take precedence.
     had = {name for name, _ in action.fields}
     return (*action.fields, *((name, value) for name, value in more if name not in had))
 
 
 def _head(method: bytes, target: str, host: str, sent: Fields | list[tuple[bytes, bytes]], length: int | None) -> bytes:
-    """Write it. Raises ValueError, without the value, for what could end its line."""
+    """Write a head. Raises ValueError, without the value, for a byte that could end its line."""
     its_target, its_host = target.encode("ascii"), host.encode("ascii")
     if not (_TARGET.fullmatch(its_target) and grammar.HOST.fullmatch(its_host)):
         raise ValueError("the target or Host of an LFS request is malformed")

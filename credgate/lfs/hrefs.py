@@ -1,12 +1,12 @@
-"""Where an object lies: a forge's ``href`` matched whole by one pattern and rebuilt, never parsed by a URL library.
+"""The ``href`` of an action (a subset of RFC 3986): matched whole by one pattern and rebuilt from its parts.
 
-Parsers disagree about user names, backslashes, brackets and numbers, and whoever writes hrefs may know how. So the
-alphabet is small, the host is a name (or the forge's own address), and what is sent is made of the pieces that matched.
-The host must be the forge's own, or one that its driver or the operator lists; the scheme is https, unless the forge
-itself is plain http; ports other than the usual are for the forge's own host and for hosts that the operator wrote
-down. The target is a secret (it holds signatures): it is in no ``repr`` and in no error.
+No URL library is used: they disagree about user names, backslashes, brackets and numbers, and a hostile forge may use
+that. The alphabet is small and the host is a name (or the forge's own address). The host must be the forge's own, or in
+the list of its driver or of the operator. The scheme is https, unless the forge itself is plain http. Other ports than
+the default are allowed only for the forge's own host and for hosts that the operator lists.
 
-RFC 3986, read narrowly. Resolving and judging addresses is the dial's own matter (``service.upstream.endpoints``).
+The target holds signatures: it is in no ``repr`` and in no error. Addresses are checked when the host is dialled
+(``service.upstream.endpoints``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
 
 MAX_HREF: Final = 8192
-"""Characters: four times the longest presigned URL that is known."""
+"""Characters: four times the longest presigned URL that was seen."""
 
-# No control, whatever reads it: %00-%1F and %7F; none of a path's own signs in disguise: "." and "\".
+# Excluded: coded control characters (%00-%1F, %7F), and in a path coded "." and "\".
 _CODED = r"%(?!0|1|7[Ff]|2[Ee]|5[Cc])[0-9A-Fa-f]{2}"
 _CODED_IN_QUERY = r"%(?!0|1|7[Ff])[0-9A-Fa-f]{2}"
 _PLAIN = r"[A-Za-z0-9._~!$&'()*+,;=:@-]"
@@ -47,30 +47,31 @@ _MAX_PORT: Final = 65535
 
 @frozen(slots=True)
 class Href:
-    """Where one object lies, judged: what may be dialled, and what is asked there."""
+    """An ``href`` that is allowed."""
 
     place: Place
     target: str = field(repr=False)
     """Path and query."""
     own: bool
-    """Whether it is the forge itself, at its own port: the only place that may see the forge's credential."""
+    """Whether it has the forge's own host, port and scheme: only there may the forge's credential be sent."""
 
 
 def read_href(text: str, driver: Driver) -> Href:
-    """Judge an action's ``href``. Raises LfsError, whose text names no part of it but a host that is a plain name."""
+    """Read an ``href``. Raises LfsError, whose text has no part of it except for a host that is a plain name."""
     found = _HREF.fullmatch(text) if len(text) <= MAX_HREF else None
     if found is None or _DOTS.search(found["path"]):
-        raise _refused(driver, "that is no plain https URL")
+        raise _refused(driver, "at a malformed URL")
     scheme, host = found["scheme"], found["host"].lower().strip("[]")
     port = int(found["port"] or _PORTS[scheme])
     if port > _MAX_PORT:
-        raise _refused(driver, "that is no plain https URL")
+        raise _refused(driver, "at a malformed URL")
     literal = _address(host)
     if literal is None and not _is_name(host):
-        raise _refused(driver, "whose host is no name")
+        raise _refused(driver, "at a malformed host name")
     if scheme == "http" and driver.tls:
-        raise _refused(driver, "without TLS")
+        raise _refused(driver, "at an http URL")
     _judge_place(driver, host, port, usual=port == _PORTS[scheme])
+    # An address literal is not resolved, so the check of the endpoint is made here as well.
     if literal is not None and host != driver.host and not (literal.is_global or driver.forge.internal):
         raise _refused(driver, "at a private address")
     own = (host, port, scheme == "https") == (driver.host, driver.port, driver.tls)
@@ -83,7 +84,7 @@ def _judge_place(driver: Driver, host: str, port: int, *, usual: bool) -> None:
     if not driver.lfs_host(host):
         raise _refused(driver, f"on {host}, which is not among lfs_hosts")
     if not (usual or by_operator or (host == driver.host and port == driver.port)):
-        raise _refused(driver, "at a port that is not the usual one")
+        raise _refused(driver, "at another port than the default")
 
 
 def _place(driver: Driver, scheme: str, host: str, port: int, *, own: bool) -> Place:
@@ -92,14 +93,16 @@ def _place(driver: Driver, scheme: str, host: str, port: int, *, own: bool) -> P
         return its
     shown = f"[{host}]" if ":" in host else host
     authority = shown if port == _PORTS[scheme] else f"{shown}:{port}"
+    # The forge's private authorities must not vouch for any other host.
     trusted = host == driver.host or among(forge.lfs_hosts, host)
     ca_file = its.ca_file if trusted else ""
+    # A host written as an address counts as internal by itself only if it is the forge's own.
     internal = its.internal if host == driver.host else forge.internal
     return Place(host, host, port, scheme == "https", authority, ca_file, internal, its.proxy)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address in its one usual form."""
+    """Read an address in its canonical form; None for anything else."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -108,11 +111,11 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_name(host: str) -> bool:
-    """Whether every resolver reads it as a name: labels of letters, digits and hyphens, the last not like a number."""
+    """Whether every resolver takes it for a name: labels of letters, digits, hyphens, the last begins with a letter."""
     labels = host.split(".")
     return all(map(_LABEL.fullmatch, labels)) and labels[-1][0].isalpha()
 
 
 def _refused(driver: Driver, what: str) -> LfsError:
-    text = f"{driver.forge.name} keeps this object {what}; credgate does not go there"
+    text = f"{driver.forge.name} stores this object {what}; credgate does not connect to it"
     return LfsError(text, reason=Reason.LFS_STORAGE, status=502, rule="lfs_hosts")

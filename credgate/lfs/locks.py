@@ -1,9 +1,8 @@
-"""Locks: requests and answers read strictly and written anew, with their paging.
+"""The locking API (git-lfs's docs/api/locking.md): requests and answers are parsed strictly and written anew.
 
-Follows git-lfs's ``docs/api/locking.md``. A lock is an id, a path, a time and an owner's name; nothing else of what a
-forge says crosses. An id must fit into a path (``.../locks/<id>/unlock``), a cursor may be any line of text. Who may
-lock is the forge's to decide, for the account of its credential: all sessions share that account, so git-lfs shows
-their locks as its own (docs/lfs.md).
+A lock has an id, a path, a time and the name of its owner; other members of a forge's answer are dropped. An id must
+fit into a path (``.../locks/<id>/unlock``), a cursor may be any line of text. The forge decides who may lock, by the
+account of its credential. All sessions share that account, so git-lfs lists their locks as its own (docs/lfs.md).
 """
 
 from __future__ import annotations
@@ -26,32 +25,33 @@ MAX_LIMIT: Final = 999_999
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")
 _TIME: Final = re.compile(r"[0-9T:.Z+-]{10,40}")
 _CREATED, _CONFLICT, _OK = 201, 409, 200
-CONFLICT_TEXT: Final = "this file is locked already"
+CONFLICT_TEXT: Final = "this file is already locked"
 
 _EXPECTED: Final = {Call.LOCK: (_CREATED, _OK, _CONFLICT)}
 _ONLY_OK: Final = (_OK,)
 
 
 def expected(call: Call, status: int) -> bool:
-    """Whether ``status`` is one that an answer to this request is read from."""
+    """Whether an answer of ``status`` to this request has a body that is passed on."""
     return status in _EXPECTED.get(call, _ONLY_OK)
 
 
 def forge_request(call: Call, body: bytes | bytearray) -> bytes:
-    """Write the forge's request from a client's; ``b""`` for the list, which has none. Raises LfsError."""
+    """Write the request for the forge from a client's; ``b""`` for a list, which has no body. Raises LfsError."""
     if call is Call.LOCKS:
         return b""
     try:
         members = reading.read_object(body, most=reading.REQUEST_VALUES)
         return written(_asked(call, members) | _ref(members))
     except UnreadableJson as error:
-        raise malformed(f"this is not how git-lfs asks about locks: {error}") from None
+        raise malformed(f"malformed LFS lock request: {error}") from None
 
 
 def _asked(call: Call, members: Members) -> Members:
     if call is Call.LOCK:
         return {"path": reading.text(members, "path")}
     if call is Call.UNLOCK:
+        # The forge decides whether the account may release the lock of another user.
         return {"force": reading.flag(members, "force")}
     asked: Members = {}
     if cursor := reading.optional_text(members, "cursor"):
@@ -68,9 +68,9 @@ def _ref(members: Members) -> Members:
 
 
 def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> Iterator[bytes]:
-    """Write the client's answer from the forge's, of an ``expected`` status, in pieces. Raises LfsError.
+    """Write the client's answer from the forge's, whose status is ``expected``, in pieces. Raises LfsError.
 
-    A caller may take the pieces by turns: each but the first and the last is one lock of a list.
+    The caller may spread the iteration over turns of the reactor: a piece has one lock at most.
     """
     try:
         members = reading.read_object(body, most=reading.ANSWER_VALUES)
@@ -79,7 +79,7 @@ def answer(call: Call, status: int, body: bytes | bytearray, forge: str) -> Iter
         else:
             yield from _lists(members, ("locks",) if call is Call.LOCKS else ("ours", "theirs"))
     except UnreadableJson as error:
-        raise unusable(f"what {forge} says of locks cannot be used: {error}") from None
+        raise unusable(f"malformed LFS lock answer of {forge}: {error}") from None
 
 
 def _lists(members: Members, names: Iterable[str]) -> Iterator[bytes]:
@@ -95,12 +95,12 @@ def _lists(members: Members, names: Iterable[str]) -> Iterator[bytes]:
 
 def _single(members: Members, status: int) -> Members:
     lock = reading.inner(members, "lock")
-    told: Members = {} if lock is None else {"lock": _lock(lock)}
+    shown: Members = {} if lock is None else {"lock": _lock(lock)}
     if status == _CONFLICT:
-        return told | {"message": CONFLICT_TEXT}
-    if not told:
+        return shown | {"message": CONFLICT_TEXT}
+    if not shown:
         raise UnreadableJson("lock is missing or malformed")
-    return told
+    return shown
 
 
 def _lock(members: Mapping[str, object]) -> Members:

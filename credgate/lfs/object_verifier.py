@@ -1,9 +1,8 @@
-"""An object on its way: counted, hashed, and its last bytes held back until it is known to be what it is called.
+"""Verifies the size and the SHA-256 digest of an object while it is streamed.
 
-Git LFS names an object by the SHA-256 of its content, so a wrong byte, a missing one or one too many can be told
-without anybody's word. The last piece goes on only if size and digest are right; else neither the storage nor the
-client ever has a whole object, and throws away what came. Of a resumed download only the size can be told here: git-lfs
-itself hashes what it put together.
+Git LFS names an object by the SHA-256 digest of its content. The last piece is released only if size and digest are
+correct; otherwise the receiver, storage or client, gets an incomplete object, which it discards. Of a resumed download
+only the size is verified here: git-lfs hashes the whole object itself.
 """
 
 from __future__ import annotations
@@ -19,21 +18,22 @@ if TYPE_CHECKING:
 
 
 class ObjectVerifier:
-    """``length`` bytes of the object ``oid`` (SHA-256 in hexadecimal); ``""``: its digest cannot be told."""
+    """Verifies ``length`` bytes of the object ``oid`` (SHA-256 in hexadecimal); ``""``: the size only."""
 
     def __init__(self, length: int, oid: str) -> None:
         self._left, self._oid = length, oid
         self._digest = hashlib.sha256()
         self.done = False
-        """All bytes came and were right."""
+        """All bytes were received and are correct."""
 
     def take(self, parts: Iterable[bytes]) -> list[bytes]:
-        """Return the bytes that may go on. Raises LfsError for a byte too many, or a wrong last one."""
+        """Return the bytes that may be passed on. Raises LfsError for too many bytes or a wrong digest."""
         passed = []
         for part in parts:
             self._left -= len(part)
             if self._left < 0:
-                raise _wrong("more bytes came than the object has")
+                raise _wrong("more bytes than the object has")
+            # Hashing costs more than moving the bytes, so it is left out where no digest is known.
             if self._oid:
                 self._digest.update(part)
             passed.append(part)
@@ -42,15 +42,15 @@ class ObjectVerifier:
         return passed
 
     def end(self) -> None:
-        """Take the end. Raises LfsError if bytes are missing."""
+        """Note the end of the body. Raises LfsError if bytes are missing."""
         if not self.done:
-            self.take(())  # an object without bytes
+            self.take(())  # an empty object has no piece that completes it
         if not self.done:
             raise _wrong("bytes of the object are missing")
 
     def _judge(self) -> None:
         if self._oid and self._digest.hexdigest() != self._oid:
-            raise _wrong("its bytes are not the object that was named")
+            raise _wrong("its bytes do not match the object's digest")
         self.done = True
 
 

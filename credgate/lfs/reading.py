@@ -1,8 +1,7 @@
-"""From a body (``strict_json``) to one object, and from its members to values of the expected kind.
+"""Reads the JSON of LFS (RFC 8259, by ``strict_json``): one object, and its members by expected type.
 
-A number with a fraction where a count is expected is refused. Unknown members are not looked at and not kept: what
-credgate sends is built from the values that came out of here. Raises :class:`UnreadableJson`, whose text names the
-member and never holds its value; who reads knows whose fault that is.
+Unknown members are ignored: all that credgate sends is built from the values returned here. Raises UnreadableJson,
+whose text names the member and never has its value; the caller knows whether the client or the forge sent it.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_REQUEST: Final = 1024 * 1024
-"""Bytes of a request's body: a batch of 100 objects, git-lfs's own number, has some 11,000."""
+"""Bytes of a request's body: a batch of 100 objects, as git-lfs sends, has some 11,000."""
 MAX_ANSWER: Final = 8 * 1024 * 1024
-"""Bytes of a forge's answer: each action may hold kilobytes of signature."""
+"""Bytes of a forge's answer: a signature may have kilobytes."""
 REQUEST_VALUES: Final = 16_000
-"""Values in a request: an object of a batch has five, names included, and there are at most 1,000."""
+"""Values in a request: at most 1,000 objects of a batch with five each, names included."""
 ANSWER_VALUES: Final = strict_json.MAX_VALUES
 """Values in an answer: 1,000 objects with 75 each, or 5,000 locks with fifteen."""
 MAX_NUMBER: Final = 2**53 - 1
-"""What every reader of JSON holds exactly."""
+"""The largest integer that every JSON parser represents exactly (RFC 8259, section 6)."""
 MAX_TEXT: Final = 4096
-"""Characters of a text that has no pattern."""
+"""Characters of a text without a pattern."""
 
-# Controls, line and paragraph separators, what turns the direction of text, and halves of surrogate pairs.
+# Control characters, line and paragraph separators, bidirectional controls, and surrogates.
 _UNSHOWN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class UnreadableJson(ValueError):  # noqa: N818 - it reads as what it is where it is raised
-    """A body is not what was meant; ``str()`` says in a few words where."""
+class UnreadableJson(ValueError):  # noqa: N818 - the name is clear where it is raised
+    """A body is malformed; the text names the member."""
 
 
 Members = dict[str, object]
 
 
 def read_object(body: bytes | bytearray, *, most: int) -> Members:
-    """Return the one JSON object that ``body`` holds, of at most ``most`` values (``strict_json``)."""
+    """Parse a body that is one JSON object with at most ``most`` values."""
     try:
         return strict_json.read_object(body, most=most)
     except JsonError as error:
@@ -50,7 +49,7 @@ def read_object(body: bytes | bytearray, *, most: int) -> Members:
 
 
 def text(members: Mapping[str, object], key: str, pattern: re.Pattern[str] | None = None) -> str:
-    """Return a text that matches ``pattern`` whole; without one, any bounded text without control characters."""
+    """Return a text that matches ``pattern`` whole; without a pattern, a ``printable`` text."""
     value = members.get(key)
     if not isinstance(value, str) or not (pattern.fullmatch(value) if pattern else printable(value)):
         raise UnreadableJson(f"{key} is missing or malformed")
@@ -58,17 +57,17 @@ def text(members: Mapping[str, object], key: str, pattern: re.Pattern[str] | Non
 
 
 def optional_text(members: Mapping[str, object], key: str, pattern: re.Pattern[str] | None = None) -> str:
-    """Return the same, or ``""`` where there is none: absent, null or empty."""
+    """Return a text as :func:`text` does; ``""`` if the member is absent, null or empty."""
     return text(members, key, pattern) if members.get(key) not in (None, "") else ""
 
 
 def printable(value: str) -> bool:
-    """Whether it can be shown in one line, and sent as UTF-8. Blanks of every script are: files are named so."""
+    """Whether a text can be shown in one line and sent as UTF-8. Spaces of all scripts may be in file names."""
     return 0 < len(value) <= MAX_TEXT and _UNSHOWN.search(value) is None
 
 
 def number(members: Mapping[str, object], key: str, most: int = MAX_NUMBER) -> int:
-    """Return a whole number from 0 to ``most``."""
+    """Return an integer from 0 to ``most``; a number with a fraction is malformed."""
     value = members.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise UnreadableJson(f"{key} is missing or malformed")
@@ -76,7 +75,7 @@ def number(members: Mapping[str, object], key: str, most: int = MAX_NUMBER) -> i
 
 
 def flag(members: Mapping[str, object], key: str) -> bool:
-    """Return true or false; false where there is none."""
+    """Return a boolean; false if the member is absent or null."""
     value = members.get(key)
     if value is not None and not isinstance(value, bool):
         raise UnreadableJson(f"{key} is malformed")
@@ -84,7 +83,7 @@ def flag(members: Mapping[str, object], key: str) -> bool:
 
 
 def inner(members: Mapping[str, object], key: str) -> Members | None:
-    """Return an object inside, None where there is none."""
+    """Return a nested object; None if the member is absent or null."""
     value = members.get(key)
     if value is not None and not isinstance(value, dict):
         raise UnreadableJson(f"{key} is malformed")
@@ -92,7 +91,7 @@ def inner(members: Mapping[str, object], key: str) -> Members | None:
 
 
 def listed(members: Mapping[str, object], key: str, most: int) -> list[Members]:
-    """Return a list of at most ``most`` objects; no list, or null, is an empty one (Go writes null)."""
+    """Return a list of at most ``most`` objects; an empty one if the member is absent or null (as Go writes it)."""
     value = members.get(key)
     if value is None:
         return []
@@ -102,7 +101,7 @@ def listed(members: Mapping[str, object], key: str, most: int) -> list[Members]:
 
 
 def texts(members: Mapping[str, object], key: str, most: int) -> list[str] | None:
-    """Return a list of at most ``most`` texts; None where there is none."""
+    """Return a list of at most ``most`` texts; None if the member is absent or null."""
     value = members.get(key)
     if value is None:
         return None
@@ -112,5 +111,5 @@ def texts(members: Mapping[str, object], key: str, most: int) -> list[str] | Non
 
 
 def written(members: Mapping[str, object]) -> bytes:
-    """Write one object, as small as it gets, in ASCII."""
+    """Write an object in ASCII without spaces."""
     return json.dumps(members, separators=(",", ":")).encode("ascii")

@@ -1,11 +1,11 @@
-"""Which LFS request is this: one exact match of what follows ``<repository>/info/lfs``.
+"""Routes LFS requests: one exact match of the part of the path after ``<repository>/info/lfs``.
 
-Follows git-lfs's API documents (``docs/api/batch.md``, ``locking.md``). Besides them there is one path of our own,
-``_x/<handle>``: where a rewritten batch answer sends the client for an object. Matched as bytes, whole, over a closed
-alphabet; the only percent signs in all of credgate are those in the query of the list of locks (``path=a%2Fb``), which
-is decoded here, judged, and written anew. What access the batch needs stands in its body; here it is reading.
+The paths are those of git-lfs's docs/api/batch.md and locking.md, and one of credgate's own, ``_x/<handle>``, to which
+the links in a batch's answer point. A path is matched whole, as bytes, over a small alphabet. Percent-coding is allowed
+only in the query of the list of locks (``path=a%2Fb``), which is decoded once, checked and written anew.
 
-Never decides whether a session may do it, and never looks at a field or a body.
+No header field and no body is read here, and no access is decided. The access that a batch needs is in its body; until
+that is read, it counts as reading.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from credgate.values import Access, RepoPath
 
 
 class Call(StrEnum):
-    """What an LFS request is; its value is the audit line's operation."""
+    """The kinds of LFS request; the value is the operation in the audit line."""
 
     BATCH = "lfs-batch"
     LOCKS = "lfs-locks"
@@ -36,7 +36,7 @@ class Call(StrEnum):
 
 @frozen(slots=True)
 class Endpoint:
-    """What was asked for below ``info/lfs``. ``tail`` is written anew; it is the path at the forge, or ``""``."""
+    """A path below ``info/lfs``. ``tail`` is the path at the forge, written anew; ``""`` for a handle."""
 
     call: Call
     needed: Access
@@ -46,34 +46,35 @@ class Endpoint:
 
 @frozen(slots=True)
 class LfsRequest:
-    """A request for the LFS server of a repository. Nothing in it is raw but ``place``, which matched its alphabet."""
+    """A request for the LFS server of a repository. Only ``place`` has bytes of the client, of a small alphabet."""
 
     repo: RepoPath
     call: Call
     needed: Access
     tail: str
-    """What follows the repository path at the forge, query included; ``""`` for an object's handle."""
+    """The path and query at the forge after the repository; ``""`` for a handle."""
     dot_git: bool
     """Whether the client wrote ``.git``."""
     place: str
-    """The client's own path up to ``/info/lfs``: what handles are hung below."""
+    """The client's path up to ``/info/lfs``, under which its links to handles are."""
     handle: str = field(default="", repr=False)
     moved_from: RepoPath | None = None
-    """The name in the request, where the forge redirected it and ``repo`` is the repository's new name."""
+    """The name in the request, if the forge redirected it; ``repo`` is then the new name."""
 
     @property
     def asked(self) -> RepoPath:
-        """The name in the request."""
+        """The name of the repository in the request."""
         return self.moved_from or self.repo
 
     @property
     def writes(self) -> bool:
-        """Whether it changes anything at the forge; asking which locks there are before a push does not."""
+        """Whether it changes anything at the forge."""
+        # The list of locks before a push needs write access and changes nothing.
         return self.needed is Access.WRITE and self.call is not Call.VERIFY_LOCKS
 
     @property
     def takes_json(self) -> bool:
-        """Whether its body is LFS's JSON."""
+        """Whether the request has a JSON body."""
         return self.call not in {Call.LOCKS, Call.DOWNLOAD, Call.UPLOAD}
 
 
@@ -101,9 +102,9 @@ _OBJECTS: Final = {
 
 
 def endpoint(method: bytes, rest: bytes) -> Endpoint | bool:
-    """Say what ``method`` on ``rest`` (what follows ``/info/lfs``) asks for.
+    """Return the endpoint for ``method`` and ``rest``, the path after ``/info/lfs``.
 
-    ``False``: nothing here; ``True``: something is, but not for this method. Total: no input raises.
+    ``False``: there is no such path (404); ``True``: there is, but not for this method (405). Never raises.
     """
     if rest in _FIXED:
         wanted, found = _FIXED[rest]
@@ -119,7 +120,6 @@ def endpoint(method: bytes, rest: bytes) -> Endpoint | bool:
 
 
 def _locks(method: bytes, rest: bytes) -> Endpoint | bool:
-    """Tell a list, which may have a query, from a new lock, which has none."""
     found = _LIST.fullmatch(rest)
     if found is None:
         return False
@@ -132,10 +132,11 @@ def _locks(method: bytes, rest: bytes) -> Endpoint | bool:
 
 
 def read_query(query: bytes) -> str | None:
-    """Return the query of a list of locks as it goes to the forge, ``?`` included; ``None`` if it is none.
+    """Return the query of a list of locks for the forge, with its ``?``; None if it is malformed.
 
-    Known keys, each at most once; values are UTF-8 without control characters. ``""`` if nothing was asked.
+    Each key must be known and occur once; values are UTF-8 without control characters.
     """
+    # A key that occurs twice is malformed: servers differ in which value counts.
     values: dict[str, str] = {}
     for pair in query.split(b"&") if query else ():
         found = _PAIR.fullmatch(pair)
@@ -145,12 +146,13 @@ def read_query(query: bytes) -> str | None:
         values[found[1].decode()] = value
     if not set(values) <= set(_KEYS) or not _LIMIT.fullmatch(values.get("limit") or "1"):
         return None
+    # In a fixed order, and coded again in one way, whatever the client wrote.
     written = [f"{key}={quote(values[key], safe='')}" for key in _KEYS if values.get(key)]
     return "?" + "&".join(written) if written else ""
 
 
 def _value(raw: bytes) -> str | None:
-    """Decode one value: once, as a form (Go's ``url.Values``), to printable text."""
+    """Decode one value once, as a form field (as Go's ``url.Values`` does); None unless it is printable."""
     octets = unquote_to_bytes(raw.replace(b"+", b" "))
     try:
         text = octets.decode("utf-8")

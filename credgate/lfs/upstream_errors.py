@@ -1,8 +1,9 @@
-"""What it means that a forge's LFS server, or a storage, did not answer as expected; in our words.
+"""Refusals for unexpected statuses of a forge's LFS server or of a storage.
 
-Statuses that git-lfs acts on by itself are shown as they are: 404 and 501 to a request about locks are silent, 429 and
-503 wait; a 401 never is, for it would be about the session's credential. A redirect is not followed: it would lead
-where nobody judged, with a login. Nothing of the answer but its status and a bounded Retry-After is looked at.
+Statuses upon which git-lfs acts by itself are passed on: it ignores 404 and 501 to a request about locks, and waits
+after 429 and 503. A 401 is never passed on, because git-lfs would take it for the session's credential. A redirect is
+not followed: its target is not checked, and it would receive the credential. Only the status and a bounded
+``Retry-After`` of the answer are used.
 """
 
 from __future__ import annotations
@@ -20,31 +21,30 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = frozenset({403, 404, 409, 410, 413, 416, 422, 429, 501, 503, 507, 509})
 _LFS: Final = {
-    404: "{forge} answered 404: no such repository, or LFS is not switched on for it, or credgate's credential may not"
-    " use it",
+    404: "{forge} answered 404: no such repository, or LFS is disabled for it, or credgate's credential has no access",
     409: "{forge} answered 409: its LFS server uses another hash algorithm",
-    422: "{forge} answered 422: its LFS server does not take this request",
-    501: "{forge} answered 501: it does not serve this part of LFS",
-    507: "{forge} answered 507: there is no room left for this repository's LFS objects",
+    422: "{forge} answered 422: its LFS server does not accept this request",
+    501: "{forge} answered 501: its LFS server does not support this request",
+    507: "{forge} answered 507: there is no space left for this repository's LFS objects",
     509: "{forge} answered 509: the bandwidth limit of this repository's LFS objects is reached",
 }
 _STORAGE: Final = {
-    403: "the storage of {forge} answered 403: the time for this transfer is over, or it is not allowed",
+    403: "the storage of {forge} answered 403: the link has expired, or this transfer is not allowed",
     404: "the storage of {forge} answered 404: it does not have this object",
     413: "the storage of {forge} answered 413: this object is too large for it",
-    507: "the storage of {forge} answered 507: it has no room left",
+    507: "the storage of {forge} answered 507: it has no space left",
 }
 _FIRST_ERROR = 400
 
 
 def of_forge(status: int, driver: Driver, needed: Access, *, anonymous: bool, retry_after: int = 0) -> LfsError:
-    """Return the refusal for an answer of the forge's LFS server; ``retry_after`` is its own, in seconds."""
+    """Return the refusal for a status of the forge's LFS server; ``retry_after`` is the forge's, in seconds."""
     name = driver.forge.name
     refused = driver.refuses_credential(status)
     if status < _FIRST_ERROR and not refused:
         return _unexpected(status, name)
     if refused and anonymous:
-        text = f"{name} wants a credential for the LFS objects of this repository and none is configured"
+        text = f"{name} requires a credential for the LFS objects of this repository, and none is configured"
         return LfsError(text, reason=Reason.NO_FORGE_CREDENTIAL, status=403, rule="forge")
     reason = Reason.FORGE_REFUSED_CREDENTIAL if refused else _reason(status)
     text = _LFS[status].format(forge=name) if status in _LFS else driver.sentence(status, needed)
@@ -53,7 +53,7 @@ def of_forge(status: int, driver: Driver, needed: Access, *, anonymous: bool, re
 
 
 def of_storage(status: int, driver: Driver, call: Call, retry_after: int = 0) -> LfsError:
-    """Return the refusal for an answer of where the object lies, or was to be put or verified."""
+    """Return the refusal for a status of a storage."""
     name = driver.forge.name
     if status < _FIRST_ERROR:
         return _unexpected(status, f"the storage of {name}")
@@ -71,5 +71,5 @@ def _unexpected(status: int, who: str) -> LfsError:
     if status // 100 == 3:  # noqa: PLR2004 - RFC 9110 section 15.4
         text = f"{who} answered with a redirect, which credgate does not follow"
         return LfsError(text, reason=Reason.FORGE_MOVED, status=502, rule="forge")
-    text = f"{who} answered {status} where LFS has another answer"
+    text = f"{who} answered {status}, which is not an answer to this LFS request"
     return LfsError(text, reason=Reason.FORGE_MALFORMED, status=502, rule="forge")

@@ -202,4 +202,4 @@ def test_git_lfs_prints_our_reason(repos: Repositories, enter: Enter, login: str
     box.commit("clone", "large.bin", noise(1))
     said = box.git("push", "origin", "HEAD:main", cwd="clone").refused()
     assert "batch response: credgate: github.com answered 404" in said
-    assert "LFS is not switched on for it" in said
+    assert "LFS is disabled for it" in said

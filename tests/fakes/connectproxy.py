@@ -1,7 +1,7 @@
-"""A forward proxy that knows CONNECT and nothing else, as squid and its like do it for TLS.
+"""A forward proxy with CONNECT only, as squid has it for TLS.
 
-Whatever name it is asked for, it connects to that port on loopback: it proves who was asked for what and what went
-through the tunnel, and nothing about name resolution or access lists. ``answer`` replaces its 200.
+It connects to the requested port on loopback, whatever the name. It records the requests and the bytes in the tunnel;
+name resolution and access lists are not covered. ``answer`` replaces its 200.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class ConnectProxy:
 
     @property
     def url(self) -> str:
-        """What an operator writes."""
+        """The proxy's URL in a configuration."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def targets(self) -> list[str]:
-        """What it was asked for."""
+        """The targets of the requests."""
         return [head.split(b" ")[1].decode() for head in self.heads]
 
     def close(self) -> None:
-        """End everything."""
+        """Close the listener and all connections."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

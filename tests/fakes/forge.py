@@ -3,7 +3,7 @@
 Stands in for nginx + fcgiwrap where these are not installed, and is the demo's forge, since a bare machine has Python
 and git only. It demands ``Basic USER:SECRET`` for everything (or, as ``public``, for pushes only), USER being one of
 ``USERS``, streams bodies both ways without keeping them, and answers 301 for the renamed repositories of ``moved_to``.
-It is a judge, not a product: what it cannot serve it answers with 4xx and closes.
+Any request that it does not support is answered 4xx, and the connection closed.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ USERS = ("x-access-token", "oauth2", "x-token-auth")
 
 
 def write_git_config(folder: Path) -> Path:
-    """Write the forge's own git configuration, whoever runs it."""
+    """Write the forge's own git configuration."""
     path = folder / "forge.gitconfig"
     path.write_text(GIT_CONFIG)
     return path
 
 
 def moved_to(path: str, base: str) -> str | None:
-    """Where a renamed repository went: the same rules as in the nginx configuration.
+    """Return the new address of a renamed repository, by the same rules as the nginx configuration.
 
     ``/moved-in/X`` became ``/octo/X``, ``/moved-out/X`` became ``/elsewhere/X``, both on this forge (``base``);
     ``/moved-away/X`` went to another host.
@@ -80,7 +80,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Exchange)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that left is no news."""
+        """Do not log clients that disconnect."""
 
 
 class PythonForge:
@@ -89,7 +89,7 @@ class PythonForge:
     kind = "Python's http.server + git http-backend"
 
     def __init__(self, root: Path, secret: str, scratch: Path, path: str = "") -> None:
-        """``path`` is where its git is found: the machine's own, unless said otherwise."""
+        """``path`` is the search path for git; by default the machine's."""
         self.root, self.secret, self.path = root, secret, path or os.environ["PATH"]
         self.pages: dict[str, Callable[[Asked], Reply]] = {}
         self.git_config = write_git_config(scratch)
@@ -100,11 +100,11 @@ class PythonForge:
             thread.start()
 
     def admits(self, login: str, target: str) -> bool:
-        """Whether ``user:password`` opens ``target``; called in the connection's own thread."""
+        """Whether ``user:password`` may use ``target``; called in the connection's thread."""
         return any(hmac.compare_digest(f"{user}:{self.secret}".encode(), login.encode()) for user in USERS)
 
     def rotate(self, secret: str) -> None:
-        """From now on only this secret is accepted."""
+        """Replace the accepted secret."""
         self.secret = secret
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ class _Exchange(BaseHTTPRequestHandler):
     }
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base class's own name
-        """Say nothing: the recorder knows better."""
+        """Log nothing: the recorder has every request."""
 
     def do_GET(self) -> None:
         self._answer()
@@ -202,7 +202,7 @@ class _Exchange(BaseHTTPRequestHandler):
                 feeder.join()
 
     def _feed(self, backend: subprocess.Popen[bytes], stdin: IO[bytes]) -> None:
-        """Hand the body over; a body that does not come to its end must not look as if it had."""
+        """Pass the body on; an incomplete body must not look complete."""
         try:
             for piece in self._body():
                 stdin.write(piece)

@@ -1,9 +1,9 @@
-"""The real LFS server: giftless (PyPI) under waitress, with its own storage folder, behind the forge's nginx.
+"""A real LFS server: giftless (PyPI) under waitress, with its own storage folder, behind the forge's nginx.
 
-nginx demands the forge's credential for the API, as forges do. Objects are asked for with giftless's own signature,
-which it checks (``?jwt=`` or an ``Authorization`` of its own), on the forge's host. giftless ignores ``Range``, so
-nginx serves such requests from the same folder, unchecked. What this cannot show: hrefs on another host, ``header``
-values of a storage, locks; for those there is ``tests.fakes.lfsforge``.
+nginx requires the forge's credential for the API. Objects are requested on the forge's host with giftless's signature,
+which it checks (``?jwt=`` or an ``Authorization`` of its own). giftless ignores ``Range``, so nginx serves such
+requests from the same folder, unchecked. Hrefs on another host, ``header`` values and locks are not covered; see
+``tests.fakes.lfsforge``.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ LOCATIONS = """
 
 
 def installed() -> bool:
-    """Whether giftless is."""
+    """Whether giftless is installed."""
     return importlib.util.find_spec("giftless") is not None
 
 
 class Giftless:
-    """One server on ``port``; objects lie in ``folder``, below their repository, by their oid.
+    """One server on ``port``; objects are in ``folder``, below their repository, by oid.
 
     ``scheme`` is what its hrefs begin with: ``https`` where TLS ends before nginx.
     """
@@ -99,20 +99,20 @@ class Giftless:
 
     @property
     def locations(self) -> str:
-        """What nginx needs to serve it: the API's requests, once nginx has let them in, come from one user."""
+        """The nginx configuration; giftless sees all API requests that nginx accepts as one user's."""
         user = {"sub": "forge", "name": "forge", "scopes": ["obj:*"], "exp": int(time.time()) + 86400}
         login = jwt.encode(user, self._key, "HS256", headers={"kid": "giftless-internal-jwt-key"})
         return LOCATIONS.format(lfs_port=self.port, folder=self.folder, login=login)
 
     def has(self, path: str, oid: str) -> bool:
-        """Whether it holds the whole of an object."""
+        """Whether an object is stored completely."""
         return self.object(path, oid).exists()
 
     def object(self, path: str, oid: str) -> Path:
-        """Where an object of the repository ``path`` lies."""
+        """Return the file of an object of the repository ``path``."""
         return self.folder / path / oid
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         os.killpg(self._process.pid, signal.SIGTERM)
         self._process.wait(20)

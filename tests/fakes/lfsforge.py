@@ -1,7 +1,7 @@
-"""A forge's LFS server and its storage, for what giftless cannot do.
+"""A forge's LFS server and its storage, for cases that giftless does not cover.
 
-That is: hrefs on another host with a signature, ``header`` values, locks with paging, uploads in chunks, downloads that
-break off, objects of a gigabyte that take no room (zeros).
+These are hrefs on another host with a signature, ``header`` values, locks with paging, uploads in chunks, interrupted
+downloads, and objects of a gigabyte that take no space (zeros).
 
 Two servers of Python's own ``http.server``: the API asks for the forge's credential; the storage, which is known by
 another name, asks for its signature and its own header, ranges included, and records what it was shown. It does not
@@ -27,31 +27,31 @@ if TYPE_CHECKING:
 TYPE = "application/vnd.git-lfs+json"
 PIECE = 1024 * 1024
 LARGE = 256 * PIECE
-"""Bytes from which on an upload is hashed and forgotten."""
+"""Uploads of at least so many bytes are hashed and not stored."""
 
 
 @define(eq=False)
 class State:
-    """What both servers know."""
+    """The state of both servers."""
 
     secret: str
     storage: str = ""
-    """The storage's URL, as hrefs name it."""
+    """The storage's URL in hrefs."""
     signature: str = field(factory=lambda: secrets.token_hex(24))
     header: str = field(factory=lambda: secrets.token_hex(24))
     objects: dict[str, bytes] = field(factory=dict)
     zeros: dict[str, int] = field(factory=dict)
-    """Objects that are this many zeros."""
+    """Objects of this many zeros."""
     locks: list[dict[str, Any]] = field(factory=list)
     chunked: bool = False
-    """Whether uploads are wanted in chunks."""
+    """Whether uploads are requested in chunks."""
     uploads: list[str] = field(factory=list)
-    """How each came: ``chunked`` or its length."""
+    """The framing of each upload: ``chunked`` or its length."""
     ranges: list[str] = field(factory=list)
     shown: list[str] = field(factory=list)
-    """Every Authorization that the storage was shown."""
+    """Every Authorization that the storage received."""
     break_after: int = 0
-    """Bytes after which the next download breaks off, once."""
+    """Bytes after which the next download is cut, once."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
     state: ClassVar[State]
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def content(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -145,7 +145,7 @@ class _Api(_Handler):
         self.json(201, {"lock": lock})
 
     def _page(self, name: str, cursor: str, path: str) -> None:
-        """Two locks a page."""
+        """List two locks a page."""
         found = [one for one in self.state.locks if path in ("", one["path"])]
         start = int(cursor)
         more = {"next_cursor": str(start + 2)} if len(found) > start + 2 else {}
@@ -236,7 +236,7 @@ class LfsForge:
         return server
 
     def close(self) -> None:
-        """End both."""
+        """Stop both servers."""
         for server in self._servers:
             server.shutdown()
             server.server_close()

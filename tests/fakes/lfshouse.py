@@ -1,4 +1,4 @@
-"""What a sandbox asks of LFS and a forge answers, for the gateway without sockets (``tests.fakes.relay``)."""
+"""LFS requests of a sandbox and answers of a forge, for the gateway without sockets (``tests.fakes.relay``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real forge: nginx + fcgiwrap + ``git http-backend``, as distributions ship them, on loopback.
+"""A real forge: nginx, fcgiwrap and ``git http-backend`` of the distribution, on loopback.
 
 The same rules as ``PythonForge``: HTTP basic authentication for everything on ``port``, for pushes only on
 ``public_port``; renamed repositories answer 301. The secret is in nginx's password file, read at each request, so it
@@ -96,7 +96,7 @@ class NginxForge:
     kind = "nginx + fcgiwrap + git http-backend"
 
     def __init__(self, root: Path, secret: str, scratch: Path, locations: str = "") -> None:
-        """``locations`` are nginx's own, looked at before those of git."""
+        """``locations`` are nginx locations that precede those of git."""
         self.root, self.secret, self._scratch = root, secret, scratch
         self._locations = locations
         self.git_config = write_git_config(scratch)
@@ -106,7 +106,7 @@ class NginxForge:
         wait_until(lambda: accepts(self.port) and (scratch / "fcgi.sock").exists(), "nginx and fcgiwrap listen")
 
     def rotate(self, secret: str) -> None:
-        """From now on only this secret is accepted."""
+        """Replace the accepted secret."""
         self.secret = secret
         passwords = self._scratch / "passwords"
         draft = passwords.with_suffix(".new")
@@ -115,7 +115,7 @@ class NginxForge:
         draft.replace(passwords)
 
     def close(self) -> None:
-        """End both process groups: nginx's worker and fcgiwrap's children are in them."""
+        """Stop both process groups, with nginx's worker and fcgiwrap's children."""
         for process in self._processes:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)

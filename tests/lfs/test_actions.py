@@ -1,4 +1,4 @@
-"""One action of a forge's answer: what of it is sent on, and what of it the client hears."""
+"""One action of a forge's answer: the fields for the storage, and the members for the client."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def offer(**members: object) -> Offer:
     return read_action({"href": HREF, **members}, HUB)
 
 
-def test_fields_on_the_list_go_to_the_storage() -> None:
+def test_allowed_fields_are_sent_to_the_storage() -> None:
     """In our spelling and in the forge's order; the rest is left out."""
     made = offer(
         header={
@@ -52,7 +52,7 @@ def test_fields_on_the_list_go_to_the_storage() -> None:
         {"x-amz-a": "x" * MAX_VALUE, "x-amz-b": "x" * MAX_VALUE, "x-amz-c": "x"},
     ],
 )  # fmt: skip
-def test_a_header_that_could_be_more_than_a_field_is_refused(header: object) -> None:
+def test_malformed_header_is_refused(header: object) -> None:
     """It would be written into a request that has a credential."""
     with pytest.raises(UnreadableJson, match="header is malformed"):
         offer(header=header)
@@ -66,7 +66,7 @@ def test_a_header_that_could_be_more_than_a_field_is_refused(header: object) -> 
         {"x-amz-a": "x" * MAX_VALUE, "x-amz-b": "x" * MAX_VALUE},
     ],
 )
-def test_a_header_may_have_so_much(header: dict[str, str]) -> None:
+def test_header_is_limited_in_size(header: dict[str, str]) -> None:
     """The positive control of the bounds above: one more of each is refused there."""
     assert sorted(value.decode() for _, value in offer(header=header).fields) == sorted(header.values())
     assert (MAX_FIELDS, MAX_VALUE) == (32, 8192)
@@ -75,17 +75,17 @@ def test_a_header_may_have_so_much(header: dict[str, str]) -> None:
 OWN = {"X-Credgate-Handle": "own"}
 
 
-def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
-    """GitLab asks for them; git-lfs does so only if it is told."""
+def test_client_gets_no_field_but_transfer_encoding() -> None:
+    """GitLab requires chunks, and git-lfs sends them only if the action has the field."""
     made = offer(header={"Transfer-Encoding": "Chunked", "Authorization": "secret"}, expires_in=60)
     assert (made.chunked, made.fields) == (True, ((b"Authorization", b"secret"),))
-    assert made.told("http://gw/x", "own") == {
+    assert made.for_client("http://gw/x", "own") == {
         "href": "http://gw/x",
         "header": {"X-Credgate-Handle": "own", "Transfer-Encoding": "chunked"},
         "expires_in": 60,
     }
     assert offer(header={"Transfer-Encoding": "gzip"}).chunked is False
-    assert offer(header=None).told("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
+    assert offer(header=None).for_client("http://gw/x", "own") == {"href": "http://gw/x", "header": OWN}
 
 
 @pytest.mark.parametrize(
@@ -98,17 +98,17 @@ def test_chunks_are_the_one_thing_that_the_client_hears_of() -> None:
         ({"expires_at": "1970-01-01T00:20:00Z", "expires_in": 5}, 5.0), ({"expires_at": ""}, LIFETIME),
     ],
 )  # fmt: skip
-def test_a_handle_lives_as_long_as_its_link(members: dict[str, object], seconds: float) -> None:
+def test_handle_expires_with_its_link(members: dict[str, object], seconds: float) -> None:
     """And a day at most, whatever the forge says."""
     assert offer(**members).lifetime(1000.0) == pytest.approx(seconds)
 
 
-def test_the_end_is_told_as_the_forge_told_it() -> None:
+def test_expiry_is_passed_on() -> None:
     """git-lfs asks for a new batch by itself before a link ends."""
     told = {"href": "x", "header": OWN}
     end = "2026-01-01T00:00:00Z"
-    assert offer(expires_at=end).told("x", "own") == told | {"expires_at": end}
-    assert offer(expires_at="0001-01-01T00:00:00Z").told("x", "own") == told
+    assert offer(expires_at=end).for_client("x", "own") == told | {"expires_at": end}
+    assert offer(expires_at="0001-01-01T00:00:00Z").for_client("x", "own") == told
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_end_is_told_as_the_forge_told_it() -> None:
         ("expires_at", "2026-01-01 00:00:00Z"), ("expires_at", "2026-01-01T00:00:00"),
     ],
 )  # fmt: skip
-def test_a_member_of_another_form_is_refused(key: str, value: object) -> None:
+def test_malformed_member_is_refused(key: str, value: object) -> None:
     """By its name."""
     with pytest.raises(UnreadableJson, match=f"{key} is m"):
         offer(**{key: value})

@@ -15,10 +15,10 @@ from credgate.lfs.batch import (
     Batch,
     HeldLink,
     answer,
+    answer_objects,
     forge_request,
     read_answer,
     read_batch,
-    told,
     too_large,
 )
 from credgate.lfs.refusals import LfsError
@@ -53,7 +53,7 @@ def refusal(**members: object) -> LfsError:
     return caught.value
 
 
-def test_a_batch_says_what_is_wanted() -> None:
+def test_batch_is_read() -> None:
     """And what access that needs: the one thing of LFS that a target does not say."""
     read = read_batch(body())
     assert read == Batch("download", {A: 1, B: 2}, "refs/heads/main")
@@ -78,15 +78,15 @@ def test_a_batch_says_what_is_wanted() -> None:
         {"transfers": [1]}, {"transfers": ["basic"] * 33}, {"hash_algo": 5}, {"hash_algo": "sha 256"},
     ],
 )  # fmt: skip
-def test_what_git_lfs_does_not_send_is_refused(members: dict[str, object]) -> None:
-    """Whole: half a batch is none."""
+def test_malformed_batch_is_refused(members: dict[str, object]) -> None:
+    """As a whole."""
     error = refusal(**members)
     assert (error.reason, error.status) == (Reason.LFS_MALFORMED, 422)
-    assert "this batch is not what git-lfs sends" in str(error)
+    assert "malformed LFS batch request" in str(error)
     assert A not in str(error)
 
 
-def test_another_algorithm_or_transfer_is_told_apart() -> None:
+def test_other_hash_algorithm_and_transfer_have_their_own_refusals() -> None:
     """git-lfs shows the sentence; 409 is the API's own status for the first."""
     error = refusal(hash_algo="sha512")
     assert (error.reason, error.status) == (Reason.LFS_MALFORMED, 409)
@@ -94,7 +94,7 @@ def test_another_algorithm_or_transfer_is_told_apart() -> None:
     assert (error.reason, error.status) == (Reason.LFS_TRANSFER, 422)
 
 
-def test_the_forge_is_offered_basic_transfers_alone() -> None:
+def test_forge_is_offered_only_basic_transfers() -> None:
     """``ssh`` and ``tus`` would lead around the gateway; what was refused is not asked for."""
     batch = read_batch(body(operation="upload"))
     asked = forge_request(batch, {B: HeldLink()})
@@ -134,10 +134,10 @@ def give(call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[st
 
 
 def heard(batch: Batch, *objects: object, **members: object) -> list[dict[str, Any]]:
-    """Pass a forge's answer through; what the client hears of its objects."""
+    """Read a forge's answer and return the client's objects."""
     GIVEN.clear()
     held = dict(read_answer(json.dumps({"objects": objects} | members).encode(), batch, HUB))
-    written = answer(told(batch, held, give))
+    written = answer(answer_objects(batch, held, give))
     assert b"secret" not in written
     assert b"amazonaws" not in written
     whole = json.loads(written)
@@ -162,7 +162,7 @@ def linked(oid: str, size: int, number: int) -> dict[str, object]:
     return {"oid": oid, "size": size, "authenticated": True, "actions": {"download": link}}
 
 
-def test_every_link_becomes_ours() -> None:
+def test_every_link_becomes_a_handle() -> None:
     """Objects in the order in which the client asked, whatever the forge's."""
     assert heard(DOWN, stored(B, 2, "download"), stored(A, 1, "download"), transfer="basic") == [
         linked(A, 1, 1),
@@ -174,19 +174,19 @@ def test_every_link_becomes_ours() -> None:
     ]
 
 
-def test_an_upload_may_be_verified_and_may_be_there_already() -> None:
+def test_upload_may_have_a_verification_or_no_action() -> None:
     """No action means that nothing is to be done."""
     first, second = heard(UP, stored(A, 1, "upload", "verify"), {"oid": B, "size": 2})
     assert list(first["actions"]) == ["upload", "verify"]
     assert second == {"oid": B, "size": 2}
 
 
-def test_actions_of_the_other_way_are_left_out() -> None:
+def test_actions_of_the_other_operation_are_dropped() -> None:
     """A download must not come with a link to write."""
     (only,) = heard(Batch("download", {A: 1}), stored(A, 1, "download", "upload", "verify"))
     assert list(only["actions"]) == ["download"]
     (none,) = heard(Batch("download", {A: 1}), stored(A, 1, "upload"))
-    assert (none["error"]["code"], "no way to this object" in none["error"]["message"]) == (404, True)
+    assert (none["error"]["code"], "no download of this object" in none["error"]["message"]) == (404, True)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_actions_of_the_other_way_are_left_out() -> None:
         ({"href": OWN, "actions_header": True}, False),
     ],
 )
-def test_the_forge_itself_sees_its_credential_where_it_expects_it(members: dict[str, Any], *, login: bool) -> None:
+def test_forges_credential_is_sent_where_the_forge_expects_it(members: dict[str, Any], *, login: bool) -> None:
     """Not a storage, not beside a login of the action's own, and not if the forge says that none is needed."""
     action: dict[str, object] = {"href": members["href"]}
     if members["actions_header"]:
@@ -208,30 +208,31 @@ def test_the_forge_itself_sees_its_credential_where_it_expects_it(members: dict[
     assert [one[4] for one in GIVEN] == [login]
 
 
-def test_the_older_name_of_actions_is_understood() -> None:
+def test_older_name_of_actions_is_supported() -> None:
     """Servers from before 2016 call them ``_links``."""
     (only,) = heard(Batch("download", {A: 1}), {"oid": A, "size": 1, "_links": {"download": {"href": STORED}}})
     assert list(only["actions"]) == ["download"]
 
 
-def test_what_was_not_asked_for_is_dropped_and_what_is_missing_is_told() -> None:
+def test_unrequested_object_is_dropped_and_missing_object_is_an_error() -> None:
     """A forge cannot make the client fetch something else, nor leave something out unseen."""
     first, second = heard(DOWN, stored(C, 9, "download"), stored(A, 1, "download"))
     assert (first["oid"], list(first["actions"])) == (A, ["download"])
-    assert (second["error"]["code"], "says nothing of this object" in second["error"]["message"]) == (502, True)
+    assert (second["error"]["code"], "did not answer for this object" in second["error"]["message"]) == (502, True)
     assert len(GIVEN) == 1
 
 
 @pytest.mark.parametrize(
     ("code", "shown", "text"),
     [
-        (404, 404, "does not have this object"), (410, 410, "its owner removed"), (422, 422, "as it was described"),
+        (404, 404, "does not have this object"), (410, 410, "owner of this object removed"),
+        (422, 422, "does not accept this object"),
         (403, 403, "refused this object"), (200, 502, "refused this object"), (999, 502, "refused this object"),
         (400, 400, "refused this object"), (399, 502, "refused this object"), (600, 502, "refused this object"),
         (599, 599, "refused this object"),
     ],
 )  # fmt: skip
-def test_an_error_of_an_object_is_told_in_our_words(code: int, shown: int, text: str) -> None:
+def test_text_of_an_objects_error_is_credgates(code: int, shown: int, text: str) -> None:
     """A message of the forge's may hold anything."""
     (only,) = heard(Batch("download", {A: 1}), {"oid": A, "error": {"code": code, "message": "secret"}})
     assert only["error"]["code"] == shown
@@ -239,7 +240,7 @@ def test_an_error_of_an_object_is_told_in_our_words(code: int, shown: int, text:
     assert only["error"]["message"].startswith("credgate: ")
 
 
-def test_a_link_to_elsewhere_is_refused_for_its_object_alone() -> None:
+def test_link_to_another_host_refuses_only_its_object() -> None:
     """The host is named, so that an operator can list it."""
     first, second = heard(DOWN, stored(A, 1, "download", href="https://evil.example/x"), stored(B, 2, "download"))
     assert "on evil.example, which is not among lfs_hosts" in first["error"]["message"]
@@ -260,15 +261,15 @@ def test_a_link_to_elsewhere_is_refused_for_its_object_alone() -> None:
         json.dumps({"objects": [], "transfer": 5}).encode(),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_none_is_refused(body: bytes) -> None:
-    """Whole, as the forge's fault."""
-    with pytest.raises(LfsError, match=r"the LFS answer of github.com cannot be used") as caught:
+def test_malformed_answer_is_refused(body: bytes) -> None:
+    """As a whole, with 502."""
+    with pytest.raises(LfsError, match=r"malformed LFS batch answer of github.com") as caught:
         dict(read_answer(body, DOWN, HUB))
     assert (caught.value.reason, caught.value.status) == (Reason.FORGE_MALFORMED, 502)
 
 
-def test_another_transfer_is_not_followed() -> None:
-    """It would be a protocol that nobody here judges."""
-    with pytest.raises(LfsError, match="offers no basic transfer") as caught:
+def test_answer_with_another_transfer_is_refused() -> None:
+    """Its protocol would not be checked."""
+    with pytest.raises(LfsError, match="does not offer basic LFS transfers") as caught:
         dict(read_answer(b'{"transfer":"ssh","objects":[]}', DOWN, HUB))
     assert caught.value.reason is Reason.LFS_TRANSFER

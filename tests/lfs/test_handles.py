@@ -29,7 +29,7 @@ def table(**limits: int) -> Handles:
     return Handles(lambda: f"h{next(numbers)}", **limits)
 
 
-def test_a_handle_is_found_by_whom_it_was_given_to() -> None:
+def test_handle_is_found_only_for_its_session_repository_and_method() -> None:
     """Session, repository and method, all three; and not when its time is over."""
     handles = table()
     handle = handles.give(ACTION).name
@@ -43,7 +43,7 @@ def test_a_handle_is_found_by_whom_it_was_given_to() -> None:
     assert (len(handles), handles.held) == (0, 0)
 
 
-def test_a_handles_secret_proves_its_session_for_what_it_was_given_for() -> None:
+def test_secret_of_a_handle_proves_its_session_for_that_handle_only() -> None:
     """Not with another handle's secret, for another repository or method, nor when its time is over."""
     handles = table()
     one, other = handles.give(ACTION), handles.give(evolve(ACTION, session="s-2"))
@@ -60,15 +60,15 @@ def test_a_handles_secret_proves_its_session_for_what_it_was_given_for() -> None
     assert list(handles._secrets) == [other.name]
 
 
-def test_a_handles_secret_is_kept_as_a_digest() -> None:
-    """Whoever reads the table cannot use what is in it."""
+def test_secret_of_a_handle_is_kept_as_a_digest() -> None:
+    """A reader of the table cannot use the handles."""
     handles = table()
     given = handles.give(ACTION)
     assert given.secret.encode() not in handles._secrets.values()
     assert given.secret not in repr(given)
 
 
-def test_a_sessions_oldest_make_room() -> None:
+def test_oldest_handles_of_a_session_are_removed_first() -> None:
     """git-lfs asks for a new batch; another session's are not touched."""
     handles = table(session_bytes=3 * ACTION.cost)
     other = handles.give(evolve(ACTION, session="s-2")).name
@@ -79,7 +79,7 @@ def test_a_sessions_oldest_make_room() -> None:
     assert handles.held == 4 * ACTION.cost
 
 
-def test_all_sessions_together_are_bounded_too() -> None:
+def test_handles_of_all_sessions_are_bounded() -> None:
     """The oldest of all go first; the newest stays, however large."""
     handles = table(all_bytes=2 * ACTION.cost)
     made = [handles.give(evolve(ACTION, session=f"s-{number}")).name for number in range(4)]
@@ -89,7 +89,7 @@ def test_all_sessions_together_are_bounded_too() -> None:
     assert tiny.find(tiny.give(ACTION).name, "s-1", HERE, Call.DOWNLOAD, 0.0) is ACTION
 
 
-def test_a_session_that_ends_takes_its_handles_along() -> None:
+def test_end_of_a_session_removes_its_handles() -> None:
     """Nothing of it is left, not even a count."""
     handles = table()
     handles.give(ACTION)
@@ -103,7 +103,7 @@ def test_a_session_that_ends_takes_its_handles_along() -> None:
 
 
 @pytest.mark.parametrize("shown", [ACTION, table()])
-def test_nothing_of_a_link_is_shown(shown: object) -> None:
+def test_repr_has_no_part_of_a_link(shown: object) -> None:
     """A repr ends up in a log."""
     if isinstance(shown, Handles):
         shown.give(ACTION)

@@ -27,7 +27,7 @@ def read(head: bytes) -> dict[bytes, bytes]:
     return dict(judge(head.replace(b"%2B", b"2B")).fields)
 
 
-def test_an_api_request_has_its_type_and_the_login() -> None:
+def test_api_request_has_its_type_and_the_credential() -> None:
     """A list has no body; a coded answer is never asked for."""
     head = heads.api_head(b"POST", "/a/b.git/info/lfs/locks", "lab.example:8443", b"Basic x", 12)
     fields = read(head)
@@ -40,7 +40,7 @@ def test_an_api_request_has_its_type_and_the_login() -> None:
     assert read(heads.api_head(b"POST", "/a", "lab.example", None, 0))[b"content-length"] == b"0"
 
 
-def test_a_download_asks_for_the_whole_or_the_rest() -> None:
+def test_download_requests_the_whole_object_or_the_rest() -> None:
     """With the target as the forge signed it."""
     head = heads.download_head(ACTION, ByteRange(0, 5), None)
     assert head.startswith(b"GET /o?s=%2B HTTP/1.1\r\nHost: lab.example:8443\r\n")
@@ -55,8 +55,8 @@ def test_an_upload_has_a_length_or_chunks() -> None:
     assert (chunked[b"transfer-encoding"], b"content-length" in chunked) == (b"chunked", False)
 
 
-def test_the_actions_own_fields_come_first() -> None:
-    """A storage signs them: ours stand back."""
+def test_fields_of_the_action_take_precedence() -> None:
+    """A storage may have signed them."""
     action = evolve(
         ACTION, fields=((b"Authorization", b"RemoteAuth"), (b"Content-Type", b"a/b"), (b"X-Amz-Date", b"1"))
     )
@@ -66,7 +66,7 @@ def test_the_actions_own_fields_come_first() -> None:
     assert b"authorization" not in read(heads.upload_head(ACTION, None))
 
 
-def test_a_verifying_request_has_json() -> None:
+def test_verification_has_a_json_body() -> None:
     """As the API does."""
     fields = read(heads.verify_head(ACTION, None, 20))
     assert (fields[b"content-length"], fields[b"content-type"]) == (b"20", b"application/vnd.git-lfs+json")
@@ -79,7 +79,7 @@ def test_a_verifying_request_has_json() -> None:
         ("/a", "h\r\nX: y", b"x"), ("/a", "", b"x"), ("/a", "h", b"x\r\ny"), ("/a", "h", b""), ("/a", "h", b"\xff"),
     ],
 )  # fmt: skip
-def test_nothing_ends_its_line(path: str, host: str, value: bytes) -> None:
+def test_field_that_could_end_its_line_is_an_error(path: str, host: str, value: bytes) -> None:
     """Whatever came so far: the error has no byte of it."""
     with pytest.raises(ValueError, match="of an LFS request") as caught:
         heads.api_head(b"GET", path, host, value, 0)

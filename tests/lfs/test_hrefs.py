@@ -55,7 +55,7 @@ SIGNED = "/bucket/ab/cd/oid%2B1?X-Amz-Signature=ab%2Fcd&X-Amz-Date=2026&response
         (HUB, "https://github.com/a?b=/c?d", "github.com", 443, "github.com", True),
     ],
 )  # fmt: skip
-def test_what_forges_send_is_taken_apart(  # noqa: D103
+def test_hrefs_of_real_forges_are_read(  # noqa: D103
     driver: object, text: str, host: str, port: int, authority: str | None, *, own: bool
 ) -> None:
     href = read_href(text, driver)  # type: ignore[arg-type]
@@ -105,19 +105,19 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_hrefs_go_nowhere(text: str) -> None:
+def test_hostile_hrefs_are_refused(text: str) -> None:
     """Each differs from one that is served in one thing; the refusal repeats nothing of it but a plain host's name."""
     with pytest.raises(LfsError) as caught:
         read_href(text, HUB)
     assert (caught.value.reason, caught.value.status) == (Reason.LFS_STORAGE, 502)
-    assert "github.com keeps this object" in str(caught.value)
-    assert "credgate does not go there" in str(caught.value)
+    assert "github.com stores this object" in str(caught.value)
+    assert "credgate does not connect to it" in str(caught.value)
     assert len(str(caught.value)) < 400
     assert str(caught.value).isprintable()
     assert str(caught.value).isascii()
 
 
-def test_there_are_many_and_no_two_are_alike() -> None:
+def test_hostile_hrefs_are_many_and_distinct() -> None:
     """A table that shrank would go unnoticed."""
     assert len(set(HOSTILE)) == len(HOSTILE) > 100
 
@@ -126,26 +126,26 @@ def test_there_are_many_and_no_two_are_alike() -> None:
     ("driver", "text", "why"),
     [
         (LAB, "https://blob.example/a", "on blob.example, which is not among lfs_hosts"),
-        (LAB, "https://git.lab.example:8444/a", "at a port that is not the usual one"),
-        (LAB, "https://s3.lab.example:65536/a", "that is no plain https URL"),
-        (HOUSE, "https://media.hub.example:8443/a", "at a port that is not the usual one"),
-        (HOUSE, "https://media..hub.example/a", "whose host is no name"),
-        (HOUSE, "https://media.hub.1/a", "whose host is no name"),
-        (LAB, "http://s3.lab.example/a", "without TLS"),
+        (LAB, "https://git.lab.example:8444/a", "at another port than the default"),
+        (LAB, "https://s3.lab.example:65536/a", "at a malformed URL"),
+        (HOUSE, "https://media.hub.example:8443/a", "at another port than the default"),
+        (HOUSE, "https://media..hub.example/a", "at a malformed host name"),
+        (HOUSE, "https://media.hub.1/a", "at a malformed host name"),
+        (LAB, "http://s3.lab.example/a", "at an http URL"),
         (LAB, "https://192.0.2.7/a", "at a private address"),
         (LAB, "https://10.0.0.5/a", "on 10.0.0.5"),
         (INSIDE, "https://10.0.0.6/a", "on 10.0.0.6"),
         (PLAIN, "http://127.0.0.2:3000/a", "on 127.0.0.2"),
-        (SIX, "https://[2001:0db8::1]:8443/a", "whose host is no name"),
+        (SIX, "https://[2001:0db8::1]:8443/a", "at a malformed host name"),
     ],
 )
-def test_each_rule_says_its_name(driver: object, text: str, why: str) -> None:
+def test_each_rule_has_its_own_text(driver: object, text: str, why: str) -> None:
     """An operator who wants it otherwise knows which key to write."""
     with pytest.raises(LfsError, match=why):
         read_href(text, driver)  # type: ignore[arg-type]
 
 
-def test_a_storage_is_dialled_on_the_forges_conditions() -> None:
+def test_storage_has_the_forges_settings_for_dialling() -> None:
     """Its authorities for hosts that the operator wrote down; private addresses only if it says so."""
     listed, usual = read_href("https://s3.lab.example/a", LAB).place, read_href("https://github.com/a", HUB).place
     assert (listed.ca_file, listed.proxy, listed.internal) == ("/lab.pem", "http://proxy:3128", False)
@@ -160,7 +160,7 @@ def test_a_storage_is_dialled_on_the_forges_conditions() -> None:
 
 
 @given(st.text(max_size=60), st.sampled_from(["https://github.com", "https://", ""]))
-def test_no_text_raises_anything_else(text: str, before: str) -> None:
+def test_any_text_is_read_or_refused(text: str, before: str) -> None:
     """And what comes out goes to a host that is allowed, in printable ASCII."""
     try:
         href = read_href(before + text, HUB)

@@ -27,7 +27,7 @@ def told(call: Call, status: int, **members: object) -> object:
     return json.loads(written)
 
 
-def test_requests_are_what_git_lfs_means() -> None:
+def test_requests_are_written_anew() -> None:
     """And no more: unknown members stay behind."""
     ref = {"ref": {"name": "refs/heads/main"}}
     assert asked(Call.LOCK, path="a/b", x=1, **ref) == {"path": "a/b", **ref}
@@ -46,14 +46,14 @@ def test_requests_are_what_git_lfs_means() -> None:
         (Call.VERIFY_LOCKS, {"cursor": 5}), (Call.VERIFY_LOCKS, {"cursor": "\x1b"}),
     ],
 )  # fmt: skip
-def test_a_request_of_another_form_is_refused(call: Call, members: dict[str, object]) -> None:
-    """As the client's fault."""
-    with pytest.raises(LfsError, match="this is not how git-lfs asks about locks") as caught:
+def test_malformed_request_is_refused(call: Call, members: dict[str, object]) -> None:
+    """With 422."""
+    with pytest.raises(LfsError, match="malformed LFS lock request") as caught:
         asked(call, **members)
     assert (caught.value.reason, caught.value.status) == (Reason.LFS_MALFORMED, 422)
 
 
-def test_answers_hold_what_is_known_of_a_lock() -> None:
+def test_answers_have_only_the_known_members_of_a_lock() -> None:
     """Id, path, time and a name."""
     assert told(Call.LOCK, 201, lock=NOISY, secret=1) == {"lock": LOCK}
     assert told(Call.UNLOCK, 200, lock={"id": "1", "path": "p"}) == {"lock": {"id": "1", "path": "p"}}
@@ -62,8 +62,8 @@ def test_answers_hold_what_is_known_of_a_lock() -> None:
     assert told(Call.VERIFY_LOCKS, 200, ours=[NOISY], theirs=[]) == {"ours": [LOCK], "theirs": []}
 
 
-def test_a_conflict_names_the_lock_that_is_there() -> None:
-    """In our words; git-lfs says whose it is."""
+def test_conflict_names_the_existing_lock() -> None:
+    """With credgate's text; git-lfs prints the owner."""
     assert told(Call.LOCK, 409, lock=NOISY, message="secret") == {"lock": LOCK, "message": CONFLICT_TEXT}
     assert told(Call.LOCK, 409, message="secret") == {"message": CONFLICT_TEXT}
 
@@ -78,14 +78,14 @@ def test_a_conflict_names_the_lock_that_is_there() -> None:
         (Call.VERIFY_LOCKS, {"ours": [LOCK] * (MAX_LOCKS + 1)}),
     ],
 )  # fmt: skip
-def test_an_answer_of_another_form_is_refused(call: Call, members: dict[str, object]) -> None:
-    """As the forge's fault."""
-    with pytest.raises(LfsError, match=r"what github.com says of locks cannot be used") as caught:
+def test_malformed_answer_is_refused(call: Call, members: dict[str, object]) -> None:
+    """With 502."""
+    with pytest.raises(LfsError, match=r"malformed LFS lock answer of github.com") as caught:
         told(call, 200, **members)
     assert caught.value.reason is Reason.FORGE_MALFORMED
 
 
-def test_each_call_has_its_statuses() -> None:
+def test_expected_statuses_of_each_call() -> None:
     """A lock is made or there already; anything else is trouble."""
     assert [status for status in (200, 201, 204, 403, 409) if expected(Call.LOCK, status)] == [200, 201, 409]
     assert [status for status in (200, 201, 409) if expected(Call.LOCKS, status)] == [200]

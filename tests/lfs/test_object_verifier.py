@@ -32,7 +32,7 @@ def refusal(passing: ObjectVerifier, *pieces: bytes) -> str:
 
 
 @given(st.lists(st.integers(0, len(CONTENT))))
-def test_the_right_bytes_pass_however_they_are_cut(cuts: list[int]) -> None:
+def test_correct_bytes_pass_in_any_pieces(cuts: list[int]) -> None:
     """All of them, in their order."""
     places = [0, *sorted(cuts), len(CONTENT)]
     pieces = [CONTENT[start:end] for start, end in pairwise(places)]
@@ -43,34 +43,34 @@ def test_the_right_bytes_pass_however_they_are_cut(cuts: list[int]) -> None:
     assert passing.done
 
 
-def test_a_wrong_byte_holds_the_last_piece_back() -> None:
-    """Whoever receives never has a whole object of that name."""
+def test_wrong_byte_holds_back_the_last_piece() -> None:
+    """The receiver never has a complete object of that name."""
     passing = ObjectVerifier(len(CONTENT), OID)
     assert passing.take([b"X" + CONTENT[1:-1]])
-    with pytest.raises(LfsError, match="are not the object that was named"):
+    with pytest.raises(LfsError, match="do not match the object's digest"):
         passing.take([CONTENT[-1:]])
     assert not passing.done
 
 
-def test_too_many_and_too_few() -> None:
-    """Both are told apart for the operator."""
-    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
-    assert "more bytes came" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
+def test_wrong_size_is_refused() -> None:
+    """The texts differ."""
+    assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT, b"x")
+    assert "more bytes than the object has" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT + b"x")
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID), CONTENT[:-1])
     assert "are missing" in refusal(ObjectVerifier(len(CONTENT), OID))
 
 
-def test_of_a_rest_only_the_size_is_known() -> None:
+def test_part_of_an_object_is_verified_by_size_only() -> None:
     """What the whole hashes to, git-lfs finds out itself."""
     passing = ObjectVerifier(4, "")
     assert passing.take([b"any", b"4"]) == [b"any", b"4"]
     passing.end()
-    assert "more bytes came" in refusal(ObjectVerifier(4, ""), b"12345")
+    assert "more bytes than the object has" in refusal(ObjectVerifier(4, ""), b"12345")
 
 
-def test_an_object_without_bytes() -> None:
+def test_empty_object_is_verified() -> None:
     """It is one object, and no other has its name."""
     passing = ObjectVerifier(0, hashlib.sha256().hexdigest())
     passing.end()
     assert passing.done
-    assert "not the object" in refusal(ObjectVerifier(0, OID))
+    assert "do not match" in refusal(ObjectVerifier(0, OID))

@@ -10,11 +10,11 @@ from credgate.lfs.ranges import ByteRange, asked_part
 
 
 @pytest.mark.parametrize("value", [b"bytes=4-9", b"bytes=4-"])
-def test_the_rest_of_an_object(value: bytes) -> None:
+def test_range_to_the_end_is_supported(value: bytes) -> None:
     """git-lfs 3 writes the last byte, others leave it out."""
     part = asked_part(value, 10)
     assert (part, part.length, part.whole) == (ByteRange(4, 10), 6, False)
-    assert (part.asked, part.told) == (b"bytes=4-9", b"bytes 4-9/10")
+    assert (part.asked, part.content_range) == (b"bytes=4-9", b"bytes 4-9/10")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_rest_of_an_object(value: bytes) -> None:
         b"bytes=04-9", b"bytes= 4-9", b"Bytes=4-9", b"items=4-9", b"bytes=4-9 ", b"bytes=99999999999999999-", b"4-9",
     ],
 )  # fmt: skip
-def test_anything_else_is_the_whole(value: bytes | None) -> None:
+def test_other_range_is_ignored(value: bytes | None) -> None:
     """As RFC 9110 section 14.2 lets a server do; git-lfs then begins anew."""
     assert asked_part(value, 10) == ByteRange(0, 10)
 
@@ -37,14 +37,14 @@ def test_anything_else_is_the_whole(value: bytes | None) -> None:
         (b"bytes 4-9/10 ", False), (b"bytes 04-9/10", False),
     ],
 )  # fmt: skip
-def test_a_part_must_be_the_one_that_was_asked_for(told: bytes | None, *, right: bool) -> None:
+def test_content_range_must_match_the_request(told: bytes | None, *, right: bool) -> None:
     """Bytes from elsewhere would make another object of it."""
-    assert ByteRange(4, 10).is_told(told) is right
+    assert ByteRange(4, 10).matches(told) is right
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**15))
-def test_what_is_written_is_read_alike(first: int, more: int) -> None:
+def test_written_content_range_is_accepted(first: int, more: int) -> None:
     """Both directions, any size."""
     part = ByteRange(first, first + more)
     assert asked_part(part.asked, part.size) == part
-    assert part.is_told(part.told)
+    assert part.matches(part.content_range)

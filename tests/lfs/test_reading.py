@@ -33,8 +33,8 @@ def read_object(body: bytes | bytearray) -> reading.Members:
         (b'{"a":"\x01"}', "not JSON"), (b"\xef\xbb\xbf{}", "not JSON"),
     ],
 )  # fmt: skip
-def test_what_is_not_one_plain_object_is_refused(body: bytes, text: str) -> None:
-    """With words of our own and no byte of the body."""
+def test_body_that_is_not_one_object_is_refused(body: bytes, text: str) -> None:
+    """The text has no byte of the body."""
     with pytest.raises(UnreadableJson, match=text):
         read_object(body)
     with pytest.raises(UnreadableJson):
@@ -49,7 +49,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=5))
-def test_what_is_written_is_read(members: dict[str, object]) -> None:
+def test_written_object_is_read_back(members: dict[str, object]) -> None:
     """In ASCII, whatever is in it."""
     try:
         json.dumps(members, ensure_ascii=False).encode()
@@ -61,7 +61,7 @@ def test_what_is_written_is_read(members: dict[str, object]) -> None:
 
 
 @given(st.binary(max_size=60), st.binary(min_size=1, max_size=8))
-def test_no_body_raises_anything_else(body: bytes, trailing: bytes) -> None:
+def test_any_body_is_read_or_refused(body: bytes, trailing: bytes) -> None:
     """Nor does anything that stands behind one."""
     for bytes_ in (body, b"{" + body, b'{"a":' + body + b"}"):
         with contextlib.suppress(UnreadableJson):
@@ -71,7 +71,7 @@ def test_no_body_raises_anything_else(body: bytes, trailing: bytes) -> None:
             read_object(b"{}" + trailing)
 
 
-def test_values_of_their_kind_come_out() -> None:
+def test_values_of_the_expected_type_are_returned() -> None:
     """The controls of what follows."""
     members = read_object(b'{"t":"abc","n":0,"f":true,"o":{"x":1},"l":[{}],"w":["a"],"z":null,"e":""}')
     assert (reading.text(members, "t"), reading.text(members, "t", WORD)) == ("abc", "abc")
@@ -87,13 +87,13 @@ def test_values_of_their_kind_come_out() -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, [], {}, "", "a\n", "\x1b[31m", "\u202e", "\u2028", "\ud800", "x" * (MAX_TEXT + 1)]
 )
-def test_a_text_is_one_line(value: object) -> None:
+def test_text_is_one_line(value: object) -> None:
     """It goes into a request, an answer or a log."""
     with pytest.raises(UnreadableJson, match=r"^k is missing or malformed$"):
         reading.text({"k": value}, "k")
 
 
-def test_a_text_has_its_pattern() -> None:
+def test_text_must_match_its_pattern() -> None:
     """Whole."""
     with pytest.raises(UnreadableJson):
         reading.text({"k": "abc1"}, "k", WORD)
@@ -102,7 +102,7 @@ def test_a_text_has_its_pattern() -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 1.0, "1", MAX_NUMBER + 1, [], {}])
-def test_a_number_is_a_count(value: object) -> None:
+def test_number_is_a_bounded_integer(value: object) -> None:
     """Not a truth, not a fraction, and exact for every reader."""
     with pytest.raises(UnreadableJson, match=r"^k is missing or malformed$"):
         reading.number({"k": value}, "k")
@@ -120,7 +120,7 @@ def test_a_number_is_a_count(value: object) -> None:
         (lambda members, key: reading.texts(members, key, 1), ["a", "b"]),
     ],
 )  # fmt: skip
-def test_other_kinds_are_refused(read: object, value: object) -> None:
-    """A null or nothing is none; anything else must be what it is."""
+def test_values_of_other_types_are_refused(read: object, value: object) -> None:
+    """Null and an absent member are accepted, other types are not."""
     with pytest.raises(UnreadableJson, match=r"^k is malformed$"):
         read({"k": value}, "k")  # type: ignore[operator]

@@ -9,7 +9,7 @@ from credgate.lfs.refusals import LfsError
 from credgate.values import Decision, Reason
 
 
-def test_a_message_is_one_line_that_says_who_speaks() -> None:
+def test_message_is_one_line_with_credgates_name() -> None:
     """git-lfs prints it as it is, so nothing in it can move a cursor."""
     assert json.loads(refusals.message("no\x1b[31m")) == {"message": "credgate: no?[31m"}
     assert len(json.loads(refusals.message("x" * 500))["message"]) == 200
@@ -20,8 +20,8 @@ def test_an_objects_error_has_a_code() -> None:
     assert refusals.object_error(404, "not there") == {"code": 404, "message": "credgate: not there"}
 
 
-def test_an_error_is_a_decision() -> None:
-    """For the audit line; who is at fault is in its reason."""
+def test_error_has_a_decision() -> None:
+    """For the audit line."""
     error = LfsError("text", reason=Reason.LFS_HANDLE, status=404)
     assert error.decision == Decision(allow=False, reason=Reason.LFS_HANDLE, rule="lfs", text="text")
     assert (refusals.malformed("x").reason, refusals.unusable("x").reason) == (

@@ -31,7 +31,7 @@ READ, WRITE = Access.READ, Access.WRITE
         ("POST", f"/_x/{HANDLE}", Endpoint(Call.VERIFY, WRITE, "", HANDLE)),
     ],
 )
-def test_what_is_served(method: str, rest: str, expected: Endpoint) -> None:
+def test_served_paths(method: str, rest: str, expected: Endpoint) -> None:
     """Method and path say what it is and what access it needs; nothing else does."""
     assert endpoint(method.encode(), rest.encode()) == expected
 
@@ -44,7 +44,7 @@ def test_what_is_served(method: str, rest: str, expected: Endpoint) -> None:
         ("PATCH", "/locks"), ("HEAD", "/locks"),
     ],
 )  # fmt: skip
-def test_another_method_is_told_apart(method: str, rest: str) -> None:
+def test_other_method_is_distinguished_from_an_unknown_path(method: str, rest: str) -> None:
     """It is there, but not so."""
     assert endpoint(method.encode(), rest.encode()) is True
 
@@ -58,7 +58,7 @@ def test_another_method_is_told_apart(method: str, rest: str) -> None:
         "/locks/" + "1" * 129 + "/unlock", "/locks/%31/unlock", "/objects/" + "0" * 64, "/verify", "?path=a",
     ],
 )  # fmt: skip
-def test_nothing_else_is_there(rest: str) -> None:
+def test_other_paths_are_unknown(rest: str) -> None:
     """Whatever the method."""
     for method in (b"GET", b"PUT", b"POST"):
         assert endpoint(method, rest.encode()) is False
@@ -97,14 +97,14 @@ def test_a_query_is_written_anew(query: str, written: str | None) -> None:
         "owner=1", "path=a?b", "path=a;b", "path=a#b", "path=%u0061", "path=é",
     ],
 )  # fmt: skip
-def test_a_query_that_is_not_plain_is_none(query: str) -> None:
+def test_malformed_query_is_refused(query: str) -> None:
     """Controls, bad coding, keys twice or unknown: two readers would read it differently."""
     assert read_query(query.encode()) is None
     assert endpoint(b"GET", b"/locks?" + query.encode()) is False
 
 
 @given(st.fixed_dictionaries({}, optional={key: st.text(max_size=40) for key in ("path", "id", "cursor", "refspec")}))
-def test_what_go_escapes_comes_out_as_it_was(values: dict[str, str]) -> None:
+def test_query_escaped_by_go_is_decoded(values: dict[str, str]) -> None:
     """Python's own encoder writes it, Python's own parser reads what comes out."""
     wanted = {key: value for key, value in values.items() if value}
     try:
@@ -120,14 +120,14 @@ def test_what_go_escapes_comes_out_as_it_was(values: dict[str, str]) -> None:
 
 
 @given(st.sampled_from([b"GET", b"POST", b"PUT", b"x"]), st.binary(max_size=80))
-def test_no_input_raises(method: bytes, rest: bytes) -> None:
+def test_any_input_is_routed_without_an_exception(method: bytes, rest: bytes) -> None:
     """Whatever comes has an answer."""
     found = endpoint(method, b"/locks?" + rest)
     assert isinstance(found, bool) or found.tail.isascii()
     assert endpoint(method, rest) in {True, False} or rest in {b"/locks", b"/locks?"}
 
 
-def test_only_what_has_json_takes_json() -> None:
+def test_calls_with_a_json_body() -> None:
     """The list of locks has no body, and objects are bytes."""
     bodies = {
         call for call in Call if LfsRequest(RepoPath("f", "a/b"), call, READ, "", dot_git=True, place="/").takes_json
@@ -135,7 +135,7 @@ def test_only_what_has_json_takes_json() -> None:
     assert bodies == set(Call) - {Call.LOCKS, Call.DOWNLOAD, Call.UPLOAD}
 
 
-def test_a_handle_is_in_no_repr() -> None:
+def test_repr_has_no_handle() -> None:
     """It is a key to an object, for the session that has it."""
     assert HANDLE not in repr(Endpoint(Call.DOWNLOAD, READ, "", HANDLE))
     made = LfsRequest(RepoPath("f", "a/b"), Call.DOWNLOAD, READ, "", dot_git=True, place="/", handle=HANDLE)

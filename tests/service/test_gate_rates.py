@@ -37,10 +37,10 @@ def served(house: House, data: bytes = b"", reply: bytes = LISTED, *, peer: str 
 @pytest.mark.parametrize(
     ("request_bytes", "method", "status", "words"),
     [
-        (discover(), b"GET", 429, b"credgate: this session has made 1 requests"),
-        (WHOAMI, b"GET", 429, b"credgate: this session has made 1 requests"),
-        (post(b"0000"), b"POST", 200, b"ERR credgate: this session has made 1 requests"),
-        (PUSH, b"POST", 200, b"ng refs/heads/main credgate: this session has made 1 requests"),
+        (discover(), b"GET", 429, b"credgate: this session has made its limit of 1 requests"),
+        (WHOAMI, b"GET", 429, b"credgate: this session has made its limit of 1 requests"),
+        (post(b"0000"), b"POST", 200, b"ERR credgate: this session has made its limit of 1 requests"),
+        (PUSH, b"POST", 200, b"ng refs/heads/main credgate: this session has made its limit of 1 requests"),
     ],
 )
 def test_one_request_too_many_is_told_in_the_askers_words(
@@ -85,7 +85,7 @@ def test_an_address_has_its_requests_for_all_its_sessions() -> None:
     served(house)
     said = only(house.say(discover(auth=login("other", "secret"))))
     assert (said.status, house.reasons[-1]) == (429, Reason.TOO_MANY_REQUESTS)
-    assert b"this address has made 1 requests" in said.body
+    assert b"this address has made its limit of 1 requests" in said.body
     served(house, peer="10.0.0.8")
 
 
@@ -109,7 +109,7 @@ def test_a_transfer_that_moves_too_much_is_not_cut_but_the_next_waits() -> None:
     house.wait(3)
     said = only(house.say(discover()))
     assert (said.status, house.reasons) == (429, [Reason.TOO_MANY_BYTES])
-    assert b"more than the 1000 bytes" in said.body
+    assert b"its limit of 1000 bytes" in said.body
     house.forge.wires[0].deliver(b"x" * 3000)
     house.settle()
     assert len(only(client, b"POST").body) == 6000

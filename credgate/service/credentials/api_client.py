@@ -1,7 +1,7 @@
-"""Asks a forge's API: one place, no redirects, no cookies, so many seconds, so many bytes.
+"""The client for a forge's API: no redirects, no cookies, a time limit for a request and a size limit for an answer.
 
-What was wrong is said in our own words; neither a library's text nor the forge's goes any further. A request that may
-be worth another try is made again (``credentials.retry``) while whoever waits for it still does: cancelling ends it.
+Failures are described by ``upstream.failures``; no text of a library or of the forge is passed on. A request is
+repeated where that may help (``credentials.retry``), until the caller cancels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from twisted.web.http_headers import Headers
 from credgate import __version__
 from credgate.credentials import retry, token_errors
 from credgate.credentials.token_response import MAX_ANSWER, TokenResponse
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.failures import failure_text
+from credgate.service.upstream.pool import cancellable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from credgate.forges.origin import Origin
 
 TIME_LIMIT = 10.0
-"""Seconds for one request, from dialling to the last byte of its answer."""
+"""Seconds for one request, from connecting to the last byte of the answer."""
 
 
 class NoResponseError(Exception):
-    """There was no answer, or none that is taken. The text is ours and reads on from "its API was asked, but"."""
+    """There was no usable answer. The text continues the words "its API was asked, but"."""
 
 
 class ApiClient:
@@ -58,7 +59,7 @@ class ApiClient:
         self._wall, self._limit, self._jitter = wall, limit, jitter
 
     async def ask(self, request: Request) -> TokenResponse:
-        """Ask as often as is worth it. Raises ``CredentialError`` when there is no answer in the end."""
+        """Send the request, with repetitions. Raises ``CredentialError`` if there is no answer in the end."""
         for tried in range(1, retry.TRIES + 1):
             answer, why = None, ""
             try:
@@ -74,8 +75,8 @@ class ApiClient:
         return answer
 
     async def once(self, request: Request) -> TokenResponse:
-        """Ask once. Raises ``NoResponseError``."""
-        asking = _leaving(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
+        """Send the request once. Raises ``NoResponseError``."""
+        asking = cancellable(ensureDeferred(self._answer(request))).addTimeout(self._limit, self._reactor)
         try:
             return await asking
         except (NoResponseError, CancelledError):
@@ -83,13 +84,13 @@ class ApiClient:
         except TimeoutError:
             raise NoResponseError("it did not answer in time") from None
         except ResponseFailed as error:
-            raise NoResponseError(unreachable(_root(error))) from None
-        except Exception as error:  # noqa: BLE001 - names, TLS, resets, broken HTTP: whatever it is, there is no answer
-            raise NoResponseError(unreachable(error)) from None
+            raise NoResponseError(failure_text(_root(error))) from None
+        except Exception as error:  # noqa: BLE001 - names, TLS, resets, malformed HTTP: there is no answer
+            raise NoResponseError(failure_text(error)) from None
 
     async def _answer(self, request: Request) -> TokenResponse:
         headers = {"User-Agent": f"credgate/{__version__}", **request.headers}
-        # A client of its own: cookies of one answer are no business of the next.
+        # A new client for each request: treq's keeps cookies.
         response = await HTTPClient(self._agent).request(
             request.method,
             self._base + request.path,
@@ -108,36 +109,14 @@ class ApiClient:
         return TokenResponse(response.code, told, await body.whole)
 
 
-def _leaving(asking: Deferred[TokenResponse]) -> Deferred[TokenResponse]:
-    """Return a Deferred like it that fails with ``CancelledError`` when cancelled: Twisted's client fails otherwise."""
-    left = False
-
-    def leave(_: object) -> None:
-        nonlocal left
-        left = True
-        asking.cancel()
-
-    def pass_on(result: TokenResponse | Failure) -> None:
-        if left:
-            return
-        if isinstance(result, TokenResponse):
-            waiter.callback(result)
-        else:
-            waiter.errback(result)
-
-    waiter: Deferred[TokenResponse] = Deferred(leave)
-    asking.addBoth(pass_on)
-    return waiter
-
-
 def _root(error: ResponseFailed) -> BaseException:
-    """Find what broke a response: the first reason that says something."""
+    """Return the first reason why a response failed."""
     reasons = [failure.value for failure in error.reasons if failure.value is not None]
     return next(iter(reasons), error)
 
 
 class _Body(Protocol):
-    """An answer's body, up to a bound."""
+    """Reads the body of an answer, with a size limit."""
 
     def __init__(self) -> None:
         self.whole: Deferred[bytes] = Deferred(lambda _: self._leave())
@@ -145,17 +124,15 @@ class _Body(Protocol):
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it."""
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             self._parts.append(data)
         elif not self.whole.called:
             self._parts.clear()
             self._leave()
-            self.whole.errback(NoResponseError("what it answers is far too long"))
+            self.whole.errback(NoResponseError("its answer is too long"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take the end."""
         if self.whole.called:
             return
         if reason.check(ResponseDone):

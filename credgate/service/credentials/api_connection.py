@@ -1,121 +1,90 @@
-"""Twisted's HTTP client over connections as the relay makes them: checked addresses, the forge's proxy and authorities.
+"""Twisted's HTTP client for a forge's API, over the TCP connections of the relay's endpoints.
 
-``reach`` tells the protocol above when TLS stands (``handshakeCompleted``); Twisted's client writes as soon as it is
-connected. So here a connection counts as made when its certificate was accepted, and not before.
+So addresses are checked and the forge's proxy is used (``upstream.endpoints``). TLS is Twisted's own, with the name and
+the authorities of the place: it sends nothing of a request before the certificate was accepted. Every request opens a
+new connection to the one configured place, whatever an answer names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from attrs import evolve
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificates
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from credgate.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IAddress
-    from twisted.python.failure import Failure
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocolFactory, IStreamClientEndpoint
     from twisted.web.client import URI
 
     from credgate.forges.place import Place
 
 
 def agent_for(reactor: Any, place: Place, endpoints: Callable[[Place], IStreamClientEndpoint]) -> Agent:  # noqa: ANN401 - TCP and time at once
-    """Return an agent that connects to ``place`` whatever URL it is given, anew for every request."""
+    """Return an agent that connects to ``place``. Raises ``ConfigError`` for a bad ``ca_file``."""
+    endpoint = endpoints(evolve(place, tls=False))
+    if place.tls:
+        endpoint = cast("IStreamClientEndpoint", _TlsEndpoint(endpoint, tls_options(place)))
     pool = HTTPConnectionPool(reactor, persistent=False)
-    endpoint = endpoints(place)
-    agent: Agent = Agent.usingEndpointFactory(reactor, _Always(_Shaken(endpoint) if place.tls else endpoint), pool)
+    agent: Agent = Agent.usingEndpointFactory(reactor, _OnePlace(endpoint), pool)
     return agent
 
 
+def tls_options(place: Place) -> IOpenSSLClientConnectionCreator:
+    """Return the TLS settings for ``place``: Twisted's defaults, TLS 1.2 at least. Raises ``ConfigError``."""
+    trusted = None  # the system's authorities
+    if place.ca_file:
+        try:
+            certificates = load_pem_x509_certificates(Path(place.ca_file).read_bytes())
+        except OSError as why:
+            raise ConfigError(f"cannot read ca_file {place.ca_file}: {why.strerror}", key="ca_file") from None
+        except ValueError:
+            raise ConfigError(f"ca_file {place.ca_file} holds no PEM certificate", key="ca_file") from None
+        trusted = trustRootFromCertificates([Certificate.load(one.public_bytes(Encoding.DER)) for one in certificates])
+    options: IOpenSSLClientConnectionCreator = optionsForClientTLS(place.host, trusted)
+    return options
+
+
+class _TlsEndpoint:
+    """Twisted's ``wrapClientTLS``, but for ``_ClosingTls``."""
+
+    def __init__(self, plain: IStreamClientEndpoint, options: IOpenSSLClientConnectionCreator) -> None:
+        self._plain, self._options = plain, options
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        tls = TLSMemoryBIOFactory(self._options, isClient=True, wrappedFactory=factory)
+        tls.protocol, tls.noisy = _ClosingTls, False
+        connecting: Deferred[Any] = self._plain.connect(tls)
+        return connecting.addCallback(lambda protocol: protocol.wrappedProtocol)
+
+
+class _ClosingTls(TLSMemoryBIOProtocol):
+    """Closes the connection at once."""
+
+    def loseConnection(self) -> None:
+        super().loseConnection()
+        # Twisted waits for the server's close_notify without a time limit: a server could keep the socket for ever.
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+
 @implementer(IAgentEndpointFactory)
-class _Always:
-    """One place, and no other: nothing in an answer can lead anywhere else."""
+class _OnePlace:
+    """The same endpoint for every URL."""
 
     def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         return self._endpoint
-
-
-@implementer(IStreamClientEndpoint)
-class _Shaken:
-    """A TLS endpoint whose connections are made when the handshake is."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
-        self._endpoint = endpoint
-
-    def connect(self, protocolFactory: Factory) -> Deferred[Any]:  # type: ignore[override]  # noqa: N803 - Twisted's name
-        shaking = _Shaking(protocolFactory)
-        connecting = self._endpoint.connect(Factory.forProtocol(lambda: shaking))
-        connecting.addErrback(shaking.unconnected)
-        shaking.leave = connecting.cancel
-        return shaking.made
-
-
-class _Shaking(Protocol):
-    """Waits for the handshake, then is the way between TLS and the protocol that was wanted."""
-
-    def __init__(self, factory: Factory) -> None:
-        self._factory = factory
-        self._above: Any = None
-        self._peer: IAddress | None = None
-        self._lost = False
-        self.made: Deferred[Any] = Deferred(lambda _: self._cancel())
-        self.leave: Callable[[], None] = lambda: None
-
-    def handshakeCompleted(self) -> None:
-        """Build what was wanted, and hand it over."""
-        if self.made.called:
-            return
-        self._above = self._factory.buildProtocol(self._peer)
-        self._above.makeConnection(_Transport(self.transport))
-        self.made.callback(self._above)
-
-    def dataReceived(self, data: bytes) -> None:
-        """Pass it up."""
-        if self._above is not None:
-            self._above.dataReceived(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Pass it up, or say that there never was a connection."""
-        self._lost = True
-        if self._above is not None:
-            self._above.connectionLost(reason)
-        else:
-            self.unconnected(reason)
-
-    def unconnected(self, reason: Failure) -> None:
-        """Fail, unless whoever waited has left."""
-        if not self.made.called:
-            self.made.errback(reason)
-
-    def _cancel(self) -> None:
-        if self.transport is not None and not self._lost:
-            self.transport.abortConnection()  # type: ignore[attr-defined]  # TLS has it
-        else:
-            self.leave()
-
-
-class _Transport:
-    """TLS, with what Twisted's HTTP client asks of a transport besides."""
-
-    def __init__(self, tls: Any) -> None:  # noqa: ANN401 - service.tls.TlsClient, whose factory is not typed
-        self._tls = tls
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
-        return getattr(self._tls, name)
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:  # noqa: FBT001 - Twisted's form
-        """Have it paused while the transport below holds too much."""
-        self._tls.registerProducer(producer, streaming=streaming)
-
-    def stopProducing(self) -> None:
-        """Nobody reads any more."""
-        self._tls.abortConnection()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import define, field
+from attrs import Factory, define, field
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -25,9 +25,16 @@ from credgate.http import header_policy
 from credgate.http.grammar import RequestHead
 from credgate.pack.objects import SHA1
 from credgate.service.inspect.pack_reader import PackReading
-from credgate.service.upstream.client import UpstreamCall
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.client import (
+    BufferedCall,
+    UnreachableError,
+    UpstreamCall,
+    UpstreamClient,
+    UpstreamQuery,
+)
+from credgate.service.upstream.failures import failure_text
 from credgate.service.upstream.pool import Key
+from credgate.service.upstream.request import fetch_credential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
     from credgate.pack.walk import PackWalk
     from credgate.service.credentials.forge_credentials import Credentials
     from credgate.service.credentials.sources import Credential, CredentialRequest
-    from credgate.service.upstream.pool import ForgeConnection, ForgePool
+    from credgate.service.upstream.pool import ForgePool
 
 MAX_SMALL = 1024 * 1024
 """Bytes of an advertisement or a list of refs."""
@@ -77,6 +84,9 @@ class RepositoryClient:
     in_thread: Callable[..., Deferred[Any]]
     bytes_left: int = field(default=v2.MAX_ANSWER, init=False)
     """Bytes that the remaining fetches of this push may bring."""
+    _client: UpstreamClient = field(
+        init=False, default=Factory(lambda self: UpstreamClient(self.pool), takes_self=True)
+    )
     _lines: list[bytes] | None = field(default=None, init=False)
     _cancelled: bool = field(default=False, init=False)
     _deadline: float | None = field(default=None, init=False)
@@ -152,56 +162,36 @@ class RepositoryClient:
         return cast("T", await self.in_thread(_read, reader, body))
 
     async def _request_small(self, method: str, tail: str, body: bytes, content_type: bytes) -> bytes:
-        held = bytearray()
-        handler = UpstreamCall(content_type)
+        call = BufferedCall(MAX_SMALL, content_type)
+        await self._request(call, method, tail, body)
+        return bytes(call.body)
 
-        def take(part: bytes) -> None:
-            held.extend(part)
-            if len(held) > MAX_SMALL:
-                handler.answer_failed(ResponseError("the forge's answer is too long"))
-
-        handler.take, handler.ended = take, handler.finish
-        await self._request(handler, method, tail, body)
-        return bytes(held)
-
-    async def _request(self, handler: UpstreamCall, method: str, tail: str, body: bytes) -> None:
+    async def _request(self, call: UpstreamCall, method: str, tail: str, body: bytes) -> None:
         if self._cancelled:
             raise CancelledError
-        credential = await self._credential()
-        key = Key(self.driver.forge.name, credential.id)
-        login = self.driver.login(credential.secret) if credential.secret else None
-        lines = header_policy.upstream_head(
-            method=method.encode(),
-            path=self.driver.path(self.path, tail, dot_git=self.dot_git),
-            host=self.driver.authority,
-            head=_head(method, len(body)),
-            authorization=login,
-            length=len(body),
-        )
-        reused = self.pool.take(key)
+        path = self.driver.path(self.path, tail, dot_git=self.dot_git)
+
+        def query_for(credential: Credential) -> UpstreamQuery:
+            login = self.driver.login(credential.secret) if credential.secret else None
+            lines = header_policy.upstream_head(
+                method=method.encode(),
+                path=path,
+                host=self.driver.authority,
+                head=_head(method, len(body)),
+                authorization=login,
+                length=len(body),
+            )
+            key = Key(self.driver.forge.name, credential.id)
+            return UpstreamQuery(key, Place.of(self.driver), method.encode(), lines + body)
+
         try:
-            # The forge may have closed a reused connection in the meantime: then the request is sent once more.
-            if reused is None or not await self._send(handler, reused, method, lines + body):
-                await self._send(handler, await self._connection(key), method, lines + body)
+            await self._client.send_renewing(query_for, self._credential_for, self.driver, call, self._seconds)
         except TimeoutError:
             raise InspectionError("the forge did not answer in time") from None
         except ResponseError as error:
-            # Only an answer can refuse a credential; a broken connection says nothing about it.
-            if credential.id and handler.status is not None and self.driver.refuses_credential(handler.status):
-                await self._renew(credential)
             raise InspectionError(str(error)) from None
-
-    async def _send(self, handler: UpstreamCall, connection: ForgeConnection, method: str, request: bytes) -> bool:
-        """Send on this connection; return false if it was a reused one that the forge had closed: then repeat it."""
-        try:
-            await handler.begin(connection, method.encode(), request).addTimeout(self._seconds(), self.pool.reactor)
-        except ResponseError:
-            if handler.repeatable:  # the connection is not asked: it may carry another push's request by now
-                return False
-            raise
-        finally:
-            handler.leave()
-        return True
+        except UnreachableError as error:
+            raise InspectionError(f"cannot connect to the forge: {failure_text(error.why)}") from None
 
     def _seconds(self) -> float:
         """Return the seconds that the next request may take: all requests of a push share ``patience``."""
@@ -213,34 +203,24 @@ class RepositoryClient:
         return min(self.timeout, self._deadline - now)
 
     async def _credential(self) -> Credential:
-        """Return the cached credential, or wait for one: the push's own may have expired meanwhile."""
-        cached = self.credentials.at_hand(self.wanted)
-        return cached if cached is not None else await self._fetch_credential("")
+        """Return the cached credential, or fetch it: the one that the push began with may have expired."""
+        cached = self.credentials.cached(self.wanted)
+        return cached if cached is not None else await self._fetch("")
 
-    async def _renew(self, refused: Credential) -> None:
-        """Renew a credential that the forge refused, for the next push. This push is refused."""
+    async def _credential_for(self, refused: str) -> Credential | None:
+        """Return a credential other than the ``refused`` one; None if there is none, so that the refusal stands."""
+        if not refused:
+            return await self._credential()
         try:
-            await self._fetch_credential(refused.id)
+            return await self._fetch(refused)
         except InspectionError:
-            return  # the caller reports the forge's answer, which is more useful
-        raise InspectionError("the forge refused credgate's credential, which was renewed: push again")
+            return None  # the forge's own answer explains more
 
-    async def _fetch_credential(self, refused: str) -> Credential:
-        pending = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
+    async def _fetch(self, refused: str) -> Credential:
         try:
-            return await pending.addTimeout(self._seconds(), self.pool.reactor)
-        except TimeoutError:
-            raise InspectionError("no credential for the forge was available in time") from None
+            return await fetch_credential(self.credentials, self.wanted, refused, self.pool.reactor, self._seconds())
         except CredentialError as error:
             raise InspectionError(error.text) from None
-
-    async def _connection(self, key: Key) -> ForgeConnection:
-        try:
-            return await self.pool.connect(key, Place.of(self.driver))
-        except Exception as why:  # noqa: BLE001 - name resolution, TLS, refusal, timeout: every failure means that the forge was not asked
-            if self._cancelled:  # endpoints raise the same error when they are cancelled as for a timeout
-                raise CancelledError from None
-            raise InspectionError(f"cannot connect to the forge: {unreachable(why)}") from None
 
 
 _ADVERTISEMENT = b"application/x-git-upload-pack-advertisement"

@@ -76,7 +76,7 @@ class BodySender:
 
     def again(self) -> bool:
         """Have all that was sent wait for another connection; False if it is not here any more."""
-        said = self._question.said()
+        said = self._question.replay_body()
         self._waiting = said or []
         return said is not None
 
@@ -161,7 +161,7 @@ class BodySender:
     def _send(self, parts: list[bytes]) -> None:
         if self._question.chunked:
             parts = frame(parts)
-        self._question.says(parts)
+        self._question.record_sent(parts)
         if self._forge is None:
             self._waiting += parts
         elif parts:
@@ -170,7 +170,7 @@ class BodySender:
     def _end(self) -> None:
         self.asked, self.full = True, False
         end = [LAST_CHUNK] if self._question.chunked else []
-        self._question.says(end)
+        self._question.record_sent(end)
         if self._forge is None:
             self._waiting += end
         else:

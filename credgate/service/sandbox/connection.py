@@ -20,8 +20,8 @@ from credgate.git.route import Kind
 from credgate.http.grammar import END, RequestHead
 from credgate.http.header_policy import CONTINUE
 from credgate.http.request import RequestReader
+from credgate.service.sandbox.lfs import make_lfs_exchange
 from credgate.service.sandbox.lfs.exchange import LfsExchange
-from credgate.service.sandbox.lfs.serve import errand
 from credgate.service.sandbox.local_answer import PATIENCE, Exchange, LocalAnswer, LocalPage, RefusalAnswer
 from credgate.service.sandbox.relay import RelayExchange
 from credgate.service.sandbox.request_log import RequestLog
@@ -119,7 +119,7 @@ class SandboxConnection(Protocol):
             record.describe(verdict)
             self._do(head, verdict, record)
         except Exception:
-            record.ends(Decision(allow=False, reason=Reason.INTERNAL)).close()
+            record.set_decision(Decision(allow=False, reason=Reason.INTERNAL)).close()
             raise
 
     def _do(self, head: RequestHead, verdict: Verdict, record: RequestLog) -> None:
@@ -128,7 +128,7 @@ class SandboxConnection(Protocol):
             exchange = (
                 RelayExchange(self, record, head, verdict)
                 if isinstance(verdict, Relay)
-                else errand(self, record, head, verdict)
+                else make_lfs_exchange(self, record, head, verdict)
             )
             self._busy(exchange, verdict.session)
             if self._asks:
@@ -151,7 +151,7 @@ class SandboxConnection(Protocol):
 
     def refuse(self, refuse: Refuse, record: RequestLog, push: PushStream | RefusedPush | None, *, whole: bool) -> None:
         """Answer a refusal, after the rest of the body if the session is proved and the client did not ask first."""
-        record.ends(refuse.decision)
+        record.set_decision(refuse.decision)
         self._own(record, RefusalAnswer(refuse, push), refuse.session, whole=whole, early=refuse.early)
 
     def _own(
@@ -186,8 +186,8 @@ class SandboxConnection(Protocol):
         self._say(Refuse(decision, error.status))
 
     def _note(self, decision: Decision, status: int) -> None:
-        record = RequestLog(self.gate, self.peer).ends(decision)
-        record.answers(status)
+        record = RequestLog(self.gate, self.peer).set_decision(decision)
+        record.set_status(status)
         record.close()
 
     def _say(self, refuse: Refuse) -> None:

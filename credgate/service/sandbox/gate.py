@@ -196,7 +196,7 @@ class Gate:
             return verdict
         return self.admission.moved(verdict, moved)
 
-    def has_moved(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
+    def record_rename(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
         """Remember where a session's repository went."""
         self.moves[session_id, repo] = moved
 
@@ -249,7 +249,7 @@ class Gate:
 
     def transfers(self) -> list[dict[str, object]]:
         """Return what is running for sessions now, in the order of its beginning."""
-        return [exchange.record.running() for exchange in self._session_of]
+        return [exchange.record.snapshot() for exchange in self._session_of]
 
     @property
     def running(self) -> int:

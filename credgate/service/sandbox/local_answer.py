@@ -178,7 +178,7 @@ class LocalAnswer:
         answer = self._answer.bytes(close=not self.channel.keeps)
         if self._bare:
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
-        self.record.answers(int(answer[9:12]))
+        self.record.set_status(int(answer[9:12]))
         self.record.bytes_down += len(answer) - answer.index(b"\r\n\r\n") - 4
         self.channel.write([answer])
         self.record.close()
@@ -192,14 +192,14 @@ class LocalAnswer:
     def dropped(self, decision: Decision, status: int) -> bool:
         """Nothing was said yet, so the protocol error can be."""
         self._over = True
-        self.record.answers(status)
-        self.record.ends(decision).close()
+        self.record.set_status(status)
+        self.record.set_decision(decision).close()
         return True
 
     def cut(self, reason: Reason) -> None:
         """Leave without an answer."""
         self._over = True
-        self.record.ends(Decision(allow=False, reason=reason)).close()
+        self.record.set_decision(Decision(allow=False, reason=reason)).close()
         self.channel.abort()
 
     def overdue(self, now: float) -> None:

@@ -30,6 +30,7 @@ from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.sandbox.body_sender import BodySender
 from credgate.service.sandbox.push_relay import PushRelay
 from credgate.service.upstream.connect import UpstreamConnect
+from credgate.service.upstream.failures import failure_decision, no_answer_decision
 from credgate.service.upstream.flow import Valve
 from credgate.service.upstream.request import UpstreamRequest
 from credgate.values import Decision, Reason
@@ -111,11 +112,11 @@ class RelayExchange:
         """Find or open a connection and ask; a push does so itself, once it is judged."""
         if self._passage is not None:
             return
-        self._way.go(self._verdict, kept=True)
+        self._way.connect(self._verdict, kept=True)
 
     def _connect(self) -> None:
         """Ask on a new connection."""
-        self._way.go(self._verdict, kept=False)
+        self._way.connect(self._verdict, kept=False)
 
     def _connected(self, forge: ForgeConnection) -> None:
         self._forge = forge
@@ -172,7 +173,7 @@ class RelayExchange:
     def dropped(self, decision: Decision, status: int) -> bool:
         """Leave the forge with what is unfinished; an answer is possible if none has begun."""
         if not self._answering:
-            self.record.answers(status)
+            self.record.set_status(status)
         self._stop(decision)
         return not self._answering
 
@@ -197,14 +198,14 @@ class RelayExchange:
 
     def _stop(self, decision: Decision) -> None:
         self._tell_refs()  # the forge may have all that it needs to move them
-        self.record.ends(decision)
+        self.record.set_decision(decision)
         self._leave()
         self.record.close()
 
     def _leave(self) -> None:
         forge, self._forge = self._forge, None
         self._upload.leave()
-        self._way.leave()
+        self._way.cancel()
         if forge is not None:
             forge.abort()
 
@@ -236,7 +237,7 @@ class RelayExchange:
         length = head.length if self._rewriting is None else None
         self._framed, close = length is None, not self.channel.keeps
         self._reply = [header_policy.downstream_head(200, judged, length=length, gzip=gzip, close=close)]
-        self.record.answers(200)
+        self.record.set_status(200)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
     def _renew(self, judged: Refuse) -> None:
@@ -248,7 +249,7 @@ class RelayExchange:
 
         def renewed() -> None:
             if again:
-                self._way.go(self._verdict, kept=True)
+                self._way.connect(self._verdict, kept=True)
                 return
             deed = "fetch" if self._passage is None else "push"
             text = f"{judged.decision.text}. It was renewed meanwhile: {deed} again"
@@ -266,7 +267,7 @@ class RelayExchange:
             return
         self._followed = True
         verdict = self._verdict
-        self._gate.has_moved(verdict.session.id, verdict.request.repo, moved)
+        self._gate.record_rename(verdict.session.id, verdict.request.repo, moved)
         again = self._gate.admission.moved(verdict, moved)
         self.record.describe(again)
         if isinstance(again, Refuse):
@@ -314,9 +315,7 @@ class RelayExchange:
         if repeatable and self._upload.again():
             self._connect()
             return
-        name = self._verdict.driver.forge.name
-        text = f"the answer of {name} cannot be used: {error}"
-        self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
+        self._refuse(*failure_decision(self._verdict.driver.forge.name, error))
 
     def _finish(self) -> None:
         self._tell_refs()
@@ -330,7 +329,7 @@ class RelayExchange:
         if self._passage is not None and self._passage.verdict is not None:
             reader = self._rewriting.reader if isinstance(self._rewriting, ReportFilter) else None
             verdict = self._passage.verdict
-            self.record.refs(verdict.dropped() if dropped else verdict, reader)
+            self.record.set_refs(verdict.dropped() if dropped else verdict, reader)
 
     def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
         """Hand over to an answer of our own, which reads the rest of the body first; cut if another has begun."""
@@ -370,10 +369,10 @@ class RelayExchange:
             if waited >= limits.stall_timeout:
                 self._unread_in_time()
             return
-        if self._client_full or not (upload.whole or upload.full or self._way.open):
+        if self._client_full or not (upload.whole or upload.full or self._way.connecting):
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)
-        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._way.open:
+        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._way.connecting:
             self._forge_silent()
 
     def _unread_in_time(self) -> None:
@@ -382,5 +381,4 @@ class RelayExchange:
         self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
 
     def _forge_silent(self) -> None:
-        text = f"{self._verdict.driver.forge.name} did not answer in time; try again later"
-        self._refuse(Decision(allow=False, reason=Reason.FORGE_TIMEOUT, rule="forge", text=text), 504)
+        self._refuse(*no_answer_decision(self._verdict.driver.forge.name))

@@ -50,11 +50,11 @@ class RequestLog:
             self._moved_from = "" if request.moved_from is None else request.moved_from.path
             self._operation = _operation(request)
 
-    def concerns(self, oid: str, size: int) -> None:
+    def set_object(self, oid: str, size: int) -> None:
         """Note which LFS object it is about."""
         self._oid, self._size = oid, size
 
-    def answers(self, status: int) -> None:
+    def set_status(self, status: int) -> None:
         """Note the status that the sandbox is sent, which a refused push sees as 200."""
         self._status = status
 
@@ -68,24 +68,24 @@ class RequestLog:
         self._upstream_status = status
         self._answered = self._gate.reactor.seconds() - self._began
 
-    def uses(self, credential: Credential) -> None:
+    def set_credential(self, credential: Credential) -> None:
         """Note what the forge is shown, by its id."""
         self._credential = credential
 
-    def ends(self, decision: Decision) -> RequestLog:
+    def set_decision(self, decision: Decision) -> RequestLog:
         """Note why it ends otherwise than well; the first reason is the one that counts."""
         if self._decision is _UNDECIDED:
             self._decision = decision
         return self
 
-    def refs(self, verdict: PushVerdict, report: ReportReader | None) -> None:
+    def set_refs(self, verdict: PushVerdict, report: ReportReader | None) -> None:
         """Note what became of the refs of a push, as many as a line lists; ``report`` is the forge's own word."""
         results = {} if report is None else report.results
         shown = verdict.refs[:MAX_REFS]
         self._refs = tuple(_change(one, results.get(one.command.ref)) for one in shown)
         self._refs_more = len(verdict.refs) - len(shown)
 
-    def running(self) -> dict[str, object]:
+    def snapshot(self) -> dict[str, object]:
         """Return what is known while it runs: for ``GET /v1/transfers``. ``seconds`` since it began."""
         seconds = round(self._gate.reactor.seconds() - self._began, 3)
         what = {"session": self._session, "forge": self._forge, "repo": self._repo, "operation": self._operation}

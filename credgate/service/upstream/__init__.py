@@ -1,1 +1,1 @@
-"""The forge side of the relay: endpoints, TLS, connections and the requests on them."""
+"""Upstreams: endpoints, TLS, connections, the requests on them, and their failures."""

@@ -1,25 +1,21 @@
-"""The way to the forge for one request: the credential that it needs, then a connection that belongs to it.
+"""Connects one relayed request to its forge: first the credential that it needs, then a connection for that credential.
 
-Both are usually at hand, and then nothing is waited for. A credential that must first be got (a command that runs, a
-token that is minted) is waited for so long; the sandbox may leave meanwhile, its session may end, and then nothing
-comes of it. Connections are filed by forge and credential, so a request never travels on one that another credential
-has opened. What goes wrong is told once, as a decision.
+Usually both are cached and nothing is awaited. A credential that must be fetched first (a command runs, a token is
+minted) is awaited for a bounded time; ``cancel`` ends that, because the client may leave or its session may end.
+Connections are filed by forge and credential, so a request never uses one that was opened with another credential.
+A failure is reported once, as a decision.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from twisted.internet.defer import (
-    Deferred,
-    TimeoutError,  # noqa: A004 - Twisted's own, as addTimeout raises it
-    ensureDeferred,
-)
+from twisted.internet.defer import Deferred, ensureDeferred
 
 from credgate.errors import CredentialError
 from credgate.forges.place import Place
-from credgate.service.upstream.endpoints import unconnected
-from credgate.service.upstream.request import credential_request
+from credgate.service.upstream.failures import BAD_GATEWAY, failure_decision
+from credgate.service.upstream.request import credential_request, fetch_credential
 from credgate.values import Decision
 
 if TYPE_CHECKING:
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
 
     from credgate.git.authorize import Relay
     from credgate.service.credentials.forge_credentials import Credentials
-    from credgate.service.credentials.sources import Credential, CredentialRequest
+    from credgate.service.credentials.sources import Credential
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection, ForgePool
     from credgate.service.upstream.project_paths import ProjectPaths
@@ -39,13 +35,12 @@ T = TypeVar("T")
 
 _UNAVAILABLE = 503
 _FORBIDDEN = 403
-_BAD_GATEWAY = 502
 
 
 class UpstreamConnect:
-    """One way, gone once or (after a closed connection, a rename, a refused credential) again."""
+    """Connects one request, and once more after a closed connection, a rename or a refused credential."""
 
-    def __init__(  # noqa: PLR0913 - what it stands between
+    def __init__(  # noqa: PLR0913 - all that a request needs of the gateway
         self,
         credentials: Credentials,
         pool: ForgePool,
@@ -59,107 +54,107 @@ class UpstreamConnect:
         failed: Callable[[Decision, int, int], None],
         broke: Callable[[Failure], None],
     ) -> None:
-        """``timeout`` is seconds for a credential; ``failed`` is told a decision, a status and when to try again."""
+        """``timeout`` is seconds for a credential.
+
+        ``holds`` is called when something must be awaited, ``opened`` with the connection, ``broke`` with a defect of
+        credgate, ``failed`` with a decision, a status and the seconds after which to try again (0: unknown).
+        """
         self._credentials, self._pool, self._timeout = credentials, pool, timeout
         self._question, self._record, self._paths = question, record, paths
         self._holds, self._opened, self._failed, self._broke = holds, opened, failed, broke
         self._waiting: Deferred[Credential] | Deferred[Decision | None] | Deferred[ForgeConnection] | None = None
 
     @property
-    def open(self) -> bool:
-        """Whether it is still on its way."""
+    def connecting(self) -> bool:
+        """Whether something is awaited."""
         return self._waiting is not None
 
-    def go(self, verdict: Relay, *, kept: bool) -> None:
-        """Go, on a ``kept`` connection if there is one."""
-        wanted = credential_request(verdict)
-        credential = self._credentials.at_hand(wanted)
+    def connect(self, verdict: Relay, *, kept: bool) -> None:
+        """Connect, by a ``kept`` connection if there is one."""
+        credential = self._credentials.cached(credential_request(verdict))
         if credential is not None:
             self._check(verdict, credential, kept=kept)
             return
         self._holds()
-        self._obtain(wanted, "", lambda got: self._check(verdict, got, kept=kept), self._unobtained)
+        self._fetch(verdict, "", lambda fetched: self._check(verdict, fetched, kept=kept), self._no_credential)
 
     def renew(self, verdict: Relay, renewed: Callable[[], None], failed: Callable[[], None]) -> None:
-        """Have the credential that the forge refused replaced by another."""
-        refused = self._question.credential.id
-        self._obtain(credential_request(verdict), refused, lambda _: renewed(), lambda _: failed())
+        """Replace the credential that the forge refused."""
+        self._fetch(verdict, self._question.credential.id, lambda _: renewed(), lambda _: failed())
 
-    def leave(self) -> None:
-        """Go nowhere any more."""
+    def cancel(self) -> None:
+        """Stop connecting. None of the callbacks is called any more."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
 
-    def _obtain(
+    def _fetch(
         self,
-        wanted: CredentialRequest,
+        verdict: Relay,
         refused: str,
-        got: Callable[[Credential], None],
+        fetched: Callable[[Credential], None],
         failed: Callable[[CredentialError], None],
     ) -> None:
-        obtaining = Deferred.fromCoroutine(self._credentials.obtain(wanted, refused))
-        self._waiting = obtaining
-        obtaining.addTimeout(self._timeout, self._pool.reactor)
-        obtaining.addCallbacks(self._reached(got), self._lost(self._in_time(failed))).addErrback(self._broke)
+        wanted = credential_request(verdict)
+        fetching = ensureDeferred(
+            fetch_credential(self._credentials, wanted, refused, self._pool.reactor, self._timeout)
+        )
+
+        def unfetched(failure: Failure) -> None:
+            failure.trap(CredentialError)
+            failed(failure.value)  # type: ignore[arg-type]  # what was trapped
+
+        self._wait(fetching, fetched, unfetched)
 
     def _check(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
-        """Connect, but first ask whether the repository still has this name, where that is wanted."""
+        """Connect, after the forge was asked whether the repository still has this name where that is configured."""
         driver, repo = verdict.driver, verdict.request.repo
         if not self._paths.due(driver, repo, credential):
             self._connect(verdict, credential, kept=kept)
             return
         self._holds()
-        self._record.uses(credential)
+        self._record.set_credential(credential)
 
-        def judged(refused: Decision | None) -> None:
+        def checked(refused: Decision | None) -> None:
             if refused is None:
                 self._connect(verdict, credential, kept=kept)
             else:
                 self._failed(refused, _FORBIDDEN, 0)
 
-        checking = self._waiting = ensureDeferred(self._paths.refused(driver, repo, credential))
-        checking.addCallbacks(self._reached(judged), self._lost(self._broke)).addErrback(self._broke)
+        self._wait(ensureDeferred(self._paths.refused(driver, repo, credential)), checked, self._broke)
 
     def _connect(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
         self._question.address(verdict, credential)
-        self._record.uses(credential)
+        # The audit line names the credential even if the connection fails.
+        self._record.set_credential(credential)
         idle = self._pool.take(self._question.key) if kept else None
         if idle is not None:
             self._opened(idle)
             return
         self._holds()
-        connecting = self._waiting = self._pool.connect(self._question.key, Place.of(verdict.driver))
-        unreached = self._lost(lambda failure: self._unreachable(verdict, failure))
-        connecting.addCallbacks(self._reached(self._opened), unreached).addErrback(self._broke)
 
-    def _reached(self, then: Callable[[T], None]) -> Callable[[T], None]:
-        def reached(result: T) -> None:
+        def unreached(failure: Failure) -> None:
+            decision, status = failure_decision(verdict.driver.forge.name, failure.value or failure)
+            self._failed(decision, status, 0)
+
+        self._wait(self._pool.connect(self._question.key, Place.of(verdict.driver)), self._opened, unreached)
+
+    def _wait(self, waiting: Deferred[T], reached: Callable[[T], None], failed: Callable[[Failure], None]) -> None:
+        """Await ``waiting``. A defect in one of the callbacks is reported by ``broke``."""
+        self._waiting = waiting  # type: ignore[assignment]  # one of the three
+
+        def on_result(result: T) -> None:
             self._waiting = None
-            then(result)
+            reached(result)
 
-        return reached
-
-    def _lost(self, then: Callable[[Failure], None]) -> Callable[[Failure], None]:
-        def lost(failure: Failure) -> None:
-            if self._waiting is not None:  # else given up by us, not failed
+        def on_failure(failure: Failure) -> None:
+            if self._waiting is not None:  # otherwise ``cancel`` was called
                 self._waiting = None
-                then(failure)
+                failed(failure)
 
-        return lost
+        waiting.addCallbacks(on_result, on_failure).addErrback(self._broke)
 
-    def _in_time(self, failed: Callable[[CredentialError], None]) -> Callable[[Failure], None]:
-        def told(failure: Failure) -> None:
-            failure.trap(CredentialError, TimeoutError)
-            late = CredentialError(f"no credential came within {self._timeout:g} s", retry_after=30)
-            failed(failure.value if isinstance(failure.value, CredentialError) else late)
-
-        return told
-
-    def _unobtained(self, error: CredentialError) -> None:
+    def _no_credential(self, error: CredentialError) -> None:
         text = f"{error.text}; ask the operator of this gateway"
         decision = Decision(allow=False, reason=error.reason, rule="forge", text=text)
-        self._failed(decision, _UNAVAILABLE if error.retry_after else _BAD_GATEWAY, error.retry_after)
-
-    def _unreachable(self, verdict: Relay, failure: Failure) -> None:
-        self._failed(unconnected(verdict.driver.forge.name, failure.value or failure), _BAD_GATEWAY, 0)
+        self._failed(decision, _UNAVAILABLE if error.retry_after else BAD_GATEWAY, error.retry_after)

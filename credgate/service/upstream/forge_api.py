@@ -1,7 +1,7 @@
-"""The way to a configured forge's API, for what credgate asks there itself: ``doctor``'s checks, and ancestry.
+"""Makes the client for a configured forge's API: the checks of ``doctor``, project paths, ancestry of commits.
 
-Over the relay's endpoints: addresses are checked, the forge's authorities and proxy hold. No redirect is followed,
-each question has its time limit, and each answer its bound (``minting.api``). A login goes nowhere but into a head.
+It uses the relay's endpoints, so addresses are checked and the forge's authorities and proxy apply. No redirect is
+followed, each request has a time limit and each answer a size limit (``credentials.api_client``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def api_origin(driver: Driver) -> Origin:
-    """Return where the API of a forge that has one is. Raises ``ConfigError`` for what is no address."""
+    """Return the origin of a forge's API. Raises ``ConfigError`` for a malformed ``api_url``."""
     return Origin.parse(driver.api or "", allow_plain_http=driver.forge.allow_plain_http, key="api_url")
 
 
@@ -35,11 +35,11 @@ def forge_api(  # noqa: PLR0913 - the means, and the bound
     wall: Callable[[], float],
     limit: float = TIME_LIMIT,
 ) -> ApiClient:
-    """Return the means to ask at ``origin``, which is the forge itself or its API; ``limit`` is seconds a question."""
+    """Return the client for ``origin``, which is the forge itself or its API; ``limit`` is seconds a request."""
     agent = agent_for(reactor, Place.at(driver, origin), endpoints)
     return ApiClient(driver.forge.name, origin, agent, reactor, wall=wall, limit=limit)
 
 
 def login_field(value: bytes) -> dict[str, str]:
-    """Return the header field that carries a login."""
+    """Return the header field for the credential ``value``."""
     return {"Authorization": value.decode("ascii")}

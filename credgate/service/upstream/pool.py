@@ -1,20 +1,21 @@
-"""The forge side of the relay: connections that send one request at a time, and the pool that keeps idle ones.
+"""Connections to upstreams, each with one request at a time, and the pool that keeps idle ones.
 
-A connection reads answers through ``http.response`` and tells its exchange what it understood; it never looks at a
-body. A connection is kept only if request and answer were whole, nothing followed the answer and the forge agreed; any
-anomaly ends it. Idle connections are filed by forge *and* credential, so neither ever crosses into the other's
-requests. Names and certificates are checked by ``tls``.
+A connection parses answers (``http.response``, RFC 9112) and passes them to its ``ResponseHandler``; it never looks at
+a body. It is kept only if request and answer were whole, no byte followed the answer and the forge allows it (RFC 9112,
+section 9.3); any anomaly closes it. Idle connections are filed by forge *and* credential, so that no request uses a
+connection that another credential has opened. Names and certificates are checked by ``tls``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from typing import Protocol as Interface
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 
 from credgate.errors import ResponseError
 from credgate.http.grammar import ResponseHead
@@ -26,17 +27,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-    from twisted.python.failure import Failure
 
     from credgate.forges.place import Place
 
+T = TypeVar("T")
+
 IDLE_SECONDS = 15.0
-"""Shorter than any forge's own keep-alive, so that a kept connection is rarely found closed."""
+"""Shorter than the keep-alive of the forges, so that a kept connection is rarely closed when it is used again."""
 MAX_IDLE = 16
 """Idle connections kept for one forge and credential."""
 MAX_ALL_IDLE = 256
-"""For all together: each place that keeps LFS objects counts as one, and for each session anew."""
+"""Idle connections in all. Each storage of LFS objects has its own connections for each session."""
 _CUT = ResponseError("the forge closed the connection before its response was complete", reason=Reason.FORGE_CUT)
+
+
+def cancellable(running: Deferred[T]) -> Deferred[T]:
+    """Return a Deferred with the result of ``running`` that fails with ``CancelledError`` when it is cancelled.
+
+    Twisted's endpoints and its HTTP client fail with errors of their own when they are cancelled, which cannot be told
+    apart from those of their deadlines.
+    """
+    cancelled = False
+
+    def cancel(_: object) -> None:
+        nonlocal cancelled
+        cancelled = True
+        running.cancel()
+
+    def forward(result: T | Failure) -> None:
+        if cancelled:
+            return
+        if isinstance(result, Failure):
+            outer.errback(result)
+        else:
+            outer.callback(result)
+
+    outer: Deferred[T] = Deferred(cancel)
+    running.addBoth(forward)
+    return outer
 
 
 @frozen(slots=True)
@@ -45,32 +73,32 @@ class Key:
 
     forge: str
     credential: str
-    """The credential's id, never its value; ``""`` is anonymous."""
+    """The id of the credential, never its value; ``""``: anonymous."""
 
 
 class ResponseHandler(Interface):
-    """Who asked: told what the forge answered, in order."""
+    """Receives the answer to a request, in order."""
 
     def answer_head(self, head: ResponseHead) -> None:
-        """Take the head of the final answer."""
+        """Receive the head of the final answer."""
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Take body bytes, without framing, after the head and whenever some come; no more follow the ``last``."""
+        """Receive body bytes without their framing; ``last``: no more follow."""
 
     def answer_end(self) -> None:
-        """Take the end: the answer was whole. The connection is already let go."""
+        """Receive the end of a whole answer. The connection already belongs to the pool again."""
 
     def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
-        """Take the news that no (further) answer comes. The connection is already gone.
+        """Receive the failure of an answer. The connection is already closed.
 
-        ``repeatable``: it had been kept from an earlier request and closed before it answered a byte of this one.
+        ``repeatable``: the connection had been kept and was closed before it answered a byte of this request.
         """
 
 
 class ForgeConnection(Protocol):
-    """One connection to a forge: asks once at a time, answers in events.
+    """One connection to a forge, with one request at a time.
 
-    ``ready`` fires when it may be used: on TLS that is after the certificate was accepted, not before.
+    ``ready`` fires when it may be used: with TLS, after the certificate was accepted.
     """
 
     transport: Transport  # type: ignore[assignment]  # Twisted promises less: ITransport or None
@@ -81,60 +109,55 @@ class ForgeConnection(Protocol):
         self.asker: ResponseHandler | None = None
         self.reused = False
         self.idle_since = 0.0
-        # These speak of the current request. A finished request must not read them: the next one resets them.
+        # Of the current request. A finished request must not read them, because the next one resets them.
         self._sent_whole = self._answered = self._keeps = self._paused = False
         self._reader: ResponseReader | None = None
 
     def connectionMade(self) -> None:
-        """Send small packets at once: git waits for each of its own."""
-        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpNoDelay(True)  # git waits for the answer to each of its small packets
         self.transport.bufferSize = BUFFER_SIZE
         if not self._tls:
             self.ready.callback(self)
 
     def handshakeCompleted(self) -> None:
-        """Begin: the certificate was accepted and names the forge."""
         if not self.ready.called:
             self.ready.callback(self)
 
     def ask(self, asker: ResponseHandler, method: bytes, head: bytes, valve: Valve) -> None:
-        """Send a request head; ``valve`` is closed while the forge does not take the body."""
+        """Send a request head; ``valve`` is closed while the forge does not read the body."""
         self.asker, self._reader = asker, ResponseReader(method)
         self._sent_whole = self._answered = False
         send(self.transport, [head])
         self.transport.registerProducer(valve, streaming=True)
 
     def send(self, parts: list[bytes]) -> None:
-        """Send framed body bytes."""
         send(self.transport, parts)
 
     def sent(self) -> None:
-        """Note that the request is whole."""
+        """Mark the request as whole."""
         if not self._sent_whole:
             self._sent_whole = True
             self.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Read no further: the client does not take what came."""
+        """Stop reading: the client does not keep up."""
         self._paused = True
         shrink(self.transport)
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read on."""
         self._paused = False
         self.transport.resumeProducing()
 
     def abort(self) -> None:
-        """Leave at once. An unfinished body stays visibly unfinished, so the forge discards it."""
+        """Reset the connection. The forge sees that an unfinished body is unfinished, and discards it."""
         self.asker = None
         self.pool.forget(self)
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse and pass on."""
         if self.asker is None or self._reader is None:
-            self.abort()  # nobody asked: whatever this is, it is no answer
+            self.abort()  # bytes without a request are not an answer
             return
         self._answered = True
         grow(self.transport, len(data))
@@ -157,15 +180,18 @@ class ForgeConnection(Protocol):
                     self.asker.answer_head(event)
             else:
                 last = True
-        if self.asker is not None and events:  # the asker may have left because of the head
+        if self.asker is not None and events:  # ``answer_head`` may have aborted the connection
+            # One call for each read, not for each chunk: a forge decides how many chunks there are.
             self.asker.answer_body(parts, last=last)
         if self.asker is not None and last:
             self._end(reader)
 
     def _end(self, reader: ResponseReader) -> None:
         asker, self.asker = self.asker, None
+        # Bytes after the answer would be taken for the answer to the next request (response smuggling). After an answer
+        # that precedes the end of the request, the rest of the body would be taken for a request.
         if self._keeps and self._sent_whole and not reader.excess:
-            if self._paused:  # by the last piece, for a client that drains when this is no longer its connection
+            if self._paused:  # the client that it was paused for resumes later, when it has no access to it any more
                 self.resumeProducing()
             self.pool.keep(self)
         else:
@@ -180,59 +206,61 @@ class ForgeConnection(Protocol):
             asker.answer_failed(broken)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell the asker, unless the answer was whole or nobody waits."""
         self.pool.forget(self)
         if not self.ready.called:
             self.ready.errback(reason)
         asker, self.asker = self.asker, None
-        if asker is not None:  # whole answers have none: what one ends in is an asker that broke over it
+        if asker is not None:  # None after a whole answer
             asker.answer_failed(_CUT, repeatable=self.reused and not self._answered)
 
 
 @define(eq=False)
 class ForgePool:
-    """Idle connections by key, and the way to new ones."""
+    """Idle connections by key, and new ones."""
 
     reactor: IReactorTime
     timeout: float
-    """Seconds for a new connection, TLS handshake included."""
+    """Seconds for a new connection, with its TLS handshake."""
     endpoint_for: Callable[[Place], IStreamClientEndpoint]
     _idle: dict[Key, deque[ForgeConnection]] = field(factory=dict, init=False)
     _open: set[ForgeConnection] = field(factory=set, init=False)
 
     def take(self, key: Key) -> ForgeConnection | None:
-        """Take the youngest idle connection, if there is one."""
+        """Return the connection that became idle last, if there is one."""
         idle = self._idle.get(key)
         if not idle:
             return None
+        # The one that was used last is the least likely to have been closed by the forge.
         connection = idle.pop()
         connection.reused = True
         return connection
 
     def connect(self, key: Key, place: Place) -> Deferred[ForgeConnection]:
-        """Open a new connection; cancelling leaves it, wherever it is."""
+        """Open a new connection. Fails with ``CancelledError`` only if the caller cancels."""
         factory = Factory.forProtocol(lambda: ForgeConnection(self, key, tls=place.tls))
         factory.noisy = False
         made = cast("Deferred[ForgeConnection]", self.endpoint_for(place).connect(factory))
+        # TCP is connected before the TLS handshake; the time limit covers both.
         made.addCallback(lambda connection: connection.ready).addCallback(self._opened)
-        return made.addTimeout(self.timeout, self.reactor)
+        return cancellable(made).addTimeout(self.timeout, self.reactor)
 
     def _opened(self, connection: ForgeConnection) -> ForgeConnection:
         self._open.add(connection)
         return connection
 
     def keep(self, connection: ForgeConnection) -> None:
-        """File a connection whose last exchange was whole."""
+        """Keep a connection whose request and answer were whole."""
         idle = self._idle.setdefault(connection.key, deque())
         connection.idle_since = self.reactor.seconds()
         idle.append(connection)
         if len(idle) > MAX_IDLE:
             idle[0].abort()
         elif self.idle() > MAX_ALL_IDLE:
+            # The oldest of each key is its first.
             min((one[0] for one in self._idle.values()), key=lambda one: one.idle_since).abort()
 
     def forget(self, connection: ForgeConnection) -> None:
-        """Drop a connection that is gone or going."""
+        """Remove a connection that is closed or is being closed."""
         self._open.discard(connection)
         idle = self._idle.get(connection.key)
         if idle is None:
@@ -243,13 +271,13 @@ class ForgePool:
             del self._idle[connection.key]
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle too long."""
+        """Close connections that have been idle too long."""
         for idle in list(self._idle.values()):
             for connection in [one for one in idle if now - one.idle_since >= IDLE_SECONDS]:
                 connection.abort()
 
     def close(self) -> None:
-        """Leave every forge."""
+        # ``abort`` removes the connection from the set.
         for connection in list(self._open):
             connection.abort()
 
@@ -258,5 +286,4 @@ class ForgePool:
         return len(self._open)
 
     def idle(self) -> int:
-        """Count the idle ones."""
         return sum(map(len, self._idle.values()))

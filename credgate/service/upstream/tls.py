@@ -1,13 +1,16 @@
-"""TLS towards a forge: the standard library's, between the connection and its transport.
+"""TLS to a forge, by the standard library's ``ssl`` over memory buffers, between a connection and its TCP transport.
 
-OpenSSL works on memory buffers (``ssl.MemoryBIO``) and never touches the socket, so that back-pressure stays the
-transport's. Names and certificates are always checked, against the system's authorities or those of the forge's
-``ca_file``; TLS 1.2 is the oldest version spoken, renegotiation is refused, and the protocol above is told that it may
-write (``handshakeCompleted``) only after the certificate was accepted. Twisted's own TLS does the same record by
-record; this one hands on what all records of one read hold in one piece, at half the cost (docs/benchmarks.md).
+WHY THIS FILE EXISTS beside Twisted's TLS: Twisted decrypts and delivers record by record (16 KiB). This one delivers
+all records of one read in one piece, at half the cost for a relayed byte (docs/benchmarks.md). Only the relay and LFS
+use it; a forge's API is asked over Twisted's own TLS.
 
-No ``close_notify`` is sent: a connection to a forge ends by being reset (``forge``), and the end of an answer is known
-from its own framing, never from the connection's (``http.response``).
+Names and certificates are always checked, against the system's authorities or those of the forge's ``ca_file``. TLS 1.2
+is the oldest version, renegotiation is refused, and the protocol above may write only after the certificate was
+accepted (``handshakeCompleted``). OpenSSL never touches the socket (``ssl.MemoryBIO``), so back-pressure remains that
+of the transport.
+
+No ``close_notify`` is sent: connections are reset (``pool``). The end of an answer is known from the answer's own
+framing (``http.response``), never from the end of the connection, so truncation is always detected.
 """
 
 from __future__ import annotations
@@ -30,23 +33,26 @@ RECORD = 16 * 1024
 
 
 class TlsApplication(Interface):
-    """What is asked of the protocol above: Twisted's IProtocol and IHandshakeListener."""
+    """The methods of the protocol above: Twisted's IProtocol and IHandshakeListener."""
 
-    # What each does is Twisted's to document.
-    def makeConnection(self, transport: object) -> None: ...  # noqa: D102
-    def handshakeCompleted(self) -> None: ...  # noqa: D102
-    def dataReceived(self, data: bytes) -> None: ...  # noqa: D102
-    def connectionLost(self, reason: Failure = ...) -> None: ...  # noqa: D102
+    def makeConnection(self, transport: object) -> None: ...
+    def handshakeCompleted(self) -> None: ...
+    def dataReceived(self, data: bytes) -> None: ...
+    def connectionLost(self, reason: Failure = ...) -> None: ...
 
 
 def client_context(ca_file: str = "") -> ssl.SSLContext:
-    """Return what the connections to one forge are checked by.
+    """Return the TLS settings for one forge.
 
-    ``ca_file`` names a PEM file of the only authorities trusted; ``""``: the system's. Raises OSError, ssl.SSLError.
+    ``ca_file`` names a PEM file of the only authorities that are trusted; ``""``: the system's. Raises OSError,
+    ssl.SSLError.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
+    # RFC 8996 deprecates TLS 1.0 and 1.1.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The certificate is checked in the first handshake; renegotiation could replace it.
     context.options |= ssl.OP_NO_RENEGOTIATION
+    # Answers are read as HTTP/1.1, so the server must not choose HTTP/2 (RFC 7301).
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -66,12 +72,10 @@ class TlsClient(Protocol):
     # From the transport below.
 
     def connectionMade(self) -> None:
-        """Begin the handshake."""
         self.above.makeConnection(self)
         self._shake()
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt what is whole."""
         if self._failure is not None:
             return
         grow(self.transport, len(data))
@@ -80,7 +84,6 @@ class TlsClient(Protocol):
             self._read()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say why: what was wrong with TLS, if anything was."""
         self.above.connectionLost(self._failure or reason)
 
     def _shake(self) -> bool:
@@ -108,13 +111,13 @@ class TlsClient(Protocol):
             self._fail()
             return
         else:
-            self.transport.loseConnection()  # the forge closed its side: nothing comes any more
-        self._flush()  # key updates are answered
+            self.transport.loseConnection()  # the forge sent close_notify
+        self._flush()  # the answer to a key update (RFC 8446, section 4.6.3), if there is one
         if parts:
             self.above.dataReceived(b"".join(parts))
 
     def _fail(self) -> None:
-        """End the connection; the alert that says why goes first, if the kernel takes it."""
+        """Reset the connection, after the alert that names the reason."""
         self._failure = Failure()
         self._flush()
         self.transport.abortConnection()
@@ -127,7 +130,6 @@ class TlsClient(Protocol):
 
     @property
     def bufferSize(self) -> int:
-        """Of the transport below."""
         return self.transport.bufferSize
 
     @bufferSize.setter
@@ -135,73 +137,63 @@ class TlsClient(Protocol):
         self.transport.bufferSize = size
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send; nothing may be written before ``handshakeCompleted``, and nothing is after a failure."""
-        if self._failure is not None:  # the connection is ending, and whoever writes does not know yet
+        """Encrypt and send; not to be called before ``handshakeCompleted``."""
+        if self._failure is not None:  # ``connectionLost`` has not been delivered yet
             return
+        # ``write`` may accept less than it is given.
         rest = memoryview(data)
         while rest:
             rest = rest[self._tls.write(rest) :]
         self._flush()
 
     def writeSequence(self, parts: list[bytes]) -> None:
-        """Write them in records as full as can be."""
-        self.write(b"".join(parts))
+        self.write(b"".join(parts))  # in as few records as possible
 
     def pauseProducing(self) -> None:
-        """Read no further."""
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read on."""
         self.transport.resumeProducing()
 
     def registerProducer(self, producer: object, *, streaming: bool) -> None:
-        """Have it paused while the transport below holds too much."""
         self.transport.registerProducer(producer, streaming=streaming)
 
     def unregisterProducer(self) -> None:
-        """Undo that."""
         self.transport.unregisterProducer()
 
     def loseConnection(self) -> None:
-        """Close once everything is sent."""
         self.transport.loseConnection()
 
     def loseWriteConnection(self) -> None:
-        """Close: half a TLS connection is none."""
-        self.transport.loseConnection()
+        self.transport.loseConnection()  # TLS has no half-closed connections
 
     def abortConnection(self) -> None:
-        """Reset."""
         self.transport.abortConnection()
 
     def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: FBT001 - Twisted's form
-        """Have small packets sent at once."""
         self.transport.setTcpNoDelay(enabled)
 
     def getHandle(self) -> Any:  # noqa: ANN401 - a socket
-        """Of the transport below."""
         return self.transport.getHandle()
 
 
 class TlsEndpoint:
-    """A client endpoint that speaks TLS with ``host`` over another endpoint's connections."""
+    """A client endpoint that speaks TLS with ``host`` over the connections of the endpoint ``plain``."""
 
     def __init__(self, plain: IStreamClientEndpoint, context: ssl.SSLContext, host: str) -> None:
         self._plain, self._context, self._host = plain, context, host
 
     def connect(self, factory: Factory) -> Deferred[Any]:
-        """Connect; fires with ``factory``'s protocol as soon as TCP is up, before the handshake."""
+        """Connect; fires with ``factory``'s protocol when TCP is connected, before the handshake."""
         outer: Deferred[Any] = self._plain.connect(_Wrapping(self, factory))
         return outer.addCallback(lambda tls: tls.above)
 
     def wrap(self, above: Any) -> TlsClient:  # noqa: ANN401 - what a factory builds is not typed
-        """Return TLS beneath ``above``."""
         return TlsClient(above, self._context, self._host)
 
 
 class _Wrapping(Factory):
-    """Puts TLS beneath the protocols that another factory builds."""
+    """Adds TLS below the protocols that another factory builds."""
 
     noisy = False
 

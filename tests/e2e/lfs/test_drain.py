@@ -1,4 +1,4 @@
-"""SIGTERM while git-lfs moves objects: what runs may finish, what cannot is told and never whole at the forge."""
+"""SIGTERM while git-lfs transfers objects: a transfer is completed, or refused and never complete at the forge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONG, SHORT = "1h", "1s"
 
 @define
 class Held:
-    """An upload that stands still at the forge, under a gateway that is told to stop."""
+    """An upload that is paused at the forge while the gateway stops."""
 
     door: Door
     box: Sandbox
@@ -73,7 +73,7 @@ def whole(lfs_forge: LfsForge, held: Held) -> bool:
     return place.exists() and place.read_bytes() == held.content
 
 
-def test_an_upload_that_runs_is_whole_and_not_sent_again(lfs_forge: LfsForge, uploading: Begin) -> None:
+def test_running_upload_is_completed_and_not_sent_again(lfs_forge: LfsForge, uploading: Begin) -> None:
     """git-lfs asks for its verifying elsewhere if it likes, and finds no listener; the next push is done at once."""
     held = uploading(LONG)
     try:
@@ -91,8 +91,8 @@ def test_an_upload_that_runs_is_whole_and_not_sent_again(lfs_forge: LfsForge, up
     assert len(sent) == 1
 
 
-def test_an_upload_that_takes_too_long_is_not_at_the_forge(lfs_forge: LfsForge, uploading: Begin) -> None:
-    """git-lfs is told to come back in a minute; with the gateway back a push is as ever."""
+def test_upload_over_the_drain_timeout_is_not_stored(lfs_forge: LfsForge, uploading: Begin) -> None:
+    """git-lfs is asked to come back in a minute; after the restart a push works."""
     held = uploading(SHORT)
     gateway = held.door.gateway
     try:

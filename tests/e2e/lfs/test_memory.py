@@ -81,7 +81,7 @@ def down(door: Door, lease: Lease, oid: str, size: int) -> None:
     connection.close()
 
 
-def test_a_gibibyte_each_way_is_held_nowhere(start_gateway: StartGateway) -> None:
+def test_transfer_of_a_gibibyte_is_not_held_in_memory(start_gateway: StartGateway) -> None:
     """Counted and hashed on its way; nothing is spooled either."""
     forge = LfsForge(random_secret())
     try:

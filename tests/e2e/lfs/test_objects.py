@@ -32,7 +32,9 @@ def transfers(door: Door, operation: str, count: int) -> list[dict[str, Any]]:
     return found()
 
 
-def test_two_hundred_small_objects_come_down(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str) -> None:
+def test_two_hundred_small_objects_are_downloaded(
+    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
+) -> None:
     """Two batches of git-lfs's, eight transfers at a time."""
     path = lfs_forge.holding(*SMALL)
     box = enter_lfs([path], login=login).box
@@ -44,7 +46,7 @@ def test_two_hundred_small_objects_come_down(lfs_forge: LfsForge, enter_lfs: Ent
     assert all(line["decision"] == "allow" and line["size"] == line["bytes_down"] for line in lines)
 
 
-def test_two_hundred_small_objects_go_up_and_come_down_elsewhere(
+def test_two_hundred_small_objects_are_uploaded_and_downloaded_elsewhere(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
 ) -> None:
     """Two batches upwards, pushed from one sandbox, cloned in another; one is larger than anything that is held."""
@@ -79,7 +81,7 @@ def configuration(box: Sandbox, clone: str) -> bytes:
     return (box.home / clone / ".git" / "config").read_bytes()
 
 
-def test_an_object_takes_one_request_and_leaves_nothing_in_the_configuration(
+def test_object_takes_one_request_and_changes_no_configuration(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, login: str
 ) -> None:
     """Up, verified and down again: no link is first tried without a login, and none is remembered by its address."""

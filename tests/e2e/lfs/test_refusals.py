@@ -1,4 +1,4 @@
-"""What git-lfs prints when it may not, and that handles open nothing for anybody else."""
+"""What git-lfs prints when it is refused, and that handles are valid for their session only."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_another_repository_is_out_of_scope(lfs_forge: LfsForge, enter_lfs: Ente
     assert "outside" not in box.run("sh", "-c", "git lfs smudge < other.bin", cwd="clone").err
 
 
-def test_an_object_over_the_grants_limit_is_told_by_name(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
-    """The others of its batch go on, each way."""
+def test_object_over_the_grants_limit_is_refused_by_name(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+    """The other objects of the batch are transferred, either direction."""
     large, small = noise(1), CONTENT
     path = lfs_forge.holding(large)
     box = enter_lfs([{"repo": path, "max_lfs_object_bytes": MIB - 1}]).box
@@ -115,8 +115,8 @@ def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
         assert door.gateway.audited(repo=path, moved_from=old, operation="lfs-batch")
 
 
-def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
-    """In our words: what a forge's server says of it is not repeated."""
+def test_missing_object_is_reported(lfs_forge: LfsForge, enter_lfs: EnterLfs) -> None:
+    """The text of the forge's server is not repeated."""
     path = lfs_forge.holding(CONTENT, b"lost" * 10)
     lfs_forge.lfs.object(path, oid_of(b"lost" * 10)).unlink()
     box = enter_lfs([path]).box
@@ -127,7 +127,7 @@ def test_an_object_that_is_not_there_is_said_so(lfs_forge: LfsForge, enter_lfs: 
     assert (box.home / "clone" / "0.bin").read_bytes() == CONTENT
 
 
-def test_a_wrong_session_is_refused_in_words(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+def test_revoked_session_is_refused_with_a_text(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """git-lfs shows what a 401 or 403 says."""
     path = lfs_forge.holding(CONTENT)
     visit = enter_lfs([path])
@@ -177,7 +177,7 @@ def test_a_handle_opens_its_object_for_its_session_only(lfs_forge: LfsForge, ent
     for lease, method, place in ((theirs, "GET", target), (mine, "GET", there), (mine, "POST", target)):
         status, answer = ask(door, lease, method, place, b"{}" if method == "POST" else b"")
         assert status == 404
-        assert "this link to an LFS object is not good any more" in answer["message"]
+        assert "this link to an LFS object is not valid" in answer["message"]
     assert ask(door, mine, "PUT", target, CONTENT)[0] == 404
     assert ask(door, mine, "GET", target) == (200, CONTENT)
     assert ask(door, mine, "GET", target) == (200, CONTENT), "again, for whoever tries again"
@@ -189,9 +189,7 @@ def test_a_handle_opens_its_object_for_its_session_only(lfs_forge: LfsForge, ent
     wait_until(lambda: len(refused()) == 3, "the three refusals of a known operation are audited")
 
 
-def test_a_handle_is_nothing_without_the_sessions_credential(
-    lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door
-) -> None:
+def test_handle_needs_the_sessions_credential(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """Logs and process lists may show a URL."""
     path = lfs_forge.holding(CONTENT)
     lease = enter_lfs([path]).lease
@@ -201,7 +199,7 @@ def test_a_handle_is_nothing_without_the_sessions_credential(
     assert ask(door, lease, "GET", target)[0] == 200
 
 
-def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
+def test_secret_of_a_handle_ends_with_its_session(lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door) -> None:
     """It opens its object without the session's credential, nothing else, and nothing after a revoke."""
     path = lfs_forge.holding(CONTENT)
     lease = enter_lfs([path]).lease
@@ -228,11 +226,11 @@ def test_a_handles_secret_is_dead_with_its_session(lfs_forge: LfsForge, enter_lf
     assert with_own("PUT", target)[0] == 404
     assert door.gateway.control("DELETE", f"/session/{lease.token}").status == 200
     status, content = with_own("GET", target)
-    assert (status, b"this link to an LFS object is not good any more" in content) == (404, True)
+    assert (status, b"this link to an LFS object is not valid" in content) == (404, True)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_corrupt_upload_is_never_whole(
+def test_corrupt_upload_is_never_complete(
     lfs_forge: LfsForge, enter_lfs: EnterLfs, door: Door, *, chunked: bool
 ) -> None:
     """The storage is left with an unfinished request; the right bytes are then taken by the same handle."""
@@ -243,7 +241,7 @@ def test_a_corrupt_upload_is_never_whole(
     more = {"Transfer-Encoding": "chunked"} if chunked else {}
     body: Any = iter([wrong[:2000], wrong[2000:]]) if chunked else wrong
     status, answer = ask(door, lease, "PUT", targets["upload"], body, **more)
-    assert (status, "its bytes are not the object that was named" in answer["message"]) == (422, True)
+    assert (status, "its bytes do not match the object's digest" in answer["message"]) == (422, True)
     line = wait_until(lambda: [line for line in door.gateway.audit() if line.get("operation") == "lfs-upload"], "told")[
         0
     ]

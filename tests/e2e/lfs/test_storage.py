@@ -1,4 +1,4 @@
-"""Real git-lfs where objects lie on another host, signed; locks with paging; transfers that break and go on.
+"""git-lfs with objects on another host by signed links, locks with paging, and interrupted transfers.
 
 The forge is ``tests.fakes.lfsforge``, which says what it does not prove.
 """
@@ -86,7 +86,7 @@ def scene(start_gateway: StartGateway, enter: Enter) -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_nothing_of_the_storage_or_the_credential_reaches_the_sandbox(scene: Scene, *, chunked: bool) -> None:
+def test_sandbox_sees_no_storage_and_no_credential(scene: Scene, *, chunked: bool) -> None:
     """Every byte that it received, both ways done, is searched; and the storage never saw the forge's credential."""
     state, contents = scene.forge.state, [noise(2), *(b"small %d" % number for number in range(20))]
     state.chunked = chunked
@@ -109,7 +109,7 @@ def test_nothing_of_the_storage_or_the_credential_reaches_the_sandbox(scene: Sce
     assert traces(scene.visit.lease.secret, scene.api.up) == set()
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(scene: Scene) -> None:
+def test_interrupted_download_is_resumed(scene: Scene) -> None:
     """With a new batch and a range; what git-lfs then has is the object."""
     content = noise(8)
     scene.commit(content)
@@ -126,8 +126,8 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(scene: Scene) -> No
     assert [(line["status"], line["reason"]) for line in lines] == [(200, "forge-cut"), (206, "allowed")]
 
 
-def test_a_restart_in_mid_transfer_is_survived(scene: Scene) -> None:
-    """The handles are gone; git-lfs asks for a new batch by itself and goes on."""
+def test_git_lfs_continues_after_a_restart_during_a_transfer(scene: Scene) -> None:
+    """The handles are gone; git-lfs asks for a new batch by itself."""
     content = noise(8)
     scene.commit(content)
     scene.forge.state.objects[oid_of(content)] = content
@@ -142,8 +142,8 @@ def test_a_restart_in_mid_transfer_is_survived(scene: Scene) -> None:
     assert scene.has(content)
 
 
-def test_a_restart_between_batch_and_transfer_is_survived(scene: Scene) -> None:
-    """An old handle is answered 404 in words, and that is no end for git-lfs."""
+def test_git_lfs_continues_after_a_restart_between_batch_and_transfer(scene: Scene) -> None:
+    """An old handle is answered 404 with a text, and git-lfs continues."""
     content = b"an object" * 1000
     scene.commit(content)
     scene.forge.state.objects[oid_of(content)] = content
@@ -175,15 +175,15 @@ def test_locks_are_made_listed_in_pages_and_released(scene: Scene) -> None:
     assert {lock["owner"]["name"] for lock in listed} == {"Robot"}
     (one,) = json.loads(scene.lfs("locks", "--json", "--path", "folder/a b.bin").fine())
     assert one["path"] == "folder/a b.bin"
-    assert "this file is locked already" in scene.lfs("lock", "0.bin").refused()
+    assert "this file is already locked" in scene.lfs("lock", "0.bin").refused()
     scene.lfs("unlock", "folder/a b.bin", "--force").fine()
     assert len(json.loads(scene.lfs("locks", "--json", "--verify").fine())["ours"]) == len(names) - 1
     operations = {line.get("operation") for line in scene.door.gateway.audit()}
     assert {"lfs-lock", "lfs-locks", "lfs-locks-verify", "lfs-unlock"} <= operations
 
 
-def test_a_read_only_session_lists_locks_and_makes_none(scene: Scene, enter: Enter) -> None:
-    """In git-lfs's own words."""
+def test_read_only_session_lists_locks_and_cannot_lock(scene: Scene, enter: Enter) -> None:
+    """git-lfs prints its own text."""
     scene.forge.state.locks.append({"id": "1", "path": "0.bin", "owner": {"name": "Robot"}})
     other = enter([{"repo": PATH, "access": "read"}], door=scene.door).box
     other.git("init", "-q", "repo").fine()
@@ -196,7 +196,7 @@ def test_a_read_only_session_lists_locks_and_makes_none(scene: Scene, enter: Ent
 # Ways around.
 
 
-def test_another_server_in_lfsconfig_leads_nowhere(scene: Scene) -> None:
+def test_other_server_in_lfsconfig_is_not_reached(scene: Scene) -> None:
     """One on the forge goes through the gateway, as every address of the forge; no other learns anything."""
     content = b"an object" * 1000
     scene.commit(content)
@@ -215,7 +215,7 @@ def test_another_server_in_lfsconfig_leads_nowhere(scene: Scene) -> None:
     assert scene.door.front.up == b""
 
 
-def test_a_custom_transfer_agent_gets_nothing_from_the_gateway(scene: Scene) -> None:
+def test_custom_transfer_agent_is_refused(scene: Scene) -> None:
     """It is a program of the sandbox's own; a batch that offers it still ends in basic transfers, or in a refusal."""
     content = b"an object" * 1000
     scene.commit(content)
@@ -231,7 +231,7 @@ def test_a_custom_transfer_agent_gets_nothing_from_the_gateway(scene: Scene) -> 
     assert b"_x/" not in scene.door.front.up
 
 
-def test_a_storage_that_is_not_listed_is_named(scene: Scene, start_gateway: StartGateway, enter: Enter) -> None:
+def test_unlisted_storage_is_refused_by_name(scene: Scene, start_gateway: StartGateway, enter: Enter) -> None:
     """So that an operator can list it; nothing is asked there."""
     content = b"an object" * 1000
     scene.commit(content)
@@ -253,7 +253,7 @@ CLOSED = {"policy": {"push": [{"refs": "refs/**", "allow": []}]}}
 
 
 @pytest.mark.parametrize("by_policy", [False, True])
-def test_where_nothing_may_be_pushed_lfs_takes_nothing(
+def test_session_without_push_cannot_upload(
     scene: Scene, start_gateway: StartGateway, enter: Enter, *, by_policy: bool
 ) -> None:
     """No upload, lock or forced unlock reaches the forge, by the grant or by the policy; downloads and lists do.

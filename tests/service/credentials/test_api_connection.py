@@ -1,168 +1,133 @@
-"""Twisted's HTTP client over the relay's connections: a connection is there when its certificate is, and not before."""
+"""Connections to a forge's API: one place, its authorities, and nothing sent before the certificate is accepted."""
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+import threading
+import time
+from queue import Queue
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionLost
-from twisted.internet.protocol import Factory, Protocol
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
+from twisted.internet.threads import deferToThread
 
 from credgate.config.schema import ForgeConfig
+from credgate.credentials.token_request import Request
+from credgate.errors import ConfigError
+from credgate.forges.origin import Origin
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.credentials.api_connection import _Shaken, _Transport, agent_for
+from credgate.service.credentials.api_client import ApiClient, NoResponseError
+from credgate.service.credentials.api_connection import agent_for
+from credgate.service.upstream.endpoints import forge_endpoints
+from tests.fakes.api import FakeApi
+from tests.fakes.authority import Authority
 
-PLACE = Place.of(driver_for(ForgeConfig("lab", "github", "https://lab.example")))
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    from twisted.internet.protocol import Factory
 
-class Above(Protocol):
-    """What was to be connected; notes what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def connectionMade(self) -> None:
-        """Write, as Twisted's client does."""
-        self.said.append("made")
-
-    def dataReceived(self, data: bytes) -> None:
-        """Note it."""
-        self.said.append(data.decode())
-
-    def connectionLost(self, reason: Failure = ...) -> None:  # type: ignore[assignment]
-        """Note it."""
-        self.said.append("lost")
-
-
-class Tls:
-    """A TLS connection, as far as it goes."""
-
-    def __init__(self) -> None:
-        self.called: list[Any] = []
-
-    def registerProducer(self, producer: object, *, streaming: bool) -> None:
-        """Note it."""
-        self.called.append((producer, streaming))
-
-    def abortConnection(self) -> None:
-        """Note it."""
-        self.called.append("aborted")
-
-    def write(self, data: bytes) -> None:
-        """Note it."""
-        self.called.append(data)
+LAB = driver_for(ForgeConfig("lab", "github", "https://localhost"))
+SECRET = Request("GET", "/thing", {"Authorization": "Bearer secret"})
 
 
 class Endpoint:
-    """One whose connections the test makes."""
+    """Notes that it was asked for a connection; there never is one."""
 
     def __init__(self) -> None:
-        self.cancelled = 0
-        self.factory: Any = None
-        self.made: Deferred[Any] = Deferred(self._cancel)
+        self.places: list[Place] = []
+        self.factories: list[Any] = []
 
-    def _cancel(self, _: object) -> None:
-        self.cancelled += 1
+    def __call__(self, place: Place) -> Endpoint:
+        """Return the endpoint of a place."""
+        self.places.append(place)
+        return self
 
     def connect(self, factory: Factory) -> Deferred[Any]:
-        """Begin."""
-        self.factory = factory
-        return self.made
-
-
-class Connecting:
-    """A connection that is being made, and what became of it."""
-
-    def __init__(self) -> None:
-        self.endpoint, self.above, self.tls = Endpoint(), Above(), Tls()
-        self.results: list[Any] = []
-        self.waiting = _Shaken(self.endpoint).connect(Factory.forProtocol(lambda: self.above))  # type: ignore[arg-type]
-        self.waiting.addBoth(self.results.append)
-        self.below: Any = None
-
-    def connect(self) -> None:
-        """TCP is there."""
-        self.below = self.endpoint.factory.buildProtocol(None)
-        self.below.makeConnection(self.tls)
-        self.endpoint.made.callback(self.below)
-
-
-def test_nothing_is_written_before_the_certificate_is_accepted() -> None:
-    """A JWT would be; it is made when the handshake is, and once."""
-    one = Connecting()
-    one.connect()
-    assert (one.results, one.above.said) == ([], [])
-    one.below.handshakeCompleted()
-    one.below.handshakeCompleted()
-    assert (one.results, one.above.said) == ([one.above], ["made"])
-    one.below.dataReceived(b"x")
-    one.below.connectionLost(Failure(ConnectionLost()))
-    assert one.above.said == ["made", "x", "lost"]
-
-
-def test_a_handshake_that_fails_is_no_connection() -> None:
-    """The reason is the certificate's, and nothing was built that could have written."""
-    one = Connecting()
-    one.connect()
-    one.below.dataReceived(b"x")
-    one.below.connectionLost(Failure(ConnectionLost()))
-    assert one.results[0].check(ConnectionLost)
-    assert one.above.said == []
-
-
-def test_who_cannot_be_reached_is_no_connection() -> None:
-    """The endpoint's reason comes through."""
-    one = Connecting()
-    one.endpoint.made.errback(ConnectionLost())
-    assert one.results[0].check(ConnectionLost)
-
-
-@pytest.mark.parametrize("connected", [True, False])
-def test_who_leaves_before_it_stands_leaves_nothing(*, connected: bool) -> None:
-    """The connection is aborted, or no longer made; what comes of it later is nobody's."""
-    one = Connecting()
-    if connected:
-        one.connect()
-    one.waiting.cancel()
-    assert one.results[0].check(CancelledError)
-    assert (one.tls.called, one.endpoint.cancelled) == ((["aborted"], 0) if connected else ([], 1))
-    if connected:
-        one.below.handshakeCompleted()
-        one.below.connectionLost(Failure(ConnectionLost()))
-    assert one.above.said == []
-
-
-def test_leaving_what_is_lost_already_aborts_nothing() -> None:
-    """Twisted's own transports would take it amiss."""
-    one = Connecting()
-    one.connect()
-    one.below._lost = True
-    one.waiting.cancel()
-    assert one.tls.called == []
-
-
-def test_the_client_s_form_of_a_transport_is_ours() -> None:
-    """It registers producers by position, and stops them when nobody reads; all else is the connection's."""
-    tls = Tls()
-    transport = _Transport(tls)
-    transport.registerProducer(tls, True)  # noqa: FBT003 - as Twisted's client does
-    transport.write(b"x")
-    transport.stopProducing()
-    assert tls.called == [(tls, True), b"x", "aborted"]
+        """Note it."""
+        self.factories.append(factory)
+        return Deferred()
 
 
 @pytest.mark.parametrize("tls", [True, False])
-def test_an_agent_connects_to_its_place_whatever_it_is_told(*, tls: bool) -> None:
-    """An answer that names another host leads nowhere else; and no connection is kept for a next request."""
-    endpoint = Endpoint()
-    agent = agent_for(Clock(), evolve(PLACE, tls=tls), lambda _: endpoint)  # type: ignore[arg-type]
-    for _ in range(2):
-        endpoint.factory = None
+def test_every_request_connects_anew_to_the_one_place(*, tls: bool) -> None:
+    """Whatever URL it is for; TLS is added over the plain endpoint of the place."""
+    place, endpoint = Place.of(LAB), Endpoint()
+    agent = agent_for(Clock(), evolve(place, tls=tls), endpoint)  # type: ignore[arg-type]
+    for number in (1, 2):
         asking = agent.request(b"GET", b"https://evil.example/x").addErrback(lambda _: None)
-        assert endpoint.factory is not None
+        assert len(endpoint.factories) == number
         asking.cancel()
+    assert endpoint.places == [evolve(place, tls=False)]
+
+
+@pytest.mark.parametrize(
+    ("names", "trusted"),
+    [((), False), (("elsewhere.example",), True)],
+    ids=["another authority", "another name"],
+)
+@ensureDeferred
+async def test_nothing_is_sent_to_a_server_whose_certificate_is_not_accepted(
+    tmp_path: Path, *, names: tuple[str, ...], trusted: bool
+) -> None:
+    """The request holds a token."""
+    authority, other = Authority(tmp_path / "one"), Authority(tmp_path / "other")
+    api = FakeApi(authority.server_context(*names))
+    ca_file = str((authority if trusted else other).ca_file)
+    place = evolve(Place.at(LAB, Origin.parse(api.url, allow_plain_http=False)), ca_file=ca_file)
+    agent = agent_for(reactor, place, forge_endpoints(reactor, 5))
+    client = ApiClient("lab", Origin.parse(api.url, allow_plain_http=False), agent, reactor, wall=time.time)
+    try:
+        with pytest.raises(NoResponseError, match="its TLS certificate is not accepted"):
+            await Deferred.fromCoroutine(client.once(SECRET)).addTimeout(20, reactor)
+        assert api.asked == []
+    finally:
+        api.close()
+
+
+@ensureDeferred
+async def test_connection_is_closed_though_the_server_keeps_its_side_open(tmp_path: Path) -> None:
+    """A server that never answers the close_notify must not keep the socket."""
+    authority, listener, ends = Authority(tmp_path), socket.create_server(("127.0.0.1", 0)), Queue[bytes]()
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        below = plain.dup()
+        tls = authority.server_context().wrap_socket(plain, server_side=True)
+        tls.recv(65536)
+        tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        while below.recv(65536):
+            pass
+        ends.put(b"closed")
+        tls.close()
+        below.close()
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    origin = Origin.parse(f"https://localhost:{listener.getsockname()[1]}", allow_plain_http=False)
+    place = evolve(Place.at(LAB, origin), ca_file=str(authority.ca_file))
+    agent = agent_for(reactor, place, forge_endpoints(reactor, 5))
+    client = ApiClient("lab", origin, agent, reactor, wall=time.time)
+    answer = await Deferred.fromCoroutine(client.once(SECRET)).addTimeout(20, reactor)
+    assert answer.body == b"ok"
+    assert await deferToThread(ends.get, timeout=20) == b"closed"
+    serving.join()
+    listener.close()
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_bad_ca_file_is_a_configuration_error(tmp_path: Path, text: str | None) -> None:
+    """With the key and the file."""
+    path = tmp_path / "ca.pem"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        agent_for(Clock(), evolve(Place.of(LAB), ca_file=str(path)), Endpoint())  # type: ignore[arg-type]
+    assert raised.value.key == "ca_file"
+    assert str(path) in str(raised.value)

@@ -148,7 +148,7 @@ async def test_requests_of_a_push_are_limited(api: CompareApi) -> None:
         (Reply(301, headers={"Location": "/elsewhere"}), "the answer (301) was not usable"),
         (Reply(200, b"<html>"), "the answer (200) was not usable"),
         (Reply(200, {"hash": "0a"}), "the answer (200) was not usable"),
-        (Reply(200, b" " * 3_000_000), "what it answers is far too long"),
+        (Reply(200, b" " * 3_000_000), "its answer is too long"),
     ],
     ids=["401", "403", "redirect", "page", "short id", "too-long"],
 )

@@ -46,12 +46,12 @@ class Question:
         self.chunked = chunked
         self.parts: list[bytes] | None = [] if kept else None
 
-    def says(self, parts: list[bytes]) -> None:
+    def record_sent(self, parts: list[bytes]) -> None:
         """Keep them."""
         if self.parts is not None:
             self.parts += parts
 
-    def said(self) -> list[bytes] | None:
+    def replay_body(self) -> list[bytes] | None:
         """Give them up."""
         parts, self.parts = self.parts, None
         return parts

@@ -306,9 +306,9 @@ def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
     """A grant of ``octo/*`` is names without end, and a forge may say of each that it has moved."""
     house = House()
     for number in range(MAX_MOVES + 1):
-        house.gate.has_moved(house.session.id, RepoPath("github.com", f"octo/{number % MAX_MOVES}"), MOVED)
+        house.gate.record_rename(house.session.id, RepoPath("github.com", f"octo/{number % MAX_MOVES}"), MOVED)
     assert len(house.gate.moves) == MAX_MOVES
-    house.gate.has_moved("other", RepoPath("github.com", "octo/hello"), MOVED)
+    house.gate.record_rename("other", RepoPath("github.com", "octo/hello"), MOVED)
     assert len(house.gate.moves) == MAX_MOVES
     assert (
         house.session.id,

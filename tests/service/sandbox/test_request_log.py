@@ -39,7 +39,7 @@ def test_the_first_reason_counts_and_the_line_is_written_once() -> None:
     record.describe(Refuse(Decision(allow=False, reason=Reason.NOT_FOUND), 404))
     house.reactor.advance(2)
     for reason in (Reason.READ_ONLY, Reason.CLIENT_LEFT):
-        record.ends(Decision(allow=False, reason=reason, rule="r", text="t")).close()
+        record.set_decision(Decision(allow=False, reason=reason, rule="r", text="t")).close()
     (line,) = house.audit.events
     assert (line.allow, line.reason, line.rule, line.text, line.duration) == (False, Reason.READ_ONLY, "r", "t", 2.0)
     assert (line.status, line.upstream_status, line.bytes_up, line.bytes_down) == (None, None, 0, 0)
@@ -50,7 +50,7 @@ def test_what_went_well_needs_no_words() -> None:
     house = House()
     record = RequestLog(house.gate, "10.0.0.7")
     record.describe(Serve("health"))
-    record.answers(200)
+    record.set_status(200)
     record.close()
     (line,) = house.audit.events
     assert (line.allow, line.reason, line.status, line.text) == (True, Reason.ALLOWED, 200, "")

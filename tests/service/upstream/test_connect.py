@@ -1,4 +1,4 @@
-"""The way to the forge while the credential is still to be had: who waits, who leaves, what they are told."""
+"""Connecting a request whose credential is not cached: waiting, cancelling, failures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_request_waits_for_its_credential(which: bytes) -> None:
     house.nothing_left()
 
 
-def test_a_body_that_comes_meanwhile_is_held_and_not_kept() -> None:
+def test_body_is_not_read_while_the_credential_is_fetched() -> None:
     """Its sandbox is read no further: memory does not grow with its patience."""
     house = late_house()
     whole = post(b"0000" * 5, chunked=True)
@@ -77,7 +77,7 @@ def test_a_body_that_comes_meanwhile_is_held_and_not_kept() -> None:
     house.nothing_left()
 
 
-def test_a_kept_connection_of_that_credential_is_used() -> None:
+def test_kept_connection_of_the_same_credential_is_used() -> None:
     """And of no other."""
     house = House()
     client = house.say(discover())
@@ -101,8 +101,8 @@ def test_a_kept_connection_of_that_credential_is_used() -> None:
 
 
 @pytest.mark.parametrize("which", REQUESTS)
-def test_a_client_that_leaves_meanwhile_is_let_go(which: bytes) -> None:
-    """The credential may still come; nobody is asked with it."""
+def test_client_that_leaves_while_the_credential_is_fetched_ends_the_request(which: bytes) -> None:
+    """A credential that is fetched later is not used."""
     house = late_house()
     client = house.say(REQUESTS[which])
     client.reset()
@@ -115,8 +115,8 @@ def test_a_client_that_leaves_meanwhile_is_let_go(which: bytes) -> None:
 
 
 @pytest.mark.parametrize("which", REQUESTS)
-def test_a_session_that_ends_meanwhile_is_cut(which: bytes) -> None:
-    """Dead at once; the forge never hears of it."""
+def test_session_that_ends_while_the_credential_is_fetched_resets_the_connection(which: bytes) -> None:
+    """No request reaches the forge."""
     house = late_house()
     client = house.say(REQUESTS[which])
     house.sessions.revoke(house.session)
@@ -137,10 +137,10 @@ def test_a_session_that_ends_meanwhile_is_cut(which: bytes) -> None:
         (CredentialError("not so", reason=Reason.FORGE_REFUSED), Reason.FORGE_REFUSED, 502, None),
     ],
 )
-def test_one_that_cannot_be_had_is_a_refusal(
+def test_unavailable_credential_is_refused_with_its_reason(
     which: bytes, error: CredentialError, reason: Reason, status: int, again: bytes | None
 ) -> None:
-    """In the words of its source, in git's own form, with when to try again if anybody knows."""
+    """With the text of its source, in git's form, and Retry-After if the source knows it."""
     house = late_house()
     client = house.say(REQUESTS[which])
     house.credentials.fail(error)
@@ -153,8 +153,8 @@ def test_one_that_cannot_be_had_is_a_refusal(
     house.nothing_left()
 
 
-def test_one_that_does_not_come_in_time_is_a_refusal() -> None:
-    """And nobody waits for it any more."""
+def test_credential_that_does_not_come_in_time_is_refused() -> None:
+    """The fetch is cancelled."""
     house = late_house(connect_timeout=30.0)
     client = house.say(discover())
     house.wait(29)
@@ -166,7 +166,7 @@ def test_one_that_does_not_come_in_time_is_a_refusal() -> None:
     house.nothing_left()
 
 
-def test_waiting_is_no_standstill() -> None:
+def test_waiting_for_a_credential_does_not_count_as_stalled() -> None:
     """A sandbox that is held cannot send: it is not cut for that."""
     house = late_house(stall_timeout=5.0, forge_timeout=5.0, connect_timeout=60.0)
     client = house.client()
@@ -182,7 +182,7 @@ def test_waiting_is_no_standstill() -> None:
     house.nothing_left()
 
 
-def test_a_defect_of_a_source_cuts_this_request_and_no_other(clean_reactor: list[Any]) -> None:
+def test_defect_of_a_source_resets_only_its_request(clean_reactor: list[Any]) -> None:
     """It is logged, and the next one may go well."""
     house = late_house()
     client = house.say(discover())

@@ -14,8 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from credgate.errors import AddressError
 from credgate.forges.place import Place
-from credgate.service.upstream.dial import CheckedEndpoint
-from credgate.service.upstream.endpoints import tcp_endpoint
+from credgate.service.upstream.endpoints import CheckedEndpoint, tcp_endpoint
 from tests.fakes.names import Names
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ async def came(names: Names, where: Place) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_name_that_turns_to_loopback_is_refused_and_nobody_is_dialled(heard: tuple[Heard, int]) -> None:
+async def test_name_that_resolves_to_loopback_is_not_dialled(heard: tuple[Heard, int]) -> None:
     """DNS rebinding: public when it is first asked for, the gateway's own machine when it is asked for again."""
     factory, port = heard
     names = Names(reactor, [PUBLIC], ["127.0.0.1"], detours=[PUBLIC])
@@ -109,7 +108,7 @@ async def test_a_name_that_turns_to_loopback_is_refused_and_nobody_is_dialled(he
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_same_name_is_dialled_where_the_configuration_calls_it_internal(heard: tuple[Heard, int]) -> None:
+async def test_internal_name_is_dialled_at_any_address(heard: tuple[Heard, int]) -> None:
     """The positive control: nothing but that key stands in the way."""
     factory, port = heard
     names = Names(reactor, ["127.0.0.1"])
@@ -128,8 +127,8 @@ async def test_special_addresses_among_public_ones_are_skipped(heard: tuple[Hear
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_public_address_that_fails_fails_as_itself(heard: tuple[Heard, int]) -> None:
-    """Whoever reads the reason must look at the forge and not at the name's other addresses."""
+async def test_failure_of_a_public_address_is_reported(heard: tuple[Heard, int]) -> None:
+    """The operator must look at the forge, not at the other addresses of its name."""
     _, port = heard
     await came(Names(reactor, ["127.0.0.1"], detours=[]), place(port, internal=True))
     with pytest.raises(Refused):
@@ -137,7 +136,7 @@ async def test_a_public_address_that_fails_fails_as_itself(heard: tuple[Heard, i
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_name_without_addresses_is_no_special_name() -> None:
+async def test_name_without_addresses_is_reported_as_unresolved() -> None:
     """It cannot be resolved, and that is what is said."""
     with pytest.raises(DNSLookupError):
         await came(Names(reactor, []), place(1))
@@ -172,7 +171,7 @@ def test_several_addresses_are_tried_in_their_order() -> None:
     made.addErrback(lambda _: None).cancel()
 
 
-def test_an_address_written_by_somebody_else_is_judged_as_a_name_is() -> None:
+def test_address_literal_of_a_forges_answer_is_checked() -> None:
     """A place that a forge's answer named is not internal, even if it is written as an address."""
     net = MemoryReactorClock()
     failed: list[Any] = []
@@ -182,7 +181,7 @@ def test_an_address_written_by_somebody_else_is_judged_as_a_name_is() -> None:
     assert net.tcpClients == []
 
 
-def test_what_is_no_address_is_not_dialled() -> None:
+def test_resolver_result_that_is_not_an_address_is_not_dialled() -> None:
     """Whatever a resolver may come up with."""
     net = MemoryReactorClock()
     failed: list[Any] = []

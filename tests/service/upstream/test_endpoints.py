@@ -1,27 +1,27 @@
-"""How forges are reached: endpoints, and words for the trouble with them."""
+"""The client endpoints of places."""
 
 from __future__ import annotations
 
-import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
-from twisted.internet import error
-from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from credgate.config.schema import ForgeConfig
-from credgate.errors import AddressError, ConfigError, TunnelError
+from credgate.errors import ConfigError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.upstream.dial import CheckedEndpoint
-from credgate.service.upstream.endpoints import MAX_PLACES, forge_endpoints, tcp_endpoint, unconnected, unreachable
+from credgate.service.upstream.endpoints import (
+    MAX_PLACES,
+    CheckedEndpoint,
+    TunnelEndpoint,
+    forge_endpoints,
+    tcp_endpoint,
+)
 from credgate.service.upstream.tls import TlsEndpoint
-from credgate.service.upstream.tunnel import TunnelEndpoint
-from credgate.values import Reason
 from tests.fakes.names import Names
 
 if TYPE_CHECKING:
@@ -31,41 +31,8 @@ PLAIN = Place.of(driver_for(ForgeConfig("lab", "generic", "http://127.0.0.1:8000
 TLS = Place.of(driver_for(ForgeConfig("github.com", "github", "https://github.com")))
 
 
-@pytest.mark.parametrize(
-    ("why", "text"),
-    [
-        (ssl.SSLCertVerificationError(), "its TLS certificate is not accepted"),
-        (ssl.SSLError(), "it does not speak TLS as we do"),
-        (error.TimeoutError(), "it does not answer in time"),
-        (DeferredTimeout(), "it does not answer in time"),
-        (error.ConnectionRefusedError(), "it refuses connections"),
-        (error.DNSLookupError(), "its name cannot be resolved"),
-        (error.NoRouteError("secret"), "the connection failed"),
-        (TunnelError("the proxy answered 403"), "the proxy answered 403"),
-        (
-            AddressError(frozenset({"private", "loopback"})),
-            "its name resolves only to non-public addresses (loopback, private)",
-        ),
-    ],
-)
-def test_trouble_is_named_without_the_errors_own_words(why: Exception, text: str) -> None:
-    """They may name anything."""
-    assert unreachable(why) == text
-
-
-def test_a_forge_that_may_not_be_dialled_has_a_reason_of_its_own() -> None:
-    """Trying again later does not help: the operator or the name's owner must act."""
-    refused = unconnected("lab", AddressError(frozenset({"loopback"})))
-    assert (refused.allow, refused.reason) == (False, Reason.FORGE_ADDRESS)
-    assert "lab is not dialled" in refused.text
-    assert "internal" in refused.text
-    failed = unconnected("lab", error.ConnectionRefusedError())
-    assert (failed.allow, failed.reason) == (False, Reason.FORGE_UNREACHABLE)
-    assert failed.text == "lab cannot be reached: it refuses connections; try again later"
-
-
-def test_a_way_is_straight_guarded_or_through_a_proxy() -> None:
-    """A name is guarded unless its forge is internal; whoever has a proxy goes through it."""
+def test_endpoint_is_direct_checked_or_through_a_proxy() -> None:
+    """Addresses are checked unless the forge is internal or has a proxy."""
     net = MemoryReactorClock()
     assert isinstance(tcp_endpoint(net, PLAIN, 30), HostnameEndpoint)
     assert isinstance(tcp_endpoint(net, TLS, 30), CheckedEndpoint)
@@ -80,13 +47,13 @@ def test_a_way_is_straight_guarded_or_through_a_proxy() -> None:
 
 
 def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sets a variable of the gateway's process must not see its connections."""
+    """A proxy variable in the gateway's environment must not redirect its connections."""
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert isinstance(tcp_endpoint(MemoryReactorClock(), TLS, 30), CheckedEndpoint)
 
 
-def test_authorities_are_read_once_and_endpoints_kept_within_a_bound() -> None:
+def test_ca_files_are_read_once_and_endpoints_are_bounded() -> None:
     """A wildcard of object hosts names as many places as a forge likes."""
     endpoints = forge_endpoints(MemoryReactorClock(), 30)
     first = endpoints(TLS)
@@ -95,7 +62,7 @@ def test_authorities_are_read_once_and_endpoints_kept_within_a_bound() -> None:
     assert endpoints(TLS) is not first
 
 
-def test_an_endpoint_is_made_once_a_forge() -> None:
+def test_endpoint_is_made_once_for_a_forge() -> None:
     """With TLS unless the forge is plain."""
     endpoints = forge_endpoints(MemoryReactorClock(), 30)
     plain, tls = endpoints(PLAIN), endpoints(TLS)
@@ -106,7 +73,7 @@ def test_an_endpoint_is_made_once_a_forge() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "no certificate"])
-def test_an_authority_that_cannot_be_read_is_a_configuration_error(tmp_path: Path, text: str | None) -> None:
+def test_unreadable_ca_file_is_a_configuration_error(tmp_path: Path, text: str | None) -> None:
     """It stops the start, with the key's name."""
     path = tmp_path / "ca.pem"
     if text is not None:

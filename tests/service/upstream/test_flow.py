@@ -76,14 +76,14 @@ class Waiting:
 
 
 def connected(room: int, *, broken: bool = False) -> tuple[Connection, Kernel, Waiting]:
-    """Twisted's own TCP transport on a kernel of ours."""
+    """Twisted's own TCP transport over a fake kernel."""
     kernel, reactor = Kernel(room, broken=broken), Waiting()
     transport = Connection(kernel, object(), reactor)  # type: ignore[arg-type]
     transport.connected = 1
     return transport, kernel, reactor
 
 
-def test_the_names_that_twisted_keeps_to_itself_exist() -> None:
+def test_private_fields_of_twisted_exist() -> None:
     """``send`` passes by a buffer of Twisted's; should it move, this says so before bytes are reordered."""
     transport, _, _ = connected(0)
     assert transport._tempDataLen == 0
@@ -93,7 +93,7 @@ def test_the_names_that_twisted_keeps_to_itself_exist() -> None:
     assert "_tempDataLen" in abstract.FileDescriptor.write.__code__.co_names
 
 
-def test_what_the_kernel_takes_is_sent_at_once() -> None:
+def test_bytes_that_the_kernel_accepts_are_sent_at_once() -> None:
     """No turn of the reactor, nothing to wait for."""
     transport, kernel, reactor = connected(100)
     send(transport, [b"one ", b"two"])
@@ -103,7 +103,7 @@ def test_what_the_kernel_takes_is_sent_at_once() -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1, 4, 6])
-def test_the_rest_follows_in_order(room: int) -> None:
+def test_bytes_that_the_kernel_does_not_accept_follow_in_order(room: int) -> None:
     """Also when more is sent before the kernel takes the rest."""
     transport, kernel, reactor = connected(room)
     send(transport, [b"one ", b"two"])
@@ -130,7 +130,7 @@ def test_a_full_transport_closes_its_valve() -> None:
     assert said == ["close", "open"]
 
 
-def test_a_broken_connection_is_told_by_the_transport() -> None:
+def test_error_of_a_send_is_reported_by_the_transport() -> None:
     """Nothing is raised into the parser; the reactor meets the error and ends the connection."""
     transport, _, reactor = connected(0, broken=True)
     send(transport, [b"one"])
@@ -139,7 +139,7 @@ def test_a_broken_connection_is_told_by_the_transport() -> None:
 
 
 @pytest.mark.parametrize("state", ["closed", "closing", "half-closing", "half-closed"])
-def test_nothing_passes_a_transport_that_is_closing(state: str) -> None:
+def test_closing_transport_is_not_bypassed(state: str) -> None:
     """What Twisted would drop, or send later, is not sent behind its back."""
     transport, kernel, _ = connected(100)
     if state == "closed":
@@ -154,7 +154,7 @@ def test_nothing_passes_a_transport_that_is_closing(state: str) -> None:
     assert kernel.taken == b""
 
 
-def test_many_pieces_are_one() -> None:
+def test_many_pieces_are_joined() -> None:
     """The kernel takes only so many in one call."""
     transport, kernel, _ = connected(1000)
     send(transport, [b"x"] * (MAX_PIECES + 1))
@@ -162,7 +162,7 @@ def test_many_pieces_are_one() -> None:
     assert kernel.pieces == [1]
 
 
-def test_any_other_transport_is_written_to() -> None:
+def test_transport_other_than_tcp_is_written_to() -> None:
     """TLS, or a test's."""
     transport: Any = StringTransport()
     send(transport, [b"one ", b"two"])
@@ -182,7 +182,7 @@ def test_reads_grow_while_they_are_full_and_shrink_again() -> None:
 
 
 def test_reads_that_are_mostly_framing_become_small_and_stay_so_when_held() -> None:
-    """A byte a chunk costs ten times what bulk does: whoever sends that gets shorter turns, and no fewer."""
+    """A chunk of one byte costs ten times as much as bulk, so such a client gets shorter turns."""
     transport, _, _ = connected(0)
     transport.bufferSize = GROWN_SIZE
     pace(transport, GROWN_SIZE, GROWN_SIZE // 6)
@@ -206,7 +206,7 @@ def test_a_valve_ignores_the_end_of_its_consumer() -> None:
     assert said == ["close", "open"]
 
 
-def test_bytes_pass_a_real_socket_whole(reactor_free_pair: tuple[socket.socket, socket.socket]) -> None:
+def test_bytes_pass_a_real_socket_unchanged(reactor_free_pair: tuple[socket.socket, socket.socket]) -> None:
     """The same on a kernel that is one."""
     ours, theirs = reactor_free_pair
     transport = Connection(ours, object(), Waiting())  # type: ignore[arg-type]

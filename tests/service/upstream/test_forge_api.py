@@ -1,4 +1,4 @@
-"""The way to a forge's API leads to the configured place, with the forge's own bounds, and nowhere else."""
+"""The client for a forge's API: its origin and its limits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def way(url: str, limit: float = 10.0, **table: Any) -> ApiClient:
 
 
 @ensureDeferred
-async def test_the_api_is_asked_where_the_configuration_says(api: Echo) -> None:
+async def test_api_is_asked_at_its_configured_origin(api: Echo) -> None:
     """Below its path, with the login in the head; an escaped path arrives as it was written."""
     request = Request("GET", "/projects/a%2Fb/x?refs%5B%5D=1&refs%5B%5D=2", login_field(b"Bearer secret"))
     assert (await way(api.url + "/api/v4/").once(request)).status == 200
@@ -59,8 +59,8 @@ async def test_the_api_is_asked_where_the_configuration_says(api: Echo) -> None:
 
 
 @ensureDeferred
-async def test_no_redirect_is_followed_and_silence_has_its_limit(api: Echo) -> None:
-    """Whoever answers so has not answered."""
+async def test_redirects_are_not_followed_and_time_is_limited(api: Echo) -> None:
+    """A redirect is returned as an answer; a silent server is a failure."""
     api.faults = [Reply(302, headers={"Location": api.url + "/elsewhere"}), Silence()]
     silence = api.faults[1]
     assert (await way(api.url).once(Request("GET", "/x"))).status == 302
@@ -71,7 +71,7 @@ async def test_no_redirect_is_followed_and_silence_has_its_limit(api: Echo) -> N
     silence.over.set()
 
 
-def test_what_is_no_address_is_said() -> None:
+def test_malformed_api_url_is_a_configuration_error() -> None:
     """Without an API, or without TLS where that is not allowed."""
     for forge in (
         ForgeConfig("lab", "generic", "https://lab.example"),

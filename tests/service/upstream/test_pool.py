@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from credgate.config.schema import ForgeConfig
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
-from credgate.service.upstream.endpoints import unreachable
+from credgate.service.upstream.failures import failure_text
 from credgate.service.upstream.flow import BUFFER_SIZE, GROWN_SIZE, Valve
 from credgate.service.upstream.pool import IDLE_SECONDS, MAX_ALL_IDLE, MAX_IDLE, ForgeConnection, ForgePool, Key
 from credgate.values import Reason
@@ -30,7 +30,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Asked:
-    """An asker that writes down what it is told."""
+    """A handler that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -96,7 +96,7 @@ class Net:
 # One request.
 
 
-def test_an_answer_is_told_in_order_and_the_connection_kept() -> None:
+def test_answer_is_delivered_in_order_and_its_connection_kept() -> None:
     """Head, body, end; then it is idle, and of its key."""
     net = Net()
     connection, wire = net.connect()
@@ -111,7 +111,7 @@ def test_an_answer_is_told_in_order_and_the_connection_kept() -> None:
     assert net.pool.take(KEY) is None
 
 
-def test_a_connection_that_had_been_paused_is_kept_reading() -> None:
+def test_paused_connection_resumes_before_it_is_kept() -> None:
     """By the last piece, for a client that drains when this is no longer its connection."""
     net = Net()
     connection, wire = net.connect()
@@ -140,8 +140,8 @@ def test_reads_grow_while_they_are_full_and_shrink_when_paused() -> None:
     assert wire.bufferSize == BUFFER_SIZE
 
 
-def test_the_valve_is_the_forges_while_the_request_is_not_whole() -> None:
-    """And nobody's afterwards."""
+def test_valve_is_registered_until_the_request_is_whole() -> None:
+    """Afterwards it is unregistered."""
     net = Net()
     connection, wire = net.connect()
     wire.stall()
@@ -163,7 +163,7 @@ def test_the_valve_is_the_forges_while_the_request_is_not_whole() -> None:
         (answer(b"body"), False),
     ],
 )
-def test_what_is_not_clean_is_not_kept(sent: bytes, *, whole: bool) -> None:
+def test_connection_with_an_anomaly_is_not_kept(sent: bytes, *, whole: bool) -> None:
     """Bytes behind the answer, a forge that wants to close, a request that was not whole."""
     net = Net()
     connection, wire = net.connect()
@@ -184,7 +184,7 @@ def test_what_is_not_clean_is_not_kept(sent: bytes, *, whole: bool) -> None:
         (answer(b"body")[:-1], [200, (b"bod", False), Reason.FORGE_CUT]),
     ],
 )
-def test_a_broken_answer_is_told_once(sent: bytes, told: list[Any]) -> None:
+def test_malformed_answer_is_reported_once(sent: bytes, told: list[Any]) -> None:
     """And its connection is gone by then."""
     net = Net()
     connection, wire = net.connect()
@@ -202,7 +202,7 @@ def test_a_broken_answer_is_told_once(sent: bytes, told: list[Any]) -> None:
     [(True, b"", True), (False, b"", False), (True, b"H", False), (True, answer(b"body")[:-1], False),
      (True, b"garbage\r\n\r\n", False)],
 )  # fmt: skip
-def test_a_failure_says_whether_the_question_may_be_asked_again(sent: bytes, *, kept: bool, repeatable: bool) -> None:
+def test_failure_reports_whether_the_request_is_repeatable(sent: bytes, *, kept: bool, repeatable: bool) -> None:
     """Only on a kept connection that closed before it answered a byte; later requests on it change nothing of that."""
     net = Net()
     connection, wire = net.connect()
@@ -218,7 +218,7 @@ def test_a_failure_says_whether_the_question_may_be_asked_again(sent: bytes, *, 
     assert asked.repeatable is repeatable
 
 
-def test_an_asker_that_leaves_at_the_head_hears_no_more() -> None:
+def test_handler_that_aborts_at_the_head_gets_no_body() -> None:
     """Not even what came in the same read."""
     net = Net()
     connection, wire = net.connect()
@@ -230,8 +230,8 @@ def test_an_asker_that_leaves_at_the_head_hears_no_more() -> None:
     assert wire.ended == "reset"
 
 
-def test_an_asker_that_breaks_over_a_whole_answer_is_told_of_the_end() -> None:
-    """Twisted ends a connection whose protocol raised; nobody may go on waiting for it."""
+def test_handler_that_raises_in_a_whole_answer_gets_its_failure() -> None:
+    """Twisted closes a connection whose protocol raised; the handler must not wait for ever."""
     net = Net()
     connection, wire = net.connect()
     asked = net.ask(connection)
@@ -242,7 +242,7 @@ def test_an_asker_that_breaks_over_a_whole_answer_is_told_of_the_end() -> None:
     assert asked.told == [200, Reason.FORGE_CUT]
 
 
-def test_interim_answers_are_none() -> None:
+def test_interim_answers_are_skipped() -> None:
     """A forge may say 100 or 103 first."""
     net = Net()
     connection, wire = net.connect()
@@ -256,7 +256,7 @@ def test_interim_answers_are_none() -> None:
 # The pool.
 
 
-def test_what_nobody_asked_for_ends_an_idle_connection() -> None:
+def test_bytes_without_a_request_close_an_idle_connection() -> None:
     """Whatever it is, it is no answer."""
     net = Net()
     connection, wire = net.connect()
@@ -273,7 +273,7 @@ def test_what_nobody_asked_for_ends_an_idle_connection() -> None:
     assert untouched.asker is None
 
 
-def test_an_idle_connection_that_closes_is_forgotten() -> None:
+def test_closed_idle_connection_is_removed() -> None:
     """It is not handed out again."""
     net = Net()
     connection, wire = net.connect()
@@ -284,7 +284,7 @@ def test_an_idle_connection_that_closes_is_forgotten() -> None:
     assert net.pool._idle == {}
 
 
-def test_the_youngest_is_taken_and_the_oldest_let_go() -> None:
+def test_newest_idle_connection_is_used_and_the_oldest_closed() -> None:
     """Few are kept, and only for a while."""
     net = Net()
     made = [net.connect() for _ in range(MAX_IDLE + 1)]
@@ -307,7 +307,7 @@ def test_the_youngest_is_taken_and_the_oldest_let_go() -> None:
     assert net.pool.count() == 0
 
 
-def test_all_places_together_keep_so_many() -> None:
+def test_idle_connections_are_bounded_in_all() -> None:
     """Places of LFS objects are named by a forge's answers: each of their own, they would use up all descriptors."""
     net = Net()
     made = [net.connect(Key(f"github.com lfs https://{number}.example", "s-1")) for number in range(MAX_ALL_IDLE + 2)]
@@ -324,7 +324,7 @@ def test_all_places_together_keep_so_many() -> None:
 # Connecting.
 
 
-def test_over_tls_nothing_is_ready_before_the_certificate_is_accepted() -> None:
+def test_tls_connection_is_ready_after_the_certificate_is_accepted() -> None:
     """The request holds the credential."""
     net = Net()
     net.forges.open = False
@@ -339,7 +339,7 @@ def test_over_tls_nothing_is_ready_before_the_certificate_is_accepted() -> None:
     assert net.pool.count() == 1
 
 
-def test_a_handshake_that_fails_fails_the_connecting() -> None:
+def test_failed_handshake_fails_the_connection() -> None:
     """With what was wrong."""
     net = Net()
     net.forges.open = False
@@ -347,11 +347,11 @@ def test_a_handshake_that_fails_fails_the_connecting() -> None:
     net.pool.connect(KEY, TLS).addErrback(failed.append)
     wire = net.forges.let_in(shake=False)
     wire._lost(Failure(ssl.SSLCertVerificationError()))
-    assert unreachable(failed[0].value) == "its TLS certificate is not accepted"  # type: ignore[arg-type]
+    assert failure_text(failed[0].value) == "its TLS certificate is not accepted"  # type: ignore[arg-type]
     assert net.pool.count() == 0
 
 
-def test_connecting_has_a_deadline_handshake_included() -> None:
+def test_time_limit_of_connecting_includes_the_handshake() -> None:
     """And what is given up is not left behind."""
     for shaken in (False, True):
         net = Net(timeout=30)
@@ -362,12 +362,12 @@ def test_connecting_has_a_deadline_handshake_included() -> None:
             net.forges.let_in(shake=False)
         net.reactor.advance(31)
         net.settle()
-        assert unreachable(failed[0].value) == "it does not answer in time"  # type: ignore[arg-type]
+        assert failure_text(failed[0].value) == "it does not answer in time"  # type: ignore[arg-type]
         assert [wire.ended for wire in net.forges.wires] == (["reset"] if shaken else [])
         assert net.reactor.getDelayedCalls() == []
 
 
-def test_giving_up_in_the_handshake_ends_the_connection() -> None:
+def test_cancelling_in_the_handshake_closes_the_connection() -> None:
     """The deferred fails once, however the connection then ends."""
     net = Net()
     net.forges.open = False

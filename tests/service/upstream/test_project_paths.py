@@ -51,7 +51,7 @@ def paths() -> ProjectPaths:
 
 
 @ensureDeferred
-async def test_a_project_that_has_its_path_is_asked_about_once(api: GitLabApi) -> None:
+async def test_current_path_is_cached(api: GitLabApi) -> None:
     """With the request's own credential; another credential asks for itself, and after a minute all ask again."""
     asking, driver = paths(), lab(api.url)
     for _ in range(3):
@@ -71,7 +71,7 @@ async def test_a_project_that_has_its_path_is_asked_about_once(api: GitLabApi) -
 
 @pytest.mark.parametrize("redirects", [False, True])
 @ensureDeferred
-async def test_a_project_that_was_transferred_is_refused(api: GitLabApi, *, redirects: bool) -> None:
+async def test_transferred_project_is_refused(api: GitLabApi, *, redirects: bool) -> None:
     """However the API says so; and the refusal does not name the new path, which the session has no grant for."""
     api.redirects = redirects
     asking = paths()
@@ -96,21 +96,19 @@ async def test_a_project_that_was_transferred_is_refused(api: GitLabApi, *, redi
     ],
 )
 @ensureDeferred
-async def test_what_could_not_be_told_is_refused_and_asked_again(
-    api: GitLabApi, fault: Reply | None, repo: str
-) -> None:
+async def test_unusable_answer_is_refused_and_not_cached(api: GitLabApi, fault: Reply | None, repo: str) -> None:
     """A refusal that is not kept: the next request may find the API as it should be."""
     api.faults = [] if fault is None else [fault]
     asking, driver = paths(), lab(api.url)
     refused = await asking.refused(driver, RepoPath("lab", repo), TOKEN)
     assert refused is not None
-    assert (refused.reason, "could not tell" in refused.text) == (Reason.FORGE_MOVED, True)
+    assert (refused.reason, "could not check" in refused.text) == (Reason.FORGE_MOVED, True)
     assert asking.due(driver, RepoPath("lab", repo), TOKEN)
     assert await asking.refused(driver, HERE, TOKEN) is None
 
 
 @ensureDeferred
-async def test_an_api_that_cannot_be_reached_refuses() -> None:
+async def test_unreachable_api_is_refused() -> None:
     """A closed port, and a credential that no head can hold."""
     for driver, credential in (
         (lab("http://127.0.0.1:1"), TOKEN),
@@ -118,11 +116,11 @@ async def test_an_api_that_cannot_be_reached_refuses() -> None:
     ):
         refused = await paths().refused(driver, HERE, credential)
         assert refused is not None
-        assert "could not tell" in refused.text
+        assert "could not check" in refused.text
 
 
 @ensureDeferred
-async def test_nothing_is_asked_where_it_is_not_wanted(api: GitLabApi) -> None:
+async def test_nothing_is_asked_without_check_path(api: GitLabApi) -> None:
     """It costs a request, and a token that may read the API."""
     driver = lab(api.url, check_path=False)
     assert not paths().due(driver, HERE, TOKEN)
@@ -131,7 +129,7 @@ async def test_nothing_is_asked_where_it_is_not_wanted(api: GitLabApi) -> None:
 
 
 @ensureDeferred
-async def test_so_many_answers_are_kept_and_no_more(api: GitLabApi, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cached_answers_are_bounded(api: GitLabApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """A grant of ``group/*`` is names without end."""
     monkeypatch.setattr(project_paths, "MAX_KEPT", 2)
     asking, driver = paths(), lab(api.url)

@@ -19,11 +19,11 @@ def question(house: House, request: bytes, *, recoded: bool = False, read: bool 
     verdict = house.gate.judge(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
     made = UpstreamRequest(head, recoded=recoded, read=read)
-    made.address(verdict, house.credentials.at_hand(credential_request(verdict)) or ANONYMOUS)
+    made.address(verdict, house.credentials.cached(credential_request(verdict)) or ANONYMOUS)
     return made
 
 
-def test_it_has_the_credential_of_now() -> None:
+def test_request_has_the_current_credential() -> None:
     """And the key of the connections that belong to it."""
     house = House()
     asked = question(house, discover())
@@ -35,7 +35,7 @@ def test_it_has_the_credential_of_now() -> None:
     assert b"Authorization" not in asked.lines
 
 
-def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
+def test_redirected_request_has_the_new_path_and_credential() -> None:
     """The rest of it stays as it was."""
     house = House()
     asked = question(house, discover())
@@ -50,7 +50,7 @@ def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("recoded", [False, True])
-def test_what_is_recoded_has_another_length(*, chunked: bool, recoded: bool) -> None:
+def test_recoded_body_is_sent_in_chunks(*, chunked: bool, recoded: bool) -> None:
     """So it is chunked, and no longer gzip."""
     asked = question(House(), post(b"12345", b"Content-Encoding: gzip", chunked=chunked), recoded=recoded)
     assert asked.chunked is (chunked or recoded)
@@ -60,20 +60,20 @@ def test_what_is_recoded_has_another_length(*, chunked: bool, recoded: bool) -> 
 
 
 @pytest.mark.parametrize("read", [False, True])
-def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
-    """The forge is not told that gzip would do."""
+def test_answer_that_is_read_must_not_be_coded(*, read: bool) -> None:
+    """The forge must not learn that the client accepts gzip."""
     asked = question(House(), discover(b"upload", b"octo/hello", b"Accept-Encoding: gzip"), read=read)
     assert (b"Accept-Encoding: gzip" in asked.lines) is not read
 
 
-def test_what_was_said_is_there_for_another_try() -> None:
+def test_sent_body_is_kept_for_a_second_try() -> None:
     """All of it, however it came, and what comes later too: a connection may be closed, then a credential refused."""
     asked = question(House(), post(b"12345"))
-    asked.says([b"12", b"34"])
-    asked.says([b"5"])
-    assert asked.said() == [b"12", b"34", b"5"]
-    asked.says([b"6"])
-    assert asked.said() == [b"12", b"34", b"5", b"6"]
+    asked.record_sent([b"12", b"34"])
+    asked.record_sent([b"5"])
+    assert asked.replay_body() == [b"12", b"34", b"5"]
+    asked.record_sent([b"6"])
+    assert asked.replay_body() == [b"12", b"34", b"5", b"6"]
 
 
 def judged(house: House, request: bytes) -> Relay:
@@ -83,7 +83,7 @@ def judged(house: House, request: bytes) -> Relay:
     return verdict
 
 
-def test_a_credential_is_wanted_for_the_repository_that_is_asked() -> None:
+def test_credential_is_for_the_requested_repository() -> None:
     """In its forge's normal form, for what is to be done, for the session that does it."""
     house = House()
     wanted = credential_request(judged(house, discover(b"receive", b"Octo/Hello.git")))
@@ -91,7 +91,7 @@ def test_a_credential_is_wanted_for_the_repository_that_is_asked() -> None:
     assert wanted.session is house.session
 
 
-def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
+def test_credential_after_a_rename_is_for_the_new_name() -> None:
     """The old name's owner may have another credential, which must not go there."""
     house = House()
     new = RepoPath("github.com", "octo/new")
@@ -100,17 +100,17 @@ def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
     assert credential_request(moved).repo == new
 
 
-def test_nothing_said_is_something_to_repeat() -> None:
+def test_empty_body_can_be_repeated() -> None:
     """A discovery has no body."""
-    assert question(House(), discover()).said() == []
+    assert question(House(), discover()).replay_body() == []
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_more_than_is_kept_cannot_be_repeated(more: int) -> None:
+def test_body_over_the_limit_cannot_be_repeated(more: int) -> None:
     """Memory is bounded, however the body comes."""
     asked = question(House(), post(b"12345"))
     for _ in range(16):
-        asked.says([b"x" * (REPLAY_BYTES // 16)])
-    asked.says([b"x" * more])
-    said = asked.said()
+        asked.record_sent([b"x" * (REPLAY_BYTES // 16)])
+    asked.record_sent([b"x" * more])
+    said = asked.replay_body()
     assert (said is None) is (more == 1)

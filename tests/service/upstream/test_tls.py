@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Above(Protocol):
-    """The protocol above: keeps what it is told."""
+    """The protocol above: records its calls."""
 
     def __init__(self) -> None:
         self.shaken = False
@@ -64,7 +64,7 @@ class Below(StringTransport):
 
 
 class Line:
-    """A client of ours and a server, and the bytes between them moved by hand."""
+    """A TlsClient and a server; the test moves the bytes between them."""
 
     def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, host: str = "localhost") -> None:
         self.above, self.below = Above(), Below()
@@ -124,7 +124,7 @@ def test_bytes_pass_both_ways(line: Line) -> None:
     assert line.above.got == [b"answer" * 10_000]
 
 
-def test_byte_by_byte_is_the_same(authority: Authority) -> None:
+def test_bytes_pass_when_they_arrive_one_by_one(authority: Authority) -> None:
     """Records cut anywhere."""
     line = Line(client_context(str(authority.ca_file)), authority.server_context()).shake(size=1)
     line.server.write(b"answer" * 100)
@@ -132,8 +132,8 @@ def test_byte_by_byte_is_the_same(authority: Authority) -> None:
     assert b"".join(line.above.got) == b"answer" * 100
 
 
-def test_nothing_is_said_before_the_handshake_is_done(authority: Authority) -> None:
-    """The protocol above writes a credential first: it must not be told to before the certificate was judged."""
+def test_nothing_is_sent_before_the_handshake_is_done(authority: Authority) -> None:
+    """The protocol above writes a credential first, so it must wait for the certificate."""
     line = Line(client_context(str(authority.ca_file)), authority.server_context())
     line.up()
     assert not line.above.shaken
@@ -144,7 +144,7 @@ def test_nothing_is_said_before_the_handshake_is_done(authority: Authority) -> N
 
 
 @pytest.mark.parametrize("wrong", ["name", "authority"])
-def test_a_certificate_that_does_not_fit_is_refused(authority: Authority, tmp_path: Path, wrong: str) -> None:
+def test_certificate_of_another_name_or_authority_is_refused(authority: Authority, tmp_path: Path, wrong: str) -> None:
     """Another name, or another signer: the connection is reset and says why."""
     server = authority.server_context(*(["forge.example"] if wrong == "name" else []))
     trusted = authority if wrong == "name" else Authority(tmp_path / "other")
@@ -157,14 +157,14 @@ def test_a_certificate_that_does_not_fit_is_refused(authority: Authority, tmp_pa
     assert isinstance(reason.value, ssl.SSLCertVerificationError)
 
 
-def test_the_system_authorities_do_not_sign_ours(authority: Authority) -> None:
+def test_system_authorities_do_not_accept_a_test_certificate(authority: Authority) -> None:
     """Without a ca_file the system's are asked, and only those."""
     line = Line(client_context(), authority.server_context()).shake()
     assert not line.above.shaken
     assert line.below.aborted
 
 
-def test_an_old_protocol_is_not_spoken(authority: Authority) -> None:
+def test_tls_before_1_2_is_refused(authority: Authority) -> None:
     """TLS 1.2 is the oldest."""
     assert client_context(str(authority.ca_file)).minimum_version is ssl.TLSVersion.TLSv1_2
     server = authority.server_context()
@@ -174,7 +174,7 @@ def test_an_old_protocol_is_not_spoken(authority: Authority) -> None:
     assert line.server.version() == "TLSv1.2"
 
 
-def test_what_is_no_tls_is_refused(authority: Authority) -> None:
+def test_bytes_that_are_not_tls_are_refused(authority: Authority) -> None:
     """A forge that answers in the clear is not listened to."""
     line = Line(client_context(str(authority.ca_file)), authority.server_context())
     line.tls.dataReceived(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -183,7 +183,7 @@ def test_what_is_no_tls_is_refused(authority: Authority) -> None:
     assert isinstance(line.above.lost[0].value, ssl.SSLError)
 
 
-def test_a_forged_record_ends_the_connection(line: Line) -> None:
+def test_forged_record_closes_the_connection(line: Line) -> None:
     """One flipped bit: nothing of the record comes through."""
     line.server.write(b"answer")
     data = bytearray(line.from_server.read())
@@ -196,7 +196,7 @@ def test_a_forged_record_ends_the_connection(line: Line) -> None:
     assert line.below.value() == b""
 
 
-def test_the_ends_of_both_layers_reach_the_protocol(line: Line) -> None:
+def test_end_of_either_layer_is_reported(line: Line) -> None:
     """A close_notify closes; a connection that ends without one just ends: the answer's own framing tells cuts."""
     with pytest.raises(ssl.SSLWantReadError):
         line.server.unwrap()
@@ -216,7 +216,7 @@ def test_last_bytes_come_before_the_end(line: Line) -> None:
     assert line.below.disconnecting
 
 
-def test_it_is_its_transport_to_the_protocol_above(line: Line) -> None:
+def test_transport_methods_reach_the_transport_below(line: Line) -> None:
     """Flow control and endings are TCP's."""
     producer = object()
     line.tls.registerProducer(producer, streaming=True)
@@ -237,20 +237,20 @@ def test_it_is_its_transport_to_the_protocol_above(line: Line) -> None:
 
 
 @pytest.mark.parametrize("end", ["loseConnection", "loseWriteConnection"])
-def test_closing_closes(line: Line, end: str) -> None:
-    """Half a TLS connection is none."""
+def test_close_notify_of_the_server_closes_the_connection(line: Line, end: str) -> None:
+    """TLS has no half-closed connections."""
     getattr(line.tls, end)()
     assert line.below.disconnecting
 
 
-def test_full_reads_grow(line: Line) -> None:
+def test_full_reads_become_larger(line: Line) -> None:
     """What counts is what came on the wire."""
     line.server.write(bytes(BUFFER_SIZE))
     line.down(size=BUFFER_SIZE)
     assert line.below.bufferSize == GROWN_SIZE
 
 
-def test_a_bad_ca_file_is_said(tmp_path: Path) -> None:
+def test_bad_ca_file_is_an_error(tmp_path: Path) -> None:
     """At the start, by the exception that the caller expects."""
     with pytest.raises(FileNotFoundError):
         client_context(str(tmp_path / "none"))
@@ -273,7 +273,7 @@ class Plain:
         return succeed(self.protocol)
 
 
-def test_the_endpoint_puts_tls_beneath(authority: Authority) -> None:
+def test_endpoint_adds_tls(authority: Authority) -> None:
     """The protocol is the caller's, its transport is TLS."""
     plain: Any = Plain()
     endpoint = TlsEndpoint(plain, client_context(str(authority.ca_file)), "localhost")
@@ -283,7 +283,7 @@ def test_the_endpoint_puts_tls_beneath(authority: Authority) -> None:
     assert got[0].transport is plain.protocol
 
 
-def test_a_factory_may_decline(authority: Authority) -> None:
+def test_factory_without_a_protocol_gets_no_tls(authority: Authority) -> None:
     """No protocol, no TLS."""
     plain: Any = Plain()
     factory = Factory()

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 
 from credgate.errors import TunnelError
-from credgate.service.upstream.tunnel import TunnelEndpoint
+from credgate.service.upstream.endpoints import TunnelEndpoint
 from tests.fakes.relay import Forges
 
 TARGET = "git.example.com:443"
@@ -19,7 +19,7 @@ YES = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 class Above(Protocol):
-    """Keeps what it is told."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.got = b""
@@ -64,7 +64,7 @@ class Way:
         self.settle()
 
 
-def test_the_protocol_above_begins_when_the_tunnel_is_open() -> None:
+def test_protocol_is_connected_when_the_tunnel_is_open() -> None:
     """What it says goes through; what the other side says reaches it."""
     way = Way()
     assert way.proxy.received.startswith(b"CONNECT git.example.com:443 HTTP/1.1\r\n")
@@ -87,7 +87,7 @@ def test_the_protocol_above_begins_when_the_tunnel_is_open() -> None:
         (YES + b"early", "the proxy sent data after its response"),
     ],
 )
-def test_a_no_resets_the_proxys_connection(answer: bytes, text: str) -> None:
+def test_refused_tunnel_resets_the_connection(answer: bytes, text: str) -> None:
     """And nothing was ever said through it."""
     way = Way()
     way.says(answer)
@@ -96,14 +96,14 @@ def test_a_no_resets_the_proxys_connection(answer: bytes, text: str) -> None:
     assert b"hello" not in way.proxy.received
 
 
-def test_a_proxy_that_leaves_is_a_failure() -> None:
+def test_proxy_that_closes_is_a_failure() -> None:
     """Not a silence."""
     way = Way()
     way.proxy.hang_up()
     assert way.failed[0].check(TunnelError)
 
 
-def test_what_comes_after_a_no_is_not_read() -> None:
+def test_bytes_after_a_refusal_are_ignored() -> None:
     """It failed once; a second failure would be a bug's."""
     way = Way()
     way.proxy.protocol.dataReceived(b"HTTP/1.1 500 No\r\n\r\n")
@@ -112,7 +112,7 @@ def test_what_comes_after_a_no_is_not_read() -> None:
     way.settle()
 
 
-def test_giving_up_leaves_the_proxy() -> None:
+def test_cancelling_resets_the_connection_to_the_proxy() -> None:
     """The caller's deadline is the deadline of the tunnel, too."""
     way = Way()
     way.connecting.cancel()
@@ -121,7 +121,7 @@ def test_giving_up_leaves_the_proxy() -> None:
     assert way.proxy.ended == "reset"
 
 
-def test_nobody_to_use_the_tunnel_ends_it() -> None:
+def test_factory_without_a_protocol_resets_the_tunnel() -> None:
     """As with any endpoint."""
 
     class Nobody(Factory):

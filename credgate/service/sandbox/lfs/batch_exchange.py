@@ -1,8 +1,9 @@
-"""Batches, locks, and the verifying of an upload: small JSON in, small JSON out, and in between one question.
+"""Batches, locks and the verification of an upload: one small JSON request, answered by one request to the forge.
 
-The request is held (bounded), read by the core, and written anew for the forge; so is the answer for the client. A
-batch's links are made here, below the address that the client itself used. A credential that the forge refuses is got
-anew once, if the question may be asked twice.
+The request is read whole, with a size limit, parsed by ``credgate.lfs`` and written anew for the forge; so is the
+answer for the client. Follows git-lfs's docs/api/batch.md and locking.md. The links in a batch's answer point to this
+gateway, at the address that the client itself used. A credential that the forge refuses is replaced once, if the
+request may be repeated.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 from twisted.internet.interfaces import ISSLTransport
 
+from credgate.errors import ResponseError
 from credgate.forges.place import Place
 from credgate.git.authorize import Refuse
 from credgate.http.header_policy import local_reply
@@ -21,13 +23,15 @@ from credgate.lfs.handles import Action
 from credgate.lfs.reading import MAX_ANSWER, MAX_REQUEST, written
 from credgate.lfs.refusals import MEDIA_TYPE, LfsError
 from credgate.lfs.target import Call
-from credgate.service.sandbox.lfs import logins
-from credgate.service.sandbox.lfs.exchange import LfsExchange
-from credgate.service.sandbox.lfs.round_trip import LfsAnswer, LfsQuestion, ask, refused
+from credgate.service.sandbox.lfs.exchange import LfsExchange, authorization, forge_key, storage_key
 from credgate.service.turns import by_turns
+from credgate.service.upstream.client import BufferedCall, UnreachableError, UpstreamAnswer, UpstreamQuery
+from credgate.service.upstream.failures import failure_decision
 from credgate.values import Access, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead
     from credgate.lfs.actions import Offer
@@ -48,10 +52,9 @@ class LfsApiExchange(LfsExchange):
         self._anonymous = True
 
     def start(self) -> None:
-        """Wait for the body."""
+        """Do nothing until the body was read."""
 
     def body(self, parts: list[bytes]) -> None:
-        """Hold what came."""
         for part in parts:
             self._body += part
         self.record.bytes_up += sum(map(len, parts))
@@ -60,7 +63,6 @@ class LfsApiExchange(LfsExchange):
             self.refuse(LfsError(text, reason=Reason.LFS_MALFORMED, status=413))
 
     def body_end(self) -> None:
-        """Begin."""
         self.whole = True
         self.do(self._serve())
 
@@ -72,7 +74,7 @@ class LfsApiExchange(LfsExchange):
             status, body = _OK, await self._verify()
         else:
             status, body = await self._locks(call)
-        self.record.answers(status)
+        self.record.set_status(status)
         self.record.bytes_down += len(body)
         self.channel.write([local_reply(status, body, MEDIA_TYPE, close=not self.channel.keeps)])
         self.finish()
@@ -81,20 +83,21 @@ class LfsApiExchange(LfsExchange):
 
     async def _batch(self) -> bytes:
         verdict, batch = self.verdict, batches.read_batch(self._body)
+        # The path allowed reading; an upload needs write access, and that the grant allows pushes.
         admitted = self.gate.admission.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
         if isinstance(admitted, Refuse):
-            raise refused(admitted.decision, admitted.status)
+            raise LfsError.of(admitted.decision, admitted.status)
         held = batches.too_large(batch, admitted.grant.max_lfs_object_bytes)
         if held:
-            self.record.ends(batches.too_large_decision(len(held)))
+            self.record.set_decision(batches.too_large_decision(len(held)))
         question = batches.forge_request(batch, held)
         if question is not None:
             answer = await self._ask_forge(question, batch.needed, repeatable=True)
             if answer.status != _OK:
-                raise self._trouble(answer, batch.needed)
+                raise self._unexpected(answer, batch.needed)
             offered = batches.read_answer(answer.body, batch, verdict.driver)
             held |= dict(await by_turns(self.gate.reactor, offered))
-        return batches.answer(await by_turns(self.gate.reactor, batches.told(batch, held, self._give)))
+        return batches.answer(await by_turns(self.gate.reactor, batches.answer_objects(batch, held, self._give)))
 
     def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batches.Give
         gate, verdict = self.gate, self.verdict
@@ -116,7 +119,7 @@ class LfsApiExchange(LfsExchange):
 
     @property
     def _here(self) -> str:
-        """The address of this gateway: the configured one, or as the client wrote it (its reader judged the form)."""
+        """The address of this gateway: as configured, or as in the client's ``Host`` (whose form was checked)."""
         if self.gate.public_url:
             return self.gate.public_url
         scheme = "https" if ISSLTransport.providedBy(self.channel.transport) else "http"
@@ -127,69 +130,70 @@ class LfsApiExchange(LfsExchange):
     async def _locks(self, call: Call) -> tuple[int, bytes]:
         driver, needed = self.verdict.driver, self.verdict.request.needed
         question = locks.forge_request(call, self._body)
+        # Creating or releasing a lock twice has an effect: the second answer would be a conflict or 404.
         repeatable = call in {Call.LOCKS, Call.VERIFY_LOCKS}
         answer = await self._ask_forge(question, needed, repeatable=repeatable)
         if not locks.expected(call, answer.status):
-            raise self._trouble(answer, needed)
+            raise self._unexpected(answer, needed)
         pieces = locks.answer(call, answer.status, answer.body, driver.forge.name)
         return answer.status, b"".join(await by_turns(self.gate.reactor, pieces))
 
-    # The verifying of an upload.
+    # The verification of an upload.
 
     async def _verify(self) -> bytes:
-        """Ask about the object of the handle, whatever the body says."""
-        verdict = self.verdict
-        action = logins.action_for(self.gate, verdict)
-        self.record.concerns(action.oid, action.size)
-        driver, place = verdict.driver, action.href.place
-        credential = None
-        if action.login:
-            credential = await logins.credential_for(self.gate.credentials, verdict, Access.WRITE)
+        """Ask the storage about the object of the handle; the client's body is ignored."""
+        driver, action = self.verdict.driver, self.find_action()
+        credential = await self.credential(Access.WRITE) if action.login else None
         body = written({"oid": action.oid, "size": action.size})
-        head = heads.verify_head(action, logins.authorization(driver, credential), len(body))
-        key = logins.storage_key(driver, action) if credential is None else logins.forge_key(driver, credential)
-        name = f"the LFS server of {driver.forge.name}"
-        answer = await ask(
-            self.gate.pool, LfsQuestion(key, place, name, b"POST", head + body, MAX_REQUEST, repeatable=True)
-        )
-        self.record.upstream_status = answer.status
+        head = heads.verify_head(action, authorization(driver, credential), len(body))
+        key = storage_key(driver, action) if credential is None else forge_key(driver, credential)
+        call = BufferedCall(MAX_REQUEST)
+        query = UpstreamQuery(key, action.href.place, b"POST", head + body)
+        answer = await self._answer(self.client.send(query, call), call, f"the LFS server of {driver.forge.name}")
         if answer.status // 100 != 2:  # noqa: PLR2004 - RFC 9110 section 15.3
             raise upstream_errors.of_storage(answer.status, driver, Call.VERIFY, answer.retry_after)
         return b"{}"
 
-    # The forge.
+    # The forge's LFS server.
 
-    async def _ask_forge(self, body: bytes, access: Access, *, repeatable: bool) -> LfsAnswer:
-        verdict, driver = self.verdict, self.verdict.driver
-        credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
-        moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
-        if moved is not None:
-            raise refused(moved, _FORBIDDEN)
-        self._anonymous = not credential.secret
-        answer = await self._once(body, credential, repeatable=repeatable)
-        if driver.refuses_credential(answer.status) and credential.secret and repeatable:
-            credential = await logins.credential_for(self.gate.credentials, verdict, access, credential.id)
-            self.record.uses(credential)
-            answer = await self._once(body, credential, repeatable=repeatable)
-        return answer
-
-    async def _once(self, body: bytes, credential: Credential, *, repeatable: bool) -> LfsAnswer:
+    async def _ask_forge(self, body: bytes, access: Access, *, repeatable: bool) -> UpstreamAnswer:
         verdict, driver, method = self.verdict, self.verdict.driver, self.head.method
-        head = heads.api_head(
-            method,
-            driver.path(verdict.path, verdict.request.tail, dot_git=verdict.dot_git),
-            driver.authority,
-            logins.authorization(driver, credential),
-            len(body),
-        )
-        key, name = logins.forge_key(driver, credential), driver.forge.name
-        question = LfsQuestion(key, Place.of(driver), name, method, head + body, MAX_ANSWER, repeatable)
-        answer = await ask(self.gate.pool, question)
-        self.record.upstream_status = answer.status
-        return answer
+        path = driver.path(verdict.path, verdict.request.tail, dot_git=verdict.dot_git)
 
-    def _trouble(self, answer: LfsAnswer, needed: Access) -> LfsError:
+        async def credential_for(refused: str) -> Credential:
+            credential = await self.credential(access, refused)
+            if not refused:
+                moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
+                if moved is not None:
+                    raise LfsError.of(moved, _FORBIDDEN)
+                self._anonymous = not credential.secret
+            return credential
+
+        def query_for(credential: Credential) -> UpstreamQuery:
+            login = authorization(driver, credential)
+            head = heads.api_head(method, path, driver.authority, login, len(body))
+            return UpstreamQuery(
+                forge_key(driver, credential), Place.of(driver), method, head + body, repeatable=repeatable
+            )
+
+        call = BufferedCall(MAX_ANSWER)
+        sending = self.client.send_renewing(query_for, credential_for, driver, call)
+        return await self._answer(sending, call, driver.forge.name)
+
+    async def _answer(self, sending: Awaitable[None], call: BufferedCall, name: str) -> UpstreamAnswer:
+        """Return the answer that ``call`` reads while ``sending`` runs. Raises LfsError, with ``name``."""
+        try:
+            await sending
+        except UnreachableError as error:
+            raise LfsError.of(*failure_decision(name, error.why)) from None
+        except ResponseError as error:
+            raise LfsError.of(*failure_decision(name, error)) from None
+        finally:
+            if call.head is not None:
+                self.record.upstream_status = call.head.status
+        return call.answer()
+
+    def _unexpected(self, answer: UpstreamAnswer, needed: Access) -> LfsError:
         driver = self.verdict.driver
         return upstream_errors.of_forge(
             answer.status, driver, needed, anonymous=self._anonymous, retry_after=answer.retry_after

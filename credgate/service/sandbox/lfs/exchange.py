@@ -1,19 +1,29 @@
-"""What all LFS exchanges have in common: an end, once, whichever way it comes; and how long to wait for it.
+"""The base of all LFS exchanges: handles, credentials, the end of a request, and its time limits.
 
-An errand is what a sandbox's channel is busy with (``service.sandbox.local_answer.Exchange``). It ends by an answer, by
-a refusal (JSON, which git-lfs prints), by a cut when bytes of an answer are on their way already, or because the client
-left. Each ends the record and leaves the forge; what comes of it later is nobody's.
+An exchange (``service.sandbox.local_answer.Exchange``) serves one request of a sandbox's connection. It ends once: by
+an answer, by a refusal (JSON, which git-lfs prints), by a reset when bytes of an answer were sent already, or because
+the client left. Each end closes the log line and the connection to the forge or storage; later results are ignored.
+
+This is the only part of LFS that sees a forge's credential. The forge's own LFS server gets the credential that git's
+requests to the repository use. A storage gets it only if it is the forge itself (same host, port and TLS) and the forge
+expects it there (``Action.login``); any other login of a storage is one that the forge wrote into the action.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.logger import Logger
 
+from credgate.errors import CredentialError
 from credgate.git.authorize import Refuse
-from credgate.lfs.refusals import LfsError, stopping
+from credgate.lfs.refusals import LfsError, no_handle, stopping
+from credgate.service.upstream.client import UpstreamClient
+from credgate.service.upstream.failures import no_answer_decision
+from credgate.service.upstream.pool import Key
+from credgate.service.upstream.request import credential_request, fetch_credential
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -21,12 +31,34 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from credgate.forges.driver import Driver
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead
+    from credgate.lfs.handles import Action
+    from credgate.service.credentials.sources import Credential
     from credgate.service.sandbox.connection import SandboxConnection
     from credgate.service.sandbox.request_log import RequestLog
+    from credgate.values import Access
 
 _log = Logger()
+
+
+def authorization(driver: Driver, credential: Credential | None) -> bytes | None:
+    """Return the ``Authorization`` value for the forge; None for an anonymous request."""
+    # Not an empty password: some forges answer 401 to that even for public repositories.
+    return driver.login(credential.secret) if credential is not None and credential.secret else None
+
+
+def forge_key(driver: Driver, credential: Credential) -> Key:
+    """Return the key of connections that carry the forge's credential: the same as git's."""
+    return Key(driver.forge.name, credential.id)
+
+
+def storage_key(driver: Driver, action: Action) -> Key:
+    """Return the key of all other connections to where objects are stored: apart from git's, and by session."""
+    place = action.href.place
+    scheme = "https" if place.tls else "http"
+    return Key(f"{driver.forge.name} lfs {scheme}://{place.authority}", action.session)
 
 
 class LfsExchange:
@@ -35,31 +67,63 @@ class LfsExchange:
     def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         self.channel, self.record, self.head, self.verdict = channel, record, head, verdict
         self.gate = channel.gate
+        self.client = UpstreamClient(self.gate.pool)
         self.whole = False
-        """The sandbox has sent all of its request."""
+        """Whether the sandbox has sent all of its request."""
         self._work: Deferred[None] | None = None
         self._over = False
         self._moved, self._since = 0, self.gate.reactor.seconds()
 
-    # What each kind does.
+    # The kinds of exchange override these.
 
     def leave(self) -> None:
-        """Leave the forge with what is unfinished."""
+        """Close the connection to the storage, if there is one."""
 
     @property
     def answering(self) -> bool:
-        """Whether bytes of an answer are on their way, so that a refusal can only be a cut."""
+        """Whether bytes of an answer were sent, so that a refusal must be a reset."""
         return False
 
     @property
     def waits_for_client(self) -> bool:
-        """Whether it is the client that has to move."""
+        """Whether the next bytes must come from the client."""
         return not self.whole
+
+    # Handles and credentials.
+
+    def find_action(self) -> Action:
+        """Return the action of the request's handle. Raises LfsError (404), upon which git-lfs asks for a new batch."""
+        request, session = self.verdict.request, self.verdict.session.id
+        action = self.gate.handles.find(
+            request.handle, session, request.asked, request.call, self.gate.reactor.seconds()
+        )
+        if action is None:
+            raise no_handle()
+        self.record.set_object(action.oid, action.size)
+        return action
+
+    async def credential(self, access: Access, refused: str = "") -> Credential:
+        """Return the credential for the forge; ``refused`` is the id of one that it rejected. Raises LfsError."""
+        # Not the access of the request's target: what a batch needs is known only from its body.
+        wanted = evolve(credential_request(self.verdict), access=access)
+        credential = None if refused else self.gate.credentials.cached(wanted)
+        if credential is None:
+            gate = self.gate
+            try:
+                credential = await fetch_credential(
+                    gate.credentials, wanted, refused, gate.reactor, gate.limits.connect_timeout
+                )
+            except CredentialError as error:
+                raise LfsError(
+                    error.text, reason=error.reason, status=503, rule="forge", retry_after=error.retry_after
+                ) from None
+        self.record.set_credential(credential)
+        return credential
 
     # The end.
 
     def do(self, work: Coroutine[Deferred[object], object, None]) -> None:
-        """Run ``work``; an LfsError in it is the refusal."""
+        """Run ``work``; an LfsError that it raises is the refusal."""
         self._work = ensureDeferred(work)
         self._work.addErrback(self._failed)
 
@@ -70,12 +134,12 @@ class LfsExchange:
             self.broke(failure)
 
     def broke(self, failure: Failure) -> None:
-        """Cut everything over a defect of our own."""
+        """Reset the connection because of a defect of credgate."""
         _log.failure("an LFS request failed and is cut", failure)
         self.channel.broke()
 
     def refuse(self, error: LfsError) -> None:
-        """Say why not, after the rest of the body; cut if an answer has begun."""
+        """Answer with ``error`` once the body was read; reset the connection if an answer has begun."""
         if self._over:
             return
         if self.answering:
@@ -94,12 +158,13 @@ class LfsExchange:
         self.channel.refuse(refuse, self.record, None, whole=self.whole)
 
     def finish(self) -> None:
-        """Note that the answer is on its way, whole."""
+        """End after a whole answer."""
         self._end()
         self.record.close()
         self.channel.finished()
 
     def _end(self) -> None:
+        # Set before ``work`` is cancelled, so that its CancelledError is ignored.
         self._over = True
         work, self._work = self._work, None
         self.leave()
@@ -108,39 +173,39 @@ class LfsExchange:
 
     def _stop(self, decision: Decision) -> None:
         self._end()
-        self.record.ends(decision).close()
+        self.record.set_decision(decision).close()
 
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
         self.channel.abort()
 
-    # For the channel.
+    # The connection calls these.
 
     def client_lost(self) -> None:
-        """Leave, for nobody listens."""
         self._stop(Decision(allow=False, reason=Reason.CLIENT_LEFT))
 
     def dropped(self, decision: Decision, status: int) -> bool:
-        """Leave; the protocol error can be told if nothing else was."""
-        said = self.answering
-        if not said:
-            self.record.answers(status)
+        """End because of a protocol error of the client; return whether the connection may answer it."""
+        possible = not self.answering
+        if possible:
+            self.record.set_status(status)
         self._stop(decision)
-        return not said
+        return possible
 
     def cut(self, reason: Reason) -> None:
-        """End both sides at once."""
+        """Reset the connections to the client and to the forge."""
         self._cut(Decision(allow=False, reason=reason))
 
     def dismiss(self, decision: Decision) -> None:
-        """End because credgate does, so that git-lfs tries again by itself; an object that is half down is cut."""
+        """End because credgate stops, in a way upon which git-lfs tries again."""
         self.refuse(stopping(self.verdict.request.call, decision.text))
 
     def overdue(self, now: float) -> None:
-        """Cut a client that stands still, soon; give up a forge that does, later."""
+        """Reset a client that sends or reads nothing, or refuse if the forge does; each has its own time limit."""
         moved = self.record.bytes_up + self.record.bytes_down
         if moved != self._moved:
             self._moved, self._since = moved, now
+            # A long transfer must not let its session expire as idle.
             self.gate.registry.touch(self.verdict.session.id)
             return
         waited, limits = now - self._since, self.gate.limits
@@ -148,5 +213,4 @@ class LfsExchange:
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)
         elif waited >= limits.forge_timeout:
-            text = f"{self.verdict.driver.forge.name} did not answer in time; try again later"
-            self.refuse(LfsError(text, reason=Reason.FORGE_TIMEOUT, status=504, rule="forge"))
+            self.refuse(LfsError.of(*no_answer_decision(self.verdict.driver.forge.name)))

@@ -1,8 +1,8 @@
-"""A download: GET of an object, or of the rest of one, from where it lies to the sandbox.
+"""A download: GET of an object, or of the rest of one (RFC 9110, section 14), from its storage to the sandbox.
 
-The answer is made of what the batch said: its length is the object's, whatever the storage says must agree. The last
-bytes are held back until the digest is right, so a corrupt object never looks whole: the connection is cut, and git-lfs
-tries again. A storage that ignores ``Range`` sends all of it, and so do we.
+The head of the answer is written from the batch: its length is that of the object, and the storage's must agree. The
+last bytes are held back until the digest is verified, so a corrupt object never looks complete: the connection is
+reset, and git-lfs tries again. A storage that ignores ``Range`` sends the whole object, which is then passed on whole.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ _OK, _PARTIAL = 200, 206
 
 
 class ObjectDownload(ObjectTransfer):
-    """One download."""
+    """The request for one download."""
 
     _reply: list[bytes]
-    _passing: ObjectVerifier
+    _verifier: ObjectVerifier
     _part: ranges.ByteRange
     _sent = _client_full = False
 
     def start(self) -> None:
-        """Find the object and ask for it."""
         self.whole = True
         self.do(self._ask())
 
@@ -46,56 +45,53 @@ class ObjectDownload(ObjectTransfer):
         self.begin(kept or await self.connect())
 
     def begin(self, storage: ForgeConnection) -> None:
-        """See Transfer."""
         self.storage = storage
         head = heads.download_head(self.action, self._part, self.authorization)
         storage.ask(self, b"GET", head, Valve(_nothing, _nothing))
         storage.sent()
 
-    # The sandbox's side: a GET has no body.
+    # The sandbox's connection calls these. A GET has no body.
 
     def body(self, parts: list[bytes]) -> None:
-        """Take nothing."""
+        """Ignore body bytes, of which there are none."""
 
     def body_end(self) -> None:
-        """Wait for the storage."""
+        """Do nothing: the request was whole with its head."""
 
     @property
     def answering(self) -> bool:
-        """See Errand."""
         return self._sent
 
     @property
     def waits_for_client(self) -> bool:
-        """See Errand."""
         return self._client_full
 
-    # The storage's side.
+    # The storage's connection calls these.
 
     def answer_head(self, head: ResponseHead) -> None:
-        """Make the head of our answer, if it is the object that comes."""
-        if not self.judge_coding(head):
+        if not self.accepts(head):
             return
         part = self._part if head.status == _PARTIAL else ranges.ByteRange(0, self.action.size)
-        told = head.status == _OK or (head.status == _PARTIAL and part.is_told(head.get(b"content-range")))
-        if not told or head.length not in (None, part.length):
+        named = head.status == _OK or (head.status == _PARTIAL and part.matches(head.get(b"content-range")))
+        # A wrong length would only be noticed at the end, after the head was sent.
+        if not named or head.length not in (None, part.length):
             self.leave()
             self.answer_failed(ResponseError("it is not the object, or not the part of it, that was asked for"))
             return
-        # What the rest of an object hashes to, nobody knows.
-        self._passing = ObjectVerifier(part.length, self.action.oid if part.whole else "")
-        status, extra = (_OK, []) if part.whole else (_PARTIAL, [(b"Content-Range", part.told)])
+        # The digest of a part of an object is unknown: git-lfs verifies the whole when it has put it together.
+        self._verifier = ObjectVerifier(part.length, self.action.oid if part.whole else "")
+        status, extra = (_OK, []) if part.whole else (_PARTIAL, [(b"Content-Range", part.content_range)])
         close = not self.channel.keeps
+        # Sent with the first bytes of the object, so that an earlier failure can still be answered with a text.
         self._reply = [header_policy.downstream_head(status, OBJECT_TYPE, length=part.length, close=close, extra=extra)]
-        self.record.answers(status)
+        self.record.set_status(status)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Pass on what may go on."""
         try:
-            passed = self._passing.take(parts)
+            passed = self._verifier.take(parts)
             if last:
-                self._passing.end()
+                self._verifier.end()
         except LfsError as error:
             self.refuse(error)
             return
@@ -105,7 +101,6 @@ class ObjectDownload(ObjectTransfer):
             self.channel.write(reply)
 
     def answer_end(self) -> None:
-        """Finish."""
         self.storage = None
         self.channel.feed(None)
         self.finish()
@@ -122,4 +117,4 @@ class ObjectDownload(ObjectTransfer):
 
 
 def _nothing() -> None:
-    """Do nothing: a request without a body is taken at once."""
+    """Do nothing: a request without a body is never held back."""

@@ -1,10 +1,10 @@
-"""An upload: PUT of an object from the sandbox to where the forge wants it.
+"""An upload: PUT of an object from the sandbox to the storage that the forge names.
 
-The size is the batch's, counted whether the client sends a length or chunks; the last bytes are held back until the
-digest is right, so what is stored under an object's name is that object, or the storage sees an unfinished request and
-stores nothing. What streamed by cannot be sent again, so a large object has a fresh connection; a small one is held and
-goes by a kept one, and once more by a fresh one if that turns out closed: storing an object twice is storing it once. A
-refusal of much that is still to come is told at once, since git-lfs reads answers while it sends; of little, after it.
+The size must be the one in the batch, whether the client sends a length or chunks. The last bytes are held back until
+the digest is verified: the storage gets the object of that name, or an unfinished request, which it discards.
+
+A large object goes over a new connection, because its bytes are not kept and cannot be sent twice. A small one is kept
+and uses a pooled connection, and a new one if that turns out to be closed: storing an object twice has no effect.
 """
 
 from __future__ import annotations
@@ -28,38 +28,43 @@ if TYPE_CHECKING:
     from credgate.service.upstream.pool import ForgeConnection
 
 PATIENCE = 1024 * 1024
-"""Bytes of a refused object that are read before its refusal is told."""
+"""Bytes of a refused object that are still read. A refusal with more to come is sent at once and the connection closed:
+git-lfs reads answers while it sends."""
 SMALL = 64 * 1024
-"""Bytes of an object that is held until the storage has answered."""
+"""Bytes of an object that is kept until the storage has answered."""
 
 
 class ObjectUpload(ObjectTransfer):
-    """One upload."""
+    """The request for one upload."""
 
     def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
-        self._passing: ObjectVerifier
+        self._verifier: ObjectVerifier
         self._held: list[bytes] = []
-        self._full = self._answered = self._small = False
+        self._full = self._answered = False
+
+    @property
+    def _small(self) -> bool:
+        """Whether the object is kept, so that it can be sent twice."""
+        return self.action.size <= SMALL
 
     def start(self) -> None:
-        """Find the place and connect; the sandbox waits."""
-        self.channel.hold()
+        self.channel.hold()  # until there is a connection to the storage
         self.do(self._ask())
 
     async def _ask(self) -> None:
         self.find()
         action, length = self.action, self.head.length
+        # With chunks the length is unknown here; the verifier counts the bytes.
         if length is not None and length != action.size:
             text = f"this upload has {length} bytes, and its batch said {action.size}"
             raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
-        self._passing, self._small = ObjectVerifier(action.size, action.oid), action.size <= SMALL
+        self._verifier = ObjectVerifier(action.size, action.oid)
         await self.log_in(Access.WRITE)
         kept = self.gate.pool.take(self.key) if self._small else None
         self.begin(kept or await self.connect())
 
     def begin(self, storage: ForgeConnection) -> None:
-        """See Transfer."""
         self.storage, self._full = storage, False
         head = heads.upload_head(self.action, self.authorization)
         storage.ask(self, b"PUT", head, Valve(self._fills, self._drains))
@@ -73,29 +78,28 @@ class ObjectUpload(ObjectTransfer):
 
     @property
     def waits_for_client(self) -> bool:
-        """See Errand: not while there is no connection, or it does not take more."""
+        # Not while there is no connection yet, or the storage does not keep up.
         return not (self.whole or self._full or (self.storage is None and not self._answered))
 
-    # The sandbox's side.
+    # The sandbox's connection calls these.
 
     def body(self, parts: list[bytes]) -> None:
-        """Pass on what may go on."""
         self.record.bytes_up += sum(map(len, parts))
         try:
-            passed = self._passing.take(parts)
+            passed = self._verifier.take(parts)
         except LfsError as error:
             self.refuse(error)
             return
+        # A small object is kept for a second try; bytes that came before the connection are kept until there is one.
         if self._small or (self.storage is None and not self._answered):
             self._held += passed
         self._send(passed)
 
     def body_end(self) -> None:
-        """Pass the end on, or answer if the storage has."""
         self.whole = True
         self.channel.release()
         try:
-            self._passing.end()
+            self._verifier.end()
         except LfsError as error:
             self.refuse(error)
             return
@@ -125,23 +129,21 @@ class ObjectUpload(ObjectTransfer):
         self.channel.release()
 
     def refuse(self, error: LfsError) -> None:
-        """See Errand; do not wait for the rest of something large."""
+        """Refuse without reading the rest of a large object."""
         size = self.head.length
         if not self.whole and (size is None or size - self.record.bytes_up > PATIENCE):
             self.whole, self.channel.keeps = True, False
         super().refuse(error)
 
-    # The storage's side.
+    # The storage's connection calls these.
 
     def answer_head(self, head: ResponseHead) -> None:
-        """Note that it is stored, or refuse in its stead."""
-        self.judge_coding(head)
+        self.accepts(head)
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Ignore it: what a storage says of an object that it took is nobody's matter."""
+        """Ignore it: git-lfs needs only the status."""
 
     def answer_end(self) -> None:
-        """Answer, now or when the sandbox has sent all."""
         self.storage, self._answered, self._full = None, True, False
         if self.whole:
             self._answer()
@@ -149,6 +151,6 @@ class ObjectUpload(ObjectTransfer):
             self.channel.release()
 
     def _answer(self) -> None:
-        self.record.answers(200)
+        self.record.set_status(200)
         self.channel.write([local_reply(200, b"", OBJECT_TYPE, close=not self.channel.keeps)])
         self.finish()

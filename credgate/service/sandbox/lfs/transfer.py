@@ -1,7 +1,7 @@
-"""An object on its way, either direction: the handle, the place, the connection, and what both ways do alike.
+"""One LFS object, either direction: its handle, its storage, the connection, and the errors that both have in common.
 
-Bytes stream with back-pressure and are never held; sizes and digests are ``lfs.object_verifier``'s to judge. The
-client's own fields and credential end here: what the storage is sent is made by ``lfs.heads``.
+Bytes stream with back-pressure and are never held in memory; ``lfs.object_verifier`` checks size and digest. None of
+the client's own header fields and none of its credential reach the storage: ``lfs.heads`` writes what it is sent.
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import CancelledError
-
 from credgate.errors import ResponseError
 from credgate.http import header_policy
 from credgate.lfs import upstream_errors
 from credgate.lfs.refusals import LfsError
-from credgate.service.sandbox.lfs import logins
-from credgate.service.sandbox.lfs.exchange import LfsExchange
-from credgate.service.sandbox.lfs.round_trip import refused
-from credgate.service.upstream.endpoints import unconnected
+from credgate.service.sandbox.lfs.exchange import LfsExchange, authorization, forge_key, storage_key
+from credgate.service.upstream.client import UnreachableError
+from credgate.service.upstream.failures import failure_decision
 from credgate.values import Reason
 
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead, ResponseHead
+    from credgate.lfs.handles import Action
     from credgate.service.sandbox.connection import SandboxConnection
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection, Key
@@ -31,66 +29,64 @@ if TYPE_CHECKING:
 
 
 class ObjectTransfer(LfsExchange, ABC):
-    """One object's request; the storage connection's ``Asker``."""
+    """The request for one object; the ``ResponseHandler`` of the connection to its storage."""
+
+    action: Action
+    key: Key
 
     def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self.storage: ForgeConnection | None = None
         self.authorization: bytes | None = None
-        self.key: Key
 
     @property
     def storage_name(self) -> str:
-        """What people call it; its host is nobody's matter."""
+        """The name in refusals; the sandbox never learns the host."""
         return f"the storage of {self.verdict.driver.forge.name}"
 
-    async def log_in(self, access: Access) -> None:
-        """Find out what the storage is shown."""
-        verdict, driver = self.verdict, self.verdict.driver
-        action = self.action
-        if not action.login:
-            self.key = logins.storage_key(driver, action)
-            return
-        credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
-        self.authorization = logins.authorization(driver, credential)
-        self.key = logins.forge_key(driver, credential)
-
     def find(self) -> None:
-        """Look the handle up; raises LfsError."""
-        self.action = logins.action_for(self.gate, self.verdict)
-        self.record.concerns(self.action.oid, self.action.size)
-        # Again after the batch, which may have come before the repository was known to have another name.
+        """Look the handle up. Raises LfsError."""
+        self.action = self.find_action()
+        # The batch may have been judged by the grant of the old name, before the forge redirected the repository.
         most = self.verdict.grant.max_lfs_object_bytes
         if most is not None and self.action.size > most:
             text = f"this session may not move LFS objects over {most} bytes"
             raise LfsError(text, reason=Reason.LFS_OBJECT_TOO_LARGE, status=422, rule="max_lfs_object_bytes")
 
+    async def log_in(self, access: Access) -> None:
+        """Choose the connections, and the credential if the storage is the forge itself. Raises LfsError."""
+        driver = self.verdict.driver
+        if not self.action.login:
+            self.key = storage_key(driver, self.action)
+            return
+        credential = await self.credential(access)
+        self.authorization = authorization(driver, credential)
+        self.key = forge_key(driver, credential)
+
     async def connect(self) -> ForgeConnection:
         """Open a connection. Raises LfsError."""
         try:
-            return await self.gate.pool.connect(self.key, self.action.href.place)
-        except Exception as why:  # noqa: BLE001 - names, TLS, addresses, time: whatever it is, nobody was asked
-            if self._over:  # an endpoint has its own error for being cancelled
-                raise CancelledError from None
-            raise refused(unconnected(self.storage_name, why), 502) from None
+            return await self.client.connect(self.key, self.action.href.place)
+        except UnreachableError as error:
+            raise LfsError.of(*failure_decision(self.storage_name, error.why)) from None
 
     @abstractmethod
     def begin(self, storage: ForgeConnection) -> None:
-        """Ask on this connection; anew, if another was found closed."""
+        """Send the request on ``storage``; a second time if the first connection turned out to be closed."""
 
     def leave(self) -> None:
-        """Leave the storage with what is unfinished."""
         storage, self.storage = self.storage, None
         if storage is not None:
             storage.abort()
 
-    def judge_coding(self, head: ResponseHead) -> bool:
-        """Whether the answer is neither an error nor coded; else it is refused."""
+    def accepts(self, head: ResponseHead) -> bool:
+        """Return whether the answer is a success without a coding; otherwise the request is refused."""
         self.record.upstream_status = head.status
-        if head.get(b"content-encoding") not in (None, b"identity"):
+        try:
+            header_policy.is_gzip(head, asked=False)
+        except ResponseError as error:
             self.leave()
-            self.answer_failed(ResponseError("it sent a Content-Encoding that was not asked for"))
+            self.answer_failed(error)
             return False
         if head.status // 100 != 2:  # noqa: PLR2004 - RFC 9110 section 15.3
             after = header_policy.retry_after(head) or 0
@@ -99,13 +95,11 @@ class ObjectTransfer(LfsExchange, ABC):
         return True
 
     def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
-        """Ask again if a kept connection was closed before it answered; else refuse, or cut what has begun."""
         self.storage = None
         if repeatable:
             self.do(self._again())
-            return
-        text = f"the answer of {self.storage_name} cannot be used: {error}"
-        self.refuse(LfsError(text, reason=error.reason, status=error.status, rule="forge"))
+        else:
+            self.refuse(LfsError.of(*failure_decision(self.storage_name, error)))
 
     async def _again(self) -> None:
         self.begin(await self.connect())

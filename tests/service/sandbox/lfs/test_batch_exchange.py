@@ -60,7 +60,7 @@ def test_a_project_under_another_path_is_refused_before_the_forge_is_asked(
             assert house.reasons == [Reason.FORGE_MOVED]
 
 
-def test_a_batch_is_asked_anew_and_answered_with_handles() -> None:
+def test_batch_is_written_anew_and_answered_with_handles() -> None:
     """With the forge's credential upstream, and nothing of the storage downstream."""
     house = House()
     client = say(house, batch(ref={"name": "refs/heads/main"}), offered("download", header={"X-Amz-Date": "secret"}))
@@ -79,7 +79,7 @@ def test_a_batch_is_asked_anew_and_answered_with_handles() -> None:
     house.nothing_left()
 
 
-def test_the_same_connection_takes_the_next_batch() -> None:
+def test_next_batch_uses_the_kept_connection() -> None:
     """Downstream and upstream."""
     house = House()
     client = say(house, batch(), offered("download"))
@@ -105,8 +105,8 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", b"nonsense\r\n\r\n"])
-def test_an_answer_that_breaks_off_is_refused(piece: bytes) -> None:
-    """With words, for nothing of ours was said yet."""
+def test_cut_answer_is_refused(piece: bytes) -> None:
+    """With a text, because no byte of an answer was sent yet."""
     house = House()
     client = house.say(batch())
     house.forge.wire.deliver(piece)
@@ -117,7 +117,7 @@ def test_an_answer_that_breaks_off_is_refused(piece: bytes) -> None:
     house.nothing_left()
 
 
-def test_a_kept_connection_that_breaks_while_it_answers_is_not_asked_again() -> None:
+def test_kept_connection_that_began_to_answer_is_not_replaced() -> None:
     """Whatever it had to say, it began."""
     house = House()
     say(house, batch(), offered("download"))
@@ -154,7 +154,7 @@ def test_a_forge_that_cannot_be_reached_is_named() -> None:
     assert house.reasons == [Reason.FORGE_UNREACHABLE]
 
 
-def test_a_batch_that_is_none_is_refused_before_the_forge_is_asked() -> None:
+def test_malformed_batch_is_refused_before_the_forge_is_asked() -> None:
     """As is one that is too large."""
     house = House()
     assert refused(house.say(call("/objects/batch", {"operation": "x"})), b"POST")[0] == 422
@@ -179,7 +179,7 @@ def test_an_upload_needs_write_and_a_credential() -> None:
     assert house.reasons == [Reason.READ_ONLY, Reason.ALLOWED, Reason.NO_FORGE_CREDENTIAL]
 
 
-def test_without_a_credential_there_is_reading_and_nothing_to_renew() -> None:
+def test_anonymous_batch_may_download_and_is_not_renewed() -> None:
     """As git itself is served; a forge that wants a credential is asked once."""
     house = House()
     house.credentials.held.clear()
@@ -193,7 +193,7 @@ def test_without_a_credential_there_is_reading_and_nothing_to_renew() -> None:
 
 
 def test_objects_over_the_limit_are_not_asked_for() -> None:
-    """The forge never hears of them, and the audit line says so."""
+    """They are not in the forge's request, and the audit line names the reason."""
     house = House()
     grants = (Grant("octo/*", "github.com", max_lfs_object_bytes=len(CONTENT) - 1),)
     house.sessions.known["token", "secret"] = evolve(house.session, grants=grants)
@@ -203,7 +203,7 @@ def test_objects_over_the_limit_are_not_asked_for() -> None:
     assert house.reasons == [Reason.LFS_OBJECT_TOO_LARGE]
 
 
-def test_a_refused_credential_is_got_anew_once() -> None:
+def test_refused_credential_is_renewed_once() -> None:
     """It may have been rotated a second ago."""
     house = House()
     house.credentials.renewed = Credential("cred-2", "newer-secret")
@@ -217,7 +217,7 @@ def test_a_refused_credential_is_got_anew_once() -> None:
     assert house.credentials.asked[0][1] == "cred-1"
 
 
-def test_without_another_credential_the_refusal_says_so() -> None:
+def test_refusal_stands_without_another_credential() -> None:
     """503: it may come."""
     house = House()
     client = say(house, batch(), answered({}, "401 Unauthorized"))
@@ -225,7 +225,7 @@ def test_without_another_credential_the_refusal_says_so() -> None:
 
 
 @pytest.mark.parametrize(("status", "shown"), [("404 Not Found", 404), ("301 Moved", 502), ("429 Slow", 429)])
-def test_the_forges_refusal_is_told_in_our_words(status: str, shown: int) -> None:
+def test_text_of_a_forges_refusal_is_credgates(status: str, shown: int) -> None:
     """And how long to wait."""
     house = House()
     client = say(house, batch(), answered({"message": "forge's own"}, status, b"Retry-After: 7"))
@@ -234,7 +234,7 @@ def test_the_forges_refusal_is_told_in_our_words(status: str, shown: int) -> Non
     assert (b"Retry-After: 7" in client.received) == (status[0] == "4")
 
 
-def test_a_credential_that_must_be_got_is_waited_for() -> None:
+def test_batch_waits_for_its_credential() -> None:
     """And nothing comes of it if the client leaves meanwhile."""
     house = House()
     house.credentials.late = True
@@ -253,7 +253,7 @@ def test_a_credential_that_must_be_got_is_waited_for() -> None:
     assert house.reasons == [Reason.ALLOWED, Reason.CLIENT_LEFT]
 
 
-def test_who_leaves_leaves_the_forge() -> None:
+def test_client_that_leaves_closes_the_connection_to_the_forge() -> None:
     """In the middle of its answer, too; and a session that ends cuts at once."""
     house = House()
     house.say(batch()).hang_up()
@@ -267,8 +267,8 @@ def test_who_leaves_leaves_the_forge() -> None:
     house.nothing_left()
 
 
-def test_waiting_has_its_bounds() -> None:
-    """A client that sends no further soon, a forge that says nothing later, in words."""
+def test_waiting_is_limited_in_time() -> None:
+    """``stall_timeout`` for a client that stops sending, ``forge_timeout`` for a silent forge."""
     house = House(stall_timeout=10, forge_timeout=30)
     client = house.say(batch()[:-5])
     house.wait(12)
@@ -290,7 +290,7 @@ def test_a_body_that_breaks_its_framing_is_refused() -> None:
     assert house.reasons == [Reason.MALFORMED_REQUEST]
 
 
-def test_a_defect_of_ours_cuts_and_is_told_to_the_operator(
+def test_defect_resets_the_connection_and_is_logged(
     monkeypatch: pytest.MonkeyPatch, clean_reactor: list[Failure]
 ) -> None:
     """One connection, and no other."""
@@ -320,7 +320,7 @@ def test_locks_are_listed_page_by_page() -> None:
     ("tail", "members", "status", "answer"),
     [
         ("/locks", {"path": "a/b"}, "201 Created", {"lock": LOCK}),
-        ("/locks", {"path": "a/b"}, "409 Conflict", {"lock": LOCK, "message": "this file is locked already"}),
+        ("/locks", {"path": "a/b"}, "409 Conflict", {"lock": LOCK, "message": "this file is already locked"}),
         ("/locks/verify", {}, "200 OK", {"ours": [LOCK], "theirs": []}),
         ("/locks/1/unlock", {"force": False}, "200 OK", {"lock": LOCK}),
     ],
@@ -334,7 +334,7 @@ def test_locks_are_made_checked_and_released(tail: str, members: object, status:
 
 
 @pytest.mark.parametrize("status", ["202 Accepted", "403 Forbidden", "500 Whatever"])
-def test_a_lock_that_was_not_made_is_refused_whatever_the_body_says(status: str) -> None:
+def test_failed_lock_is_refused_whatever_its_body(status: str) -> None:
     """An answer to a lock has its statuses; with any other, its body is not even read."""
     house = House()
     client = say(house, call("/locks", {"path": "a/b"}), answered({"lock": LOCK}, status))
@@ -343,7 +343,7 @@ def test_a_lock_that_was_not_made_is_refused_whatever_the_body_says(status: str)
     assert house.reasons[-1] in {Reason.FORGE_MALFORMED, Reason.FORGE_REFUSED, Reason.FORGE_ERROR}
 
 
-def test_a_lock_is_not_asked_for_twice() -> None:
+def test_request_for_a_lock_is_not_repeated() -> None:
     """Not on a kept connection, and not with another credential: it may have been made."""
     house = House()
     house.credentials.renewed = Credential("cred-2", "newer-secret")
@@ -357,8 +357,8 @@ def test_a_lock_is_not_asked_for_twice() -> None:
 # The verifying of an upload.
 
 
-def test_an_upload_is_verified_as_the_batch_named_it() -> None:
-    """What the client's body says is nobody's matter; the forge's own login goes to the forge alone."""
+def test_verification_asks_about_the_object_of_the_batch() -> None:
+    """The client's body is ignored; the forge's credential is sent only to the forge."""
     house = House()
     place = target(house, "verify", href=OWN)
     client = say(house, call(place.partition("/info/lfs")[2], {"oid": "f" * 64, "size": 1}), answered({}))
@@ -374,7 +374,7 @@ def test_an_upload_is_verified_as_the_batch_named_it() -> None:
     assert refused(client, b"POST")[0] == 404
 
 
-def test_a_handle_of_nobody_is_refused() -> None:
+def test_unknown_handle_is_refused() -> None:
     """git-lfs asks for a new batch."""
     house = House()
     client = house.say(call("/_x/" + "h" * 43, {}))
@@ -383,7 +383,7 @@ def test_a_handle_of_nobody_is_refused() -> None:
     assert house.reasons == [Reason.LFS_HANDLE]
 
 
-def test_a_session_that_ends_takes_its_handles_along() -> None:
+def test_end_of_a_session_removes_its_handles() -> None:
     """Nothing of it is left."""
     house = House()
     target(house, "download")
@@ -392,7 +392,7 @@ def test_a_session_that_ends_takes_its_handles_along() -> None:
     assert house.session.grants[0].access is Access.WRITE
 
 
-def test_links_are_made_of_the_public_url_where_there_is_one() -> None:
+def test_links_use_the_configured_public_url() -> None:
     """Behind a TLS terminator neither the scheme nor perhaps the host is what the sandbox wrote."""
     house = House()
     house.gate.public_url = "https://gate.example.com:8443"

@@ -16,7 +16,7 @@ SIZE = len(CONTENT)
 
 
 @pytest.mark.parametrize("length", [None, -1])
-def test_an_object_comes_as_it_is(length: int | None) -> None:
+def test_object_is_passed_on_unchanged(length: int | None) -> None:
     """With the length that the batch said, however the storage frames it, and nothing of the storage's head."""
     house = House()
     client = get(house, target(house, "download", header={"Authorization": "storage's own"}))
@@ -34,7 +34,7 @@ def test_an_object_comes_as_it_is(length: int | None) -> None:
     house.nothing_left()
 
 
-def test_the_forge_itself_sees_its_login() -> None:
+def test_credential_is_sent_to_the_forge_itself() -> None:
     """On a connection that git's requests share; a storage never does."""
     house = House()
     get(house, target(house, "download", href=OWN))
@@ -65,7 +65,7 @@ def test_sessions_share_no_connection_to_a_storage() -> None:
     assert dialled[1] is not dialled[2]
 
 
-def test_the_rest_of_an_object_is_asked_for_and_told() -> None:
+def test_range_is_passed_on_and_answered() -> None:
     """206 with our own Content-Range."""
     house = House()
     client = get(house, target(house, "download"), b"Range: bytes=5-%d" % (SIZE - 1))
@@ -77,7 +77,7 @@ def test_the_rest_of_an_object_is_asked_for_and_told() -> None:
     assert said.field(b"content-range") == b"bytes 5-%d/%d" % (SIZE - 1, SIZE)
 
 
-def test_a_storage_without_ranges_sends_all_of_it() -> None:
+def test_storage_without_ranges_sends_the_whole_object() -> None:
     """git-lfs begins anew then."""
     house = House()
     client = get(house, target(house, "download"), b"Range: bytes=5-")
@@ -98,13 +98,13 @@ def test_a_storage_without_ranges_sends_all_of_it() -> None:
         (sent(CONTENT, "200 OK", b"Content-Encoding: gzip"), "Content-Encoding that was not asked for"),
         (sent(b"", "302 Found", b"Location: https://evil.example/"), "redirect, which credgate does not follow"),
         (sent(b"", "403 Forbidden"), "answered 403"),
-        (sent(b"X" + CONTENT[1:]), "its bytes are not the object"),
-        (sent(CONTENT + b"x", length=-1), "more bytes came"),
+        (sent(b"X" + CONTENT[1:]), "its bytes do not match"),
+        (sent(CONTENT + b"x", length=-1), "more bytes than the object has"),
         (sent(CONTENT[:-1], length=-1), "bytes of the object are missing"),
     ],
 )
-def test_what_is_not_the_object_is_refused(answer: bytes, text: str) -> None:
-    """In words, while nothing of it was passed on."""
+def test_answer_that_is_not_the_object_is_refused(answer: bytes, text: str) -> None:
+    """With a text, because no byte was passed on yet."""
     house = House()
     client = get(house, target(house, "download"))
     house.forge.wire.deliver(answer)
@@ -114,8 +114,8 @@ def test_what_is_not_the_object_is_refused(answer: bytes, text: str) -> None:
     house.nothing_left()
 
 
-def test_what_turns_out_not_to_be_it_is_cut() -> None:
-    """The last bytes are never sent, so that nobody can take it for whole."""
+def test_corrupt_object_is_cut_before_its_end() -> None:
+    """The last bytes are never sent, so the object never looks complete."""
     house = House()
     client = get(house, target(house, "download"))
     house.forge.wire.deliver(sent(b"X" + CONTENT[1:-1], length=SIZE))
@@ -128,7 +128,7 @@ def test_what_turns_out_not_to_be_it_is_cut() -> None:
     house.nothing_left()
 
 
-def test_an_answer_that_breaks_off_is_cut() -> None:
+def test_cut_answer_is_cut() -> None:
     """Never finished by us."""
     house = House()
     client = get(house, target(house, "download"))
@@ -159,8 +159,8 @@ def test_a_kept_connection_that_was_closed_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_new_connection_that_is_closed_and_a_begun_answer_are_not_asked_for_again(*, begun: bool) -> None:
-    """A kept one may have been closed before it was used; any other end is the storage's word."""
+def test_new_connection_and_begun_answer_are_not_repeated(*, begun: bool) -> None:
+    """Only a kept connection may have been closed before it was used."""
     house = House()
     place = target(house, "download")
     if begun:
@@ -178,7 +178,7 @@ def test_a_new_connection_that_is_closed_and_a_begun_answer_are_not_asked_for_ag
     house.nothing_left()
 
 
-def test_a_storage_that_cannot_be_reached_is_told_of() -> None:
+def test_unreachable_storage_is_refused() -> None:
     """By what it is, not by its name."""
     house = House()
     place = target(house, "download")
@@ -189,7 +189,7 @@ def test_a_storage_that_cannot_be_reached_is_told_of() -> None:
     assert refused(client)[1].startswith("credgate: the storage of github.com cannot be reached")
 
 
-def test_a_client_that_does_not_read_stops_the_storage_and_is_cut_in_the_end() -> None:
+def test_client_that_does_not_read_pauses_the_storage_and_is_cut() -> None:
     """Nothing piles up here."""
     house = House(stall_timeout=10)
     client = get(house, target(house, "download"))
@@ -207,7 +207,7 @@ def test_a_client_that_does_not_read_stops_the_storage_and_is_cut_in_the_end() -
     assert house.reasons[-1] == Reason.STALLED
 
 
-def test_who_leaves_while_it_connects_leaves_nothing_behind() -> None:
+def test_client_that_leaves_while_connecting_ends_the_attempt() -> None:
     """And no line in the log: it is no defect."""
     house = House()
     place = target(house, "download")
@@ -219,7 +219,7 @@ def test_who_leaves_while_it_connects_leaves_nothing_behind() -> None:
     house.nothing_left()
 
 
-def test_a_handle_is_good_for_its_session_and_time() -> None:
+def test_handle_is_valid_for_its_session_until_it_expires() -> None:
     """Then git-lfs asks for a new batch."""
     house = House()
     place = target(house, "download")

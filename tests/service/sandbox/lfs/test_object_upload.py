@@ -22,7 +22,7 @@ STORED = sent(b"", "201 Created")
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("wants", [False, True])
-def test_an_object_is_sent_as_the_storage_wants_it(*, chunked: bool, wants: bool) -> None:
+def test_object_is_sent_with_a_length_or_in_chunks(*, chunked: bool, wants: bool) -> None:
     """With a length or in chunks, whatever the client does; with the action's own fields only."""
     house = House()
     header = {"X-Amz-Date": "2026"} | ({"Transfer-Encoding": "chunked"} if wants else {})
@@ -39,14 +39,14 @@ def test_an_object_is_sent_as_the_storage_wants_it(*, chunked: bool, wants: bool
     house.nothing_left()
 
 
-def test_the_forge_itself_sees_its_login() -> None:
+def test_credential_is_sent_to_the_forge_itself() -> None:
     """Where it said that it expects one."""
     house = House()
     house.say(put(target(house, "upload", href=OWN)))
     assert house.forge.asked().field(b"authorization") == house.drivers["github.com"].login("forge-secret")
 
 
-def test_what_came_before_the_connection_waits_for_it() -> None:
+def test_bytes_before_the_connection_are_kept() -> None:
     """And the rest is not read until then."""
     house = House()
     place = target(house, "upload")
@@ -68,12 +68,12 @@ def test_what_came_before_the_connection_waits_for_it() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_corrupt_object_is_never_whole(*, chunked: bool) -> None:
+def test_corrupt_object_is_never_complete_at_the_storage(*, chunked: bool) -> None:
     """Its last bytes are held back and the storage's request is left unfinished."""
     house = House()
     client = house.say(put(target(house, "upload"), CONTENT[:-1] + b"!", chunked=chunked))
     status, text = refused(client, b"PUT")
-    assert (status, "not the object that was named" in text) == (422, True)
+    assert (status, "do not match the object's digest" in text) == (422, True)
     assert all(not one.whole for wire in house.forge.wires[1:] for one in requests_in(wire.received))
     assert house.reasons[-1] == Reason.LFS_MISMATCH
     house.nothing_left()
@@ -83,11 +83,11 @@ def test_chunks_are_counted() -> None:
     """One byte more, or less, is another object."""
     house = House()
     place = target(house, "upload")
-    assert "more bytes came" in refused(house.say(put(place, CONTENT + b"x", chunked=True)), b"PUT")[1]
+    assert "more bytes than the object has" in refused(house.say(put(place, CONTENT + b"x", chunked=True)), b"PUT")[1]
     assert "are missing" in refused(house.say(put(place, CONTENT[:-1], chunked=True)), b"PUT")[1]
 
 
-def test_another_length_is_refused_before_anybody_is_asked() -> None:
+def test_other_length_is_refused_before_the_storage_is_asked() -> None:
     """The batch said the size."""
     house = House()
     place = target(house, "upload")
@@ -96,7 +96,7 @@ def test_another_length_is_refused_before_anybody_is_asked() -> None:
     assert len(house.forge.wires) == wires
 
 
-def test_a_refusal_of_much_is_told_at_once() -> None:
+def test_refusal_of_a_large_object_is_sent_at_once() -> None:
     """git-lfs reads it while it sends; a gigabyte is not read away for it."""
     house = House()
     request = put("/git/octo/hello.git/info/lfs/_x/" + "h" * 43, b"x" * (2 * PATIENCE))
@@ -111,7 +111,7 @@ def test_a_refusal_of_much_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(("status", "shown"), [("403 Forbidden", 403), ("507 Full", 507), ("307 Temporary", 502)])
-def test_a_storages_refusal_is_told(status: str, shown: int) -> None:
+def test_refusal_of_the_storage_is_passed_on(status: str, shown: int) -> None:
     """Also one that comes before the object is there."""
     house = House()
     whole = put(target(house, "upload"))
@@ -123,7 +123,7 @@ def test_a_storages_refusal_is_told(status: str, shown: int) -> None:
     house.nothing_left()
 
 
-def test_a_storage_that_has_it_already_may_say_so_early() -> None:
+def test_early_success_of_the_storage_is_accepted() -> None:
     """What is still sent is counted and hashed all the same."""
     house = House()
     whole = put(target(house, "upload"))
@@ -141,7 +141,7 @@ def test_a_storage_that_has_it_already_may_say_so_early() -> None:
     assert refused(client, b"PUT")[0] == 422
 
 
-def test_a_storage_that_takes_no_more_holds_the_client() -> None:
+def test_storage_that_does_not_read_pauses_the_client() -> None:
     """And gets as long as a forge."""
     house = House(stall_timeout=10, forge_timeout=30)
     whole = put(target(house, "upload"))
@@ -159,8 +159,8 @@ def test_a_storage_that_takes_no_more_holds_the_client() -> None:
     assert house.reasons[-1] == Reason.STALLED
 
 
-def test_a_storage_that_says_nothing_is_given_up() -> None:
-    """In words."""
+def test_silent_storage_is_refused_after_forge_timeout() -> None:
+    """With a text."""
     house = House(forge_timeout=30)
     client = house.say(put(target(house, "upload")))
     upload = client.protocol._exchange
@@ -169,7 +169,7 @@ def test_a_storage_that_says_nothing_is_given_up() -> None:
     assert refused(client, b"PUT")[0] == 504
 
 
-def test_a_connection_that_breaks_is_told_of() -> None:
+def test_closed_connection_is_refused() -> None:
     """An upload is not sent twice: what went by is not here any more."""
     house = House()
     client = house.say(put(target(house, "upload")))
@@ -180,7 +180,7 @@ def test_a_connection_that_breaks_is_told_of() -> None:
     assert len(house.forge.wires) == wires
 
 
-def test_who_leaves_leaves_an_unfinished_request() -> None:
+def test_client_that_leaves_leaves_an_unfinished_request() -> None:
     """Also in the middle of a chunk."""
     house = House()
     place = target(house, "upload", header={"Transfer-Encoding": "chunked"})
@@ -193,7 +193,7 @@ def test_who_leaves_leaves_an_unfinished_request() -> None:
 
 
 def test_a_body_that_breaks_its_framing_cuts_the_storage() -> None:
-    """The protocol error is told, the object is not stored."""
+    """The protocol error is answered, and the object is not stored."""
     house = House()
     whole = put(target(house, "upload"), chunked=True)
     client = house.say(whole[:-7])
@@ -215,7 +215,7 @@ def stored_before(house: House, **more: object) -> Wire:
 
 
 @pytest.mark.parametrize("wants", [False, True])
-def test_a_small_object_goes_by_a_kept_connection(*, wants: bool) -> None:
+def test_small_object_uses_a_kept_connection(*, wants: bool) -> None:
     """Two hundred of them would else be two hundred handshakes."""
     house = House()
     header = {"Transfer-Encoding": "chunked"} if wants else {}
@@ -251,7 +251,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(there: int) -> None:
     house.nothing_left()
 
 
-def test_a_fresh_connection_that_is_closed_is_not_replaced() -> None:
+def test_new_connection_that_is_closed_is_not_replaced() -> None:
     """Nor is one that has begun to answer: that storage has said something."""
     house = House()
     client = house.say(put(target(house, "upload")))
@@ -268,7 +268,7 @@ def test_a_fresh_connection_that_is_closed_is_not_replaced() -> None:
     assert len(house.forge.wires) == opened
 
 
-def test_a_large_object_has_a_fresh_connection() -> None:
+def test_large_object_uses_a_new_connection() -> None:
     """What streamed by is not held, so it could not be sent again."""
     house = House()
     storage = stored_before(house)

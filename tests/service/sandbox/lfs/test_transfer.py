@@ -1,4 +1,4 @@
-"""What both ways of an object have in common: what the storage is shown, and that it is nobody's matter who it is."""
+"""What downloads and uploads have in common: credentials, connections, refusals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def begin(house: House, name: str, place: str) -> object:
 
 
 @WAYS
-def test_another_host_is_never_shown_the_forge_s_credential(name: str) -> None:
+def test_credential_is_never_sent_to_another_host(name: str) -> None:
     """Nor is its connection one of the forge's: its key is the place and the session."""
     house = House()
     place = target(house, name, header={"Authorization": "storage's own"})
@@ -37,7 +37,7 @@ def test_another_host_is_never_shown_the_forge_s_credential(name: str) -> None:
 
 
 @WAYS
-def test_a_link_from_before_a_rename_was_found_has_the_new_names_rules(name: str) -> None:
+def test_handle_from_before_a_rename_has_the_limits_of_the_new_name(name: str) -> None:
     """Its batch was judged by the old name's grant; now the object is too large, unless the new name allows it."""
     hello, new = RepoPath("github.com", "octo/hello"), RepoPath("github.com", "octo/new")
     for most in (len(CONTENT) - 1, len(CONTENT)):
@@ -46,7 +46,7 @@ def test_a_link_from_before_a_rename_was_found_has_the_new_names_rules(name: str
         house.session = evolve(house.session, grants=(Grant("octo/hello", "github.com"), limited))
         house.sessions.known["token", "secret"] = house.session
         place = target(house, name)
-        house.gate.has_moved(house.session.id, hello, Moved(new, dot_git=True))
+        house.gate.record_rename(house.session.id, hello, Moved(new, dot_git=True))
         asked = len(house.forge.wires)
         client = begin(house, name, place)
         if most == len(CONTENT):
@@ -60,7 +60,7 @@ def test_a_link_from_before_a_rename_was_found_has_the_new_names_rules(name: str
 
 
 @WAYS
-def test_the_forge_itself_is_asked_as_git_asks_it(name: str) -> None:
+def test_forge_itself_is_asked_with_gits_credential_and_connections(name: str) -> None:
     """With its credential, on its connections; the audit line names which."""
     house = House()
     client = begin(house, name, target(house, name, href=OWN))
@@ -81,10 +81,10 @@ def test_the_forge_itself_is_asked_as_git_asks_it(name: str) -> None:
         (AddressError(frozenset({"private"})), Reason.FORGE_ADDRESS, "the storage of github.com"),
     ],
 )
-def test_a_storage_that_cannot_be_reached_is_told_without_its_name(
+def test_refusal_of_an_unreachable_storage_does_not_name_it(
     name: str, why: Exception, reason: Reason, text: str
 ) -> None:
-    """Where objects lie is no matter of the sandbox's; nor which addresses the gateway's network has."""
+    """The sandbox learns neither the host of the storage nor addresses of the gateway's network."""
     house = House()
     place = target(house, name)
     house.forge.open = False
@@ -98,7 +98,7 @@ def test_a_storage_that_cannot_be_reached_is_told_without_its_name(
 
 
 @WAYS
-def test_who_leaves_while_it_is_dialled_is_waited_for_by_nobody(name: str) -> None:
+def test_client_that_leaves_while_connecting_ends_the_attempt(name: str) -> None:
     """An endpoint has an error of its own for being cancelled: it is no storage that could not be reached."""
     house = House()
     place = target(house, name)
