@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     latin, large = tmp_path / "latin", tmp_path / "large"
     latin.write_bytes(b"b\xfccher.example\n")
     large.write_bytes(b"#" * (allowlist.MAX_FILE + 1))
-    for file, text in ((tmp_path / "missing", "cannot read"), (latin, "not UTF-8"), (large, "larger than")):
+    for file, text in ((tmp_path / "missing", "cannot read"), (latin, "not valid UTF-8"), (large, "larger than")):
         with pytest.raises(ConfigError, match=text) as caught:
             allowlist.read_file(str(file))
         assert caught.value.file == str(file)

@@ -9,7 +9,7 @@ import pytest
 
 from credgate.config.schema import DnsConfig
 from credgate.dns import answer, names
-from credgate.dns.answer import CheckedAnswer, Trail
+from credgate.dns.answer import AliasChain, CheckedAnswer
 from credgate.dns.names import WireError
 from credgate.dns.policy import NO_ENTRIES, make_policy, session_entries
 from credgate.dns.reply import Content
@@ -31,7 +31,7 @@ def address(owner: names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resourc
 
 def follow(*responses: Response, qtype: int = 1) -> CheckedAnswer | None:
     """Follow responses from ASKED."""
-    trail = Trail(qtype, [ASKED])
+    trail = AliasChain(qtype, [ASKED])
     found = None
     for one in responses:
         found = trail.follow(one)
@@ -57,7 +57,7 @@ def test_aliases_are_followed_within_a_response() -> None:
 
 def test_a_chain_that_ends_open_is_asked_on() -> None:
     """An upstream that does not follow leaves that to us."""
-    trail = Trail(1, [ASKED])
+    trail = AliasChain(1, [ASKED])
     assert trail.follow(Response(0, answers=(alias(ASKED, MIDDLE),))) is None
     assert trail.chain[-1] == MIDDLE
     assert trail.follow(Response(0, answers=(address(MIDDLE, ttl=5),))) == CheckedAnswer(

@@ -42,7 +42,7 @@ def test_a_sessions_names_are_its_own_addresses_only() -> None:
     assert not allows(clients, "10.0.0.1", "net.example")
     assert not allows(clients, "10.0.0.1", "free.example")
     assert clients.of("10.0.0.1", 0.0).scope.session == "s-1"
-    assert clients.of("10.0.0.9", 0.0).scope is clients.strangers
+    assert clients.of("10.0.0.9", 0.0).scope is clients.unbound
 
 
 def test_sessions_of_one_address_add_up() -> None:
@@ -58,7 +58,7 @@ def test_replies_are_shared_by_those_who_may_be_told_the_same() -> None:
     clients = table(session("s-1", "10.0.0.1"), session("s-2", "10.0.0.2"), session("s-3", "10.0.0.3", "a.example"))
     replies = [clients.of(f"10.0.0.{last}", 0.0).replies for last in (1, 2, 3, 4, 5)]
     assert replies[0] is replies[1]
-    assert replies[3] is replies[4] is clients.strangers.replies
+    assert replies[3] is replies[4] is clients.unbound.replies
     assert len({id(one) for one in replies}) == 3
 
 
@@ -112,7 +112,7 @@ def test_a_session_that_begins_or_ends_changes_the_index_by_itself() -> None:
     assert clients.of("10.0.0.1", 0.0).scope.session == "s-2"
     clients.session_ended(one)
     clients.session_ended(wide)
-    assert clients.of("10.0.0.1", 0.0).scope is clients.strangers
+    assert clients.of("10.0.0.1", 0.0).scope is clients.unbound
     assert (clients.index._bound, clients.index._named, clients.index._lengths) == ({}, {}, {})
 
 
@@ -123,5 +123,5 @@ def test_an_address_is_looked_up_once_for_each_prefix_length() -> None:
     address = ipaddress.ip_address("10.1.2.3")
     assert [one.id for one in index.find(address)] == ["s-258", "s-wide"]
     assert (index.first(address), [one.id for one in index.named(address)]) == ("s-258", ["s-258"])
-    assert len(list(index._around(address))) == 2
+    assert len(list(index._containing(address))) == 2
     assert len(index._lengths) == 3

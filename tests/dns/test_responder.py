@@ -88,7 +88,8 @@ def test_a_name_that_is_not_allowed() -> None:
     reply = server.ask("Secret.example", 28)
     assert w.rcode(reply) == "NXDOMAIN"
     assert w.read(reply).authority
-    assert w.extended_error(reply) == (15, "credgate: the name is not in the allowlist; GET /whoami shows what is")
+    text = "credgate: the name is not in the allowlist; GET /whoami lists the allowed names"
+    assert w.extended_error(reply) == (15, text)
     [report] = server.reports
     assert (report.client, report.session, report.name, report.qtype) == (HOST, "", "secret.example", 28)
     assert report.decision.reason is Reason.DNS_NAME
@@ -272,7 +273,8 @@ def test_tunnelling_is_bounded_and_told_once() -> None:
         server.found(server.pend(f"{label}.wild.example"), PUBLIC)
     refused = [server.ask(f"{label}.wild.example") for label in "defdef"]
     assert {w.rcode(one) for one in refused} == {"REFUSED"}
-    assert w.extended_error(refused[0]) == (15, "credgate: too many different names under one wildcard; wait a minute")
+    text = "credgate: too many different names under one wildcard; try again in a minute"
+    assert w.extended_error(refused[0]) == (15, text)
     assert server.reasons().count(Reason.DNS_TOO_MANY_NAMES) == 3
     assert w.rcode(server.ask("a.wild.example")) == "NOERROR"
     server.pend("ok.example")
@@ -376,7 +378,8 @@ def test_questions_that_wait_are_bounded_a_client() -> None:
     server = Server()
     waiting = [server.pend("ok.example", ident=number) for number in range(responder.MAX_PENDING)]
     busy = server.ask("text.example")
-    assert (w.rcode(busy), w.extended_error(busy)) == ("SERVFAIL", (0, "credgate: too many questions wait upstream"))
+    text = "credgate: too many queries of this client are waiting for an upstream"
+    assert (w.rcode(busy), w.extended_error(busy)) == ("SERVFAIL", (0, text))
     server.pend("ok.example", host="10.0.0.2")
     server.responder.failed(waiting.pop(), server.now)
     server.found(waiting.pop(), PUBLIC)

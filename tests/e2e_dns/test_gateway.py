@@ -95,7 +95,7 @@ def test_an_upstream_that_goes_away(start_dns: StartDns) -> None:
     assert served.dig("ok.test").answers == OK
     resolver.stop()
     stale = wait_until(lambda: (dug := served.dig("ok.test")).extended and dug, "the answer is stale")
-    assert (stale.answers, stale.extended) == (OK, "3 (Stale Answer): (credgate: no upstream answers)")
+    assert (stale.answers, stale.extended) == (OK, "3 (Stale Answer): (credgate: no upstream resolver answered)")
     unknown = served.dig("a.wild.test")
     assert (unknown.status, unknown.extended) == (
         "SERVFAIL",

@@ -41,7 +41,7 @@ class Door:
 
     def __init__(self) -> None:
         self.rig, self.socket = Rig(), Socket()
-        self.protocol = Datagrams(self.rig.desk, self.rig.clock)
+        self.protocol = Datagrams(self.rig.handler, self.rig.clock)
         self.protocol.makeConnection(self.socket)
 
     def send(self, message: bytes) -> list[tuple[bytes, Any]]:
@@ -90,7 +90,7 @@ class Line:
 
     def __init__(self, most: int = 10, most_per_address: int = 10) -> None:
         self.rig = Rig()
-        self.factory = StreamFactory(self.rig.desk, self.rig.clock, most, most_per_address)
+        self.factory = StreamFactory(self.rig.handler, self.rig.clock, most, most_per_address)
         self.stream, self.transport = self.connect()
 
     def connect(self, peer: Any = PEER) -> tuple[Any, Any]:
@@ -243,10 +243,10 @@ def test_nothing_is_left_of_a_connection_that_ended() -> None:
     line = Line()
     other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
     line.transport.loseConnection()
-    assert dict(line.factory._by_place) == {"10.0.0.2": 1}
+    assert dict(line.factory._by_client) == {"10.0.0.2": 1}
     assert len(line.rig.clock.getDelayedCalls()) == 1
     other.transport.loseConnection()
-    assert dict(line.factory._by_place) == {}
+    assert dict(line.factory._by_client) == {}
     assert line.rig.clock.getDelayedCalls() == []
 
 

@@ -45,7 +45,7 @@ class Rig:
     def __init__(self, **settings: Any) -> None:
         self.clock, self.registry, self.audit, self.lookups = Clock(), FakeRegistry(), FakeAudit(), Lookups()
         dns = DnsConfig(**({"allow": ("ok.example",), "rate": 0.0} | settings))
-        self.desk = QueryHandler(
+        self.handler = QueryHandler(
             dns,
             make_policy(dns),
             self.lookups,
@@ -58,7 +58,7 @@ class Rig:
 
     def take(self, asked: str, qtype: int = 1) -> bool:
         """Hand one question in."""
-        return self.desk.take(w.question(asked, qtype, edns=w.opt()), HOST, self.replies.append)
+        return self.handler.take(w.question(asked, qtype, edns=w.opt()), HOST, self.replies.append)
 
 
 def session(*dns: str) -> Session:
@@ -77,7 +77,7 @@ def test_what_is_known_is_answered_at_once() -> None:
 def test_what_must_not_be_answered_is_told_so() -> None:
     """A stream counts on it: no reply will come."""
     rig = Rig()
-    assert not rig.desk.take(w.question("ok.example", flags=0x8000), HOST, rig.replies.append)
+    assert not rig.handler.take(w.question("ok.example", flags=0x8000), HOST, rig.replies.append)
     assert rig.replies == []
 
 
@@ -107,7 +107,7 @@ def test_a_mistake_of_ours_is_logged_and_answered_all_the_same(clean_reactor: li
     rig.lookups.waiting[0][1].errback(ZeroDivisionError())
     assert w.rcode(rig.replies[0]) == "SERVFAIL"
     assert clean_reactor.pop().check(ZeroDivisionError)
-    assert rig.desk.responder.clients.of(HOST, 0.0).pending == 0
+    assert rig.handler.responder.clients.of(HOST, 0.0).pending == 0
 
 
 def test_a_reply_that_cannot_be_handed_back_is_logged(clean_reactor: list[Failure]) -> None:
@@ -117,7 +117,7 @@ def test_a_reply_that_cannot_be_handed_back_is_logged(clean_reactor: list[Failur
     def broken(_: bytes) -> None:
         raise ZeroDivisionError
 
-    rig.desk.take(w.question("ok.example"), HOST, broken)
+    rig.handler.take(w.question("ok.example"), HOST, broken)
     rig.lookups.waiting[0][1].callback(FOUND)
     assert clean_reactor.pop().check(ZeroDivisionError)
 
@@ -129,7 +129,7 @@ def test_unaudited_means_unserved() -> None:
     rig.take("ok.example")
     rig.take("gateway")
     assert [w.rcode(reply) for reply in rig.replies] == ["SERVFAIL", "NOERROR"]
-    assert w.extended_error(rig.replies[0]) == (0, "credgate: the audit log is unwritable")
+    assert w.extended_error(rig.replies[0]) == (0, "credgate: the audit log cannot be written")
     assert rig.lookups.waiting == []
     rig.audit.writable = True
     rig.take("ok.example")
@@ -168,7 +168,7 @@ def test_a_new_configuration_keeps_the_sessions() -> None:
     rig.registry.begin(session("own.example"))
     rig.take("ok.example")
     dns = DnsConfig(allow=("new.example",), rate=0.0)
-    rig.desk.replace(dns, make_policy(dns))
+    rig.handler.replace(dns, make_policy(dns))
     rig.lookups.waiting[0][1].callback(FOUND)
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
     rig.take("own.example")

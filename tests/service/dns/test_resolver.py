@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY = ((b"ok", b"example"), 1)
 A = w.record(w.ASKED, 1, b"\1\2\3\4")
+READY = response.ask((b"ready",), 1, bytes)
 
 
 @pytest.fixture(autouse=True)
@@ -348,3 +349,40 @@ async def test_ipv6_servers_are_asked() -> None:
     upstream = UpstreamResolver([("::1", free_port())], reactor)
     with pytest.raises(UpstreamError):
         await upstream.resolve(KEY).addTimeout(5, reactor)
+
+
+@pytest.mark.parametrize("rcode", [0, 3, 5])
+@ensureDeferred
+async def test_any_reply_to_the_question_is_a_sign_of_life(rcode: int) -> None:
+    """A refusal too."""
+    server = FakeUpstream(reactor, lambda query, _: [w.response(query, rcode=rcode)])
+    assert await module.probe(server.server, READY, reactor)
+    assert [tcp for _, tcp, _ in server.asked] == [False, True]
+    await server.stop()
+
+
+@ensureDeferred
+async def test_a_lost_datagram_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice at most."""
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
+    server = FakeUpstream(reactor, lambda query, _: [w.response(query)] if len(server.asked) > 2 else [])
+    assert await module.probe(server.server, READY, reactor)
+    assert [tcp for _, tcp, _ in server.asked] == [False, False, False, True]
+    await server.stop()
+
+
+@ensureDeferred
+async def test_one_dead_door_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UDP silent, TCP closed, TCP cut, nobody there."""
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
+    for script, tcp in (
+        (lambda _query, tcp: [w.response(_query)] if tcp else [], True),
+        (lambda query, _tcp: [w.response(query)], False),
+        (lambda query, tcp: [] if tcp else [w.response(query)], True),
+        (lambda query, _tcp: [query], True),
+    ):
+        server = FakeUpstream(reactor, script, tcp=tcp)
+        assert not await module.probe(server.server, READY, reactor)
+        await server.stop()
+    assert not await module.probe(("::1", free_port()), READY, reactor)
+    assert not await module.probe(("127.0.0.1", free_port()), READY, reactor)

@@ -17,7 +17,7 @@ from twisted.logger import globalLogPublisher
 from credgate.config.load import load
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.errors import ConfigError
-from credgate.service.dns import probe
+from credgate.service.dns import resolver
 from credgate.service.dns import server as module
 from credgate.service.dns.server import DnsService, dns_service
 from tests.fakes import dnswire as w
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait longer for a sign of life: a busy machine is not a dead server."""
-    monkeypatch.setattr(probe, "TIMEOUT", 5.0)
+    monkeypatch.setattr(resolver, "PROBE_TIMEOUT", 5.0)
 
 
 def made(listen: str = "127.0.0.1:0", **settings: Any) -> DnsService:
@@ -199,10 +199,10 @@ async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPat
         assert await service.ready()
         assert w.rcode(await ask(service, "ok.example")) == "NOERROR"
         for _ in range(100):
-            service.desk.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
+            service.handler.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
         assert lines == []
-        service._tell()
-        service._tell()
+        service._log_counters()
+        service._log_counters()
     finally:
         globalLogPublisher.removeObserver(note)
     assert [event["counters"]["faults"] for event in lines] == [100]

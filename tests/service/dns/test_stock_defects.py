@@ -29,7 +29,7 @@ from tests.service.dns.test_queries import FOUND, Rig
 def ask(message: bytes, **settings: Any) -> bytes | None:
     """Send octets to a server that allows ``git.example.test`` and knows ``gateway``."""
     rig = Rig(**({"allow": ("git.example.test", "ok.example"), "static": {"gateway": ("10.0.0.2",)}} | settings))
-    rig.desk.take(message, "10.0.0.1", rig.replies.append)
+    rig.handler.take(message, "10.0.0.1", rig.replies.append)
     return rig.replies[0] if rig.replies else None
 
 
@@ -79,10 +79,10 @@ def test_04_large_replies_are_truncated_between_records() -> None:
 def test_05_a_dot_in_a_label_is_no_separator() -> None:
     """The one label ``git.example.test`` matched the entry of three."""
     rig = Rig(allow=("git.example.test",))
-    rig.desk.take(w.question(b"\x10git.example.test\0"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question(b"\x10git.example.test\0"), "10.0.0.1", rig.replies.append)
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
     assert rig.lookups.waiting == []
-    rig.desk.take(w.question("git.example.test"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("git.example.test"), "10.0.0.1", rig.replies.append)
     assert len(rig.lookups.waiting) == 1
 
 
@@ -142,13 +142,13 @@ def test_10_the_cache_is_bounded_and_knows_what_is_not_there() -> None:
     """No entry and no delayed call for each name; negative answers are kept; the letter case is the query's."""
     rig = Rig(allow=("*.example",), cache_size=10, names_per_minute=100000)
     for number in range(500):
-        rig.desk.take(w.question(f"n{number}.example"), "10.0.0.1", rig.replies.append)
+        rig.handler.take(w.question(f"n{number}.example"), "10.0.0.1", rig.replies.append)
         rig.lookups.waiting.pop()[1].callback(FOUND)
-    assert len(rig.desk.responder.answers) == 10
+    assert len(rig.handler.responder.answers) == 10
     assert rig.clock.getDelayedCalls() == []
-    rig.desk.take(w.question("Nope.Example"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("Nope.Example"), "10.0.0.1", rig.replies.append)
     rig.lookups.waiting.pop()[1].callback(FOUND.__class__(3, ((b"nope", b"example"),), (), 30))
-    rig.desk.take(w.question("nOPE.example"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("nOPE.example"), "10.0.0.1", rig.replies.append)
     assert rig.lookups.waiting == []
     assert [str(w.read(reply).question[0].name) for reply in rig.replies[-2:]] == ["Nope.Example.", "nOPE.example."]
 
@@ -175,7 +175,7 @@ async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
     turns: list[int] = []
 
     def taken() -> int:
-        counters = service.desk.responder.counters
+        counters = service.handler.responder.counters
         return counters.hits + counters.judged + counters.limited
 
     stop: list[bool] = []
