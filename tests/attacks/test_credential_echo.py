@@ -122,7 +122,7 @@ def _answers(request: Request, dressed: str, port: int) -> list[bytes]:
 
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_no_place_of_an_answer_hands_the_credential_to_the_sandbox(arena: Field, kind: str, dress: str) -> None:
+def test_echoed_credential_never_reaches_the_sandbox(arena: Field, kind: str, dress: str) -> None:
     """Promise 1 of the design, against a forge that wants to break it."""
     request = REQUESTS[kind]
     leaks = {}
@@ -141,7 +141,7 @@ def _folded(secret: str, heard: bytes) -> set[str]:
     return traces(secret.lower(), heard.lower()) & {"plain", "reversed"}
 
 
-def test_what_the_forge_echoed_is_in_no_file_either(arena: Field) -> None:
+def test_echoed_credential_is_in_no_file(arena: Field) -> None:
     """Log and audit lines are made of our own words."""
     for kind, request in REQUESTS.items():
         for data in _answers(request, arena.secret, arena.forge.port)[:20:3]:
@@ -156,7 +156,7 @@ def test_what_the_forge_echoed_is_in_no_file_either(arena: Field) -> None:
     arena.control()
 
 
-def test_the_body_that_git_asked_for_passes_and_the_canary_would_cry(arena: Field) -> None:
+def test_echo_in_gits_own_body_is_relayed_and_detected(arena: Field) -> None:
     """What is not promised, shown: a forge that hides the credential in a pack gives it away."""
     request = REQUESTS["fetch"]
     heard, _ = answered(arena, request, whole("200 OK", {}, request.kind.decode(), arena.secret))

@@ -69,7 +69,7 @@ def _status(field: Field) -> int:
     return ask(field.gateway.port, field.discovery(), answers=1).answers[0].status
 
 
-def test_unaudited_is_unserved_until_there_is_room(victim: Field) -> None:
+def test_full_disk_refuses_requests_until_audit_can_be_written(victim: Field) -> None:
     """The first line that cannot be written closes the door; the control socket stays open; room opens it again."""
     victim.control()
     with full_disk(victim):
@@ -110,7 +110,7 @@ def _kept(field: Field) -> list[str]:
     return found
 
 
-def test_a_revoke_that_a_full_disk_refused_does_not_come_back_to_life(start_field: StartField) -> None:
+def test_revocation_on_a_full_disk_survives_a_restart(start_field: StartField) -> None:
     """There is room again, a session is created, and the process is killed: the revoked row went with that create.
 
     A round would remove it as well; it is put off, so that nothing but the create can have done it.
@@ -184,7 +184,7 @@ def test_too_few_descriptors_stop_the_start(place: Path, limit: int, needed: int
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_foreign_user_on_the_control_socket_takes_nothing_from_anybody(place: Path, start_field: StartField) -> None:
+def test_foreign_user_on_control_socket_cannot_starve_others(place: Path, start_field: StartField) -> None:
     """A listed uid opens the socket's modes for all: 1,200 connections of another one held all descriptors.
 
     The gateway has few. The flood is refused connection by connection, and root and the sandboxes are served meanwhile.

@@ -55,7 +55,7 @@ def test_there_are_enough_attacks() -> None:
 
 
 @pytest.mark.parametrize("attack", HOSTILE_REQUESTS, ids=lambda attack: attack.name)
-def test_a_hostile_request_is_answered_closed_and_never_whole_at_the_forge(arena: Field, attack: Hostile) -> None:
+def test_hostile_request_is_refused_closed_and_never_complete_at_the_forge(arena: Field, attack: Hostile) -> None:
     """Nothing ambiguous goes upstream, and nothing behind it is read."""
     heard = ask(arena.gateway.port, armed(attack.data, arena))
     arena.control()
@@ -68,7 +68,7 @@ def test_a_hostile_request_is_answered_closed_and_never_whole_at_the_forge(arena
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_request_without_the_fault_is_taken(arena: Field, name: str) -> None:
+def test_same_request_without_the_fault_is_accepted(arena: Field, name: str) -> None:
     """Whoever refuses everything passes the tests above; what is meant for the forge arrives there once, canonical."""
     data = armed(CONTROLS[name], arena)
     if name == "head":
@@ -98,7 +98,7 @@ def test_what_follows_a_request_is_never_read_as_another(arena: Field, name: str
 
 
 @pytest.mark.parametrize("name", ["get", "post with length", "chunked", "expect"])
-def test_a_client_that_leaves_early_leaves_nothing_whole(arena: Field, name: str) -> None:
+def test_client_that_disconnects_leaves_no_complete_request(arena: Field, name: str) -> None:
     """Cut at every few bytes: what was not sent is not made up."""
     data = armed(CONTROLS[name], arena)
     for end in range(1, len(data), 17):

@@ -121,7 +121,7 @@ BENT: dict[str, Callable[[str], bytes]] = {
 
 
 @pytest.mark.parametrize("name", BENT)
-def test_a_bent_login_is_none(arena: Field, name: str) -> None:
+def test_malformed_login_is_refused(arena: Field, name: str) -> None:
     """The right session in a wrong dress: two readers would read two things."""
     status, data = _shown(arena, BENT[name](arena.lease.line))
     assert status in {400, 401, 403}
@@ -168,7 +168,7 @@ def test_what_the_forge_receives_does_not_depend_on_foreign_fields(arena: Field,
 
 
 @pytest.mark.parametrize("host", [b"gateway", b"github.com", b"169.254.169.254", b"[::1]:9", b"forge.test:443"])
-def test_the_host_that_a_client_names_chooses_nothing(arena: Field, host: bytes) -> None:
+def test_host_field_does_not_select_the_forge(arena: Field, host: bytes) -> None:
     """The forge is the configured one; its Host is its own."""
     data = arena.discovery(REPO).replace(b"Host: gateway", b"Host: " + host)
     assert ask(arena.gateway.port, data, answers=1).only.status == 200
@@ -177,7 +177,7 @@ def test_the_host_that_a_client_names_chooses_nothing(arena: Field, host: bytes)
     assert host not in arena.forge.heard
 
 
-def test_only_what_git_sends_crosses(arena: Field) -> None:
+def test_only_fields_of_git_are_forwarded(arena: Field) -> None:
     """The control of the test above: the few fields that are on the list arrive."""
     crossing = (
         b"User-Agent: git/2.39.5", b"Accept: */*", b"Accept-Language: de, *;q=0.9", b"Pragma: no-cache",

@@ -59,7 +59,7 @@ def test_labels_are_compared_not_dots() -> None:
     assert not made("git.example.com").match((b"git\0", b"example", b"com")).allowed
 
 
-def test_a_denial_wins_wherever_it_stands() -> None:
+def test_denial_takes_precedence_in_any_order() -> None:
     """Before, behind, narrower or wider than what allows."""
     entries = made("!bad.example.com", "*.example.com", "ok.example.com", "!*.ok.example.com", "bad.example.com")
     assert str(entries.match(name("bad.example.com")).denied) == "!bad.example.com"
@@ -126,7 +126,7 @@ rotating.example rotating_ip
 """
 
 
-def test_the_ancestors_file_is_read_as_it_is() -> None:
+def test_allowlist_conf_of_foundry_sandbox_is_accepted() -> None:
     """``domain [type]`` with its categories: they grant nothing and refuse nothing."""
     entries = Allowlist.of(allowlist.read_lines(ANCESTOR, "allowlist.conf"))
     for allowed in ("github.com", "x.openai.com", "api.z.ai", "models.dev", "rotating.example"):
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+def test_any_text_raises_only_value_error(text: str) -> None:
     """An entry, or ``ValueError``: whatever a file holds."""
     try:
         entry = parse_entry(text)

@@ -43,7 +43,7 @@ def policy(**more: Any) -> Any:
     return make_policy(DnsConfig(**({"allow": ("a.example",)} | more)))
 
 
-def test_addresses_of_the_asked_name() -> None:
+def test_records_of_the_queried_name() -> None:
     """No alias: the records, once each, with the least of their times."""
     found = follow(Response(0, answers=(address(ASKED), address(ASKED), address(ASKED, PRIVATE, ttl=20))))
     assert found == CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE, ttl=20)), 20)
@@ -55,7 +55,7 @@ def test_aliases_are_followed_within_a_response() -> None:
     assert found == CheckedAnswer(0, (ASKED, MIDDLE, END), (address(END),), 10)
 
 
-def test_a_chain_that_ends_open_is_asked_on() -> None:
+def test_open_chain_needs_another_query() -> None:
     """An upstream that does not follow leaves that to us."""
     trail = AliasChain(1, [ASKED])
     assert trail.follow(Response(0, answers=(alias(ASKED, MIDDLE),))) is None
@@ -66,12 +66,12 @@ def test_a_chain_that_ends_open_is_asked_on() -> None:
 
 
 @pytest.mark.parametrize(("rcode", "negative", "ttl"), [(0, 30, 30), (3, 30, 30), (0, None, 0), (3, None, 0)])
-def test_there_is_nothing(rcode: int, negative: int | None, ttl: int) -> None:
+def test_negative_responses(rcode: int, negative: int | None, ttl: int) -> None:
     """NODATA and NXDOMAIN, with an SOA's time or without."""
     assert follow(Response(rcode, negative_ttl=negative)) == CheckedAnswer(rcode, (ASKED,), (), ttl)
 
 
-def test_nothing_at_the_end_of_a_chain() -> None:
+def test_negative_response_at_end_of_chain() -> None:
     """RFC 6604: the code speaks of the last name; an SOA says that the chain is at its end."""
     found = follow(Response(3, answers=(alias(ASKED, MIDDLE, 50),), negative_ttl=20))
     assert found == CheckedAnswer(3, (ASKED, MIDDLE), (), 20)
@@ -81,14 +81,14 @@ def test_nothing_at_the_end_of_a_chain() -> None:
     assert follow(Response(3, answers=(alias(ASKED, MIDDLE),))) == CheckedAnswer(3, (ASKED, MIDDLE), (), 0)
 
 
-def test_a_record_beside_the_chain_is_no_answer() -> None:
+def test_record_outside_the_chain_is_ignored() -> None:
     """Out of bailiwick: an address of another name in the answer section is not the asked name's."""
     found = follow(Response(0, answers=(address((b"evil", b"example")),), negative_ttl=1))
     assert found is not None
     assert found.resources == ()
 
 
-def test_loops_and_long_chains_are_refused() -> None:
+def test_alias_loops_and_long_chains_are_refused() -> None:
     """Eight aliases and no more, in one response or over many."""
     with pytest.raises(WireError, match="loop"):
         follow(Response(0, answers=(alias(ASKED, MIDDLE), alias(MIDDLE, ASKED))))
@@ -102,20 +102,20 @@ def test_loops_and_long_chains_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rcode", [1, 2, 4, 5, 9])
-def test_other_codes_answer_nothing(rcode: int) -> None:
+def test_other_rcodes_are_failures(rcode: int) -> None:
     """SERVFAIL and REFUSED are a server's failure, not knowledge."""
     with pytest.raises(WireError):
         follow(Response(rcode))
 
 
-def test_an_asked_alias_is_not_followed() -> None:
+def test_cname_query_is_not_followed() -> None:
     """``dig CNAME`` asks for the alias itself."""
     assert follow(Response(0, answers=(alias(ASKED, MIDDLE),)), qtype=5) == CheckedAnswer(
         0, (ASKED,), (alias(ASKED, MIDDLE),), 60
     )
 
 
-def test_the_guard_drops_special_addresses() -> None:
+def test_guard_removes_special_addresses() -> None:
     """Rebinding: what is left is answered, what was dropped is said."""
     found = CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE)), 60)
     guarded = answer.guard(found, policy())
@@ -130,7 +130,7 @@ def service(*params: tuple[int, bytes], target: names.Name = (), priority: int =
     return Resource(ASKED, 65, 60, priority.to_bytes(2) + names.encode(target) + written, target)
 
 
-def test_the_guard_reads_service_hints() -> None:
+def test_guard_filters_service_hints() -> None:
     """HTTPS records carry addresses too; with IPv6 off their IPv6 hints go."""
     found = CheckedAnswer(
         0, (ASKED,), (service((4, PUBLIC + PRIVATE), (6, bytes.fromhex("2606470000000000") + bytes(8))),), 60
@@ -153,20 +153,20 @@ def shown(found: CheckedAnswer, rules: Any, session: Any = NO_ENTRIES, *, check:
     return answer.render(found, rules, session, 7, check=check)
 
 
-def test_a_chain_is_hidden_by_default() -> None:
+def test_chain_is_hidden_by_default() -> None:
     """The asked name and its addresses only: nothing to resolve on, nothing to learn."""
     content = shown(CHAIN, policy())
     assert [(one.rtype, one.owner, one.rdata, one.ttl) for one in content.records] == [(1, None, PUBLIC, 7)]
     assert content.negative_ttl == 0
 
 
-def test_a_chain_is_shown_when_it_is_checked() -> None:
+def test_chain_is_shown_when_checked() -> None:
     """Each alias under its own owner."""
     content = shown(CHAIN, policy(), check=True)
     assert [(one.rtype, one.owner) for one in content.records] == [(5, None), (5, MIDDLE), (1, END)]
 
 
-def test_a_chain_is_judged() -> None:
+def test_every_name_of_a_chain_is_judged() -> None:
     """Denied names refuse it always, names that are not allowed when chains are checked; a session's names count."""
     wide = policy(allow=("a.example", "*.cdn.example"))
     denied = policy(allow=("a.example", "*.cdn.example", "!c.cdn.example"))
@@ -179,7 +179,7 @@ def test_a_chain_is_judged() -> None:
     assert answer.chain_fault(CHAIN, partly, session, check=True) is None
 
 
-def test_nothing_left_is_negative() -> None:
+def test_answer_without_remaining_records_is_negative() -> None:
     """With the time that is left in its SOA."""
     assert shown(CheckedAnswer(3, (ASKED,), (), 60), policy()) == Content(3, negative_ttl=7)
 
@@ -196,7 +196,7 @@ def test_nothing_left_is_negative() -> None:
         (Resource(ASKED, 15, 60, b"\0\1" + names.encode(MIDDLE), MIDDLE), True),
     ],
 )
-def test_a_record_that_leads_to_a_name_not_allowed_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column
+def test_record_with_disallowed_target_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column
     """A target that the client could not resolve; mail exchanges are data of a type that was granted."""
     rules = policy(allow=("a.example", "ok.example"))
     content = shown(CheckedAnswer(0, (ASKED,), (resource,), 60), rules)

@@ -8,26 +8,26 @@ from hypothesis import strategies as st
 from credgate.dns.limits import DistinctWindow, Seen, TokenBucket
 
 
-def test_a_burst_then_the_rate() -> None:
+def test_burst_then_rate() -> None:
     """Ten at once, then one each tenth of a second."""
     bucket = TokenBucket(10.0, 10.0, 0.0)
     assert [bucket.take(0.0) for _ in range(11)] == [True] * 10 + [False]
     assert [bucket.take(0.1), bucket.take(0.1), bucket.take(0.25)] == [True, False, True]
 
 
-def test_tokens_do_not_pile_up() -> None:
+def test_tokens_are_limited_to_the_burst() -> None:
     """An hour of silence buys one burst."""
     bucket = TokenBucket(10.0, 3.0, 0.0)
     assert [bucket.take(3600.0) for _ in range(4)] == [True, True, True, False]
 
 
-def test_no_rate_is_no_limit() -> None:
+def test_rate_zero_means_no_limit() -> None:
     """``rate = 0``."""
     bucket = TokenBucket(0.0, 1.0, 0.0)
     assert all(bucket.take(0.0) for _ in range(1000))
 
 
-def test_every_second_excess_slips() -> None:
+def test_every_second_excess_datagram_slips() -> None:
     """A real client gets a truncated answer and goes to TCP."""
     bucket = TokenBucket(1.0, 1.0, 0.0)
     assert [bucket.slip() for _ in range(4)] == [False, True, False, True]
@@ -43,14 +43,14 @@ def test_never_more_than_burst_and_rate(rate: float, burst: float, gaps: list[fl
     assert taken <= burst + rate * now + 1e-6
 
 
-def test_the_first_excess_is_told_apart() -> None:
+def test_first_excess_is_distinguished() -> None:
     """One audit line when the limit is met, not one a packet."""
     window = DistinctWindow(2)
     assert [window.see("k", thing, 0.0) for thing in "abacd"] == [Seen.NEW, Seen.NEW, Seen.AGAIN, Seen.FULL, Seen.OVER]
     assert window.see("k", "a", 0.0) is Seen.AGAIN
 
 
-def test_keys_are_counted_apart() -> None:
+def test_keys_are_counted_separately() -> None:
     """One sandbox's noise does not silence another."""
     window = DistinctWindow(1)
     assert window.see("one", "a", 0.0) is Seen.NEW
@@ -66,7 +66,7 @@ def test_a_window_ends() -> None:
     assert window.see("k", "b", 60.0) is Seen.NEW
 
 
-def test_what_cannot_be_counted_is_over() -> None:
+def test_key_that_cannot_be_counted_is_over_its_limit() -> None:
     """A flood of forged keys buys nothing and costs no more memory."""
     window = DistinctWindow(5, max_keys=2)
     assert window.see("a", 1, 0.0) is window.see("b", 1, 0.0) is Seen.NEW

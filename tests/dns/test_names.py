@@ -15,14 +15,14 @@ LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=8).map(tuple)
 
 
 @given(LABELS)
-def test_what_is_encoded_is_read_back(name: names.Name) -> None:
+def test_encoded_name_is_read_back(name: names.Name) -> None:
     """Any octet may stand in a label, dots and NUL included, and stays in its label."""
     if len(names.encode(name)) <= 255:
         assert names.read(names.encode(name) + b"tail", 0) == (name, len(names.encode(name)))
 
 
 @given(st.binary(max_size=300))
-def test_reading_agrees_with_dnspython_or_refuses(wire: bytes) -> None:
+def test_read_agrees_with_dnspython_or_refuses(wire: bytes) -> None:
     """An independent reader sees the same labels, or credgate is the stricter one."""
     try:
         name, end = names.read(wire, 0)
@@ -33,7 +33,7 @@ def test_reading_agrees_with_dnspython_or_refuses(wire: bytes) -> None:
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))
-def test_decompressing_agrees_with_dnspython_or_refuses(wire: bytes, offset: int) -> None:
+def test_decompress_agrees_with_dnspython_or_refuses(wire: bytes, offset: int) -> None:
     """The same with pointers: what both accept is the same name and the same end."""
     try:
         name, end = names.decompress(wire, offset)
@@ -44,7 +44,7 @@ def test_decompressing_agrees_with_dnspython_or_refuses(wire: bytes, offset: int
 
 
 @given(st.lists(st.binary(min_size=1, max_size=63), max_size=3).map(tuple), st.binary(max_size=20))
-def test_a_name_in_pieces_is_decompressed(name: names.Name, lead: bytes) -> None:
+def test_name_with_pointers_is_decompressed(name: names.Name, lead: bytes) -> None:
     """Positive control of pointers: a label, then a pointer to what stands before."""
     wire = names.encode(name)
     message = lead + wire + b"\x03www" + (0xC000 | len(lead)).to_bytes(2)
@@ -64,13 +64,13 @@ def test_a_name_in_pieces_is_decompressed(name: names.Name, lead: bytes) -> None
         (b"\x3f" + b"a" * 63) * 4 + b"\0",
     ],
 )
-def test_a_question_holds_a_whole_plain_name_or_none(wire: bytes) -> None:
+def test_question_accepts_only_complete_uncompressed_names(wire: bytes) -> None:
     """Cut names, reserved label types, pointers and 257 octets: each is a way to make two readers disagree."""
     with pytest.raises(WireError):
         names.read(wire, 0)
 
 
-def test_63_octets_a_label_and_255_a_name_are_the_limits() -> None:
+def test_label_limit_is_63_octets_and_name_limit_255() -> None:
     """The limits themselves are legal (RFC 1035 section 2.3.4); one octet more is not."""
     longest = (b"a" * 63, b"b" * 63, b"c" * 63, b"d" * 61)
     assert len(names.encode(longest)) == 255
@@ -99,7 +99,7 @@ def test_63_octets_a_label_and_255_a_name_are_the_limits() -> None:
         (b"\x01", 0),
     ],
 )
-def test_pointers_go_backwards_only(message: bytes, offset: int) -> None:
+def test_pointers_must_point_backwards(message: bytes, offset: int) -> None:
     """A pointer to itself, forwards, into its own name or cut would loop or read what is not there."""
     if message == b"\x01a\xc0\x00":
         # The pointer is met at 2 and goes to 0: legal, and the name at 0 runs into the pointer again.
@@ -110,7 +110,7 @@ def test_pointers_go_backwards_only(message: bytes, offset: int) -> None:
         names.decompress(message, offset)
 
 
-def test_a_chain_of_pointers_ends_early() -> None:
+def test_chain_of_pointers_is_limited() -> None:
     """A kilobyte of chained pointers costs 64 steps a name, not a thousand: 65 KB of them froze a server once."""
     chain = b"\0\0" + b"".join((0xC000 | at).to_bytes(2) for at in range(0, 400, 2))
     assert names.decompress(chain, 2 + 2 * 10) == ((), 2 + 2 * 10 + 2)
@@ -118,7 +118,7 @@ def test_a_chain_of_pointers_ends_early() -> None:
         names.decompress(chain, 2 + 2 * 100)
 
 
-def test_a_decompressed_name_is_at_most_255_octets() -> None:
+def test_decompressed_name_is_limited_to_255_octets() -> None:
     """Pointers must not be a way around the limit."""
     message = (b"\x3f" + b"a" * 63) * 3 + b"\0"
     start = len(message)
@@ -127,13 +127,13 @@ def test_a_decompressed_name_is_at_most_255_octets() -> None:
         names.decompress(message, start)
 
 
-def test_case_folds_ascii_and_nothing_else() -> None:
+def test_fold_changes_only_ascii_letters() -> None:
     """RFC 4343: A to Z only; an octet above 127 is itself."""
     assert names.fold((b"GitHub", b"\xc0M")) == (b"github", b"\xc0m")
 
 
 @given(LABELS)
-def test_people_read_printable_ascii(name: names.Name) -> None:
+def test_presentation_is_printable_ascii(name: names.Name) -> None:
     """A log line must not carry control octets or bidi tricks from a name, nor confuse labels."""
     shown = names.presentation(name)
     assert shown.isascii()
@@ -141,12 +141,12 @@ def test_people_read_printable_ascii(name: names.Name) -> None:
 
 
 @given(LABELS.filter(lambda name: 0 < len(names.encode(name)) <= 255))
-def test_people_read_what_dnspython_reads_back(name: names.Name) -> None:
+def test_presentation_is_read_back_by_dnspython(name: names.Name) -> None:
     """The escapes are RFC 1035's: an independent reader gets the same labels from them."""
     assert dns.name.from_text(names.presentation(name) + ("." if name else "")).labels[:-1] == name
 
 
-def test_a_dot_in_a_label_is_escaped() -> None:
+def test_dot_in_label_is_escaped() -> None:
     """The one label ``git.example.com`` must not look like three."""
     assert names.presentation((b"git.example.com",)) == r"git\.example\.com"
     assert names.presentation((b"git", b"example", b"com")) == "git.example.com"
@@ -169,7 +169,7 @@ def test_a_dot_in_a_label_is_escaped() -> None:
         ("a" * 63 + ".x", (b"a" * 63, b"x")),
     ],
 )
-def test_an_operators_name_becomes_labels(text: str, name: names.Name) -> None:
+def test_host_name_is_parsed_to_labels(text: str, name: names.Name) -> None:
     """IDNA is compared as A-labels, whoever wrote it which way."""
     assert names.parse(text) == name
 
@@ -200,7 +200,7 @@ def test_an_operators_name_becomes_labels(text: str, name: names.Name) -> None:
         "ü" * 63 + ".x",
     ],
 )
-def test_what_no_host_name_is_cannot_be_an_entry(text: str) -> None:
+def test_invalid_host_name_is_not_an_entry(text: str) -> None:
     """An entry that cannot match, or matches something else than it looks like, must stop the start."""
     with pytest.raises(ValueError, match=r".+"):
         names.parse(text)

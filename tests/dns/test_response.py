@@ -40,7 +40,7 @@ def ask(qtype: int = 1, entropy: Callable[[int], bytes] = flip) -> SentQuestion:
 A = w.record(w.ASKED, 1, b"\1\2\3\4", ttl=60)
 
 
-def test_the_question_is_built_from_nothing_of_the_clients() -> None:
+def test_upstream_query_has_no_octet_of_the_client() -> None:
     """Random id and letter case, RD, one question, no options: no channel out but the name itself."""
     asked = ask(28)
     message = dns.message.from_wire(asked.message)
@@ -52,7 +52,7 @@ def test_the_question_is_built_from_nothing_of_the_clients() -> None:
 
 
 @given(st.binary(min_size=40, max_size=40))
-def test_case_is_random_and_the_name_the_same(coins: bytes) -> None:
+def test_letter_case_is_random(coins: bytes) -> None:
     """0x20: whatever the coins, it is the same name to any server."""
     asked = response.ask((b"a-1z", b"\xc1", b"com"), 1, lambda octets: coins[:octets])
     name, _ = names.read(asked.message, 12)
@@ -83,7 +83,7 @@ def test_an_answer() -> None:
         (lambda m: m.replace(b"ExAmPlE", b"example"), CaseMismatchError),
     ],
 )
-def test_what_is_not_the_answer_is_left_alone(change: Callable[[bytes], bytes], error: type[Exception]) -> None:
+def test_mismatching_response_is_ignored(change: Callable[[bytes], bytes], error: type[Exception]) -> None:
     """Another id, question, type, class or letter case: the right answer may still come."""
     asked = ask()
     with pytest.raises(error) as caught:
@@ -91,7 +91,7 @@ def test_what_is_not_the_answer_is_left_alone(change: Callable[[bytes], bytes], 
     assert type(caught.value) is error
 
 
-def test_a_truncated_answer_is_not_read() -> None:
+def test_truncated_response_is_not_parsed() -> None:
     """What is left of it may be cut anywhere; TCP has it whole."""
     asked = ask()
     cut = w.response(asked.message, (A,), flags=0x8380)[:-2]
@@ -130,7 +130,7 @@ ASKED_TYPES = {
 
 
 @pytest.mark.parametrize("what", BROKEN.keys())
-def test_a_broken_answer_is_refused_whole(what: str) -> None:
+def test_malformed_response_is_refused(what: str) -> None:
     """Lies in counts and lengths: nothing of such a message is used, and it is the server's failure."""
     asked, change = ask(ASKED_TYPES.get(what, 1)), BROKEN[what]
     with pytest.raises(WireError) as caught:
@@ -152,7 +152,7 @@ def test_a_broken_answer_is_refused_whole(what: str) -> None:
         (64, b"\0\1" + w.name("Svc.example"), (b"\0\1" + w.name("Svc.example"), (b"svc", b"example"))),
     ],
 )
-def test_each_type_is_taken_apart(qtype: int, rdata: bytes, expected: tuple[bytes, names.Name]) -> None:
+def test_record_data_of_each_type(qtype: int, rdata: bytes, expected: tuple[bytes, names.Name]) -> None:
     """Names come out whole: a pointer means nothing in another message."""
 
     def fixed(octets: int) -> bytes:
@@ -177,7 +177,7 @@ def test_records_of_other_types_and_classes_are_dropped() -> None:
     )
 
 
-def test_64_records_are_the_limit() -> None:
+def test_record_limit_is_64() -> None:
     """The limit itself is read; a CAA record's tag may end its record."""
     asked = ask()
     many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(64))
@@ -189,7 +189,7 @@ def test_64_records_are_the_limit() -> None:
         response.read(w.response(other.message, (w.record(w.ASKED, 257, b"\0\6issue"), A)), other)
 
 
-def test_a_ttl_with_the_top_bit_is_none() -> None:
+def test_ttl_with_top_bit_is_zero() -> None:
     """RFC 2181 section 8: or it would be 68 years."""
     asked = ask()
     found = response.read(w.response(asked.message, (w.record(w.ASKED, 1, b"\1\2\3\4", ttl=0x80000001),)), asked)
@@ -197,7 +197,7 @@ def test_a_ttl_with_the_top_bit_is_none() -> None:
 
 
 @given(st.binary(max_size=100))
-def test_no_octets_make_it_raise_anything_else(tail: bytes) -> None:
+def test_any_input_raises_only_wire_error(tail: bytes) -> None:
     """Whatever stands behind a right header and question: a response, or ``WireError``."""
     asked = ask()
     message = asked.message[:2] + b"\x81\x80\0\1" + tail[:6].ljust(6, b"\0") + asked.question + tail[6:]
@@ -208,7 +208,7 @@ def test_no_octets_make_it_raise_anything_else(tail: bytes) -> None:
 
 
 @given(st.data())
-def test_a_changed_answer_is_read_as_dnspython_reads_it(data: st.DataObject) -> None:
+def test_changed_response_is_parsed_as_by_dnspython(data: st.DataObject) -> None:
     """What both accept holds the same addresses."""
     asked = ask()
     cname = w.record(w.ASKED, 5, w.name("b.example"))
@@ -236,7 +236,7 @@ HOSTS = st.lists(st.text("abcz019", min_size=1, max_size=9), min_size=1, max_siz
     st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=20),
     st.integers(0, 2**31 - 1),
 )
-def test_what_dnslib_writes_is_read(asked_name: str, aliases: list[str], addresses: list[int], ttl: int) -> None:
+def test_response_of_dnslib_is_parsed(asked_name: str, aliases: list[str], addresses: list[int], ttl: int) -> None:
     """An independent writer, with its compression: the same aliases, addresses and times come out."""
     asked = response.ask(tuple(asked_name.encode().split(b".")), 1, bytes)
     written = dnslib.DNSRecord.parse(asked.message).reply(ra=1, aa=0)

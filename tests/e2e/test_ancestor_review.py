@@ -90,7 +90,7 @@ def test_the_bytes_of_the_helper_are_what_the_server_accepts(repos: Repositories
     assert b"Authorization: Basic " in door.front.up
 
 
-def test_a_session_is_valid_whichever_request_comes_next(repos: Repositories, enter: Enter, login: str) -> None:
+def test_session_is_valid_for_any_next_request(repos: Repositories, enter: Enter, login: str) -> None:
     """Workers did not share sessions: every second request was from a stranger."""
     path = repos.seeded()
     box = enter([path], login=login).box
@@ -218,7 +218,7 @@ def _open_files(door: Door) -> list[str]:
     ]
 
 
-def test_every_listener_accepts_when_it_says_that_it_is_ready(door: Door) -> None:
+def test_every_listener_accepts_once_ready(door: Door) -> None:
     """Its health was green while the port was dead."""
     checks = door.gateway.control("GET", "/v1/ready").json["checks"]
     assert set(checks.values()) == {True}

@@ -39,12 +39,12 @@ DRESSES = {
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-def test_the_canary_sees_every_dress(dress: str) -> None:
+def test_canary_finds_every_encoding(dress: str) -> None:
     """A search that finds nothing proves something only if it would have found it."""
     assert traces(SECRET, b"before" + DRESSES[dress] + b"after")
 
 
-def test_the_canary_is_not_startled_by_strangers() -> None:
+def test_canary_has_no_false_positives() -> None:
     """Nor if it cried at everything."""
     other = SECRET.swapcase()
     assert traces(SECRET, other.encode() + base64.b64encode(other.encode())) == set()
@@ -133,7 +133,7 @@ def _check(door: Door, forge: Forge, visit: Visit) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("store", ["file", "environment"])
-def test_no_secret_is_where_it_must_not_be(
+def test_no_secret_is_outside_its_place(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge, store: str
 ) -> None:
     """Promise 1 of the design, judged by the records."""

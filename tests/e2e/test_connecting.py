@@ -63,7 +63,7 @@ def proxy() -> Iterator[ConnectProxy]:
     one.close()
 
 
-def test_a_name_that_leads_to_this_machine_is_refused_and_git_says_why(
+def test_forge_name_of_this_machine_is_refused_with_reason(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge, own_names: tuple[str, ...]
 ) -> None:
     """The forge hears nothing, not even a connection; the operator's word for it makes the same name good."""
@@ -129,7 +129,7 @@ def test_through_a_proxy_a_certificate_is_checked_as_without_one(
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's answer is not HTTP"),
     ],
 )
-def test_a_proxy_that_says_no_is_named_in_gits_words(
+def test_proxy_refusal_is_shown_by_git(
     repos: Repositories,
     enter: Enter,
     start_gateway: StartGateway,

@@ -80,7 +80,7 @@ def test_without_a_credential_reads_are_anonymous_and_writes_are_refused(
     assert "github.com" in door.gateway.log()
 
 
-def test_a_credential_that_the_forge_refuses_is_our_trouble_not_the_sandboxs(
+def test_rejected_forge_credential_is_reported_as_gateway_error(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway
 ) -> None:
     """The forge's 401 never passes: git would drop the session, and ask for another."""
@@ -94,7 +94,7 @@ def test_a_credential_that_the_forge_refuses_is_our_trouble_not_the_sandboxs(
 
 
 @pytest.mark.parametrize("service", ["fetch", "push"])
-def test_a_forge_that_is_away_is_named(
+def test_unreachable_forge_is_named(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, service: str
 ) -> None:
     """An outage must look like one, of the forge and not of the sandbox."""
@@ -110,7 +110,7 @@ def test_a_forge_that_is_away_is_named(
     assert door.gateway.audited(repo=path)["reason"] == "forge-unreachable"
 
 
-def test_a_repository_that_the_forge_does_not_know(repos: Repositories, enter: Enter, login: str) -> None:
+def test_unknown_repository_is_reported(repos: Repositories, enter: Enter, login: str) -> None:
     """The session may use it, the forge has none: both are said."""
     path = repos.fresh()
     said = enter([path], login=login).box.git("ls-remote", address(path)).refused()

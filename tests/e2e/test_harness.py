@@ -177,7 +177,7 @@ def test_the_recorder_sees_nothing_in_an_idle_reactor(tmp_path: Path) -> None:
     assert lag.stopped < PROMISED
 
 
-def test_a_reset_begins_anew(tmp_path: Path) -> None:
+def test_reset_clears_the_recorder(tmp_path: Path) -> None:
     """A record that no turn followed since is empty, not old."""
     recorded(tmp_path, "spin")
     lag = LoopLag(tmp_path / "lag")

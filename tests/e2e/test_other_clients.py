@@ -87,7 +87,7 @@ def test_clones_and_pushes(seat: Seat) -> None:
         assert seat.refs() == before | {MINE: new}
 
 
-def test_is_told_why_not(seat: Seat, forge: Forge) -> None:
+def test_client_shows_the_refusal(seat: Seat, forge: Forge) -> None:
     """The reason is shown, nothing moves and the forge is not asked; beside it the same commit goes where it may."""
     before, new = seat.refs(), seat.commit(1)
     forge.plain.clear()

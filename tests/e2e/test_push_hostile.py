@@ -90,7 +90,7 @@ LISTS: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def test_lists_that_mean_two_things(desk: Desk, forge: Forge) -> None:
+def test_ambiguous_command_lists_are_refused(desk: Desk, forge: Forge) -> None:
     """Whatever git or another server makes of them, they are refused, and the forge is not asked."""
     _, new, pack = parts(desk)
     create, evil = (f"{ZERO} {new} {ref}".encode() for ref in (REF, EVIL))
@@ -109,7 +109,7 @@ def test_lists_that_mean_two_things(desk: Desk, forge: Forge) -> None:
     assert desk.refs() == before | {REF: new}
 
 
-def test_bodies_that_are_no_push(desk: Desk, forge: Forge) -> None:
+def test_malformed_push_bodies_are_refused(desk: Desk, forge: Forge) -> None:
     """The tail of somebody's pack, nothing, a list that is cut: not one byte goes on."""
     _, new, pack = parts(desk)
     body = commands((ZERO, new, REF)) + pack
@@ -127,7 +127,7 @@ def test_bodies_that_are_no_push(desk: Desk, forge: Forge) -> None:
     assert desk.post(body).refs == {REF: "ok"}
 
 
-def test_packs_that_do_not_end_where_they_should(desk: Desk) -> None:
+def test_packs_with_wrong_end_are_refused(desk: Desk) -> None:
     """Junk behind the checksum, a cut, a wrong checksum, two packs: held back and refused, nothing is left behind."""
     main, new, pack = parts(desk)
     head, before = commands((main, new, "refs/heads/main")), desk.refs()
@@ -162,7 +162,7 @@ def test_what_is_refused_at_its_end_leaves_no_object(desk: Desk) -> None:
     assert desk.has(aside)
 
 
-def test_codings(desk: Desk, forge: Forge) -> None:
+def test_content_codings_of_a_push(desk: Desk, forge: Forge) -> None:
     """JGit gzips pushes: read, judged and sent on plain. A bomb, a broken stream, another coding are refused."""
     main, new, pack = parts(desk)
     good = commands((main, new, "refs/heads/main")) + pack
@@ -192,7 +192,9 @@ def test_codings(desk: Desk, forge: Forge) -> None:
     assert b"gzip" not in forge.plain.up.lower()
 
 
-def test_options_that_were_not_offered(desk: Desk, forge: Forge, enter: Enter, door: Door, repos: Repositories) -> None:
+def test_push_options_that_were_not_offered_are_refused(
+    desk: Desk, forge: Forge, enter: Enter, door: Door, repos: Repositories
+) -> None:
     """A client that sends them all the same: none reaches the forge; those that are granted do."""
     granted = sit(enter, door, repos, push_options=["ci.skip", "topic=*"])
     forge.plain.clear()
@@ -260,7 +262,7 @@ def test_smuggled_push_options_never_reach_the_forge(
 
 
 @pytest.mark.parametrize("word", ["atomic", "report-status", "side-band-64k"])
-def test_a_flag_with_a_value_is_no_way_to_blind_the_audit(desk: Desk, word: str) -> None:
+def test_flag_with_value_does_not_hide_from_the_audit(desk: Desk, word: str) -> None:
     """Git takes it as given; the push is refused, and the same flag alone lands."""
     _, new, pack = parts(desk)
     before = desk.refs()
@@ -289,7 +291,7 @@ def test_data_after_a_deletion_refuses_it(enter: Enter, door: Door, repos: Repos
     assert REF not in desk.refs()
 
 
-def test_what_leads_around_the_gateway_is_not_offered(desk: Desk, door: Door, forge: Forge) -> None:
+def test_offers_that_bypass_the_gateway_are_removed(desk: Desk, door: Door, forge: Forge) -> None:
     """The forge offers it; the sandbox does not see it, and is refused if it uses it all the same."""
     desk.behind("config", "uploadpack.blobPackfileUri", f"{'1' * 40} {'2' * 40} https://elsewhere.example/pack")
     desk.behind("config", "receive.certNonceSeed", "seed")
@@ -352,7 +354,7 @@ def test_a_forge_that_cannot_send_history_alone(desk: Desk, enter: Enter, door: 
     pathed.push("origin", "new:main").fine()
 
 
-def test_more_refs_than_a_list_may_hold(desk: Desk) -> None:
+def test_push_with_too_many_refs_is_refused(desk: Desk) -> None:
     """It is read to the limit and refused by name; what follows is read away."""
     new = desk.local("rev-parse", "new")
     many = [(ZERO, new, f"{REF}/{number:05d}") for number in range(20_001)]

@@ -159,7 +159,7 @@ def test_refs_with_effects_are_granted_by_name(sit: Sit) -> None:
         assert (ref in wide.refs(), ref in named.refs()) == (False, True)
 
 
-def test_whole_in_part_and_atomic(sit: Sit, forge: Forge) -> None:
+def test_refusal_of_whole_push_of_parts_and_atomic(sit: Sit, forge: Forge) -> None:
     """One good ref and one bad: none goes; with ``partial`` the good one; with ``--atomic`` none again."""
     whole, part = sit(push=[OWN]), sit(push=[OWN], partial=True)
     forge.plain.clear()
@@ -191,7 +191,7 @@ def test_whole_in_part_and_atomic(sit: Sit, forge: Forge) -> None:
     assert part.refs() == before
 
 
-def test_the_forges_own_word_is_written_down(sit: Sit) -> None:
+def test_forge_report_is_in_the_audit_line(sit: Sit) -> None:
     """Its ``ng`` beside its ``ok``."""
     desk = sit(push=[OWN])
     hook = desk.repos.folder(desk.path) / "hooks" / "update"
@@ -294,7 +294,7 @@ def test_the_stated_old_value_is_compared(sit: Sit) -> None:
     assert desk.move(before[MINE], main, MINE).refs == {MINE: "ok"}
 
 
-def test_who_may_push_nothing_is_told_before_packing(sit: Sit, forge: Forge) -> None:
+def test_session_without_push_is_refused_before_packing(sit: Sit, forge: Forge) -> None:
     """At discovery, with the reason; reading goes on."""
     desk = sit(push=[])
     said = desk.push("origin", "new:main").refused()
@@ -304,7 +304,7 @@ def test_who_may_push_nothing_is_told_before_packing(sit: Sit, forge: Forge) -> 
     desk.box.git("ls-remote", "origin", cwd="work").fine()
 
 
-def test_thirty_megabytes_are_refused_politely(sit: Sit, forge: Forge) -> None:
+def test_large_push_is_refused_with_a_reason(sit: Sit, forge: Forge) -> None:
     """Read to the end, then answered: one probe, one POST, status 1, the reason, and no false success."""
     desk = sit(push=[OWN])
     desk.local("update-ref", "refs/heads/noise", desk.commit("main", files={"noise": noise(30)}))

@@ -62,7 +62,7 @@ def test_a_push_from_a_shallow_clone(repos: Repositories, enter: Enter, login: s
     assert repos.head(path) == repos.head(path, "refs/heads/topic") == pushed
 
 
-def test_what_the_forge_refuses_is_said_in_the_forges_words(repos: Repositories, enter: Enter, login: str) -> None:
+def test_forge_refusal_is_shown_unchanged(repos: Repositories, enter: Enter, login: str) -> None:
     """A report of the forge passes whole: credgate adds no voice of its own to it."""
     path = repos.seeded()
     box = enter([path], login=login).box

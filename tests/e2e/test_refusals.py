@@ -153,7 +153,7 @@ def test_a_session_bound_elsewhere_is_refused_as_unknown(repos: Repositories, en
     _list(enter([path], login=login, bind="127.0.0.0/8").box, path).fine()
 
 
-def test_ten_wrong_tries_a_minute_brake_the_address(
+def test_ten_wrong_logins_a_minute_throttle_the_address(
     repos: Repositories, enter: Enter, start_gateway: StartGateway
 ) -> None:
     """Guessing is hopeless and must be cheap and loud; a right credential is still served."""
@@ -168,7 +168,7 @@ def test_ten_wrong_tries_a_minute_brake_the_address(
     _list(right, path).fine()
 
 
-def test_lfs_paths_are_refused_in_the_words_of_lfs(repos: Repositories, enter: Enter, door: Door) -> None:
+def test_lfs_requests_are_refused_in_lfs_format(repos: Repositories, enter: Enter, door: Door) -> None:
     """A clear 501 as JSON for what is no part of the API."""
     path = repos.seeded()
     visit = enter([path])
@@ -192,7 +192,7 @@ print(answer.status, answer.headers["Content-Type"], answer.read().decode(), sep
 
 
 @pytest.mark.needs("git-lfs")
-def test_git_lfs_prints_our_reason(repos: Repositories, enter: Enter, login: str) -> None:
+def test_git_lfs_prints_the_reason(repos: Repositories, enter: Enter, login: str) -> None:
     """The real client, by its own hook at a push, to a forge that has no LFS."""
     path = repos.seeded()
     box = enter([path], login=login).box

@@ -54,7 +54,7 @@ def test_an_alias_is_followed_and_hidden(served: Served) -> None:
 
 
 @pytest.mark.parametrize("qtype", ["A", "AAAA"])
-def test_a_private_answer_is_no_answer(served: Served, qtype: str) -> None:
+def test_private_answer_is_removed(served: Served, qtype: str) -> None:
     """Rebinding: NODATA, and why."""
     dug = served.dig("priv.test", qtype)
     assert (dug.status, dug.answers) == ("NOERROR", [])
@@ -62,7 +62,7 @@ def test_a_private_answer_is_no_answer(served: Served, qtype: str) -> None:
     assert dug.extended.startswith(f"15 (Blocked): (credgate: {text}")
 
 
-def test_what_is_public_of_a_mixed_answer_is_left(served: Served) -> None:
+def test_public_addresses_of_a_mixed_answer_remain(served: Served) -> None:
     """The metadata address is not."""
     assert served.dig("mixed.test").answers == ["A 93.184.216.38"]
 
@@ -92,7 +92,7 @@ def test_types_are_off_unless_granted(served: Served) -> None:
     assert off.extended == "15 (Blocked): (credgate: TXT is not granted for this name)"
 
 
-def test_static_names_forth_and_back(served: Served) -> None:
+def test_static_names_in_both_directions(served: Served) -> None:
     """``dig -x`` of the gateway's own; of anything else nothing."""
     assert served.dig("gateway").answers == ["A 127.0.0.1"]
     assert served.dig("git.gateway", "AAAA").answers == ["AAAA fd00::3"]
@@ -102,7 +102,7 @@ def test_static_names_forth_and_back(served: Served) -> None:
     assert served.dig("-x", "93.184.216.34").status == "NXDOMAIN"
 
 
-def test_a_name_that_is_allowed_and_is_not_there(served: Served) -> None:
+def test_allowed_name_that_does_not_exist(served: Served) -> None:
     """The upstream's own NXDOMAIN: no word of policy."""
     dug = served.dig("nothing.test")
     assert (dug.status, dug.extended) == ("NXDOMAIN", "")
@@ -153,13 +153,13 @@ def test_header_only_and_multi_question(served: Served) -> None:
         r"a\.wild.test",
     ],
 )
-def test_tricks_with_names(served: Served, name: str) -> None:
+def test_unusual_names_are_refused(served: Served, name: str) -> None:
     """Dots, NULs and newlines inside labels are other names."""
     dug = served.dig(name)
     assert (dug.status, dug.answers) == ("NXDOMAIN", [])
     assert served.dig("ok.test").status == "NOERROR"
 
 
-def test_the_gateway_says_that_it_answers(served: Served) -> None:
+def test_readiness_includes_dns(served: Served) -> None:
     """``GET /v1/ready`` has asked."""
     assert served.gateway.control("GET", "/v1/ready").json["checks"]["dns"] is True

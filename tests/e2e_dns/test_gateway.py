@@ -42,7 +42,7 @@ def test_a_sessions_names_are_for_its_address(start_dns: StartDns) -> None:
     assert served.dig("own.test", "-b", "127.0.0.2").status == "NXDOMAIN"
 
 
-def test_strangers_can_be_kept_out(start_dns: StartDns) -> None:
+def test_clients_without_session_can_be_refused(start_dns: StartDns) -> None:
     """``clients = "sessions"``; the gateway still knows that it answers."""
     served, _ = start_dns(clients="sessions")
     served.gateway.grant([], bind="127.0.0.2")
@@ -89,7 +89,7 @@ def test_reload_without_a_restart(start_dns: StartDns) -> None:
     assert served.dig("other.test").status == "NXDOMAIN"
 
 
-def test_an_upstream_that_goes_away(start_dns: StartDns) -> None:
+def test_upstream_that_disappears(start_dns: StartDns) -> None:
     """What was known is told as stale, what was not is SERVFAIL and audited; never anything wider."""
     served, resolver = start_dns(ttl=1)
     assert served.dig("ok.test").answers == OK
@@ -159,7 +159,7 @@ def test_responses_are_not_answered(served: Served) -> None:
 
 
 @pytest.mark.parametrize("octets", [0, 1, 2, 3, 11, 12, 13])
-def test_a_stump_gets_a_bare_header_or_nothing(served: Served, octets: int) -> None:
+def test_truncated_query_gets_a_header_or_no_reply(served: Served, octets: int) -> None:
     """As docs/dns.md has it: without an id no reply, else FORMERR; a whole question behind it gets its answer."""
     query = dns.message.make_query("gateway", "A")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -201,7 +201,7 @@ def test_a_bad_line_stops_the_start(start_dns: StartDns) -> None:
     assert f"credgate: {allowlist}:3: " in served.gateway.log()
 
 
-def test_off_is_off(start_dns: StartDns) -> None:
+def test_disabled_server_listens_nowhere(start_dns: StartDns) -> None:
     """``dns = ""``: the gateway is ready without it, and the port is free."""
     served, _ = start_dns()
     served.gateway.stop()
@@ -212,7 +212,7 @@ def test_off_is_off(start_dns: StartDns) -> None:
         free.bind(("127.0.0.1", served.port))
 
 
-def test_nothing_is_logged_a_packet(start_dns: StartDns) -> None:
+def test_no_packet_is_logged(start_dns: StartDns) -> None:
     """A thousand malformed, refused and unanswerable packets add no line."""
     served, _ = start_dns()
     served.dig("ok.test")

@@ -59,14 +59,14 @@ def test_a_datagram_is_answered_to_its_sender() -> None:
     assert w.answers(door.socket.sent[1][0])
 
 
-def test_silence_is_silence() -> None:
+def test_message_without_reply_sends_nothing() -> None:
     """Nothing is sent for a response or for one octet."""
     door = Door()
     assert door.send(w.question("ok.example", flags=0x8180)) == []
     assert door.send(b"\0") == []
 
 
-def test_what_cannot_be_sent_is_dropped_and_counted() -> None:
+def test_unsendable_reply_is_dropped_and_counted() -> None:
     """A full socket buffer is the network's way to say so; no traceback a packet."""
     door = Door()
     door.socket.broken = True
@@ -76,7 +76,7 @@ def test_what_cannot_be_sent_is_dropped_and_counted() -> None:
     assert door.protocol.unsent == 2
 
 
-def test_an_answer_after_the_end_goes_nowhere() -> None:
+def test_late_reply_after_stop_is_dropped() -> None:
     """The service has stopped meanwhile."""
     door = Door()
     door.send(ASKED)
@@ -121,7 +121,7 @@ def test_pipelined_questions_are_answered() -> None:
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN", "NOERROR"]
 
 
-def test_any_split_is_understood() -> None:
+def test_stream_is_parsed_for_any_split() -> None:
     """Byte by byte, length and message alike."""
     line = Line()
     for octet in frame(REFUSED) + frame(REFUSED):
@@ -129,7 +129,7 @@ def test_any_split_is_understood() -> None:
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN"]
 
 
-def test_a_length_that_no_query_has_closes() -> None:
+def test_invalid_length_closes_the_connection() -> None:
     """0 and above the limit; the questions before it were answered in their own reads."""
     for length in (b"\0\0", b"\x02\x01", b"\xff\xff"):
         line = Line()
@@ -137,7 +137,7 @@ def test_a_length_that_no_query_has_closes() -> None:
         assert line.transport.disconnected
 
 
-def test_silence_does_not_block_a_stream() -> None:
+def test_message_without_reply_does_not_block_the_stream() -> None:
     """A hundred responses sent as questions take no place in flight."""
     line = Line()
     line.send(*[w.question("ok.example", flags=0x8000)] * 8)
@@ -146,7 +146,7 @@ def test_silence_does_not_block_a_stream() -> None:
     assert line.replies() == ["NXDOMAIN"]
 
 
-def test_an_idle_connection_ends() -> None:
+def test_idle_connection_is_closed() -> None:
     """Ten seconds after the last message, from the first moment on."""
     line = Line()
     line.rig.clock.advance(listeners.IDLE - 0.1)
@@ -158,7 +158,7 @@ def test_an_idle_connection_ends() -> None:
     assert line.rig.clock.getDelayedCalls() == []
 
 
-def test_a_message_that_dribbles_ends_on_an_absolute_deadline() -> None:
+def test_slow_message_ends_on_an_absolute_deadline() -> None:
     """An octet a second keeps nothing open."""
     line = Line()
     for octet in frame(REFUSED)[:2]:
@@ -174,7 +174,7 @@ def test_a_message_that_dribbles_ends_on_an_absolute_deadline() -> None:
     assert second.transport.disconnected
 
 
-def test_a_message_that_follows_another_has_a_time_of_its_own() -> None:
+def test_each_message_has_its_own_deadline() -> None:
     """The positive control: who sends whole messages, however they are cut, is not who dribbles."""
     line = Line()
     first, second = frame(REFUSED)[:3], frame(REFUSED)[3:]
@@ -186,7 +186,7 @@ def test_a_message_that_follows_another_has_a_time_of_its_own() -> None:
     assert line.replies() == ["NXDOMAIN"] * 4
 
 
-def test_questions_in_flight_are_bounded() -> None:
+def test_waiting_queries_of_a_connection_are_limited() -> None:
     """The seventeenth waits, and nothing is read meanwhile."""
     line = Line()
     line.send(*[w.question("ok.example", ident=number) for number in range(20)])
@@ -199,7 +199,7 @@ def test_questions_in_flight_are_bounded() -> None:
     assert line.transport.producerState == "producing"
 
 
-def test_a_client_that_does_not_read_is_not_read_from() -> None:
+def test_client_that_does_not_read_is_paused() -> None:
     """Back-pressure; and it ends by its idle time."""
     line = Line()
     line.stream.pauseProducing()
@@ -213,7 +213,7 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
     line.stream.stopProducing()
 
 
-def test_an_answer_after_the_end_of_its_connection_goes_nowhere() -> None:
+def test_late_reply_on_a_closed_connection_is_dropped() -> None:
     """The client left while upstream thought."""
     line = Line()
     line.send(ASKED)
@@ -222,7 +222,7 @@ def test_an_answer_after_the_end_of_its_connection_goes_nowhere() -> None:
     assert line.replies() == []
 
 
-def test_connections_are_bounded_in_all_and_by_address() -> None:
+def test_connections_are_limited_in_total_and_by_address() -> None:
     """And what ends gives its place back."""
     line = Line(most=3, most_per_address=2)
     other = IPv4Address("TCP", "10.0.0.2", 4000)
@@ -238,7 +238,7 @@ def test_connections_are_bounded_in_all_and_by_address() -> None:
     assert len(line.factory.connections) == 2
 
 
-def test_nothing_is_left_of_a_connection_that_ended() -> None:
+def test_closed_connection_is_not_counted() -> None:
     """No count of its address, which a flood has many of, and no clock that would cut it again."""
     line = Line()
     other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
@@ -250,7 +250,7 @@ def test_nothing_is_left_of_a_connection_that_ended() -> None:
     assert line.rig.clock.getDelayedCalls() == []
 
 
-def test_an_ipv6_network_is_one_address() -> None:
+def test_ipv6_network_counts_as_one_address() -> None:
     """A sandbox has a /64 of them; an IPv4-mapped peer is its IPv4 self."""
     line = Line(most=9, most_per_address=2)
     inside = [IPv6Address("TCP", f"fd00::{number}", 4000) for number in (1, 2, 3)]

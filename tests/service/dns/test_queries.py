@@ -66,7 +66,7 @@ def session(*dns: str) -> Session:
     return Session("s-1", b"", b"", (), 0.0, 0.0, 0.0, 1.0, 1.0, bound_to=ipaddress.ip_network(HOST), dns=dns)
 
 
-def test_what_is_known_is_answered_at_once() -> None:
+def test_cached_answer_is_sent_at_once() -> None:
     """Refusals and static names need nobody."""
     rig = Rig()
     assert rig.take("secret.example")
@@ -81,7 +81,7 @@ def test_what_must_not_be_answered_is_told_so() -> None:
     assert rig.replies == []
 
 
-def test_a_question_waits_for_its_answer() -> None:
+def test_query_waits_for_its_upstream() -> None:
     """And gets it."""
     rig = Rig()
     assert rig.take("ok.example")
@@ -91,7 +91,7 @@ def test_a_question_waits_for_its_answer() -> None:
     assert w.answers(rig.replies[0]) == [("ok.example.", "A", "1.2.3.4")]
 
 
-def test_a_failure_is_answered_and_audited() -> None:
+def test_upstream_failure_is_answered_and_audited() -> None:
     """SERVFAIL, one line."""
     rig = Rig()
     rig.take("ok.example")
@@ -100,7 +100,7 @@ def test_a_failure_is_answered_and_audited() -> None:
     assert [event.reason for event in rig.audit.events] == ["dns-upstream-failed"]
 
 
-def test_a_mistake_of_ours_is_logged_and_answered_all_the_same(clean_reactor: list[Failure]) -> None:
+def test_unexpected_error_is_logged_and_answered(clean_reactor: list[Failure]) -> None:
     """The client must not wait for a bug."""
     rig = Rig()
     rig.take("ok.example")
@@ -110,7 +110,7 @@ def test_a_mistake_of_ours_is_logged_and_answered_all_the_same(clean_reactor: li
     assert rig.handler.responder.clients.of(HOST, 0.0).pending == 0
 
 
-def test_a_reply_that_cannot_be_handed_back_is_logged(clean_reactor: list[Failure]) -> None:
+def test_failed_send_is_logged(clean_reactor: list[Failure]) -> None:
     """Not lost in silence, and nobody else's trouble."""
     rig = Rig()
 
@@ -122,7 +122,7 @@ def test_a_reply_that_cannot_be_handed_back_is_logged(clean_reactor: list[Failur
     assert clean_reactor.pop().check(ZeroDivisionError)
 
 
-def test_unaudited_means_unserved() -> None:
+def test_nothing_goes_upstream_without_audit() -> None:
     """While the audit cannot be written nothing goes upstream; what needs no upstream is answered."""
     rig = Rig(static={"gateway": ("10.0.0.2",)})
     rig.audit.writable = False
@@ -136,7 +136,7 @@ def test_unaudited_means_unserved() -> None:
     assert len(rig.lookups.waiting) == 1
 
 
-def test_sessions_come_and_go_at_once() -> None:
+def test_session_events_take_effect_at_once() -> None:
     """Their names too; the audit line names the session."""
     rig = Rig()
     one = session("own.example")
@@ -162,7 +162,7 @@ def test_the_audit_line() -> None:
     )
 
 
-def test_a_new_configuration_keeps_the_sessions() -> None:
+def test_new_configuration_keeps_sessions() -> None:
     """And what is in flight is judged by it."""
     rig = Rig()
     rig.registry.begin(session("own.example"))

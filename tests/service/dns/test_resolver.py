@@ -82,7 +82,7 @@ async def test_ports_ids_and_cases_are_random() -> None:
 
 
 @ensureDeferred
-async def test_what_does_not_come_from_the_asked_port_is_not_heard() -> None:
+async def test_datagram_from_another_port_is_not_received() -> None:
     """The kernel drops it: the socket is connected. The stock resolver took answers from anyone until 26.10."""
     forged = bytes.fromhex("06060606")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -99,7 +99,7 @@ async def test_what_does_not_come_from_the_asked_port_is_not_heard() -> None:
 
 
 @ensureDeferred
-async def test_forged_answers_are_left_alone_until_the_right_one() -> None:
+async def test_forged_responses_are_ignored_until_the_right_one() -> None:
     """Wrong id, wrong question, QR=0: the right one behind them counts."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -112,7 +112,7 @@ async def test_forged_answers_are_left_alone_until_the_right_one() -> None:
 
 
 @ensureDeferred
-async def test_many_forged_answers_send_us_to_tcp() -> None:
+async def test_many_forged_responses_switch_to_tcp() -> None:
     """Someone guesses: then the question is asked where guessing is of no use."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -125,7 +125,7 @@ async def test_many_forged_answers_send_us_to_tcp() -> None:
 
 
 @ensureDeferred
-async def test_a_changed_letter_case_is_asked_again_over_tcp() -> None:
+async def test_changed_letter_case_is_retried_over_tcp() -> None:
     """0x20: over UDP it may be a forger who has not seen the question."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -138,7 +138,7 @@ async def test_a_changed_letter_case_is_asked_again_over_tcp() -> None:
 
 
 @ensureDeferred
-async def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
+async def test_truncated_response_is_retried_over_tcp() -> None:
     """And is then larger than UDP could carry."""
     many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(60))
 
@@ -162,7 +162,7 @@ async def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
     ids=["servfail", "refused", "broken", "truncated over tcp too", "silent"],
 )
 @ensureDeferred
-async def test_the_next_server_is_asked(bad: Any) -> None:
+async def test_next_server_is_tried_after_a_failure(bad: Any) -> None:
     """In order; the first one's failure is not the answer."""
     played = Played(bad, answer)
     assert (await played.resolve()).resources
@@ -171,7 +171,7 @@ async def test_the_next_server_is_asked(bad: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_server_that_is_not_there_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_server_is_skipped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Port unreachable is heard; TCP refused and cut are too."""
     monkeypatch.setattr(module, "TIMEOUTS", (30.0, 30.0))
     played = Played(answer)
@@ -191,7 +191,7 @@ async def test_a_server_that_is_not_there_costs_no_time(monkeypatch: pytest.Monk
 
 
 @ensureDeferred
-async def test_two_rounds_and_then_no_more() -> None:
+async def test_servers_are_tried_in_two_rounds() -> None:
     """All silent: each server twice, the second time with more patience; then ``UpstreamError``."""
     played = Played(silent, silent)
     before = reactor.seconds()
@@ -216,14 +216,14 @@ async def test_all_tries_end_by_the_deadline(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @ensureDeferred
-async def test_no_server_is_known() -> None:
+async def test_resolve_without_servers_fails() -> None:
     """A gateway without any resolver answers static names only."""
     with pytest.raises(UpstreamError):
         await UpstreamResolver((), reactor).resolve(KEY)
 
 
 @ensureDeferred
-async def test_identical_questions_are_asked_once() -> None:
+async def test_identical_queries_are_sent_once() -> None:
     """However many wait; another type is another question."""
     played = Played(answer)
     results = await defer.gatherResults(
@@ -237,7 +237,7 @@ async def test_identical_questions_are_asked_once() -> None:
 
 
 @ensureDeferred
-async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_queries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither clients of one question nor questions pile up; what failed is told at once."""
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     monkeypatch.setattr(module, "MAX_FLIGHTS", 2)
@@ -270,7 +270,7 @@ async def test_aliases_are_followed_over_several_answers() -> None:
 
 
 @ensureDeferred
-async def test_a_loop_of_aliases_ends() -> None:
+async def test_alias_loop_fails() -> None:
     """As a failure."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -283,7 +283,7 @@ async def test_a_loop_of_aliases_ends() -> None:
 
 
 @ensureDeferred
-async def test_stopping_gives_up_what_is_in_flight() -> None:
+async def test_stop_cancels_running_queries() -> None:
     """No socket, no delayed call is left: the fixture around each test looks."""
     played = Played(silent)
     waiting = [played.upstream.resolve(KEY), played.upstream.resolve((KEY[0], 28))]
@@ -296,7 +296,7 @@ async def test_stopping_gives_up_what_is_in_flight() -> None:
 
 
 @ensureDeferred
-async def test_stopping_while_connecting_gives_up_too() -> None:
+async def test_stop_cancels_a_connection_attempt() -> None:
     """A TCP server that accepts and says nothing."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -315,7 +315,7 @@ async def test_stopping_while_connecting_gives_up_too() -> None:
     await played.stop()
 
 
-def test_the_bare_socket_is_what_the_reactor_wants() -> None:
+def test_udp_socket_implements_the_reactor_interface() -> None:
     """It names itself, and a broken socket is a failure like any other."""
     asked = response.ask(KEY[0], 1, bytes)
     exchange = module.UDPExchange(("127.0.0.1", 9), asked, reactor)
@@ -332,7 +332,7 @@ def test_the_bare_socket_is_what_the_reactor_wants() -> None:
 
 
 @ensureDeferred
-async def test_reading_nothing_is_no_answer() -> None:
+async def test_read_without_data_is_ignored() -> None:
     """A wake-up without a message (a bad checksum) is waited out."""
     played = Played(silent)
     exchange = module.UDPExchange(played.fakes[0].server, response.ask(KEY[0], 1, bytes), reactor).send()
@@ -344,7 +344,7 @@ async def test_reading_nothing_is_no_answer() -> None:
 
 
 @ensureDeferred
-async def test_ipv6_servers_are_asked() -> None:
+async def test_ipv6_server_is_used() -> None:
     """Both transports of a server that is not there, over ::1: refused, not confused."""
     upstream = UpstreamResolver([("::1", free_port())], reactor)
     with pytest.raises(UpstreamError):
@@ -353,7 +353,7 @@ async def test_ipv6_servers_are_asked() -> None:
 
 @pytest.mark.parametrize("rcode", [0, 3, 5])
 @ensureDeferred
-async def test_any_reply_to_the_question_is_a_sign_of_life(rcode: int) -> None:
+async def test_probe_accepts_any_rcode(rcode: int) -> None:
     """A refusal too."""
     server = FakeUpstream(reactor, lambda query, _: [w.response(query, rcode=rcode)])
     assert await module.probe(server.server, READY, reactor)
@@ -362,7 +362,7 @@ async def test_any_reply_to_the_question_is_a_sign_of_life(rcode: int) -> None:
 
 
 @ensureDeferred
-async def test_a_lost_datagram_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_repeats_a_lost_datagram(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice at most."""
     monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
     server = FakeUpstream(reactor, lambda query, _: [w.response(query)] if len(server.asked) > 2 else [])
@@ -372,7 +372,7 @@ async def test_a_lost_datagram_is_sent_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @ensureDeferred
-async def test_one_dead_door_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_needs_udp_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     """UDP silent, TCP closed, TCP cut, nobody there."""
     monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
     for script, tcp in (

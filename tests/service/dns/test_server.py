@@ -67,7 +67,7 @@ async def ask(service: DnsService, name: str, qtype: int = 1) -> bytes:
 
 
 @ensureDeferred
-async def test_it_answers_and_is_ready() -> None:
+async def test_service_answers_and_is_ready() -> None:
     """Both doors, on one port; then neither."""
     service = start(made(static={"gateway": ("10.0.0.2",)}))
     assert w.answers(await ask(service, "gateway")) == [("gateway.", "A", "10.0.0.2")]
@@ -81,7 +81,7 @@ async def test_it_answers_and_is_ready() -> None:
 
 
 @ensureDeferred
-async def test_it_looks_names_up() -> None:
+async def test_service_resolves_names() -> None:
     """From a real socket to a real socket and back."""
     upstream = FakeUpstream(reactor, lambda query, _: [w.response(query, (w.record(w.ASKED, 1, b"\1\2\3\4"),))])
     service = start(made(allow=("ok.example",), upstream=(f"127.0.0.1:{upstream.number}",)))
@@ -91,7 +91,7 @@ async def test_it_looks_names_up() -> None:
 
 
 @ensureDeferred
-async def test_one_flood_must_not_hold_the_reactor() -> None:
+async def test_datagram_throughput_is_limited() -> None:
     """Twisted's 256 KiB a turn let 2.6 seconds pass before anyone else's."""
     service = start(made())
     assert service._ports[0].maxThroughput == 2048
@@ -135,7 +135,7 @@ async def test_without_privileged_start_it_binds_at_the_start() -> None:
 
 
 @ensureDeferred
-async def test_off_is_off() -> None:
+async def test_disabled_server_listens_nowhere() -> None:
     """``dns = ""``: nothing bound, nothing resolved, a reload is no trouble."""
     service = start(made(""))
     assert (service.enabled, service._ports, await service.ready()) == (False, [], False)
@@ -168,7 +168,7 @@ async def test_a_reload_takes_effect_at_once_or_not_at_all(tmp_path: Path) -> No
     await stop(service)
 
 
-def test_a_bad_entry_is_told_with_its_place(tmp_path: Path) -> None:
+def test_invalid_entry_is_reported_with_file_and_line(tmp_path: Path) -> None:
     """The configuration's file and line for its own keys, the allowlist's for its lines."""
     listed, file = tmp_path / "list", tmp_path / "credgate.toml"
     listed.write_text("ok.example\n*\n")
@@ -185,7 +185,7 @@ def test_a_bad_entry_is_told_with_its_place(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counters_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred malformed packets, a look-up over UDP and TCP, a look at readiness: nothing but the summary, once."""
     lines: list[dict[str, Any]] = []
 

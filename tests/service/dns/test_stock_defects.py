@@ -98,7 +98,7 @@ def test_05_a_dot_in_a_label_is_no_separator() -> None:
     ],
     ids=["type 0x40", "type 0x80", "257 octets", "pointer", "two questions", "count lies"],
 )
-def test_06_malformed_questions_are_told_so(message: bytes) -> None:
+def test_06_malformed_queries_get_formerr(message: bytes) -> None:
     """Label types, long names, pointers, several questions, lies in counts: FORMERR."""
     assert w.rcode(answered(message)) == "FORMERR"
     assert w.rcode(answered(w.question("gateway"))) == "NOERROR"
@@ -138,7 +138,7 @@ def test_09_connections_end_and_are_counted() -> None:
     assert line.transport.disconnected
 
 
-def test_10_the_cache_is_bounded_and_knows_what_is_not_there() -> None:
+def test_10_cache_is_limited_and_has_negative_answers() -> None:
     """No entry and no delayed call for each name; negative answers are kept; the letter case is the query's."""
     rig = Rig(allow=("*.example",), cache_size=10, names_per_minute=100000)
     for number in range(500):
@@ -165,7 +165,7 @@ def _blast(address: tuple[str, int], stop: list[bool]) -> int:
 
 
 @ensureDeferred
-async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
+async def test_11_flood_does_not_block_the_reactor() -> None:
     """One turn takes at most 2 KiB of datagrams: some fifty questions, a millisecond."""
     config = Config(listen=ListenConfig(dns="127.0.0.1:0"), dns=DnsConfig(upstream=("127.0.0.1:9",), rate=0.0))
     service = dns_service(config, FakeRegistry(), FakeAudit(), reactor)
