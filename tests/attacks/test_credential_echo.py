@@ -123,7 +123,7 @@ def _answers(request: Request, dressed: str, port: int) -> list[bytes]:
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize("kind", REQUESTS)
 def test_echoed_credential_never_reaches_the_sandbox(arena: Field, kind: str, dress: str) -> None:
-    """Promise 1 of the design, against a forge that wants to break it."""
+    """A hostile forge puts the credential into every part of an answer."""
     request = REQUESTS[kind]
     leaks = {}
     for data in _answers(request, DRESSES[dress](arena.secret), arena.forge.port):
@@ -142,7 +142,7 @@ def _folded(secret: str, heard: bytes) -> set[str]:
 
 
 def test_echoed_credential_is_in_no_file(arena: Field) -> None:
-    """Log and audit lines are made of our own words."""
+    """Log and audit lines contain only texts of credgate."""
     for kind, request in REQUESTS.items():
         for data in _answers(request, arena.secret, arena.forge.port)[:20:3]:
             answered(arena, request, data)
@@ -157,7 +157,7 @@ def test_echoed_credential_is_in_no_file(arena: Field) -> None:
 
 
 def test_echo_in_gits_own_body_is_relayed_and_detected(arena: Field) -> None:
-    """What is not promised, shown: a forge that hides the credential in a pack gives it away."""
+    """A limit, shown: a forge that puts the credential into a pack discloses it."""
     request = REQUESTS["fetch"]
     heard, _ = answered(arena, request, whole("200 OK", {}, request.kind.decode(), arena.secret))
     assert not refuses(heard.only)

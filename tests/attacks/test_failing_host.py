@@ -70,7 +70,7 @@ def _status(field: Field) -> int:
 
 
 def test_full_disk_refuses_requests_until_audit_can_be_written(victim: Field) -> None:
-    """The first line that cannot be written closes the door; the control socket stays open; room opens it again."""
+    """After the first failed write requests get 503; the control socket still answers; free space ends it."""
     victim.control()
     with full_disk(victim):
         # What is under way when the disk fills is served: that the line cannot be written shows only by writing it.
@@ -134,7 +134,7 @@ def test_revocation_on_a_full_disk_survives_a_restart(start_field: StartField) -
 
 
 def test_the_process_leaves_no_core(victim: Field) -> None:
-    """A core file would hold every credential."""
+    """A core file would contain every credential."""
     assert resource.prlimit(victim.gateway.pid, resource.RLIMIT_CORE) == (0, 0)
 
 
@@ -213,7 +213,7 @@ def test_foreign_user_on_control_socket_cannot_starve_others(place: Path, start_
 
 
 def test_a_process_without_descriptors_recovers(victim: Field) -> None:
-    """Should they run out all the same, the door jams; it opens again when they are back."""
+    """If descriptors run out, new connections wait; they are accepted again when descriptors are free."""
     pid, limit = victim.gateway.pid, resource.RLIMIT_NOFILE
     before = resource.prlimit(pid, limit)
     victim.control()

@@ -82,7 +82,7 @@ def check_sandbox(field: Field, heard: Heard) -> None:
 
 
 def test_there_are_enough_answers() -> None:
-    """The issue asks for 60 at least."""
+    """At least 60."""
     assert len(HOSTILE_RESPONSES) >= 60
 
 
@@ -103,7 +103,7 @@ def test_hostile_answer_never_looks_complete(arena: Field, attack: HostileAnswer
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("attack", [one for one in HOSTILE_RESPONSES if one.cut], ids=lambda attack: attack.name)
 def test_reset_never_looks_complete(arena: Field, attack: HostileAnswer, kind: str) -> None:
-    """TCP has two ways to be cut, and a crashed forge uses the other."""
+    """A crashed forge resets its connections instead of closing them."""
     request = REQUESTS[kind]
     heard, _ = answered(arena, request, typed(attack.data, request, arena), "resets")
     assert refuses(heard.answers[0]) if heard.end == "open" else broken(heard) or refuses(heard.only)
@@ -144,7 +144,7 @@ def test_bytes_after_an_answer_are_not_relayed(arena: Field, name: str, kind: st
 
 
 def test_unsolicited_answer_is_not_relayed(arena: Field) -> None:
-    """A forge that speaks on an idle connection must not answer the next sandbox's request by it."""
+    """Data that a forge sends on an idle connection must not answer the next sandbox's request."""
     arena.control()
     idle = arena.forge.blurt(SECOND)
     assert idle
@@ -154,7 +154,7 @@ def test_unsolicited_answer_is_not_relayed(arena: Field) -> None:
 
 @pytest.mark.parametrize("kind", ["discovery", "fetch"])
 def test_closed_pooled_connection_is_replaced(arena: Field, kind: str) -> None:
-    """The one case in which a request is asked again: a connection kept from before died without a byte."""
+    """The only case in which a request is repeated: a pooled connection closed without a byte of an answer."""
     request = REQUESTS[kind]
     arena.control()
     refused = iter(["resets"])

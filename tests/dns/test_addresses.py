@@ -66,19 +66,19 @@ def test_table_has_at_least_sixty_addresses() -> None:
 
 @pytest.mark.parametrize(("address", "kind"), SPECIAL)
 def test_special_address_has_its_kind(address: str, kind: str) -> None:
-    """An allowed name whose owner points it here must not send the sandbox here."""
+    """The owner of an allowed name must not be able to send a sandbox here."""
     assert addresses.special(ipaddress.ip_address(address).packed) == kind
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_address_is_allowed(address: str) -> None:
-    """Positive control, at the edges of the ranges."""
+    """Positive control, at the borders of the ranges."""
     assert addresses.special(ipaddress.ip_address(address).packed) == ""
 
 
 @given(st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address))
 def test_ipv4_addresses_private_in_ipaddress_are_special(address: ipaddress.IPv4Address) -> None:
-    """Another table, kept by others, must not know a range that ours forgot."""
+    """The table of the standard library must not have a range that this one lacks."""
     if not address.is_global and address not in ipaddress.ip_network("192.175.48.0/24"):
         assert addresses.special(address.packed)
 

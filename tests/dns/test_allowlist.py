@@ -150,7 +150,7 @@ def test_a_file_is_read_with_line_numbers(tmp_path: Path) -> None:
     [(b"ok.example\nnot a name at all\n", 2), (b"\n\n10.0.0.1", 3), (b"a..b", 1), (b"a.b\x00.c", 1)],
 )
 def test_a_bad_line_stops_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
-    """The operator is told where to look."""
+    """The error has the file and the line."""
     file = tmp_path / "names"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:

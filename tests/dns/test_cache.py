@@ -18,7 +18,7 @@ def made(size: int = 10) -> AnswerCache:
 
 
 def test_reply_is_cached_until_it_expires() -> None:
-    """And not a moment longer."""
+    """It is not returned later."""
     cache = ReplyCache()
     cache.put(b"key", b"reply", 10.0)
     assert (cache.get(b"key", 9.9), cache.get(b"key", 10.0), cache.get(b"other", 0.0)) == (b"reply", None, None)
@@ -38,7 +38,7 @@ def test_reply_cache_has_a_fixed_size() -> None:
 
 
 def test_large_reply_is_not_cached() -> None:
-    """Entries times octets is the size."""
+    """So the number of entries bounds the memory."""
     cache = ReplyCache()
     cache.put(b"k", bytes(MAX_REPLY), 99.0)
     assert len(cache) == 0
@@ -83,5 +83,3 @@ def test_answer_cache_removes_the_least_recently_used() -> None:
     cache.put(((b"x",), 1), POSITIVE, 0.0)
     cache.put(((b"y",), 1), POSITIVE, 0.0)
     assert cache.get(((b"99",), 1)) is not None or cache.get(KEY) is None
-    cache.clear()
-    assert len(cache) == 0

@@ -16,7 +16,7 @@ def test_burst_then_rate() -> None:
 
 
 def test_tokens_are_limited_to_the_burst() -> None:
-    """An hour of silence buys one burst."""
+    """After an hour without queries there is one burst."""
     bucket = TokenBucket(10.0, 3.0, 0.0)
     assert [bucket.take(3600.0) for _ in range(4)] == [True, True, True, False]
 
@@ -44,14 +44,14 @@ def test_never_more_than_burst_and_rate(rate: float, burst: float, gaps: list[fl
 
 
 def test_first_excess_is_distinguished() -> None:
-    """One audit line when the limit is met, not one a packet."""
+    """One audit line when the limit is reached, not one for each packet."""
     window = DistinctWindow(2)
     assert [window.see("k", thing, 0.0) for thing in "abacd"] == [Seen.NEW, Seen.NEW, Seen.AGAIN, Seen.FULL, Seen.OVER]
     assert window.see("k", "a", 0.0) is Seen.AGAIN
 
 
 def test_keys_are_counted_separately() -> None:
-    """One sandbox's noise does not silence another."""
+    """One client does not use up the limit of another."""
     window = DistinctWindow(1)
     assert window.see("one", "a", 0.0) is Seen.NEW
     assert window.see("one", "b", 0.0) is Seen.FULL
@@ -77,7 +77,7 @@ def test_key_that_cannot_be_counted_is_over_its_limit() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9))), st.integers(1, 4), st.integers(1, 4))
 def test_never_more_than_the_limit_passes(sightings: list[tuple[int, int]], limit: int, keys: int) -> None:
-    """The property that the tunnelling guard stands on."""
+    """The property that limits tunnelling."""
     window = DistinctWindow(limit, max_keys=keys)
     passed = {(k, t) for k, t in sightings if window.see(k, t, 0.0) in (Seen.NEW, Seen.AGAIN)}
     assert all(sum(1 for one, _ in passed if one == key) <= limit for key in range(6))

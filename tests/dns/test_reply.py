@@ -86,7 +86,7 @@ def test_truncation_is_at_record_boundary() -> None:
 
 
 def test_extended_error_is_dropped_before_a_record() -> None:
-    """Its text first, then all of it: people come after programs."""
+    """Its text is removed first, then the whole option."""
     extended = Extended(ExtendedError.STALE_ANSWER, "x" * 100)
     question = asked(edns=w.opt(512))
     size = len(reply.build(question, Content(records=addresses(5))))

@@ -187,7 +187,7 @@ def test_fast_path_entry_expires_with_the_answer() -> None:
 
 
 def test_fast_path_keeps_refusals_for_a_minute() -> None:
-    """Thousands of repeats cost one judgement and one audit line."""
+    """Thousands of repeats are judged once and logged once."""
     server = Server()
     for _ in range(1000):
         server.ask("secret.example")
@@ -314,7 +314,7 @@ def test_report_escapes_control_octets() -> None:
 
 
 def test_session_names_are_answered_only_for_its_address() -> None:
-    """And for no other client, not even through a cache; the report names the session."""
+    """Not for other clients, also not from a cache; the report names the session."""
     server = Server()
     server.responder.clients.use(SessionIndex([session("own.example")]))
     server.found(server.pend("own.example"), PUBLIC)
@@ -327,7 +327,7 @@ def test_session_names_are_answered_only_for_its_address() -> None:
 
 
 def test_new_session_takes_effect_at_once() -> None:
-    """A refusal given a moment ago is not in its way."""
+    """A cached refusal does not delay it."""
     server = Server()
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
     server.responder.clients.use(SessionIndex([session("own.example")]))

@@ -150,7 +150,7 @@ def test_malformed_service_record_is_refused(rdata: bytes) -> None:
 
 @pytest.mark.parametrize("hint", [param(4, b""), param(4, b"\1\1\1"), param(6, b"\1\1\1\1")])
 def test_hint_with_wrong_length_is_refused(hint: bytes) -> None:
-    """What cannot be judged is not passed on."""
+    """A hint that cannot be checked is not forwarded."""
     with pytest.raises(WireError):
         svcb.guard(svcb.read(b"\0\1\0" + hint), public)
 

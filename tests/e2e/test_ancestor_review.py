@@ -51,7 +51,7 @@ def test_the_control_socket_is_reachable_and_used_by_host_scripts(
 
 
 def test_the_control_api_is_not_on_tcp(door: Door) -> None:
-    """It sat on the sandbox's own listener, behind a guess at the peer's address."""
+    """The ancestor served it on the sandbox's own listener, protected only by the peer's address."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", door.gateway.port), 10)) as sandbox:
         sandbox.sendall(b"GET /v1/sessions HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
         assert sandbox.recv(4096).startswith(b"HTTP/1.1 404 ")
@@ -99,7 +99,7 @@ def test_session_is_valid_for_any_next_request(repos: Repositories, enter: Enter
 
 
 def test_a_session_is_valid_after_a_restart(repos: Repositories, enter: Enter, start_gateway: StartGateway) -> None:
-    """They were in memory."""
+    """The ancestor kept sessions in memory only."""
     path = repos.seeded()
     door = start_gateway()
     box = enter([path], door=door).box
@@ -119,7 +119,7 @@ def test_the_gc_really_runs_in_the_service(enter: Enter, start_gateway: StartGat
 
 
 def test_scope_is_enforced_on_every_endpoint(repos: Repositories, enter: Enter, door: Door, forge: Forge) -> None:
-    """It was looked at in one route of three."""
+    """The ancestor checked it in one route of three."""
     path, other = repos.seeded(), repos.seeded()
     visit = enter([path])
     box = visit.box
@@ -219,7 +219,7 @@ def _open_files(door: Door) -> list[str]:
 
 
 def test_every_listener_accepts_once_ready(door: Door) -> None:
-    """Its health was green while the port was dead."""
+    """The ancestor reported healthy while its port was closed."""
     checks = door.gateway.control("GET", "/v1/ready").json["checks"]
     assert set(checks.values()) == {True}
     assert accepts(door.gateway.port)

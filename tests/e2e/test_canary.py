@@ -40,12 +40,12 @@ DRESSES = {
 
 @pytest.mark.parametrize("dress", DRESSES)
 def test_canary_finds_every_encoding(dress: str) -> None:
-    """A search that finds nothing proves something only if it would have found it."""
+    """Positive control: the search finds every encoding."""
     assert traces(SECRET, b"before" + DRESSES[dress] + b"after")
 
 
 def test_canary_has_no_false_positives() -> None:
-    """Nor if it cried at everything."""
+    """It does not report other bytes."""
     other = SECRET.swapcase()
     assert traces(SECRET, other.encode() + base64.b64encode(other.encode())) == set()
 
@@ -136,7 +136,7 @@ def _check(door: Door, forge: Forge, visit: Visit) -> dict[str, set[str]]:
 def test_no_secret_is_outside_its_place(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge, store: str
 ) -> None:
-    """Promise 1 of the design, judged by the records."""
+    """Checked on the records of both sides."""
     path, other = repos.seeded(), repos.seeded()
     settings: dict[str, dict[str, Any]] = {}
     if store == "environment":

@@ -114,7 +114,7 @@ def test_push_after_drain_timeout_is_refused_and_moves_no_ref(
 
 
 def test_running_clone_completes(repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge) -> None:
-    """Whole."""
+    """The clone is complete."""
     held, path = _cloning(_door(start_gateway, LONG), forge, repos, enter)
     try:
         held.door.stop()
@@ -128,7 +128,7 @@ def test_running_clone_completes(repos: Repositories, enter: Enter, start_gatewa
 def test_clone_after_drain_timeout_is_visibly_cut(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """The half must not be taken for the whole."""
+    """A partial clone must not look complete."""
     door = _door(start_gateway, SHORT)
     held, path = _cloning(door, forge, repos, enter)
     try:

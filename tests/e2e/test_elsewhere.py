@@ -115,7 +115,7 @@ def test_downloads_from_elsewhere_are_not_offered(
 def test_downloads_from_elsewhere_are_refused(
     newer: tuple[PythonForge, Recorder], enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """Who asks all the same is told so, and no byte of an answer comes; the plain question is served."""
+    """A client that requests it anyway is refused without a byte of an answer; a plain request is served."""
     forge, recorder = newer
     path = offers(Repositories(forge.root))
     door = start_gateway(url=recorder.url, secret=forge.secret)

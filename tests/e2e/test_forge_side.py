@@ -47,7 +47,7 @@ def test_an_unknown_authority_is_refused(
 def test_a_certificate_for_another_name_is_refused(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """Signed by the right authority, made out to somebody else."""
+    """It is signed by the right authority, for another host name."""
     path = repos.seeded()
     stranger = Recorder(forge.server.port, tls=forge.authority.server_context("stranger.localhost"))
     try:
@@ -97,7 +97,7 @@ def test_rejected_forge_credential_is_reported_as_gateway_error(
 def test_unreachable_forge_is_named(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, service: str
 ) -> None:
-    """An outage must look like one, of the forge and not of the sandbox."""
+    """The refusal says that the forge is unreachable."""
     path = repos.seeded()
     door = start_gateway(url=f"http://127.0.0.1:{free_port()}")
     box = enter([path], login=login, door=door).box
@@ -111,7 +111,7 @@ def test_unreachable_forge_is_named(
 
 
 def test_unknown_repository_is_reported(repos: Repositories, enter: Enter, login: str) -> None:
-    """The session may use it, the forge has none: both are said."""
+    """The refusal says that it is granted, and that the forge does not have it."""
     path = repos.fresh()
     said = enter([path], login=login).box.git("ls-remote", address(path)).refused()
     assert "remote: credgate" in said

@@ -146,7 +146,7 @@ def judge(watch: Watch, door: Door, allowed: int = ALLOWED) -> None:
     ids=["cloned", "cloned-in-chunks", "pushed-with-length", "pushed-in-chunks"],
 )
 def test_gibibyte_transfer_has_flat_memory(door: Door, place: Place, transfer: Callable[[Place], float]) -> None:
-    """None of it is buffered, neither in memory nor in a temporary file."""
+    """Nothing is buffered in memory or in a temporary file."""
     with Watch(door.gateway.pid) as watch:
         assert transfer(place) > 0
     judge(watch, door)

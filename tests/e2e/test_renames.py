@@ -31,7 +31,7 @@ def test_a_rename_within_the_grants_works(repos: Repositories, enter: Enter, log
 def test_a_rename_out_of_the_grants_is_refused_by_its_new_name(
     repos: Repositories, enter: Enter, login: str, door: Door
 ) -> None:
-    """Whoever may use ``moved-out/x`` was not given ``elsewhere/x``."""
+    """A grant for ``moved-out/x`` is not a grant for ``elsewhere/x``."""
     new = repos.seeded(repos.fresh("elsewhere"))
     old = new.replace("elsewhere/", "moved-out/")
     said = enter([old], login=login).box.git("ls-remote", address(old)).refused()

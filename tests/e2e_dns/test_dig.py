@@ -24,7 +24,7 @@ NOT_LISTED = "15 (Blocked): (credgate: the name is not in the allowlist; GET /wh
     ids=" ".join,
 )  # fmt: skip
 def test_an_allowed_name_is_answered(served: Served, how: list[str]) -> None:
-    """Whatever the transport and options; and a name that is not allowed is refused in the same breath."""
+    """Over each transport, with any options; a name that is not allowed is refused in the same way."""
     dug = served.dig("ok.test", *how)
     assert (dug.status, dug.answers) == ("NOERROR", ["A 93.184.216.34"])
     assert {"qr", "ra"} <= dug.flags
@@ -89,7 +89,7 @@ def test_types_are_off_unless_granted(served: Served) -> None:
     assert served.dig("text.test", "TXT").answers == ['TXT "some words"']
     off = served.dig("ok.test", "TXT")
     assert (off.status, off.answers) == ("NOERROR", [])
-    assert off.extended == "15 (Blocked): (credgate: TXT is not granted for this name)"
+    assert off.extended == "15 (Blocked): (credgate: queries of type TXT are not allowed for this name)"
 
 
 def test_static_names_in_both_directions(served: Served) -> None:

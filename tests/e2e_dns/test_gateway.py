@@ -67,7 +67,7 @@ def test_the_audit_line_of_a_refused_name(served: Served) -> None:
 
 
 def test_reload_without_a_restart(start_dns: StartDns) -> None:
-    """A good list is taken up at once, a bad one leaves the old one whole and is told with file and line."""
+    """A valid list takes effect at once; an invalid one changes nothing and is reported with file and line."""
     served, _ = start_dns()
     allowlist = served.gateway.folder / "allowlist.conf"
     assert served.dig("other.test").status == "NXDOMAIN"
@@ -90,7 +90,7 @@ def test_reload_without_a_restart(start_dns: StartDns) -> None:
 
 
 def test_upstream_that_disappears(start_dns: StartDns) -> None:
-    """What was known is told as stale, what was not is SERVFAIL and audited; never anything wider."""
+    """A cached answer is given as stale; other names get SERVFAIL and an audit line."""
     served, resolver = start_dns(ttl=1)
     assert served.dig("ok.test").answers == OK
     resolver.stop()
@@ -146,7 +146,7 @@ def test_a_connection_that_sends_nonsense_is_closed(served: Served) -> None:
 
 
 def test_responses_are_not_answered(served: Served) -> None:
-    """Two servers must not talk to each other for ever: a response gets silence, a question behind it its answer."""
+    """A response gets no reply, so that two servers cannot answer each other; a query after it is answered."""
     query = dns.message.make_query("gateway", "A")
     response = dns.message.make_query("gateway", "A")
     response.flags |= dns.flags.QR
@@ -176,7 +176,7 @@ def test_truncated_query_gets_a_header_or_no_reply(served: Served, octets: int) 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_that_is_taken_stops_the_start(start_dns: StartDns, kind: int) -> None:
-    """UDP or TCP: one line and exit status 1, instead of a gateway that is deaf on one ear."""
+    """UDP or TCP: one line of error and exit status 1."""
     served, _ = start_dns()
     served.gateway.stop()
     with socket.socket(socket.AF_INET, kind) as taken:
