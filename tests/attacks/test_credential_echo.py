@@ -1,4 +1,4 @@
-"""A forge that writes the credential it was shown into every place an answer has: none of them leads to the sandbox.
+"""A forge that writes the credential into every part of an answer: it never reaches the sandbox.
 
 The body of an answer that git asked for is the exception that is not promised (docs/attacks.md): it passes as it is,
 and the last test here shows that the canary would have cried.

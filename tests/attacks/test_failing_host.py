@@ -1,4 +1,4 @@
-"""A host that fails: no room on the disk, no descriptors. Unaudited means unserved, and the control socket answers.
+"""A host that fails: a full disk, no descriptors. Requests are refused, and the control socket answers.
 
 The disk is made full by a limit on the size of files that the running process may write (``RLIMIT_FSIZE``), which root
 is bound by as well.

@@ -1,7 +1,7 @@
 """Every hostile request of the table, sent to the real process: none reaches the forge, each is answered and closed.
 
-Judged by what the forge received (read by h11) and what the client received (read by h11), never by what credgate says
-of itself. A request whose fault lies in its body may have begun upstream; it must never have become whole there.
+Judged by what the forge received (read by h11) and what the client received (read by h11), never by what credgate
+reports. A request with a fault in its body may reach the forge in part, but must never be complete there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who asks: no answer tells one failed login from another, no field or address makes one, none crosses to the forge.
+"""Identity: failed logins get identical answers; no field or address authenticates; no login reaches the forge.
 
 The differences that matter are differences of bytes, so answers are compared whole; and what reaches the forge is
 compared to what reaches it from a client that sends nothing out of the ordinary.

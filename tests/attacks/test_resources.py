@@ -1,4 +1,4 @@
-"""Attacks on memory, descriptors and time: one sandbox cannot starve another, and nobody waits for the slow.
+"""Attacks on memory, descriptors and time: one sandbox cannot starve another.
 
 Deadlines are shortened by configuration. What each attack costs is printed at the end of the run (memory, descriptors,
 what another sandbox waited); asserted are the promised bound on memory, that the other sandbox was never refused, that

@@ -1,4 +1,4 @@
-"""One test for each finding of the review of credgate's ancestor, which never completed one ordinary git session.
+"""One test for each finding of the review of foundry-sandbox's gateway, which credgate replaces.
 
 Each is named for what went wrong there, and shows that it does not here: through the real process, the shipped helper
 and real git.

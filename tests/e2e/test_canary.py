@@ -1,4 +1,4 @@
-"""The canary: with everything recorded that both sides see, no secret is where it must not be.
+"""The canary: everything that both sides receive is recorded and searched for secrets.
 
 The forge's credential never on the sandbox's side, in a log, an answer of the control API, the store, a process's
 arguments or environment; the session's token and secret never at the forge or in a log.

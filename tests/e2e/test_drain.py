@@ -1,4 +1,4 @@
-"""SIGTERM while git works: what runs may finish, what cannot is told or cut, and nothing new begins."""
+"""SIGTERM during git commands: running ones may finish or are refused or cut, and no new one starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leads past the gateway, offered by a newer git's own forge: bundle and pack URIs, promisor remotes.
+"""Offers of a newer git server that bypass the gateway: bundle and pack URIs, promisor remotes.
 
 Each would have the client download from an address that the forge names. The forge here is ``git http-backend`` of the
 other git (see ``.ci/second-git``), because the machine's may know less; the client is the other git, too. What is

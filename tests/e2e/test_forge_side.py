@@ -1,4 +1,4 @@
-"""The forge's side: TLS with verification, no credential at all, a credential that is refused, a forge that is away."""
+"""The forge's side: TLS verification, no credential, a rejected credential, an unreachable forge."""
 
 from __future__ import annotations
 

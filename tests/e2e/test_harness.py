@@ -1,4 +1,4 @@
-"""The harness itself: the forge demands what it should, and both recorders see what passes."""
+"""The test harness: the forge requires its credential, and both recorders see every byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is kept that passes: a gigabyte each way, and clients that stand still, leave the process as small as it was.
+"""Memory stays flat: a gigabyte in each direction, and clients that stall.
 
 The forge is benchmarks/origin.py (it makes and swallows bodies of any size), the gateway the real process. Memory is
 what counts as resident; the bytes that stand in socket buffers meanwhile are the kernel's, and bounded by it.

@@ -1,4 +1,4 @@
-"""What other clients than git make of the gateway: each clones and pushes, and is told why when it may not.
+"""Clients other than git: each clones and pushes, and shows the reason of a refusal.
 
 Sandboxes hold IDEs, libraries and tools that bring their own git. None was asked for its opinion when git's protocol
 was judged, so each shows here that the judged protocol is still one: the same clone, the same push, the same refusal

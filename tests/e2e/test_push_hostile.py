@@ -1,4 +1,4 @@
-"""Pushes that no git would send: bodies that mean two things, codings, junk, and what a client uses unasked.
+"""Pushes that git never sends: ambiguous bodies, content codings, trailing data, capabilities that were not offered.
 
 Bodies are sent as bytes. Each is refused for a reason of ours, moves no ref at the forge and leaves no object there;
 beside it stands the nearest body that is good.

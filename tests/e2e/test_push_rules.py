@@ -1,4 +1,4 @@
-"""What a session may push, and what it is told when it may not: real git against the real server.
+"""What a session may push, and what git shows if it may not: real git with a real server.
 
 Each refusal stands beside the same push allowed. What is refused leaves the forge's refs as they were, ends git with
 status 1 and our reason, and is written down ref by ref; what the list alone decides never reaches the forge.
@@ -160,7 +160,7 @@ def test_refs_with_effects_are_granted_by_name(sit: Sit) -> None:
 
 
 def test_refusal_of_whole_push_of_parts_and_atomic(sit: Sit, forge: Forge) -> None:
-    """One allowed and one refused ref: neither is pushed; with ``partial`` the allowed one; with ``--atomic`` neither."""
+    """One allowed, one refused ref: neither is pushed; with ``partial`` the allowed one, with ``--atomic`` neither."""
     whole, part = sit(push=[OWN]), sit(push=[OWN], partial=True)
     forge.plain.clear()
     before = whole.refs()

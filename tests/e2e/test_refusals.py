@@ -1,4 +1,4 @@
-"""Refusals, as git prints them: each beside the same command allowed, each with our reason in the audit file."""
+"""Refusals, as git prints them: each with the same command allowed, each with its reason in the audit file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renamed repositories: the forge answers 301, and what follows is decided by the session's grants, never by the forge.
+"""Renamed repositories: the forge answers 301, and the session's grants decide what happens next.
 
 git follows a redirect with its session credential (measured), so none of the forge's may reach it.
 """

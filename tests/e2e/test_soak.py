@@ -1,4 +1,4 @@
-"""Half a minute of cut connections beside DNS questions, looks at the API and pushes that need the forge's history.
+"""Half a minute of cut connections with DNS queries, readiness checks and pushes that need the forge's history.
 
 The reactor reports events by descriptor number, in batches; pooled connections go from request to request. Both make
 faults that no single request shows: what one request leaves behind meets the next. Here clients cut pushes and fetches

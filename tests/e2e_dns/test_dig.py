@@ -1,4 +1,4 @@
-"""dig, with all the ways it has to ask, against each real resolver upstream."""
+"""dig, with all its options, with each real resolver as upstream."""
 
 from __future__ import annotations
 

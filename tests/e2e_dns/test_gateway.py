@@ -1,4 +1,4 @@
-"""The running gateway: sessions, audit, reload, an upstream that goes away, starts that must not happen."""
+"""The running gateway: sessions, audit, reload, a failing upstream, failing starts."""
 
 from __future__ import annotations
 
