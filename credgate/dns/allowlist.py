@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from credgate.dns import codes, names
+from credgate.dns import codes, domain_names
 from credgate.dns.codes import RRType
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 DEFAULT_TYPES = frozenset({RRType.A, RRType.AAAA, RRType.CNAME, RRType.HTTPS, RRType.SVCB})
 """Types that are answered for every allowed name."""
@@ -74,7 +74,7 @@ def parse_entry(text: str, place: str = "") -> AllowlistEntry:
     deny, pattern = words[0].startswith("!"), words[0].removeprefix("!")
     wildcard = pattern.startswith("*.")
     types = _types(words[1]) if len(words) > 1 else frozenset()
-    return AllowlistEntry(names.parse(pattern.removeprefix("*.")), wildcard, deny, types, words[0], place)
+    return AllowlistEntry(domain_names.parse(pattern.removeprefix("*.")), wildcard, deny, types, words[0], place)
 
 
 def read_lines(text: str, file: str) -> Iterator[AllowlistEntry]:

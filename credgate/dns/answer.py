@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import define, evolve, frozen
 
-from credgate.dns import names, svcb
+from credgate.dns import domain_names, svcb
 from credgate.dns.addresses import special
 from credgate.dns.codes import Rcode, RRType
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.reply import Content, ReplyRecord
 
 if TYPE_CHECKING:
     from credgate.dns.allowlist import Allowlist
-    from credgate.dns.names import Name
-    from credgate.dns.policy import QueryPolicy
-    from credgate.dns.response import Resource, Response
+    from credgate.dns.domain_names import Name
+    from credgate.dns.query_policy import QueryPolicy
+    from credgate.dns.upstream_response import Resource, Response
 
 MAX_CHAIN = 8
 """Aliases that are followed from one queried name."""
@@ -135,7 +135,7 @@ def render(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, ttl: 
     """
     shown = answer.chain if check else answer.chain[:1]
     aliases = [
-        ReplyRecord(RRType.CNAME, ttl, names.encode(target), None if owner == shown[0] else owner)
+        ReplyRecord(RRType.CNAME, ttl, domain_names.encode(target), None if owner == shown[0] else owner)
         for owner, target in pairwise(shown)
     ]
     last = shown[-1]
@@ -151,6 +151,6 @@ def render(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, ttl: 
 def _target_allowed(resource: Resource, answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist) -> bool:
     if resource.rtype == RRType.CNAME:
         return policy.allows_name(resource.target, session)
-    if resource.rtype not in _SERVICES or resource.target == names.ROOT:
+    if resource.rtype not in _SERVICES or resource.target == domain_names.ROOT:
         return True
     return resource.target == answer.chain[0] or policy.allows_name(resource.target, session)

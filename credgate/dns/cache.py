@@ -18,7 +18,7 @@ from attrs import define
 
 if TYPE_CHECKING:
     from credgate.dns.answer import CheckedAnswer
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 MAX_REPLY = 1024
 """Octets of key and reply together; a larger reply is not cached."""

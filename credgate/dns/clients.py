@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from credgate.dns import addresses
 from credgate.dns.cache import ReplyCache
 from credgate.dns.limits import TokenBucket
-from credgate.dns.policy import NO_ENTRIES, session_entries
+from credgate.dns.query_policy import NO_ENTRIES, session_entries
 from credgate.sessions.address import rate_key
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Clients:
             self._forget_scopes()
 
     def session_ended(self, session: Session) -> None:
-        """Remove a session."""
+        """Remove a session and the cached scopes that depend on it."""
         if session.bound_to is not None:
             self.index.remove(session)
             self._forget_scopes()

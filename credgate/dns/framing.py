@@ -7,7 +7,7 @@ the start of the next message is unknown. At most one incomplete message is held
 
 from __future__ import annotations
 
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 
 _LENGTH = 2
 

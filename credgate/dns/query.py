@@ -18,9 +18,9 @@ from struct import Struct
 
 from attrs import field, frozen
 
-from credgate.dns import names
+from credgate.dns import domain_names
 from credgate.dns.codes import DO, EDNS_UDP, HEADER, OPCODE, PLAIN_UDP, QR, RA, RD, Rcode, RRType
-from credgate.dns.names import Name, WireError
+from credgate.dns.domain_names import Name, WireError
 
 MAX_QUERY = 512
 """Largest query, octets. The longest name with OPT and a cookie needs 320."""
@@ -93,7 +93,7 @@ def _read(message: bytes) -> Query:
     ident, flags, questions, answers, authorities, additional = _HEAD.unpack_from(message)
     if questions != 1 or answers or authorities or additional > 1:
         raise WireError("not exactly one question, or other records than OPT")
-    name, offset = names.read(message, HEADER)
+    name, offset = domain_names.read(message, HEADER)
     end = offset + _PAIR.size
     if end > len(message):
         raise WireError("truncated question")
@@ -101,7 +101,7 @@ def _read(message: bytes) -> Query:
     edns = _edns(message, end) if additional else None
     if not additional and end != len(message):
         raise WireError("trailing octets")
-    return Query(ident, flags, names.fold(name), message[HEADER:end], qtype, qclass, edns)
+    return Query(ident, flags, domain_names.fold(name), message[HEADER:end], qtype, qclass, edns)
 
 
 def _edns(message: bytes, offset: int) -> Edns:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.dns import names
+from credgate.dns import domain_names
 from credgate.dns.codes import CD, EDNS_UDP, HEADER, IN, MAX_MESSAGE, QR, RA, RD, TC, ExtendedError, Rcode, RRType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
     from credgate.dns.query import Query
 
 _HEAD = Struct("!6H")
@@ -45,7 +45,7 @@ class ReplyRecord:
 
     def wire(self) -> bytes:
         """Return the record's octets, for a message whose question begins at offset 12."""
-        owner = _ASKED if self.owner is None else names.encode(self.owner)
+        owner = _ASKED if self.owner is None else domain_names.encode(self.owner)
         return owner + _FIXED.pack(self.rtype, IN, self.ttl, len(self.rdata)) + self.rdata
 
 
@@ -64,9 +64,9 @@ class Extended:
 
 def soa(ttl: int = REFUSAL_TTL) -> bytes:
     """Return the authority record that lets a negative answer be cached for ``ttl`` seconds."""
-    rdata = names.encode((b"credgate", b"invalid")) + names.encode((b"policy", b"credgate", b"invalid"))
+    rdata = domain_names.encode((b"credgate", b"invalid")) + domain_names.encode((b"policy", b"credgate", b"invalid"))
     rdata += Struct("!5I").pack(1, 3600, 600, 86400, ttl)
-    return names.encode(names.ROOT) + _FIXED.pack(RRType.SOA, IN, ttl, len(rdata)) + rdata
+    return domain_names.encode(domain_names.ROOT) + _FIXED.pack(RRType.SOA, IN, ttl, len(rdata)) + rdata
 
 
 _REFUSAL_SOA = soa()

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field, frozen
 
-from credgate.dns import answer, names, query, reply
+from credgate.dns import answer, domain_names, query, reply
 from credgate.dns.cache import AnswerCache
 from credgate.dns.clients import Clients
 from credgate.dns.codes import MAX_MESSAGE, ExtendedError, Rcode, RRType
+from credgate.dns.domain_names import WireError
 from credgate.dns.limits import DistinctWindow, Seen
-from credgate.dns.names import WireError
-from credgate.dns.policy import Disposition, QueryPolicy, QueryVerdict
 from credgate.dns.query import Query, QueryFault
+from credgate.dns.query_policy import Disposition, QueryPolicy, QueryVerdict
 from credgate.dns.reply import REFUSAL_TTL, Content, Extended, ReplyRecord
 from credgate.values import Decision, Reason
 
@@ -213,7 +213,7 @@ class Responder:
             case _:
                 return
         self._report(
-            QueryReport(client.key, client.scope.session, names.presentation(asked.name), asked.qtype, decision)
+            QueryReport(client.key, client.scope.session, domain_names.presentation(asked.name), asked.qtype, decision)
         )
 
     def _static(self, asked: Query) -> Content:
@@ -224,7 +224,7 @@ class Responder:
             if rtype == asked.qtype and (rtype is RRType.A or self.policy.aaaa):
                 records.append(ReplyRecord(rtype, STATIC_TTL, address.packed))
         pointed = self.policy.reverse.get(asked.name, ()) if asked.qtype == RRType.PTR else ()
-        records += [ReplyRecord(RRType.PTR, STATIC_TTL, names.encode(name)) for name in pointed]
+        records += [ReplyRecord(RRType.PTR, STATIC_TTL, domain_names.encode(name)) for name in pointed]
         return Content(records=tuple(records), negative_ttl=0 if records else REFUSAL_TTL)
 
     def _look_up(
@@ -244,7 +244,9 @@ class Responder:
         self.counters.asked += 1
         return Pending(key, asked, client, verdict.decision.rule, limit), 0.0
 
-    def _within_name_limit(self, client: Client, wildcard: names.Name, name: names.Name, now: float) -> bool:
+    def _within_name_limit(
+        self, client: Client, wildcard: domain_names.Name, name: domain_names.Name, now: float
+    ) -> bool:
         """Count a name under a wildcard; return ``False`` if the client, or all clients together, reached the limit."""
         own = self._names.see((client.key, wildcard), name, now)
         if own not in (Seen.NEW, Seen.AGAIN):

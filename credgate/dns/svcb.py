@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.dns import names
-from credgate.dns.names import WireError
+from credgate.dns import domain_names
+from credgate.dns.domain_names import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 MANDATORY, IPV4HINT, ECH, IPV6HINT = 0, 4, 5, 6
 _HINT_OCTETS = {IPV4HINT: 4, IPV6HINT: 16}
@@ -40,14 +40,14 @@ class Service:
     def wire(self) -> bytes:
         """Return the record's data."""
         params = b"".join(_PAIR.pack(key, len(value)) + value for key, value in self.params)
-        return self.priority.to_bytes(2) + names.encode(self.target) + params
+        return self.priority.to_bytes(2) + domain_names.encode(self.target) + params
 
 
 def read(rdata: bytes) -> Service:
     """Parse a record's data. Raises ``WireError``."""
     if len(rdata) < 3:  # noqa: PLR2004 - a priority and the shortest name
         raise WireError("truncated service record")
-    target, offset = names.read(rdata, 2)
+    target, offset = domain_names.read(rdata, 2)
     params = []
     while offset < len(rdata):
         if offset + _PAIR.size > len(rdata):
@@ -59,7 +59,7 @@ def read(rdata: bytes) -> Service:
         params.append((key, rdata[offset - length : offset]))
     if any(one >= other for (one, _), (other, _) in pairwise(params)):
         raise WireError("service parameters out of order")
-    return Service(int.from_bytes(rdata[:2]), names.fold(target), tuple(params))
+    return Service(int.from_bytes(rdata[:2]), domain_names.fold(target), tuple(params))
 
 
 def _hints(key: int, value: bytes, keep: Callable[[bytes], bool]) -> bytes:

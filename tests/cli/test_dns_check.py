@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from credgate.cli import dns_check
 from credgate.config.load import load
-from credgate.service.dns.server import dns_service
+from credgate.service.dns.dns_service import dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 

@@ -8,23 +8,23 @@ from typing import Any
 import pytest
 
 from credgate.config.schema import DnsConfig
-from credgate.dns import answer, names
+from credgate.dns import answer, domain_names
 from credgate.dns.answer import AliasChain, CheckedAnswer
-from credgate.dns.names import WireError
-from credgate.dns.policy import NO_ENTRIES, make_policy, session_entries
+from credgate.dns.domain_names import WireError
+from credgate.dns.query_policy import NO_ENTRIES, make_policy, session_entries
 from credgate.dns.reply import Content
-from credgate.dns.response import Resource, Response
+from credgate.dns.upstream_response import Resource, Response
 
 ASKED, MIDDLE, END = (b"a", b"example"), (b"b", b"cdn", b"example"), (b"c", b"cdn", b"example")
 PUBLIC, PRIVATE = b"\1\2\3\4", b"\x0a\0\0\1"
 
 
-def alias(owner: names.Name, target: names.Name, ttl: int = 60) -> Resource:
+def alias(owner: domain_names.Name, target: domain_names.Name, ttl: int = 60) -> Resource:
     """Make a CNAME."""
-    return Resource(owner, 5, ttl, names.encode(target), target)
+    return Resource(owner, 5, ttl, domain_names.encode(target), target)
 
 
-def address(owner: names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resource:
+def address(owner: domain_names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resource:
     """Make an A record."""
     return Resource(owner, 1, ttl, packed)
 
@@ -124,10 +124,10 @@ def test_guard_removes_special_addresses() -> None:
     assert opened == found
 
 
-def service(*params: tuple[int, bytes], target: names.Name = (), priority: int = 1) -> Resource:
+def service(*params: tuple[int, bytes], target: domain_names.Name = (), priority: int = 1) -> Resource:
     """Make an HTTPS record."""
     written = b"".join(struct.pack("!HH", key, len(value)) + value for key, value in params)
-    return Resource(ASKED, 65, 60, priority.to_bytes(2) + names.encode(target) + written, target)
+    return Resource(ASKED, 65, 60, priority.to_bytes(2) + domain_names.encode(target) + written, target)
 
 
 def test_guard_filters_service_hints() -> None:
@@ -193,7 +193,7 @@ def test_answer_without_remaining_records_is_negative() -> None:
         (service(target=(b"ok", b"example")), True),
         (alias(ASKED, MIDDLE), False),
         (alias(ASKED, (b"ok", b"example")), True),
-        (Resource(ASKED, 15, 60, b"\0\1" + names.encode(MIDDLE), MIDDLE), True),
+        (Resource(ASKED, 15, 60, b"\0\1" + domain_names.encode(MIDDLE), MIDDLE), True),
     ],
 )
 def test_record_with_disallowed_target_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column

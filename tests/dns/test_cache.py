@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from credgate.dns.answer import CheckedAnswer
 from credgate.dns.cache import MAX_REPLY, AnswerCache, ReplyCache
-from credgate.dns.response import Resource
+from credgate.dns.upstream_response import Resource
 
 NAME = (b"a", b"example")
 POSITIVE = CheckedAnswer(0, (NAME,), (Resource(NAME, 1, 60, b"\1\2\3\4"),), 60)

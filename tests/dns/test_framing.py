@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credgate.dns.domain_names import WireError
 from credgate.dns.framing import Frames, frame
-from credgate.dns.names import WireError
 
 MESSAGES = st.lists(st.binary(min_size=1, max_size=50), max_size=8)
 

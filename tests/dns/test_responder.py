@@ -13,16 +13,16 @@ from credgate.config.schema import DnsConfig
 from credgate.dns import query, responder
 from credgate.dns.answer import CheckedAnswer
 from credgate.dns.clients import SessionIndex
-from credgate.dns.policy import make_policy
 from credgate.dns.query import Query
+from credgate.dns.query_policy import make_policy
 from credgate.dns.responder import Pending, QueryReport, Responder
-from credgate.dns.response import Resource
+from credgate.dns.upstream_response import Resource
 from credgate.sessions.model import Session
 from credgate.values import Reason
 from tests.fakes import dnswire as w
 
 if TYPE_CHECKING:
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 HOST = "10.0.0.1"
 ALLOW = ("ok.example", "*.wild.example", "text.example TXT")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.dns import svcb
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.svcb import Service
 from tests.fakes import dnswire as w
 

@@ -20,7 +20,7 @@ from twisted.names.server import DNSServerFactory
 from zope.interface import implementer
 
 from credgate.dns import framing
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.query import MAX_QUERY
 from credgate.dns.responder import Pending
 from credgate.sessions.address import rate_key
@@ -81,6 +81,7 @@ class Stream(DNSProtocol):
 
     transport: Any
     _timer: IDelayedCall | None = None
+    """Closes the connection at its deadline. ``None`` after it was closed: then nothing may be written."""
 
     def __init__(self, factory: StreamFactory) -> None:
         super().__init__(factory, factory.reactor)
@@ -88,7 +89,7 @@ class Stream(DNSProtocol):
         self._frames = framing.Frames(MAX_QUERY)
         self._waiting: deque[bytes] = deque()
         self._in_flight = 0
-        self._blocked = self._paused = self._incomplete = self._lost = False
+        self._blocked = self._paused = self._incomplete = False
         self._out: list[bytes] | None = None
 
     def connectionMade(self) -> None:
@@ -130,7 +131,7 @@ class Stream(DNSProtocol):
         self._in_flight -= 1
         if self._out is not None:
             self._out.append(framing.frame(reply))
-        elif not self._lost:
+        elif self._timer is not None:
             self.transport.write(framing.frame(reply))
             self._arm(MESSAGE if self._incomplete else IDLE)
             self._work()
@@ -151,7 +152,7 @@ class Stream(DNSProtocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        if not self._lost:
+        if self._timer is not None:
             self._balance()
 
     def stopProducing(self) -> None:
@@ -164,10 +165,10 @@ class Stream(DNSProtocol):
             self._timer = self.callLater(seconds, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._lost = True
         self._waiting.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._timer = None
         super().connectionLost(reason)
 
 
@@ -181,23 +182,23 @@ class StreamFactory(DNSServerFactory):
         super().__init__()
         self.handler, self.reactor = handler, reactor
         self._max, self._max_per_address = max_connections, max_per_address
-        self._by_client: Counter[str] = Counter()
+        self.by_client: Counter[str] = Counter()
         self.refused = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         client = rate_key(getattr(addr, "host", ""))
-        if len(self.connections) >= self._max or self._by_client[client] >= self._max_per_address:
+        if len(self.connections) >= self._max or self.by_client[client] >= self._max_per_address:
             self.refused += 1
             return None
         return super().buildProtocol(addr)  # type: ignore[no-any-return]  # Twisted has no type for it
 
     def connectionMade(self, protocol: Stream) -> None:
         super().connectionMade(protocol)
-        self._by_client[rate_key(protocol.host)] += 1
+        self.by_client[rate_key(protocol.host)] += 1
 
     def connectionLost(self, protocol: Stream) -> None:
         super().connectionLost(protocol)
         client = rate_key(protocol.host)
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        self.by_client[client] -= 1
+        if not self.by_client[client]:
+            del self.by_client[client]

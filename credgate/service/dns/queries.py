@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import DnsConfig
     from credgate.dns.answer import CheckedAnswer
-    from credgate.dns.policy import QueryPolicy
+    from credgate.dns.query_policy import QueryPolicy
     from credgate.service.audit.log import AuditLog
     from credgate.service.dns.resolver import UpstreamResolver
     from credgate.service.registry import SessionRegistry

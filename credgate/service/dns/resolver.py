@@ -26,10 +26,10 @@ from twisted.internet.error import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from credgate.dns import framing, response
+from credgate.dns import framing, upstream_response
 from credgate.dns.answer import AliasChain
-from credgate.dns.names import WireError
-from credgate.dns.response import MAX_RESPONSE, CaseMismatchError, MismatchError, Response, SentQuestion
+from credgate.dns.domain_names import WireError
+from credgate.dns.upstream_response import MAX_RESPONSE, CaseMismatchError, MismatchError, Response, SentQuestion
 from credgate.errors import CredgateError
 from credgate.service.descriptor import ReadDescriptor
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from credgate.dns.answer import CheckedAnswer
     from credgate.dns.cache import Key
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
     from credgate.dns.upstreams import Endpoint
 
 TIMEOUTS = (1.0, 2.0)
@@ -112,7 +112,7 @@ class UDPExchange(ReadDescriptor):
 
     def doRead(self) -> None:
         try:
-            self._finish(response.read(self._socket.recv(MAX_RESPONSE), self._asked))
+            self._finish(upstream_response.read(self._socket.recv(MAX_RESPONSE), self._asked))
         except BlockingIOError:
             return
         except CaseMismatchError as error:
@@ -152,7 +152,7 @@ class TCPExchange(Protocol):
     def dataReceived(self, data: bytes) -> None:
         try:
             for message in self._frames.receive(data):
-                self._finish(response.read(message, self._asked))
+                self._finish(upstream_response.read(message, self._asked))
         except WireError as error:
             self._finish(Failure(error))
 
@@ -238,7 +238,7 @@ class UpstreamResolver:
     async def _ask(self, name: Name, qtype: int, deadline: float) -> Response:
         """Try the servers in order until one answers."""
         for server, timeout in self._tries(deadline):
-            asked = response.ask(name, qtype, self._entropy)
+            asked = upstream_response.ask(name, qtype, self._entropy)
             try:
                 found = await self._exchange(server, asked).addTimeout(timeout, self._reactor)
             except _TRY_NEXT:

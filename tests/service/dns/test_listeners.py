@@ -243,10 +243,10 @@ def test_closed_connection_is_not_counted() -> None:
     line = Line()
     other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
     line.transport.loseConnection()
-    assert dict(line.factory._by_client) == {"10.0.0.2": 1}
+    assert dict(line.factory.by_client) == {"10.0.0.2": 1}
     assert len(line.rig.clock.getDelayedCalls()) == 1
     other.transport.loseConnection()
-    assert dict(line.factory._by_client) == {}
+    assert dict(line.factory.by_client) == {}
     assert line.rig.clock.getDelayedCalls() == []
 
 

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from credgate.audit.event import Happening, line
 from credgate.config.schema import DnsConfig
 from credgate.dns.answer import CheckedAnswer
-from credgate.dns.policy import make_policy
-from credgate.dns.response import Resource
+from credgate.dns.query_policy import make_policy
+from credgate.dns.upstream_response import Resource
 from credgate.service.dns.queries import QueryHandler
 from credgate.service.dns.resolver import UpstreamError
 from credgate.sessions.model import Session

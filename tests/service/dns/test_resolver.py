@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import defer, reactor
 from twisted.internet.task import deferLater
 
-from credgate.dns import response
+from credgate.dns import upstream_response
 from credgate.service.dns import resolver as module
 from credgate.service.dns.resolver import UpstreamError, UpstreamResolver
 from tests.fakes import dnswire as w
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KEY = ((b"ok", b"example"), 1)
 A = w.record(w.ASKED, 1, b"\1\2\3\4")
-READY = response.ask((b"ready",), 1, bytes)
+READY = upstream_response.ask((b"ready",), 1, bytes)
 
 
 @pytest.fixture(autouse=True)
@@ -317,7 +317,7 @@ async def test_stop_cancels_a_connection_attempt() -> None:
 
 def test_udp_socket_implements_the_reactor_interface() -> None:
     """It names itself, and a broken socket is a failure like any other."""
-    asked = response.ask(KEY[0], 1, bytes)
+    asked = upstream_response.ask(KEY[0], 1, bytes)
     exchange = module.UDPExchange(("127.0.0.1", 9), asked, reactor)
     assert exchange.logPrefix() == "dns upstream"
     assert exchange.fileno() > 0
@@ -335,7 +335,7 @@ def test_udp_socket_implements_the_reactor_interface() -> None:
 async def test_read_without_data_is_ignored() -> None:
     """A wake-up without a message (a bad checksum) is waited out."""
     played = Played(silent)
-    exchange = module.UDPExchange(played.fakes[0].server, response.ask(KEY[0], 1, bytes), reactor).send()
+    exchange = module.UDPExchange(played.fakes[0].server, upstream_response.ask(KEY[0], 1, bytes), reactor).send()
     exchange.doRead()
     assert not exchange.done.called
     exchange.done.addErrback(lambda _: None)

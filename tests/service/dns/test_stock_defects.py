@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.service.dns import listeners
-from credgate.service.dns.server import MAX_THROUGHPUT, dns_service
+from credgate.service.dns.dns_service import MAX_THROUGHPUT, dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry
 from tests.service.dns.test_listeners import Door, Line

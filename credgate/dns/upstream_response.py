@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from credgate.dns import names, svcb
+from credgate.dns import domain_names, svcb
 from credgate.dns.codes import HEADER, IN, OPCODE, QR, RCODE, RD, TC, RRType
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 MAX_RESPONSE = 8192
 """Largest upstream message, octets, also over TCP. Answers with addresses are smaller."""
@@ -61,7 +61,7 @@ class Resource:
     rtype: int
     ttl: int
     rdata: bytes
-    target: Name = names.ROOT
+    target: Name = domain_names.ROOT
 
 
 @frozen(slots=True)
@@ -76,7 +76,7 @@ class Response:
 
 def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion:
     """Build the query for a folded name. ``entropy(n)`` returns ``n`` random octets."""
-    wire = bytearray(names.encode(name))
+    wire = bytearray(domain_names.encode(name))
     coins = entropy(2 + len(wire))
     offset = 0
     while length := wire[offset]:
@@ -131,7 +131,7 @@ class _Sections:
 
     def record(self, offset: int) -> tuple[Resource | None, int]:
         """Parse one record. Returns ``None`` in place of a record of another class or type, and the next offset."""
-        owner, offset = names.decompress(self.message, offset)
+        owner, offset = domain_names.decompress(self.message, offset)
         start = offset + _FIXED.size
         if start > len(self.message):
             raise WireError("truncated record")
@@ -144,7 +144,7 @@ class _Sections:
         if rclass != IN or read_rdata is None:
             return None, end
         rdata, target = read_rdata(self.message, start, end)
-        return Resource(names.fold(owner), rtype, ttl, rdata, names.fold(target)), end
+        return Resource(domain_names.fold(owner), rtype, ttl, rdata, domain_names.fold(target)), end
 
 
 Rdata = tuple[bytes, "Name"]
@@ -154,7 +154,7 @@ def _fixed(octets: int) -> Callable[[bytes, int, int], Rdata]:
     def read_address(message: bytes, start: int, end: int) -> Rdata:
         if end - start != octets:
             raise WireError("address with a wrong length")
-        return message[start:end], names.ROOT
+        return message[start:end], domain_names.ROOT
 
     return read_address
 
@@ -165,21 +165,21 @@ def _named(prefix: int) -> Callable[[bytes, int, int], Rdata]:
     def read_named(message: bytes, start: int, end: int) -> Rdata:
         if start + prefix >= end:
             raise WireError("truncated record data")
-        target, after = names.decompress(message, start + prefix)
+        target, after = domain_names.decompress(message, start + prefix)
         if after != end:
             raise WireError("name does not end with its record")
-        return message[start : start + prefix] + names.encode(target), target
+        return message[start : start + prefix] + domain_names.encode(target), target
 
     return read_named
 
 
 def _soa(message: bytes, start: int, end: int) -> Rdata:
     """Parse an SOA; the returned data is its last field, the negative TTL."""
-    _, after = names.decompress(message, start)
-    _, after = names.decompress(message, after)
+    _, after = domain_names.decompress(message, start)
+    _, after = domain_names.decompress(message, after)
     if after + 20 != end:
         raise WireError("SOA with a wrong length")
-    return message[end - 4 : end], names.ROOT
+    return message[end - 4 : end], domain_names.ROOT
 
 
 def _strings(message: bytes, start: int, end: int) -> Rdata:
@@ -188,7 +188,7 @@ def _strings(message: bytes, start: int, end: int) -> Rdata:
         at += 1 + message[at]
     if at != end or start == end:
         raise WireError("TXT record with a wrong length")
-    return message[start:end], names.ROOT
+    return message[start:end], domain_names.ROOT
 
 
 def _service(message: bytes, start: int, end: int) -> Rdata:
@@ -199,7 +199,7 @@ def _service(message: bytes, start: int, end: int) -> Rdata:
 def _caa(message: bytes, start: int, end: int) -> Rdata:
     if end - start < 2 or start + 2 + message[start + 1] > end:  # noqa: PLR2004 - flags and a tag's length
         raise WireError("truncated CAA record")
-    return message[start:end], names.ROOT
+    return message[start:end], domain_names.ROOT
 
 
 _RDATA: dict[int, Callable[[bytes, int, int], Rdata]] = {

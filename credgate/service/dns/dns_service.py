@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from credgate.dns import policy, response, upstreams
+from credgate.dns import query_policy, upstream_response, upstreams
 from credgate.dns.codes import RRType
 from credgate.dns.query import MAX_QUERY
 from credgate.errors import ConfigError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
 
     from credgate.config.schema import Config
-    from credgate.dns.policy import QueryPolicy
+    from credgate.dns.query_policy import QueryPolicy
     from credgate.dns.upstreams import Endpoint
     from credgate.service.audit.log import AuditLog
     from credgate.service.registry import SessionRegistry
@@ -77,12 +77,12 @@ class DnsService(Service):
         self.enabled = bool(config.listen.dns)
         self.address = upstreams.endpoint(config.listen.dns) if self.enabled else ("", 0)
         self.upstream = UpstreamResolver(_servers(config, self.address) if self.enabled else (), reactor)
-        self.handler = QueryHandler(config.dns, policy.make_policy(config.dns), self.upstream, registry, audit)
+        self.handler = QueryHandler(config.dns, query_policy.make_policy(config.dns), self.upstream, registry, audit)
         self._factory = StreamFactory(
             self.handler, reactor, config.dns.tcp_connections, config.dns.tcp_connections_per_address
         )
         self._ports: list[IListeningPort] = []
-        self._summary = LoopingCall(self._log_counters)
+        self._summary = LoopingCall(self.log_counters)
         self._summary.clock = reactor
         self._logged = 0
 
@@ -150,7 +150,7 @@ class DnsService(Service):
         if not self.enabled:
             return
         try:
-            made: QueryPolicy = await deferToThread(policy.make_policy, config.dns)
+            made: QueryPolicy = await deferToThread(query_policy.make_policy, config.dns)
             self.upstream.servers = tuple(_servers(config, self.address))
         except ConfigError as error:
             raise _placed(error, config) from None
@@ -162,14 +162,15 @@ class DnsService(Service):
             return False
         host, number = self.address
         loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-        asked = response.ask(policy.READY, RRType.A, os.urandom)
+        asked = upstream_response.ask(query_policy.READY, RRType.A, os.urandom)
         return await probe((loopback.get(host, host), number), asked, self._reactor)
 
     def counters(self) -> dict[str, int]:
         """Return the counters since the start, for the metrics."""
         return asdict(self.handler.responder.counters) | {"connections_refused": self._factory.refused}
 
-    def _log_counters(self) -> None:
+    def log_counters(self) -> None:
+        """Log the counters, if anything was refused or malformed since the last line."""
         now = self.counters()
         events = now["faults"] + now["silent"] + now["limited"] + now["refused"] + now["failed"]
         if events != self._logged:

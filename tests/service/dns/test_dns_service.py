@@ -17,9 +17,9 @@ from twisted.logger import globalLogPublisher
 from credgate.config.load import load
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.errors import ConfigError
+from credgate.service.dns import dns_service as module
 from credgate.service.dns import resolver
-from credgate.service.dns import server as module
-from credgate.service.dns.server import DnsService, dns_service
+from credgate.service.dns.dns_service import DnsService, dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 from tests.fakes.waiting import free_port
@@ -201,8 +201,8 @@ async def test_counters_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch
         for _ in range(100):
             service.handler.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
         assert lines == []
-        service._log_counters()
-        service._log_counters()
+        service.log_counters()
+        service.log_counters()
     finally:
         globalLogPublisher.removeObserver(note)
     assert [event["counters"]["faults"] for event in lines] == [100]

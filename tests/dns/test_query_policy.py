@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from credgate.config.load import load
 from credgate.config.schema import DnsConfig
-from credgate.dns import policy
-from credgate.dns.policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
+from credgate.dns import query_policy
+from credgate.dns.query_policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
 from credgate.errors import ConfigError
 from credgate.values import Reason
 
@@ -108,7 +108,7 @@ def test_static_names_and_their_reverse() -> None:
     assert found.reverse[name("2.0.0.10.in-addr.arpa")] == (name("gateway"), name("same.internal"))
     assert outcome("gateway") == outcome("2.0.0.10.in-addr.arpa", 12) == (Disposition.STATIC, Reason.ALLOWED)
     assert outcome("4.0.0.10.in-addr.arpa", 12) == (Disposition.NO_NAME, Reason.DNS_NAME)
-    assert made().judge(policy.READY, 1).outcome is Disposition.STATIC
+    assert made().judge(query_policy.READY, 1).outcome is Disposition.STATIC
 
 
 def test_aaaa_can_be_disabled() -> None:
@@ -196,7 +196,7 @@ def test_a_bad_setting_stops_the_start(settings: dict[str, Any], key: str) -> No
     with pytest.raises(ConfigError) as caught:
         made(**settings)
     assert caught.value.key == key
-    [(found, text)] = policy.faults(DnsConfig(**settings))
+    [(found, text)] = query_policy.faults(DnsConfig(**settings))
     assert (f"dns.{found}", text) == (key, caught.value.text)
 
 
@@ -207,7 +207,7 @@ def test_loading_the_configuration_checks_the_entries(tmp_path: Path) -> None:
     file.write_text(section)
     dns = load(file, {"HOME": str(tmp_path)}).dns
     assert (dns.allow, dns.static, dns.clients) == (("example.com TXT",), {"gateway": ("10.0.0.2",)}, "sessions")
-    assert policy.faults(dns) == []
+    assert query_policy.faults(dns) == []
     file.write_text(section.replace("example.com TXT", "example.com txt"))
     with pytest.raises(ConfigError) as caught:
         load(file, {"HOME": str(tmp_path)})

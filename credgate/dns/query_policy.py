@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from credgate.dns import addresses, allowlist, names
+from credgate.dns import addresses, allowlist, domain_names
 from credgate.dns.allowlist import Allowlist, AllowlistEntry, AllowlistMatch
 from credgate.dns.codes import IN, RRType, type_name
 from credgate.errors import ConfigError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import DnsConfig
     from credgate.dns.addresses import Network
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 READY: Name = (b"ready", b"credgate", b"invalid")
 """The name of the readiness check. Every policy has it as a static name without addresses."""
@@ -125,7 +125,7 @@ class QueryPolicy:
         return (
             len(name) <= self.max_labels
             and sum(map(len, name)) + len(name) + 1 <= self.max_name
-            and all(len(label) <= self.max_label and names.HOST_LABEL.fullmatch(label) for label in name)
+            and all(len(label) <= self.max_label and domain_names.HOST_LABEL.fullmatch(label) for label in name)
         )
 
     def allows_name(self, name: Name, session: Allowlist = NO_ENTRIES) -> bool:
@@ -151,7 +151,7 @@ def _entries(dns: DnsConfig) -> Iterable[AllowlistEntry]:
 def _static(dns: DnsConfig) -> dict[Name, tuple[addresses.Address, ...]]:
     try:
         return {
-            names.parse(name): tuple(ipaddress.ip_address(address) for address in listed)
+            domain_names.parse(name): tuple(ipaddress.ip_address(address) for address in listed)
             for name, listed in dns.static.items()
         }
     except ValueError as error:
