@@ -133,6 +133,7 @@ def render(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, ttl: 
 
     Targets of service records and of CNAME queries are names too: a record whose target is not allowed is left out.
     """
+    # Without ``check`` the addresses belong to the queried name itself: no other name is disclosed or needs resolving.
     shown = answer.chain if check else answer.chain[:1]
     aliases = [
         ReplyRecord(RRType.CNAME, ttl, domain_names.encode(target), None if owner == shown[0] else owner)

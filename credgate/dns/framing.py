@@ -29,6 +29,7 @@ class Frames:
         stream, messages, offset = self._held + octets, [], 0
         while len(stream) - offset >= _LENGTH:
             length = int.from_bytes(stream[offset : offset + _LENGTH])
+            # Checked before anything of the message is buffered.
             if not 0 < length <= self._limit:
                 raise WireError("invalid message length")
             end = offset + _LENGTH + length

@@ -77,6 +77,7 @@ def _fault(message: bytes, rcode: Rcode) -> QueryFault:
 
 def decode(message: bytes) -> Query | QueryFault | None:
     """Parse one message from a sandbox. Accepts any octets and never raises."""
+    # Octet 2 has QR and the opcode. Nothing else of a message that is refused here is parsed.
     if len(message) < 2 or (len(message) > 2 and message[2] & 0x80):  # noqa: PLR2004 - the id; the octet with QR
         return None
     if len(message) > 2 and message[2] & 0x78:  # noqa: PLR2004 - the opcode's bits

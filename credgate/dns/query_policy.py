@@ -99,6 +99,7 @@ class QueryPolicy:
             return _refuse(
                 Disposition.REFUSED, Reason.DNS_TYPE, f"queries of type {type_name(qtype)} are not supported"
             )
+        # A denial also covers static names and the names of sessions.
         match = self.entries.match(name)
         if match.denied is not None:
             return _refuse(Disposition.NO_NAME, Reason.DNS_DENIED, "the name is denied", str(match.denied))
@@ -108,11 +109,13 @@ class QueryPolicy:
         return self._judge_type(name, qtype, match) if match.allowed else _UNKNOWN
 
     def _judge_type(self, name: Name, qtype: int, match: AllowlistMatch) -> QueryVerdict:
+        # NODATA, not NXDOMAIN: the name exists, and a client would cache NXDOMAIN for all types.
         if qtype not in match.types():
             text = f"queries of type {type_name(qtype)} are not allowed for this name"
             return _refuse(Disposition.NO_TYPE, Reason.DNS_TYPE, text, str(match.allowed[0]))
         if qtype == RRType.AAAA and not self.aaaa:
             return _NO_AAAA
+        # The operator wrote every octet of an exact entry, so such a name carries no data and has no limit.
         if not all(entry.wildcard for entry in match.allowed):
             return _allow(match.allowed[0], None)
         if not self._has_host_form(name):

@@ -121,6 +121,7 @@ def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
             opt = _opt(query, content.rcode, option)
             if size + len(opt) <= limit:
                 break
+    # A record is kept or dropped as a whole (RFC 2181 section 9); TC tells the client that some are missing.
     kept = _fit(records, limit - HEADER - len(query.question) - len(authority) - len(opt))
     flags = QR | (query.flags & (RD | CD)) | RA | (content.rcode & 0xF) | (TC if kept < len(records) else 0)
     head = _HEAD.pack(query.id, flags, 1, kept, 1 if authority else 0, 1 if opt else 0)

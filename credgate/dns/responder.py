@@ -136,7 +136,9 @@ class Responder:
 
     def receive(self, message: bytes, host: str, now: float, *, udp: bool = True) -> bytes | Pending | None:
         """Handle one message from ``host``. Returns the reply, a query for an upstream, or ``None`` for no reply."""
+        # The hot path: one lookup of the client, one token, one lookup of the reply.
         client = self.clients.current.get(host) or self.clients.of(host, now)
+        # TCP has limits of its own (connections, waiting queries), and its source address cannot be forged.
         if udp and self._limited and not client.bucket.take(now):
             return self._limit(message, client)
         hit = client.replies.young.get(message[2:])
@@ -200,6 +202,7 @@ class Responder:
         self.counters.refused += 1
         self.report_refusal(client, asked, decision, now)
         code = ExtendedError.PROHIBITED if decision is _UNBOUND else ExtendedError.BLOCKED
+        # REFUSED says nothing about the name, so it has no SOA and is not cached.
         ttl = 0 if rcode is Rcode.REFUSED else REFUSAL_TTL
         return Content(rcode, negative_ttl=ttl, extended=Extended(code, decision.text))
 
@@ -234,6 +237,7 @@ class Responder:
         known = self.answers.get(key)
         if known is not None and known.fresh(now):
             return self._content(asked, client, known, now), min(POSITIVE_KEPT, known.expires - now)
+        # RFC 9520: a failed query is not sent again at once, however many clients repeat it.
         if known is not None and now < known.retry_at:
             return self._without_upstream(asked, client, known, now), 0.0
         if client.pending >= MAX_PENDING:
@@ -248,6 +252,7 @@ class Responder:
         self, client: Client, wildcard: domain_names.Name, name: domain_names.Name, now: float
     ) -> bool:
         """Count a name under a wildcard; return ``False`` if the client, or all clients together, reached the limit."""
+        # Over UDP the source may be forged, and data goes out even if no reply arrives, so all clients share a limit.
         own = self._names.see((client.key, wildcard), name, now)
         if own not in (Seen.NEW, Seen.AGAIN):
             return False
@@ -284,7 +289,7 @@ class Responder:
             return reply.build(asked, content, pending.limit)
         try:
             known = self.answers.put(pending.key, answer.guard(found, self.policy), now)
-        except WireError:
+        except WireError:  # a service record whose hints cannot be checked
             return self.failed(pending, now)
         pending.client.pending -= 1
         return reply.build(asked, self._content(asked, client, known, now), pending.limit)

@@ -57,6 +57,7 @@ def read(rdata: bytes) -> Service:
         if offset > len(rdata):
             raise WireError("service parameter with a wrong length")
         params.append((key, rdata[offset - length : offset]))
+    # RFC 9460 section 2.2: keys are strictly ascending, so none occurs twice.
     if any(one >= other for (one, _), (other, _) in pairwise(params)):
         raise WireError("service parameters out of order")
     return Service(int.from_bytes(rdata[:2]), domain_names.fold(target), tuple(params))
@@ -80,6 +81,7 @@ def guard(service: Service, keep: Callable[[bytes], bool]) -> Service | None:
     )
     kept = tuple((key, value) for key, value in params if value or key not in _HINT_OCTETS)
     present = {key for key, _ in kept}
+    # RFC 9460 section 8: a client must not use the record without the parameters that ``mandatory`` lists.
     needed = next((value for key, value in kept if key == MANDATORY), b"")
     if any(int.from_bytes(needed[at : at + 2]) not in present for at in range(0, len(needed), 2)):
         return None

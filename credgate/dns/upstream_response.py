@@ -77,6 +77,7 @@ class Response:
 def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion:
     """Build the query for a folded name. ``entropy(n)`` returns ``n`` random octets."""
     wire = bytearray(domain_names.encode(name))
+    # Two octets for the id, then one for the letter case of each octet of the name.
     coins = entropy(2 + len(wire))
     offset = 0
     while length := wire[offset]:
@@ -100,6 +101,7 @@ def read(message: bytes, asked: SentQuestion) -> Response:
         if message[HEADER:end].lower() == asked.question.lower():
             raise CaseMismatchError("letter case mismatch")
         raise MismatchError("question mismatch")
+    # The records of a truncated message may end anywhere; the query is repeated over TCP.
     if flags & TC:
         return Response(flags & RCODE, truncated=True)
     return _Sections(message, asked.qtype).response(flags & RCODE, end, counts)

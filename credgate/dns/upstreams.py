@@ -54,6 +54,7 @@ def nameservers(resolv_conf: str) -> list[Endpoint]:
 
 
 def _is_self(server: Endpoint, listening: Endpoint, is_local: Callable[[str], bool]) -> bool:
+    # Another server on the same address is usual: a local resolver on port 53 beside the gateway.
     if server[1] != listening[1]:
         return False
     wildcard = ipaddress.ip_address(listening[0]).is_unspecified

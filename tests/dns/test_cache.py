@@ -1,4 +1,4 @@
-"""The two caches: hard sizes, times, staleness."""
+"""The two caches: size, expiry, stale answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks: addresses, sessions, scopes."""
+"""Clients: addresses, sessions, scopes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two octets of length, in any split."""
+"""DNS over TCP: length prefixes, for any split of the stream."""
 
 from __future__ import annotations
 

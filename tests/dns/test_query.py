@@ -1,4 +1,4 @@
-"""A datagram becomes one question, or is known for what it is."""
+"""Parsing of queries: well-formed, malformed, and those without a reply."""
 
 from __future__ import annotations
 

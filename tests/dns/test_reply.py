@@ -1,4 +1,4 @@
-"""Replies: judged by dnspython and dnslib, and by their size."""
+"""Replies: read by dnspython and dnslib, and within their size."""
 
 from __future__ import annotations
 

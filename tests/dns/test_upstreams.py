@@ -1,4 +1,4 @@
-"""Which resolvers are asked; never the gateway itself."""
+"""Which upstream resolvers are used, but never the gateway itself."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class DnsService(Service):
         super().startService()
         if not self.enabled:
             return
-        if not self._ports:
+        if not self._ports:  # started without ``privilegedStartService``
             self._bind()
         if not self.upstream.servers:
             self.log.warn(  # noqa: G010 - Twisted has no other

@@ -75,6 +75,7 @@ class QueryHandler:
 
     def look_up(self, pending: Pending, answer: Callable[[bytes], None]) -> None:
         """Resolve a query and answer it."""
+        # A query that cannot be recorded could carry data out unnoticed.
         if not self._audit.writable:
             answer(self.responder.unaudited(pending))
             return

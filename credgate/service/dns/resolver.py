@@ -115,7 +115,7 @@ class UDPExchange(ReadDescriptor):
             self._finish(upstream_response.read(self._socket.recv(MAX_RESPONSE), self._asked))
         except BlockingIOError:
             return
-        except CaseMismatchError as error:
+        except CaseMismatchError as error:  # ends the try; ``_udp_then_tcp`` then uses TCP
             self._finish(Failure(error))
         except MismatchError as error:
             self._forged += 1
@@ -237,6 +237,7 @@ class UpstreamResolver:
 
     async def _ask(self, name: Name, qtype: int, deadline: float) -> Response:
         """Try the servers in order until one answers."""
+        # Each try has a new id, port and letter case, so that a late or forged response to an earlier try is useless.
         for server, timeout in self._tries(deadline):
             asked = upstream_response.ask(name, qtype, self._entropy)
             try:

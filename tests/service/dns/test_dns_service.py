@@ -1,4 +1,4 @@
-"""The service: binds, answers, reloads, stops."""
+"""The DNS service: bind, answer, reload, stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two doors, over fake transports and a clock that the test moves."""
+"""The UDP and TCP listeners, with fake transports and a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between listeners and decisions: sessions, audit, what waits."""
+"""The query handler: sessions, audit, waiting queries."""
 
 from __future__ import annotations
 

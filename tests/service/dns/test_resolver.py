@@ -1,4 +1,4 @@
-"""Asking resolvers, over real sockets on loopback."""
+"""The upstream resolver, on real sockets on loopback."""
 
 from __future__ import annotations
 
