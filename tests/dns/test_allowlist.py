@@ -108,7 +108,7 @@ def test_an_empty_list_allows_nothing() -> None:
     ],
 )
 def test_a_bad_entry_is_refused(text: str) -> None:
-    """A line that means nothing, or more than it may, must be mended before the start."""
+    """An invalid line stops the start."""
     with pytest.raises(ValueError, match=r".+"):
         parse_entry(text)
 
@@ -137,7 +137,7 @@ def test_allowlist_conf_of_foundry_sandbox_is_accepted() -> None:
 
 
 def test_a_file_is_read_with_line_numbers(tmp_path: Path) -> None:
-    """Our own form: types in capitals, IDNA, CRLF, comments."""
+    """Types in capitals, IDNA, CRLF, comments."""
     file = tmp_path / "names"
     file.write_bytes("b\u00fccher.example TXT\r\n\r\n# c\r\n*.Example.org".encode())
     first, second = allowlist.read_file(str(file))
@@ -160,7 +160,7 @@ def test_a_bad_line_stops_with_file_and_line(tmp_path: Path, content: bytes, lin
 
 
 def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
-    """Missing, not text, or far too large: never an empty list in silence."""
+    """Missing, not text, or too large: it is never treated as an empty list."""
     latin, large = tmp_path / "latin", tmp_path / "large"
     latin.write_bytes(b"b\xfccher.example\n")
     large.write_bytes(b"#" * (allowlist.MAX_FILE + 1))

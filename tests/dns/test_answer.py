@@ -44,19 +44,19 @@ def policy(**more: Any) -> Any:
 
 
 def test_records_of_the_queried_name() -> None:
-    """No alias: the records, once each, with the least of their times."""
+    """No alias: each record once, with the smallest TTL."""
     found = follow(Response(0, answers=(address(ASKED), address(ASKED), address(ASKED, PRIVATE, ttl=20))))
     assert found == CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE, ttl=20)), 20)
 
 
 def test_aliases_are_followed_within_a_response() -> None:
-    """The chain in any order; its times count."""
+    """In any order; the TTLs of the aliases count."""
     found = follow(Response(0, answers=(address(END), alias(MIDDLE, END, 10), alias(ASKED, MIDDLE))))
     assert found == CheckedAnswer(0, (ASKED, MIDDLE, END), (address(END),), 10)
 
 
 def test_open_chain_needs_another_query() -> None:
-    """An upstream that does not follow leaves that to us."""
+    """An upstream may return only the first alias."""
     trail = AliasChain(1, [ASKED])
     assert trail.follow(Response(0, answers=(alias(ASKED, MIDDLE),))) is None
     assert trail.chain[-1] == MIDDLE
@@ -103,7 +103,7 @@ def test_alias_loops_and_long_chains_are_refused() -> None:
 
 @pytest.mark.parametrize("rcode", [1, 2, 4, 5, 9])
 def test_other_rcodes_are_failures(rcode: int) -> None:
-    """SERVFAIL and REFUSED are a server's failure, not knowledge."""
+    """SERVFAIL and REFUSED are failures of the server."""
     with pytest.raises(WireError):
         follow(Response(rcode))
 
@@ -116,7 +116,7 @@ def test_cname_query_is_not_followed() -> None:
 
 
 def test_guard_removes_special_addresses() -> None:
-    """Rebinding: what is left is answered, what was dropped is said."""
+    """Rebinding: the remaining addresses are answered, and the kind of the removed ones is recorded."""
     found = CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE)), 60)
     guarded = answer.guard(found, policy())
     assert (guarded.resources, guarded.dropped) == ((address(ASKED),), "private")
@@ -154,7 +154,7 @@ def shown(found: CheckedAnswer, rules: Any, session: Any = NO_ENTRIES, *, check:
 
 
 def test_chain_is_hidden_by_default() -> None:
-    """The asked name and its addresses only: nothing to resolve on, nothing to learn."""
+    """Only the queried name and its addresses are shown."""
     content = shown(CHAIN, policy())
     assert [(one.rtype, one.owner, one.rdata, one.ttl) for one in content.records] == [(1, None, PUBLIC, 7)]
     assert content.negative_ttl == 0
@@ -180,7 +180,7 @@ def test_every_name_of_a_chain_is_judged() -> None:
 
 
 def test_answer_without_remaining_records_is_negative() -> None:
-    """With the time that is left in its SOA."""
+    """Its SOA has the remaining TTL."""
     assert shown(CheckedAnswer(3, (ASKED,), (), 60), policy()) == Content(3, negative_ttl=7)
 
 

@@ -46,7 +46,7 @@ def test_session_names_apply_only_to_its_address() -> None:
 
 
 def test_sessions_of_one_address_add_up() -> None:
-    """Two sandboxes behind one address are one client."""
+    """Sessions bound to one address add up."""
     clients = table(session("s-1", "10.0.0.1", "a.example"), session("s-2", "10.0.0.0/8", "b.example"))
     assert allows(clients, "10.0.0.1", "a.example")
     assert allows(clients, "10.0.0.1", "b.example")
@@ -54,7 +54,7 @@ def test_sessions_of_one_address_add_up() -> None:
 
 
 def test_clients_without_own_names_share_a_reply_cache() -> None:
-    """A session's names are never answered from another's cache, nor strangers from known clients'."""
+    """A session's names are never answered from another cache; clients without a session have their own."""
     clients = table(session("s-1", "10.0.0.1"), session("s-2", "10.0.0.2"), session("s-3", "10.0.0.3", "a.example"))
     replies = [clients.of(f"10.0.0.{last}", 0.0).replies for last in (1, 2, 3, 4, 5)]
     assert replies[0] is replies[1]
@@ -63,7 +63,7 @@ def test_clients_without_own_names_share_a_reply_cache() -> None:
 
 
 def test_session_change_takes_effect_at_once() -> None:
-    """A session that begins adds its names; one that ends takes them along, replies included."""
+    """A session adds its names when it begins; its names and replies are dropped when it ends."""
     clients = table()
     before = clients.of("10.0.0.1", 0.0)
     assert not before.scope.session
@@ -77,7 +77,7 @@ def test_session_change_takes_effect_at_once() -> None:
 
 
 def test_an_ipv6_host_is_counted_by_its_network() -> None:
-    """One sandbox has a /64 of addresses: they share one bucket, and one count."""
+    """All addresses of a /64 share one token bucket and one count."""
     clients = table()
     one, other, far = (clients.of(host, 0.0) for host in ("fd00::1", "fd00::2", "fd00:0:0:1::1"))
     assert one.key == other.key == "fd00::/64"
@@ -88,7 +88,7 @@ def test_an_ipv6_host_is_counted_by_its_network() -> None:
 
 
 def test_table_of_clients_is_limited() -> None:
-    """Forged addresses cost no more memory than this."""
+    """Forged addresses cannot use more memory."""
     clients = table()
     for number in range(MAX_CLIENTS + 100):
         clients.of(str(ipaddress.ip_address(number)), 0.0)
@@ -96,7 +96,7 @@ def test_table_of_clients_is_limited() -> None:
 
 
 def test_session_change_updates_the_index_alone() -> None:
-    """A datagram after each of many creates must not walk all sessions; one that is not bound changes nothing."""
+    """A datagram after each create must not iterate over all sessions; an unbound session changes nothing."""
     clients = table()
     one, wide = session("s-1", "10.0.0.1", "a.example"), session("s-2", "10.0.0.0/24")
     clients.session_began(one)

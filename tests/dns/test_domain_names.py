@@ -100,7 +100,7 @@ def test_label_limit_is_63_octets_and_name_limit_255() -> None:
     ],
 )
 def test_pointers_must_point_backwards(message: bytes, offset: int) -> None:
-    """A pointer to itself, forwards, into its own name or cut would loop or read what is not there."""
+    """A pointer to itself, forwards, into its own name, or truncated, is refused."""
     if message == b"\x01a\xc0\x00":
         # The pointer is met at 2 and goes to 0: legal, and the name at 0 runs into the pointer again.
         with pytest.raises(WireError):
@@ -119,7 +119,7 @@ def test_chain_of_pointers_is_limited() -> None:
 
 
 def test_decompressed_name_is_limited_to_255_octets() -> None:
-    """Pointers must not be a way around the limit."""
+    """Pointers do not bypass the limit."""
     message = (b"\x3f" + b"a" * 63) * 3 + b"\0"
     start = len(message)
     message += b"\x3f" + b"b" * 63 + b"\xc0\x00"
@@ -170,7 +170,7 @@ def test_dot_in_label_is_escaped() -> None:
     ],
 )
 def test_host_name_is_parsed_to_labels(text: str, name: domain_names.Name) -> None:
-    """IDNA is compared as A-labels, whoever wrote it which way."""
+    """IDNA names are compared as A-labels."""
     assert domain_names.parse(text) == name
 
 
@@ -201,6 +201,6 @@ def test_host_name_is_parsed_to_labels(text: str, name: domain_names.Name) -> No
     ],
 )
 def test_invalid_host_name_is_not_an_entry(text: str) -> None:
-    """An entry that cannot match, or matches something else than it looks like, must stop the start."""
+    """An invalid name in an entry stops the start."""
     with pytest.raises(ValueError, match=r".+"):
         domain_names.parse(text)

@@ -26,7 +26,7 @@ def test_messages_are_complete_for_any_split(messages: list[bytes], data: st.Dat
 
 
 def test_incomplete_message_sets_partial() -> None:
-    """The listener's deadline hangs on it."""
+    """The listener uses it for its deadline."""
     frames = Frames(50)
     assert (frames.receive(b"\0"), frames.partial) == ([], True)
     assert (frames.receive(b"\2a"), frames.partial) == ([], True)
@@ -36,7 +36,7 @@ def test_incomplete_message_sets_partial() -> None:
 
 @pytest.mark.parametrize("stream", [b"\0\0", b"\0\x33", b"\xff\xff", frame(b"ok") + b"\0\0"])
 def test_invalid_length_raises(stream: bytes) -> None:
-    """0 or above the limit: refused before an octet of it is held; the limit itself is taken."""
+    """0 or above the limit: refused before an octet is stored; the limit itself is accepted."""
     assert Frames(50).receive(frame(b"x" * 50)) == [b"x" * 50]
     with pytest.raises(WireError):
         Frames(50).receive(stream)

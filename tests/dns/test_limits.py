@@ -28,7 +28,7 @@ def test_rate_zero_means_no_limit() -> None:
 
 
 def test_every_second_excess_datagram_slips() -> None:
-    """A real client gets a truncated answer and goes to TCP."""
+    """A real client gets a truncated reply and switches to TCP."""
     bucket = TokenBucket(1.0, 1.0, 0.0)
     assert [bucket.slip() for _ in range(4)] == [False, True, False, True]
 
@@ -67,7 +67,7 @@ def test_a_window_ends() -> None:
 
 
 def test_key_that_cannot_be_counted_is_over_its_limit() -> None:
-    """A flood of forged keys buys nothing and costs no more memory."""
+    """A flood of forged keys frees no names and uses no more memory."""
     window = DistinctWindow(5, max_keys=2)
     assert window.see("a", 1, 0.0) is window.see("b", 1, 0.0) is Seen.NEW
     assert window.see("c", 1, 0.0) is Seen.FULL

@@ -31,7 +31,7 @@ def test_query_without_edns() -> None:
     ("payload", "limit"), [(0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (65535, 1232)]
 )
 def test_udp_reply_limit_of_client(payload: int, limit: int) -> None:
-    """Never under 512 (RFC 6891 section 6.2.3), never above what crosses every path whole."""
+    """At least 512 (RFC 6891 section 6.2.3), at most 1232."""
     asked = query.decode(w.question("a.b", edns=w.opt(payload, flags=0x8000)))
     assert isinstance(asked, Query)
     assert asked.edns == Edns(0, payload, 0x8000)
@@ -107,7 +107,7 @@ def test_other_opcodes_get_notimp(opcode: int) -> None:
     "message", [b"", b"\x12", w.question("a.b", flags=0x8180), b"\x12\x34\x80", w.header(flags=0x8400)]
 )
 def test_response_and_message_without_id_get_no_reply(message: bytes) -> None:
-    """A response answered is a loop between two servers; what has no id cannot be answered."""
+    """A reply to a response could be a loop; a message without an id cannot be answered."""
     assert query.decode(message) is None
 
 
@@ -120,13 +120,13 @@ def test_query_limit_is_512_octets() -> None:
 
 @given(st.binary(max_size=600))
 def test_no_input_raises(message: bytes) -> None:
-    """Parse, or say what it is: never anything else."""
+    """The result is a query, a fault or ``None``."""
     assert isinstance(query.decode(message), Query | QueryFault | None)
 
 
 @given(st.data())
 def test_changed_query_is_parsed_as_by_dnspython_and_dnslib(data: st.DataObject) -> None:
-    """Whatever credgate accepts, dnspython and dnslib read as the same question: nobody behind sees another one."""
+    """What credgate accepts, dnspython and dnslib parse to the same question."""
     message = bytearray(data.draw(st.sampled_from([PLAIN, WITH_OPT])))
     for _ in range(data.draw(st.integers(0, 3))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
@@ -141,5 +141,5 @@ def test_changed_query_is_parsed_as_by_dnspython_and_dnslib(data: st.DataObject)
 
 @given(st.integers(0, len(WITH_OPT) - 1))
 def test_every_truncation_of_a_query_is_malformed(end: int) -> None:
-    """Fed in part it is never a whole question."""
+    """A truncated query is never accepted."""
     assert not isinstance(query.decode(WITH_OPT[:end]), Query)

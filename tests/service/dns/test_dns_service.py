@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer for a sign of life: a busy machine is not a dead server."""
+    """Wait longer for the readiness check: the test machine may be busy."""
     monkeypatch.setattr(resolver, "PROBE_TIMEOUT", 5.0)
 
 
@@ -68,7 +68,7 @@ async def ask(service: DnsService, name: str, qtype: int = 1) -> bytes:
 
 @ensureDeferred
 async def test_service_answers_and_is_ready() -> None:
-    """Both doors, on one port; then neither."""
+    """UDP and TCP on one port; after the stop neither."""
     service = start(made(static={"gateway": ("10.0.0.2",)}))
     assert w.answers(await ask(service, "gateway")) == [("gateway.", "A", "10.0.0.2")]
     assert await service.ready()
@@ -92,7 +92,7 @@ async def test_service_resolves_names() -> None:
 
 @ensureDeferred
 async def test_datagram_throughput_is_limited() -> None:
-    """Twisted's 256 KiB a turn let 2.6 seconds pass before anyone else's."""
+    """With Twisted's 256 KiB a turn other work waited 2.6 seconds."""
     service = start(made())
     assert service._ports[0].maxThroughput == 2048
     await stop(service)
@@ -100,7 +100,7 @@ async def test_datagram_throughput_is_limited() -> None:
 
 @ensureDeferred
 async def test_all_addresses_can_be_bound_and_are_ready() -> None:
-    """0.0.0.0 is asked over loopback; IPv6 is as good."""
+    """For 0.0.0.0 and :: the check uses loopback."""
     for listen in ("0.0.0.0:0", "[::1]:0", "[::]:0"):
         service = start(made(listen))
         assert await service.ready()
@@ -112,7 +112,7 @@ async def test_all_addresses_can_be_bound_and_are_ready() -> None:
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 @ensureDeferred
 async def test_a_failed_bind_stops_the_start(kind: int) -> None:
-    """Either protocol; and nothing stays bound behind it."""
+    """For either protocol; and the other port is released."""
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind == socket.SOCK_STREAM:
@@ -136,7 +136,7 @@ async def test_without_privileged_start_it_binds_at_the_start() -> None:
 
 @ensureDeferred
 async def test_disabled_server_listens_nowhere() -> None:
-    """``dns = ""``: nothing bound, nothing resolved, a reload is no trouble."""
+    """``dns = ""``: nothing is bound or resolved, and a reload succeeds."""
     service = start(made(""))
     assert (service.enabled, service._ports, await service.ready()) == (False, [], False)
     await service.reload(Config(listen=ListenConfig(dns="")))
@@ -145,7 +145,7 @@ async def test_disabled_server_listens_nowhere() -> None:
 
 @ensureDeferred
 async def test_a_reload_takes_effect_at_once_or_not_at_all(tmp_path: Path) -> None:
-    """A list that cannot be used keeps the old one whole."""
+    """An invalid list leaves the old one in effect."""
     file = tmp_path / "allowlist.conf"
     file.write_text("one.example\n")
     settings: dict[str, Any] = {"allowlist_file": str(file), "upstream": (f"127.0.0.1:{free_port()}",)}
@@ -186,7 +186,7 @@ def test_invalid_entry_is_reported_with_file_and_line(tmp_path: Path) -> None:
 
 @ensureDeferred
 async def test_counters_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred malformed packets, a look-up over UDP and TCP, a look at readiness: nothing but the summary, once."""
+    """A hundred malformed packets, lookups over UDP and TCP, a readiness check: one summary line."""
     lines: list[dict[str, Any]] = []
 
     def note(event: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ async def test_counters_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch
 
 @ensureDeferred
 async def test_a_system_without_resolvers_still_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Static names are answered; it is said once that nothing else can be."""
+    """Static names are answered; one log line says that there is no upstream."""
     monkeypatch.setattr(module, "RESOLV_CONF", tmp_path / "missing")
     service = start(made(upstream=(), allow=("ok.example",), static={"gateway": ("10.0.0.2",)}))
     assert service.upstream.servers == ()
@@ -229,7 +229,7 @@ async def test_a_system_without_resolvers_still_starts(monkeypatch: pytest.Monke
 
 @ensureDeferred
 async def test_stopping_ends_connections() -> None:
-    """A client that keeps its connection open does not keep the gateway."""
+    """An open client connection does not delay the stop."""
     service = start(made())
     with socket.socket() as client:
         await deferToThread(client.connect, service.address)

@@ -19,7 +19,7 @@ ASKED = w.question("ok.example")
 
 
 class Socket:
-    """A datagram socket that takes what it is given, or not."""
+    """A datagram socket that sends, or fails to."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, Any]] = []
@@ -37,7 +37,7 @@ class Socket:
 
 
 class Door:
-    """The UDP door."""
+    """The UDP listener."""
 
     def __init__(self) -> None:
         self.rig, self.socket = Rig(), Socket()
@@ -51,7 +51,7 @@ class Door:
 
 
 def test_a_datagram_is_answered_to_its_sender() -> None:
-    """At once, or when upstream has answered."""
+    """At once, or after the upstream has answered."""
     door = Door()
     assert [(w.rcode(reply), addr) for reply, addr in door.send(REFUSED)] == [("NXDOMAIN", ("10.0.0.1", 4000))]
     assert len(door.send(ASKED)) == 1
@@ -67,7 +67,7 @@ def test_message_without_reply_sends_nothing() -> None:
 
 
 def test_unsendable_reply_is_dropped_and_counted() -> None:
-    """A full socket buffer is the network's way to say so; no traceback a packet."""
+    """For example with a full socket buffer; no traceback for each packet."""
     door = Door()
     door.socket.broken = True
     door.send(REFUSED)
@@ -77,7 +77,7 @@ def test_unsendable_reply_is_dropped_and_counted() -> None:
 
 
 def test_late_reply_after_stop_is_dropped() -> None:
-    """The service has stopped meanwhile."""
+    """The service stopped before the reply was ready."""
     door = Door()
     door.send(ASKED)
     door.protocol.stopProtocol()
@@ -113,7 +113,7 @@ class Line:
 
 
 def test_pipelined_questions_are_answered() -> None:
-    """Several in one read; what waits for upstream does not hold up the others."""
+    """Several in one read; a query that waits for an upstream does not delay the others."""
     line = Line()
     line.send(REFUSED, ASKED, REFUSED)
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN"]
@@ -138,7 +138,7 @@ def test_invalid_length_closes_the_connection() -> None:
 
 
 def test_message_without_reply_does_not_block_the_stream() -> None:
-    """A hundred responses sent as questions take no place in flight."""
+    """A hundred responses do not count as waiting queries."""
     line = Line()
     line.send(*[w.question("ok.example", flags=0x8000)] * 8)
     line.send(*[w.question("ok.example", flags=0x8000)] * 100)
@@ -159,7 +159,7 @@ def test_idle_connection_is_closed() -> None:
 
 
 def test_slow_message_ends_on_an_absolute_deadline() -> None:
-    """An octet a second keeps nothing open."""
+    """Sending an octet a second does not extend the deadline."""
     line = Line()
     for octet in frame(REFUSED)[:2]:
         line.stream.dataReceived(bytes([octet]))
@@ -175,7 +175,7 @@ def test_slow_message_ends_on_an_absolute_deadline() -> None:
 
 
 def test_each_message_has_its_own_deadline() -> None:
-    """The positive control: who sends whole messages, however they are cut, is not who dribbles."""
+    """The positive control: a client that completes its messages stays connected."""
     line = Line()
     first, second = frame(REFUSED)[:3], frame(REFUSED)[3:]
     line.stream.dataReceived(first)
@@ -200,7 +200,7 @@ def test_waiting_queries_of_a_connection_are_limited() -> None:
 
 
 def test_client_that_does_not_read_is_paused() -> None:
-    """Back-pressure; and it ends by its idle time."""
+    """Back-pressure; then the idle timeout closes it."""
     line = Line()
     line.stream.pauseProducing()
     assert line.transport.producerState == "paused"
@@ -214,7 +214,7 @@ def test_client_that_does_not_read_is_paused() -> None:
 
 
 def test_late_reply_on_a_closed_connection_is_dropped() -> None:
-    """The client left while upstream thought."""
+    """The client disconnected while its query waited."""
     line = Line()
     line.send(ASKED)
     line.transport.loseConnection()
@@ -223,7 +223,7 @@ def test_late_reply_on_a_closed_connection_is_dropped() -> None:
 
 
 def test_connections_are_limited_in_total_and_by_address() -> None:
-    """And what ends gives its place back."""
+    """A closed connection no longer counts."""
     line = Line(most=3, most_per_address=2)
     other = IPv4Address("TCP", "10.0.0.2", 4000)
     stream, transport = line.connect()
@@ -239,7 +239,7 @@ def test_connections_are_limited_in_total_and_by_address() -> None:
 
 
 def test_closed_connection_is_not_counted() -> None:
-    """No count of its address, which a flood has many of, and no clock that would cut it again."""
+    """No counter of its address and no timer remain."""
     line = Line()
     other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
     line.transport.loseConnection()

@@ -40,7 +40,7 @@ class Lookups:
 
 
 class Rig:
-    """A desk and all that it stands between."""
+    """A query handler with a fake upstream, audit log and registry."""
 
     def __init__(self, **settings: Any) -> None:
         self.clock, self.registry, self.audit, self.lookups = Clock(), FakeRegistry(), FakeAudit(), Lookups()
@@ -57,7 +57,7 @@ class Rig:
         self.replies: list[bytes] = []
 
     def take(self, asked: str, qtype: int = 1) -> bool:
-        """Hand one question in."""
+        """Send one query."""
         return self.handler.take(w.question(asked, qtype, edns=w.opt()), HOST, self.replies.append)
 
 
@@ -67,7 +67,7 @@ def session(*dns: str) -> Session:
 
 
 def test_cached_answer_is_sent_at_once() -> None:
-    """Refusals and static names need nobody."""
+    """Refusals and static names need no upstream."""
     rig = Rig()
     assert rig.take("secret.example")
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
@@ -75,14 +75,14 @@ def test_cached_answer_is_sent_at_once() -> None:
 
 
 def test_what_must_not_be_answered_is_told_so() -> None:
-    """A stream counts on it: no reply will come."""
+    """``take`` returns ``False``, so a TCP connection does not count the message."""
     rig = Rig()
     assert not rig.handler.take(w.question("ok.example", flags=0x8000), HOST, rig.replies.append)
     assert rig.replies == []
 
 
 def test_query_waits_for_its_upstream() -> None:
-    """And gets it."""
+    """It is sent when the upstream answers."""
     rig = Rig()
     assert rig.take("ok.example")
     [(key, waiting)] = rig.lookups.waiting
@@ -101,7 +101,7 @@ def test_upstream_failure_is_answered_and_audited() -> None:
 
 
 def test_unexpected_error_is_logged_and_answered(clean_reactor: list[Failure]) -> None:
-    """The client must not wait for a bug."""
+    """The client gets SERVFAIL at once."""
     rig = Rig()
     rig.take("ok.example")
     rig.lookups.waiting[0][1].errback(ZeroDivisionError())
@@ -111,7 +111,7 @@ def test_unexpected_error_is_logged_and_answered(clean_reactor: list[Failure]) -
 
 
 def test_failed_send_is_logged(clean_reactor: list[Failure]) -> None:
-    """Not lost in silence, and nobody else's trouble."""
+    """Other queries are not affected."""
     rig = Rig()
 
     def broken(_: bytes) -> None:
@@ -137,7 +137,7 @@ def test_nothing_goes_upstream_without_audit() -> None:
 
 
 def test_session_events_take_effect_at_once() -> None:
-    """Their names too; the audit line names the session."""
+    """Also for their names; the audit line has the session."""
     rig = Rig()
     one = session("own.example")
     rig.take("own.example")
@@ -163,7 +163,7 @@ def test_the_audit_line() -> None:
 
 
 def test_new_configuration_keeps_sessions() -> None:
-    """And what is in flight is judged by it."""
+    """Waiting queries are judged by the new configuration."""
     rig = Rig()
     rig.registry.begin(session("own.example"))
     rig.take("ok.example")

@@ -70,7 +70,7 @@ async def test_an_answer() -> None:
 
 @ensureDeferred
 async def test_ports_ids_and_cases_are_random() -> None:
-    """What a forger has to guess differs from question to question."""
+    """An attacker has to guess port, id and letter case for each query."""
     played = Played(answer)
     for number in range(20):
         await played.resolve(((f"some-longer-name{number % 2}".encode(), b"example"), 1))
@@ -100,7 +100,7 @@ async def test_datagram_from_another_port_is_not_received() -> None:
 
 @ensureDeferred
 async def test_forged_responses_are_ignored_until_the_right_one() -> None:
-    """Wrong id, wrong question, QR=0: the right one behind them counts."""
+    """Wrong id, wrong question, QR=0: the right response after them is accepted."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         right = w.response(query, (A,))
@@ -113,7 +113,7 @@ async def test_forged_responses_are_ignored_until_the_right_one() -> None:
 
 @ensureDeferred
 async def test_many_forged_responses_switch_to_tcp() -> None:
-    """Someone guesses: then the question is asked where guessing is of no use."""
+    """After ``MAX_FORGED`` mismatching responses the query is sent over TCP."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         return [w.response(query, (A,))] if tcp else [b"\0\0" + w.response(query)[2:]] * module.MAX_FORGED
@@ -126,7 +126,7 @@ async def test_many_forged_responses_switch_to_tcp() -> None:
 
 @ensureDeferred
 async def test_changed_letter_case_is_retried_over_tcp() -> None:
-    """0x20: over UDP it may be a forger who has not seen the question."""
+    """0x20: the response may come from an attacker who has not seen the query."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         return [w.response(query, (A,))] if tcp else [w.response(query[:12] + query[12:].swapcase(), (A,))]
@@ -139,7 +139,7 @@ async def test_changed_letter_case_is_retried_over_tcp() -> None:
 
 @ensureDeferred
 async def test_truncated_response_is_retried_over_tcp() -> None:
-    """And is then larger than UDP could carry."""
+    """The response is larger than a datagram."""
     many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(60))
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -163,7 +163,7 @@ async def test_truncated_response_is_retried_over_tcp() -> None:
 )
 @ensureDeferred
 async def test_next_server_is_tried_after_a_failure(bad: Any) -> None:
-    """In order; the first one's failure is not the answer."""
+    """In order; the failure of the first is not the answer."""
     played = Played(bad, answer)
     assert (await played.resolve()).resources
     assert len(played.fakes[0].asked) >= 1
@@ -172,7 +172,7 @@ async def test_next_server_is_tried_after_a_failure(bad: Any) -> None:
 
 @ensureDeferred
 async def test_unreachable_server_is_skipped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Port unreachable is heard; TCP refused and cut are too."""
+    """A port-unreachable error, a refused and a cut TCP connection are noticed at once."""
     monkeypatch.setattr(module, "TIMEOUTS", (30.0, 30.0))
     played = Played(answer)
     played.upstream.servers = (("127.0.0.1", free_port()), *played.upstream.servers)
@@ -192,7 +192,7 @@ async def test_unreachable_server_is_skipped_at_once(monkeypatch: pytest.MonkeyP
 
 @ensureDeferred
 async def test_servers_are_tried_in_two_rounds() -> None:
-    """All silent: each server twice, the second time with more patience; then ``UpstreamError``."""
+    """If none answers: each server twice, the second time for longer; then ``UpstreamError``."""
     played = Played(silent, silent)
     before = reactor.seconds()
     with pytest.raises(UpstreamError, match="no upstream"):
@@ -204,7 +204,7 @@ async def test_servers_are_tried_in_two_rounds() -> None:
 
 @ensureDeferred
 async def test_all_tries_end_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client's resolver waits five seconds; we have said SERVFAIL before."""
+    """A client's resolver waits five seconds; SERVFAIL is sent before."""
     monkeypatch.setattr(module, "DEADLINE", 0.45)
     played = Played(silent, silent, silent)
     before = reactor.seconds()
@@ -224,7 +224,7 @@ async def test_resolve_without_servers_fails() -> None:
 
 @ensureDeferred
 async def test_identical_queries_are_sent_once() -> None:
-    """However many wait; another type is another question."""
+    """However many clients wait; another type is another query."""
     played = Played(answer)
     results = await defer.gatherResults(
         [played.upstream.resolve(KEY) for _ in range(50)] + [played.upstream.resolve((KEY[0], 28))]
@@ -238,7 +238,7 @@ async def test_identical_queries_are_sent_once() -> None:
 
 @ensureDeferred
 async def test_waiting_queries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither clients of one question nor questions pile up; what failed is told at once."""
+    """Clients of one query and queries are limited; excess ones fail at once."""
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     monkeypatch.setattr(module, "MAX_FLIGHTS", 2)
     played = Played(silent)
@@ -316,7 +316,7 @@ async def test_stop_cancels_a_connection_attempt() -> None:
 
 
 def test_udp_socket_implements_the_reactor_interface() -> None:
-    """It names itself, and a broken socket is a failure like any other."""
+    """It has a log prefix, and a socket error fails the query."""
     asked = upstream_response.ask(KEY[0], 1, bytes)
     exchange = module.UDPExchange(("127.0.0.1", 9), asked, reactor)
     assert exchange.logPrefix() == "dns upstream"
@@ -333,7 +333,7 @@ def test_udp_socket_implements_the_reactor_interface() -> None:
 
 @ensureDeferred
 async def test_read_without_data_is_ignored() -> None:
-    """A wake-up without a message (a bad checksum) is waited out."""
+    """The kernel may report a datagram that it then drops (a bad checksum)."""
     played = Played(silent)
     exchange = module.UDPExchange(played.fakes[0].server, upstream_response.ask(KEY[0], 1, bytes), reactor).send()
     exchange.doRead()
@@ -354,7 +354,7 @@ async def test_ipv6_server_is_used() -> None:
 @pytest.mark.parametrize("rcode", [0, 3, 5])
 @ensureDeferred
 async def test_probe_accepts_any_rcode(rcode: int) -> None:
-    """A refusal too."""
+    """Also REFUSED."""
     server = FakeUpstream(reactor, lambda query, _: [w.response(query, rcode=rcode)])
     assert await module.probe(server.server, READY, reactor)
     assert [tcp for _, tcp, _ in server.asked] == [False, True]
@@ -363,7 +363,7 @@ async def test_probe_accepts_any_rcode(rcode: int) -> None:
 
 @ensureDeferred
 async def test_probe_repeats_a_lost_datagram(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice at most."""
+    """It is sent at most three times."""
     monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
     server = FakeUpstream(reactor, lambda query, _: [w.response(query)] if len(server.asked) > 2 else [])
     assert await module.probe(server.server, READY, reactor)
@@ -373,7 +373,7 @@ async def test_probe_repeats_a_lost_datagram(monkeypatch: pytest.MonkeyPatch) ->
 
 @ensureDeferred
 async def test_probe_needs_udp_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
-    """UDP silent, TCP closed, TCP cut, nobody there."""
+    """UDP silent, TCP closed, TCP cut, no server."""
     monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
     for script, tcp in (
         (lambda _query, tcp: [w.response(_query)] if tcp else [], True),

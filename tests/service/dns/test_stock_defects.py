@@ -53,7 +53,7 @@ def test_01_refusals_are_replies() -> None:
 
 
 def test_02_responses_are_not_answered() -> None:
-    """Or two servers talk to each other until someone pulls a plug."""
+    """Otherwise two servers could answer each other endlessly."""
     assert ask(w.question("gateway", flags=0x8180)) is None
     assert ask(w.question("gateway")) is not None
 
@@ -99,13 +99,13 @@ def test_05_a_dot_in_a_label_is_no_separator() -> None:
     ids=["type 0x40", "type 0x80", "257 octets", "pointer", "two questions", "count lies"],
 )
 def test_06_malformed_queries_get_formerr(message: bytes) -> None:
-    """Label types, long names, pointers, several questions, lies in counts: FORMERR."""
+    """Label types, long names, pointers, several questions, wrong counts: FORMERR."""
     assert w.rcode(answered(message)) == "FORMERR"
     assert w.rcode(answered(w.question("gateway"))) == "NOERROR"
 
 
 def test_06_the_class_counts() -> None:
-    """CHAOS gets nothing of what IN has."""
+    """A CHAOS query gets no data of class IN."""
     assert w.rcode(answered(w.question("gateway", qclass=3))) == "REFUSED"
 
 
