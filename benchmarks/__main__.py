@@ -1,8 +1,8 @@
-"""``python -m benchmarks``: credgate beside nginx, mitmproxy and dnsmasq, in one run, on one machine.
+"""``python -m benchmarks``: measures credgate, nginx, mitmproxy and dnsmasq in one run on one machine.
 
 Prints a table and, with ``--write``, writes it to docs/benchmarks.md. Needs nginx, fcgiwrap, git, git-lfs, giftless,
-wrk, dnsmasq and dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. Exits 1 if an
-aim is missed, 0 if all are kept.
+wrk, dnsmasq and dnsperf; mitmproxy is installed into a virtual environment of its own on the first run. The exit status
+is 1 if an aim is missed, otherwise 0.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Bulk transfers by a client that costs next to nothing: raw sockets, sendfile, reads that the kernel throws away.
+"""Bulk transfers by a client that uses almost no processor time: raw sockets, sendfile, reads that the kernel discards.
 
-Each transfer is one request on a connection of its own and is checked: status, and that every byte arrived. What is
-timed is from the first byte of the request to the last of the answer.
+Each transfer is one request on its own connection. Its status is checked, and that every byte arrived. The time is from
+the first byte of the request to the last byte of the answer.
 """
 
 from __future__ import annotations

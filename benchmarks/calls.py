@@ -1,8 +1,8 @@
-"""How many Python function calls one small request costs: the same figure on any machine.
+"""The number of Python function calls of one small request: the same figure on any machine.
 
-The gateway runs under twistd's own profiler (cProfile) twice, with few requests and with many; the difference of the
-calls, divided by the difference of the requests, leaves out the start and the end. Calls of C functions count, too.
-The connection and the upstream's connection are kept, as git's are.
+The gateway runs under twistd's profiler (cProfile) twice, with few requests and with many. The difference of the calls,
+divided by the difference of the requests, excludes the start and the end. Calls of C functions count, too. The
+connections to the gateway and to the upstream are kept open, as git's are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Real git: seconds to clone a large repository, and to push its content into an empty one.
+"""Real git: seconds to clone a large repository, and to push its contents into an empty one.
 
-The server is nginx + fcgiwrap + ``git http-backend``; the content does not compress, so that what is moved is what the
-repository weighs. Packs are stored as they come (``receive.unpackLimit``) and no deltas are looked for
-(``pack.window``): both would take longer than everything else and tell nothing.
+The server is nginx + fcgiwrap + ``git http-backend``. The contents do not compress, so the transferred size is that of
+the repository. Packs are stored as received (``receive.unpackLimit``) and git searches no deltas (``pack.window``):
+both would take longer than the transfer.
 """
 
 from __future__ import annotations

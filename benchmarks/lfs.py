@@ -1,8 +1,8 @@
-"""LFS: seconds of real git-lfs to fetch and to push one large object, direct and through the gateway.
+"""LFS: seconds of real git-lfs to fetch and to push one large object, directly and through the gateway.
 
-The forge is the tests' own: nginx, which sends objects, and giftless behind it, which stores them and signs addresses.
-git-lfs hashes what it moves and the forge writes it to its disk; both are in every figure, so the gateway's processor
-time for a gigabyte says more of the gateway than the ratio does.
+The forge is that of the tests: nginx, which sends objects, and giftless, which stores them and signs links. git-lfs
+hashes the object and the forge writes it to its disk; both are part of every figure. So the gateway's processor time
+for a gigabyte describes the gateway better than the ratio.
 """
 
 from __future__ import annotations

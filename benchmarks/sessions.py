@@ -1,9 +1,8 @@
-"""Many sessions: what a create, a neighbour, a start and the memory cost beside 100, 10,000 and 100,000 of them.
+"""Many sessions: the cost of a create, a neighbour's request, a start, and memory with 100 to 100,000 sessions.
 
-Each session has a repository of its own, and a rule, and is bound to an address of its own. The store is written
-before the gateway starts. While one host script creates sessions one after the other, a neighbour asks for
-``/whoami``, which is answered without a forge, one request after the other. Last, all stored sessions end at once,
-while the neighbour goes on.
+Each session has a repository of its own, a rule, and is bound to an address of its own. The store is written before the
+gateway starts. While one host script creates sessions one after the other, a neighbour requests ``/whoami``, which
+needs no forge, one request after the other. Finally all stored sessions end at once, while the neighbour continues.
 """
 
 from __future__ import annotations

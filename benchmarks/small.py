@@ -1,4 +1,4 @@
-"""Small requests: how many a second at 16 connections (wrk), and how long one takes on a connection that is kept."""
+"""Small requests: how many a second on 16 connections (wrk), and the time of one on an open connection."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Soak: mixed work on the real process for a quarter of an hour, and whether anything of it is left behind.
+"""Soak: mixed work on the real process for a quarter of an hour, to find leaks.
 
-Clones, pushes, refused pushes, small requests, DNS questions and sessions that come and go, all at once. Every two
-seconds the gateway's open descriptors, resident memory, threads and reactor timers are read (``/proc`` and
-``GET /v1/metrics``). The first quarter is for caches to fill and the allocator to settle.
+Clones, pushes, refused pushes, small requests, DNS queries, and sessions that begin and end, all at the same time.
+Every two seconds the gateway's open descriptors, resident memory, threads and reactor timers are read (``/proc`` and
+``GET /v1/metrics``). During the first quarter caches fill and the allocator settles.
 
-The rule for *flat*: the median of the last quarter is at most that of the second quarter, plus a tenth, plus what one
-more of everything in flight may take (``SLACK``). And at rest, when kept connections to the forge have been closed,
-there are no more descriptors and timers than before the work began, but for ``AT_REST``.
+A curve is *flat* if the median of the last quarter is at most that of the second quarter, plus a tenth, plus what one
+more of every running operation may take (``SLACK``). At rest, after pooled connections to the forge were closed, there
+are no more descriptors and timers than before the work began, plus ``AT_REST``.
 """
 
 from __future__ import annotations

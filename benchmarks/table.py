@@ -1,7 +1,7 @@
-"""What was measured, as rows: medians, ratios to nginx, to mitmproxy and to going direct, aims kept or missed.
+"""The measurements as rows: medians, ratios to nginx, to mitmproxy and to a direct connection, and the aims.
 
-A ratio is the median of the ratios of the single rounds: in each round all targets are measured within seconds of one
-another, so that what else the machine does falls out of it.
+A ratio is the median of the ratios of the single rounds. In each round all targets are measured within seconds of one
+another, so that other work on the machine affects all of them.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What is measured: the same upstreams reached directly, through nginx, through mitmproxy and through credgate.
+"""The targets: the same upstreams reached directly, through nginx, through mitmproxy and through credgate.
 
-A ``Place`` is where a client connects and what it must send for one upstream; a ``Target`` has one for each. All of
-them run at the same time, so that runs can be interleaved: whatever else the machine does meets everyone.
+A ``Place`` is where a client connects and what it must send for one upstream; a ``Target`` has one for each upstream.
+All of them run at the same time, so that rounds can be interleaved and other work on the machine affects all targets.
 
-nginx is one worker process (credgate is one process), as it comes and, as ``nginx 64k``, with buffers of credgate's
-size; neither buffers bodies. mitmproxy streams them.
-Both check the upstream's certificate as credgate does. The forge's credential is put in by the client for all but
-credgate, who puts it in itself and checks a session and its scope besides.
+nginx is one worker process (credgate is one process), with its default buffers and, as ``nginx 64k``, with buffers of
+credgate's size; neither buffers bodies. mitmproxy streams them. Both verify the upstream's certificate, as credgate
+does. The client sends the forge's credential, except to credgate, which adds it and also checks a session and its
+scope.
 """
 
 from __future__ import annotations

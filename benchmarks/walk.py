@@ -1,9 +1,9 @@
-"""Pushes that are walked: seconds with and without the walk, beside going direct and beside ``git index-pack``.
+"""Pushes that are inspected: seconds with and without inspection, directly, and of ``git index-pack``.
 
-One commit that adds files which do not compress, pushed on top of what the forge has. A grant that allows ``force``
-needs no look into the pack; one that does not has every commit of it found, its history walked and its last bytes held
-back. ``git index-pack`` on the same pack is what the forge itself does with it, and the peer in reading packs. While
-the walked push runs, small requests of another session are timed, one after the other; and the memory is watched.
+One commit that adds files which do not compress is pushed on top of the forge's history. A grant that allows ``force``
+needs no inspection. With a grant that does not, every commit is found, the history is walked and the last bytes are
+held back. ``git index-pack`` on the same pack is what the forge does with it. While the inspected push runs, small
+requests of another session are timed, one after the other, and the memory is recorded.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The main job, shown: a sandbox without a credential clones, commits and pushes through credgate.
+"""Shows the main job: a sandbox without a credential clones, commits and pushes through credgate.
 
     python -m tests.demo
 
-Brings up a git forge of its own (Python and git are enough), the gateway as ``twistd credgate``, and a sandbox with
-the shipped helper; runs ordinary git commands and prints what they print, a refused one included, and where the audit
-line of it went. Everything is on loopback and in one temporary folder, gone at the end. Exits 0 when all went as told.
+Starts a git forge (Python and git are enough), the gateway as ``twistd credgate``, and a sandbox with the shipped
+helper. Runs ordinary git commands, including one that is refused, and prints their output and the audit line.
+Everything is on loopback and in one temporary folder, which is deleted at the end. The exit status is 0 if each step
+had the expected result.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Point it at github.com:
 
 
 class DemoFailedError(Exception):
-    """Something did not go as told."""
+    """A step did not have the expected result."""
 
 
 def say(text: str = "") -> None:
@@ -42,7 +43,7 @@ def say(text: str = "") -> None:
 
 
 def expect(*, truth: bool, what: str) -> None:
-    """Stop the demo when something is not as told."""
+    """Stop the demo if a result is not the expected one."""
     if not truth:
         raise DemoFailedError(what)
 

@@ -11,7 +11,7 @@ import pytest
 from credgate.config.schema import DnsConfig, ForgeConfig, Limits
 from credgate.config.structure import KINDS
 from credgate.dns import answer, codes, query, reply, responder
-from credgate.dns import response as dns_response
+from credgate.dns import upstream_response as dns_response
 from credgate.forges.base import Base
 from credgate.forges.registry import driver_for
 from credgate.forges.sentences import COMMON
@@ -21,8 +21,7 @@ from credgate.lfs import batch, reading
 from credgate.service.control import http_server, readiness, routes
 from credgate.service.credentials import acceptance_check, command, fetched
 from credgate.service.credentials import api_client as minting_api
-from credgate.service.dns import listeners, resolver
-from credgate.service.dns import server as dns_service
+from credgate.service.dns import dns_service, listeners, resolver
 from credgate.service.inspect import compare_client, pack_reader
 from credgate.service.sandbox.lfs import object_upload as lfs_upload
 from credgate.sessions import body as session_body

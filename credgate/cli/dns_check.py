@@ -24,11 +24,11 @@ from attrs import frozen
 
 from credgate.cli.output import printable
 from credgate.config.load import from_environment, load
-from credgate.dns import codes, framing, names, upstreams
+from credgate.dns import codes, domain_names, framing, upstreams
 from credgate.dns.clients import SessionIndex
-from credgate.dns.names import WireError
-from credgate.dns.policy import NO_ENTRIES, Disposition, make_policy, session_entries
-from credgate.dns.response import MAX_RESPONSE
+from credgate.dns.domain_names import WireError
+from credgate.dns.query_policy import NO_ENTRIES, Disposition, make_policy, session_entries
+from credgate.dns.upstream_response import MAX_RESPONSE
 from credgate.errors import ConfigError
 from credgate.values import Reason
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config
     from credgate.dns.allowlist import Allowlist
-    from credgate.dns.policy import QueryPolicy, QueryVerdict
+    from credgate.dns.query_policy import QueryPolicy, QueryVerdict
     from credgate.dns.upstreams import Endpoint
 
 TIMEOUT = 6.0
@@ -81,16 +81,16 @@ def _say(*lines: str, status: int) -> int:
     return status
 
 
-def _labels(text: str) -> names.Name:
+def _labels(text: str) -> domain_names.Name:
     """Return the labels of a name as typed, a host name or not: what is none is for the policy to refuse."""
     try:
-        return names.parse(text)
+        return domain_names.parse(text)
     except ValueError:
         parts = text.removesuffix(".").encode().split(b".")
-        if max(map(len, parts)) > names.MAX_LABEL:
+        if max(map(len, parts)) > domain_names.MAX_LABEL:
             raise
-        name, _ = names.read(names.encode(tuple(filter(None, parts))), 0)
-        return names.fold(name)
+        name, _ = domain_names.read(domain_names.encode(tuple(filter(None, parts))), 0)
+        return domain_names.fold(name)
 
 
 # The policy.
@@ -149,7 +149,7 @@ def _judge(arguments: argparse.Namespace, qtype: int, config: Config) -> int:
     policy, name = make_policy(config.dns), _labels(arguments.name)
     session, about = _client(arguments, config)
     verdict = policy.judge(name, qtype, session=session)
-    lines = [f"{names.presentation(name)} {codes.type_name(qtype)}: {_outcome(verdict, config, policy, name)}"]
+    lines = [f"{domain_names.presentation(name)} {codes.type_name(qtype)}: {_outcome(verdict, config, policy, name)}"]
     lines += [f"  decided by: {verdict.decision.rule}"] if verdict.decision.rule else []
     lines += [f"  told to the client: {verdict.decision.text}"] if verdict.decision.text else []
     lines += _hints(policy, name, verdict) + ([about] if about else [])
@@ -158,7 +158,7 @@ def _judge(arguments: argparse.Namespace, qtype: int, config: Config) -> int:
     return _say(*lines, status=0 if verdict.decision.allow else 1)
 
 
-def _outcome(verdict: QueryVerdict, config: Config, policy: QueryPolicy, name: names.Name) -> str:
+def _outcome(verdict: QueryVerdict, config: Config, policy: QueryPolicy, name: domain_names.Name) -> str:
     match verdict.outcome:
         case Disposition.ASK:
             counted = f", at most {config.dns.names_per_minute} such names a minute and client"
@@ -175,7 +175,7 @@ def _outcome(verdict: QueryVerdict, config: Config, policy: QueryPolicy, name: n
     return f"refused with {code} ({verdict.decision.reason})"
 
 
-def _hints(policy: QueryPolicy, name: names.Name, verdict: QueryVerdict) -> list[str]:
+def _hints(policy: QueryPolicy, name: domain_names.Name, verdict: QueryVerdict) -> list[str]:
     if verdict.decision.reason is not Reason.DNS_NAME:
         return []
     entry = policy.entries.allows.get((name, True))

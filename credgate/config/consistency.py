@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from credgate.config import forms, netforms
 from credgate.config.structure import Problem
-from credgate.dns import policy
+from credgate.dns import query_policy
 from credgate.forges import project_path
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def problems(config: Config) -> list[Problem]:
     found = [*_places(config), *_default_forge(config)]
     for forge in config.forges.values():
         found += [*_url(forge), *_authorities(forge), *_short_lived(forge), *_check_path(forge)]
-    return found + [Problem(("dns", key), text) for key, text in policy.faults(config.dns)]
+    return found + [Problem(("dns", key), text) for key, text in query_policy.faults(config.dns)]
 
 
 def _check_path(forge: ForgeConfig) -> Iterator[Problem]:

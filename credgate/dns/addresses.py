@@ -1,10 +1,10 @@
-"""Which addresses no answer may hold: private, special, multicast, and every form that hides one of them.
+"""Which addresses an answer must not contain: private, special and multicast ranges, in every form.
 
-The rebinding guard. An allowed name belongs to someone; if its owner points it at ``127.0.0.1``, at the metadata
-service or at the operator's network, the sandbox must not be sent there. The table is the IANA special-purpose
-registries (RFC 6890 and its updates) and the few addresses clouds answer on outside of them. IPv6 forms that carry an
-IPv4 address (mapped, NAT64, 6to4) are judged by what they carry. ``allow_private`` opens networks, in their own form
-and in those that carry them. Never looks at names.
+This is the protection against DNS rebinding. The owner of an allowed name could point it at ``127.0.0.1``, at a cloud's
+metadata service or at the operator's network; a sandbox must not be sent there. The table has the IANA special-purpose
+registries (RFC 6890 and its updates) and the metadata addresses of clouds that are outside of them. An IPv6 address
+that embeds an IPv4 address (mapped, NAT64, 6to4) is treated like the embedded one. ``allow_private`` exempts networks,
+in plain and in embedded form. This module never looks at names.
 """
 
 from __future__ import annotations
@@ -61,28 +61,28 @@ _SPECIAL: dict[int, tuple[tuple[Network, str], ...]] = {
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-def _carried(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that a packet to this one would reach, if the form carries one."""
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
+    """Return the embedded IPv4 address, which is where a packet to this address arrives."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
 
 
 def special(packed: bytes, allowed: Iterable[Network] = ()) -> str:
-    """Return the kind of special range that the address (4 or 16 octets) is in, ``""`` for a public one.
+    """Return the kind of special range that contains the address (4 or 16 octets), or ``""`` for a public address.
 
-    ``allowed`` holds the networks that the operator opened (``[dns] allow_private``).
+    ``allowed``: the networks that the operator exempts (``[dns] allow_private``).
     """
     address = ipaddress.ip_address(packed)
     if any(address in network for network in allowed):
         return ""
-    if isinstance(address, IPv6Address) and (inner := _carried(address)) is not None:
+    if isinstance(address, IPv6Address) and (inner := _embedded_ipv4(address)) is not None:
         return special(inner.packed, allowed)
     return next((kind for network, kind in _SPECIAL[address.version] if address in network), "")
 
 
 def client(host: str) -> Address:
-    """Return a peer's address with the IPv4-mapped form folded and a zone dropped; ``ValueError`` if it is none."""
+    """Return a peer's address without its zone, an IPv4-mapped one as IPv4. Raises ``ValueError`` for other text."""
     address = ipaddress.ip_address(host.partition("%")[0])
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
@@ -90,5 +90,5 @@ def client(host: str) -> Address:
 
 
 def reverse_name(address: Address) -> tuple[bytes, ...]:
-    """Return the labels under ``in-addr.arpa`` or ``ip6.arpa`` that a reverse lookup asks for."""
+    """Return the name under ``in-addr.arpa`` or ``ip6.arpa`` that a reverse lookup asks for."""
     return tuple(address.reverse_pointer.encode().split(b"."))

@@ -1,11 +1,14 @@
-"""From what upstreams said to what a sandbox is told: aliases followed, special addresses dropped, names hidden.
+"""From upstream responses to the content of a reply: follows aliases, removes special addresses, hides names.
 
-A ``Trail`` starts at the asked name and follows aliases through responses, eight names at most, until there are records
-of the asked type or surely none; where a response ends at an alias it says which name to ask next. ``guard`` then drops
-every address that ``addresses.special`` knows, also from service hints: the rebinding guard. ``render`` makes the
-reply's content: by default the asked name and its addresses only; with ``[dns] cname = "check"`` the aliases too, if
-the policy allows each name. A denied name anywhere in the chain refuses the answer, hidden or not. RFC 1034 section
-3.6.2, RFC 6604 (what the response code speaks of), RFC 2308.
+1. ``AliasChain`` starts at the queried name and follows CNAME records through one or more responses, at most eight,
+   until there are records of the queried type or it is certain that there are none. If a response ends at an alias, the
+   chain's last name has to be queried next.
+2. ``guard`` removes every address in a special range (``addresses.special``), also from the hints of service records.
+3. ``render`` makes the reply: by default the queried name and its addresses only; with ``[dns] cname = "check"`` also
+   the aliases, if the policy allows each name.
+
+A denied name anywhere in the chain refuses the answer, whether the chain is shown or not. RFC 1034 section 3.6.2,
+RFC 6604 (which name the response code refers to), RFC 2308.
 """
 
 from __future__ import annotations
@@ -15,73 +18,74 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import define, evolve, frozen
 
-from credgate.dns import names, svcb
+from credgate.dns import domain_names, svcb
 from credgate.dns.addresses import special
 from credgate.dns.codes import Rcode, RRType
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.reply import Content, ReplyRecord
 
 if TYPE_CHECKING:
     from credgate.dns.allowlist import Allowlist
-    from credgate.dns.names import Name
-    from credgate.dns.policy import QueryPolicy
-    from credgate.dns.response import Resource, Response
+    from credgate.dns.domain_names import Name
+    from credgate.dns.query_policy import QueryPolicy
+    from credgate.dns.upstream_response import Resource, Response
 
 MAX_CHAIN = 8
-"""Aliases followed from one asked name."""
+"""Aliases that are followed from one queried name."""
 _SERVICES = (RRType.HTTPS, RRType.SVCB)
 
 
 @frozen(slots=True)
 class CheckedAnswer:
-    """What is known of a name and type. ``chain`` begins with the asked name; ``ttl`` is the least of all, seconds."""
+    """The answer for a name and type. ``chain`` begins with the queried name; ``ttl`` is the smallest one, seconds."""
 
     rcode: int
     chain: tuple[Name, ...]
     resources: tuple[Resource, ...]
     ttl: int
     dropped: str = ""
-    """The kind of special range that the guard dropped an address for, if it did."""
+    """The kind of special range for which ``guard`` removed an address; ``""`` if it removed none."""
 
     def negative(self) -> bool:
-        """Whether the answer is that there is nothing."""
+        """Whether there are no records."""
         return not self.resources
 
 
 @define
-class Trail:
-    """The way from the asked name to its records."""
+class AliasChain:
+    """The names from the queried one to the one that owns the records."""
 
     ANSWERS: ClassVar = (Rcode.NOERROR, Rcode.NXDOMAIN)
-    """Response codes that answer something; any other is a server's failure."""
+    """Response codes that are an answer; any other is a failure of the server."""
 
     qtype: int
     chain: list[Name]
     ttl: int = 0x7FFFFFFF
 
     def follow(self, response: Response) -> CheckedAnswer | None:
-        """Go as far as the response leads. ``None``: ask for the last name of ``chain`` next.
+        """Apply a response. Returns ``None`` if the last name of ``chain`` has to be queried next.
 
-        ``WireError`` for a loop or too long a chain, and for a response code that answers nothing.
+        Raises ``WireError`` for a loop, for too many aliases, and for a response code that is a failure.
         """
         if response.rcode not in self.ANSWERS:
-            raise WireError("the response code answers nothing")
-        moved = self._move(response)
+            raise WireError("the response code is a failure")
+        followed = self._follow_aliases(response)
         last = self.chain[-1]
         found = [one for one in response.answers if one.rtype == self.qtype and one.owner == last]
         if found:
             return self._end(Rcode.NOERROR, found)
-        if moved and response.rcode == Rcode.NOERROR and response.negative_ttl is None:
+        # An SOA (``negative_ttl``) says that the upstream followed the chain to its end (RFC 6604).
+        if followed and response.rcode == Rcode.NOERROR and response.negative_ttl is None:
             return None
         self.ttl = min(self.ttl, response.negative_ttl or 0)
         return self._end(response.rcode, [])
 
-    def _move(self, response: Response) -> bool:
+    def _follow_aliases(self, response: Response) -> bool:
         aliases = {one.owner: one for one in response.answers if one.rtype == RRType.CNAME}
         before = len(self.chain)
         while self.qtype != RRType.CNAME and (alias := aliases.get(self.chain[-1])) is not None:
             if alias.target in self.chain or len(self.chain) > MAX_CHAIN:
-                raise WireError("the aliases loop, or are too many")
+                raise WireError("alias loop, or too many aliases")
             self.chain.append(alias.target)
             self.ttl = min(self.ttl, alias.ttl)
         return len(self.chain) > before
@@ -92,7 +96,7 @@ class Trail:
 
 
 def _keep(resource: Resource, policy: QueryPolicy) -> tuple[Resource | None, str]:
-    """Return the record as far as the guard lets it pass, and the kind of range that it dropped something for."""
+    """Return the record without special addresses, and the kind of range that was removed (``""``: none)."""
     if resource.rtype in (RRType.A, RRType.AAAA):
         kind = special(resource.rdata, policy.allow_private)
         return (None if kind else resource), kind
@@ -110,14 +114,14 @@ def _keep(resource: Resource, policy: QueryPolicy) -> tuple[Resource | None, str
 
 
 def guard(answer: CheckedAnswer, policy: QueryPolicy) -> CheckedAnswer:
-    """Return the answer without special addresses; a malformed service record raises ``WireError``."""
+    """Return the answer without special addresses. Raises ``WireError`` for a malformed service record."""
     judged = [_keep(resource, policy) for resource in answer.resources]
     resources = tuple(resource for resource, _ in judged if resource is not None)
     return evolve(answer, resources=resources, dropped=next((kind for _, kind in judged if kind), ""))
 
 
 def chain_fault(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, *, check: bool) -> Name | None:
-    """Return the first name behind the asked one that the answer must not lead to."""
+    """Return the first name after the queried one that the policy does not accept in a chain."""
     for name in answer.chain[1:]:
         if policy.entries.match(name).denied or (check and not policy.allows_name(name, session)):
             return name
@@ -125,28 +129,29 @@ def chain_fault(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, 
 
 
 def render(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, ttl: int, *, check: bool) -> Content:
-    """Return what the reply says, every record with ``ttl``; aliases are shown only with ``check``.
+    """Return the content of the reply, every record with ``ttl``. Aliases are shown only with ``check``.
 
-    Targets of services and of CNAME queries are names too: a record that names one not allowed is left out.
+    Targets of service records and of CNAME queries are names too: a record whose target is not allowed is left out.
     """
+    # Without ``check`` the addresses belong to the queried name itself: no other name is disclosed or needs resolving.
     shown = answer.chain if check else answer.chain[:1]
     aliases = [
-        ReplyRecord(RRType.CNAME, ttl, names.encode(target), None if owner == shown[0] else owner)
+        ReplyRecord(RRType.CNAME, ttl, domain_names.encode(target), None if owner == shown[0] else owner)
         for owner, target in pairwise(shown)
     ]
     last = shown[-1]
     records = [
         ReplyRecord(one.rtype, ttl, one.rdata, None if last == shown[0] else last)
         for one in answer.resources
-        if _speakable(one, answer, policy, session)
+        if _target_allowed(one, answer, policy, session)
     ]
     content = Content(answer.rcode, (*aliases, *records))
     return content if records else evolve(content, negative_ttl=ttl)
 
 
-def _speakable(resource: Resource, answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist) -> bool:
+def _target_allowed(resource: Resource, answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist) -> bool:
     if resource.rtype == RRType.CNAME:
         return policy.allows_name(resource.target, session)
-    if resource.rtype not in _SERVICES or resource.target == names.ROOT:
+    if resource.rtype not in _SERVICES or resource.target == domain_names.ROOT:
         return True
     return resource.target == answer.chain[0] or policy.allows_name(resource.target, session)

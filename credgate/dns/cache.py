@@ -1,10 +1,12 @@
-"""Two caches of a hard size: whole replies for the fast path, and what upstreams answered.
+"""Two caches of fixed size: complete replies for the fast path, and the answers of upstreams.
 
-A *reply* is kept under the datagram that asked for it, less its id: flags, question with its letter case, and OPT are
-all in the key, so the stored octets behind the id are exactly what the next such datagram gets. Random names or cookies
-only turn the cache over: it holds two generations of at most ``size`` replies each, and dropping the older one is one
-assignment. An *answer* is kept under name and type for its TTL, and as long again as ``stale_ttl`` for the case that no
-upstream answers (RFC 8767); a failure is remembered for a few seconds (RFC 9520). Least recently used goes first.
+``ReplyCache``: the key is the query datagram without its id. Flags, the question with its letter case, and OPT are all
+part of the key, so the stored octets are exactly what the next such datagram gets. The cache has two generations of at
+most ``size`` replies each; removing the older one is one assignment, so a flood of random names or cookies is cheap.
+
+``AnswerCache``: the key is name and type. An answer is kept for its TTL, and for ``stale_ttl`` longer in case no
+upstream answers (RFC 8767). A failure is remembered for a few seconds (RFC 9520). The least recently used entry is
+removed first.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from attrs import define
 
 if TYPE_CHECKING:
     from credgate.dns.answer import CheckedAnswer
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 MAX_REPLY = 1024
-"""Octets of key and reply together; a larger reply is not worth a place."""
+"""Octets of key and reply together; a larger reply is not cached."""
 
 
 class ReplyCache:
-    """Replies of the fast path, by datagram."""
+    """Replies of the fast path, by query datagram."""
 
     __slots__ = ("_old", "_size", "young")
 
@@ -33,7 +35,7 @@ class ReplyCache:
         self._old: dict[bytes, tuple[float, bytes]] = {}
 
     def get(self, key: bytes, now: float) -> bytes | None:
-        """Return the reply behind its id, or ``None``."""
+        """Return the reply without its id, or ``None``."""
         hit = self.young.get(key)
         if hit is None:
             hit = self._old.get(key)
@@ -57,21 +59,21 @@ class ReplyCache:
 
 
 @define
-class Known:
-    """What is known of one name and type. ``answer`` is ``None`` when only a failure is known."""
+class AnswerEntry:
+    """The cache entry of one name and type. ``answer`` is ``None`` if there is only a remembered failure."""
 
     answer: CheckedAnswer | None
     expires: float
     stale_until: float
     retry_at: float = 0.0
-    """Until then no upstream is asked again after a failure."""
+    """After a failure, no upstream is asked again before this time."""
 
     def fresh(self, now: float) -> bool:
-        """Whether the answer may be given as it is."""
+        """Whether the answer is within its TTL."""
         return self.answer is not None and now < self.expires
 
     def stale(self, now: float) -> bool:
-        """Whether the answer may be given because no upstream answers."""
+        """Whether the answer may be given if no upstream answers."""
         return self.answer is not None and now < self.stale_until
 
     def ttl(self, now: float) -> int:
@@ -83,42 +85,38 @@ Key = tuple["Name", int]
 
 
 class AnswerCache:
-    """Upstream answers by folded name and type, at most ``size``."""
+    """At most ``size`` upstream answers, by folded name and type."""
 
     def __init__(self, *, size: int, max_ttl: float, negative_ttl: float, stale_ttl: float) -> None:
         self._size = max(size, 1)
         self._max_ttl, self._negative_ttl, self._stale_ttl = max_ttl, negative_ttl, stale_ttl
-        self._known: dict[Key, Known] = {}
+        self._known: dict[Key, AnswerEntry] = {}
 
-    def get(self, key: Key) -> Known | None:
-        """Return what is known, fresh or not, and mark it as used."""
+    def get(self, key: Key) -> AnswerEntry | None:
+        """Return the entry, fresh or not, and mark it as used."""
         known = self._known.pop(key, None)
         if known is not None:
             self._known[key] = known
         return known
 
-    def put(self, key: Key, answer: CheckedAnswer, now: float) -> Known:
-        """Keep an answer by its TTL, between 1 second and the cap of its kind."""
+    def put(self, key: Key, answer: CheckedAnswer, now: float) -> AnswerEntry:
+        """Keep an answer for its TTL: at least 1 second, at most ``max_ttl`` or ``negative_ttl``."""
         cap = self._negative_ttl if answer.negative() else self._max_ttl
         expires = now + max(1.0, min(float(answer.ttl), cap))
-        return self._keep(key, Known(answer, expires, expires + self._stale_ttl))
+        return self._keep(key, AnswerEntry(answer, expires, expires + self._stale_ttl))
 
-    def fail(self, key: Key, now: float, pause: float) -> Known:
-        """Remember that no upstream answered; what was known stays known."""
-        known = self.get(key) or Known(None, now, now)
+    def fail(self, key: Key, now: float, pause: float) -> AnswerEntry:
+        """Remember that no upstream answered; an earlier answer stays in the entry."""
+        known = self.get(key) or AnswerEntry(None, now, now)
         known.retry_at = now + pause
         return self._keep(key, known)
 
-    def _keep(self, key: Key, known: Known) -> Known:
+    def _keep(self, key: Key, known: AnswerEntry) -> AnswerEntry:
         self._known.pop(key, None)
         while len(self._known) >= self._size:
             del self._known[next(iter(self._known))]
         self._known[key] = known
         return known
-
-    def clear(self) -> None:
-        """Forget everything: the policy has changed."""
-        self._known.clear()
 
     def __len__(self) -> int:
         return len(self._known)

@@ -1,11 +1,12 @@
-"""Who asks: a client's address, the sessions bound to it and the names they add, its share of the rate.
+"""The clients of the DNS server: their addresses, the sessions bound to them, and their rate limits.
 
-Looked up once a datagram, so one dictionary decides: host -> ``Client``. When a bound session comes or goes that
-dictionary is emptied, and a client's scope is found anew at its next datagram, in an index that was changed by that one
-session: no datagram walks all sessions. A scope holds the replies that may be given within it:
-clients without names of their own share one, so that a session's names are never answered from another's cache. The
-table is bounded; when it is full it starts over, buckets too: a flood of forged addresses is bounded by
-``maxThroughput``, not here.
+A client is looked up for every datagram, so this is one dictionary access: host -> ``Client``. When a bound session
+begins or ends, that dictionary is emptied, and each client's scope is computed again at its next datagram. The index of
+sessions is updated by that one session, so no datagram iterates over all sessions.
+
+A scope has its own reply cache, so that names of one session are never answered from another's cache. Clients whose
+sessions add no names share one. The table of clients has a fixed size and is emptied when it is full, rate limits
+included: what limits a flood of forged addresses is ``maxThroughput`` of the socket, not this table.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from attrs import define, field, frozen
 
 from credgate.dns import addresses
 from credgate.dns.cache import ReplyCache
-from credgate.dns.policy import NO_ENTRIES, session_entries
-from credgate.dns.rate import Bucket
+from credgate.dns.limits import TokenBucket
+from credgate.dns.query_policy import NO_ENTRIES, session_entries
 from credgate.sessions.address import rate_key
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 MAX_CLIENTS = 4096
 
 _Key = tuple[int, int, int]
-"""A network: IP version, prefix length, and the number that its prefix is."""
+"""A network: IP version, prefix length, the prefix as a number."""
 
 
 @frozen(slots=True)
 class ClientScope:
-    """What a client's sessions make of it. ``session`` is the public id for the audit line, ``""`` for none."""
+    """What a client's sessions allow it. ``session`` is the public id for the audit line, ``""`` without a session."""
 
     session: str = ""
     entries: Allowlist = NO_ENTRIES
@@ -44,32 +45,32 @@ class ClientScope:
 
 @define(eq=False)
 class Client:
-    """One address that asks. ``key`` is what limits count by: the address, or an IPv6 address's /64."""
+    """One client address. Limits are counted by ``key``: the address, or the /64 of an IPv6 address."""
 
     host: str
     key: str
-    bucket: Bucket
+    bucket: TokenBucket
     scope: ClientScope
     replies: ReplyCache = field(repr=False)
-    """The scope's; here to spare the fast path a step."""
+    """The cache of ``scope``; a copy of the reference saves the fast path one lookup."""
     pending: int = 0
-    """Questions of this client that wait for an upstream."""
+    """Queries of this client that wait for an upstream."""
 
 
 class SessionIndex:
-    """Sessions by the networks they are bound to: an address is looked up once for each prefix length in use."""
+    """Sessions by the network they are bound to. A lookup takes one step for each prefix length in use."""
 
     def __init__(self, sessions: Iterable[Session] = ()) -> None:
         self._bound: dict[_Key, dict[str, Session]] = {}
         self._named: dict[_Key, dict[str, Session]] = {}
-        """Those of them that add names."""
+        """The sessions that add names."""
         self._lengths: Counter[tuple[int, int]] = Counter()
-        """How many networks there are of each IP version and prefix length."""
+        """The number of networks by IP version and prefix length."""
         for session in sessions:
             self.add(session)
 
     def add(self, session: Session) -> None:
-        """Add a session, if it is bound; one that is there already is replaced."""
+        """Add or replace a session, if it is bound to a network."""
         if session.bound_to is None:
             return
         key = _key(session.bound_to)
@@ -82,7 +83,7 @@ class SessionIndex:
             self._named.setdefault(key, {})[session.id] = session
 
     def remove(self, session: Session) -> None:
-        """Remove a session; one that is not there is no error."""
+        """Remove a session, if it is in the index."""
         if session.bound_to is None:
             return
         key = _key(session.bound_to)
@@ -93,18 +94,18 @@ class SessionIndex:
         _drop(self._named, key, session.id)
 
     def find(self, address: addresses.Address) -> list[Session]:
-        """Return the sessions bound to the address or to a network around it, the closest first."""
-        return [session for key in self._around(address) for session in self._bound[key].values()]
+        """Return the sessions bound to the address or to a network that contains it, the longest prefix first."""
+        return [session for key in self._containing(address) for session in self._bound[key].values()]
 
     def first(self, address: addresses.Address) -> str:
-        """Return the id of the first of them; ``""``: there is none."""
-        return next((session_id for key in self._around(address) for session_id in self._bound[key]), "")
+        """Return the id of the first of these sessions, or ``""``."""
+        return next((session_id for key in self._containing(address) for session_id in self._bound[key]), "")
 
     def named(self, address: addresses.Address) -> list[Session]:
-        """Return those of them that add names."""
-        return [session for key in self._around(address) for session in self._named.get(key, {}).values()]
+        """Return those of these sessions that add names."""
+        return [session for key in self._containing(address) for session in self._named.get(key, {}).values()]
 
-    def _around(self, address: addresses.Address) -> Iterator[_Key]:
+    def _containing(self, address: addresses.Address) -> Iterator[_Key]:
         version, number, bits = address.version, int(address), address.max_prefixlen
         for of, length in sorted(self._lengths, reverse=True):
             if of == version and (key := (version, length, number >> (bits - length))) in self._bound:
@@ -112,7 +113,7 @@ class SessionIndex:
 
 
 def _drop(table: dict[_Key, dict[str, Session]], key: _Key, session_id: str) -> bool:
-    """Take a session out; whether it was the last under its key."""
+    """Remove a session; return whether it was the last one with its key."""
     found = table.get(key)
     if found is None:
         return False
@@ -129,41 +130,42 @@ def _key(network: Network) -> _Key:
 
 
 class Clients:
-    """The table of clients. ``strangers`` get a scope of their own, since they may be refused altogether."""
+    """The table of clients. ``unbound`` is the scope of clients without a session."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self.current: dict[str, Client] = {}
-        """By host as the socket gives it, the scope up to date: what the fast path looks at."""
+        """Clients whose scope is current, by host as the socket reports it. The fast path uses only this."""
         self._known: dict[str, Client] = {}
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
         self.use(SessionIndex())
 
     def use(self, index: SessionIndex) -> None:
-        """Take up other sessions; replies given under the old ones are forgotten."""
+        """Replace the sessions; cached replies are dropped, because they depend on the old ones."""
         self.index = index
         self._scopes: dict[tuple[str, ...], ClientScope] = {}
-        self._common, self.strangers = ReplyCache(), ClientScope()
+        self._common, self.unbound = ReplyCache(), ClientScope()
         self.current = {}
 
     def session_began(self, session: Session) -> None:
-        """Add a session. One that is bound to no network changes nothing here."""
+        """Add a session. A session without a network changes nothing."""
         if session.bound_to is not None:
             self.index.add(session)
             self._forget_scopes()
 
     def session_ended(self, session: Session) -> None:
-        """Remove a session."""
+        """Remove a session and the cached scopes that depend on it."""
         if session.bound_to is not None:
             self.index.remove(session)
             self._forget_scopes()
 
     def _forget_scopes(self) -> None:
-        if self.current or self._scopes:  # else there is none, as while a start loads thousands of sessions
+        # Without a client there is nothing to drop. A start that loads thousands of sessions relies on this.
+        if self.current or self._scopes:
             self.use(self.index)
 
     def of(self, host: str, now: float) -> Client:
-        """Return the client at ``host`` (as the socket gives it) with its scope up to date."""
+        """Return the client at ``host`` (as the socket reports it), with a current scope."""
         client = self.current.get(host)
         if client is None:
             client = self._known.get(host) or self._admit(host, now)
@@ -177,14 +179,14 @@ class Clients:
             for table in (self._known, self._buckets, self.current):
                 table.clear()
         key = rate_key(host)
-        bucket = self._buckets.setdefault(key, Bucket(self._rate, self._burst, now))
-        self._known[host] = client = Client(host, key, bucket, self.strangers, self.strangers.replies)
+        bucket = self._buckets.setdefault(key, TokenBucket(self._rate, self._burst, now))
+        self._known[host] = client = Client(host, key, bucket, self.unbound, self.unbound.replies)
         return client
 
     def _scope(self, address: addresses.Address) -> ClientScope:
         first, named = self.index.first(address), self.index.named(address)
         if not first:
-            return self.strangers
+            return self.unbound
         ids = (first, *(session.id for session in named))
         if ids not in self._scopes:
             entries = session_entries((name for one in named for name in one.dns), f"session {first}")

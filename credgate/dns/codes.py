@@ -1,8 +1,8 @@
-"""The numbers of the DNS, by name: record types, response codes, flags, extended errors.
+"""Names for the numbers of the DNS protocol: record types, response codes, flags, extended errors.
 
-Plain ``int`` constants where the fast path compares them, enums where people read them. Nothing here decides.
-Numbers: IANA "Domain Name System (DNS) Parameters"; RFC 1035 (the header), RFC 6891 (EDNS), RFC 8914 (extended
-errors), RFC 9460 (SVCB, HTTPS).
+Constants that the fast path compares are plain ``int``; the others are enums. Sources:
+IANA "Domain Name System (DNS)
+Parameters"; RFC 1035 (the header), RFC 6891 (EDNS), RFC 8914 (extended errors), RFC 9460 (SVCB, HTTPS).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class RRType(IntEnum):
-    """Record types that credgate knows by name. Any other is a number, and never answered."""
+    """Record types that credgate knows by name. Any other type is never answered."""
 
     A = 1
     NS = 2
@@ -42,7 +42,7 @@ class RRType(IntEnum):
 
 
 class Rcode(IntEnum):
-    """Response codes that credgate gives or reads."""
+    """Response codes that credgate sends or interprets."""
 
     NOERROR = 0
     FORMERR = 1
@@ -54,7 +54,7 @@ class Rcode(IntEnum):
 
 
 class ExtendedError(IntEnum):
-    """RFC 8914 info-codes that credgate gives."""
+    """Info-codes of RFC 8914 that credgate sends."""
 
     OTHER = 0
     STALE_ANSWER = 3
@@ -77,17 +77,17 @@ CD: Final = 0x0010
 RCODE: Final = 0x000F
 
 DO: Final = 0x8000
-"""In the OPT record's flags: DNSSEC records wanted. Echoed, never acted on."""
+"""Flag in OPT: the client wants DNSSEC records. It is copied to the reply and otherwise ignored."""
 
 PLAIN_UDP: Final = 512
-"""What a client without EDNS takes over UDP, octets."""
+"""Largest UDP message for a client without EDNS, octets (RFC 1035)."""
 EDNS_UDP: Final = 1232
-"""What we say we take and the most we send over UDP: fits every path without fragments."""
+"""Largest UDP message that credgate announces and sends, octets: small enough to avoid IP fragments."""
 MAX_MESSAGE: Final = 65535
 
 
 def type_name(number: int) -> str:
-    """Return how people write a record type: its name, or ``TYPE123`` (RFC 3597)."""
+    """Return the text form of a record type: its name, or ``TYPE123`` (RFC 3597)."""
     try:
         return RRType(number).name
     except ValueError:
@@ -95,10 +95,10 @@ def type_name(number: int) -> str:
 
 
 def type_number(text: str) -> int:
-    """Return the number of a record type written as a name or as ``TYPE123``; ``ValueError`` if it is neither."""
+    """Parse a record type, a name or ``TYPE123``. Raises ``ValueError``."""
     if text.startswith("TYPE") and text[4:].isascii() and text[4:].isdigit() and int(text[4:]) <= MAX_MESSAGE:
         return int(text[4:])
     try:
         return RRType[text].value
     except KeyError:
-        raise ValueError(f"{text!r} is no record type that credgate knows") from None
+        raise ValueError(f"unknown record type {text!r}") from None

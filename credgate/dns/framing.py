@@ -1,19 +1,19 @@
-"""DNS over TCP: two octets of length, then a message, in any split. RFC 1035 section 4.2.2, RFC 7766.
+"""DNS over TCP: each message has its length before it, in two octets. RFC 1035 section 4.2.2, RFC 7766.
 
-``Frames`` gives whole messages as they complete. A length no query has (0, or above ``limit``) raises ``WireError`` as
-soon as it is read: nothing of such a message is ever buffered, and the connection has to be closed, since what follows
-cannot be framed. At most one incomplete message is held.
+``Frames`` returns messages as they become complete, however the stream is split. A length of 0 or above ``limit``
+raises ``WireError`` as soon as it is read: such a message is never buffered, and the connection must be closed, because
+the start of the next message is unknown. At most one incomplete message is held.
 """
 
 from __future__ import annotations
 
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 
 _LENGTH = 2
 
 
 class Frames:
-    """Cuts a byte stream into messages of at most ``limit`` octets."""
+    """Splits a byte stream into messages of at most ``limit`` octets."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -21,16 +21,17 @@ class Frames:
 
     @property
     def partial(self) -> bool:
-        """Whether a message has begun and is not whole."""
+        """Whether an incomplete message is held."""
         return bool(self._held)
 
     def receive(self, octets: bytes) -> list[bytes]:
-        """Take in more octets; return the messages that are whole now. ``WireError``: close."""
+        """Add octets; return the messages that are complete. After a ``WireError`` the connection must be closed."""
         stream, messages, offset = self._held + octets, [], 0
         while len(stream) - offset >= _LENGTH:
             length = int.from_bytes(stream[offset : offset + _LENGTH])
+            # Checked before anything of the message is buffered.
             if not 0 < length <= self._limit:
-                raise WireError("a length that no query has")
+                raise WireError("invalid message length")
             end = offset + _LENGTH + length
             if end > len(stream):
                 break
@@ -41,5 +42,5 @@ class Frames:
 
 
 def frame(message: bytes) -> bytes:
-    """Return a message with its length before it."""
+    """Return a message with its length prefix."""
     return len(message).to_bytes(_LENGTH) + message

@@ -1,10 +1,15 @@
-"""A sandbox's datagram becomes one question, or is known for what it is. Strict: nothing is repaired.
+"""Parses the queries of sandboxes. Strict: a malformed message is never repaired.
 
-One question, no answers, no authority, at most one additional record, which is OPT; every octet accounted for.
-``decode`` returns a ``Query``; a ``QueryFault`` (the reply to send, header only) for what has an id and cannot be
-judged; ``None`` for what must not be answered at all: responses (QR=1, or two servers talk to each other for ever) and
-what is too short to hold an id. Opcodes but QUERY are NOTIMP. Whether the question is allowed is for ``policy``. RFC
-1035 section 4.1, RFC 6891 (OPT; options are walked, then ignored: cookies, client subnet, padding), RFC 9619.
+A query has one question, no answer or authority records, at most one additional record, which is OPT, and no octet
+more. ``decode`` returns one of
+
+* a ``Query``;
+* a ``QueryFault``, with the reply to send (a header only): FORMERR, or NOTIMP for other opcodes than QUERY;
+* ``None`` if there must be no reply: for a response (QR=1; otherwise two servers could answer each other endlessly) and
+  for a message that is too short to have an id.
+
+``policy`` decides whether the query is allowed. RFC 1035 section 4.1, RFC 6891 (OPT; the lengths of options are
+checked, their contents ignored: cookies, client subnet, padding), RFC 9619 (one question).
 """
 
 from __future__ import annotations
@@ -13,12 +18,12 @@ from struct import Struct
 
 from attrs import field, frozen
 
-from credgate.dns import names
+from credgate.dns import domain_names
 from credgate.dns.codes import DO, EDNS_UDP, HEADER, OPCODE, PLAIN_UDP, QR, RA, RD, Rcode, RRType
-from credgate.dns.names import Name, WireError
+from credgate.dns.domain_names import Name, WireError
 
 MAX_QUERY = 512
-"""Octets of a query. The longest name with OPT and a cookie needs 320; what is longer carries something else."""
+"""Largest query, octets. The longest name with OPT and a cookie needs 320."""
 
 _HEAD = Struct("!6H")
 _PAIR = Struct("!2H")
@@ -28,11 +33,11 @@ _NO_COUNTS = bytes(8)
 
 @frozen(slots=True)
 class Edns:
-    """What the query's OPT said."""
+    """The OPT record of a query."""
 
     version: int
     payload: int
-    """Octets the client takes over UDP, at least 512."""
+    """Largest UDP reply that the client accepts, octets."""
     flags: int
     """``DO`` or 0."""
 
@@ -44,21 +49,21 @@ class Query:
     id: int
     flags: int
     name: Name = field(repr=False)
-    """Folded labels, for comparing."""
+    """Folded labels."""
     question: bytes = field(repr=False)
-    """The question section as it came: what the reply echoes, case and all."""
+    """The question section as received; the reply repeats it, including the letter case."""
     qtype: int
     qclass: int
     edns: Edns | None = None
 
     def limit(self) -> int:
-        """Return the octets that a UDP reply may have."""
+        """Return the largest UDP reply, octets."""
         return min(max(self.edns.payload, PLAIN_UDP), EDNS_UDP) if self.edns else PLAIN_UDP
 
 
 @frozen(slots=True)
 class QueryFault:
-    """What cannot be judged, with the reply that says so."""
+    """A malformed or unsupported message, with the reply to it."""
 
     reply: bytes
     rcode: Rcode
@@ -71,7 +76,8 @@ def _fault(message: bytes, rcode: Rcode) -> QueryFault:
 
 
 def decode(message: bytes) -> Query | QueryFault | None:
-    """Read one message from a sandbox (any octets). Never raises."""
+    """Parse one message from a sandbox. Accepts any octets and never raises."""
+    # Octet 2 has QR and the opcode. Nothing else of a message that is refused here is parsed.
     if len(message) < 2 or (len(message) > 2 and message[2] & 0x80):  # noqa: PLR2004 - the id; the octet with QR
         return None
     if len(message) > 2 and message[2] & 0x78:  # noqa: PLR2004 - the opcode's bits
@@ -84,38 +90,38 @@ def decode(message: bytes) -> Query | QueryFault | None:
 
 def _read(message: bytes) -> Query:
     if not HEADER <= len(message) <= MAX_QUERY:
-        raise WireError("no whole header, or longer than any query")
+        raise WireError("truncated header, or message too long")
     ident, flags, questions, answers, authorities, additional = _HEAD.unpack_from(message)
     if questions != 1 or answers or authorities or additional > 1:
-        raise WireError("a query has one question and no records but OPT")
-    name, offset = names.read(message, HEADER)
+        raise WireError("not exactly one question, or other records than OPT")
+    name, offset = domain_names.read(message, HEADER)
     end = offset + _PAIR.size
     if end > len(message):
-        raise WireError("the question is cut")
+        raise WireError("truncated question")
     qtype, qclass = _PAIR.unpack_from(message, offset)
     edns = _edns(message, end) if additional else None
     if not additional and end != len(message):
-        raise WireError("octets behind the last record")
-    return Query(ident, flags, names.fold(name), message[HEADER:end], qtype, qclass, edns)
+        raise WireError("trailing octets")
+    return Query(ident, flags, domain_names.fold(name), message[HEADER:end], qtype, qclass, edns)
 
 
 def _edns(message: bytes, offset: int) -> Edns:
-    """Read the OPT record that ends the message."""
+    """Parse the OPT record, which must end the message."""
     start = offset + 1
     if message[offset:start] != b"\0" or len(message) < start + _OPT.size:
-        raise WireError("the additional record is no whole OPT")
+        raise WireError("truncated OPT record")
     rtype, payload, _, version, flags, length = _OPT.unpack_from(message, start)
     if rtype != RRType.OPT or start + _OPT.size + length != len(message):
-        raise WireError("the additional record is no OPT, or its length lies")
-    _walk_options(message, start + _OPT.size)
+        raise WireError("additional record is not OPT, or has a wrong length")
+    _check_options(message, start + _OPT.size)
     return Edns(version, payload, flags & DO)
 
 
-def _walk_options(message: bytes, offset: int) -> None:
-    """See that the options fill their record exactly. What they say is ignored."""
+def _check_options(message: bytes, offset: int) -> None:
+    """Check that the options fill their record exactly. Their contents are ignored."""
     while offset < len(message):
         if offset + _PAIR.size > len(message):
-            raise WireError("an EDNS option is cut")
+            raise WireError("truncated EDNS option")
         offset += _PAIR.size + _PAIR.unpack_from(message, offset)[1]
     if offset != len(message):
-        raise WireError("an EDNS option's length lies")
+        raise WireError("EDNS option with a wrong length")

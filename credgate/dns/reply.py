@@ -1,9 +1,9 @@
-"""Replies, built from scratch: header, the question as asked, records, OPT with an extended error.
+"""Builds replies: header, the question as received, records, and OPT with an extended error.
 
-``build`` never sends more than the client takes. What gives way, in this order: the extended error's text, the
-extended error, whole records from the end (with TC); never a part of a record, never OPT. Nothing of an upstream's
-message is copied: records come in as values. RFC 1035 section 4.1, RFC 2181 section 9 (TC), RFC 2308 (the SOA that lets
-a refusal be cached), RFC 6891, RFC 8914.
+A reply is never longer than the client accepts. To make it fit, ``build`` removes, in this order: the text of the
+extended error, the extended error, complete records from the end (and sets TC). It never removes OPT or a part of a
+record. No octet of an upstream message is copied. RFC 1035 section 4.1, RFC 2181 section 9 (TC), RFC 2308 (the SOA that
+lets a refusal be cached), RFC 6891, RFC 8914.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.dns import names
+from credgate.dns import domain_names
 from credgate.dns.codes import CD, EDNS_UDP, HEADER, IN, MAX_MESSAGE, QR, RA, RD, TC, ExtendedError, Rcode, RRType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
     from credgate.dns.query import Query
 
 _HEAD = Struct("!6H")
@@ -28,15 +28,15 @@ _OPT = Struct("!BHHBBHH")
 _OPTION = Struct("!HHH")
 _EDE = 15
 _ASKED = b"\xc0\x0c"
-"""A pointer to the question's name."""
+"""A compression pointer to the name of the question."""
 
 REFUSAL_TTL = 30
-"""Seconds that a refusal is worth: an operator who allows a name should not wait longer for the sandbox's cache."""
+"""TTL of a refusal, seconds. After an operator allows a name, sandboxes use it at the latest after this time."""
 
 
 @frozen(slots=True)
 class ReplyRecord:
-    """One record of a reply; ``owner`` ``None`` is the asked name."""
+    """One record of a reply. ``owner`` ``None``: the queried name."""
 
     rtype: int
     ttl: int
@@ -44,14 +44,14 @@ class ReplyRecord:
     owner: Name | None = None
 
     def wire(self) -> bytes:
-        """Return the record's octets (valid in a message whose question begins at 12)."""
-        owner = _ASKED if self.owner is None else names.encode(self.owner)
+        """Return the record's octets, for a message whose question begins at offset 12."""
+        owner = _ASKED if self.owner is None else domain_names.encode(self.owner)
         return owner + _FIXED.pack(self.rtype, IN, self.ttl, len(self.rdata)) + self.rdata
 
 
 @frozen(slots=True)
 class Extended:
-    """An extended error: code and a text for people, which never holds a client's octets."""
+    """An extended error: a code, and a text that never contains octets of a client."""
 
     code: ExtendedError
     text: str = ""
@@ -63,10 +63,10 @@ class Extended:
 
 
 def soa(ttl: int = REFUSAL_TTL) -> bytes:
-    """Return the authority record that makes a negative answer cacheable for ``ttl`` seconds."""
-    rdata = names.encode((b"credgate", b"invalid")) + names.encode((b"policy", b"credgate", b"invalid"))
+    """Return the authority record that lets a negative answer be cached for ``ttl`` seconds."""
+    rdata = domain_names.encode((b"credgate", b"invalid")) + domain_names.encode((b"policy", b"credgate", b"invalid"))
     rdata += Struct("!5I").pack(1, 3600, 600, 86400, ttl)
-    return names.encode(names.ROOT) + _FIXED.pack(RRType.SOA, IN, ttl, len(rdata)) + rdata
+    return domain_names.encode(domain_names.ROOT) + _FIXED.pack(RRType.SOA, IN, ttl, len(rdata)) + rdata
 
 
 _REFUSAL_SOA = soa()
@@ -74,12 +74,12 @@ _REFUSAL_SOA = soa()
 
 @frozen(slots=True)
 class Content:
-    """What a reply says, whoever asks: independent of id, case, EDNS and transport."""
+    """The content of a reply, independent of the query's id, letter case, EDNS and transport."""
 
     rcode: int = Rcode.NOERROR
     records: tuple[ReplyRecord, ...] = ()
     negative_ttl: int = 0
-    """Seconds in the SOA of a negative answer; 0: no SOA."""
+    """TTL in the SOA of a negative answer; 0: no SOA."""
     extended: Extended | None = None
 
 
@@ -89,7 +89,7 @@ def _opt(query: Query, rcode: int, option: bytes) -> bytes:
 
 
 def _options(content: Content) -> Iterator[bytes]:
-    """Yield what the OPT record may hold, the fullest first."""
+    """Yield the possible contents of OPT, the longest first."""
     if content.extended is not None:
         yield content.extended.wire()
         yield content.extended.wire(text=False)
@@ -103,7 +103,7 @@ def _authority(content: Content) -> bytes:
 
 
 def _fit(records: Sequence[bytes], room: int) -> int:
-    """Return how many of the records, from the first, fit into ``room`` octets."""
+    """Return how many of the first records fit into ``room`` octets."""
     for count, record in enumerate(records):
         room -= len(record)
         if room < 0:
@@ -112,7 +112,7 @@ def _fit(records: Sequence[bytes], room: int) -> int:
 
 
 def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
-    """Return the reply to ``query``, at most ``limit`` octets (never under 512)."""
+    """Return the reply to ``query``, at most ``limit`` octets (``limit`` is at least 512)."""
     records, authority = [record.wire() for record in content.records], _authority(content)
     size = HEADER + len(query.question) + len(authority) + sum(map(len, records))
     opt = b""
@@ -121,6 +121,7 @@ def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
             opt = _opt(query, content.rcode, option)
             if size + len(opt) <= limit:
                 break
+    # A record is kept or dropped as a whole (RFC 2181 section 9); TC tells the client that some are missing.
     kept = _fit(records, limit - HEADER - len(query.question) - len(authority) - len(opt))
     flags = QR | (query.flags & (RD | CD)) | RA | (content.rcode & 0xF) | (TC if kept < len(records) else 0)
     head = _HEAD.pack(query.id, flags, 1, kept, 1 if authority else 0, 1 if opt else 0)
@@ -128,7 +129,7 @@ def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
 
 
 def truncated(query: Query) -> bytes:
-    """Return the reply that sends a client to TCP: the question and TC, nothing else."""
+    """Return a truncated reply, which makes a client repeat its query over TCP: the question and TC only."""
     flags = QR | (query.flags & (RD | CD)) | RA | TC
     opt = _opt(query, 0, b"") if query.edns else b""
     return _HEAD.pack(query.id, flags, 1, 0, 0, 1 if opt else 0) + query.question + opt

@@ -43,8 +43,8 @@ from credgate.service.control.service import control_service
 from credgate.service.credentials.acceptance_check import CredentialCheck
 from credgate.service.credentials.forge_credentials import Credentials
 from credgate.service.credentials.minting_factory import Minting
+from credgate.service.dns.dns_service import dns_service
 from credgate.service.dns.resolver import MAX_FLIGHTS as DNS_FLIGHTS
-from credgate.service.dns.server import dns_service
 from credgate.service.drain import Drain
 from credgate.service.gateway import Gateway
 from credgate.service.gc import GarbageCollector
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, Limits
     from credgate.forges.driver import Driver
-    from credgate.service.dns.server import DnsService
+    from credgate.service.dns.dns_service import DnsService
 
 _log = Logger()
 

@@ -1,4 +1,4 @@
-"""What attacks on a running gateway stand on: the real process, a scripted forge behind it, raw bytes before it.
+"""Fixtures of the attacks: the real process, a scripted forge, and a client that sends raw bytes.
 
     raw bytes -> twistd credgate -> scripted forge (records, and says whatever the test wants)
 

@@ -1,4 +1,4 @@
-"""A forge that says what it is told to, byte by byte, and keeps what it was asked.
+"""A forge that sends scripted bytes and records its requests.
 
 Requests are read by h11, which shares no code with credgate: what h11 will not read as a request is ``broken``, and a
 gateway that sends such a thing upstream is. The script gets each whole request and returns the bytes of the answer; it

@@ -1,4 +1,4 @@
-"""What an attack costs the gateway: memory, descriptors, its longest turn, and what another sandbox waits meanwhile.
+"""The cost of an attack for the gateway: memory, descriptors, its longest turn, and the wait of another sandbox.
 
 Memory and descriptors are read from ``/proc``; the peak is the kernel's own high-water mark, reset before the attack.
 A connection counts as ended when the gateway's process holds no descriptor for it any more, while the attacker still

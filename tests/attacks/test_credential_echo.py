@@ -1,4 +1,4 @@
-"""A forge that writes the credential it was shown into every place an answer has: none of them leads to the sandbox.
+"""A forge that writes the credential into every part of an answer: it never reaches the sandbox.
 
 The body of an answer that git asked for is the exception that is not promised (docs/attacks.md): it passes as it is,
 and the last test here shows that the canary would have cried.
@@ -122,8 +122,8 @@ def _answers(request: Request, dressed: str, port: int) -> list[bytes]:
 
 @pytest.mark.parametrize("dress", DRESSES)
 @pytest.mark.parametrize("kind", REQUESTS)
-def test_no_place_of_an_answer_hands_the_credential_to_the_sandbox(arena: Field, kind: str, dress: str) -> None:
-    """Promise 1 of the design, against a forge that wants to break it."""
+def test_echoed_credential_never_reaches_the_sandbox(arena: Field, kind: str, dress: str) -> None:
+    """A hostile forge puts the credential into every part of an answer."""
     request = REQUESTS[kind]
     leaks = {}
     for data in _answers(request, DRESSES[dress](arena.secret), arena.forge.port):
@@ -141,8 +141,8 @@ def _folded(secret: str, heard: bytes) -> set[str]:
     return traces(secret.lower(), heard.lower()) & {"plain", "reversed"}
 
 
-def test_what_the_forge_echoed_is_in_no_file_either(arena: Field) -> None:
-    """Log and audit lines are made of our own words."""
+def test_echoed_credential_is_in_no_file(arena: Field) -> None:
+    """Log and audit lines contain only texts of credgate."""
     for kind, request in REQUESTS.items():
         for data in _answers(request, arena.secret, arena.forge.port)[:20:3]:
             answered(arena, request, data)
@@ -156,8 +156,8 @@ def test_what_the_forge_echoed_is_in_no_file_either(arena: Field) -> None:
     arena.control()
 
 
-def test_the_body_that_git_asked_for_passes_and_the_canary_would_cry(arena: Field) -> None:
-    """What is not promised, shown: a forge that hides the credential in a pack gives it away."""
+def test_echo_in_gits_own_body_is_relayed_and_detected(arena: Field) -> None:
+    """A limit, shown: a forge that puts the credential into a pack discloses it."""
     request = REQUESTS["fetch"]
     heard, _ = answered(arena, request, whole("200 OK", {}, request.kind.decode(), arena.secret))
     assert not refuses(heard.only)

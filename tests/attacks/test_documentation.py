@@ -18,8 +18,8 @@ ROWS = dict(re.findall(r"^\| (\d+) \|(.*)\|$", TEXT, re.MULTILINE))
 NAMED = sorted(set(re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", TEXT)))
 
 
-def test_every_threat_has_its_row_and_every_row_its_test() -> None:
-    """A threat without a test is a hope."""
+def test_every_threat_has_a_row_and_every_row_a_test() -> None:
+    """Rows are numbered without gaps up to the end of the list."""
     numbers = [int(number) for number in ROWS]
     assert numbers[: len(COVERED)] == COVERED
     assert numbers == sorted(set(numbers))
@@ -28,21 +28,21 @@ def test_every_threat_has_its_row_and_every_row_its_test() -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED, ids="::".join)
-def test_every_test_that_is_named_exists(file: str, name: str) -> None:
-    """A renamed test takes its proof along."""
+def test_every_named_test_exists(file: str, name: str) -> None:
+    """A renamed test is renamed in the document, too."""
     tree = ast.parse((ROOT / file).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert name in {node.name for node in tree.body if isinstance(node, functions)}
 
 
-def test_the_tables_are_as_large_as_is_said() -> None:
-    """The numbers in the text are those of the tables."""
+def test_stated_table_sizes_are_true() -> None:
+    """The sizes in the text are those of the tables."""
     assert len(HOSTILE_REQUESTS) > int(re.findall(r"over (\d+)\) and of hostile", TEXT)[0])
     assert len(HOSTILE_RESPONSES) > int(re.findall(r"over (\d+), each to", TEXT)[0])
 
 
-def test_what_is_not_promised_is_said() -> None:
-    """As clearly as what is."""
+def test_document_lists_what_is_not_promised() -> None:
+    """The last section names each limit."""
     said = TEXT.partition("## What is not promised")[2]
     for word in ("Host root", "CAP_NET_RAW", "old database", "full disk", "write-ahead log", "floor rate", "Covert"):
         assert word in said

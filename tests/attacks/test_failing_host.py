@@ -1,4 +1,4 @@
-"""A host that fails: no room on the disk, no descriptors. Unaudited means unserved, and the control socket answers.
+"""A host that fails: a full disk, no descriptors. Requests are refused, and the control socket answers.
 
 The disk is made full by a limit on the size of files that the running process may write (``RLIMIT_FSIZE``), which root
 is bound by as well.
@@ -69,8 +69,8 @@ def _status(field: Field) -> int:
     return ask(field.gateway.port, field.discovery(), answers=1).answers[0].status
 
 
-def test_unaudited_is_unserved_until_there_is_room(victim: Field) -> None:
-    """The first line that cannot be written closes the door; the control socket stays open; room opens it again."""
+def test_full_disk_refuses_requests_until_audit_can_be_written(victim: Field) -> None:
+    """After the first failed write requests get 503; the control socket still answers; free space ends it."""
     victim.control()
     with full_disk(victim):
         # What is under way when the disk fills is served: that the line cannot be written shows only by writing it.
@@ -110,7 +110,7 @@ def _kept(field: Field) -> list[str]:
     return found
 
 
-def test_a_revoke_that_a_full_disk_refused_does_not_come_back_to_life(start_field: StartField) -> None:
+def test_revocation_on_a_full_disk_survives_a_restart(start_field: StartField) -> None:
     """There is room again, a session is created, and the process is killed: the revoked row went with that create.
 
     A round would remove it as well; it is put off, so that nothing but the create can have done it.
@@ -134,7 +134,7 @@ def test_a_revoke_that_a_full_disk_refused_does_not_come_back_to_life(start_fiel
 
 
 def test_the_process_leaves_no_core(victim: Field) -> None:
-    """A core file would hold every credential."""
+    """A core file would contain every credential."""
     assert resource.prlimit(victim.gateway.pid, resource.RLIMIT_CORE) == (0, 0)
 
 
@@ -184,7 +184,7 @@ def test_too_few_descriptors_stop_the_start(place: Path, limit: int, needed: int
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_foreign_user_on_the_control_socket_takes_nothing_from_anybody(place: Path, start_field: StartField) -> None:
+def test_foreign_user_on_control_socket_cannot_starve_others(place: Path, start_field: StartField) -> None:
     """A listed uid opens the socket's modes for all: 1,200 connections of another one held all descriptors.
 
     The gateway has few. The flood is refused connection by connection, and root and the sandboxes are served meanwhile.
@@ -213,7 +213,7 @@ def test_a_foreign_user_on_the_control_socket_takes_nothing_from_anybody(place: 
 
 
 def test_a_process_without_descriptors_recovers(victim: Field) -> None:
-    """Should they run out all the same, the door jams; it opens again when they are back."""
+    """If descriptors run out, new connections wait; they are accepted again when descriptors are free."""
     pid, limit = victim.gateway.pid, resource.RLIMIT_NOFILE
     before = resource.prlimit(pid, limit)
     victim.control()

@@ -82,13 +82,13 @@ def check_sandbox(field: Field, heard: Heard) -> None:
 
 
 def test_there_are_enough_answers() -> None:
-    """The issue asks for 60 at least."""
+    """At least 60."""
     assert len(HOSTILE_RESPONSES) >= 60
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("attack", HOSTILE_RESPONSES, ids=lambda attack: attack.name)
-def test_a_hostile_answer_never_looks_whole(arena: Field, attack: HostileAnswer, kind: str) -> None:
+def test_hostile_answer_never_looks_complete(arena: Field, attack: HostileAnswer, kind: str) -> None:
     """A broken answer is our refusal or a broken connection, and its connection to the forge is never used again."""
     request = REQUESTS[kind]
     heard, carried = answered(arena, request, typed(attack.data, request, arena), "cuts" if attack.cut else "leaves")
@@ -102,8 +102,8 @@ def test_a_hostile_answer_never_looks_whole(arena: Field, attack: HostileAnswer,
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("attack", [one for one in HOSTILE_RESPONSES if one.cut], ids=lambda attack: attack.name)
-def test_a_reset_is_no_better_than_an_end(arena: Field, attack: HostileAnswer, kind: str) -> None:
-    """TCP has two ways to be cut, and a crashed forge uses the other."""
+def test_reset_never_looks_complete(arena: Field, attack: HostileAnswer, kind: str) -> None:
+    """A crashed forge resets its connections instead of closing them."""
     request = REQUESTS[kind]
     heard, _ = answered(arena, request, typed(attack.data, request, arena), "resets")
     assert refuses(heard.answers[0]) if heard.end == "open" else broken(heard) or refuses(heard.only)
@@ -113,7 +113,7 @@ def test_a_reset_is_no_better_than_an_end(arena: Field, attack: HostileAnswer, k
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("name", CONTROLS)
-def test_an_answer_without_the_fault_is_relayed_or_explained(arena: Field, name: str, kind: str) -> None:
+def test_same_answer_without_the_fault_is_relayed_or_explained(arena: Field, name: str, kind: str) -> None:
     """With git's own type it passes to the byte; anything else becomes a refusal, and neither shows the credential.
 
     A discovery's body is read here as well: of these only a lone flush, an empty repository's, is an advertisement.
@@ -133,7 +133,7 @@ def test_an_answer_without_the_fault_is_relayed_or_explained(arena: Field, name:
 
 @pytest.mark.parametrize("kind", REQUESTS)
 @pytest.mark.parametrize("name", EXCESS)
-def test_bytes_behind_an_answer_are_nobodys(arena: Field, name: str, kind: str) -> None:
+def test_bytes_after_an_answer_are_not_relayed(arena: Field, name: str, kind: str) -> None:
     """The answer is relayed or refused, what follows is dropped with its connection."""
     request = REQUESTS[kind]
     heard, carried = answered(arena, request, typed(EXCESS[name], request, arena))
@@ -143,8 +143,8 @@ def test_bytes_behind_an_answer_are_nobodys(arena: Field, name: str, kind: str) 
     assert b"second" not in arena.control().data
 
 
-def test_an_answer_that_nobody_asked_for_is_nobodys(arena: Field) -> None:
-    """A forge that speaks on an idle connection must not answer the next sandbox's request by it."""
+def test_unsolicited_answer_is_not_relayed(arena: Field) -> None:
+    """Data that a forge sends on an idle connection must not answer the next sandbox's request."""
     arena.control()
     idle = arena.forge.blurt(SECOND)
     assert idle
@@ -153,8 +153,8 @@ def test_an_answer_that_nobody_asked_for_is_nobodys(arena: Field) -> None:
 
 
 @pytest.mark.parametrize("kind", ["discovery", "fetch"])
-def test_a_kept_connection_that_died_costs_nothing(arena: Field, kind: str) -> None:
-    """The one case in which a request is asked again: a connection kept from before died without a byte."""
+def test_closed_pooled_connection_is_replaced(arena: Field, kind: str) -> None:
+    """The only case in which a request is repeated: a pooled connection closed without a byte of an answer."""
     request = REQUESTS[kind]
     arena.control()
     refused = iter(["resets"])

@@ -1,7 +1,7 @@
 """Every hostile request of the table, sent to the real process: none reaches the forge, each is answered and closed.
 
-Judged by what the forge received (read by h11) and what the client received (read by h11), never by what credgate says
-of itself. A request whose fault lies in its body may have begun upstream; it must never have become whole there.
+Judged by what the forge received (read by h11) and what the client received (read by h11), never by what credgate
+reports. A request with a fault in its body may reach the forge in part, but must never be complete there.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def sent_upstream(field: Field) -> list[Asked]:
 
 
 def test_there_are_enough_attacks() -> None:
-    """The issue asks for 150 at least."""
+    """At least 150."""
     assert len(HOSTILE_REQUESTS) >= 150
 
 
 @pytest.mark.parametrize("attack", HOSTILE_REQUESTS, ids=lambda attack: attack.name)
-def test_a_hostile_request_is_answered_closed_and_never_whole_at_the_forge(arena: Field, attack: Hostile) -> None:
-    """Nothing ambiguous goes upstream, and nothing behind it is read."""
+def test_hostile_request_is_refused_closed_and_never_complete_at_the_forge(arena: Field, attack: Hostile) -> None:
+    """Nothing ambiguous is sent to the forge, and nothing after it is parsed."""
     heard = ask(arena.gateway.port, armed(attack.data, arena))
     arena.control()
     assert sent_upstream(arena) == []
@@ -68,8 +68,8 @@ def test_a_hostile_request_is_answered_closed_and_never_whole_at_the_forge(arena
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_a_request_without_the_fault_is_taken(arena: Field, name: str) -> None:
-    """Whoever refuses everything passes the tests above; what is meant for the forge arrives there once, canonical."""
+def test_same_request_without_the_fault_is_accepted(arena: Field, name: str) -> None:
+    """Positive control of the tests above: a valid request reaches the forge once, in canonical form."""
     data = armed(CONTROLS[name], arena)
     if name == "head":
         data = data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -98,8 +98,8 @@ def test_what_follows_a_request_is_never_read_as_another(arena: Field, name: str
 
 
 @pytest.mark.parametrize("name", ["get", "post with length", "chunked", "expect"])
-def test_a_client_that_leaves_early_leaves_nothing_whole(arena: Field, name: str) -> None:
-    """Cut at every few bytes: what was not sent is not made up."""
+def test_client_that_disconnects_leaves_no_complete_request(arena: Field, name: str) -> None:
+    """The client disconnects after every few bytes; the forge never receives a complete request."""
     data = armed(CONTROLS[name], arena)
     for end in range(1, len(data), 17):
         arena.forge.clear()

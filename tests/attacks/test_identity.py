@@ -1,4 +1,4 @@
-"""Who asks: no answer tells one failed login from another, no field or address makes one, none crosses to the forge.
+"""Identity: failed logins get identical answers; no field or address authenticates; no login reaches the forge.
 
 The differences that matter are differences of bytes, so answers are compared whole; and what reaches the forge is
 compared to what reaches it from a client that sends nothing out of the ordinary.
@@ -85,7 +85,7 @@ def _wrong_lines(field: Field) -> dict[str, str]:
 
 @pytest.mark.parametrize("form", ["basic", "bearer"])
 def test_every_failed_login_gets_the_same_bytes(arena: Field, form: str) -> None:
-    """Unknown, expired, revoked, wrong, malformed or bound elsewhere: nothing is learnt from the difference."""
+    """Unknown, expired, revoked, wrong, malformed and bound elsewhere cannot be distinguished."""
     wrong = _wrong_lines(arena)
     bearer = form == "bearer"
     lines = {name: b"Authorization: Bearer " + line.encode() if bearer else login(line) for name, line in wrong.items()}
@@ -121,8 +121,8 @@ BENT: dict[str, Callable[[str], bytes]] = {
 
 
 @pytest.mark.parametrize("name", BENT)
-def test_a_bent_login_is_none(arena: Field, name: str) -> None:
-    """The right session in a wrong dress: two readers would read two things."""
+def test_malformed_login_is_refused(arena: Field, name: str) -> None:
+    """A valid session in a malformed field, which two parsers could read differently."""
     status, data = _shown(arena, BENT[name](arena.lease.line))
     assert status in {400, 401, 403}
     assert b"credgate: " in data
@@ -137,7 +137,7 @@ def test_a_scheme_is_read_in_any_case(arena: Field, scheme: bytes) -> None:
 
 
 def test_a_bound_session_is_unknown_elsewhere_on_every_request(arena: Field) -> None:
-    """A stolen session is of no use at another address, whatever the thief says of his."""
+    """A stolen session cannot be used at another address, whatever fields the client sends."""
     lease = arena.gateway.grant([REPO], bind=HERE)
     line = login(lease.line)
     assert _shown(arena, line)[0] == 200
@@ -151,7 +151,7 @@ def test_a_bound_session_is_unknown_elsewhere_on_every_request(arena: Field) -> 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda foreign: foreign.split(b":")[0].decode())
 @pytest.mark.parametrize("kind", ["discovery", "fetch"])
 def test_what_the_forge_receives_does_not_depend_on_foreign_fields(arena: Field, kind: str, foreign: bytes) -> None:
-    """Upstream heads are made anew: a field that is not on the list changes no byte of them."""
+    """Heads to the forge are built anew: a field that is not on the list changes no byte of them."""
 
     def sent(*fields: bytes) -> bytes:
         arena.forge.clear()
@@ -168,7 +168,7 @@ def test_what_the_forge_receives_does_not_depend_on_foreign_fields(arena: Field,
 
 
 @pytest.mark.parametrize("host", [b"gateway", b"github.com", b"169.254.169.254", b"[::1]:9", b"forge.test:443"])
-def test_the_host_that_a_client_names_chooses_nothing(arena: Field, host: bytes) -> None:
+def test_host_field_does_not_select_the_forge(arena: Field, host: bytes) -> None:
     """The forge is the configured one; its Host is its own."""
     data = arena.discovery(REPO).replace(b"Host: gateway", b"Host: " + host)
     assert ask(arena.gateway.port, data, answers=1).only.status == 200
@@ -177,7 +177,7 @@ def test_the_host_that_a_client_names_chooses_nothing(arena: Field, host: bytes)
     assert host not in arena.forge.heard
 
 
-def test_only_what_git_sends_crosses(arena: Field) -> None:
+def test_only_fields_of_git_are_forwarded(arena: Field) -> None:
     """The control of the test above: the few fields that are on the list arrive."""
     crossing = (
         b"User-Agent: git/2.39.5", b"Accept: */*", b"Accept-Language: de, *;q=0.9", b"Pragma: no-cache",

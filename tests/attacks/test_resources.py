@@ -1,4 +1,4 @@
-"""Attacks on memory, descriptors and time: one sandbox cannot starve another, and nobody waits for the slow.
+"""Attacks on memory, descriptors and time: one sandbox cannot starve another.
 
 Deadlines are shortened by configuration. What each attack costs is printed at the end of the run (memory, descriptors,
 what another sandbox waited); asserted are the promised bound on memory, that the other sandbox was never refused, that
@@ -38,7 +38,7 @@ pause = threading.Event().wait
 
 
 def rounds(seconds: float = 1.0) -> Iterator[int]:
-    """Attack again and again, long enough for the neighbour to feel it."""
+    """Repeat the attack, long enough to affect the neighbour."""
     end = time.monotonic() + seconds
     for number in itertools.count():
         if time.monotonic() > end:
@@ -48,7 +48,7 @@ def rounds(seconds: float = 1.0) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def hasty(start_field: StartField) -> Field:
-    """Start a gateway with short deadlines, for who breaks them."""
+    """Start a gateway with short deadlines."""
     return start_field(
         head_timeout="2s",
         idle_timeout="1s",
@@ -79,7 +79,7 @@ def slow_heads(attack: Siege) -> None:
 
 
 def silent_connections(attack: Siege) -> None:
-    """Not a byte."""
+    """Open connections and send nothing."""
     attack.open(60)
     attack.wait_for_the_end()
 
@@ -102,7 +102,7 @@ def slow_bodies(attack: Siege) -> None:
 
 
 def slow_strangers(attack: Siege) -> None:
-    """Bodies of who has no session, a byte at a time: no progress earns a stranger more time."""
+    """Bodies of clients without a session, a byte at a time: progress does not extend their deadline."""
     start = b"POST /git/octo/hello.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n"
     clients = attack.open(60)
     for client in clients:
@@ -129,7 +129,7 @@ def readers_that_never_read(attack: Siege) -> None:
 
 
 def answers_that_nobody_reads(attack: Siege) -> None:
-    """Our own pages, asked for again and again, never read: they may not pile up here."""
+    """Pages of the gateway, requested repeatedly and never read: they must not accumulate."""
     lease = attack.field.gateway.grant([f"octo/r{number:04d}" for number in range(800)])
     request = b"\r\n".join([b"GET /whoami HTTP/1.1", b"Host: x", login(lease.line)]) + b"\r\n\r\n"
     clients = attack.open(2, receive_buffer=4096)
@@ -173,7 +173,7 @@ def churn(attack: Siege) -> None:
 
 
 def one_byte_chunks(attack: Siege) -> None:
-    """No request costs a hundred times its bytes."""
+    """One-byte chunks in request bodies."""
     body = b"1\r\nx\r\n" * 65536 + b"0\r\n\r\n"
     request = attack.field.post("git-upload-pack", body, b"Transfer-Encoding: chunked", framed=False)
     clients = attack.open(8)
@@ -187,7 +187,7 @@ def one_byte_chunks(attack: Siege) -> None:
 
 
 def one_byte_chunks_of_the_forge(attack: Siege) -> None:
-    """Do the same from the other side."""
+    """One-byte chunks in answers of the forge."""
     body = b"1\r\nx\r\n" * 65536 + b"0\r\n\r\n"
 
     def crumbs(asked: Asked) -> Said:
@@ -320,7 +320,7 @@ def fetches_of_many_lines(attack: Siege) -> None:
 
 
 def wrong_credentials(attack: Siege) -> None:
-    """Guessing is braked after ten a minute and address, and cheap to refuse."""
+    """Guessing is throttled after ten tries a minute and address."""
     request = attack.field.discovery().replace(
         attack.field.authorization, b"Authorization: Bearer " + b"A" * 43 + b":" + b"B" * 43
     )
@@ -335,7 +335,7 @@ def wrong_credentials(attack: Siege) -> None:
 
 
 def silent_forge(attack: Siege) -> None:
-    """Stand behind the gateway and say half a head: given up, 504, in our words."""
+    """Send half a head as the forge: 504 after the deadline."""
 
     def dead(asked: Asked) -> Said:
         return good(asked) if CONTROL.encode() in asked.target else Said([b"HTTP/1.1 2"])
@@ -362,7 +362,7 @@ FLOODS = (
 
 @pytest.mark.parametrize("attack", [*LATE, *FLOODS], ids=lambda attack: attack.__name__)
 def test_one_sandbox_cannot_starve_another(hasty: Field, fortress: Field, attack: Callable[[Siege], None]) -> None:
-    """Memory stays, descriptors return, the attacker is cut, and the neighbour is served throughout."""
+    """Memory stays flat, descriptors are released, the attacker is disconnected, and the neighbour is served."""
     field = hasty if attack in LATE else fortress
     field.forge.script = good
     field.forge.clear()
@@ -393,7 +393,7 @@ def crowd(field: Field, count: int) -> Iterator[list[RawClient]]:
 
 
 def test_all_addresses_together_have_a_limit_too(fortress: Field) -> None:
-    """200 here: those beyond it are told so, and when some leave others get in."""
+    """Connections above the limit (200 here) get an answer; when some close, others are accepted."""
     with crowd(fortress, 230) as clients:
         assert {client.hear().only.status for client in clients[200:]} == {429}
         for client in clients[:100]:
@@ -402,13 +402,13 @@ def test_all_addresses_together_have_a_limit_too(fortress: Field) -> None:
 
 
 def test_the_control_socket_answers_under_a_flood(fortress: Field) -> None:
-    """The host must be able to revoke the attacker while he attacks."""
+    """The host can revoke the attacker's session during the attack."""
     with crowd(fortress, 250):
         fortress.gateway.revoke(fortress.gateway.grant([REPO]))
 
 
 def test_a_burst_of_connections_waits_in_the_kernel(fortress: Field) -> None:
-    """What the kernel drops its clients send again after a second, then three: the neighbour's connections, too."""
+    """A connection that the kernel drops is retried after one second, then three; the backlog avoids that."""
     os.kill(fortress.gateway.pid, signal.SIGSTOP)
     try:
         with crowd(fortress, 120) as clients:

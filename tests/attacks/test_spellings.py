@@ -130,7 +130,7 @@ def test_there_are_thousands_of_spellings() -> None:
 
 
 def test_only_the_canonical_spellings_reach_the_forge(arena: Field) -> None:
-    """A session reaches exactly its repositories, in whatever way they are written."""
+    """A session reaches exactly its repositories, in any spelling."""
     kept = _Kept(arena)
     passed, wrong = [], {}
     for spelling in SPELLINGS:

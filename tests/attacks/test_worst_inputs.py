@@ -33,8 +33,8 @@ def stage(place: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_worst_input_stops_nobody_else(stage: Stage, case: Case) -> None:
-    """It ends as it should, and a good request is answered before and after it (``measured``)."""
+def test_worst_input_does_not_stop_the_reactor(stage: Stage, case: Case) -> None:
+    """It has the expected result, and a normal request is answered before and after it (``measured``)."""
     cost = measured(stage, case)
     assert re.match(case.ends, cost.result), cost.result
     assert cost.lag.turns > 0

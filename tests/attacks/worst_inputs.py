@@ -1,4 +1,4 @@
-"""What the table of worst inputs stands on: a gateway with every parser switched on, one case, and what it cost.
+"""The stage of the worst inputs: a gateway with every parser in use, one case, and its cost.
 
 A case feeds one parser about 1 MiB (or as much as that parser takes before it refuses) of the input that costs it most,
 through the real process, and says how that ended. ``measured`` runs it and reads two figures: the longest turn of the

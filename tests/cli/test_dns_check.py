@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 
 from credgate.cli import dns_check
 from credgate.config.load import load
-from credgate.service.dns.server import dns_service
+from credgate.service.dns.dns_service import dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 
@@ -95,8 +95,8 @@ def test_refused_as_configured(config: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["ok.example", "NOPE"], "'NOPE' is no record type"),
-        (["a" * 64], "cannot be one"),
+        (["ok.example", "NOPE"], "unknown record type 'NOPE'"),
+        (["a" * 64], "is not a host name"),
         ([".".join(["a b" * 20] * 6)], "longer than 255"),
         (["ok.example", "--client", "nobody"], "'nobody' does not appear to be"),
         (["ok.example", "--ask", "--server", "127.0.0.1:1", "--tcp"], "no answer: "),
@@ -202,7 +202,7 @@ async def test_the_running_server_is_asked(config: Path, capsys: pytest.CaptureF
     for words, status, said in (
         (["gateway"], 0, "10.0.0.2"),
         (["gateway", "--tcp"], 0, f";; SERVER: 127.0.0.1#{service.address[1]} (TCP)"),
-        (["other.example"], 1, "; EDE: 15 (credgate: the name is not in the allowlist; GET /whoami shows what is)\n"),
+        (["other.example"], 1, "; EDE: 15 (credgate: the name is not in the allowlist; GET /whoami lists"),
         (["ok.example"], 0, f";; SERVER: 127.0.0.1#{service.address[1]} (UDP)"),
     ):
         assert await deferToThread(run, config, *words, "--ask", "--server", server) == status

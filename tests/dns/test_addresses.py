@@ -59,46 +59,46 @@ PUBLIC = [
 ]  # fmt: skip
 
 
-def test_the_table_is_as_long_as_promised() -> None:
+def test_table_has_at_least_sixty_addresses() -> None:
     """At least 60 addresses in all forms."""
     assert len({address for address, _ in SPECIAL}) >= 60
 
 
 @pytest.mark.parametrize(("address", "kind"), SPECIAL)
-def test_a_special_address_is_known_for_what_it_is(address: str, kind: str) -> None:
-    """An allowed name whose owner points it here must not send the sandbox here."""
+def test_special_address_has_its_kind(address: str, kind: str) -> None:
+    """The owner of an allowed name must not be able to send a sandbox here."""
     assert addresses.special(ipaddress.ip_address(address).packed) == kind
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_passes(address: str) -> None:
-    """Positive control, at the edges of the ranges."""
+def test_public_address_is_allowed(address: str) -> None:
+    """Positive control, at the borders of the ranges."""
     assert addresses.special(ipaddress.ip_address(address).packed) == ""
 
 
 @given(st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address))
-def test_no_ipv4_address_that_the_standard_library_calls_private_passes(address: ipaddress.IPv4Address) -> None:
-    """Another table, kept by others, must not know a range that ours forgot."""
+def test_ipv4_addresses_private_in_ipaddress_are_special(address: ipaddress.IPv4Address) -> None:
+    """The table of the standard library must not have a range that this one lacks."""
     if not address.is_global and address not in ipaddress.ip_network("192.175.48.0/24"):
         assert addresses.special(address.packed)
 
 
 @given(st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address))
-def test_no_ipv6_address_that_the_standard_library_calls_private_passes(address: ipaddress.IPv6Address) -> None:
+def test_ipv6_addresses_private_in_ipaddress_are_special(address: ipaddress.IPv6Address) -> None:
     """The same for IPv6; documentation and discard ranges included."""
     if not address.is_global and address.sixtofour is None:
         assert addresses.special(address.packed)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_form_that_carries_an_ipv4_address_is_judged_by_it(number: int) -> None:
+def test_embedded_ipv4_address_decides(number: int) -> None:
     """Mapped, NAT64 and 6to4 reach the carried address: they are as special as it is."""
     inner = ipaddress.IPv4Address(number).packed
     forms = [bytes(10) + b"\xff\xff" + inner, b"\0\x64\xff\x9b" + bytes(8) + inner, b"\x20\x02" + inner + bytes(10)]
     assert {addresses.special(form) for form in forms} == {addresses.special(inner)}
 
 
-def test_an_opened_network_passes_in_every_form_and_nothing_beside_it() -> None:
+def test_allow_private_exempts_its_network_in_every_form_only() -> None:
     """``allow_private`` names a network; its neighbours stay shut."""
     opened = [ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00:1::/32")]
     for text in ("10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::", "fd00:1::5"):
@@ -111,7 +111,7 @@ def test_an_opened_network_passes_in_every_form_and_nothing_beside_it() -> None:
     ("host", "address"),
     [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("fe80::1%eth0", "fe80::1"), ("fd00::2", "fd00::2")],
 )
-def test_a_clients_address_is_folded(host: str, address: str) -> None:
+def test_client_address_is_normalised(host: str, address: str) -> None:
     """One sandbox is one client, whichever family its packet came in."""
     assert addresses.client(host) == ipaddress.ip_address(address)
 

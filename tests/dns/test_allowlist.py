@@ -59,7 +59,7 @@ def test_labels_are_compared_not_dots() -> None:
     assert not made("git.example.com").match((b"git\0", b"example", b"com")).allowed
 
 
-def test_a_denial_wins_wherever_it_stands() -> None:
+def test_denial_takes_precedence_in_any_order() -> None:
     """Before, behind, narrower or wider than what allows."""
     entries = made("!bad.example.com", "*.example.com", "ok.example.com", "!*.ok.example.com", "bad.example.com")
     assert str(entries.match(name("bad.example.com")).denied) == "!bad.example.com"
@@ -108,7 +108,7 @@ def test_an_empty_list_allows_nothing() -> None:
     ],
 )
 def test_a_bad_entry_is_refused(text: str) -> None:
-    """A line that means nothing, or more than it may, must be mended before the start."""
+    """An invalid line stops the start."""
     with pytest.raises(ValueError, match=r".+"):
         parse_entry(text)
 
@@ -126,7 +126,7 @@ rotating.example rotating_ip
 """
 
 
-def test_the_ancestors_file_is_read_as_it_is() -> None:
+def test_allowlist_conf_of_foundry_sandbox_is_accepted() -> None:
     """``domain [type]`` with its categories: they grant nothing and refuse nothing."""
     entries = Allowlist.of(allowlist.read_lines(ANCESTOR, "allowlist.conf"))
     for allowed in ("github.com", "x.openai.com", "api.z.ai", "models.dev", "rotating.example"):
@@ -137,7 +137,7 @@ def test_the_ancestors_file_is_read_as_it_is() -> None:
 
 
 def test_a_file_is_read_with_line_numbers(tmp_path: Path) -> None:
-    """Our own form: types in capitals, IDNA, CRLF, comments."""
+    """Types in capitals, IDNA, CRLF, comments."""
     file = tmp_path / "names"
     file.write_bytes("b\u00fccher.example TXT\r\n\r\n# c\r\n*.Example.org".encode())
     first, second = allowlist.read_file(str(file))
@@ -150,7 +150,7 @@ def test_a_file_is_read_with_line_numbers(tmp_path: Path) -> None:
     [(b"ok.example\nnot a name at all\n", 2), (b"\n\n10.0.0.1", 3), (b"a..b", 1), (b"a.b\x00.c", 1)],
 )
 def test_a_bad_line_stops_with_file_and_line(tmp_path: Path, content: bytes, line: int) -> None:
-    """The operator is told where to look."""
+    """The error has the file and the line."""
     file = tmp_path / "names"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -160,18 +160,18 @@ def test_a_bad_line_stops_with_file_and_line(tmp_path: Path, content: bytes, lin
 
 
 def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
-    """Missing, not text, or far too large: never an empty list in silence."""
+    """Missing, not text, or too large: it is never treated as an empty list."""
     latin, large = tmp_path / "latin", tmp_path / "large"
     latin.write_bytes(b"b\xfccher.example\n")
     large.write_bytes(b"#" * (allowlist.MAX_FILE + 1))
-    for file, text in ((tmp_path / "missing", "cannot read"), (latin, "not UTF-8"), (large, "larger than")):
+    for file, text in ((tmp_path / "missing", "cannot read"), (latin, "not valid UTF-8"), (large, "larger than")):
         with pytest.raises(ConfigError, match=text) as caught:
             allowlist.read_file(str(file))
         assert caught.value.file == str(file)
 
 
 @given(st.text(max_size=60))
-def test_no_text_makes_it_raise_anything_else(text: str) -> None:
+def test_any_text_raises_only_value_error(text: str) -> None:
     """An entry, or ``ValueError``: whatever a file holds."""
     try:
         entry = parse_entry(text)

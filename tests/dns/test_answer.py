@@ -8,30 +8,30 @@ from typing import Any
 import pytest
 
 from credgate.config.schema import DnsConfig
-from credgate.dns import answer, names
-from credgate.dns.answer import CheckedAnswer, Trail
-from credgate.dns.names import WireError
-from credgate.dns.policy import NO_ENTRIES, make_policy, session_entries
+from credgate.dns import answer, domain_names
+from credgate.dns.answer import AliasChain, CheckedAnswer
+from credgate.dns.domain_names import WireError
+from credgate.dns.query_policy import NO_ENTRIES, make_policy, session_entries
 from credgate.dns.reply import Content
-from credgate.dns.response import Resource, Response
+from credgate.dns.upstream_response import Resource, Response
 
 ASKED, MIDDLE, END = (b"a", b"example"), (b"b", b"cdn", b"example"), (b"c", b"cdn", b"example")
 PUBLIC, PRIVATE = b"\1\2\3\4", b"\x0a\0\0\1"
 
 
-def alias(owner: names.Name, target: names.Name, ttl: int = 60) -> Resource:
+def alias(owner: domain_names.Name, target: domain_names.Name, ttl: int = 60) -> Resource:
     """Make a CNAME."""
-    return Resource(owner, 5, ttl, names.encode(target), target)
+    return Resource(owner, 5, ttl, domain_names.encode(target), target)
 
 
-def address(owner: names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resource:
+def address(owner: domain_names.Name, packed: bytes = PUBLIC, ttl: int = 60) -> Resource:
     """Make an A record."""
     return Resource(owner, 1, ttl, packed)
 
 
 def follow(*responses: Response, qtype: int = 1) -> CheckedAnswer | None:
     """Follow responses from ASKED."""
-    trail = Trail(qtype, [ASKED])
+    trail = AliasChain(qtype, [ASKED])
     found = None
     for one in responses:
         found = trail.follow(one)
@@ -43,21 +43,21 @@ def policy(**more: Any) -> Any:
     return make_policy(DnsConfig(**({"allow": ("a.example",)} | more)))
 
 
-def test_addresses_of_the_asked_name() -> None:
-    """No alias: the records, once each, with the least of their times."""
+def test_records_of_the_queried_name() -> None:
+    """No alias: each record once, with the smallest TTL."""
     found = follow(Response(0, answers=(address(ASKED), address(ASKED), address(ASKED, PRIVATE, ttl=20))))
     assert found == CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE, ttl=20)), 20)
 
 
 def test_aliases_are_followed_within_a_response() -> None:
-    """The chain in any order; its times count."""
+    """In any order; the TTLs of the aliases count."""
     found = follow(Response(0, answers=(address(END), alias(MIDDLE, END, 10), alias(ASKED, MIDDLE))))
     assert found == CheckedAnswer(0, (ASKED, MIDDLE, END), (address(END),), 10)
 
 
-def test_a_chain_that_ends_open_is_asked_on() -> None:
-    """An upstream that does not follow leaves that to us."""
-    trail = Trail(1, [ASKED])
+def test_open_chain_needs_another_query() -> None:
+    """An upstream may return only the first alias."""
+    trail = AliasChain(1, [ASKED])
     assert trail.follow(Response(0, answers=(alias(ASKED, MIDDLE),))) is None
     assert trail.chain[-1] == MIDDLE
     assert trail.follow(Response(0, answers=(address(MIDDLE, ttl=5),))) == CheckedAnswer(
@@ -66,12 +66,12 @@ def test_a_chain_that_ends_open_is_asked_on() -> None:
 
 
 @pytest.mark.parametrize(("rcode", "negative", "ttl"), [(0, 30, 30), (3, 30, 30), (0, None, 0), (3, None, 0)])
-def test_there_is_nothing(rcode: int, negative: int | None, ttl: int) -> None:
+def test_negative_responses(rcode: int, negative: int | None, ttl: int) -> None:
     """NODATA and NXDOMAIN, with an SOA's time or without."""
     assert follow(Response(rcode, negative_ttl=negative)) == CheckedAnswer(rcode, (ASKED,), (), ttl)
 
 
-def test_nothing_at_the_end_of_a_chain() -> None:
+def test_negative_response_at_end_of_chain() -> None:
     """RFC 6604: the code speaks of the last name; an SOA says that the chain is at its end."""
     found = follow(Response(3, answers=(alias(ASKED, MIDDLE, 50),), negative_ttl=20))
     assert found == CheckedAnswer(3, (ASKED, MIDDLE), (), 20)
@@ -81,14 +81,14 @@ def test_nothing_at_the_end_of_a_chain() -> None:
     assert follow(Response(3, answers=(alias(ASKED, MIDDLE),))) == CheckedAnswer(3, (ASKED, MIDDLE), (), 0)
 
 
-def test_a_record_beside_the_chain_is_no_answer() -> None:
+def test_record_outside_the_chain_is_ignored() -> None:
     """Out of bailiwick: an address of another name in the answer section is not the asked name's."""
     found = follow(Response(0, answers=(address((b"evil", b"example")),), negative_ttl=1))
     assert found is not None
     assert found.resources == ()
 
 
-def test_loops_and_long_chains_are_refused() -> None:
+def test_alias_loops_and_long_chains_are_refused() -> None:
     """Eight aliases and no more, in one response or over many."""
     with pytest.raises(WireError, match="loop"):
         follow(Response(0, answers=(alias(ASKED, MIDDLE), alias(MIDDLE, ASKED))))
@@ -102,21 +102,21 @@ def test_loops_and_long_chains_are_refused() -> None:
 
 
 @pytest.mark.parametrize("rcode", [1, 2, 4, 5, 9])
-def test_other_codes_answer_nothing(rcode: int) -> None:
-    """SERVFAIL and REFUSED are a server's failure, not knowledge."""
+def test_other_rcodes_are_failures(rcode: int) -> None:
+    """SERVFAIL and REFUSED are failures of the server."""
     with pytest.raises(WireError):
         follow(Response(rcode))
 
 
-def test_an_asked_alias_is_not_followed() -> None:
+def test_cname_query_is_not_followed() -> None:
     """``dig CNAME`` asks for the alias itself."""
     assert follow(Response(0, answers=(alias(ASKED, MIDDLE),)), qtype=5) == CheckedAnswer(
         0, (ASKED,), (alias(ASKED, MIDDLE),), 60
     )
 
 
-def test_the_guard_drops_special_addresses() -> None:
-    """Rebinding: what is left is answered, what was dropped is said."""
+def test_guard_removes_special_addresses() -> None:
+    """Rebinding: the remaining addresses are answered, and the kind of the removed ones is recorded."""
     found = CheckedAnswer(0, (ASKED,), (address(ASKED), address(ASKED, PRIVATE)), 60)
     guarded = answer.guard(found, policy())
     assert (guarded.resources, guarded.dropped) == ((address(ASKED),), "private")
@@ -124,13 +124,13 @@ def test_the_guard_drops_special_addresses() -> None:
     assert opened == found
 
 
-def service(*params: tuple[int, bytes], target: names.Name = (), priority: int = 1) -> Resource:
+def service(*params: tuple[int, bytes], target: domain_names.Name = (), priority: int = 1) -> Resource:
     """Make an HTTPS record."""
     written = b"".join(struct.pack("!HH", key, len(value)) + value for key, value in params)
-    return Resource(ASKED, 65, 60, priority.to_bytes(2) + names.encode(target) + written, target)
+    return Resource(ASKED, 65, 60, priority.to_bytes(2) + domain_names.encode(target) + written, target)
 
 
-def test_the_guard_reads_service_hints() -> None:
+def test_guard_filters_service_hints() -> None:
     """HTTPS records carry addresses too; with IPv6 off their IPv6 hints go."""
     found = CheckedAnswer(
         0, (ASKED,), (service((4, PUBLIC + PRIVATE), (6, bytes.fromhex("2606470000000000") + bytes(8))),), 60
@@ -153,20 +153,20 @@ def shown(found: CheckedAnswer, rules: Any, session: Any = NO_ENTRIES, *, check:
     return answer.render(found, rules, session, 7, check=check)
 
 
-def test_a_chain_is_hidden_by_default() -> None:
-    """The asked name and its addresses only: nothing to resolve on, nothing to learn."""
+def test_chain_is_hidden_by_default() -> None:
+    """Only the queried name and its addresses are shown."""
     content = shown(CHAIN, policy())
     assert [(one.rtype, one.owner, one.rdata, one.ttl) for one in content.records] == [(1, None, PUBLIC, 7)]
     assert content.negative_ttl == 0
 
 
-def test_a_chain_is_shown_when_it_is_checked() -> None:
+def test_chain_is_shown_when_checked() -> None:
     """Each alias under its own owner."""
     content = shown(CHAIN, policy(), check=True)
     assert [(one.rtype, one.owner) for one in content.records] == [(5, None), (5, MIDDLE), (1, END)]
 
 
-def test_a_chain_is_judged() -> None:
+def test_every_name_of_a_chain_is_judged() -> None:
     """Denied names refuse it always, names that are not allowed when chains are checked; a session's names count."""
     wide = policy(allow=("a.example", "*.cdn.example"))
     denied = policy(allow=("a.example", "*.cdn.example", "!c.cdn.example"))
@@ -179,8 +179,8 @@ def test_a_chain_is_judged() -> None:
     assert answer.chain_fault(CHAIN, partly, session, check=True) is None
 
 
-def test_nothing_left_is_negative() -> None:
-    """With the time that is left in its SOA."""
+def test_answer_without_remaining_records_is_negative() -> None:
+    """Its SOA has the remaining TTL."""
     assert shown(CheckedAnswer(3, (ASKED,), (), 60), policy()) == Content(3, negative_ttl=7)
 
 
@@ -193,10 +193,10 @@ def test_nothing_left_is_negative() -> None:
         (service(target=(b"ok", b"example")), True),
         (alias(ASKED, MIDDLE), False),
         (alias(ASKED, (b"ok", b"example")), True),
-        (Resource(ASKED, 15, 60, b"\0\1" + names.encode(MIDDLE), MIDDLE), True),
+        (Resource(ASKED, 15, 60, b"\0\1" + domain_names.encode(MIDDLE), MIDDLE), True),
     ],
 )
-def test_a_record_that_leads_to_a_name_not_allowed_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column
+def test_record_with_disallowed_target_is_left_out(resource: Resource, kept: bool) -> None:  # noqa: FBT001 - a table's column
     """A target that the client could not resolve; mail exchanges are data of a type that was granted."""
     rules = policy(allow=("a.example", "ok.example"))
     content = shown(CheckedAnswer(0, (ASKED,), (resource,), 60), rules)

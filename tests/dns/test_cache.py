@@ -1,10 +1,10 @@
-"""The two caches: hard sizes, times, staleness."""
+"""The two caches: size, expiry, stale answers."""
 
 from __future__ import annotations
 
 from credgate.dns.answer import CheckedAnswer
 from credgate.dns.cache import MAX_REPLY, AnswerCache, ReplyCache
-from credgate.dns.response import Resource
+from credgate.dns.upstream_response import Resource
 
 NAME = (b"a", b"example")
 POSITIVE = CheckedAnswer(0, (NAME,), (Resource(NAME, 1, 60, b"\1\2\3\4"),), 60)
@@ -17,14 +17,14 @@ def made(size: int = 10) -> AnswerCache:
     return AnswerCache(size=size, max_ttl=300.0, negative_ttl=30.0, stale_ttl=3600.0)
 
 
-def test_a_reply_is_kept_until_its_time() -> None:
-    """And not a moment longer."""
+def test_reply_is_cached_until_it_expires() -> None:
+    """It is not returned later."""
     cache = ReplyCache()
     cache.put(b"key", b"reply", 10.0)
     assert (cache.get(b"key", 9.9), cache.get(b"key", 10.0), cache.get(b"other", 0.0)) == (b"reply", None, None)
 
 
-def test_replies_have_a_hard_size() -> None:
+def test_reply_cache_has_a_fixed_size() -> None:
     """A flood of different datagrams turns the cache over; what is in use survives it."""
     cache = ReplyCache(size=4)
     cache.put(b"used", b"reply", 99.0)
@@ -37,14 +37,14 @@ def test_replies_have_a_hard_size() -> None:
     assert cache.get(b"used", 0.0) is None
 
 
-def test_a_large_reply_gets_no_place() -> None:
-    """Entries times octets is the size."""
+def test_large_reply_is_not_cached() -> None:
+    """So the number of entries bounds the memory."""
     cache = ReplyCache()
     cache.put(b"k", bytes(MAX_REPLY), 99.0)
     assert len(cache) == 0
 
 
-def test_an_answer_is_kept_by_its_ttl_within_the_caps() -> None:
+def test_answer_is_cached_for_its_ttl_within_limits() -> None:
     """Floor of a second, caps for both kinds."""
     cache = made()
     assert cache.put(KEY, POSITIVE, 100.0).expires == 160.0
@@ -53,7 +53,7 @@ def test_an_answer_is_kept_by_its_ttl_within_the_caps() -> None:
     assert cache.put(KEY, CheckedAnswer(0, (NAME,), POSITIVE.resources, 2**31 - 1), 100.0).expires == 400.0
 
 
-def test_what_is_known_of_an_answer() -> None:
+def test_answer_is_fresh_then_stale_then_gone() -> None:
     """Fresh, then stale, then gone; its TTL counts down in whole seconds and never to 0."""
     known = made().put(KEY, POSITIVE, 100.0)
     assert (known.fresh(159.9), known.fresh(160.0)) == (True, False)
@@ -61,7 +61,7 @@ def test_what_is_known_of_an_answer() -> None:
     assert (known.ttl(100.0), known.ttl(100.5), known.ttl(159.9), known.ttl(200.0)) == (60, 60, 1, 1)
 
 
-def test_a_failure_is_remembered_and_forgets_nothing() -> None:
+def test_failure_is_remembered_and_keeps_the_answer() -> None:
     """RFC 9520: no storm on an upstream that is down; RFC 8767: what was known may still be given."""
     cache = made()
     failed = cache.fail(KEY, 5.0, 3.0)
@@ -71,7 +71,7 @@ def test_a_failure_is_remembered_and_forgets_nothing() -> None:
     assert (failed.answer, failed.retry_at, failed.stale(80.0)) == (POSITIVE, 83.0, True)
 
 
-def test_answers_have_a_hard_size_and_the_least_used_goes() -> None:
+def test_answer_cache_removes_the_least_recently_used() -> None:
     """What is asked stays."""
     cache = made(3)
     for number in range(100):
@@ -83,5 +83,3 @@ def test_answers_have_a_hard_size_and_the_least_used_goes() -> None:
     cache.put(((b"x",), 1), POSITIVE, 0.0)
     cache.put(((b"y",), 1), POSITIVE, 0.0)
     assert cache.get(((b"99",), 1)) is not None or cache.get(KEY) is None
-    cache.clear()
-    assert len(cache) == 0

@@ -1,4 +1,4 @@
-"""Two octets of length, in any split."""
+"""DNS over TCP: length prefixes, for any split of the stream."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credgate.dns.domain_names import WireError
 from credgate.dns.framing import Frames, frame
-from credgate.dns.names import WireError
 
 MESSAGES = st.lists(st.binary(min_size=1, max_size=50), max_size=8)
 
 
 @given(MESSAGES, st.data())
-def test_messages_come_out_whatever_the_split(messages: list[bytes], data: st.DataObject) -> None:
+def test_messages_are_complete_for_any_split(messages: list[bytes], data: st.DataObject) -> None:
     """Whole, byte by byte, pipelined: the same messages."""
     stream = b"".join(map(frame, messages))
     for cuts in ([], range(1, len(stream)), sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))):
@@ -25,8 +25,8 @@ def test_messages_come_out_whatever_the_split(messages: list[bytes], data: st.Da
         assert not frames.partial
 
 
-def test_an_incomplete_message_is_told() -> None:
-    """The listener's deadline hangs on it."""
+def test_incomplete_message_sets_partial() -> None:
+    """The listener uses it for its deadline."""
     frames = Frames(50)
     assert (frames.receive(b"\0"), frames.partial) == ([], True)
     assert (frames.receive(b"\2a"), frames.partial) == ([], True)
@@ -35,8 +35,8 @@ def test_an_incomplete_message_is_told() -> None:
 
 
 @pytest.mark.parametrize("stream", [b"\0\0", b"\0\x33", b"\xff\xff", frame(b"ok") + b"\0\0"])
-def test_a_length_that_no_query_has_ends_the_stream(stream: bytes) -> None:
-    """0 or above the limit: refused before an octet of it is held; the limit itself is taken."""
+def test_invalid_length_raises(stream: bytes) -> None:
+    """0 or above the limit: refused before an octet is stored; the limit itself is accepted."""
     assert Frames(50).receive(frame(b"x" * 50)) == [b"x" * 50]
     with pytest.raises(WireError):
         Frames(50).receive(stream)

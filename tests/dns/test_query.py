@@ -1,4 +1,4 @@
-"""A datagram becomes one question, or is known for what it is."""
+"""Parsing of queries: well-formed, malformed, and those without a reply."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLAIN = w.question("git.example.com")
 WITH_OPT = w.question("git.example.com", edns=w.opt())
 
 
-def test_a_plain_question() -> None:
+def test_query_without_edns() -> None:
     """The positive control of everything below."""
     asked = query.decode(w.question("Git.Example.com", 28, ident=7))
     assert isinstance(asked, Query)
@@ -30,8 +30,8 @@ def test_a_plain_question() -> None:
 @pytest.mark.parametrize(
     ("payload", "limit"), [(0, 512), (511, 512), (512, 512), (1000, 1000), (1232, 1232), (65535, 1232)]
 )
-def test_the_size_that_a_client_takes(payload: int, limit: int) -> None:
-    """Never under 512 (RFC 6891 section 6.2.3), never above what crosses every path whole."""
+def test_udp_reply_limit_of_client(payload: int, limit: int) -> None:
+    """At least 512 (RFC 6891 section 6.2.3), at most 1232."""
     asked = query.decode(w.question("a.b", edns=w.opt(payload, flags=0x8000)))
     assert isinstance(asked, Query)
     assert asked.edns == Edns(0, payload, 0x8000)
@@ -42,7 +42,7 @@ def test_the_size_that_a_client_takes(payload: int, limit: int) -> None:
     "options",
     [b"", w.option(10, b"12345678"), w.option(8, b"\0\x01\x18\0\x0a\0\0"), w.option(12, bytes(100)), w.option(15, b"")],
 )
-def test_options_are_ignored(options: bytes) -> None:
+def test_edns_options_are_ignored(options: bytes) -> None:
     """Cookies, client subnet, padding: accepted in form, and of no effect."""
     asked = query.decode(w.question("a.b", edns=w.opt(options=options)))
     assert isinstance(asked, Query)
@@ -83,7 +83,7 @@ FORMERR = {
 
 
 @pytest.mark.parametrize("message", FORMERR.values(), ids=FORMERR.keys())
-def test_what_is_malformed_is_told_so(message: bytes) -> None:
+def test_malformed_query_gets_formerr(message: bytes) -> None:
     """FORMERR where an id can be read: a client learns at once instead of by its timeout."""
     fault = query.decode(message)
     assert isinstance(fault, QueryFault)
@@ -95,7 +95,7 @@ def test_what_is_malformed_is_told_so(message: bytes) -> None:
 
 
 @pytest.mark.parametrize("opcode", [1, 2, 3, 4, 5, 6, 15])
-def test_other_opcodes_are_not_implemented_and_say_so_as_a_reply(opcode: int) -> None:
+def test_other_opcodes_get_notimp(opcode: int) -> None:
     """STATUS, NOTIFY, UPDATE: NOTIMP with QR=1; without it a client would never take it for its answer."""
     fault = query.decode(w.question("a.b", flags=opcode << 11))
     assert isinstance(fault, QueryFault)
@@ -106,12 +106,12 @@ def test_other_opcodes_are_not_implemented_and_say_so_as_a_reply(opcode: int) ->
 @pytest.mark.parametrize(
     "message", [b"", b"\x12", w.question("a.b", flags=0x8180), b"\x12\x34\x80", w.header(flags=0x8400)]
 )
-def test_what_must_not_be_answered(message: bytes) -> None:
-    """A response answered is a loop between two servers; what has no id cannot be answered."""
+def test_response_and_message_without_id_get_no_reply(message: bytes) -> None:
+    """A reply to a response could be a loop; a message without an id cannot be answered."""
     assert query.decode(message) is None
 
 
-def test_512_octets_are_the_limit() -> None:
+def test_query_limit_is_512_octets() -> None:
     """The limit itself is a query."""
     padded = w.question("a.b", edns=w.opt(options=w.option(12, bytes(512 - len(w.question("a.b", edns=w.opt())) - 4))))
     assert len(padded) == query.MAX_QUERY
@@ -119,14 +119,14 @@ def test_512_octets_are_the_limit() -> None:
 
 
 @given(st.binary(max_size=600))
-def test_no_octets_make_it_raise(message: bytes) -> None:
-    """Parse, or say what it is: never anything else."""
+def test_no_input_raises(message: bytes) -> None:
+    """The result is a query, a fault or ``None``."""
     assert isinstance(query.decode(message), Query | QueryFault | None)
 
 
 @given(st.data())
-def test_a_changed_query_is_read_as_others_read_it(data: st.DataObject) -> None:
-    """Whatever credgate accepts, dnspython and dnslib read as the same question: nobody behind sees another one."""
+def test_changed_query_is_parsed_as_by_dnspython_and_dnslib(data: st.DataObject) -> None:
+    """What credgate accepts, dnspython and dnslib parse to the same question."""
     message = bytearray(data.draw(st.sampled_from([PLAIN, WITH_OPT])))
     for _ in range(data.draw(st.integers(0, 3))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
@@ -140,6 +140,6 @@ def test_a_changed_query_is_read_as_others_read_it(data: st.DataObject) -> None:
 
 
 @given(st.integers(0, len(WITH_OPT) - 1))
-def test_every_cut_of_a_query_is_malformed(end: int) -> None:
-    """Fed in part it is never a whole question."""
+def test_every_truncation_of_a_query_is_malformed(end: int) -> None:
+    """A truncated query is never accepted."""
     assert not isinstance(query.decode(WITH_OPT[:end]), Query)

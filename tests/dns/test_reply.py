@@ -1,4 +1,4 @@
-"""Replies: judged by dnspython and dnslib, and by their size."""
+"""Replies: read by dnspython and dnslib, and within their size."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def addresses(count: int) -> tuple[ReplyRecord, ...]:
 BLOCKED = Extended(ExtendedError.BLOCKED, "credgate: no")
 
 
-def test_an_answer_echoes_the_query_and_holds_the_records() -> None:
+def test_reply_repeats_question_and_has_records() -> None:
     """Id, RD, CD and the question's own case come back; RA is said; nothing else is set."""
     built = reply.build(asked(flags=0x0110), Content(records=addresses(2)))
     assert built[:2] == b"\x12\x34"
@@ -40,7 +40,7 @@ def test_an_answer_echoes_the_query_and_holds_the_records() -> None:
     assert w.answers(built) == [("Git.Example.com.", "A", "1.1.1.0"), ("Git.Example.com.", "A", "1.1.1.1")]
 
 
-def test_a_record_with_an_owner_of_its_own() -> None:
+def test_record_with_explicit_owner() -> None:
     """Shown aliases: the second record's owner is not the asked name."""
     records = (ReplyRecord(5, 60, w.name("b.example")), ReplyRecord(1, 60, b"\1\1\1\1", owner=(b"b", b"example")))
     assert w.answers(reply.build(asked("a.example"), Content(records=records))) == [
@@ -49,7 +49,7 @@ def test_a_record_with_an_owner_of_its_own() -> None:
     ]
 
 
-def test_a_negative_answer_can_be_cached() -> None:
+def test_negative_answer_has_soa_for_caching() -> None:
     """RFC 2308: without an SOA every repeat of a refused name would be asked again."""
     built = w.read(reply.build(asked(), Content(Rcode.NXDOMAIN, negative_ttl=30)))
     assert (built.rcode(), built.authority[0].ttl, built.authority[0][0].minimum) == (3, 30, 30)
@@ -57,7 +57,7 @@ def test_a_negative_answer_can_be_cached() -> None:
     assert (other.rcode(), other.authority[0].ttl, other.authority[0][0].minimum) == (0, 7, 7)
 
 
-def test_an_extended_error_only_where_the_client_knows_edns() -> None:
+def test_extended_error_is_sent_only_with_edns() -> None:
     """RFC 8914: it travels in OPT, and OPT answers OPT."""
     content = Content(Rcode.NXDOMAIN, negative_ttl=30, extended=BLOCKED)
     assert w.read(reply.build(asked(), content)).opt is None
@@ -67,13 +67,13 @@ def test_an_extended_error_only_where_the_client_knows_edns() -> None:
     assert w.read(with_edns).ednsflags == 0x8000
 
 
-def test_bad_version() -> None:
+def test_unsupported_edns_version_gets_badvers() -> None:
     """RFC 6891 section 6.1.3: the code's upper bits are in OPT, the version in it is ours."""
     built = reply.build(asked(edns=w.opt(version=1)), Content(Rcode.BADVERS))
     assert (w.rcode(built), w.read(built).edns) == ("BADVERS", 0)
 
 
-def test_truncation_is_at_a_record_boundary() -> None:
+def test_truncation_is_at_record_boundary() -> None:
     """RFC 2181 section 9: TC, whole records only, OPT kept; a record cut in half is what the stock server sent."""
     built = reply.build(asked(edns=w.opt(512)), Content(records=addresses(200)), 512)
     assert len(built) <= 512
@@ -85,8 +85,8 @@ def test_truncation_is_at_a_record_boundary() -> None:
     assert "TC" not in w.flags(whole)
 
 
-def test_the_extended_error_gives_way_before_a_record_does() -> None:
-    """Its text first, then all of it: people come after programs."""
+def test_extended_error_is_dropped_before_a_record() -> None:
+    """Its text is removed first, then the whole option."""
     extended = Extended(ExtendedError.STALE_ANSWER, "x" * 100)
     question = asked(edns=w.opt(512))
     size = len(reply.build(question, Content(records=addresses(5))))
@@ -98,7 +98,7 @@ def test_the_extended_error_gives_way_before_a_record_does() -> None:
     assert all("TC" not in w.flags(one) for one in (full, short, bare))
 
 
-def test_the_reply_that_sends_to_tcp_is_no_larger_than_the_query() -> None:
+def test_truncated_reply_is_no_larger_than_the_query() -> None:
     """A forged source must gain nothing from the rate limit's answer."""
     for message in (w.question("a.example"), w.question("a.example", edns=w.opt())):
         decoded = query.decode(message)
@@ -119,7 +119,7 @@ LABEL = st.text("abcXYZ019-", min_size=1, max_size=20)
     st.sampled_from([None, w.opt(512), w.opt(1232), w.opt(4096)]),
     st.sampled_from([0, 30, 5]),
 )
-def test_two_independent_codecs_read_every_reply(
+def test_dnspython_and_dnslib_read_every_reply(
     name: str, count: int, rcode: Rcode, extended: Extended | None, edns: bytes | None, negative: int
 ) -> None:
     """Two readers, dnspython and dnslib, agree with what was meant, and no reply is larger than the query allows."""
@@ -135,7 +135,7 @@ def test_two_independent_codecs_read_every_reply(
 
 
 @pytest.mark.parametrize("name", ["a" * 63, ".".join(["a" * 63] * 3 + ["b" * 61])])
-def test_the_longest_names_get_a_whole_refusal(name: str) -> None:
+def test_refusal_of_longest_name_fits_512_octets(name: str) -> None:
     """The refusal of a 255-octet name still fits 512 with its SOA."""
     built = reply.build(asked(name), Content(Rcode.NXDOMAIN, negative_ttl=30, extended=BLOCKED), 512)
     assert w.rcode(built) == "NXDOMAIN"

@@ -13,16 +13,16 @@ from credgate.config.schema import DnsConfig
 from credgate.dns import query, responder
 from credgate.dns.answer import CheckedAnswer
 from credgate.dns.clients import SessionIndex
-from credgate.dns.policy import make_policy
 from credgate.dns.query import Query
+from credgate.dns.query_policy import make_policy
 from credgate.dns.responder import Pending, QueryReport, Responder
-from credgate.dns.response import Resource
+from credgate.dns.upstream_response import Resource
 from credgate.sessions.model import Session
 from credgate.values import Reason
 from tests.fakes import dnswire as w
 
 if TYPE_CHECKING:
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 HOST = "10.0.0.1"
 ALLOW = ("ok.example", "*.wild.example", "text.example TXT")
@@ -82,26 +82,27 @@ class Server:
 PUBLIC = b"\x5d\xb8\xd8\x22"
 
 
-def test_a_name_that_is_not_allowed() -> None:
+def test_name_not_in_allowlist_gets_nxdomain_with_reason() -> None:
     """NXDOMAIN that can be cached, the policy named where EDNS allows, and one report."""
     server = Server()
     reply = server.ask("Secret.example", 28)
     assert w.rcode(reply) == "NXDOMAIN"
     assert w.read(reply).authority
-    assert w.extended_error(reply) == (15, "credgate: the name is not in the allowlist; GET /whoami shows what is")
+    text = "credgate: the name is not in the allowlist; GET /whoami lists the allowed names"
+    assert w.extended_error(reply) == (15, text)
     [report] = server.reports
     assert (report.client, report.session, report.name, report.qtype) == (HOST, "", "secret.example", 28)
     assert report.decision.reason is Reason.DNS_NAME
 
 
-def test_refused_by_configuration() -> None:
+def test_refused_setting_selects_rcode_refused() -> None:
     """``[dns] refused = "refused"``: no SOA then, it is no fact about the name."""
     reply = Server(refused="refused").ask("secret.example")
     assert (w.rcode(reply), w.read(reply).authority) == ("REFUSED", [])
     assert w.extended_error(reply) is not None
 
 
-def test_without_edns_a_refusal_is_plain() -> None:
+def test_refusal_without_edns_has_no_extended_error() -> None:
     """+noedns: nothing but the code and the SOA."""
     reply = Server().ask("secret.example", edns=None)
     assert w.rcode(reply) == "NXDOMAIN"
@@ -118,14 +119,14 @@ def test_without_edns_a_refusal_is_plain() -> None:
         ("wild.example", 1, 1, "NXDOMAIN"),
     ],
 )
-def test_refusals_have_their_codes(asked: str, qtype: int, qclass: int, code: str) -> None:
+def test_rcode_of_each_refusal(asked: str, qtype: int, qclass: int, code: str) -> None:
     """ANY, AXFR, CHAOS: REFUSED. A type that is off: NODATA."""
     reply = Server().ask(asked, qtype, qclass=qclass)
     assert (w.rcode(reply), w.answers(reply)) == (code, [])
     assert w.extended_error(reply) is not None
 
 
-def test_static_names_are_answered_without_asking() -> None:
+def test_static_names_need_no_upstream() -> None:
     """Both families, and backwards; what is not there of them is NODATA, unreported."""
     server = Server()
     assert w.answers(server.ask("Gateway")) == [("Gateway.", "A", "10.9.9.9")]
@@ -138,7 +139,7 @@ def test_static_names_are_answered_without_asking() -> None:
     assert w.answers(Server(aaaa=False).ask("gateway", 28)) == []
 
 
-def test_an_allowed_name_is_asked_once_and_answered() -> None:
+def test_allowed_name_is_resolved_once_then_cached() -> None:
     """Then from the cache, its time counting down, echoing each query's own case and id."""
     server = Server()
     pending = server.pend("ok.example")
@@ -154,7 +155,7 @@ def test_an_allowed_name_is_asked_once_and_answered() -> None:
     assert server.reports == []
 
 
-def test_the_fast_path_gives_the_same_octets_and_knows_time() -> None:
+def test_fast_path_repeats_reply_until_ttl_changes() -> None:
     """The second time the same datagram costs a look-up; an id is not part of it; a second later the TTL has moved."""
     server = Server()
     server.found(server.pend("ok.example"), PUBLIC)
@@ -166,7 +167,7 @@ def test_the_fast_path_gives_the_same_octets_and_knows_time() -> None:
     assert w.read(server.ask("ok.example")).answer[0].ttl == 59
 
 
-def test_the_fast_path_knows_both_generations() -> None:
+def test_fast_path_uses_both_cache_generations() -> None:
     """What is in use survives the turn-over of the cache, and is judged no second time."""
     server = Server()
     server.responder.clients.of(HOST, server.now).replies._size = 1
@@ -175,7 +176,7 @@ def test_the_fast_path_knows_both_generations() -> None:
     assert (server.responder.counters.judged, server.responder.counters.hits) == (2, 1)
 
 
-def test_the_fast_path_ends_with_the_answer() -> None:
+def test_fast_path_entry_expires_with_the_answer() -> None:
     """An answer with half a second left is given for half a second, not for a whole one."""
     server = Server()
     server.found(server.pend("ok.example"), PUBLIC, ttl=60)
@@ -185,8 +186,8 @@ def test_the_fast_path_ends_with_the_answer() -> None:
     server.pend("ok.example")
 
 
-def test_the_fast_path_keeps_refusals_for_a_minute() -> None:
-    """Thousands of repeats cost one judgement and one audit line."""
+def test_fast_path_keeps_refusals_for_a_minute() -> None:
+    """Thousands of repeats are judged once and logged once."""
     server = Server()
     for _ in range(1000):
         server.ask("secret.example")
@@ -196,7 +197,7 @@ def test_the_fast_path_keeps_refusals_for_a_minute() -> None:
     assert (server.responder.counters.judged, len(server.reports)) == (2, 2)
 
 
-def test_rebinding_is_dropped_and_said() -> None:
+def test_private_addresses_are_removed_and_reported() -> None:
     """Nothing left: NODATA with EDE, and a report. Something left: that."""
     server = Server()
     reply = server.found(server.pend("ok.example"), b"\x0a\0\0\1")
@@ -211,7 +212,7 @@ def test_rebinding_is_dropped_and_said() -> None:
     assert w.answers(opened.found(opened.pend("ok.example"), b"\x0a\0\0\1")) == [("ok.example.", "A", "10.0.0.1")]
 
 
-def test_chains_are_hidden_or_checked() -> None:
+def test_alias_chain_is_hidden_or_checked() -> None:
     """By default the asked name owns the addresses; with ``check`` a name not allowed refuses them."""
     hidden = Server()
     reply = hidden.found(hidden.pend("ok.example"), PUBLIC, chain=(name("cdn.other"),))
@@ -223,7 +224,7 @@ def test_chains_are_hidden_or_checked() -> None:
     assert w.answers(shown) == [("a.wild.example.", "CNAME", "ok.example."), ("ok.example.", "A", "93.184.216.34")]
 
 
-def test_a_negative_answer_is_kept_too() -> None:
+def test_negative_answer_is_cached() -> None:
     """NXDOMAIN of an upstream, without any word of policy."""
     server = Server()
     reply = server.found(server.pend("a.wild.example"), rcode=3, ttl=20)
@@ -232,7 +233,7 @@ def test_a_negative_answer_is_kept_too() -> None:
     assert server.reports == []
 
 
-def test_no_upstream_answers() -> None:
+def test_failed_upstream_gives_servfail_and_retry_pause() -> None:
     """SERVFAIL with EDE, reported; for some seconds nobody asks again; then somebody does."""
     server = Server()
     reply = server.responder.failed(server.pend("ok.example"), server.now)
@@ -244,7 +245,7 @@ def test_no_upstream_answers() -> None:
     server.pend("ok.example")
 
 
-def test_a_stale_answer_is_better_than_none_for_a_bounded_time() -> None:
+def test_stale_answer_is_given_until_stale_ttl() -> None:
     """RFC 8767: said by EDE, with a short TTL; after ``stale_ttl`` it is over."""
     server = Server(stale_ttl=100.0)
     server.found(server.pend("ok.example"), PUBLIC, ttl=60)
@@ -265,14 +266,15 @@ def test_a_stale_answer_is_better_than_none_for_a_bounded_time() -> None:
     assert w.rcode(never.responder.failed(never.pend("ok.example"), never.now)) == "SERVFAIL"
 
 
-def test_tunnelling_is_bounded_and_told_once() -> None:
+def test_names_under_wildcard_are_limited_and_reported_once() -> None:
     """Distinct names under one wildcard: past the limit nothing goes out; known ones and other names do."""
     server = Server(names_per_minute=3)
     for label in "abc":
         server.found(server.pend(f"{label}.wild.example"), PUBLIC)
     refused = [server.ask(f"{label}.wild.example") for label in "defdef"]
     assert {w.rcode(one) for one in refused} == {"REFUSED"}
-    assert w.extended_error(refused[0]) == (15, "credgate: too many different names under one wildcard; wait a minute")
+    text = "credgate: too many different names under one wildcard; try again in a minute"
+    assert w.extended_error(refused[0]) == (15, text)
     assert server.reasons().count(Reason.DNS_TOO_MANY_NAMES) == 3
     assert w.rcode(server.ask("a.wild.example")) == "NOERROR"
     server.pend("ok.example")
@@ -281,7 +283,7 @@ def test_tunnelling_is_bounded_and_told_once() -> None:
     server.pend("g.wild.example")
 
 
-def test_all_clients_together_are_bounded_too() -> None:
+def test_names_under_wildcard_are_limited_for_all_clients() -> None:
     """UDP needs no reply to carry data out: forged sources share one more, larger bound."""
     server = Server(names_per_minute=2)
     sent = 0
@@ -292,7 +294,7 @@ def test_all_clients_together_are_bounded_too() -> None:
     assert sent == 2 * responder.ALL_CLIENTS
 
 
-def test_audit_lines_are_bounded() -> None:
+def test_audit_lines_of_a_client_are_limited() -> None:
     """A thousand refused names are a few lines and one that says that there are more."""
     server = Server(audit_per_minute=5)
     for number in range(1000):
@@ -304,15 +306,15 @@ def test_audit_lines_are_bounded() -> None:
     assert server.reports[-1].client == "10.0.0.2"
 
 
-def test_a_report_shows_no_control_octets() -> None:
+def test_report_escapes_control_octets() -> None:
     """A name is a sandbox's text: escaped before it reaches a log."""
     server = Server()
     server.ask(b"\x06a\x1b[31m\x05b.c\n\xe2\0")
     assert server.reports[0].name == r"a\027[31m.b\.c\010\226"
 
 
-def test_a_sessions_names_are_for_its_address_only() -> None:
-    """And for no other client, not even through a cache; the report names the session."""
+def test_session_names_are_answered_only_for_its_address() -> None:
+    """Not for other clients, also not from a cache; the report names the session."""
     server = Server()
     server.responder.clients.use(SessionIndex([session("own.example")]))
     server.found(server.pend("own.example"), PUBLIC)
@@ -324,15 +326,15 @@ def test_a_sessions_names_are_for_its_address_only() -> None:
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
 
 
-def test_a_session_that_begins_is_heard_at_once() -> None:
-    """A refusal given a moment ago is not in its way."""
+def test_new_session_takes_effect_at_once() -> None:
+    """A cached refusal does not delay it."""
     server = Server()
     assert w.rcode(server.ask("own.example")) == "NXDOMAIN"
     server.responder.clients.use(SessionIndex([session("own.example")]))
     server.pend("own.example")
 
 
-def test_strangers_can_be_kept_out() -> None:
+def test_clients_without_session_can_be_refused() -> None:
     """``clients = "sessions"``: REFUSED for whoever no session is bound to, static names included."""
     server = Server(clients="sessions")
     server.responder.clients.use(SessionIndex([session()]))
@@ -344,7 +346,7 @@ def test_strangers_can_be_kept_out() -> None:
     assert set(server.reasons()) == {Reason.DNS_UNKNOWN_CLIENT}
 
 
-def test_what_changed_while_a_question_waited_is_judged_again() -> None:
+def test_waiting_query_is_judged_again_when_answered() -> None:
     """A session that ended, a policy that was replaced: the answer that lands is refused."""
     server = Server()
     server.responder.clients.use(SessionIndex([session("own.example")]))
@@ -357,7 +359,7 @@ def test_what_changed_while_a_question_waited_is_judged_again() -> None:
     assert pending.client.pending == 0
 
 
-def test_a_new_policy_forgets_what_the_old_one_answered() -> None:
+def test_new_policy_empties_caches() -> None:
     """Reload: allowed names go, new ones come, without a restart."""
     server = Server()
     server.found(server.pend("ok.example"), PUBLIC)
@@ -371,12 +373,13 @@ def test_a_new_policy_forgets_what_the_old_one_answered() -> None:
     server.pend("own.example")
 
 
-def test_questions_that_wait_are_bounded_a_client() -> None:
+def test_waiting_queries_of_a_client_are_limited() -> None:
     """One sandbox cannot take every place upstream; what was answered gives its place back."""
     server = Server()
     waiting = [server.pend("ok.example", ident=number) for number in range(responder.MAX_PENDING)]
     busy = server.ask("text.example")
-    assert (w.rcode(busy), w.extended_error(busy)) == ("SERVFAIL", (0, "credgate: too many questions wait upstream"))
+    text = "credgate: too many queries of this client are waiting for an upstream"
+    assert (w.rcode(busy), w.extended_error(busy)) == ("SERVFAIL", (0, text))
     server.pend("ok.example", host="10.0.0.2")
     server.responder.failed(waiting.pop(), server.now)
     server.found(waiting.pop(), PUBLIC)
@@ -384,7 +387,7 @@ def test_questions_that_wait_are_bounded_a_client() -> None:
     server.pend("text.example")
 
 
-def test_over_the_rate_a_client_is_sent_to_tcp() -> None:
+def test_client_above_rate_gets_truncated_replies() -> None:
     """Every second excess datagram gets a truncated reply, the others none; TCP is not limited here."""
     server = Server(rate=1.0, burst=2.0)
     replies = [server.send(w.question("gateway")) for _ in range(6)]
@@ -399,7 +402,7 @@ def test_over_the_rate_a_client_is_sent_to_tcp() -> None:
         assert server.send(b"junk") is None
 
 
-def test_a_truncated_reply_is_not_what_tcp_gets() -> None:
+def test_truncated_reply_is_not_reused_over_tcp() -> None:
     """The same octets over TCP get the whole answer, whichever came first."""
     server = Server()
     server.found(server.pend("ok.example"), *(bytes([1, 1, 1, n]) for n in range(1, 60)))
@@ -412,7 +415,7 @@ def test_a_truncated_reply_is_not_what_tcp_gets() -> None:
     assert len(again) <= 512, "a whole reply kept from TCP must not be sent over UDP"
 
 
-def test_bad_version_and_malformed() -> None:
+def test_replies_to_bad_version_malformed_message_and_response() -> None:
     """BADVERS; FORMERR without a question; silence for a response."""
     server = Server()
     assert w.rcode(server.ask("ok.example", edns=w.opt(version=1))) == "BADVERS"
@@ -424,7 +427,7 @@ def test_bad_version_and_malformed() -> None:
     assert (counters.faults, counters.silent) == (1, 1)
 
 
-def test_a_service_record_that_cannot_be_judged_is_a_failure() -> None:
+def test_malformed_service_record_is_an_upstream_failure() -> None:
     """Hints of a wrong length: nothing of the answer is used."""
     server = Server()
     pending = server.pend("ok.example", 65)
@@ -436,7 +439,7 @@ FUZZED = Server(clients="any")
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_any_octets_get_a_well_formed_message_or_silence(message: bytes, udp: bool) -> None:  # noqa: FBT001 - drawn
+def test_any_input_gets_a_well_formed_reply_or_none(message: bytes, udp: bool) -> None:  # noqa: FBT001 - drawn
     """Never an exception, never more than the query allows, never QR=0."""
     reply = FUZZED.send(message, udp=udp)
     if isinstance(reply, bytes):
@@ -448,7 +451,7 @@ def test_any_octets_get_a_well_formed_message_or_silence(message: bytes, udp: bo
 
 
 @given(st.text("abc.-_*", max_size=120), st.integers(0, 300), st.sampled_from([None, w.opt(512), w.opt(4096)]))
-def test_a_refusal_is_never_larger_than_its_query_allows(asked: str, qtype: int, edns: bytes | None) -> None:
+def test_refusal_is_never_larger_than_its_query_allows(asked: str, qtype: int, edns: bytes | None) -> None:
     """Well-formed names of every length and type: 512 octets, or what EDNS says."""
     labels = b"".join(len(part).to_bytes() + part.encode() for part in asked.split(".") if 0 < len(part) < 64)
     message = w.question(labels + b"\0", qtype, edns=edns)
@@ -463,7 +466,7 @@ def test_a_refusal_is_never_larger_than_its_query_allows(asked: str, qtype: int,
 
 
 @given(st.data())
-def test_no_change_of_an_allowed_question_gets_another_name_out(data: st.DataObject) -> None:
+def test_changed_query_never_sends_another_name_upstream(data: st.DataObject) -> None:
     """Whatever goes upstream is a listed name of an allowed type; whatever does not is refused or silent."""
     message = bytearray(
         data.draw(st.sampled_from([w.question("ok.example", edns=w.opt()), w.question("a.wild.example")]))

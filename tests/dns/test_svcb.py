@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from credgate.dns import svcb
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.svcb import Service
 from tests.fakes import dnswire as w
 
@@ -34,14 +34,14 @@ def public(packed: bytes) -> bool:
     return packed in (b"\1\1\1\1", bytes.fromhex("20014860486000000000000000008888"))
 
 
-def test_a_record_survives_reading_and_writing() -> None:
+def test_service_record_round_trip() -> None:
     """Positive control; dnspython reads what is written."""
     assert svcb.read(RECORD).wire() == RECORD
     assert svcb.read(b"\0\1\0") == Service(1, (), ())
     assert svcb.read(b"\0\0" + w.name("Cdn.Example")) == Service(0, (b"cdn", b"example"), ())
 
 
-def test_hints_are_filtered_like_addresses() -> None:
+def test_address_hints_are_filtered() -> None:
     """A hint is an address the client may connect to unasked."""
     kept = svcb.guard(svcb.read(RECORD), public)
     assert kept is not None
@@ -49,7 +49,7 @@ def test_hints_are_filtered_like_addresses() -> None:
     dns.rdata.from_wire("IN", "HTTPS", kept.wire(), 0, len(kept.wire()))
 
 
-def test_a_parameter_without_hints_left_goes_and_takes_what_needs_it_along() -> None:
+def test_parameter_without_hints_is_removed_with_records_that_need_it() -> None:
     """``mandatory`` says that the record is of no use without it (RFC 9460 section 8)."""
     only = b"\0\1\0" + ALPN + param(4, b"\x0a\0\0\1")
     kept = svcb.guard(svcb.read(only), public)
@@ -85,13 +85,13 @@ def without(params: dict[Any, Any]) -> dict[Any, Any]:
         ([ALPN, LAST], [ALPN, LAST]),
     ],
 )
-def test_encrypted_client_hello_is_taken_out(params: list[bytes], kept: list[bytes] | None) -> None:
+def test_ech_is_removed(params: list[bytes], kept: list[bytes] | None) -> None:
     """The other parameters stay to the octet; a record that cannot do without ``ech`` goes (RFC 9460 section 8)."""
     guarded = svcb.guard(svcb.read(b"\0\1\0" + b"".join(params)), public)
     assert (guarded and guarded.wire()) == (None if kept is None else b"\0\1\0" + b"".join(kept))
 
 
-def test_an_alias_has_no_parameters_to_take_out() -> None:
+def test_alias_record_is_unchanged() -> None:
     """The positive control: priority 0."""
     alias = b"\0\0" + w.name("cdn.example")
     guarded = svcb.guard(svcb.read(alias), public)
@@ -103,7 +103,7 @@ def test_an_alias_has_no_parameters_to_take_out() -> None:
     st.dictionaries(st.sampled_from([5, 65280, 65281]), st.binary(min_size=1, max_size=12)),
     st.sets(st.sampled_from([1, 3, 5]), max_size=3),
 )
-def test_what_is_left_is_what_other_readers_see_but_for_ech(values: dict[int, bytes], needed: set[int]) -> None:
+def test_other_parsers_see_everything_but_ech(values: dict[int, bytes], needed: set[int]) -> None:
     """Judged by dnslib and dnspython, before and after."""
     values = {1: b"\2h2", 3: b"\1\xbb", **values}
     if 5 in values:
@@ -130,7 +130,7 @@ def test_what_is_left_is_what_other_readers_see_but_for_ech(values: dict[int, by
     assert (ours.priority, ours.target) == (theirs.priority, theirs.target)
 
 
-def test_a_parameter_without_value_stays() -> None:
+def test_parameter_without_value_is_kept() -> None:
     """``no-default-alpn`` has none."""
     record = b"\0\1\0" + ALPN + param(2, b"")
     assert svcb.guard(svcb.read(record), public) == svcb.read(record)
@@ -142,21 +142,21 @@ def test_a_parameter_without_value_stays() -> None:
      b"\0\1\0" + ALPN * 2,
      b"\0\1\xc0\x0c", b"\0\1\x03ab"],
 )  # fmt: skip
-def test_what_is_malformed_is_refused(rdata: bytes) -> None:
+def test_malformed_service_record_is_refused(rdata: bytes) -> None:
     """Keys out of order, twice, cut; names compressed or cut."""
     with pytest.raises(WireError):
         svcb.read(rdata)
 
 
 @pytest.mark.parametrize("hint", [param(4, b""), param(4, b"\1\1\1"), param(6, b"\1\1\1\1")])
-def test_a_hint_of_a_wrong_length_is_refused(hint: bytes) -> None:
-    """What cannot be judged is not passed on."""
+def test_hint_with_wrong_length_is_refused(hint: bytes) -> None:
+    """A hint that cannot be checked is not forwarded."""
     with pytest.raises(WireError):
         svcb.guard(svcb.read(b"\0\1\0" + hint), public)
 
 
 @given(st.binary(max_size=60))
-def test_no_octets_make_it_raise_anything_else(rdata: bytes) -> None:
+def test_any_input_raises_only_wire_error(rdata: bytes) -> None:
     """A service, or ``WireError``."""
     try:
         service = svcb.read(rdata)

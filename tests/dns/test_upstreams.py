@@ -1,4 +1,4 @@
-"""Which resolvers are asked; never the gateway itself."""
+"""Which upstream resolvers are used, but never the gateway itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def nobody(_: str) -> bool:
         ("127.0.0.1:65535", ("127.0.0.1", 65535)),
     ],
 )
-def test_an_endpoint(text: str, expected: tuple[str, int]) -> None:
+def test_endpoint_forms(text: str, expected: tuple[str, int]) -> None:
     """Every way people write one."""
     assert upstreams.endpoint(text) == expected
 
@@ -36,7 +36,7 @@ def test_an_endpoint(text: str, expected: tuple[str, int]) -> None:
     "text",
     ["", "dns.example", "9.9.9.9:", "9.9.9.9:x", "9.9.9.9:65536", "9.9.9.9:-1", "[::1", "[::1]53", "[::1]:", "9.9.9"],
 )
-def test_what_is_no_endpoint(text: str) -> None:
+def test_invalid_endpoint_is_refused(text: str) -> None:
     """A name would need a resolver to find the resolver."""
     with pytest.raises(ValueError, match=r".+"):
         upstreams.endpoint(text)
@@ -55,14 +55,14 @@ nameserver 10.0.0.3
 """
 
 
-def test_the_systems_resolvers_are_the_default_without_ourselves() -> None:
+def test_default_is_system_resolvers_without_the_gateway() -> None:
     """A host that uses the gateway as its resolver must not make the gateway ask itself."""
     assert upstreams.choose((), RESOLV_CONF, LISTENING, nobody) == [("10.0.0.1", 53), ("fe80::1", 53), ("10.0.0.2", 53)]
     assert ("127.0.0.1", 53) in upstreams.choose((), "nameserver 127.0.0.1", ("127.0.0.1", 5353), nobody)
     assert upstreams.choose((), "", LISTENING, nobody) == []
 
 
-def test_what_is_written_is_asked_in_order() -> None:
+def test_configured_upstreams_keep_their_order() -> None:
     """The system's are then not."""
     written = ("9.9.9.9", "1.1.1.1:5353", "127.0.0.1:5354")
     assert upstreams.choose(written, RESOLV_CONF, LISTENING, nobody) == [
@@ -81,19 +81,19 @@ def test_what_is_written_is_asked_in_order() -> None:
         ("[::1]:5353", ("::", 5353), True),
     ],
 )
-def test_the_gateway_is_not_its_own_upstream(server: str, listening: tuple[str, int], mine: bool) -> None:  # noqa: FBT001 - a table's column
+def test_gateway_as_own_upstream_is_refused(server: str, listening: tuple[str, int], mine: bool) -> None:  # noqa: FBT001 - a table's column
     """Written by hand it stops the start; found in ``resolv.conf`` it is left out."""
     with pytest.raises(ConfigError, match="itself") as caught:
         upstreams.choose((server,), "", listening, lambda _: mine)
     assert caught.value.key == "dns.upstream"
 
 
-def test_another_host_on_the_same_port_is_fine() -> None:
+def test_other_host_on_same_port_is_accepted() -> None:
     """Positive control of the above, bound to all addresses."""
     assert upstreams.choose(("10.0.0.5",), "", ("0.0.0.0", 53), nobody) == [("10.0.0.5", 53)]
 
 
-def test_an_upstream_that_is_no_address_stops_the_start() -> None:
+def test_upstream_that_is_not_an_address_stops_the_start() -> None:
     """With its key."""
     with pytest.raises(ConfigError) as caught:
         upstreams.choose(("dns.example",), "", LISTENING, nobody)

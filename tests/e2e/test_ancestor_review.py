@@ -1,4 +1,4 @@
-"""One test for each finding of the review of credgate's ancestor, which never completed one ordinary git session.
+"""One test for each finding of the review of foundry-sandbox's gateway, which credgate replaces.
 
 Each is named for what went wrong there, and shows that it does not here: through the real process, the shipped helper
 and real git.
@@ -51,7 +51,7 @@ def test_the_control_socket_is_reachable_and_used_by_host_scripts(
 
 
 def test_the_control_api_is_not_on_tcp(door: Door) -> None:
-    """It sat on the sandbox's own listener, behind a guess at the peer's address."""
+    """The ancestor served it on the sandbox's own listener, protected only by the peer's address."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", door.gateway.port), 10)) as sandbox:
         sandbox.sendall(b"GET /v1/sessions HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
         assert sandbox.recv(4096).startswith(b"HTTP/1.1 404 ")
@@ -90,7 +90,7 @@ def test_the_bytes_of_the_helper_are_what_the_server_accepts(repos: Repositories
     assert b"Authorization: Basic " in door.front.up
 
 
-def test_a_session_is_valid_whichever_request_comes_next(repos: Repositories, enter: Enter, login: str) -> None:
+def test_session_is_valid_for_any_next_request(repos: Repositories, enter: Enter, login: str) -> None:
     """Workers did not share sessions: every second request was from a stranger."""
     path = repos.seeded()
     box = enter([path], login=login).box
@@ -99,7 +99,7 @@ def test_a_session_is_valid_whichever_request_comes_next(repos: Repositories, en
 
 
 def test_a_session_is_valid_after_a_restart(repos: Repositories, enter: Enter, start_gateway: StartGateway) -> None:
-    """They were in memory."""
+    """The ancestor kept sessions in memory only."""
     path = repos.seeded()
     door = start_gateway()
     box = enter([path], door=door).box
@@ -119,7 +119,7 @@ def test_the_gc_really_runs_in_the_service(enter: Enter, start_gateway: StartGat
 
 
 def test_scope_is_enforced_on_every_endpoint(repos: Repositories, enter: Enter, door: Door, forge: Forge) -> None:
-    """It was looked at in one route of three."""
+    """The ancestor checked it in one route of three."""
     path, other = repos.seeded(), repos.seeded()
     visit = enter([path])
     box = visit.box
@@ -218,8 +218,8 @@ def _open_files(door: Door) -> list[str]:
     ]
 
 
-def test_every_listener_accepts_when_it_says_that_it_is_ready(door: Door) -> None:
-    """Its health was green while the port was dead."""
+def test_every_listener_accepts_once_ready(door: Door) -> None:
+    """The ancestor reported healthy while its port was closed."""
     checks = door.gateway.control("GET", "/v1/ready").json["checks"]
     assert set(checks.values()) == {True}
     assert accepts(door.gateway.port)

@@ -63,10 +63,10 @@ def proxy() -> Iterator[ConnectProxy]:
     one.close()
 
 
-def test_a_name_that_leads_to_this_machine_is_refused_and_git_says_why(
+def test_forge_name_of_this_machine_is_refused_with_reason(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, forge: Forge, own_names: tuple[str, ...]
 ) -> None:
-    """The forge hears nothing, not even a connection; the operator's word for it makes the same name good."""
+    """The forge gets not even a connection; with ``internal`` the same name works."""
     path = repos.seeded()
     url = f"http://{NAME}:{forge.plain.port}"
     table = {"allow_plain_http": True}
@@ -106,7 +106,7 @@ def test_a_forge_is_reached_through_its_proxy_and_the_tunnel_shows_nothing(
 def test_through_a_proxy_a_certificate_is_checked_as_without_one(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge, proxy: ConnectProxy
 ) -> None:
-    """Whoever runs the proxy could lead us anywhere; it must not be believed."""
+    """The proxy could connect the tunnel to any server, so the certificate is verified inside it."""
     path = repos.seeded()
     stranger = Recorder(forge.server.port, tls=forge.authority.server_context("stranger.localhost"))
     settings = {TABLE: {"ca_file": str(forge.authority.ca_file), "proxy": proxy.url}}
@@ -129,7 +129,7 @@ def test_through_a_proxy_a_certificate_is_checked_as_without_one(
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the proxy's response is not HTTP"),
     ],
 )
-def test_a_proxy_that_says_no_is_named_in_gits_words(
+def test_proxy_refusal_is_shown_by_git(
     repos: Repositories,
     enter: Enter,
     start_gateway: StartGateway,
@@ -138,7 +138,7 @@ def test_a_proxy_that_says_no_is_named_in_gits_words(
     answer: bytes,
     words: str,
 ) -> None:
-    """Nobody is reached past it."""
+    """No connection bypasses the proxy."""
     path = repos.seeded()
     proxy.answer = answer
     door = start_gateway(settings={TABLE: {"proxy": proxy.url}})
@@ -153,7 +153,7 @@ def test_a_proxy_that_says_no_is_named_in_gits_words(
 def test_proxies_of_the_environment_are_not_used(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge, proxy: ConnectProxy
 ) -> None:
-    """What the configuration does not name does not exist."""
+    """Only the configured proxy is used."""
     path = repos.seeded()
     names = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
     settings = {TABLE: {"ca_file": str(forge.authority.ca_file)}}

@@ -1,4 +1,4 @@
-"""A flood of DNS questions must not starve git in the same reactor.
+"""A flood of DNS queries does not delay git in the same reactor.
 
 The stock UDP port gives one socket 256 KiB a turn: with it, HTTP beside a flood waited seconds. Here a load tool sends
 at full rate while real git lists the refs of a repository through the gateway.

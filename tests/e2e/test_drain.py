@@ -1,4 +1,4 @@
-"""SIGTERM while git works: what runs may finish, what cannot is told or cut, and nothing new begins."""
+"""SIGTERM during git commands: running ones may finish or are refused or cut, and no new one starts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _door(start_gateway: StartGateway, drain_timeout: str) -> Door:
     return start_gateway(settings={"limits": {"drain_timeout": drain_timeout}})
 
 
-def test_a_push_that_runs_lands_and_nothing_new_begins(
+def test_running_push_completes_and_no_new_one_starts(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
     """The control socket says what goes on, and still serves; new connections are refused; the audit has the push."""
@@ -93,7 +93,7 @@ def test_a_push_that_runs_lands_and_nothing_new_begins(
     assert granted.id in [one["id"] for one in gateway.control("GET", "/v1/sessions").json["sessions"]]
 
 
-def test_a_push_that_takes_too_long_moves_no_ref_and_git_is_told(
+def test_push_after_drain_timeout_is_refused_and_moves_no_ref(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
     """By name of the ref: the gateway is there just long enough to say so."""
@@ -113,10 +113,8 @@ def test_a_push_that_takes_too_long_moves_no_ref_and_git_is_told(
     assert door.gateway.audited(repo=path, operation="git-receive-pack")["reason"] == "shutdown"
 
 
-def test_a_clone_that_runs_may_finish(
-    repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
-) -> None:
-    """Whole."""
+def test_running_clone_completes(repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge) -> None:
+    """The clone is complete."""
     held, path = _cloning(_door(start_gateway, LONG), forge, repos, enter)
     try:
         held.door.stop()
@@ -127,10 +125,10 @@ def test_a_clone_that_runs_may_finish(
     assert held.door.ended() == -signal.SIGTERM
 
 
-def test_a_clone_that_takes_too_long_is_cut_and_looks_cut(
+def test_clone_after_drain_timeout_is_visibly_cut(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """The half must not be taken for the whole."""
+    """A partial clone must not look complete."""
     door = _door(start_gateway, SHORT)
     held, path = _cloning(door, forge, repos, enter)
     try:

@@ -1,4 +1,4 @@
-"""What leads past the gateway, offered by a newer git's own forge: bundle and pack URIs, promisor remotes.
+"""Offers of a newer git server that bypass the gateway: bundle and pack URIs, promisor remotes.
 
 Each would have the client download from an address that the forge names. The forge here is ``git http-backend`` of the
 other git (see ``.ci/second-git``), because the machine's may know less; the client is the other git, too. What is
@@ -115,7 +115,7 @@ def test_downloads_from_elsewhere_are_not_offered(
 def test_downloads_from_elsewhere_are_refused(
     newer: tuple[PythonForge, Recorder], enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """Who asks all the same is told so, and no byte of an answer comes; the plain question is served."""
+    """A client that requests it anyway is refused without a byte of an answer; a plain request is served."""
     forge, recorder = newer
     path = offers(Repositories(forge.root))
     door = start_gateway(url=recorder.url, secret=forge.secret)

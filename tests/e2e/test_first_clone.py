@@ -1,4 +1,4 @@
-"""README's first clone, followed line by line as a reader would: from this source tree to a clone through the gateway.
+"""README's first clone, line by line: from this source tree to a clone through the gateway.
 
 The commands are README's own. Two terminals are two shells in a fresh copy of the tree, with nothing of the caller's
 but where pip finds packages. A local forge stands for github.com, led to by a ``sitecustomize`` (the gateway knows no
@@ -245,17 +245,17 @@ def page(told: dict[str, str]) -> str:
     return f"""\
 # The first clone
 
-What [README](../README.md)'s first clone prints. `tests/e2e/test_first_clone.py` follows README's lines in a fresh
-copy of this tree, compares, and writes this page (`CREDGATE_WRITE_DOCS=1`). A local forge stands for github.com there,
-and the DNS server is left out. Times, ids, paths and versions are made alike, columns are moved together; of pip the
-last line is shown. Left out are the audit lines, which a gateway without a file writes among its log, and what doctor
-says of the clock.
+What the commands of [README](../README.md)'s first clone print. `tests/e2e/test_first_clone.py` runs them in a fresh
+copy of this tree, compares the output with this page, and writes the page (`CREDGATE_WRITE_DOCS=1`). The test uses a
+local forge in place of github.com, and no DNS server. Times, ids, paths and versions are replaced by fixed ones, and
+columns are moved together. Of pip's output only the last line is shown. The audit lines, which a gateway without an
+audit file writes to its log, and doctor's lines about the clock are left out.
 
 In the first terminal, with a token for `ghp_...`:
 
 {told["first"]}
 
-In the second:
+In the second terminal:
 
 {told["second"]}
 """

@@ -1,4 +1,4 @@
-"""The forge's side: TLS with verification, no credential at all, a credential that is refused, a forge that is away."""
+"""The forge's side: TLS verification, no credential, a rejected credential, an unreachable forge."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_unknown_authority_is_refused(
 def test_a_certificate_for_another_name_is_refused(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, forge: Forge
 ) -> None:
-    """Signed by the right authority, made out to somebody else."""
+    """It is signed by the right authority, for another host name."""
     path = repos.seeded()
     stranger = Recorder(forge.server.port, tls=forge.authority.server_context("stranger.localhost"))
     try:
@@ -80,7 +80,7 @@ def test_without_a_credential_reads_are_anonymous_and_writes_are_refused(
     assert "github.com" in door.gateway.log()
 
 
-def test_a_credential_that_the_forge_refuses_is_our_trouble_not_the_sandboxs(
+def test_rejected_forge_credential_is_reported_as_gateway_error(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway
 ) -> None:
     """The forge's 401 never passes: git would drop the session, and ask for another."""
@@ -94,10 +94,10 @@ def test_a_credential_that_the_forge_refuses_is_our_trouble_not_the_sandboxs(
 
 
 @pytest.mark.parametrize("service", ["fetch", "push"])
-def test_a_forge_that_is_away_is_named(
+def test_unreachable_forge_is_named(
     repos: Repositories, enter: Enter, login: str, start_gateway: StartGateway, service: str
 ) -> None:
-    """An outage must look like one, of the forge and not of the sandbox."""
+    """The refusal says that the forge is unreachable."""
     path = repos.seeded()
     door = start_gateway(url=f"http://127.0.0.1:{free_port()}")
     box = enter([path], login=login, door=door).box
@@ -110,8 +110,8 @@ def test_a_forge_that_is_away_is_named(
     assert door.gateway.audited(repo=path)["reason"] == "forge-unreachable"
 
 
-def test_a_repository_that_the_forge_does_not_know(repos: Repositories, enter: Enter, login: str) -> None:
-    """The session may use it, the forge has none: both are said."""
+def test_unknown_repository_is_reported(repos: Repositories, enter: Enter, login: str) -> None:
+    """The refusal says that it is granted, and that the forge does not have it."""
     path = repos.fresh()
     said = enter([path], login=login).box.git("ls-remote", address(path)).refused()
     assert "remote: credgate" in said

@@ -1,4 +1,4 @@
-"""The harness itself: the forge demands what it should, and both recorders see what passes."""
+"""The test harness: the forge requires its credential, and both recorders see every byte."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_git_clones_and_pushes_with_the_credential(
 
 
 def test_the_wrong_credential_is_refused(server: PythonForge | NginxForge, recorder: Recorder, tmp_path: Path) -> None:
-    """Else nothing that passes the gateway would prove that it put the right one in."""
+    """Otherwise a successful request would not prove that the gateway sent the right credential."""
     path = Repositories(server.root).seeded("octo/hello")
     ran = _git("ls-remote", f"{_login(recorder, SECRET[:-1])}/{path}.git", cwd=tmp_path)
     assert (ran.returncode, b"Authentication failed" in ran.stderr) == (128, True)
@@ -114,7 +114,7 @@ def test_renamed_repositories_answer_301(
 def test_a_hold_stops_the_bytes_until_it_is_released(
     server: PythonForge | NginxForge, recorder: Recorder, tmp_path: Path, direction: str
 ) -> None:
-    """Tests that cut a transfer in its middle stand on this."""
+    """Tests that interrupt a transfer depend on this."""
     path = Repositories(server.root).seeded("octo/hello", files=[{"noise": noise(4)}])
     hold = recorder.hold(direction, 200)  # type: ignore[arg-type]
     url = f"{_login(recorder, SECRET)}/{path}.git"
@@ -171,13 +171,13 @@ def test_the_recorder_sees_a_turn_that_waits(tmp_path: Path) -> None:
 
 
 def test_the_recorder_sees_nothing_in_an_idle_reactor(tmp_path: Path) -> None:
-    """Waiting for an event is no turn."""
+    """Waiting for an event does not count as a turn."""
     lag = recorded(tmp_path, "lambda: None")
     assert lag.turns > 1
     assert lag.stopped < PROMISED
 
 
-def test_a_reset_begins_anew(tmp_path: Path) -> None:
+def test_reset_clears_the_recorder(tmp_path: Path) -> None:
     """A record that no turn followed since is empty, not old."""
     recorded(tmp_path, "spin")
     lag = LoopLag(tmp_path / "lag")

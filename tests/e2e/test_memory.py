@@ -1,4 +1,4 @@
-"""Nothing is kept that passes: a gigabyte each way, and clients that stand still, leave the process as small as it was.
+"""Memory stays flat: a gigabyte in each direction, and clients that stall.
 
 The forge is benchmarks/origin.py (it makes and swallows bodies of any size), the gateway the real process. Memory is
 what counts as resident; the bytes that stand in socket buffers meanwhile are the kernel's, and bounded by it.
@@ -145,14 +145,14 @@ def judge(watch: Watch, door: Door, allowed: int = ALLOWED) -> None:
     ],
     ids=["cloned", "cloned-in-chunks", "pushed-with-length", "pushed-in-chunks"],
 )
-def test_a_gibibyte_passes(door: Door, place: Place, transfer: Callable[[Place], float]) -> None:
-    """None of it is buffered, neither in memory nor in a temporary file."""
+def test_gibibyte_transfer_has_flat_memory(door: Door, place: Place, transfer: Callable[[Place], float]) -> None:
+    """Nothing is buffered in memory or in a temporary file."""
     with Watch(door.gateway.pid) as watch:
         assert transfer(place) > 0
     judge(watch, door)
 
 
-def test_a_gibibyte_is_walked(door: Door, place: Place) -> None:
+def test_gibibyte_inspection_has_flat_memory(door: Door, place: Place) -> None:
     """An update that must be a fast-forward: 200,000 commits down to the old one, then blobs, all of it read."""
     tip, commits = _chain(200_000)
     entry = b"\xb0\x80\x80\x04" + zlib.compress(os.urandom(MIB), 0)  # a blob of 1 MiB
@@ -191,7 +191,7 @@ def _chain(count: int) -> tuple[str, bytes]:
     return tip, b"".join(entries)
 
 
-def test_clients_that_stand_still_hold_nothing(door: Door, place: Place) -> None:
+def test_stalled_clients_hold_no_memory(door: Door, place: Place) -> None:
     """Twenty of each kind at once: those that read, send or say no further, and those whose forge does not read."""
     with contextlib.ExitStack() as stack, Watch(door.gateway.pid) as watch:
         for start in (_reads_no_further, _sends_no_further, _sends_in_vain, _says_no_further, _idle):

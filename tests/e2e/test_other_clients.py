@@ -1,4 +1,4 @@
-"""What other clients than git make of the gateway: each clones and pushes, and is told why when it may not.
+"""Clients other than git: each clones and pushes, and shows the reason of a refusal.
 
 Sandboxes hold IDEs, libraries and tools that bring their own git. None was asked for its opinion when git's protocol
 was judged, so each shows here that the judged protocol is still one: the same clone, the same push, the same refusal
@@ -87,7 +87,7 @@ def test_clones_and_pushes(seat: Seat) -> None:
         assert seat.refs() == before | {MINE: new}
 
 
-def test_is_told_why_not(seat: Seat, forge: Forge) -> None:
+def test_client_shows_the_refusal(seat: Seat, forge: Forge) -> None:
     """The reason is shown, nothing moves and the forge is not asked; beside it the same commit goes where it may."""
     before, new = seat.refs(), seat.commit(1)
     forge.plain.clear()

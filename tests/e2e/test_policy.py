@@ -1,4 +1,4 @@
-"""The operator's policy on a gateway that runs: reloaded, explained, and told to the sandbox that it bounds."""
+"""The operator's policy on a running gateway: reloaded, explained, and shown to the sandbox."""
 
 from __future__ import annotations
 

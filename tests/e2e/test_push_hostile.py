@@ -1,4 +1,4 @@
-"""Pushes that no git would send: bodies that mean two things, codings, junk, and what a client uses unasked.
+"""Pushes that git never sends: ambiguous bodies, content codings, trailing data, capabilities that were not offered.
 
 Bodies are sent as bytes. Each is refused for a reason of ours, moves no ref at the forge and leaves no object there;
 beside it stands the nearest body that is good.
@@ -30,7 +30,7 @@ REF, EVIL = "refs/heads/agent", "refs/heads/evil"
 
 
 def sit(enter: Enter, door: Door, repos: Repositories, **grant: object) -> Desk:
-    """Sit down with a new commit that the forge does not have: ``desk.new``."""
+    """Make a desk with a new commit that the forge does not have: ``desk.new``."""
     path = repos.seeded()
     visit = enter([{"repo": path, "push": UPDATES, **grant}], login="bearer")
     desk = Desk(visit.box, visit.lease, door.gateway, repos, path)
@@ -40,13 +40,13 @@ def sit(enter: Enter, door: Door, repos: Repositories, **grant: object) -> Desk:
 
 @pytest.fixture
 def desk(repos: Repositories, enter: Enter, door: Door) -> Desk:
-    """Sit down where pushes are walked."""
+    """Make a desk whose pushes are inspected."""
     return sit(enter, door, repos)
 
 
 @pytest.fixture(autouse=True)
 def short_turns(door: Door) -> Iterator[None]:
-    """No push, whatever is in it, stops the gateway for others."""
+    """No push stops the gateway for other sandboxes."""
     door.gateway.lag.reset()
     yield
     door.gateway.lag.check()
@@ -90,8 +90,8 @@ LISTS: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def test_lists_that_mean_two_things(desk: Desk, forge: Forge) -> None:
-    """Whatever git or another server makes of them, they are refused, and the forge is not asked."""
+def test_ambiguous_command_lists_are_refused(desk: Desk, forge: Forge) -> None:
+    """They are refused, however git or another server would read them, and nothing is sent to the forge."""
     _, new, pack = parts(desk)
     create, evil = (f"{ZERO} {new} {ref}".encode() for ref in (REF, EVIL))
     before = desk.refs()
@@ -109,8 +109,8 @@ def test_lists_that_mean_two_things(desk: Desk, forge: Forge) -> None:
     assert desk.refs() == before | {REF: new}
 
 
-def test_bodies_that_are_no_push(desk: Desk, forge: Forge) -> None:
-    """The tail of somebody's pack, nothing, a list that is cut: not one byte goes on."""
+def test_malformed_push_bodies_are_refused(desk: Desk, forge: Forge) -> None:
+    """The end of another pack, an empty body, a truncated list: not one byte is forwarded."""
     _, new, pack = parts(desk)
     body = commands((ZERO, new, REF)) + pack
     before = desk.refs()
@@ -127,8 +127,8 @@ def test_bodies_that_are_no_push(desk: Desk, forge: Forge) -> None:
     assert desk.post(body).refs == {REF: "ok"}
 
 
-def test_packs_that_do_not_end_where_they_should(desk: Desk) -> None:
-    """Junk behind the checksum, a cut, a wrong checksum, two packs: held back and refused, nothing is left behind."""
+def test_packs_with_wrong_end_are_refused(desk: Desk) -> None:
+    """Data after the checksum, truncation, a wrong checksum, two packs: refused, and the forge stores nothing."""
     main, new, pack = parts(desk)
     head, before = commands((main, new, "refs/heads/main")), desk.refs()
     wrong = pack[:-20] + hashlib.sha1(b"else").digest()
@@ -152,7 +152,7 @@ def test_packs_that_do_not_end_where_they_should(desk: Desk) -> None:
 
 
 def test_what_is_refused_at_its_end_leaves_no_object(desk: Desk) -> None:
-    """The forge had all of the pack but its checksum, and forgets it."""
+    """The forge received all of the pack except its checksum, and discards it."""
     aside = desk.commit("main~1", files={"big": repositories.noise(2)})
     before = desk.refs()
     assert "not a fast-forward" in desk.push("origin", f"+{aside}:main").refused()
@@ -162,7 +162,7 @@ def test_what_is_refused_at_its_end_leaves_no_object(desk: Desk) -> None:
     assert desk.has(aside)
 
 
-def test_codings(desk: Desk, forge: Forge) -> None:
+def test_content_codings_of_a_push(desk: Desk, forge: Forge) -> None:
     """JGit gzips pushes: read, judged and sent on plain. A bomb, a broken stream, another coding are refused."""
     main, new, pack = parts(desk)
     good = commands((main, new, "refs/heads/main")) + pack
@@ -192,8 +192,10 @@ def test_codings(desk: Desk, forge: Forge) -> None:
     assert b"gzip" not in forge.plain.up.lower()
 
 
-def test_options_that_were_not_offered(desk: Desk, forge: Forge, enter: Enter, door: Door, repos: Repositories) -> None:
-    """A client that sends them all the same: none reaches the forge; those that are granted do."""
+def test_push_options_that_were_not_offered_are_refused(
+    desk: Desk, forge: Forge, enter: Enter, door: Door, repos: Repositories
+) -> None:
+    """A client sends them anyway: none reaches the forge; those that are granted do."""
     granted = sit(enter, door, repos, push_options=["ci.skip", "topic=*"])
     forge.plain.clear()
     for one in (desk, granted):
@@ -260,7 +262,7 @@ def test_smuggled_push_options_never_reach_the_forge(
 
 
 @pytest.mark.parametrize("word", ["atomic", "report-status", "side-band-64k"])
-def test_a_flag_with_a_value_is_no_way_to_blind_the_audit(desk: Desk, word: str) -> None:
+def test_flag_with_value_does_not_hide_from_the_audit(desk: Desk, word: str) -> None:
     """Git takes it as given; the push is refused, and the same flag alone lands."""
     _, new, pack = parts(desk)
     before = desk.refs()
@@ -273,7 +275,7 @@ def test_a_flag_with_a_value_is_no_way_to_blind_the_audit(desk: Desk, word: str)
 
 
 def test_data_after_a_deletion_refuses_it(enter: Enter, door: Door, repos: Repositories, forge: Forge) -> None:
-    """The forge acts on a list without a pack at once, so it gets none before the body has ended."""
+    """The forge acts on a list without a pack at once, so the list is sent only after the body has ended."""
     desk = sit(enter, door, repos, push=ANY)
     _, _, pack = parts(desk)
     desk.give({REF: "main"})
@@ -289,8 +291,8 @@ def test_data_after_a_deletion_refuses_it(enter: Enter, door: Door, repos: Repos
     assert REF not in desk.refs()
 
 
-def test_what_leads_around_the_gateway_is_not_offered(desk: Desk, door: Door, forge: Forge) -> None:
-    """The forge offers it; the sandbox does not see it, and is refused if it uses it all the same."""
+def test_offers_that_bypass_the_gateway_are_removed(desk: Desk, door: Door, forge: Forge) -> None:
+    """The forge offers it; the sandbox does not see it, and is refused if it uses it anyway."""
     desk.behind("config", "uploadpack.blobPackfileUri", f"{'1' * 40} {'2' * 40} https://elsewhere.example/pack")
     desk.behind("config", "receive.certNonceSeed", "seed")
     desk.behind("config", "receive.advertisePushOptions", "true")
@@ -330,7 +332,7 @@ def fetch(desk: Desk, body: bytes) -> bytes:
 
 
 def test_a_forge_that_cannot_send_history_alone(desk: Desk, enter: Enter, door: Door, repos: Repositories) -> None:
-    """Without ``filter`` only what the pack itself proves passes; the rest is refused, and git is told what to do."""
+    """Without ``filter`` a push passes only if the pack itself proves it; other pushes are refused with advice."""
     pathed = sit(enter, door, repos, protected_paths=["Makefile"])
     for one in (desk, pathed):
         one.behind("config", "uploadpack.allowFilter", "false")
@@ -352,8 +354,8 @@ def test_a_forge_that_cannot_send_history_alone(desk: Desk, enter: Enter, door: 
     pathed.push("origin", "new:main").fine()
 
 
-def test_more_refs_than_a_list_may_hold(desk: Desk) -> None:
-    """It is read to the limit and refused by name; what follows is read away."""
+def test_push_with_too_many_refs_is_refused(desk: Desk) -> None:
+    """The list is read up to the limit and refused by name; the rest of the body is read and dropped."""
     new = desk.local("rev-parse", "new")
     many = [(ZERO, new, f"{REF}/{number:05d}") for number in range(20_001)]
     before = desk.refs()

@@ -1,4 +1,4 @@
-"""What a session may push, and what it is told when it may not: real git against the real server.
+"""What a session may push, and what git shows if it may not: real git with a real server.
 
 Each refusal stands beside the same push allowed. What is refused leaves the forge's refs as they were, ends git with
 status 1 and our reason, and is written down ref by ref; what the list alone decides never reaches the forge.
@@ -31,7 +31,7 @@ MAY = "it may push refs/heads/agent/* (create, update, force, delete)"
 
 @pytest.fixture
 def sit(repos: Repositories, enter: Enter, door: Door) -> Sit:
-    """Sit down in a session under a grant, at a repository of its own: ``sit(push=[...], partial=True)``."""
+    """Make a session with a grant for a repository of its own: ``sit(push=[...], partial=True)``."""
     return Sit(repos, enter, door)
 
 
@@ -42,7 +42,7 @@ class Sit:
         self.repos, self.enter, self.door = repos, enter, door
 
     def __call__(self, path: str = "", *, label: str = "", door: Door | None = None, **grant: Any) -> Desk:
-        """Sit down, with one more commit on a branch ``new`` of the sandbox's own."""
+        """Make a desk with one more commit on the sandbox's own branch ``new``."""
         path, place = path or self.repos.seeded(), door or self.door
         more = {"label": label} if label else {}
         visit = self.enter([{"repo": path, **grant}], login="bearer", door=place, **more)
@@ -79,7 +79,7 @@ def test_the_defaults(sit: Sit, forge: Forge) -> None:
 
 
 def test_own_and_foreign_branches(sit: Sit, forge: Forge) -> None:
-    """What is one's own may be made, moved by force and deleted; what is another's may not, and git is told where."""
+    """Own branches may be created, forced and deleted; others may not, and git shows where to push."""
     desk = sit(push=[OWN])
     desk.give({"refs/heads/other": "main"})
     before = desk.refs()
@@ -122,7 +122,7 @@ def test_a_ref_in_another_case_is_refused(sit: Sit, forge: Forge, ref: str) -> N
 
 
 def folding_moves_main(desk: Desk, body: bytes) -> None:
-    """Show that the same push, sent to git on names that fold case, moves ``main``: what was refused was an attack."""
+    """Positive control: the same push moves ``main`` in a git server that folds case."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("NOT SHOWN that a folding file system moves the other ref: no C compiler")
@@ -138,7 +138,7 @@ def folding_moves_main(desk: Desk, body: bytes) -> None:
 
 
 def test_tags_have_rules_of_their_own(sit: Sit) -> None:
-    """By pattern, and not to be moved."""
+    """They may be created by pattern, and not moved."""
     desk = sit(push=[OWN, TAGS])
     before = desk.refs()
     assert "no rule of this session matches this ref" in desk.push("origin", "new:refs/tags/v1").refused()
@@ -148,7 +148,7 @@ def test_tags_have_rules_of_their_own(sit: Sit) -> None:
 
 
 def test_refs_with_effects_are_granted_by_name(sit: Sit) -> None:
-    """``refs/**`` is not enough for what forges do more with; the name is."""
+    """``refs/**`` does not allow refs to which forges attach side effects; their exact name does."""
     wide, named = (
         sit(push=[{"refs": "refs/**", "allow": ["create"]}]),
         sit(push=[{"refs": "refs/for/*", "allow": ["create"]}, {"refs": "refs/notes/commits", "allow": ["create"]}]),
@@ -159,8 +159,8 @@ def test_refs_with_effects_are_granted_by_name(sit: Sit) -> None:
         assert (ref in wide.refs(), ref in named.refs()) == (False, True)
 
 
-def test_whole_in_part_and_atomic(sit: Sit, forge: Forge) -> None:
-    """One good ref and one bad: none goes; with ``partial`` the good one; with ``--atomic`` none again."""
+def test_refusal_of_whole_push_of_parts_and_atomic(sit: Sit, forge: Forge) -> None:
+    """One allowed, one refused ref: neither is pushed; with ``partial`` the allowed one, with ``--atomic`` neither."""
     whole, part = sit(push=[OWN]), sit(push=[OWN], partial=True)
     forge.plain.clear()
     before = whole.refs()
@@ -191,8 +191,8 @@ def test_whole_in_part_and_atomic(sit: Sit, forge: Forge) -> None:
     assert part.refs() == before
 
 
-def test_the_forges_own_word_is_written_down(sit: Sit) -> None:
-    """Its ``ng`` beside its ``ok``."""
+def test_forge_report_is_in_the_audit_line(sit: Sit) -> None:
+    """Its ``ng`` and its ``ok`` are recorded."""
     desk = sit(push=[OWN])
     hook = desk.repos.folder(desk.path) / "hooks" / "update"
     hook.write_text('#!/bin/sh\n[ "$1" = refs/heads/agent/x ]\n')
@@ -225,7 +225,7 @@ def test_sessions_are_kept_apart_by_their_names(sit: Sit) -> None:
 
 
 def test_policy_bounds_every_grant(sit: Sit, start_gateway: StartGateway) -> None:
-    """A grant that allows everything loosens nothing of it."""
+    """A grant that allows everything does not widen the policy."""
     policy = {
         "push": [{"refs": MAIN, "allow": ["update"]}, {"refs": "refs/heads/agent/*", "allow": ["create"]}],
         "protected_paths": ["Makefile"],
@@ -279,7 +279,7 @@ def test_a_push_of_too_many_refs_ends_in_a_reason(sit: Sit, forge: Forge) -> Non
 
 
 def test_the_stated_old_value_is_compared(sit: Sit) -> None:
-    """With ``require_old_oid`` a lease that is out of date is refused by us, deletes too; one that holds passes."""
+    """With ``require_old_oid`` the gateway refuses an outdated lease, also for deletes; a current one passes."""
     desk = sit(push=[OWN], require_old_oid=True)
     main, older = desk.local("rev-parse", "main"), desk.local("rev-parse", "main~1")
     desk.give({MINE: main, "refs/heads/agent/y": main})
@@ -294,8 +294,8 @@ def test_the_stated_old_value_is_compared(sit: Sit) -> None:
     assert desk.move(before[MINE], main, MINE).refs == {MINE: "ok"}
 
 
-def test_who_may_push_nothing_is_told_before_packing(sit: Sit, forge: Forge) -> None:
-    """At discovery, with the reason; reading goes on."""
+def test_session_without_push_is_refused_before_packing(sit: Sit, forge: Forge) -> None:
+    """Refused at discovery, with the reason; reads still work."""
     desk = sit(push=[])
     said = desk.push("origin", "new:main").refused()
     assert "remote: credgate:" in said
@@ -304,7 +304,7 @@ def test_who_may_push_nothing_is_told_before_packing(sit: Sit, forge: Forge) -> 
     desk.box.git("ls-remote", "origin", cwd="work").fine()
 
 
-def test_thirty_megabytes_are_refused_politely(sit: Sit, forge: Forge) -> None:
+def test_large_push_is_refused_with_a_reason(sit: Sit, forge: Forge) -> None:
     """Read to the end, then answered: one probe, one POST, status 1, the reason, and no false success."""
     desk = sit(push=[OWN])
     desk.local("update-ref", "refs/heads/noise", desk.commit("main", files={"noise": noise(30)}))

@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 
 
 def test_new_branch_update_and_tags(repos: Repositories, enter: Enter, login: str) -> None:
-    """The daily work."""
+    """The common case."""
     path = repos.seeded()
     box = enter([path], login=login).box
     box.git("clone", address(path), "clone").fine()
@@ -53,7 +53,7 @@ def test_thirty_megabytes_are_probed_for_and_sent_in_chunks(
 
 
 def test_a_push_from_a_shallow_clone(repos: Repositories, enter: Enter, login: str) -> None:
-    """Its command list begins with ``shallow`` lines, which trip parsers."""
+    """Its command list begins with ``shallow`` lines."""
     path = repos.seeded(files=[{"README": f"{number}\n".encode()} for number in range(5)])
     box = enter([path], login=login).box
     box.git("clone", "--depth", "1", address(path), "clone").fine()
@@ -62,8 +62,8 @@ def test_a_push_from_a_shallow_clone(repos: Repositories, enter: Enter, login: s
     assert repos.head(path) == repos.head(path, "refs/heads/topic") == pushed
 
 
-def test_what_the_forge_refuses_is_said_in_the_forges_words(repos: Repositories, enter: Enter, login: str) -> None:
-    """A report of the forge passes whole: credgate adds no voice of its own to it."""
+def test_forge_refusal_is_shown_unchanged(repos: Repositories, enter: Enter, login: str) -> None:
+    """The forge's report is relayed unchanged; credgate adds no text of its own."""
     path = repos.seeded()
     box = enter([path], login=login).box
     box.git("clone", address(path), "clone").fine()
@@ -77,7 +77,7 @@ def test_what_the_forge_refuses_is_said_in_the_forges_words(repos: Repositories,
 
 
 def test_a_stale_push_is_rejected_by_git_itself(repos: Repositories, enter: Enter, login: str) -> None:
-    """Nothing about credgate changes what git knows of its own."""
+    """Git rejects it before anything is sent."""
     path = repos.seeded()
     one, two = enter([path], login=login).box, enter([path], login=login).box
     for box in (one, two):

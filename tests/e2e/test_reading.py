@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_clone_brings_the_whole_history(repos: Repositories, enter: Enter, login: str) -> None:
-    """The first thing that anybody does."""
+    """A plain ``git clone``."""
     path = repos.seeded()
     box = enter([path], login=login).box
     box.git("clone", address(path), "clone").fine()
@@ -41,7 +41,7 @@ def test_clone_brings_the_whole_history(repos: Repositories, enter: Enter, login
 def test_every_way_to_write_the_address_leads_through_the_gateway(
     repos: Repositories, enter: Enter, login: str, form: str
 ) -> None:
-    """People paste what their forge shows them, and scripts write what they always wrote."""
+    """Every form of address that users paste or scripts use."""
     path = repos.seeded()
     box = enter([path], login=login).box
     heads = box.git("ls-remote", "--heads", form.format(path)).fine()
@@ -133,7 +133,7 @@ def test_submodules_with_relative_and_absolute_addresses(repos: Repositories, en
 
 
 def test_a_submodule_that_is_not_granted_is_refused_by_name(repos: Repositories, enter: Enter, login: str) -> None:
-    """The reader must learn which repository to ask for."""
+    """The refusal names the repository."""
     other = repos.seeded()
     modules = f'[submodule "far"]\n\tpath = far\n\turl = {address(other)}\n'
     path = repos.seeded(files=[{".gitmodules": modules.encode()}], links={"far": repos.head(other)})
@@ -183,7 +183,7 @@ def test_an_empty_repository_is_cloned_and_given_its_first_commit(
 
 
 def test_a_proxy_in_the_environment_does_not_get_the_session(repos: Repositories, enter: Enter, login: str) -> None:
-    """HTTP_PROXY is for the outside; the gateway is next door."""
+    """``HTTP_PROXY`` is not used for the gateway."""
     path = repos.seeded()
     box = enter([path], login=login).box
     elsewhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}

@@ -1,4 +1,4 @@
-"""Refusals, as git prints them: each beside the same command allowed, each with our reason in the audit file."""
+"""Refusals, as git prints them: each with the same command allowed, each with its reason in the audit file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _list(box: Sandbox, path: str) -> Ran:
 def test_a_clone_out_of_scope_is_refused_by_name(
     repos: Repositories, enter: Enter, login: str, door: Door, forge: Forge
 ) -> None:
-    """Git prints who says no, to what, and what is granted; the forge hears nothing of it."""
+    """Git shows who refuses, what, and what is granted; nothing is sent to the forge."""
     path, other = repos.seeded(), repos.seeded()
     box = enter([path], login=login).box
     said = box.git("clone", address(other), "clone").refused()
@@ -43,7 +43,7 @@ def test_a_clone_out_of_scope_is_refused_by_name(
 def test_a_neighbouring_name_is_another_repository(
     repos: Repositories, enter: Enter, spelling: str, forge: Forge
 ) -> None:
-    """A grant is one repository, not what begins or ends like it."""
+    """A grant is for one repository, not for names that begin or end with its name."""
     path = repos.seeded()
     name = spelling.format(path if spelling.startswith("{") else path.split("/")[1])
     repos.seeded(name)
@@ -139,7 +139,7 @@ def test_an_expired_session_is_refused(repos: Repositories, enter: Enter, login:
 
 
 def test_without_a_session_git_says_that_it_has_no_credential(repos: Repositories, enter: Enter) -> None:
-    """The helper is silent, git does not prompt, and the audit line says why."""
+    """The helper prints nothing, git does not prompt, and the audit line has the reason."""
     path = repos.seeded()
     visit = enter([path])
     visit.box.token_file.unlink()
@@ -153,10 +153,10 @@ def test_a_session_bound_elsewhere_is_refused_as_unknown(repos: Repositories, en
     _list(enter([path], login=login, bind="127.0.0.0/8").box, path).fine()
 
 
-def test_ten_wrong_tries_a_minute_brake_the_address(
+def test_ten_wrong_logins_a_minute_throttle_the_address(
     repos: Repositories, enter: Enter, start_gateway: StartGateway
 ) -> None:
-    """Guessing is hopeless and must be cheap and loud; a right credential is still served."""
+    """Further tries are refused cheaply and recorded; a correct credential is still accepted."""
     path = repos.seeded()
     door = start_gateway(settings={"limits": {"wrong_credentials_per_minute": 10}})
     right, wrong = enter([path], door=door, login="bearer").box, enter([path], door=door, login="bearer").box
@@ -168,8 +168,8 @@ def test_ten_wrong_tries_a_minute_brake_the_address(
     _list(right, path).fine()
 
 
-def test_lfs_paths_are_refused_in_the_words_of_lfs(repos: Repositories, enter: Enter, door: Door) -> None:
-    """A clear 501 as JSON for what is no part of the API."""
+def test_lfs_requests_are_refused_in_lfs_format(repos: Repositories, enter: Enter, door: Door) -> None:
+    """A 501 in JSON for requests that are not part of the API."""
     path = repos.seeded()
     visit = enter([path])
     batch = f"{door.front.url}/git/{path}.git/info/lfs/objects/bulk"
@@ -192,7 +192,7 @@ print(answer.status, answer.headers["Content-Type"], answer.read().decode(), sep
 
 
 @pytest.mark.needs("git-lfs")
-def test_git_lfs_prints_our_reason(repos: Repositories, enter: Enter, login: str) -> None:
+def test_git_lfs_prints_the_reason(repos: Repositories, enter: Enter, login: str) -> None:
     """The real client, by its own hook at a push, to a forge that has no LFS."""
     path = repos.seeded()
     box = enter([path], login=login).box

@@ -1,4 +1,4 @@
-"""Renamed repositories: the forge answers 301, and what follows is decided by the session's grants, never by the forge.
+"""Renamed repositories: the forge answers 301, and the session's grants decide what happens next.
 
 git follows a redirect with its session credential (measured), so none of the forge's may reach it.
 """
@@ -31,7 +31,7 @@ def test_a_rename_within_the_grants_works(repos: Repositories, enter: Enter, log
 def test_rename_outside_the_grants_is_refused_without_the_new_name(
     repos: Repositories, enter: Enter, login: str, door: Door
 ) -> None:
-    """A grant of ``moved-out/x`` is no grant of ``elsewhere/x``, and the forge's name for it is not repeated."""
+    """A grant for ``moved-out/x`` is not a grant for ``elsewhere/x``, and the new name is not repeated."""
     new = repos.seeded(repos.fresh("elsewhere"))
     old = new.replace("elsewhere/", "moved-out/")
     said = enter([old], login=login).box.git("ls-remote", address(old)).refused()

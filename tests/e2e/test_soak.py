@@ -1,4 +1,4 @@
-"""Half a minute of cut connections beside DNS questions, looks at the API and pushes that need the forge's history.
+"""Half a minute of cut connections with DNS queries, readiness checks and pushes that need the forge's history.
 
 The reactor reports events by descriptor number, in batches; pooled connections go from request to request. Both make
 faults that no single request shows: what one request leaves behind meets the next. Here clients cut pushes and fetches
@@ -143,7 +143,7 @@ class Soak:
 def test_cut_connections_leave_no_trace(
     start_gateway: StartGateway, repos: Repositories, enter: Enter, resolver: int
 ) -> None:
-    """Every name resolves, every look says ready, every push is answered in time, and nothing is logged as a fault."""
+    """Every name resolves, every readiness check succeeds, every push is answered in time, no error is logged."""
     port = free_port()
     allow = [f"n{number}.soak.test" for number in range(NAMES)]
     dns = {"allow": allow, "upstream": [f"127.0.0.1:{resolver}"], "rate": 0}
@@ -196,7 +196,7 @@ def test_cut_connections_leave_no_trace(
 def test_pushes_that_ask_the_forge_at_once_are_all_answered(
     start_gateway: StartGateway, repos: Repositories, enter: Enter
 ) -> None:
-    """Their questions share pooled connections; what one connection carries next is no concern of the last push."""
+    """Their requests share pooled connections; a later request on a connection does not affect an earlier push."""
     door = start_gateway(settings={"limits": {"inquiry_timeout": "15s"}})
     path = repos.seeded()
     lease = enter([path], login="bearer", door=door).lease

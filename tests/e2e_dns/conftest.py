@@ -1,4 +1,4 @@
-"""What end-to-end tests of DNS stand on: a real gateway process, real resolvers behind it, real clients before it."""
+"""Fixtures of the DNS end-to-end tests: a real gateway process, real resolvers, real clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The running gateway: sessions, audit, reload, an upstream that goes away, starts that must not happen."""
+"""The running gateway: sessions, audit, reload, a failing upstream, failing starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_sessions_names_are_for_its_address(start_dns: StartDns) -> None:
     assert served.dig("own.test", "-b", "127.0.0.2").status == "NXDOMAIN"
 
 
-def test_strangers_can_be_kept_out(start_dns: StartDns) -> None:
+def test_clients_without_session_can_be_refused(start_dns: StartDns) -> None:
     """``clients = "sessions"``; the gateway still knows that it answers."""
     served, _ = start_dns(clients="sessions")
     served.gateway.grant([], bind="127.0.0.2")
@@ -67,7 +67,7 @@ def test_the_audit_line_of_a_refused_name(served: Served) -> None:
 
 
 def test_reload_without_a_restart(start_dns: StartDns) -> None:
-    """A good list is taken up at once, a bad one leaves the old one whole and is told with file and line."""
+    """A valid list takes effect at once; an invalid one changes nothing and is reported with file and line."""
     served, _ = start_dns()
     allowlist = served.gateway.folder / "allowlist.conf"
     assert served.dig("other.test").status == "NXDOMAIN"
@@ -89,13 +89,13 @@ def test_reload_without_a_restart(start_dns: StartDns) -> None:
     assert served.dig("other.test").status == "NXDOMAIN"
 
 
-def test_an_upstream_that_goes_away(start_dns: StartDns) -> None:
-    """What was known is told as stale, what was not is SERVFAIL and audited; never anything wider."""
+def test_upstream_that_disappears(start_dns: StartDns) -> None:
+    """A cached answer is given as stale; other names get SERVFAIL and an audit line."""
     served, resolver = start_dns(ttl=1)
     assert served.dig("ok.test").answers == OK
     resolver.stop()
     stale = wait_until(lambda: (dug := served.dig("ok.test")).extended and dug, "the answer is stale")
-    assert (stale.answers, stale.extended) == (OK, "3 (Stale Answer): (credgate: no upstream answers)")
+    assert (stale.answers, stale.extended) == (OK, "3 (Stale Answer): (credgate: no upstream resolver answered)")
     unknown = served.dig("a.wild.test")
     assert (unknown.status, unknown.extended) == (
         "SERVFAIL",
@@ -146,7 +146,7 @@ def test_a_connection_that_sends_nonsense_is_closed(served: Served) -> None:
 
 
 def test_responses_are_not_answered(served: Served) -> None:
-    """Two servers must not talk to each other for ever: a response gets silence, a question behind it its answer."""
+    """A response gets no reply, so that two servers cannot answer each other; a query after it is answered."""
     query = dns.message.make_query("gateway", "A")
     response = dns.message.make_query("gateway", "A")
     response.flags |= dns.flags.QR
@@ -159,7 +159,7 @@ def test_responses_are_not_answered(served: Served) -> None:
 
 
 @pytest.mark.parametrize("octets", [0, 1, 2, 3, 11, 12, 13])
-def test_a_stump_gets_a_bare_header_or_nothing(served: Served, octets: int) -> None:
+def test_truncated_query_gets_a_header_or_no_reply(served: Served, octets: int) -> None:
     """As docs/dns.md has it: without an id no reply, else FORMERR; a whole question behind it gets its answer."""
     query = dns.message.make_query("gateway", "A")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -176,7 +176,7 @@ def test_a_stump_gets_a_bare_header_or_nothing(served: Served, octets: int) -> N
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_that_is_taken_stops_the_start(start_dns: StartDns, kind: int) -> None:
-    """UDP or TCP: one line and exit status 1, instead of a gateway that is deaf on one ear."""
+    """UDP or TCP: one line of error and exit status 1."""
     served, _ = start_dns()
     served.gateway.stop()
     with socket.socket(socket.AF_INET, kind) as taken:
@@ -201,7 +201,7 @@ def test_a_bad_line_stops_the_start(start_dns: StartDns) -> None:
     assert f"credgate: {allowlist}:3: " in served.gateway.log()
 
 
-def test_off_is_off(start_dns: StartDns) -> None:
+def test_disabled_server_listens_nowhere(start_dns: StartDns) -> None:
     """``dns = ""``: the gateway is ready without it, and the port is free."""
     served, _ = start_dns()
     served.gateway.stop()
@@ -212,7 +212,7 @@ def test_off_is_off(start_dns: StartDns) -> None:
         free.bind(("127.0.0.1", served.port))
 
 
-def test_nothing_is_logged_a_packet(start_dns: StartDns) -> None:
+def test_no_packet_is_logged(start_dns: StartDns) -> None:
     """A thousand malformed, refused and unanswerable packets add no line."""
     served, _ = start_dns()
     served.dig("ok.test")

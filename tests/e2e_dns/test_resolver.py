@@ -110,7 +110,7 @@ def test_getent_finds_nothing_else(inside: Namespace) -> None:
         assert (ran.returncode, ran.stdout) == (2, "")
 
 
-def test_getent_finds_the_gateway_forth_and_back(inside: Namespace) -> None:
+def test_getent_resolves_the_gateway_in_both_directions(inside: Namespace) -> None:
     """Static names, and the reverse look-up of them."""
     assert addresses(inside, "ahosts", "gateway") == {"10.1.2.3", "fd00::3"}
     assert inside.run("getent", "hosts", "10.1.2.3").stdout.split() == ["10.1.2.3", "gateway"]

@@ -1,6 +1,6 @@
-r"""Find a secret in recorded bytes, in whatever dress: the judge of "it never appears there".
+r"""Finds a secret in recorded bytes, in any encoding.
 
-A secret is found when any 16 bytes of it in a row appear plain, reversed, in hexadecimal, percent-encoded, as JSON
+A secret is found if any 16 consecutive bytes of it appear plain, reversed, in hexadecimal, percent-encoded, as JSON
 ``\u`` escapes, or within base64 of a text that held it at any offset (standard and URL alphabets).
 """
 
@@ -30,7 +30,7 @@ def _base64_cores(piece: bytes) -> Iterator[bytes]:
 
 
 def _dresses(piece: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each form, lower-cased where case carries nothing."""
+    """Return each form, in lower case where case has no meaning."""
     yield "plain", piece
     yield "reversed", piece[::-1]
     yield "hexadecimal", piece.hex().encode()
@@ -41,7 +41,7 @@ def _dresses(piece: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def traces(secret: str, haystack: bytes) -> set[str]:
-    """Name the dresses in which the secret, or a piece of it, was found; empty is what one hopes for."""
+    """Return the encodings in which the secret, or a piece of it, was found."""
     folded = haystack.lower()
     found: set[str] = set()
     for piece in _windows(secret.encode()):

@@ -1,8 +1,8 @@
-"""Clients of git that are not git: dulwich, libgit2, JGit and go-git, each as it comes, shown one session.
+"""Git clients other than git: dulwich, libgit2, JGit and go-git, each used with one session.
 
-Each clones and pushes; a push answers what the client was told when it failed, and ``""`` when it was told nothing bad.
-dulwich and libgit2 run in this process, JGit (Debian's ``jgit-cli``) and go-git (``gogit.go``, compiled against
-Debian's ``golang-github-go-git-go-git-dev``) as commands of a sandbox. Where one is not installed its name is said.
+Each clones and pushes. A push returns the text that the client showed if it failed, otherwise ``""``. dulwich and
+libgit2 run in this process; JGit (Debian's ``jgit-cli``) and go-git (``gogit.go``, compiled against Debian's
+``golang-github-go-git-go-git-dev``) run as commands of a sandbox. The names of missing clients are reported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SOURCE = Path(__file__).with_name("gogit.go")
 
 
 class Client(Protocol):
-    """What a test asks of each."""
+    """The operations that a test uses."""
 
     needs: ClassVar[tuple[str, ...]]
     """The tools without which it cannot run, by their names in ``needs.PACKAGES``."""
@@ -40,7 +40,7 @@ class Client(Protocol):
         """Clone into the folder ``name`` of the sandbox's home. Raises or asserts when it fails."""
 
     def push(self, name: str, spec: str) -> str:
-        """Push ``spec`` to ``origin``; all that the client was told if it failed, ``""`` if not."""
+        """Push ``spec`` to ``origin``; all that the client showed if it failed, ``""`` if not."""
 
 
 @define(eq=False)

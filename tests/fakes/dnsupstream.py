@@ -1,4 +1,4 @@
-"""What DNS shells stand between, played: an upstream over real sockets, a registry, an audit log."""
+"""Fakes around the DNS server: an upstream on real sockets, a session registry, an audit log."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class FakeRegistry:
         return list(self.sessions)
 
     def on_begin(self, callback: Callable[[Session], None]) -> None:
-        """Remember whom to tell of a beginning."""
+        """Register a callback for the begin of a session."""
         self._begun.append(callback)
 
     def on_end(self, callback: Callable[[Session, str], None]) -> None:
-        """Remember whom to tell of an end."""
+        """Register a callback for the end of a session."""
         self._ended.append(callback)
 
     def begin(self, session: Session) -> None:
@@ -64,7 +64,7 @@ class FakeAudit:
 
 
 class FakeUpstream:
-    """A resolver on loopback, UDP and TCP on one port, that answers by a script and remembers what it was asked."""
+    """A resolver on loopback, UDP and TCP on one port, that answers by a script and records the queries."""
 
     def __init__(self, reactor: Any, script: Script, *, tcp: bool = True) -> None:
         self.script, self.asked = script, list[tuple[bytes, bool, tuple[str, int]]]()
@@ -82,7 +82,7 @@ class FakeUpstream:
         return "127.0.0.1", self.number
 
     def take(self, message: bytes, peer: tuple[str, int], *, tcp: bool) -> list[bytes]:
-        """Remember a query and say what to send back."""
+        """Record a query and return the messages to send back."""
         self.asked.append((message, tcp, peer))
         return self.script(message, tcp)
 

@@ -1,6 +1,6 @@
-"""Sends UDP datagrams to ``address port`` as fast as it can until it is ended, and never reads: it waits for nobody.
+"""Sends UDP datagrams to ``address port`` as fast as it can until it is ended, and never reads.
 
-Run as a script: ``flood.py ADDRESS PORT NAME``; every datagram asks for an A record with another id.
+Run as a script: ``flood.py ADDRESS PORT NAME``. Every datagram is a query for an A record with another id.
 """
 
 from __future__ import annotations

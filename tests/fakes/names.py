@@ -1,8 +1,8 @@
-"""A reactor whose names lead where a test says: the real one, but for its name resolver.
+"""A reactor with a name resolver of the test; everything else is the real reactor.
 
-``Names`` hands out the next list of addresses each time a name is asked for, and keeps what was asked. Connections to
-a public address of ``detours`` are made to a loopback port instead, so that a test may be let in somewhere without
-leaving the machine; what was dialled is kept as it was dialled. Proves nothing about the system's own resolver.
+``Names`` returns the next list of addresses each time a name is resolved, and records the names. A connection to a
+public address in ``detours`` is made to a loopback port instead, so that no test leaves the machine; the original
+address is recorded. This proves nothing about the system's own resolver.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A TCP relay that keeps every byte of both directions, and can be told to hold one of them.
+"""A TCP relay that records every byte of both directions, and can hold one direction.
 
-It stands before the forge (what did the forge receive?) and before the gateway (what did the sandbox receive?): tests
-judge by its records, never by what a party says of itself. With a TLS context it is the TLS server and records what
-was inside. It runs its own event loop in its own thread, so that tests may block.
+It stands before the forge (what did the forge receive?) and before the gateway (what did the sandbox receive?). Tests
+check its records, not what a party reports about itself. With a TLS context it is the TLS server and records the
+decrypted bytes. It runs its own event loop in its own thread, so that tests may block.
 """
 
 from __future__ import annotations
@@ -84,18 +84,18 @@ class Recorder:
 
     @property
     def open(self) -> list[Exchange]:
-        """The connections that live."""
+        """The open connections."""
         return [exchange for exchange in self.exchanges if not exchange.closed]
 
     def clear(self) -> None:
-        """Forget what was recorded; connections that live are recorded on, from nothing."""
+        """Discard the records; open connections are recorded from here on."""
         self.exchanges = self.open
         for exchange in self.exchanges:
             exchange.up.clear()
             exchange.down.clear()
 
     def hold(self, direction: Direction, after: int) -> Hold:
-        """Hold every connection of now and later; lasts until released, one at a time."""
+        """Hold every present and future connection until released; one hold at a time."""
         self._hold = Hold(direction, after)
         return self._hold
 
@@ -144,7 +144,7 @@ class Recorder:
             _abort(writer)
 
     async def _relay(self, exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Carry both ways to their ends; whether the connection ended in order."""
+        """Relay both directions to their ends; return whether the connection ended orderly."""
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         up = asyncio.ensure_future(self._pump("up", exchange.up, reader, far_writer))
         down = asyncio.ensure_future(self._pump("down", exchange.down, far_reader, writer))
@@ -181,14 +181,14 @@ class Recorder:
 
 
 async def _finish(writer: asyncio.StreamWriter) -> None:
-    """Send what is unsent, then close."""
+    """Send pending bytes, then close."""
     writer.close()
     with contextlib.suppress(OSError, TimeoutError):
         await asyncio.wait_for(writer.wait_closed(), 10)
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close now: what is unsent is lost, and the peer learns of it by a reset."""
+    """Close at once: pending bytes are lost, and the peer gets a reset."""
     peer = writer.get_extra_info("socket")
     if not writer.is_closing() and peer.fileno() >= 0:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)

@@ -1,4 +1,4 @@
-"""Real resolvers on loopback: what an upstream is played by. Ended by handle; everything lies in a temporary folder."""
+"""Real resolvers on loopback, used as upstreams. Each is ended by its process handle; its files are temporary."""
 
 from __future__ import annotations
 

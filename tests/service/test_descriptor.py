@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from credgate.dns import response
+from credgate.dns import upstream_response
 from credgate.service.dns.resolver import UDPExchange
 from credgate.service.private import ParentPipe
 from tests.fakes import dnswire as w
@@ -129,7 +129,7 @@ def test_a_dns_question_survives_events_of_a_closed_connection(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.bind(("127.0.0.1", 0))
         resolver.settimeout(10)
-        asked = response.ask((b"ok", b"example"), 1, os.urandom)
+        asked = upstream_response.ask((b"ok", b"example"), 1, os.urandom)
         exchange = reuse(epoll, lambda: UDPExchange(resolver.getsockname(), asked, epoll).send(), cut=cut)
         assert isinstance(exchange, UDPExchange)
         assert not exchange.done.called
@@ -147,7 +147,7 @@ def test_a_resolver_that_refuses_is_noticed(epoll: EPollReactor) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver:
         resolver.bind(("127.0.0.1", 0))
         place = resolver.getsockname()
-    asked = response.ask((b"ok", b"example"), 1, os.urandom)
+    asked = upstream_response.ask((b"ok", b"example"), 1, os.urandom)
     exchange = UDPExchange(place, asked, epoll).send()
     epoll.doIteration(5)
     found: list[Any] = []
@@ -158,7 +158,7 @@ def test_a_resolver_that_refuses_is_noticed(epoll: EPollReactor) -> None:
 
 def test_a_reactor_that_stops_ends_a_question(epoll: EPollReactor) -> None:
     """That is no event of a descriptor, and is not looked into."""
-    asked = response.ask((b"ok", b"example"), 1, os.urandom)
+    asked = upstream_response.ask((b"ok", b"example"), 1, os.urandom)
     exchange = UDPExchange(("127.0.0.1", 9), asked, epoll)
     exchange.connectionLost(Failure(ConnectionLost()))
     found: list[Any] = []

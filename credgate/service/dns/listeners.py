@@ -1,11 +1,11 @@
-"""The two doors: datagrams and streams. Twisted Names' protocols carry; what they would decide is overridden.
+"""The UDP and TCP listeners of the DNS server, on the protocols of Twisted Names.
 
-Datagrams: one call a packet, the reply sent straight through the socket (``transport.write`` looks at the address three
-times; here it came from the kernel). A reply that cannot be sent is dropped and counted, as networks do. Streams: two
-octets of length in any split; connections are bounded in all and by address, idle ones end, a message that dribbles
-ends on an absolute deadline, questions in flight are bounded, and a client that does not read is not read from. One
-read is at most ``READ_SIZE`` octets, which is for streams what ``maxThroughput`` is for datagrams: the relay's turn
-comes soon.
+UDP: one call for each datagram. A reply that cannot be sent is dropped and counted.
+
+TCP: connections are limited in total and by address. An idle connection is closed, and so is one that does not complete
+a message before an absolute deadline. The queries that wait for an upstream are limited, and nothing is read from a
+client that does not read its replies. One read takes at most ``READ_SIZE`` octets, as ``maxThroughput`` does for
+datagrams, so that a flood does not delay the relay.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twisted.names.server import DNSServerFactory
 from zope.interface import implementer
 
 from credgate.dns import framing
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 from credgate.dns.query import MAX_QUERY
 from credgate.dns.responder import Pending
 from credgate.sessions.address import rate_key
@@ -33,32 +33,31 @@ if TYPE_CHECKING:
     from credgate.service.dns.queries import QueryHandler
 
 IDLE = 10.0
-"""Seconds a connection may say nothing."""
+"""Seconds without a message after which a connection is closed."""
 MESSAGE = 2.0
-"""Seconds from a message's first octet to its last."""
+"""Seconds from the first octet of a message to its last."""
 MAX_IN_FLIGHT = 16
-"""Questions of one connection that wait for upstreams."""
+"""Queries of one connection that may wait for upstreams."""
 READ_SIZE = 4096
 
 
 class Datagrams(DNSDatagramProtocol):
-    """The UDP door."""
+    """The UDP listener."""
 
     noisy = False
     transport: Any
 
-    def __init__(self, desk: QueryHandler, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
+    def __init__(self, handler: QueryHandler, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
         super().__init__(None, reactor)
-        self._desk, self._receive, self._now = desk, desk.responder.receive, desk.now
+        self._handler, self._receive, self._now = handler, handler.responder.receive, handler.now
         self.unsent = 0
 
     def startProtocol(self) -> None:
-        """Begin: the socket's own ``sendto`` is at hand."""
         super().startProtocol()
+        # ``transport.write`` would check the address again for each reply; it comes from the kernel here.
         self._sendto = self.transport.getHandle().sendto
 
     def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Answer one packet: the hot path."""
         reply = self._receive(data, addr[0], self._now())
         if reply.__class__ is bytes:
             try:
@@ -66,7 +65,7 @@ class Datagrams(DNSDatagramProtocol):
             except OSError:
                 self.unsent += 1
         elif isinstance(reply, Pending):
-            self._desk.look_up(reply, lambda late: self._send_late(late, addr))
+            self._handler.look_up(reply, lambda late: self._send_late(late, addr))
 
     def _send_late(self, reply: bytes, addr: tuple[str, int]) -> None:
         if self.transport is not None:
@@ -82,14 +81,15 @@ class Stream(DNSProtocol):
 
     transport: Any
     _timer: IDelayedCall | None = None
+    """Closes the connection at its deadline. ``None`` after it was closed: then nothing may be written."""
 
     def __init__(self, factory: StreamFactory) -> None:
         super().__init__(factory, factory.reactor)
-        self._desk = factory.desk
+        self._handler = factory.handler
         self._frames = framing.Frames(MAX_QUERY)
         self._waiting: deque[bytes] = deque()
         self._in_flight = 0
-        self._blocked = self._paused = self._dribbling = self._lost = False
+        self._blocked = self._paused = self._incomplete = False
         self._out: list[bytes] | None = None
 
     def connectionMade(self) -> None:
@@ -101,7 +101,6 @@ class Stream(DNSProtocol):
         self._arm(IDLE)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what is whole; close on a length that no query has."""
         try:
             messages = self._frames.receive(data)
         except WireError:
@@ -110,18 +109,18 @@ class Stream(DNSProtocol):
         self._waiting.extend(messages)
         if not self._frames.partial:
             self._arm(IDLE)
-        elif messages or not self._dribbling:
+        elif messages or not self._incomplete:
             self._arm(MESSAGE)
-        self._dribbling = self._frames.partial
+        self._incomplete = self._frames.partial
         self._work()
 
     def _work(self) -> None:
-        """Answer what waits, as far as the questions in flight allow; replies that are there at once go together."""
+        """Handle waiting messages, up to ``MAX_IN_FLIGHT``. Replies that are ready at once are sent in one write."""
         out: list[bytes] = []
         self._out = out
         while self._waiting and self._in_flight < MAX_IN_FLIGHT:
             self._in_flight += 1
-            if not self._desk.take(self._waiting.popleft(), self.host, self._answer, udp=False):
+            if not self._handler.take(self._waiting.popleft(), self.host, self._answer, udp=False):
                 self._in_flight -= 1
         self._out = None
         if out:
@@ -132,13 +131,13 @@ class Stream(DNSProtocol):
         self._in_flight -= 1
         if self._out is not None:
             self._out.append(framing.frame(reply))
-        elif not self._lost:
+        elif self._timer is not None:
             self.transport.write(framing.frame(reply))
-            self._arm(MESSAGE if self._dribbling else IDLE)
+            self._arm(MESSAGE if self._incomplete else IDLE)
             self._work()
 
     def _balance(self) -> None:
-        """Read on only if the client reads, and only if what it sent already is being answered."""
+        """Read from the client only while it reads its replies and no message waits."""
         paused = self._blocked or bool(self._waiting)
         if paused is not self._paused:
             self._paused = paused
@@ -148,14 +147,12 @@ class Stream(DNSProtocol):
                 self.transport.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """Stop reading: the client does not read its replies."""
         self._blocked = True
         self._balance()
 
     def resumeProducing(self) -> None:
-        """Read again."""
         self._blocked = False
-        if not self._lost:
+        if self._timer is not None:
             self._balance()
 
     def stopProducing(self) -> None:
@@ -168,49 +165,40 @@ class Stream(DNSProtocol):
             self._timer = self.callLater(seconds, self.transport.abortConnection)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Give the place back."""
-        self._lost = True
         self._waiting.clear()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._timer = None
         super().connectionLost(reason)
 
 
-def _place(host: str) -> str:
-    """Return what a peer's connections are counted by: its address, or an IPv6 address's /64."""
-    return rate_key(host)
-
-
 class StreamFactory(DNSServerFactory):
-    """The TCP door: bounds how many connections there are."""
+    """The TCP listener: limits the number of connections."""
 
     noisy = False
     protocol: Any = Stream
 
-    def __init__(self, desk: QueryHandler, reactor: Any, most: int, most_per_address: int) -> None:  # noqa: ANN401 - every interface of a reactor
+    def __init__(self, handler: QueryHandler, reactor: Any, max_connections: int, max_per_address: int) -> None:  # noqa: ANN401 - every interface of a reactor
         super().__init__()
-        self.desk, self.reactor = desk, reactor
-        self._most, self._most_per_address = most, most_per_address
-        self._by_place: Counter[str] = Counter()
+        self.handler, self.reactor = handler, reactor
+        self._max, self._max_per_address = max_connections, max_per_address
+        self.by_client: Counter[str] = Counter()
         self.refused = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """Accept a connection, or close it at once."""
-        place = _place(getattr(addr, "host", ""))
-        if len(self.connections) >= self._most or self._by_place[place] >= self._most_per_address:
+        client = rate_key(getattr(addr, "host", ""))
+        if len(self.connections) >= self._max or self.by_client[client] >= self._max_per_address:
             self.refused += 1
             return None
         return super().buildProtocol(addr)  # type: ignore[no-any-return]  # Twisted has no type for it
 
     def connectionMade(self, protocol: Stream) -> None:
-        """Count a connection."""
         super().connectionMade(protocol)
-        self._by_place[_place(protocol.host)] += 1
+        self.by_client[rate_key(protocol.host)] += 1
 
     def connectionLost(self, protocol: Stream) -> None:
-        """Forget it."""
         super().connectionLost(protocol)
-        place = _place(protocol.host)
-        self._by_place[place] -= 1
-        if not self._by_place[place]:
-            del self._by_place[place]
+        client = rate_key(protocol.host)
+        self.by_client[client] -= 1
+        if not self.by_client[client]:
+            del self.by_client[client]

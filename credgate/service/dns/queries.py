@@ -1,8 +1,7 @@
-"""Between the listeners and the decisions: asks the responder, waits for upstream, hands the reply back.
+"""Connects the listeners with the responder: passes messages on, resolves queries upstream, returns the replies.
 
-Listeners know sockets, the responder knows rules; the desk knows the clock, the sessions that there are, the audit log
-and who waits for what. "Unaudited means unserved": while the audit cannot be written, no question goes upstream. It
-never decides and never parses.
+It owns the clock, the session events and the audit log; the responder makes all decisions. While the audit log cannot
+be written, no query is sent upstream, because its refusal or failure could not be recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import DnsConfig
     from credgate.dns.answer import CheckedAnswer
-    from credgate.dns.policy import QueryPolicy
+    from credgate.dns.query_policy import QueryPolicy
     from credgate.service.audit.log import AuditLog
     from credgate.service.dns.resolver import UpstreamResolver
     from credgate.service.registry import SessionRegistry
@@ -32,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class QueryHandler:
-    """One for all listeners. ``upstream`` is what questions are looked up with."""
+    """Shared by all listeners. ``upstream`` resolves the queries."""
 
     log = Logger()
 
-    def __init__(  # noqa: PLR0913 - what it stands between
+    def __init__(  # noqa: PLR0913 - the parts that it connects
         self,
         dns: DnsConfig,
         policy: QueryPolicy,
@@ -53,7 +52,7 @@ class QueryHandler:
         registry.on_begin(self._session_began)
         registry.on_end(self._session_ended)
 
-    # A new configuration replaces ``responder.clients``, so each call looks it up.
+    # ``replace`` makes a new ``responder.clients``, so these callbacks must not keep a reference to it.
 
     def _session_began(self, session: Session) -> None:
         self.responder.clients.session_began(session)
@@ -62,11 +61,11 @@ class QueryHandler:
         self.responder.clients.session_ended(session)
 
     def replace(self, dns: DnsConfig, policy: QueryPolicy) -> None:
-        """Take up a new configuration. What is in flight is judged again when it lands."""
+        """Apply a new configuration. Queries that wait for an upstream are judged again when it answers."""
         self.responder.replace(dns, policy)
 
     def take(self, message: bytes, host: str, answer: Callable[[bytes], None], *, udp: bool = True) -> bool:
-        """Take one message; ``answer`` is called with its reply, now or later. ``False``: there will be none."""
+        """Handle one message; ``answer`` is called with its reply, now or later. ``False``: there will be no reply."""
         reply = self.responder.receive(message, host, self.now(), udp=udp)
         if isinstance(reply, Pending):
             self.look_up(reply, answer)
@@ -75,20 +74,23 @@ class QueryHandler:
         return reply is not None
 
     def look_up(self, pending: Pending, answer: Callable[[bytes], None]) -> None:
-        """Look a question up and answer it."""
+        """Resolve a query and answer it."""
+        # A query that cannot be recorded could carry data out unnoticed.
         if not self._audit.writable:
             answer(self.responder.unaudited(pending))
             return
         found = self._upstream.resolve(pending.key)
         reply = found.addCallbacks(self._found, self._failed, (pending,), {}, (pending,), {})
-        reply.addCallback(answer).addErrback(lambda failure: self.log.failure("a reply was lost", failure=failure))
+        reply.addCallback(answer).addErrback(
+            lambda failure: self.log.failure("dns: sending a reply failed", failure=failure)
+        )
 
     def _found(self, found: CheckedAnswer, pending: Pending) -> bytes:
         return self.responder.found(pending, found, self.now())
 
     def _failed(self, failure: Failure, pending: Pending) -> bytes:
         if failure.check(UpstreamError) is None:
-            self.log.failure("looking up a name failed in a way that was not foreseen", failure=failure)
+            self.log.failure("dns: unexpected error while resolving a name", failure=failure)
         return self.responder.failed(pending, self.now())
 
     def _write(self, report: QueryReport) -> None:

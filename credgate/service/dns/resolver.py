@@ -1,15 +1,15 @@
-"""Asks upstream resolvers: one question, one socket, one answer.
+"""Sends queries to upstream resolvers, and checks that this DNS server itself answers.
 
-Each try has a UDP socket of its own on a port the kernel picks at random, connected, so that the kernel drops what does
-not come from the asked address and port; id, question and letter case are checked by ``dns.response``. Servers are
-tried in order, first with one second each, then with two, all within ``DEADLINE``; TCP takes over for a truncated
-answer and for a server that changes the letter case. Identical questions in flight are asked once. What is asked, and
-whether it may be, was decided before: nothing here widens it. RFC 5452, RFC 7766.
+Each try has its own UDP socket on a random port that the kernel chooses. The socket is connected, so the kernel drops
+datagrams from other addresses and ports; ``dns.response`` checks id, question and letter case. Servers are tried in
+order, first for one second each, then for two, all within ``DEADLINE``. TCP is used after a truncated response, and for
+a server that changes the letter case. Identical queries that run at the same time are sent once. Whether a query is
+allowed was decided before, by ``dns.responder``. RFC 5452, RFC 7766.
 """
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - sockets look it up when first used: by then the user may not read the library
+import encodings.idna  # noqa: F401 - sockets import it at first use, when the process may no longer be able to read the library
 import os
 import socket
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,10 +26,10 @@ from twisted.internet.error import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from credgate.dns import framing, response
-from credgate.dns.answer import Trail
-from credgate.dns.names import WireError
-from credgate.dns.response import MAX_RESPONSE, CaseMismatchError, MismatchError, Response, SentQuestion
+from credgate.dns import framing, upstream_response
+from credgate.dns.answer import AliasChain
+from credgate.dns.domain_names import WireError
+from credgate.dns.upstream_response import MAX_RESPONSE, CaseMismatchError, MismatchError, Response, SentQuestion
 from credgate.errors import CredgateError
 from credgate.service.descriptor import ReadDescriptor
 
@@ -38,26 +38,29 @@ if TYPE_CHECKING:
 
     from credgate.dns.answer import CheckedAnswer
     from credgate.dns.cache import Key
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
     from credgate.dns.upstreams import Endpoint
 
 TIMEOUTS = (1.0, 2.0)
-"""Seconds for a server in the first and in the second round."""
+"""Seconds for each server in the first and in the second round."""
 DEADLINE = 4.5
-"""Seconds for all tries of one name together: a client's resolver gives up after five."""
+"""Seconds for all tries of one query. The resolver of a client gives up after five."""
 MAX_FLIGHTS = 256
-"""Different questions asked at one time."""
+"""Different queries at the same time."""
 MAX_WAITING = 128
-"""Clients that wait for one of them."""
+"""Clients that may wait for one query."""
 MAX_FORGED = 16
-"""Messages that are no answer before a UDP try is given up for TCP: someone is guessing."""
+"""After this many messages that are not the response, TCP is used: the responses are probably forged."""
+PROBE_TIMEOUT = 0.5
+"""Seconds for one try of the readiness check."""
+PROBE_TRIES = 3
 
 
 T = TypeVar("T")
 
 
 class UpstreamError(CredgateError):
-    """No upstream gave an answer that can be used."""
+    """No upstream gave a usable answer."""
 
 
 _TRY_NEXT = (
@@ -69,7 +72,7 @@ _TRY_NEXT = (
     DeferredTimeoutError,
     OSError,
 )
-"""What makes the next server be asked. Anything else is a mistake of ours and shows."""
+"""Failures after which the next server is tried. Any other exception is a defect and is logged."""
 
 
 def _fire(waiting: Deferred[T], result: T | Failure) -> None:
@@ -80,9 +83,9 @@ def _fire(waiting: Deferred[T], result: T | Failure) -> None:
 
 
 class UDPExchange(ReadDescriptor):
-    """One question over one connected socket of its own. ``done`` fires with the ``Response``.
+    """One query over its own connected socket. ``done`` fires with the ``Response``.
 
-    No ``udp.Port``: that writes two log lines a socket, and a line a packet is a way to fill a disk.
+    Not a Twisted ``udp.Port``, which writes two log lines for each socket: a sandbox could fill the disk with them.
     """
 
     def __init__(self, server: Endpoint, asked: SentQuestion, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
@@ -92,7 +95,7 @@ class UDPExchange(ReadDescriptor):
         self.done: Deferred[Response] = Deferred(lambda _: self._close())
 
     def send(self) -> UDPExchange:
-        """Connect, which binds to a random port, and send."""
+        """Connect, which binds a random port, and send the query."""
         self.reactor.addReader(self)
         try:
             self._socket.connect(self._server)
@@ -102,20 +105,17 @@ class UDPExchange(ReadDescriptor):
         return self
 
     def fileno(self) -> int:
-        """Return the socket's number."""
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
-        """Name this in log lines."""
         return "dns upstream"
 
     def doRead(self) -> None:
-        """Take one message: the answer, or one that is not the answer and is ignored."""
         try:
-            self._finish(response.read(self._socket.recv(MAX_RESPONSE), self._asked))
+            self._finish(upstream_response.read(self._socket.recv(MAX_RESPONSE), self._asked))
         except BlockingIOError:
             return
-        except CaseMismatchError as error:
+        except CaseMismatchError as error:  # ends the try; ``_udp_then_tcp`` then uses TCP
             self._finish(Failure(error))
         except MismatchError as error:
             self._forged += 1
@@ -125,7 +125,6 @@ class UDPExchange(ReadDescriptor):
             self._finish(Failure(error))
 
     def lost(self, reason: Failure) -> None:
-        """See ReadDescriptor."""
         self._finish(reason)
 
     def _finish(self, result: Response | Failure) -> None:
@@ -139,7 +138,7 @@ class UDPExchange(ReadDescriptor):
 
 
 class TCPExchange(Protocol):
-    """One question over one connection. ``done`` fires with the ``Response``."""
+    """One query over one connection. ``done`` fires with the ``Response``."""
 
     transport: Any
 
@@ -148,19 +147,16 @@ class TCPExchange(Protocol):
         self.done: Deferred[Response] = Deferred(lambda _: self._abort())
 
     def connectionMade(self) -> None:
-        """Send."""
         self.transport.write(framing.frame(self._asked.message))
 
     def dataReceived(self, data: bytes) -> None:
-        """Take the first message: it is the answer, or this server has none."""
         try:
             for message in self._frames.receive(data):
-                self._finish(response.read(message, self._asked))
+                self._finish(upstream_response.read(message, self._asked))
         except WireError as error:
             self._finish(Failure(error))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Take note that the server left."""
         self._finish(reason)
 
     def _finish(self, result: Response | Failure) -> None:
@@ -173,7 +169,7 @@ class TCPExchange(Protocol):
 
 
 def connect(server: Endpoint, exchange: TCPExchange, reactor: Any) -> Deferred[Any]:  # noqa: ANN401 - every interface of a reactor
-    """Connect an exchange, without a log line for it (``connectProtocol`` writes two)."""
+    """Connect an exchange. Unlike ``connectProtocol``, this writes no log lines."""
     factory = Factory.forProtocol(lambda: exchange)
     factory.noisy = False
     endpoint = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
@@ -181,7 +177,7 @@ def connect(server: Endpoint, exchange: TCPExchange, reactor: Any) -> Deferred[A
 
 
 class UpstreamResolver:
-    """The resolvers, asked in order. ``entropy`` is for tests."""
+    """Sends queries to ``servers`` in order. ``entropy`` is for tests."""
 
     def __init__(
         self,
@@ -192,41 +188,41 @@ class UpstreamResolver:
     ) -> None:
         self.servers, self._reactor, self._entropy = tuple(servers), reactor, entropy
         self._stopped = False
-        self._flights: dict[Key, list[Deferred[CheckedAnswer]]] = {}
+        self._waiting: dict[Key, list[Deferred[CheckedAnswer]]] = {}
         self._running: dict[Key, Deferred[None]] = {}
 
     def resolve(self, key: Key) -> Deferred[CheckedAnswer]:
-        """Look a folded name and type up, following aliases. Fails with ``UpstreamError``."""
-        waiting = self._flights.get(key)
-        if len(waiting or ()) >= MAX_WAITING or (waiting is None and len(self._flights) >= MAX_FLIGHTS):
-            return fail(UpstreamError("too many questions wait"))
+        """Resolve a folded name and type, following aliases. Fails with ``UpstreamError``."""
+        waiting = self._waiting.get(key)
+        if len(waiting or ()) >= MAX_WAITING or (waiting is None and len(self._waiting) >= MAX_FLIGHTS):
+            return fail(UpstreamError("too many queries are waiting"))
         answer: Deferred[CheckedAnswer] = Deferred()
         if waiting is not None:
             waiting.append(answer)
             return answer
-        self._flights[key] = [answer]
-        self._running[key] = flight = ensureDeferred(self._trail(*key)).addBoth(self._land, key)
-        if flight.called:
+        self._waiting[key] = [answer]
+        self._running[key] = running = ensureDeferred(self._resolve(*key)).addBoth(self._finished, key)
+        if running.called:
             del self._running[key]
         return answer
 
     def stop(self) -> None:
-        """Give up everything in flight."""
+        """Cancel all running queries."""
         self._stopped = True
-        for flight in list(self._running.values()):
-            flight.cancel()
+        for running in list(self._running.values()):
+            running.cancel()
 
-    def _land(self, result: CheckedAnswer | Failure, key: Key) -> None:
+    def _finished(self, result: CheckedAnswer | Failure, key: Key) -> None:
         self._running.pop(key, None)
-        for waiting in self._flights.pop(key):
+        for waiting in self._waiting.pop(key):
             _fire(waiting, result)
 
-    async def _trail(self, name: Name, qtype: int) -> CheckedAnswer:
-        trail = Trail(qtype, [name])
+    async def _resolve(self, name: Name, qtype: int) -> CheckedAnswer:
+        aliases = AliasChain(qtype, [name])
         deadline = self._reactor.seconds() + DEADLINE
         try:
             while True:
-                answer = trail.follow(await self._ask(trail.chain[-1], qtype, deadline))
+                answer = aliases.follow(await self._ask(aliases.chain[-1], qtype, deadline))
                 if answer is not None:
                     return answer
         except (WireError, CancelledError) as error:
@@ -240,14 +236,15 @@ class UpstreamResolver:
                     yield server, min(timeout, left)
 
     async def _ask(self, name: Name, qtype: int, deadline: float) -> Response:
-        """Ask the servers in order until one answers."""
+        """Try the servers in order until one answers."""
+        # Each try has a new id, port and letter case, so that a late or forged response to an earlier try is useless.
         for server, timeout in self._tries(deadline):
-            asked = response.ask(name, qtype, self._entropy)
+            asked = upstream_response.ask(name, qtype, self._entropy)
             try:
                 found = await self._exchange(server, asked).addTimeout(timeout, self._reactor)
             except _TRY_NEXT:
                 continue
-            if found.rcode in Trail.ANSWERS:
+            if found.rcode in AliasChain.ANSWERS:
                 return found
         raise UpstreamError("no upstream resolver answered")
 
@@ -266,5 +263,32 @@ class UpstreamResolver:
         await connect(server, exchange, self._reactor)
         found = await exchange.done
         if found.truncated:
-            raise WireError("a truncated answer over TCP")
+            raise WireError("truncated response over TCP")
         return found
+
+
+async def _probe_udp(server: Endpoint, asked: SentQuestion, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+    return await UDPExchange(server, asked, reactor).send().done.addTimeout(PROBE_TIMEOUT, reactor)
+
+
+async def _probe_tcp(server: Endpoint, asked: SentQuestion, reactor: Any) -> Response:  # noqa: ANN401 - every interface of a reactor
+    exchange = TCPExchange(asked)
+    await connect(server, exchange, reactor).addTimeout(PROBE_TIMEOUT, reactor)
+    return await exchange.done.addTimeout(PROBE_TIMEOUT, reactor)
+
+
+async def probe(server: Endpoint, asked: SentQuestion, reactor: Any) -> bool:  # noqa: ANN401 - every interface of a reactor
+    """Return whether ``server`` replies to ``asked`` over UDP and over TCP.
+
+    Any response code counts as a reply: a gateway with ``clients = "sessions"`` refuses its own address.
+    """
+    for protocol in (_probe_udp, _probe_tcp):
+        for _ in range(PROBE_TRIES):  # a datagram may be lost
+            try:
+                await protocol(server, asked, reactor)
+            except _TRY_NEXT:
+                continue
+            break
+        else:
+            return False
+    return True

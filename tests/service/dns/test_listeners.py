@@ -1,4 +1,4 @@
-"""The two doors, over fake transports and a clock that the test moves."""
+"""The UDP and TCP listeners, with fake transports and a fake clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASKED = w.question("ok.example")
 
 
 class Socket:
-    """A datagram socket that takes what it is given, or not."""
+    """A datagram socket that sends, or fails to."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, Any]] = []
@@ -37,11 +37,11 @@ class Socket:
 
 
 class Door:
-    """The UDP door."""
+    """The UDP listener."""
 
     def __init__(self) -> None:
         self.rig, self.socket = Rig(), Socket()
-        self.protocol = Datagrams(self.rig.desk, self.rig.clock)
+        self.protocol = Datagrams(self.rig.handler, self.rig.clock)
         self.protocol.makeConnection(self.socket)
 
     def send(self, message: bytes) -> list[tuple[bytes, Any]]:
@@ -51,7 +51,7 @@ class Door:
 
 
 def test_a_datagram_is_answered_to_its_sender() -> None:
-    """At once, or when upstream has answered."""
+    """At once, or after the upstream has answered."""
     door = Door()
     assert [(w.rcode(reply), addr) for reply, addr in door.send(REFUSED)] == [("NXDOMAIN", ("10.0.0.1", 4000))]
     assert len(door.send(ASKED)) == 1
@@ -59,15 +59,15 @@ def test_a_datagram_is_answered_to_its_sender() -> None:
     assert w.answers(door.socket.sent[1][0])
 
 
-def test_silence_is_silence() -> None:
+def test_message_without_reply_sends_nothing() -> None:
     """Nothing is sent for a response or for one octet."""
     door = Door()
     assert door.send(w.question("ok.example", flags=0x8180)) == []
     assert door.send(b"\0") == []
 
 
-def test_what_cannot_be_sent_is_dropped_and_counted() -> None:
-    """A full socket buffer is the network's way to say so; no traceback a packet."""
+def test_unsendable_reply_is_dropped_and_counted() -> None:
+    """For example with a full socket buffer; no traceback for each packet."""
     door = Door()
     door.socket.broken = True
     door.send(REFUSED)
@@ -76,8 +76,8 @@ def test_what_cannot_be_sent_is_dropped_and_counted() -> None:
     assert door.protocol.unsent == 2
 
 
-def test_an_answer_after_the_end_goes_nowhere() -> None:
-    """The service has stopped meanwhile."""
+def test_late_reply_after_stop_is_dropped() -> None:
+    """The service stopped before the reply was ready."""
     door = Door()
     door.send(ASKED)
     door.protocol.stopProtocol()
@@ -90,7 +90,7 @@ class Line:
 
     def __init__(self, most: int = 10, most_per_address: int = 10) -> None:
         self.rig = Rig()
-        self.factory = StreamFactory(self.rig.desk, self.rig.clock, most, most_per_address)
+        self.factory = StreamFactory(self.rig.handler, self.rig.clock, most, most_per_address)
         self.stream, self.transport = self.connect()
 
     def connect(self, peer: Any = PEER) -> tuple[Any, Any]:
@@ -113,7 +113,7 @@ class Line:
 
 
 def test_pipelined_questions_are_answered() -> None:
-    """Several in one read; what waits for upstream does not hold up the others."""
+    """Several in one read; a query that waits for an upstream does not delay the others."""
     line = Line()
     line.send(REFUSED, ASKED, REFUSED)
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN"]
@@ -121,7 +121,7 @@ def test_pipelined_questions_are_answered() -> None:
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN", "NOERROR"]
 
 
-def test_any_split_is_understood() -> None:
+def test_stream_is_parsed_for_any_split() -> None:
     """Byte by byte, length and message alike."""
     line = Line()
     for octet in frame(REFUSED) + frame(REFUSED):
@@ -129,7 +129,7 @@ def test_any_split_is_understood() -> None:
     assert line.replies() == ["NXDOMAIN", "NXDOMAIN"]
 
 
-def test_a_length_that_no_query_has_closes() -> None:
+def test_invalid_length_closes_the_connection() -> None:
     """0 and above the limit; the questions before it were answered in their own reads."""
     for length in (b"\0\0", b"\x02\x01", b"\xff\xff"):
         line = Line()
@@ -137,8 +137,8 @@ def test_a_length_that_no_query_has_closes() -> None:
         assert line.transport.disconnected
 
 
-def test_silence_does_not_block_a_stream() -> None:
-    """A hundred responses sent as questions take no place in flight."""
+def test_message_without_reply_does_not_block_the_stream() -> None:
+    """A hundred responses do not count as waiting queries."""
     line = Line()
     line.send(*[w.question("ok.example", flags=0x8000)] * 8)
     line.send(*[w.question("ok.example", flags=0x8000)] * 100)
@@ -146,7 +146,7 @@ def test_silence_does_not_block_a_stream() -> None:
     assert line.replies() == ["NXDOMAIN"]
 
 
-def test_an_idle_connection_ends() -> None:
+def test_idle_connection_is_closed() -> None:
     """Ten seconds after the last message, from the first moment on."""
     line = Line()
     line.rig.clock.advance(listeners.IDLE - 0.1)
@@ -158,8 +158,8 @@ def test_an_idle_connection_ends() -> None:
     assert line.rig.clock.getDelayedCalls() == []
 
 
-def test_a_message_that_dribbles_ends_on_an_absolute_deadline() -> None:
-    """An octet a second keeps nothing open."""
+def test_slow_message_ends_on_an_absolute_deadline() -> None:
+    """Sending an octet a second does not extend the deadline."""
     line = Line()
     for octet in frame(REFUSED)[:2]:
         line.stream.dataReceived(bytes([octet]))
@@ -174,8 +174,8 @@ def test_a_message_that_dribbles_ends_on_an_absolute_deadline() -> None:
     assert second.transport.disconnected
 
 
-def test_a_message_that_follows_another_has_a_time_of_its_own() -> None:
-    """The positive control: who sends whole messages, however they are cut, is not who dribbles."""
+def test_each_message_has_its_own_deadline() -> None:
+    """The positive control: a client that completes its messages stays connected."""
     line = Line()
     first, second = frame(REFUSED)[:3], frame(REFUSED)[3:]
     line.stream.dataReceived(first)
@@ -186,7 +186,7 @@ def test_a_message_that_follows_another_has_a_time_of_its_own() -> None:
     assert line.replies() == ["NXDOMAIN"] * 4
 
 
-def test_questions_in_flight_are_bounded() -> None:
+def test_waiting_queries_of_a_connection_are_limited() -> None:
     """The seventeenth waits, and nothing is read meanwhile."""
     line = Line()
     line.send(*[w.question("ok.example", ident=number) for number in range(20)])
@@ -199,8 +199,8 @@ def test_questions_in_flight_are_bounded() -> None:
     assert line.transport.producerState == "producing"
 
 
-def test_a_client_that_does_not_read_is_not_read_from() -> None:
-    """Back-pressure; and it ends by its idle time."""
+def test_client_that_does_not_read_is_paused() -> None:
+    """Back-pressure; then the idle timeout closes it."""
     line = Line()
     line.stream.pauseProducing()
     assert line.transport.producerState == "paused"
@@ -213,8 +213,8 @@ def test_a_client_that_does_not_read_is_not_read_from() -> None:
     line.stream.stopProducing()
 
 
-def test_an_answer_after_the_end_of_its_connection_goes_nowhere() -> None:
-    """The client left while upstream thought."""
+def test_late_reply_on_a_closed_connection_is_dropped() -> None:
+    """The client disconnected while its query waited."""
     line = Line()
     line.send(ASKED)
     line.transport.loseConnection()
@@ -222,8 +222,8 @@ def test_an_answer_after_the_end_of_its_connection_goes_nowhere() -> None:
     assert line.replies() == []
 
 
-def test_connections_are_bounded_in_all_and_by_address() -> None:
-    """And what ends gives its place back."""
+def test_connections_are_limited_in_total_and_by_address() -> None:
+    """A closed connection no longer counts."""
     line = Line(most=3, most_per_address=2)
     other = IPv4Address("TCP", "10.0.0.2", 4000)
     stream, transport = line.connect()
@@ -238,19 +238,19 @@ def test_connections_are_bounded_in_all_and_by_address() -> None:
     assert len(line.factory.connections) == 2
 
 
-def test_nothing_is_left_of_a_connection_that_ended() -> None:
-    """No count of its address, which a flood has many of, and no clock that would cut it again."""
+def test_closed_connection_is_not_counted() -> None:
+    """No counter of its address and no timer remain."""
     line = Line()
     other, _ = line.connect(IPv4Address("TCP", "10.0.0.2", 4000))
     line.transport.loseConnection()
-    assert dict(line.factory._by_place) == {"10.0.0.2": 1}
+    assert dict(line.factory.by_client) == {"10.0.0.2": 1}
     assert len(line.rig.clock.getDelayedCalls()) == 1
     other.transport.loseConnection()
-    assert dict(line.factory._by_place) == {}
+    assert dict(line.factory.by_client) == {}
     assert line.rig.clock.getDelayedCalls() == []
 
 
-def test_an_ipv6_network_is_one_address() -> None:
+def test_ipv6_network_counts_as_one_address() -> None:
     """A sandbox has a /64 of them; an IPv4-mapped peer is its IPv4 self."""
     line = Line(most=9, most_per_address=2)
     inside = [IPv6Address("TCP", f"fd00::{number}", 4000) for number in (1, 2, 3)]

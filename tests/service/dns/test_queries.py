@@ -1,4 +1,4 @@
-"""Between listeners and decisions: sessions, audit, what waits."""
+"""The query handler: sessions, audit, waiting queries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from credgate.audit.event import Happening, line
 from credgate.config.schema import DnsConfig
 from credgate.dns.answer import CheckedAnswer
-from credgate.dns.policy import make_policy
-from credgate.dns.response import Resource
+from credgate.dns.query_policy import make_policy
+from credgate.dns.upstream_response import Resource
 from credgate.service.dns.queries import QueryHandler
 from credgate.service.dns.resolver import UpstreamError
 from credgate.sessions.model import Session
@@ -40,12 +40,12 @@ class Lookups:
 
 
 class Rig:
-    """A desk and all that it stands between."""
+    """A query handler with a fake upstream, audit log and registry."""
 
     def __init__(self, **settings: Any) -> None:
         self.clock, self.registry, self.audit, self.lookups = Clock(), FakeRegistry(), FakeAudit(), Lookups()
         dns = DnsConfig(**({"allow": ("ok.example",), "rate": 0.0} | settings))
-        self.desk = QueryHandler(
+        self.handler = QueryHandler(
             dns,
             make_policy(dns),
             self.lookups,
@@ -57,8 +57,8 @@ class Rig:
         self.replies: list[bytes] = []
 
     def take(self, asked: str, qtype: int = 1) -> bool:
-        """Hand one question in."""
-        return self.desk.take(w.question(asked, qtype, edns=w.opt()), HOST, self.replies.append)
+        """Send one query."""
+        return self.handler.take(w.question(asked, qtype, edns=w.opt()), HOST, self.replies.append)
 
 
 def session(*dns: str) -> Session:
@@ -66,8 +66,8 @@ def session(*dns: str) -> Session:
     return Session("s-1", b"", b"", (), 0.0, 0.0, 0.0, 1.0, 1.0, bound_to=ipaddress.ip_network(HOST), dns=dns)
 
 
-def test_what_is_known_is_answered_at_once() -> None:
-    """Refusals and static names need nobody."""
+def test_cached_answer_is_sent_at_once() -> None:
+    """Refusals and static names need no upstream."""
     rig = Rig()
     assert rig.take("secret.example")
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
@@ -75,14 +75,14 @@ def test_what_is_known_is_answered_at_once() -> None:
 
 
 def test_what_must_not_be_answered_is_told_so() -> None:
-    """A stream counts on it: no reply will come."""
+    """``take`` returns ``False``, so a TCP connection does not count the message."""
     rig = Rig()
-    assert not rig.desk.take(w.question("ok.example", flags=0x8000), HOST, rig.replies.append)
+    assert not rig.handler.take(w.question("ok.example", flags=0x8000), HOST, rig.replies.append)
     assert rig.replies == []
 
 
-def test_a_question_waits_for_its_answer() -> None:
-    """And gets it."""
+def test_query_waits_for_its_upstream() -> None:
+    """It is sent when the upstream answers."""
     rig = Rig()
     assert rig.take("ok.example")
     [(key, waiting)] = rig.lookups.waiting
@@ -91,7 +91,7 @@ def test_a_question_waits_for_its_answer() -> None:
     assert w.answers(rig.replies[0]) == [("ok.example.", "A", "1.2.3.4")]
 
 
-def test_a_failure_is_answered_and_audited() -> None:
+def test_upstream_failure_is_answered_and_audited() -> None:
     """SERVFAIL, one line."""
     rig = Rig()
     rig.take("ok.example")
@@ -100,44 +100,44 @@ def test_a_failure_is_answered_and_audited() -> None:
     assert [event.reason for event in rig.audit.events] == ["dns-upstream-failed"]
 
 
-def test_a_mistake_of_ours_is_logged_and_answered_all_the_same(clean_reactor: list[Failure]) -> None:
-    """The client must not wait for a bug."""
+def test_unexpected_error_is_logged_and_answered(clean_reactor: list[Failure]) -> None:
+    """The client gets SERVFAIL at once."""
     rig = Rig()
     rig.take("ok.example")
     rig.lookups.waiting[0][1].errback(ZeroDivisionError())
     assert w.rcode(rig.replies[0]) == "SERVFAIL"
     assert clean_reactor.pop().check(ZeroDivisionError)
-    assert rig.desk.responder.clients.of(HOST, 0.0).pending == 0
+    assert rig.handler.responder.clients.of(HOST, 0.0).pending == 0
 
 
-def test_a_reply_that_cannot_be_handed_back_is_logged(clean_reactor: list[Failure]) -> None:
-    """Not lost in silence, and nobody else's trouble."""
+def test_failed_send_is_logged(clean_reactor: list[Failure]) -> None:
+    """Other queries are not affected."""
     rig = Rig()
 
     def broken(_: bytes) -> None:
         raise ZeroDivisionError
 
-    rig.desk.take(w.question("ok.example"), HOST, broken)
+    rig.handler.take(w.question("ok.example"), HOST, broken)
     rig.lookups.waiting[0][1].callback(FOUND)
     assert clean_reactor.pop().check(ZeroDivisionError)
 
 
-def test_unaudited_means_unserved() -> None:
+def test_nothing_goes_upstream_without_audit() -> None:
     """While the audit cannot be written nothing goes upstream; what needs no upstream is answered."""
     rig = Rig(static={"gateway": ("10.0.0.2",)})
     rig.audit.writable = False
     rig.take("ok.example")
     rig.take("gateway")
     assert [w.rcode(reply) for reply in rig.replies] == ["SERVFAIL", "NOERROR"]
-    assert w.extended_error(rig.replies[0]) == (0, "credgate: the audit log is unwritable")
+    assert w.extended_error(rig.replies[0]) == (0, "credgate: the audit log cannot be written")
     assert rig.lookups.waiting == []
     rig.audit.writable = True
     rig.take("ok.example")
     assert len(rig.lookups.waiting) == 1
 
 
-def test_sessions_come_and_go_at_once() -> None:
-    """Their names too; the audit line names the session."""
+def test_session_events_take_effect_at_once() -> None:
+    """Also for their names; the audit line has the session."""
     rig = Rig()
     one = session("own.example")
     rig.take("own.example")
@@ -162,13 +162,13 @@ def test_the_audit_line() -> None:
     )
 
 
-def test_a_new_configuration_keeps_the_sessions() -> None:
-    """And what is in flight is judged by it."""
+def test_new_configuration_keeps_sessions() -> None:
+    """Waiting queries are judged by the new configuration."""
     rig = Rig()
     rig.registry.begin(session("own.example"))
     rig.take("ok.example")
     dns = DnsConfig(allow=("new.example",), rate=0.0)
-    rig.desk.replace(dns, make_policy(dns))
+    rig.handler.replace(dns, make_policy(dns))
     rig.lookups.waiting[0][1].callback(FOUND)
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
     rig.take("own.example")

@@ -1,4 +1,4 @@
-"""Asking resolvers, over real sockets on loopback."""
+"""The upstream resolver, on real sockets on loopback."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import defer, reactor
 from twisted.internet.task import deferLater
 
-from credgate.dns import response
+from credgate.dns import upstream_response
 from credgate.service.dns import resolver as module
 from credgate.service.dns.resolver import UpstreamError, UpstreamResolver
 from tests.fakes import dnswire as w
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 KEY = ((b"ok", b"example"), 1)
 A = w.record(w.ASKED, 1, b"\1\2\3\4")
+READY = upstream_response.ask((b"ready",), 1, bytes)
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ async def test_an_answer() -> None:
 
 @ensureDeferred
 async def test_ports_ids_and_cases_are_random() -> None:
-    """What a forger has to guess differs from question to question."""
+    """An attacker has to guess port, id and letter case for each query."""
     played = Played(answer)
     for number in range(20):
         await played.resolve(((f"some-longer-name{number % 2}".encode(), b"example"), 1))
@@ -81,7 +82,7 @@ async def test_ports_ids_and_cases_are_random() -> None:
 
 
 @ensureDeferred
-async def test_what_does_not_come_from_the_asked_port_is_not_heard() -> None:
+async def test_datagram_from_another_port_is_not_received() -> None:
     """The kernel drops it: the socket is connected. The stock resolver took answers from anyone until 26.10."""
     forged = bytes.fromhex("06060606")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -98,8 +99,8 @@ async def test_what_does_not_come_from_the_asked_port_is_not_heard() -> None:
 
 
 @ensureDeferred
-async def test_forged_answers_are_left_alone_until_the_right_one() -> None:
-    """Wrong id, wrong question, QR=0: the right one behind them counts."""
+async def test_forged_responses_are_ignored_until_the_right_one() -> None:
+    """Wrong id, wrong question, QR=0: the right response after them is accepted."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         right = w.response(query, (A,))
@@ -111,8 +112,8 @@ async def test_forged_answers_are_left_alone_until_the_right_one() -> None:
 
 
 @ensureDeferred
-async def test_many_forged_answers_send_us_to_tcp() -> None:
-    """Someone guesses: then the question is asked where guessing is of no use."""
+async def test_many_forged_responses_switch_to_tcp() -> None:
+    """After ``MAX_FORGED`` mismatching responses the query is sent over TCP."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         return [w.response(query, (A,))] if tcp else [b"\0\0" + w.response(query)[2:]] * module.MAX_FORGED
@@ -124,8 +125,8 @@ async def test_many_forged_answers_send_us_to_tcp() -> None:
 
 
 @ensureDeferred
-async def test_a_changed_letter_case_is_asked_again_over_tcp() -> None:
-    """0x20: over UDP it may be a forger who has not seen the question."""
+async def test_changed_letter_case_is_retried_over_tcp() -> None:
+    """0x20: the response may come from an attacker who has not seen the query."""
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
         return [w.response(query, (A,))] if tcp else [w.response(query[:12] + query[12:].swapcase(), (A,))]
@@ -137,8 +138,8 @@ async def test_a_changed_letter_case_is_asked_again_over_tcp() -> None:
 
 
 @ensureDeferred
-async def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
-    """And is then larger than UDP could carry."""
+async def test_truncated_response_is_retried_over_tcp() -> None:
+    """The response is larger than a datagram."""
     many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(60))
 
     def script(query: bytes, tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -161,8 +162,8 @@ async def test_a_truncated_answer_is_asked_again_over_tcp() -> None:
     ids=["servfail", "refused", "broken", "truncated over tcp too", "silent"],
 )
 @ensureDeferred
-async def test_the_next_server_is_asked(bad: Any) -> None:
-    """In order; the first one's failure is not the answer."""
+async def test_next_server_is_tried_after_a_failure(bad: Any) -> None:
+    """In order; the failure of the first is not the answer."""
     played = Played(bad, answer)
     assert (await played.resolve()).resources
     assert len(played.fakes[0].asked) >= 1
@@ -170,8 +171,8 @@ async def test_the_next_server_is_asked(bad: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_server_that_is_not_there_costs_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Port unreachable is heard; TCP refused and cut are too."""
+async def test_unreachable_server_is_skipped_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port-unreachable error, a refused and a cut TCP connection are noticed at once."""
     monkeypatch.setattr(module, "TIMEOUTS", (30.0, 30.0))
     played = Played(answer)
     played.upstream.servers = (("127.0.0.1", free_port()), *played.upstream.servers)
@@ -190,8 +191,8 @@ async def test_a_server_that_is_not_there_costs_no_time(monkeypatch: pytest.Monk
 
 
 @ensureDeferred
-async def test_two_rounds_and_then_no_more() -> None:
-    """All silent: each server twice, the second time with more patience; then ``UpstreamError``."""
+async def test_servers_are_tried_in_two_rounds() -> None:
+    """If none answers: each server twice, the second time for longer; then ``UpstreamError``."""
     played = Played(silent, silent)
     before = reactor.seconds()
     with pytest.raises(UpstreamError, match="no upstream"):
@@ -203,7 +204,7 @@ async def test_two_rounds_and_then_no_more() -> None:
 
 @ensureDeferred
 async def test_all_tries_end_by_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client's resolver waits five seconds; we have said SERVFAIL before."""
+    """A client's resolver waits five seconds; SERVFAIL is sent before."""
     monkeypatch.setattr(module, "DEADLINE", 0.45)
     played = Played(silent, silent, silent)
     before = reactor.seconds()
@@ -215,15 +216,15 @@ async def test_all_tries_end_by_the_deadline(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @ensureDeferred
-async def test_no_server_is_known() -> None:
+async def test_resolve_without_servers_fails() -> None:
     """A gateway without any resolver answers static names only."""
     with pytest.raises(UpstreamError):
         await UpstreamResolver((), reactor).resolve(KEY)
 
 
 @ensureDeferred
-async def test_identical_questions_are_asked_once() -> None:
-    """However many wait; another type is another question."""
+async def test_identical_queries_are_sent_once() -> None:
+    """However many clients wait; another type is another query."""
     played = Played(answer)
     results = await defer.gatherResults(
         [played.upstream.resolve(KEY) for _ in range(50)] + [played.upstream.resolve((KEY[0], 28))]
@@ -236,8 +237,8 @@ async def test_identical_questions_are_asked_once() -> None:
 
 
 @ensureDeferred
-async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither clients of one question nor questions pile up; what failed is told at once."""
+async def test_waiting_queries_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of one query and queries are limited; excess ones fail at once."""
     monkeypatch.setattr(module, "MAX_WAITING", 2)
     monkeypatch.setattr(module, "MAX_FLIGHTS", 2)
     played = Played(silent)
@@ -269,7 +270,7 @@ async def test_aliases_are_followed_over_several_answers() -> None:
 
 
 @ensureDeferred
-async def test_a_loop_of_aliases_ends() -> None:
+async def test_alias_loop_fails() -> None:
     """As a failure."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -282,7 +283,7 @@ async def test_a_loop_of_aliases_ends() -> None:
 
 
 @ensureDeferred
-async def test_stopping_gives_up_what_is_in_flight() -> None:
+async def test_stop_cancels_running_queries() -> None:
     """No socket, no delayed call is left: the fixture around each test looks."""
     played = Played(silent)
     waiting = [played.upstream.resolve(KEY), played.upstream.resolve((KEY[0], 28))]
@@ -295,7 +296,7 @@ async def test_stopping_gives_up_what_is_in_flight() -> None:
 
 
 @ensureDeferred
-async def test_stopping_while_connecting_gives_up_too() -> None:
+async def test_stop_cancels_a_connection_attempt() -> None:
     """A TCP server that accepts and says nothing."""
 
     def script(query: bytes, _tcp: bool) -> list[bytes]:  # noqa: FBT001 - a script
@@ -314,9 +315,9 @@ async def test_stopping_while_connecting_gives_up_too() -> None:
     await played.stop()
 
 
-def test_the_bare_socket_is_what_the_reactor_wants() -> None:
-    """It names itself, and a broken socket is a failure like any other."""
-    asked = response.ask(KEY[0], 1, bytes)
+def test_udp_socket_implements_the_reactor_interface() -> None:
+    """It has a log prefix, and a socket error fails the query."""
+    asked = upstream_response.ask(KEY[0], 1, bytes)
     exchange = module.UDPExchange(("127.0.0.1", 9), asked, reactor)
     assert exchange.logPrefix() == "dns upstream"
     assert exchange.fileno() > 0
@@ -331,10 +332,10 @@ def test_the_bare_socket_is_what_the_reactor_wants() -> None:
 
 
 @ensureDeferred
-async def test_reading_nothing_is_no_answer() -> None:
-    """A wake-up without a message (a bad checksum) is waited out."""
+async def test_read_without_data_is_ignored() -> None:
+    """The kernel may report a datagram that it then drops (a bad checksum)."""
     played = Played(silent)
-    exchange = module.UDPExchange(played.fakes[0].server, response.ask(KEY[0], 1, bytes), reactor).send()
+    exchange = module.UDPExchange(played.fakes[0].server, upstream_response.ask(KEY[0], 1, bytes), reactor).send()
     exchange.doRead()
     assert not exchange.done.called
     exchange.done.addErrback(lambda _: None)
@@ -343,8 +344,45 @@ async def test_reading_nothing_is_no_answer() -> None:
 
 
 @ensureDeferred
-async def test_ipv6_servers_are_asked() -> None:
+async def test_ipv6_server_is_used() -> None:
     """Both transports of a server that is not there, over ::1: refused, not confused."""
     upstream = UpstreamResolver([("::1", free_port())], reactor)
     with pytest.raises(UpstreamError):
         await upstream.resolve(KEY).addTimeout(5, reactor)
+
+
+@pytest.mark.parametrize("rcode", [0, 3, 5])
+@ensureDeferred
+async def test_probe_accepts_any_rcode(rcode: int) -> None:
+    """Also REFUSED."""
+    server = FakeUpstream(reactor, lambda query, _: [w.response(query, rcode=rcode)])
+    assert await module.probe(server.server, READY, reactor)
+    assert [tcp for _, tcp, _ in server.asked] == [False, True]
+    await server.stop()
+
+
+@ensureDeferred
+async def test_probe_repeats_a_lost_datagram(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent at most three times."""
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
+    server = FakeUpstream(reactor, lambda query, _: [w.response(query)] if len(server.asked) > 2 else [])
+    assert await module.probe(server.server, READY, reactor)
+    assert [tcp for _, tcp, _ in server.asked] == [False, False, False, True]
+    await server.stop()
+
+
+@ensureDeferred
+async def test_probe_needs_udp_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UDP silent, TCP closed, TCP cut, no server."""
+    monkeypatch.setattr(module, "PROBE_TIMEOUT", 0.05)
+    for script, tcp in (
+        (lambda _query, tcp: [w.response(_query)] if tcp else [], True),
+        (lambda query, _tcp: [w.response(query)], False),
+        (lambda query, tcp: [] if tcp else [w.response(query)], True),
+        (lambda query, _tcp: [query], True),
+    ):
+        server = FakeUpstream(reactor, script, tcp=tcp)
+        assert not await module.probe(server.server, READY, reactor)
+        await server.stop()
+    assert not await module.probe(("::1", free_port()), READY, reactor)
+    assert not await module.probe(("127.0.0.1", free_port()), READY, reactor)

@@ -19,7 +19,7 @@ from twisted.logger import globalLogPublisher
 
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.service.dns import listeners
-from credgate.service.dns.server import MAX_THROUGHPUT, dns_service
+from credgate.service.dns.dns_service import MAX_THROUGHPUT, dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry
 from tests.service.dns.test_listeners import Door, Line
@@ -29,7 +29,7 @@ from tests.service.dns.test_queries import FOUND, Rig
 def ask(message: bytes, **settings: Any) -> bytes | None:
     """Send octets to a server that allows ``git.example.test`` and knows ``gateway``."""
     rig = Rig(**({"allow": ("git.example.test", "ok.example"), "static": {"gateway": ("10.0.0.2",)}} | settings))
-    rig.desk.take(message, "10.0.0.1", rig.replies.append)
+    rig.handler.take(message, "10.0.0.1", rig.replies.append)
     return rig.replies[0] if rig.replies else None
 
 
@@ -53,7 +53,7 @@ def test_01_refusals_are_replies() -> None:
 
 
 def test_02_responses_are_not_answered() -> None:
-    """Or two servers talk to each other until someone pulls a plug."""
+    """Otherwise two servers could answer each other endlessly."""
     assert ask(w.question("gateway", flags=0x8180)) is None
     assert ask(w.question("gateway")) is not None
 
@@ -79,10 +79,10 @@ def test_04_large_replies_are_truncated_between_records() -> None:
 def test_05_a_dot_in_a_label_is_no_separator() -> None:
     """The one label ``git.example.test`` matched the entry of three."""
     rig = Rig(allow=("git.example.test",))
-    rig.desk.take(w.question(b"\x10git.example.test\0"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question(b"\x10git.example.test\0"), "10.0.0.1", rig.replies.append)
     assert w.rcode(rig.replies[0]) == "NXDOMAIN"
     assert rig.lookups.waiting == []
-    rig.desk.take(w.question("git.example.test"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("git.example.test"), "10.0.0.1", rig.replies.append)
     assert len(rig.lookups.waiting) == 1
 
 
@@ -98,14 +98,14 @@ def test_05_a_dot_in_a_label_is_no_separator() -> None:
     ],
     ids=["type 0x40", "type 0x80", "257 octets", "pointer", "two questions", "count lies"],
 )
-def test_06_malformed_questions_are_told_so(message: bytes) -> None:
-    """Label types, long names, pointers, several questions, lies in counts: FORMERR."""
+def test_06_malformed_queries_get_formerr(message: bytes) -> None:
+    """Label types, long names, pointers, several questions, wrong counts: FORMERR."""
     assert w.rcode(answered(message)) == "FORMERR"
     assert w.rcode(answered(w.question("gateway"))) == "NOERROR"
 
 
 def test_06_the_class_counts() -> None:
-    """CHAOS gets nothing of what IN has."""
+    """A CHAOS query gets no data of class IN."""
     assert w.rcode(answered(w.question("gateway", qclass=3))) == "REFUSED"
 
 
@@ -138,17 +138,17 @@ def test_09_connections_end_and_are_counted() -> None:
     assert line.transport.disconnected
 
 
-def test_10_the_cache_is_bounded_and_knows_what_is_not_there() -> None:
+def test_10_cache_is_limited_and_has_negative_answers() -> None:
     """No entry and no delayed call for each name; negative answers are kept; the letter case is the query's."""
     rig = Rig(allow=("*.example",), cache_size=10, names_per_minute=100000)
     for number in range(500):
-        rig.desk.take(w.question(f"n{number}.example"), "10.0.0.1", rig.replies.append)
+        rig.handler.take(w.question(f"n{number}.example"), "10.0.0.1", rig.replies.append)
         rig.lookups.waiting.pop()[1].callback(FOUND)
-    assert len(rig.desk.responder.answers) == 10
+    assert len(rig.handler.responder.answers) == 10
     assert rig.clock.getDelayedCalls() == []
-    rig.desk.take(w.question("Nope.Example"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("Nope.Example"), "10.0.0.1", rig.replies.append)
     rig.lookups.waiting.pop()[1].callback(FOUND.__class__(3, ((b"nope", b"example"),), (), 30))
-    rig.desk.take(w.question("nOPE.example"), "10.0.0.1", rig.replies.append)
+    rig.handler.take(w.question("nOPE.example"), "10.0.0.1", rig.replies.append)
     assert rig.lookups.waiting == []
     assert [str(w.read(reply).question[0].name) for reply in rig.replies[-2:]] == ["Nope.Example.", "nOPE.example."]
 
@@ -165,7 +165,7 @@ def _blast(address: tuple[str, int], stop: list[bool]) -> int:
 
 
 @ensureDeferred
-async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
+async def test_11_flood_does_not_block_the_reactor() -> None:
     """One turn takes at most 2 KiB of datagrams: some fifty questions, a millisecond."""
     config = Config(listen=ListenConfig(dns="127.0.0.1:0"), dns=DnsConfig(upstream=("127.0.0.1:9",), rate=0.0))
     service = dns_service(config, FakeRegistry(), FakeAudit(), reactor)
@@ -175,7 +175,7 @@ async def test_11_a_flood_leaves_the_reactor_its_turns() -> None:
     turns: list[int] = []
 
     def taken() -> int:
-        counters = service.desk.responder.counters
+        counters = service.handler.responder.counters
         return counters.hits + counters.judged + counters.limited
 
     stop: list[bool] = []

@@ -1,7 +1,8 @@
-"""The DNS server as a service: binds UDP and TCP before privileges are dropped, answers, reloads, proves it answers.
+"""The DNS server as a Twisted service: binds its UDP and TCP ports, applies a new configuration, checks its readiness.
 
-A bind that fails stops the start. ``[listen] dns = ""`` is off: then nothing is bound and ``enabled`` says so. One line
-a minute tells what was refused or malformed, if anything was; never a line a packet.
+The ports are bound before privileges are dropped, and a bind that fails stops the start. With ``[listen] dns = ""``
+nothing is bound, and ``enabled`` is false. Refused and malformed messages are logged as one line a minute with
+counters, never as a line for each packet, so that a sandbox cannot fill the disk.
 """
 
 from __future__ import annotations
@@ -19,40 +20,39 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from credgate.dns import policy, response, upstreams
+from credgate.dns import query_policy, upstream_response, upstreams
 from credgate.dns.codes import RRType
 from credgate.dns.query import MAX_QUERY
 from credgate.errors import ConfigError
 from credgate.service.dns.listeners import Datagrams, StreamFactory
-from credgate.service.dns.probe import answers
 from credgate.service.dns.queries import QueryHandler
-from credgate.service.dns.resolver import UpstreamResolver
+from credgate.service.dns.resolver import UpstreamResolver, probe
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IListeningPort
 
     from credgate.config.schema import Config
-    from credgate.dns.policy import QueryPolicy
+    from credgate.dns.query_policy import QueryPolicy
     from credgate.dns.upstreams import Endpoint
     from credgate.service.audit.log import AuditLog
     from credgate.service.registry import SessionRegistry
 
 MAX_THROUGHPUT = 2048
-"""Octets one readable datagram socket may hold the reactor for: with Twisted's 256 KiB a flood starves the relay."""
+"""Octets of datagrams that are read in one reactor turn. With Twisted's 256 KiB a flood would delay the relay."""
 SUMMARY = 60.0
-"""Seconds between two lines about what was refused."""
+"""Seconds between two log lines with counters."""
 BIND_TRIES = 16
-"""For port 0: a port that is free for both protocols has to be found."""
+"""With port 0, tries until a port is free for both UDP and TCP."""
 RESOLV_CONF = Path("/etc/resolv.conf")
 
 
-def _is_mine(address: str) -> bool:
-    """Whether an address is one of this machine's: whether a socket can be bound to it."""
+def _is_local(address: str) -> bool:
+    """Whether an address belongs to this machine, so that a socket can be bound to it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(family, socket.SOCK_DGRAM) as test:
         try:
-            probe.bind((address, 0))
+            test.bind((address, 0))
         except OSError:
             return False
         return True
@@ -63,11 +63,11 @@ def _servers(config: Config, listening: Endpoint) -> list[Endpoint]:
         system = RESOLV_CONF.read_text(encoding="utf-8", errors="replace")
     except OSError:
         system = ""
-    return upstreams.choose(config.dns.upstream, system, listening, _is_mine)
+    return upstreams.choose(config.dns.upstream, system, listening, _is_local)
 
 
 class DnsService(Service):
-    """The server. ``address`` is where it is bound, once it is."""
+    """The DNS server. ``address`` is the address that it is bound to."""
 
     name = "dns"
     log = Logger()
@@ -77,14 +77,14 @@ class DnsService(Service):
         self.enabled = bool(config.listen.dns)
         self.address = upstreams.endpoint(config.listen.dns) if self.enabled else ("", 0)
         self.upstream = UpstreamResolver(_servers(config, self.address) if self.enabled else (), reactor)
-        self.desk = QueryHandler(config.dns, policy.make_policy(config.dns), self.upstream, registry, audit)
+        self.handler = QueryHandler(config.dns, query_policy.make_policy(config.dns), self.upstream, registry, audit)
         self._factory = StreamFactory(
-            self.desk, reactor, config.dns.tcp_connections, config.dns.tcp_connections_per_address
+            self.handler, reactor, config.dns.tcp_connections, config.dns.tcp_connections_per_address
         )
         self._ports: list[IListeningPort] = []
-        self._summary = LoopingCall(self._tell)
+        self._summary = LoopingCall(self.log_counters)
         self._summary.clock = reactor
-        self._told = 0
+        self._logged = 0
 
     def privilegedStartService(self) -> None:
         """Bind both protocols; raises ``CannotListenError``."""
@@ -93,15 +93,14 @@ class DnsService(Service):
             self._bind()
 
     def startService(self) -> None:
-        """Begin to answer."""
         super().startService()
         if not self.enabled:
             return
-        if not self._ports:
+        if not self._ports:  # started without ``privilegedStartService``
             self._bind()
         if not self.upstream.servers:
             self.log.warn(  # noqa: G010 - Twisted has no other
-                "dns: no upstream resolver is known; only static names are answered"
+                "dns: there is no upstream resolver; only static names are answered"
             )
         self._summary.start(SUMMARY, now=False)
 
@@ -121,7 +120,7 @@ class DnsService(Service):
     def _bind_both(self) -> None:
         host, number = self.address
         datagrams = self._reactor.listenUDP(
-            number, Datagrams(self.desk, self._reactor), interface=host, maxPacketSize=MAX_QUERY + 1
+            number, Datagrams(self.handler, self._reactor), interface=host, maxPacketSize=MAX_QUERY + 1
         )
         datagrams.maxThroughput = MAX_THROUGHPUT
         self._ports.append(datagrams)
@@ -130,7 +129,6 @@ class DnsService(Service):
         self.address = (host, number)
 
     def stopService(self) -> Deferred[Any] | None:
-        """Close both doors and give up what is in flight."""
         super().stopService()
         if self._summary.running:
             self._summary.stop()
@@ -142,9 +140,9 @@ class DnsService(Service):
         return DeferredList([one for one in closing if one is not None])
 
     def reload(self, config: Config) -> Deferred[None]:
-        """Take up ``[dns]`` of a new configuration. Fails with ``ConfigError``; then the old one stays whole.
+        """Apply ``[dns]`` of a new configuration. Fails with ``ConfigError``; the old one then stays in effect.
 
-        Where to listen and the connection caps are taken up by a restart only.
+        The address and the limits on connections change only with a restart.
         """
         return ensureDeferred(self._reload(config))
 
@@ -152,39 +150,40 @@ class DnsService(Service):
         if not self.enabled:
             return
         try:
-            made: QueryPolicy = await deferToThread(policy.make_policy, config.dns)
+            made: QueryPolicy = await deferToThread(query_policy.make_policy, config.dns)
             self.upstream.servers = tuple(_servers(config, self.address))
         except ConfigError as error:
             raise _placed(error, config) from None
-        self.desk.replace(config.dns, made)
+        self.handler.replace(config.dns, made)
 
     async def ready(self) -> bool:
-        """Whether the server answers a question over each of its own sockets."""
+        """Whether the server answers a query over UDP and over TCP."""
         if not self.enabled or not self._ports:
             return False
         host, number = self.address
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - bound nowhere here: asked instead
-        asked = response.ask(policy.READY, RRType.A, os.urandom)
-        return await answers((loopback.get(host, host), number), asked, self._reactor)
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        asked = upstream_response.ask(query_policy.READY, RRType.A, os.urandom)
+        return await probe((loopback.get(host, host), number), asked, self._reactor)
 
     def counters(self) -> dict[str, int]:
-        """Return what happened since the start, for metrics."""
-        return asdict(self.desk.responder.counters) | {"connections_refused": self._factory.refused}
+        """Return the counters since the start, for the metrics."""
+        return asdict(self.handler.responder.counters) | {"connections_refused": self._factory.refused}
 
-    def _tell(self) -> None:
+    def log_counters(self) -> None:
+        """Log the counters, if anything was refused or malformed since the last line."""
         now = self.counters()
-        odd = now["faults"] + now["silent"] + now["limited"] + now["refused"] + now["failed"]
-        if odd != self._told:
-            self._told = odd
+        events = now["faults"] + now["silent"] + now["limited"] + now["refused"] + now["failed"]
+        if events != self._logged:
+            self._logged = events
             self.log.info(
                 "dns: since the start {counters}; the last malformed: {sample}",
                 counters=now,
-                sample=self.desk.responder.sample or "none",
+                sample=self.handler.responder.sample or "none",
             )
 
 
 def dns_service(config: Config, registry: SessionRegistry, audit: AuditLog, reactor: Any) -> DnsService:  # noqa: ANN401 - every interface of a reactor
-    """Return the DNS server of a configuration; ``ConfigError`` for a bad entry, with file and line. Blocking."""
+    """Return the DNS server of a configuration. Blocks. Raises ``ConfigError`` with file and line."""
     try:
         return DnsService(config, registry, audit, reactor)
     except ConfigError as error:
@@ -192,5 +191,5 @@ def dns_service(config: Config, registry: SessionRegistry, audit: AuditLog, reac
 
 
 def _placed(error: ConfigError, config: Config) -> ConfigError:
-    """Return the error with the place of its key; one that has a file (the allowlist's) knows its own."""
+    """Return the error with the file and line of its key. An error of the allowlist file has its own."""
     return error if error.file else config.error(error.text, *error.key.split("."))

@@ -1,11 +1,12 @@
-"""The question that goes upstream, and what may pass for its answer.
+"""Queries to upstream resolvers, and the parser of their responses.
 
-Nothing of the sandbox's message goes out: the question is built anew with an id, letter cases (0x20) and no options of
-our own, so that neither case nor EDNS carries anything. An answer counts only if its id, the QR bit and the question,
-case included, are those of the asked; the shell adds that it came from the asked address and port to the asking one.
-Then it is read strictly: counts, names (pointers backwards), record lengths, no octet left over. Only the answer
-section's records of the asked type and aliases are kept, and of the authority section the SOA's time. The additional
-section is walked and forgotten. RFC 1035, RFC 5452 (forgery), draft-vixie-dnsext-dns0x20, RFC 2308 (negative times).
+No octet of the sandbox's message is sent upstream: the query is built anew with a random id, random letter case (0x20)
+and no options, so that neither case nor EDNS carries data out. A response is accepted only if its id, the QR bit and
+the question, including the letter case, match the query. (``service.dns.resolver`` uses a connected socket, so it also
+comes from the right address and port.) It is then parsed strictly: counts, names (pointers point backwards), record
+lengths, no trailing octets. Kept are the records of the queried type and the aliases of the answer section, and the
+negative TTL of the SOA. Other records are parsed and ignored. RFC 1035, RFC 5452 (forgery), draft-vixie-dnsext-dns0x20,
+RFC 2308 (negative TTL).
 """
 
 from __future__ import annotations
@@ -15,37 +16,37 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from credgate.dns import names, svcb
+from credgate.dns import domain_names, svcb
 from credgate.dns.codes import HEADER, IN, OPCODE, QR, RCODE, RD, TC, RRType
-from credgate.dns.names import WireError
+from credgate.dns.domain_names import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.dns.names import Name
+    from credgate.dns.domain_names import Name
 
 MAX_RESPONSE = 8192
-"""Octets of an upstream message, TCP included. Addresses need less; what is larger is not asked for."""
+"""Largest upstream message, octets, also over TCP. Answers with addresses are smaller."""
 MAX_RECORDS = 64
 
 _HEAD = Struct("!6H")
 _PAIR = Struct("!2H")
 _FIXED = Struct("!HHIH")
 _TTL_TOP = 0x80000000
-"""A TTL with the top bit is 0 (RFC 2181 section 8)."""
+"""A TTL with the top bit set counts as 0 (RFC 2181 section 8)."""
 
 
 class MismatchError(WireError):
-    """A message that is not the answer to what was asked: left alone, the right one may still come."""
+    """A message that is not the response to the query. It is ignored, because the right one may still arrive."""
 
 
 class CaseMismatchError(MismatchError):
-    """All but the letter case of the name is right: the server folds, or someone guesses. Ask again over TCP."""
+    """Only the letter case of the name differs: the server changes it, or the response is forged. Retry over TCP."""
 
 
 @frozen(slots=True)
 class SentQuestion:
-    """A question as it was sent. ``question`` is the section's octets, with the random case."""
+    """A query as sent. ``question``: the octets of the question section, with the random letter case."""
 
     message: bytes = field(repr=False)
     question: bytes = field(repr=False)
@@ -54,18 +55,18 @@ class SentQuestion:
 
 @frozen(slots=True)
 class Resource:
-    """One record of an answer. ``owner`` is folded, ``rdata`` without compression, ``target`` what an alias names."""
+    """One record. ``owner`` is folded, ``rdata`` is uncompressed, ``target`` is the name that it points to."""
 
     owner: Name
     rtype: int
     ttl: int
     rdata: bytes
-    target: Name = names.ROOT
+    target: Name = domain_names.ROOT
 
 
 @frozen(slots=True)
 class Response:
-    """What an upstream said. ``negative_ttl`` is ``None`` without an SOA."""
+    """The response of an upstream. ``negative_ttl`` is ``None`` without an SOA."""
 
     rcode: int
     truncated: bool = False
@@ -74,8 +75,9 @@ class Response:
 
 
 def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion:
-    """Build the question for a folded name; ``entropy(n)`` gives ``n`` random octets."""
-    wire = bytearray(names.encode(name))
+    """Build the query for a folded name. ``entropy(n)`` returns ``n`` random octets."""
+    wire = bytearray(domain_names.encode(name))
+    # Two octets for the id, then one for the letter case of each octet of the name.
     coins = entropy(2 + len(wire))
     offset = 0
     while length := wire[offset]:
@@ -88,17 +90,18 @@ def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion
 
 
 def read(message: bytes, asked: SentQuestion) -> Response:
-    """Read an upstream's message. ``MismatchError``: not the answer; other ``WireError``: the answer, but broken."""
+    """Parse an upstream message. ``MismatchError``: not the response; other ``WireError``: a malformed response."""
     if len(message) < HEADER or message[:2] != asked.message[:2]:
-        raise MismatchError("another id")
+        raise MismatchError("id mismatch")
     _, flags, questions, *counts = _HEAD.unpack_from(message)
     if not flags & QR or flags & OPCODE or questions != 1:
-        raise MismatchError("no response to one question")
+        raise MismatchError("not a response with one question")
     end = HEADER + len(asked.question)
     if message[HEADER:end] != asked.question:
         if message[HEADER:end].lower() == asked.question.lower():
-            raise CaseMismatchError("the letter case differs")
-        raise MismatchError("another question")
+            raise CaseMismatchError("letter case mismatch")
+        raise MismatchError("question mismatch")
+    # The records of a truncated message may end anywhere; the query is repeated over TCP.
     if flags & TC:
         return Response(flags & RCODE, truncated=True)
     return _Sections(message, asked.qtype).response(flags & RCODE, end, counts)
@@ -106,14 +109,14 @@ def read(message: bytes, asked: SentQuestion) -> Response:
 
 @frozen(slots=True)
 class _Sections:
-    """The records behind the question."""
+    """The sections after the question."""
 
     message: bytes
     qtype: int
 
     def response(self, rcode: int, offset: int, counts: list[int]) -> Response:
         if sum(counts) > MAX_RECORDS or len(self.message) > MAX_RESPONSE:
-            raise WireError("more records or octets than any answer needs")
+            raise WireError("too many records or octets")
         answers, negative = [], None
         for section, count in enumerate(counts):
             for _ in range(count):
@@ -125,25 +128,25 @@ class _Sections:
                 elif section == 1 and resource.rtype == RRType.SOA:
                     negative = min(resource.ttl, int.from_bytes(resource.rdata))
         if offset != len(self.message):
-            raise WireError("octets behind the last record")
+            raise WireError("trailing octets")
         return Response(rcode, answers=tuple(answers), negative_ttl=negative)
 
     def record(self, offset: int) -> tuple[Resource | None, int]:
-        """Read one record; ``None`` for a class or type that this answer does not need: that is walked over."""
-        owner, offset = names.decompress(self.message, offset)
+        """Parse one record. Returns ``None`` in place of a record of another class or type, and the next offset."""
+        owner, offset = domain_names.decompress(self.message, offset)
         start = offset + _FIXED.size
         if start > len(self.message):
-            raise WireError("a record is cut")
+            raise WireError("truncated record")
         rtype, rclass, ttl, length = _FIXED.unpack_from(self.message, offset)
         end = start + length
         if end > len(self.message):
-            raise WireError("a record's length lies")
+            raise WireError("wrong record length")
         ttl = 0 if ttl & _TTL_TOP else ttl
         read_rdata = _RDATA.get(rtype) if rtype in (self.qtype, RRType.CNAME, RRType.SOA) else None
         if rclass != IN or read_rdata is None:
             return None, end
         rdata, target = read_rdata(self.message, start, end)
-        return Resource(names.fold(owner), rtype, ttl, rdata, names.fold(target)), end
+        return Resource(domain_names.fold(owner), rtype, ttl, rdata, domain_names.fold(target)), end
 
 
 Rdata = tuple[bytes, "Name"]
@@ -152,33 +155,33 @@ Rdata = tuple[bytes, "Name"]
 def _fixed(octets: int) -> Callable[[bytes, int, int], Rdata]:
     def read_address(message: bytes, start: int, end: int) -> Rdata:
         if end - start != octets:
-            raise WireError("an address of a wrong length")
-        return message[start:end], names.ROOT
+            raise WireError("address with a wrong length")
+        return message[start:end], domain_names.ROOT
 
     return read_address
 
 
 def _named(prefix: int) -> Callable[[bytes, int, int], Rdata]:
-    """Read data that is ``prefix`` octets and a name; the name comes out uncompressed."""
+    """Parse data of ``prefix`` octets and a name; the name is returned uncompressed."""
 
     def read_named(message: bytes, start: int, end: int) -> Rdata:
         if start + prefix >= end:
-            raise WireError("a record's data is cut")
-        target, after = names.decompress(message, start + prefix)
+            raise WireError("truncated record data")
+        target, after = domain_names.decompress(message, start + prefix)
         if after != end:
-            raise WireError("a name that does not end with its record")
-        return message[start : start + prefix] + names.encode(target), target
+            raise WireError("name does not end with its record")
+        return message[start : start + prefix] + domain_names.encode(target), target
 
     return read_named
 
 
 def _soa(message: bytes, start: int, end: int) -> Rdata:
-    """Read an SOA; the data returned is its last field, the negative time."""
-    _, after = names.decompress(message, start)
-    _, after = names.decompress(message, after)
+    """Parse an SOA; the returned data is its last field, the negative TTL."""
+    _, after = domain_names.decompress(message, start)
+    _, after = domain_names.decompress(message, after)
     if after + 20 != end:
-        raise WireError("an SOA of a wrong length")
-    return message[end - 4 : end], names.ROOT
+        raise WireError("SOA with a wrong length")
+    return message[end - 4 : end], domain_names.ROOT
 
 
 def _strings(message: bytes, start: int, end: int) -> Rdata:
@@ -186,8 +189,8 @@ def _strings(message: bytes, start: int, end: int) -> Rdata:
     while at < end:
         at += 1 + message[at]
     if at != end or start == end:
-        raise WireError("a text record's length lies")
-    return message[start:end], names.ROOT
+        raise WireError("TXT record with a wrong length")
+    return message[start:end], domain_names.ROOT
 
 
 def _service(message: bytes, start: int, end: int) -> Rdata:
@@ -197,8 +200,8 @@ def _service(message: bytes, start: int, end: int) -> Rdata:
 
 def _caa(message: bytes, start: int, end: int) -> Rdata:
     if end - start < 2 or start + 2 + message[start + 1] > end:  # noqa: PLR2004 - flags and a tag's length
-        raise WireError("a CAA record is cut")
-    return message[start:end], names.ROOT
+        raise WireError("truncated CAA record")
+    return message[start:end], domain_names.ROOT
 
 
 _RDATA: dict[int, Callable[[bytes, int, int], Rdata]] = {

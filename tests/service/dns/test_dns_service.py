@@ -1,4 +1,4 @@
-"""The service: binds, answers, reloads, stops."""
+"""The DNS service: bind, answer, reload, stop."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from twisted.logger import globalLogPublisher
 from credgate.config.load import load
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.errors import ConfigError
-from credgate.service.dns import probe
-from credgate.service.dns import server as module
-from credgate.service.dns.server import DnsService, dns_service
+from credgate.service.dns import dns_service as module
+from credgate.service.dns import resolver
+from credgate.service.dns.dns_service import DnsService, dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 from tests.fakes.waiting import free_port
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer for a sign of life: a busy machine is not a dead server."""
-    monkeypatch.setattr(probe, "TIMEOUT", 5.0)
+    """Wait longer for the readiness check: the test machine may be busy."""
+    monkeypatch.setattr(resolver, "PROBE_TIMEOUT", 5.0)
 
 
 def made(listen: str = "127.0.0.1:0", **settings: Any) -> DnsService:
@@ -67,8 +67,8 @@ async def ask(service: DnsService, name: str, qtype: int = 1) -> bytes:
 
 
 @ensureDeferred
-async def test_it_answers_and_is_ready() -> None:
-    """Both doors, on one port; then neither."""
+async def test_service_answers_and_is_ready() -> None:
+    """UDP and TCP on one port; after the stop neither."""
     service = start(made(static={"gateway": ("10.0.0.2",)}))
     assert w.answers(await ask(service, "gateway")) == [("gateway.", "A", "10.0.0.2")]
     assert await service.ready()
@@ -81,7 +81,7 @@ async def test_it_answers_and_is_ready() -> None:
 
 
 @ensureDeferred
-async def test_it_looks_names_up() -> None:
+async def test_service_resolves_names() -> None:
     """From a real socket to a real socket and back."""
     upstream = FakeUpstream(reactor, lambda query, _: [w.response(query, (w.record(w.ASKED, 1, b"\1\2\3\4"),))])
     service = start(made(allow=("ok.example",), upstream=(f"127.0.0.1:{upstream.number}",)))
@@ -91,8 +91,8 @@ async def test_it_looks_names_up() -> None:
 
 
 @ensureDeferred
-async def test_one_flood_must_not_hold_the_reactor() -> None:
-    """Twisted's 256 KiB a turn let 2.6 seconds pass before anyone else's."""
+async def test_datagram_throughput_is_limited() -> None:
+    """With Twisted's 256 KiB a turn other work waited 2.6 seconds."""
     service = start(made())
     assert service._ports[0].maxThroughput == 2048
     await stop(service)
@@ -100,7 +100,7 @@ async def test_one_flood_must_not_hold_the_reactor() -> None:
 
 @ensureDeferred
 async def test_all_addresses_can_be_bound_and_are_ready() -> None:
-    """0.0.0.0 is asked over loopback; IPv6 is as good."""
+    """For 0.0.0.0 and :: the check uses loopback."""
     for listen in ("0.0.0.0:0", "[::1]:0", "[::]:0"):
         service = start(made(listen))
         assert await service.ready()
@@ -112,7 +112,7 @@ async def test_all_addresses_can_be_bound_and_are_ready() -> None:
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 @ensureDeferred
 async def test_a_failed_bind_stops_the_start(kind: int) -> None:
-    """Either protocol; and nothing stays bound behind it."""
+    """For either protocol; and the other port is released."""
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind == socket.SOCK_STREAM:
@@ -135,8 +135,8 @@ async def test_without_privileged_start_it_binds_at_the_start() -> None:
 
 
 @ensureDeferred
-async def test_off_is_off() -> None:
-    """``dns = ""``: nothing bound, nothing resolved, a reload is no trouble."""
+async def test_disabled_server_listens_nowhere() -> None:
+    """``dns = ""``: nothing is bound or resolved, and a reload succeeds."""
     service = start(made(""))
     assert (service.enabled, service._ports, await service.ready()) == (False, [], False)
     await service.reload(Config(listen=ListenConfig(dns="")))
@@ -145,7 +145,7 @@ async def test_off_is_off() -> None:
 
 @ensureDeferred
 async def test_a_reload_takes_effect_at_once_or_not_at_all(tmp_path: Path) -> None:
-    """A list that cannot be used keeps the old one whole."""
+    """An invalid list leaves the old one in effect."""
     file = tmp_path / "allowlist.conf"
     file.write_text("one.example\n")
     settings: dict[str, Any] = {"allowlist_file": str(file), "upstream": (f"127.0.0.1:{free_port()}",)}
@@ -168,7 +168,7 @@ async def test_a_reload_takes_effect_at_once_or_not_at_all(tmp_path: Path) -> No
     await stop(service)
 
 
-def test_a_bad_entry_is_told_with_its_place(tmp_path: Path) -> None:
+def test_invalid_entry_is_reported_with_file_and_line(tmp_path: Path) -> None:
     """The configuration's file and line for its own keys, the allowlist's for its lines."""
     listed, file = tmp_path / "list", tmp_path / "credgate.toml"
     listed.write_text("ok.example\n*\n")
@@ -185,8 +185,8 @@ def test_a_bad_entry_is_told_with_its_place(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred malformed packets, a look-up over UDP and TCP, a look at readiness: nothing but the summary, once."""
+async def test_counters_are_logged_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred malformed packets, lookups over UDP and TCP, a readiness check: one summary line."""
     lines: list[dict[str, Any]] = []
 
     def note(event: dict[str, Any]) -> None:
@@ -199,10 +199,10 @@ async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPat
         assert await service.ready()
         assert w.rcode(await ask(service, "ok.example")) == "NOERROR"
         for _ in range(100):
-            service.desk.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
+            service.handler.take(b"\x12\x34junk", "10.0.0.1", lambda _: None)
         assert lines == []
-        service._tell()
-        service._tell()
+        service.log_counters()
+        service.log_counters()
     finally:
         globalLogPublisher.removeObserver(note)
     assert [event["counters"]["faults"] for event in lines] == [100]
@@ -214,7 +214,7 @@ async def test_one_line_a_minute_and_none_a_packet(monkeypatch: pytest.MonkeyPat
 
 @ensureDeferred
 async def test_a_system_without_resolvers_still_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Static names are answered; it is said once that nothing else can be."""
+    """Static names are answered; one log line says that there is no upstream."""
     monkeypatch.setattr(module, "RESOLV_CONF", tmp_path / "missing")
     service = start(made(upstream=(), allow=("ok.example",), static={"gateway": ("10.0.0.2",)}))
     assert service.upstream.servers == ()
@@ -229,7 +229,7 @@ async def test_a_system_without_resolvers_still_starts(monkeypatch: pytest.Monke
 
 @ensureDeferred
 async def test_stopping_ends_connections() -> None:
-    """A client that keeps its connection open does not keep the gateway."""
+    """An open client connection does not delay the stop."""
     service = start(made())
     with socket.socket() as client:
         await deferToThread(client.connect, service.address)

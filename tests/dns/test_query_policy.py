@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from credgate.config.load import load
 from credgate.config.schema import DnsConfig
-from credgate.dns import policy
-from credgate.dns.policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
+from credgate.dns import query_policy
+from credgate.dns.query_policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
 from credgate.errors import ConfigError
 from credgate.values import Reason
 
@@ -46,7 +46,7 @@ def outcome(asked: str, qtype: int = 1, qclass: int = 1, **more: Any) -> tuple[D
 
 
 @pytest.mark.parametrize("qtype", [1, 28, 5, 64, 65])
-def test_default_types_of_an_allowed_name_are_asked(qtype: int) -> None:
+def test_default_types_of_allowed_name_go_upstream(qtype: int) -> None:
     """A, AAAA, CNAME, SVCB, HTTPS."""
     assert outcome("example.com", qtype) == (Disposition.ASK, Reason.ALLOWED)
     assert outcome("a.wild.example", qtype) == (Disposition.ASK, Reason.ALLOWED)
@@ -58,7 +58,7 @@ def test_other_types_of_an_allowed_name_have_no_data(qtype: int) -> None:
     assert outcome("example.com", qtype) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
 
 
-def test_an_entry_grants_types() -> None:
+def test_entry_grants_types() -> None:
     """``text.example TXT``, and nothing else beside it."""
     assert outcome("text.example", 16) == (Disposition.ASK, Reason.ALLOWED)
     assert outcome("text.example", 15) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
@@ -67,7 +67,7 @@ def test_an_entry_grants_types() -> None:
 
 @pytest.mark.parametrize("qtype", [0, 10, 41, 249, 250, 251, 252, 253, 254, 255, 128, 65280, 65534, 65535])
 @pytest.mark.parametrize("asked", ["example.com", "gateway", "other.example"])
-def test_some_types_are_for_nobody(asked: str, qtype: int) -> None:
+def test_some_types_are_never_answered(asked: str, qtype: int) -> None:
     """ANY, AXFR, IXFR, NULL, OPT and private types: REFUSED, whatever the name."""
     assert outcome(asked, qtype) == (Disposition.REFUSED, Reason.DNS_TYPE)
 
@@ -81,7 +81,7 @@ def test_only_class_in_is_served(qclass: int) -> None:
 @pytest.mark.parametrize(
     "asked", ["other.example", "www.example.com", "wild.example", "com", "localhost", "2.0.0.10.in-addr.arpa.x"]
 )
-def test_what_is_not_listed_is_not_answered(asked: str) -> None:
+def test_unlisted_name_is_refused(asked: str) -> None:
     """Default deny, single labels included."""
     assert outcome(asked) == (Disposition.NO_NAME, Reason.DNS_NAME)
 
@@ -108,10 +108,10 @@ def test_static_names_and_their_reverse() -> None:
     assert found.reverse[name("2.0.0.10.in-addr.arpa")] == (name("gateway"), name("same.internal"))
     assert outcome("gateway") == outcome("2.0.0.10.in-addr.arpa", 12) == (Disposition.STATIC, Reason.ALLOWED)
     assert outcome("4.0.0.10.in-addr.arpa", 12) == (Disposition.NO_NAME, Reason.DNS_NAME)
-    assert made().judge(policy.READY, 1).outcome is Disposition.STATIC
+    assert made().judge(query_policy.READY, 1).outcome is Disposition.STATIC
 
 
-def test_ipv6_can_be_switched_off() -> None:
+def test_aaaa_can_be_disabled() -> None:
     """AAAA is then NODATA: a client goes on with A at once."""
     assert outcome("example.com", 28, aaaa=False) == (Disposition.NO_TYPE, Reason.DNS_TYPE)
     assert outcome("example.com", 1, aaaa=False) == (Disposition.ASK, Reason.ALLOWED)
@@ -130,7 +130,7 @@ def test_ipv6_can_be_switched_off() -> None:
         "\u00fc.wild.example",
     ],
 )
-def test_a_wildcard_does_not_allow_what_could_be_a_message(asked: str) -> None:
+def test_wildcard_refuses_names_that_could_carry_data(asked: str) -> None:
     """Long labels, many labels, long names and octets no host name has carry data out."""
     assert outcome(asked) == (Disposition.NO_NAME, Reason.DNS_NAME_FORM)
 
@@ -173,7 +173,7 @@ def test_a_session_adds_names_and_cannot_lift_a_denial() -> None:
     assert found.judge(name("example.com"), 1, session=session).outcome is Disposition.ASK
 
 
-def test_names_in_answers() -> None:
+def test_names_in_answers_are_checked() -> None:
     """A chain's names are judged without their types."""
     found = made()
     assert found.allows_name(name("example.com"))
@@ -196,7 +196,7 @@ def test_a_bad_setting_stops_the_start(settings: dict[str, Any], key: str) -> No
     with pytest.raises(ConfigError) as caught:
         made(**settings)
     assert caught.value.key == key
-    [(found, text)] = policy.faults(DnsConfig(**settings))
+    [(found, text)] = query_policy.faults(DnsConfig(**settings))
     assert (f"dns.{found}", text) == (key, caught.value.text)
 
 
@@ -207,7 +207,7 @@ def test_loading_the_configuration_checks_the_entries(tmp_path: Path) -> None:
     file.write_text(section)
     dns = load(file, {"HOME": str(tmp_path)}).dns
     assert (dns.allow, dns.static, dns.clients) == (("example.com TXT",), {"gateway": ("10.0.0.2",)}, "sessions")
-    assert policy.faults(dns) == []
+    assert query_policy.faults(dns) == []
     file.write_text(section.replace("example.com TXT", "example.com txt"))
     with pytest.raises(ConfigError) as caught:
         load(file, {"HOME": str(tmp_path)})
@@ -227,7 +227,7 @@ def test_the_file_adds_to_the_list(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), max_size=5).map(tuple), st.integers(0, 65535))
-def test_nothing_but_what_is_listed_is_ever_asked(asked: tuple[bytes, ...], qtype: int) -> None:
+def test_only_listed_names_go_upstream(asked: tuple[bytes, ...], qtype: int) -> None:
     """The property behind all of the above, over names of any octets."""
     found = MADE.judge(asked, qtype)
     if found.outcome is Disposition.ASK:

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.dns import names, response
-from credgate.dns.names import WireError
-from credgate.dns.response import CaseMismatchError, MismatchError, Resource, Response, SentQuestion
+from credgate.dns import domain_names, upstream_response
+from credgate.dns.domain_names import WireError
+from credgate.dns.upstream_response import CaseMismatchError, MismatchError, Resource, Response, SentQuestion
 from tests.fakes import dnswire as w
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def flip(octets: int) -> bytes:
 
 def ask(qtype: int = 1, entropy: Callable[[int], bytes] = flip) -> SentQuestion:
     """Ask for NAME."""
-    return response.ask(NAME, qtype, entropy)
+    return upstream_response.ask(NAME, qtype, entropy)
 
 
 A = w.record(w.ASKED, 1, b"\1\2\3\4", ttl=60)
 
 
-def test_the_question_is_built_from_nothing_of_the_clients() -> None:
+def test_upstream_query_has_no_octet_of_the_client() -> None:
     """Random id and letter case, RD, one question, no options: no channel out but the name itself."""
     asked = ask(28)
     message = dns.message.from_wire(asked.message)
@@ -52,11 +52,11 @@ def test_the_question_is_built_from_nothing_of_the_clients() -> None:
 
 
 @given(st.binary(min_size=40, max_size=40))
-def test_case_is_random_and_the_name_the_same(coins: bytes) -> None:
+def test_letter_case_is_random(coins: bytes) -> None:
     """0x20: whatever the coins, it is the same name to any server."""
-    asked = response.ask((b"a-1z", b"\xc1", b"com"), 1, lambda octets: coins[:octets])
-    name, _ = names.read(asked.message, 12)
-    assert names.fold(name) == (b"a-1z", b"\xc1", b"com")
+    asked = upstream_response.ask((b"a-1z", b"\xc1", b"com"), 1, lambda octets: coins[:octets])
+    name, _ = domain_names.read(asked.message, 12)
+    assert domain_names.fold(name) == (b"a-1z", b"\xc1", b"com")
 
 
 def test_an_answer() -> None:
@@ -65,7 +65,9 @@ def test_an_answer() -> None:
     message = w.response(
         asked.message, (A,), (w.soa_record(ttl=20, minimum=30),), (w.record(w.name("evil.example"), 1, b"\6\6\6\6"),)
     )
-    assert response.read(message, asked) == Response(0, answers=(Resource(NAME, 1, 60, b"\1\2\3\4"),), negative_ttl=20)
+    assert upstream_response.read(message, asked) == Response(
+        0, answers=(Resource(NAME, 1, 60, b"\1\2\3\4"),), negative_ttl=20
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,19 +85,19 @@ def test_an_answer() -> None:
         (lambda m: m.replace(b"ExAmPlE", b"example"), CaseMismatchError),
     ],
 )
-def test_what_is_not_the_answer_is_left_alone(change: Callable[[bytes], bytes], error: type[Exception]) -> None:
+def test_mismatching_response_is_ignored(change: Callable[[bytes], bytes], error: type[Exception]) -> None:
     """Another id, question, type, class or letter case: the right answer may still come."""
     asked = ask()
     with pytest.raises(error) as caught:
-        response.read(change(w.response(asked.message, (A,))), asked)
+        upstream_response.read(change(w.response(asked.message, (A,))), asked)
     assert type(caught.value) is error
 
 
-def test_a_truncated_answer_is_not_read() -> None:
+def test_truncated_response_is_not_parsed() -> None:
     """What is left of it may be cut anywhere; TCP has it whole."""
     asked = ask()
     cut = w.response(asked.message, (A,), flags=0x8380)[:-2]
-    assert response.read(cut, asked) == Response(0, truncated=True)
+    assert upstream_response.read(cut, asked) == Response(0, truncated=True)
 
 
 BROKEN = {
@@ -130,11 +132,11 @@ ASKED_TYPES = {
 
 
 @pytest.mark.parametrize("what", BROKEN.keys())
-def test_a_broken_answer_is_refused_whole(what: str) -> None:
+def test_malformed_response_is_refused(what: str) -> None:
     """Lies in counts and lengths: nothing of such a message is used, and it is the server's failure."""
     asked, change = ask(ASKED_TYPES.get(what, 1)), BROKEN[what]
     with pytest.raises(WireError) as caught:
-        response.read(change(w.response(asked.message, (A,))), asked)
+        upstream_response.read(change(w.response(asked.message, (A,))), asked)
     assert not isinstance(caught.value, MismatchError)
 
 
@@ -152,14 +154,14 @@ def test_a_broken_answer_is_refused_whole(what: str) -> None:
         (64, b"\0\1" + w.name("Svc.example"), (b"\0\1" + w.name("Svc.example"), (b"svc", b"example"))),
     ],
 )
-def test_each_type_is_taken_apart(qtype: int, rdata: bytes, expected: tuple[bytes, names.Name]) -> None:
+def test_record_data_of_each_type(qtype: int, rdata: bytes, expected: tuple[bytes, domain_names.Name]) -> None:
     """Names come out whole: a pointer means nothing in another message."""
 
     def fixed(octets: int) -> bytes:
         return bytes(octets)
 
-    asked = response.ask(NAME, qtype, fixed)
-    found = response.read(w.response(asked.message, (w.record(w.ASKED, qtype, rdata),)), asked).answers
+    asked = upstream_response.ask(NAME, qtype, fixed)
+    found = upstream_response.read(w.response(asked.message, (w.record(w.ASKED, qtype, rdata),)), asked).answers
     got = (found[0].rdata.lower(), found[0].target)
     assert got == (expected[0].lower(), expected[1])
 
@@ -172,43 +174,45 @@ def test_records_of_other_types_and_classes_are_dropped() -> None:
         w.record(w.ASKED, 46, b"x" * 30),
         w.record(w.ASKED, 28, bytes(16)),
     )
-    assert response.read(w.response(asked.message, (*others, A)), asked).answers == (
+    assert upstream_response.read(w.response(asked.message, (*others, A)), asked).answers == (
         Resource(NAME, 1, 60, b"\1\2\3\4"),
     )
 
 
-def test_64_records_are_the_limit() -> None:
+def test_record_limit_is_64() -> None:
     """The limit itself is read; a CAA record's tag may end its record."""
     asked = ask()
     many = tuple(w.record(w.ASKED, 1, bytes([1, 1, 1, number])) for number in range(64))
-    assert len(response.read(w.response(asked.message, many), asked).answers) == 64
+    assert len(upstream_response.read(w.response(asked.message, many), asked).answers) == 64
     other = ask(257)
     whole = w.record(w.ASKED, 257, b"\0\5issue")
-    assert response.read(w.response(other.message, (whole,)), other).answers[0].rdata == b"\0\5issue"
+    assert upstream_response.read(w.response(other.message, (whole,)), other).answers[0].rdata == b"\0\5issue"
     with pytest.raises(WireError, match="CAA"):
-        response.read(w.response(other.message, (w.record(w.ASKED, 257, b"\0\6issue"), A)), other)
+        upstream_response.read(w.response(other.message, (w.record(w.ASKED, 257, b"\0\6issue"), A)), other)
 
 
-def test_a_ttl_with_the_top_bit_is_none() -> None:
+def test_ttl_with_top_bit_is_zero() -> None:
     """RFC 2181 section 8: or it would be 68 years."""
     asked = ask()
-    found = response.read(w.response(asked.message, (w.record(w.ASKED, 1, b"\1\2\3\4", ttl=0x80000001),)), asked)
+    found = upstream_response.read(
+        w.response(asked.message, (w.record(w.ASKED, 1, b"\1\2\3\4", ttl=0x80000001),)), asked
+    )
     assert found.answers[0].ttl == 0
 
 
 @given(st.binary(max_size=100))
-def test_no_octets_make_it_raise_anything_else(tail: bytes) -> None:
+def test_any_input_raises_only_wire_error(tail: bytes) -> None:
     """Whatever stands behind a right header and question: a response, or ``WireError``."""
     asked = ask()
     message = asked.message[:2] + b"\x81\x80\0\1" + tail[:6].ljust(6, b"\0") + asked.question + tail[6:]
     try:
-        response.read(message, asked)
+        upstream_response.read(message, asked)
     except WireError:
         return
 
 
 @given(st.data())
-def test_a_changed_answer_is_read_as_dnspython_reads_it(data: st.DataObject) -> None:
+def test_changed_response_is_parsed_as_by_dnspython(data: st.DataObject) -> None:
     """What both accept holds the same addresses."""
     asked = ask()
     cname = w.record(w.ASKED, 5, w.name("b.example"))
@@ -216,7 +220,7 @@ def test_a_changed_answer_is_read_as_dnspython_reads_it(data: st.DataObject) -> 
     for _ in range(data.draw(st.integers(0, 2))):
         message[data.draw(st.integers(len(asked.message), len(message) - 1))] = data.draw(st.integers(0, 255))
     try:
-        ours = response.read(bytes(message), asked)
+        ours = upstream_response.read(bytes(message), asked)
     except WireError:
         return
     try:
@@ -236,9 +240,9 @@ HOSTS = st.lists(st.text("abcz019", min_size=1, max_size=9), min_size=1, max_siz
     st.lists(st.integers(1, 2**32 - 1), min_size=1, max_size=20),
     st.integers(0, 2**31 - 1),
 )
-def test_what_dnslib_writes_is_read(asked_name: str, aliases: list[str], addresses: list[int], ttl: int) -> None:
+def test_response_of_dnslib_is_parsed(asked_name: str, aliases: list[str], addresses: list[int], ttl: int) -> None:
     """An independent writer, with its compression: the same aliases, addresses and times come out."""
-    asked = response.ask(tuple(asked_name.encode().split(b".")), 1, bytes)
+    asked = upstream_response.ask(tuple(asked_name.encode().split(b".")), 1, bytes)
     written = dnslib.DNSRecord.parse(asked.message).reply(ra=1, aa=0)
     owner = asked_name
     for alias in aliases:
@@ -248,7 +252,7 @@ def test_what_dnslib_writes_is_read(asked_name: str, aliases: list[str], address
         rdata = dnslib.A(str(ipaddress.IPv4Address(number)))
         written.add_answer(dnslib.RR(owner, dnslib.QTYPE.A, rdata=rdata, ttl=ttl))
     written.add_auth(dnslib.RR("example", dnslib.QTYPE.SOA, rdata=dnslib.SOA("a.example", "b.example"), ttl=ttl))
-    found = response.read(written.pack(), asked)
+    found = upstream_response.read(written.pack(), asked)
     assert [b".".join(one.target).decode() for one in found.answers if one.rtype == 5] == aliases
     assert [int.from_bytes(one.rdata) for one in found.answers if one.rtype == 1] == addresses
     assert {one.ttl for one in found.answers} == {ttl}
@@ -265,6 +269,6 @@ def test_64_kilobytes_of_chained_pointers_cost_milliseconds() -> None:
         for _ in range(5):  # the garbage of other tests may be collected in the midst of one
             before = time.process_time()
             with pytest.raises(WireError):
-                response.read(message, asked)
+                upstream_response.read(message, asked)
             cost.append(time.process_time() - before)
         assert min(cost) < most
