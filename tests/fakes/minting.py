@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
 from credgate.forges.registry import driver_for
-from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.source_factory import ShortLivedFactory
 from credgate.service.credentials.sources import CredentialRequest
 from credgate.service.upstream.endpoints import forge_endpoints
 from credgate.sessions.lease_clock import LeaseReading
@@ -67,7 +67,7 @@ class Lab:
     def source(self, forge: ForgeConfig, environ: Mapping[str, str] | None = None, *, keep: bool = True) -> Source:
         """Make the source of a forge's table."""
         store = str(self.folder / "sessions.db") if keep else ""
-        minting = Minting(reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store)
+        minting = ShortLivedFactory(reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store)
         made = minting.source(forge, driver_for(forge))
         assert made is not None
         return made

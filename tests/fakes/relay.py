@@ -253,11 +253,11 @@ class Credentials:
     waiting: list[Deferred[Credential]] = field(factory=list)
     named_for: list[Grant] = field(factory=list)
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """Return it."""
         return None if self.late else self.held.get(wanted.repo.forge, ANONYMOUS)
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Note that it was asked for, and answer when the test does."""
         self.asked.append((wanted, refused))
         if self.late:

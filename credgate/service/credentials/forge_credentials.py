@@ -1,7 +1,7 @@
 """The forges' credentials: from what the operator wrote to sources, and from a request to the one it may use.
 
 ``read`` makes every source before anything listens: a reference that cannot be used stops the start. From then on
-``at_hand`` answers from memory, on the path of every request; what is not at hand is waited for (``obtain``). Which
+``cached`` answers from memory, on the path of every request; what is not at hand is waited for (``fetch``). Which
 credential a repository gets, ``forges.choice`` decides; what none is meant for is asked anonymously. Files are watched
 once a second, so that a rotated one is seen within that. Variables are read once and then removed from the environment,
 so that no child inherits them (what the kernel shows of the environment a process was started with stays: ``file://``
@@ -77,17 +77,17 @@ class Credentials(Service):
 
     # What requests ask.
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
-        """Return the credential to use now, ``ANONYMOUS`` where none is meant for it; ``None``: ``obtain`` it."""
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
+        """Return the credential to use now, ``ANONYMOUS`` where none is meant for it; ``None``: ``fetch`` it."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
-        return ANONYMOUS if source is None else source.at_hand(wanted)
+        return ANONYMOUS if source is None else source.cached(wanted)
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Get it; with ``refused``, the id of one that the forge rejected, another value. Raises CredentialError."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
-        return ANONYMOUS if source is None else await source.obtain(wanted, refused)
+        return ANONYMOUS if source is None else await source.fetch(wanted, refused)
 
     def configured(self, repo: RepoPath) -> bool:
         """Whether a credential is meant for ``repo``: without one a push could not be accepted."""
@@ -111,7 +111,7 @@ class Credentials(Service):
         choice = self._choices.get(grant.forge)
         wanted = CredentialRequest(RepoPath(grant.forge, grant.normal), grant.access, session)
         sources = [] if choice is None else choice.within(grant.normal)
-        return [_named(source.at_hand(wanted), source) for source in sources]
+        return [_named(source.cached(wanted), source) for source in sources]
 
     def overview(self) -> list[dict[str, object]]:
         """Return every forge with its credentials, for ``GET /v1/forges``."""

@@ -73,7 +73,7 @@ class UpstreamConnect:
     def go(self, verdict: Relay, *, kept: bool) -> None:
         """Go, on a ``kept`` connection if there is one."""
         wanted = credential_request(verdict)
-        credential = self._credentials.at_hand(wanted)
+        credential = self._credentials.cached(wanted)
         if credential is not None:
             self._check(verdict, credential, kept=kept)
             return
@@ -98,7 +98,7 @@ class UpstreamConnect:
         got: Callable[[Credential], None],
         failed: Callable[[CredentialError], None],
     ) -> None:
-        obtaining = Deferred.fromCoroutine(self._credentials.obtain(wanted, refused))
+        obtaining = Deferred.fromCoroutine(self._credentials.fetch(wanted, refused))
         self._waiting = obtaining
         obtaining.addTimeout(self._timeout, self._pool.reactor)
         obtaining.addCallbacks(self._reached(got), self._lost(self._in_time(failed))).addErrback(self._broke)

@@ -20,7 +20,7 @@ from credgate.forges.registry import driver_for
 from credgate.service.credentials import acceptance_check
 from credgate.service.credentials.acceptance_check import CredentialCheck
 from credgate.service.credentials.forge_credentials import Credentials
-from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.source_factory import ShortLivedFactory
 from credgate.service.upstream.endpoints import forge_endpoints
 from tests.fakes.api import Asked, FakeApi, Reply, Silence
 from tests.fakes.canary import traces
@@ -61,7 +61,7 @@ class Clinic:
         config = Config(forges={name: ForgeConfig(name, **table) for name, table in forges.items()})
         drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
         endpoints = forge_endpoints(names, 5)
-        minting = Minting(reactor, endpoints, at_once, TurnedClock(), Lines(), {}, "")  # type: ignore[arg-type]
+        minting = ShortLivedFactory(reactor, endpoints, at_once, TurnedClock(), Lines(), {}, "")  # type: ignore[arg-type]
         credentials = Credentials(config, drivers, mint=minting.source, environ={}, in_thread=at_once)
         credentials.read()
         return CredentialCheck(drivers, credentials, reactor, endpoints, time.time)

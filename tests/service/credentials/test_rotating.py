@@ -54,15 +54,15 @@ class Place:
         return self.lab.folder / "minting" / f"{FORGE}.token"
 
 
-def obtain(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
+def fetch(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
     """Get a credential, with a deadline."""
-    return Deferred.fromCoroutine(source.obtain(WANTED, refused)).addTimeout(20, reactor)
+    return Deferred.fromCoroutine(source.fetch(WANTED, refused)).addTimeout(20, reactor)
 
 
 async def refusal(source: RotatingSource) -> CredentialError:
     """Get none."""
     with pytest.raises(CredentialError) as caught:
-        await obtain(source)
+        await fetch(source)
     return caught.value
 
 
@@ -100,11 +100,11 @@ def place(request: pytest.FixtureRequest) -> Place:
 async def test_the_forge_accepts_what_it_gave(place: Place) -> None:
     """By a credential of the right kind, with its end; the second request has it at hand."""
     source = place.start()
-    first = await obtain(source)
+    first = await fetch(source)
     assert place.api.admits(first.secret)
     assert first.kind == source.kind
     assert first.expires_at is not None
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     assert len(place.api.asked) == 1
 
 
@@ -112,17 +112,17 @@ async def test_the_forge_accepts_what_it_gave(place: Place) -> None:
 async def test_all_who_wait_share_one_renewal(place: Place) -> None:
     """Two would use one token twice."""
     source = place.start()
-    assert len({one.id for one in await gatherResults([obtain(source) for _ in range(5)])}) == 1
+    assert len({one.id for one in await gatherResults([fetch(source) for _ in range(5)])}) == 1
     assert len(place.api.asked) == 1
 
 
 @ensureDeferred
 async def test_the_next_process_goes_on_where_the_last_one_was_killed(place: Place) -> None:
     """The first token is long used up: what was kept is asked with, whatever happened in between."""
-    await obtain(place.start())
+    await fetch(place.start())
     place.lab.clock.slept = 5 * DAY
     place.api.ahead = 5 * DAY
-    again = await obtain(place.start())
+    again = await fetch(place.start())
     assert place.api.admits(again.secret)
 
 
@@ -140,17 +140,17 @@ async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pyte
     monkeypatch.setattr(token_file, "write", full)
     refused = await refusal(source)
     assert "a new one could not be kept in the state directory" in refused.text
-    assert source.at_hand(WANTED) is None
+    assert source.cached(WANTED) is None
     room.append(1)
     place.lab.clock.slept = 6
-    assert place.api.admits((await obtain(source)).secret)
+    assert place.api.admits((await fetch(source)).secret)
     assert len(place.api.asked) == 1
 
 
 @ensureDeferred
 async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
     """By whom it belongs to, and in a copy of the directory."""
-    credential = await obtain(place.start())
+    credential = await fetch(place.start())
     assert place.file.stat().st_mode & 0o777 == 0o600
     assert place.file.parent.stat().st_mode & 0o777 == 0o700
     held = place.file.read_bytes()
@@ -162,20 +162,20 @@ async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
 @ensureDeferred
 async def test_another_key_does_not_fall_back_to_the_first_token(place: Place) -> None:
     """A forge takes its second use for theft."""
-    await obtain(place.start())
+    await fetch(place.start())
     place.lab.secret("key", Fernet.generate_key().decode())
     refused = await refusal(place.start())
     assert (refused.reason, len(place.api.asked)) == (Reason.CREDENTIAL_DENIED, 1)
-    assert "what was kept of it cannot be read" in refused.text
+    assert "its saved token cannot be read" in refused.text
 
 
 @ensureDeferred
 async def test_another_first_token_begins_anew(gitea: Place) -> None:
     """The operator authorised credgate again: what was kept is of the time before."""
-    await obtain(gitea.start())
+    await fetch(gitea.start())
     gitea.api.refresh = "gtr_authorised-anew-by-the-operator"
     gitea.lab.secret("refresh", gitea.api.refresh)
-    assert gitea.api.admits((await obtain(gitea.start())).secret)
+    assert gitea.api.admits((await fetch(gitea.start())).secret)
 
 
 @ensureDeferred
@@ -183,16 +183,16 @@ async def test_a_refresh_token_that_stays_in_force_is_asked_with_again(gitea: Pl
     """Bitbucket's do."""
     gitea.api.single_use = False
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3400
-    assert (await obtain(source)).id != first.id
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
 async def test_bitbucket_is_asked_under_its_own_path(gitea: Place) -> None:
     """The rest is the same."""
     gitea.forge = ForgeConfig(FORGE, "bitbucket", gitea.api.url, oauth=gitea.forge.oauth)
-    await obtain(gitea.start())
+    await fetch(gitea.start())
     assert gitea.api.paths("POST") == ["/site/oauth2/access_token"]
 
 
@@ -200,30 +200,30 @@ async def test_bitbucket_is_asked_under_its_own_path(gitea: Place) -> None:
 async def test_an_access_token_is_replaced_five_minutes_before_its_end(gitea: Place) -> None:
     """As those of an App are."""
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3600 - 310
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     gitea.lab.clock.slept = 3600 - 299
-    assert source.at_hand(WANTED) is None
-    assert (await obtain(source)).id != first.id
+    assert source.cached(WANTED) is None
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
 async def test_a_token_is_rotated_when_half_of_its_life_is_over(gitlab: Place) -> None:
     """It is asked to live seven days; one that ends unrotated is lost."""
     source = gitlab.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitlab.lab.clock.slept = gitlab.api.ahead = 3.4 * DAY
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     gitlab.lab.clock.slept = gitlab.api.ahead = 4.6 * DAY
-    assert (await obtain(source)).id != first.id
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
 async def test_a_restart_does_not_rotate_what_is_not_due(gitlab: Place) -> None:
     """The kept token is the credential."""
-    first = await obtain(gitlab.start())
-    again = await obtain(gitlab.start())
+    first = await fetch(gitlab.start())
+    again = await fetch(gitlab.start())
     assert (again.secret, len(gitlab.api.asked)) == (first.secret, 1)
 
 
@@ -233,11 +233,11 @@ async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
     source = gitlab.start()
     source.start()
     try:
-        while source.at_hand(WANTED) is None:
+        while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
         gitlab.lab.clock.slept = gitlab.api.ahead = 5 * DAY
-        source._in_background()
-        while source.at_hand(WANTED) is None:
+        source.start()
+        while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
     finally:
         source.stop()
@@ -248,11 +248,11 @@ async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
 async def test_a_refused_credential_is_renewed_once(place: Place) -> None:
     """And not ten times a second."""
     source = place.start()
-    first = await obtain(source)
-    second = await obtain(source, refused=first.id)
+    first = await fetch(source)
+    second = await fetch(source, refused=first.id)
     assert second.id != first.id
     with pytest.raises(CredentialError, match="gave a moment ago"):
-        await obtain(source, refused=second.id)
+        await fetch(source, refused=second.id)
 
 
 @ensureDeferred
@@ -262,8 +262,8 @@ async def test_a_refresh_token_that_is_no_longer_valid_is_told(gitea: Place) -> 
     refused = await refusal(gitea.start())
     assert refused.reason is Reason.CREDENTIAL_DENIED
     assert refused.text == (
-        "no credential for github.com: it answered 400 to credgate's refresh token: it was used up, revoked or has "
-        "expired; ask the operator of this gateway to authorise credgate anew"
+        "no credential for github.com: it answered 400 to credgate's refresh token: it was used before, was "
+        "revoked or has expired; ask the operator of this gateway to authorise it again"
     )
 
 
@@ -280,7 +280,7 @@ async def test_a_wrong_client_is_told(gitea: Place) -> None:
         (
             ("read_repository",),
             False,
-            "the token may not do that; ask the operator of this gateway to give it",
+            "the token is not allowed to rotate itself; ask the operator of this gateway to give it",
         ),
         (("api",), True, "the token was revoked, has expired or was rotated elsewhere"),
     ],
@@ -304,11 +304,11 @@ async def test_a_token_that_cannot_rotate_is_told(
 async def test_trouble_is_told_and_what_is_good_is_used_meanwhile(gitea: Place) -> None:
     """Five minutes are long enough for most of it."""
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3400
     gitea.api.faults = [Reply(503)] * 3
-    assert (await obtain(source)).id == first.id
-    assert (await obtain(source)).id == first.id
+    assert (await fetch(source)).id == first.id
+    assert (await fetch(source)).id == first.id
     (one,) = source.describe()
     assert "its API answered 503" in one.trouble
     assert [event.event for event in gitea.lab.audit.events] == [
@@ -327,5 +327,5 @@ async def test_an_answer_that_is_none_is_told(place: Place) -> None:
 
 def test_without_a_state_directory_there_is_nowhere_to_keep_it(place: Place) -> None:
     """A gateway with its sessions in memory cannot have such a forge."""
-    with pytest.raises(Exception, match="the next token must outlive the process"):
+    with pytest.raises(Exception, match="the next token must be kept across restarts"):
         place.lab.source(place.forge, keep=False)

@@ -19,7 +19,7 @@ def question(house: House, request: bytes, *, recoded: bool = False, read: bool 
     verdict = house.gate.judge(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
     made = UpstreamRequest(head, recoded=recoded, read=read)
-    made.address(verdict, house.credentials.at_hand(credential_request(verdict)) or ANONYMOUS)
+    made.address(verdict, house.credentials.cached(credential_request(verdict)) or ANONYMOUS)
     return made
 
 

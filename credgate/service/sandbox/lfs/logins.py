@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 async def credential_for(credentials: Credentials, verdict: LfsRelay, access: Access, refused: str = "") -> Credential:
     """Return what the forge is asked with; ``refused`` is the id of one that it rejected. Raises LfsError."""
     wanted = evolve(credential_request(verdict), access=access)
-    held = None if refused else credentials.at_hand(wanted)
+    held = None if refused else credentials.cached(wanted)
     if held is not None:
         return held
     try:
-        return await credentials.obtain(wanted, refused)
+        return await credentials.fetch(wanted, refused)
     except CredentialError as error:
         raise LfsError(
             error.text, reason=error.reason, status=503, rule="forge", retry_after=error.retry_after

@@ -59,11 +59,11 @@ class Sources:
         self.held, self.got = held, got
         self.asked: list[tuple[Access, str]] = []
 
-    def at_hand(self, wanted: Any) -> Credential | None:
+    def cached(self, wanted: Any) -> Credential | None:
         """Return it."""
         return self.held
 
-    async def obtain(self, wanted: Any, refused: str) -> Credential:
+    async def fetch(self, wanted: Any, refused: str) -> Credential:
         """Get another."""
         self.asked.append((wanted.access, refused))
         if isinstance(self.got, CredentialError):

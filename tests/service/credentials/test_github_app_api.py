@@ -14,9 +14,9 @@ from credgate.config.short_lived import AppConfig
 from credgate.credentials.repositories import Repositories, TokenScope
 from credgate.credentials.token_response import TokenResponse
 from credgate.errors import ConfigError, CredentialError
-from credgate.service.credentials import github_api
+from credgate.service.credentials import github_app
 from credgate.service.credentials.api_client import NoResponseError
-from credgate.service.credentials.github_api import GitHubApp, check_key
+from credgate.service.credentials.github_app import GitHubApp, check_key
 from credgate.values import Access, Reason
 from tests.fakes.github_api import make_key
 
@@ -81,7 +81,7 @@ def test_a_key_is_tried_before_anything_listens() -> None:
     """A certificate, a public key or a typing error signs nothing; the library's text may quote it."""
     check_key(PEM)
     for wrong in ("CANARY", "", PEM.replace("RSA PRIVATE", "PUBLIC"), PEM[:-100]):
-        with pytest.raises(ConfigError, match="an RSA private key in PEM is meant") as caught:
+        with pytest.raises(ConfigError, match="expected an RSA private key in PEM") as caught:
             check_key(wrong)
         assert caught.value.__cause__ is None
         assert "CANARY" not in str(caught.value)
@@ -97,7 +97,7 @@ async def test_a_key_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(data)
         return load_pem_private_key(data, password)
 
-    monkeypatch.setattr(github_api, "load_pem_private_key", load)
+    monkeypatch.setattr(github_app, "load_pem_private_key", load)
     made, api, key = app(FOUND, minted(), minted())
     for key.pem in (pem, pem):
         await made.mint(HELLO, "octo/hello")
@@ -119,7 +119,7 @@ async def test_a_key_that_was_spoiled_meanwhile_is_told_without_it() -> None:
     """It is read at each signing; what it holds now may be another secret."""
     made, api, key = app()
     key.pem = "CANARY of another file"
-    with pytest.raises(CredentialError, match="private_key is no RSA key in PEM") as caught:
+    with pytest.raises(CredentialError, match="private_key is not an RSA key in PEM") as caught:
         await made.mint(HELLO, "octo/hello")
     assert (caught.value.reason, api.asked) == (Reason.CREDENTIAL_DENIED, [])
     assert "CANARY" not in str(caught.value)
@@ -150,7 +150,7 @@ async def test_a_repository_that_is_gone_is_forgotten() -> None:
 @ensureDeferred
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sandboxes choose what is asked for; what is forgotten is asked for by name again."""
-    monkeypatch.setattr(github_api, "MAX_KNOWN", 0)
+    monkeypatch.setattr(github_app, "MAX_KNOWN", 0)
     made, _, _ = app(FOUND, minted(), minted())
     await made.mint(HELLO, "octo/hello")
     made._ids["octo/other"] = 5
