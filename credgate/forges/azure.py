@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SIGN_IN = "it showed its sign-in page: credgate's PAT is wrong, expired or revo
 
 
 @frozen(slots=True)
-class Azure(Base):
+class Azure(Driver):
     """The driver of kind ``azure``: Azure DevOps Services and Server."""
 
     user: ClassVar[str] = ""

@@ -12,11 +12,11 @@ from typing import ClassVar
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges.driver import Driver
 
 
 @frozen(slots=True)
-class Generic(Base):
+class Generic(Driver):
     """The driver of kind ``generic``."""
 
     shape: ClassVar[str] = "PATH/OF/REPO"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _REPO = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 @frozen(slots=True)
-class Gitea(Base):
+class Gitea(Driver):
     """The driver of kind ``gitea``."""
 
     words: ClassVar[Words] = {

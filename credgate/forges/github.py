@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TENANTS = ".ghe.com"
 
 
 @frozen(slots=True)
-class GitHub(Base):
+class GitHub(Driver):
     """The driver of kind ``github``: github.com, tenants of ghe.com and GitHub Enterprise Server."""
 
     words: ClassVar[Words] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from attrs import frozen
 
 from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _GROUP = re.compile(rf"{_SLUG}(?:/{_SLUG})*")
 
 
 @frozen(slots=True)
-class GitLab(Base):
+class GitLab(Driver):
     """The driver of kind ``gitlab``."""
 
     user: ClassVar[str] = "oauth2"

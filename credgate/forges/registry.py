@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from credgate.errors import ConfigError
 from credgate.forges.azure import Azure
-from credgate.forges.bitbucket import Bitbucket
-from credgate.forges.bitbucket_datacenter import BitbucketDataCenter
+from credgate.forges.bitbucket import Bitbucket, BitbucketDataCenter
 from credgate.forges.generic import Generic
 from credgate.forges.gitea import Gitea
 from credgate.forges.github import GitHub

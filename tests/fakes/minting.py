@@ -67,7 +67,9 @@ class Lab:
     def source(self, forge: ForgeConfig, environ: Mapping[str, str] | None = None, *, keep: bool = True) -> Source:
         """Make the source of a forge's table."""
         store = str(self.folder / "sessions.db") if keep else ""
-        minting = ShortLivedFactory(reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store)
+        minting = ShortLivedFactory(
+            reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store
+        )
         made = minting.source(forge, driver_for(forge))
         assert made is not None
         return made

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from credgate.service.credentials.renewal import early
 from credgate.credentials.token_response import MalformedResponse, TokenResponse
-from credgate.forges.login import basic
+from credgate.forges.driver import basic
+from credgate.service.credentials.renewal import early
 from credgate.service.credentials.rotating import OAuthRefresh, TokenRotation
 from credgate.values import Reason
 
