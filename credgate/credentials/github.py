@@ -107,7 +107,7 @@ def read_minted(answer: TokenResponse) -> InstallationToken:
     found = read_object(answer.body)
     listed, granted = found.get("repositories"), found.get("permissions")
     if not isinstance(listed, list) or not isinstance(granted, dict):
-        raise MalformedResponse("it does not say what the token is for")
+        raise MalformedResponse("it does not name the token's repositories and permissions")
     if not all(isinstance(each, str) for each in granted.values()):
         raise MalformedResponse("its permissions cannot be read")
     ids = dict(_repository(each) for each in listed)
@@ -185,12 +185,12 @@ def _as(bearer: str) -> dict[str, str]:
 def _id(found: Object) -> int:
     value = found.get("id")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_ID:
-        raise MalformedResponse("its id is no id")
+        raise MalformedResponse("its id is not valid")
     return value
 
 
 def _repository(listed: object) -> tuple[str, int]:
     name = listed.get("full_name") if isinstance(listed, dict) else None
     if not isinstance(name, str) or not isinstance(listed, dict):
-        raise MalformedResponse("it does not say what the token is for")
+        raise MalformedResponse("it does not name the token's repositories and permissions")
     return name.lower(), _id(listed)

@@ -26,7 +26,7 @@ LONGEST_HOLD = 3600.0
 
 
 def limited(answer: TokenResponse) -> bool:
-    """Whether the forge refuses because credgate asked too often."""
+    """Whether the forge refuses because credgate sent too many requests."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
     spent = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"

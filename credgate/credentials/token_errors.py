@@ -29,13 +29,13 @@ def unanswered(forge: str, why: str) -> CredentialError:
 
 def malformed(forge: str, why: str) -> CredentialError:
     """Refuse because the answer cannot be understood."""
-    text = f"no credential for {forge}: its API answered with something else than a credential ({why}); {OPERATOR}"
+    text = f"no credential for {forge}: its API answered with something that is not a credential ({why}); {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
 def unsaved(forge: str) -> CredentialError:
     """Refuse because the next credential could not be written down, so it must not be used."""
-    text = f"no credential for {forge}: a new one could not be kept in the state directory; {OPERATOR}"
+    text = f"no credential for {forge}: a new one could not be saved in the state directory; {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
@@ -44,12 +44,12 @@ def general(forge: str, answer: TokenResponse, now: float) -> CredentialError:
     said = f"no credential for {forge}: its API answered {answer.status}"
     if retry.limited(answer):
         after = max(round(retry.asked_wait(answer, now)), SOON)
-        text = f"{said}, because credgate asked too often; try again in {after} s"
+        text = f"{said}, because its rate limit is reached; try again in {after} s"
         return CredentialError(text, reason=Reason.CREDENTIAL_LIMITED, retry_after=after)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return CredentialError(f"{said}; the forge has trouble of its own, try again later", retry_after=SOON)
+        return CredentialError(f"{said}; the forge reports an internal error, try again later", retry_after=SOON)
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         text = f"{said}, a redirect, which credgate does not follow; {OPERATOR} to check the forge's URLs"
         return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)
-    text = f"{said}: it refuses what credgate asks with; {OPERATOR}"
+    text = f"{said}: it does not accept credgate's login; {OPERATOR}"
     return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)

@@ -73,7 +73,7 @@ def token(found: Object, key: str) -> str:
     """Return the token under ``key``; raise ``MalformedResponse``."""
     value = found.get(key)
     if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
-        raise MalformedResponse(f"its {key} is no token")
+        raise MalformedResponse(f"its {key} is not a token")
     return value
 
 
@@ -95,7 +95,7 @@ def seconds(found: Object, key: str) -> float:
     """Return the lifetime under ``key``; raise ``MalformedResponse``."""
     value = found.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_LIFETIME:
-        raise MalformedResponse(f"its {key} is no lifetime")
+        raise MalformedResponse(f"its {key} is not a lifetime")
     return float(value)
 
 
@@ -120,9 +120,9 @@ def skew(answer: TokenResponse, now: float) -> float:
 
 def _epoch(match: re.Match[str] | None, key: str) -> float:
     if match is None:
-        raise MalformedResponse(f"its {key} is no time")
+        raise MalformedResponse(f"its {key} is not a time")
     try:
         year, month, day, hour, minute, second = (*map(int, match.groups()), 0, 0, 0)[:6]
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
-        raise MalformedResponse(f"its {key} is no time") from None
+        raise MalformedResponse(f"its {key} is not a time") from None

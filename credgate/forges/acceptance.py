@@ -23,7 +23,7 @@ State = Literal["accepted", "refused", "unknown"]
 
 DISCOVERY = "info/refs?service=git-upload-pack"
 """Below a repository: what git asks first."""
-NAME_ONE = "name a private repository to ask for"
+NAME_ONE = "name a private repository to check with"
 _OK = 200
 _DENIED = frozenset({Reason.CREDENTIAL_DENIED, Reason.CREDENTIAL_NOT_COVERING})
 
@@ -54,7 +54,7 @@ def by_api(driver: Driver, status: int) -> CredentialVerdict:
     if driver.refuses_credential(status):
         return CredentialVerdict("refused", driver.sentence(status, Access.READ))
     # 403 is how tokens are answered that may do git and nothing else: known, but perhaps barred.
-    return CredentialVerdict("unknown", f"{driver.forge.name}'s API answered {status}, which says neither; {NAME_ONE}")
+    return CredentialVerdict("unknown", f"{driver.forge.name}'s API answered {status}, which does not decide it; {NAME_ONE}")
 
 
 def by_repository(driver: Driver, path: str, status: int, anonymous: int | None) -> CredentialVerdict:

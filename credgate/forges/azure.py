@@ -40,7 +40,7 @@ class Azure(Driver):
         203: _SIGN_IN,
         302: _SIGN_IN,
         401: (
-            "credgate's PAT is wrong, expired or revoked, or the organisation takes none; "
+            "credgate's PAT is wrong, expired or revoked, or the organisation accepts no PATs; "
             "ask the operator of this gateway"
         ),
         (403, Access.READ): (
@@ -52,7 +52,7 @@ class Azure(Driver):
             "ask the operator of this gateway"
         ),
         404: "no such organisation, project or repository, or one that credgate's PAT may not see (TF401019)",
-        429: "Azure DevOps slows credgate's user down; try again in some minutes",
+        429: "Azure DevOps throttles credgate's user; try again in some minutes",
     }
 
     def normal(self, path: str) -> str | None:

@@ -48,11 +48,11 @@ class Bitbucket(Driver):
     words: ClassVar[Words] = {
         401: "credgate's token is wrong, expired or revoked; ask the operator of this gateway to renew it",
         (403, Access.READ): (
-            "credgate's token may not read this, or the workspace wants two-step login or another address; "
+            "credgate's token may not read this, or the workspace requires two-step login or another address; "
             "ask the operator of this gateway"
         ),
         (403, Access.WRITE): (
-            "credgate's token lacks repository write, or the workspace wants two-step login or another address; "
+            "credgate's token lacks repository write, or the workspace requires two-step login or another address; "
             "ask the operator"
         ),
         404: "no such repository in this workspace, or one that credgate's token was not given",
@@ -87,11 +87,11 @@ class BitbucketDataCenter(Driver):
     words: ClassVar[Words] = {
         401: "credgate's token is wrong, expired or revoked; ask the operator of this gateway to renew it",
         (403, Access.READ): (
-            "credgate's token may not read this, or Bitbucket wants a CAPTCHA solved after failed logins; "
+            "credgate's token may not read this, or Bitbucket requires a CAPTCHA after failed logins; "
             "ask the operator of this gateway"
         ),
         (403, Access.WRITE): (
-            "credgate's token lacks Repository write, or Bitbucket wants a CAPTCHA solved after failed logins; "
+            "credgate's token lacks Repository write, or Bitbucket requires a CAPTCHA after failed logins; "
             "ask the operator"
         ),
         404: "no such project or repository, or one that credgate's token may not see",

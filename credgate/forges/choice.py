@@ -57,7 +57,7 @@ def normal_patterns(written: Mapping[str, str], driver: Driver) -> dict[str, str
     for pattern, value in written.items():
         normal = driver.normal_pattern(pattern)
         if normal is None:
-            raise ConfigError('no pattern of repositories here; write "owner/repo", "owner/*" or "**"', key=pattern)
+            raise ConfigError('not a pattern of repositories; write "owner/repo", "owner/*" or "**"', key=pattern)
         if normal in found:
             raise ConfigError("another pattern here names the same repositories", key=pattern)
         found[normal] = value

@@ -30,7 +30,7 @@ class Gitea(Driver):
 
     words: ClassVar[Words] = {
         401: (
-            "credgate's token is wrong or revoked, or a password where two-factor login wants a token; "
+            "credgate's token is wrong or revoked, or a password where two-factor login requires a token; "
             "ask the operator of this gateway"
         ),
         (403, Access.READ): (

@@ -43,7 +43,7 @@ class GitHub(Driver):
         ),
         404: "no such repository, or a private one that credgate's token was not given: GitHub hides the difference",
         429: "it limits credgate's requests, which all sessions share; try again in some minutes",
-        451: "GitHub blocks this repository after a legal notice (DMCA); nobody at this gateway can change that",
+        451: "GitHub blocks this repository after a legal notice (DMCA); this gateway cannot change that",
     }
 
     def normal(self, path: str) -> str | None:

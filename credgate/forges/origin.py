@@ -80,7 +80,7 @@ def _host(text: str, key: str) -> str:
     except ValueError:
         labels = bare.split(".")
         if text.startswith("[") or not all(map(_LABEL.fullmatch, labels)) or labels[-1][0].isdigit():
-            raise ConfigError(f"{bare!r} is no host name; {_WANTED}", key=key) from None
+            raise ConfigError(f"{bare!r} is not a host name; {_WANTED}", key=key) from None
         return bare
     return str(address)
 

@@ -26,12 +26,12 @@ COMMON: Words = {
     (403, Access.WRITE): f"credgate's credential may not write to this repository; {_OPERATOR}",
     (404, Access.READ): "no such repository, or credgate's credential may not read it",
     (404, Access.WRITE): "no such repository, or credgate's credential may not write to it",
-    407: f"a proxy between credgate and the forge asks for a login; {_OPERATOR}",
-    410: "the repository has been removed from there for good",
+    407: f"a proxy between credgate and the forge requires a login; {_OPERATOR}",
+    410: "the repository was removed there permanently",
     413: "the request is larger than the forge takes",
     429: "it limits credgate's requests; try again later",
-    451: "it withholds this repository for legal reasons; nobody at this gateway can change that",
-    500: "the forge has trouble of its own; try again later",
+    451: "it withholds this repository for legal reasons; the operator of this gateway cannot change that",
+    500: "the forge reports an internal error; try again later",
 }
 
 

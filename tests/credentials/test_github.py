@@ -68,7 +68,7 @@ def test_requests_carry_the_jwt_in_a_header_alone() -> None:
 def test_an_installation_has_an_id(said: object) -> None:
     """It becomes a part of a path."""
     assert github.read_installation(answer({"id": 7})) == 7
-    with pytest.raises(MalformedResponse, match="its id is no id"):
+    with pytest.raises(MalformedResponse, match="its id is not valid"):
         github.read_installation(answer(said))
 
 
@@ -160,11 +160,11 @@ def test_a_jwt_that_was_refused_for_its_times_is_told_apart(given_answer: TokenR
     [
         ("Bad credentials", 401, Reason.CREDENTIAL_DENIED, "it refuses the App's id or private key"),
         ("This installation has been suspended", 403, Reason.CREDENTIAL_DENIED, "is suspended"),
-        ("no", 403, Reason.CREDENTIAL_DENIED, "its API answered 403: it refuses what credgate asks with"),
+        ("no", 403, Reason.CREDENTIAL_DENIED, "its API answered 403: it does not accept credgate's login"),
         ("no", 404, Reason.CREDENTIAL_DENIED, "its API answered 404"),
         ("The permissions requested are not granted", 422, Reason.CREDENTIAL_NOT_COVERING, "contents: read"),
         ("There is at least one repository", 422, Reason.CREDENTIAL_NOT_COVERING, "octo/hello is not among"),
-        ("x", 503, Reason.CREDENTIAL_UNAVAILABLE, "has trouble of its own"),
+        ("x", 503, Reason.CREDENTIAL_UNAVAILABLE, "reports an internal error"),
     ],
 )
 def test_each_refusal_says_what_it_means(said: str, status: int, reason: Reason, text: str) -> None:

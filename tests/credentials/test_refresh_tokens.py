@@ -74,8 +74,8 @@ def test_a_malformed_oauth_response_is_refused(wrong: dict[str, object]) -> None
         (400, "invalid_client", Reason.CREDENTIAL_DENIED, "client_id or client_secret is wrong"),
         (401, "", Reason.CREDENTIAL_DENIED, "client_id or client_secret is wrong"),
         (404, "", Reason.CREDENTIAL_DENIED, "its API answered 404"),
-        (429, "", Reason.CREDENTIAL_LIMITED, "asked too often"),
-        (500, "", Reason.CREDENTIAL_UNAVAILABLE, "trouble of its own"),
+        (429, "", Reason.CREDENTIAL_LIMITED, "its rate limit is reached"),
+        (500, "", Reason.CREDENTIAL_UNAVAILABLE, "an internal error"),
     ],
 )
 def test_each_oauth_refusal_states_cause_and_remedy(status: int, error: str, reason: Reason, text: str) -> None:
@@ -142,8 +142,8 @@ def test_a_malformed_or_ended_rotated_token_is_refused(wrong: dict[str, object])
         (TokenResponse(403, {"retry-after": "9"}), Reason.CREDENTIAL_LIMITED, "try again in 9 s"),
         (TokenResponse(404), Reason.CREDENTIAL_DENIED, "check api_url and the version"),
         (TokenResponse(405), Reason.CREDENTIAL_DENIED, "this kind of token cannot be rotated"),
-        (TokenResponse(429), Reason.CREDENTIAL_LIMITED, "asked too often"),
-        (TokenResponse(502), Reason.CREDENTIAL_UNAVAILABLE, "trouble of its own"),
+        (TokenResponse(429), Reason.CREDENTIAL_LIMITED, "its rate limit is reached"),
+        (TokenResponse(502), Reason.CREDENTIAL_UNAVAILABLE, "an internal error"),
         (TokenResponse(599), Reason.CREDENTIAL_UNAVAILABLE, "its API answered 599"),
     ],
 )

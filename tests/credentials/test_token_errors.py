@@ -18,9 +18,9 @@ from credgate.values import Reason
         ),
         (
             token_errors.malformed("f", "it is not JSON"),
-            "answered with something else than a credential (it is not JSON)",
+            "answered with something that is not a credential (it is not JSON)",
         ),
-        (token_errors.unsaved("f"), "a new one could not be kept in the state directory"),
+        (token_errors.unsaved("f"), "a new one could not be saved in the state directory"),
     ],
 )
 def test_what_is_nobodys_no_can_be_tried_again(error: token_errors.CredentialError, text: str) -> None:

@@ -84,7 +84,7 @@ def test_a_token_is_of_a_closed_alphabet(value: str) -> None:
 )
 def test_what_could_break_a_head_is_no_token(value: object) -> None:
     """Whatever a forge says is sent back to it, in a head."""
-    with pytest.raises(MalformedResponse, match="its t is no token"):
+    with pytest.raises(MalformedResponse, match="its t is not a token"):
         token({"t": value}, "t")
 
 
@@ -100,7 +100,7 @@ def test_a_moment_is_utc(text: str) -> None:
 )
 def test_any_other_moment_is_refused(text: object) -> None:
     """A time without its zone is a guess."""
-    with pytest.raises(MalformedResponse, match="its at is no time"):
+    with pytest.raises(MalformedResponse, match="its at is not a time"):
         moment({"at": text}, "at")
 
 

@@ -245,7 +245,7 @@ def test_a_rate_limit_is_told_by_git(github: Mint, repos: Repositories, enter: E
     github.api.faults = [Reply(429, {"message": "API rate limit exceeded"}, {"Retry-After": "60"})]
     visit = enter([path], door=github.door)
     for _ in range(3):
-        assert "credgate asked too often" in " ".join(visit.box.git("ls-remote", address(path)).refused().split())
+        assert "its rate limit is reached" in " ".join(visit.box.git("ls-remote", address(path)).refused().split())
     assert len(github.api.asked) == 1
     assert github.door.gateway.audited(event="credential-failed")["reason"] == "credential-limited"
 

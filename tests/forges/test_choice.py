@@ -111,7 +111,7 @@ def test_patterns_are_compared_as_the_forge_compares() -> None:
 @pytest.mark.parametrize("pattern", ["", "octo", "octo/hello/x", "*", "octo/**", "oc*/x", "/octo/x"])
 def test_what_is_no_pattern_is_told(pattern: str) -> None:
     """It would match nothing, and its repositories would silently have no credential."""
-    with pytest.raises(ConfigError, match="no pattern of repositories here") as caught:
+    with pytest.raises(ConfigError, match="not a pattern of repositories") as caught:
         normal_patterns({pattern: "x"}, GITHUB)
     assert caught.value.key == pattern
 

@@ -30,5 +30,5 @@ def test_what_its_refusals_mean() -> None:
     assert "write_repository or the Developer role" in LAB.sentence(403, Access.WRITE)
     assert LAB.sentence(404, Access.READ).endswith("GitLab hides the difference")
     assert LAB.sentence(502, Access.READ) == (
-        "gitlab.com answered 502: the forge has trouble of its own; try again later"
+        "gitlab.com answered 502: the forge reports an internal error; try again later"
     )

@@ -59,7 +59,7 @@ def command(words: Sequence[str], environ: Mapping[str, str], reactor: Any) -> C
     scrubbed = {name: environ[name] for name in KEPT if name in environ}
     path = shutil.which(words[0], path=scrubbed.get("PATH") or os.defpath)
     if path is None:
-        raise ConfigError("the program that cmd:// names is not there, or cannot be executed")
+        raise ConfigError("the program of cmd:// does not exist or is not executable")
     return partial(run, path, words, scrubbed, reactor)
 
 

@@ -293,7 +293,7 @@ class AppSource:
         use = self._uses.get(scope)
         if use is None:
             if len(self._uses) >= MAX_SCOPES:
-                text = f"no credential for {self._forge}: sessions use {MAX_SCOPES} already; end some"
+                text = f"no credential for {self._forge}: {MAX_SCOPES} tokens are in use; end some sessions"
                 raise CredentialError(text, retry_after=token_errors.SOON)
             use = self._uses[scope] = _Use(self._make_renewal(scope), wanted.repo.path)
         use.path = wanted.repo.path

@@ -43,7 +43,7 @@ def check_key(key: str) -> None:
     try:
         Fernet(key)
     except ValueError:
-        raise ConfigError("a key of 32 bytes in URL-safe base64 is meant (docs/credentials.md says how)") from None
+        raise ConfigError("expected a key of 32 bytes in URL-safe base64 (see docs/credentials.md)") from None
 
 
 def write(path: Path, key: str, first: str, kept: SavedToken) -> None:

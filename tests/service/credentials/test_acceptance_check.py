@@ -137,7 +137,7 @@ async def test_a_redirect_is_not_followed(clinic: Clinic, api: UserApi) -> None:
     api.faults.append(Reply(302, None, {"Location": f"{api.url}/elsewhere"}))
     (told,) = await clinic.asked(asking)
     assert (told["state"], len(api.asked)) == ("unknown", 1)
-    assert "answered 302, which says neither" in told["text"]
+    assert "answered 302, which does not decide it" in told["text"]
 
 
 @ensureDeferred

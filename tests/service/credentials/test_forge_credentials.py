@@ -136,7 +136,7 @@ def test_a_secret_that_cannot_be_read_stops_the_start(reference: str) -> None:
 def test_the_program_of_a_command_must_be_there_and_is_not_named() -> None:
     """A typing error stops the start; a token that was pasted behind ``cmd://`` looks like a program's name."""
     service = service_of(forge("x", f"cmd://{CANARY}"), environ={"PATH": "/usr/bin:/bin"})
-    with pytest.raises(ConfigError, match="the program that cmd:// names is not there") as caught:
+    with pytest.raises(ConfigError, match="the program of cmd:// does not exist") as caught:
         service.read()
     assert "CANARY" not in str(caught.value)
     service_of(forge("x", "cmd://true"), environ={"PATH": "/usr/bin:/bin"}).read()
@@ -194,7 +194,7 @@ def test_one_forges_credentials_are_no_other_forges() -> None:
 @pytest.mark.parametrize(
     ("one", "said"),
     [
-        (forge("a", credentials={"octo": "env://A"}), "8: forges.a.credentials.octo: no pattern of repositories here"),
+        (forge("a", credentials={"octo": "env://A"}), "8: forges.a.credentials.octo: not a pattern of repositories"),
         (forge("a", credentials={"o/x": "env://NONE"}), '8: forges.a.credentials."o/x": env://NONE cannot be read'),
         (forge("a", credentials={"O/*": "env://NONE"}), '8: forges.a.credentials."O/*": env://NONE cannot be read'),
         (forge("a", "env://A", credentials={"**": "env://A"}), "7: forges.a.credential: there is already a credential"),

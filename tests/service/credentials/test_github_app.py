@@ -335,14 +335,14 @@ async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "after", "text"),
     [
-        (Reply(500), Reason.CREDENTIAL_UNAVAILABLE, 5, "its API answered 500; the forge has trouble of its own"),
+        (Reply(500), Reason.CREDENTIAL_UNAVAILABLE, 5, "its API answered 500; the forge reports an internal error"),
         (Reply(429, headers={"Retry-After": "90"}), Reason.CREDENTIAL_LIMITED, 90, "try again in 90 s"),
-        (Reply(403, headers={"Retry-After": "60"}), Reason.CREDENTIAL_LIMITED, 60, "credgate asked too often"),
+        (Reply(403, headers={"Retry-After": "60"}), Reason.CREDENTIAL_LIMITED, 60, "its rate limit is reached"),
         (Reply(200, b"{"), Reason.CREDENTIAL_UNAVAILABLE, 5, "it is not JSON"),
-        (Reply(200, {"id": "7"}), Reason.CREDENTIAL_UNAVAILABLE, 5, "its id is no id"),
+        (Reply(200, {"id": "7"}), Reason.CREDENTIAL_UNAVAILABLE, 5, "its id is not valid"),
         (Reply(200, b"x" * 3_000_000), Reason.CREDENTIAL_UNAVAILABLE, 5, "what it answers is far too long"),
         (Reply(302, headers={"Location": "https://x.example/"}), Reason.CREDENTIAL_DENIED, 5, "a redirect, which"),
-        (Reply(403), Reason.CREDENTIAL_DENIED, 5, "its API answered 403: it refuses what credgate asks with"),
+        (Reply(403), Reason.CREDENTIAL_DENIED, 5, "its API answered 403: it does not accept credgate's login"),
     ],
 )
 @ensureDeferred
@@ -380,7 +380,7 @@ async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(plac
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        ({"repository_selection": "all"}, "it does not say what the token is for"),
+        ({"repository_selection": "all"}, "it does not name the token's repositories and permissions"),
         ({"repository_selection": "all", "repositories": "+"}, "it gave other repositories than were asked for"),
         ({"repositories": [{"id": 9, "full_name": "octo/secret"}]}, "it gave other repositories than were asked for"),
         ({"repositories": "+", "permissions": {"contents": "write"}}, "it gave more permissions than were asked for"),

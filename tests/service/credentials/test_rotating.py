@@ -139,7 +139,7 @@ async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pyte
 
     monkeypatch.setattr(token_file, "write", full)
     refused = await refusal(source)
-    assert "a new one could not be kept in the state directory" in refused.text
+    assert "a new one could not be saved in the state directory" in refused.text
     assert source.cached(WANTED) is None
     room.append(1)
     place.lab.clock.slept = 6
@@ -322,7 +322,7 @@ async def test_an_answer_that_is_none_is_told(place: Place) -> None:
     """A login page, most often."""
     place.api.faults = [Reply(200, b"<html>")]
     refused = await refusal(place.start())
-    assert "its API answered with something else than a credential" in refused.text
+    assert "its API answered with something that is not a credential" in refused.text
 
 
 def test_without_a_state_directory_there_is_nowhere_to_keep_it(place: Place) -> None:

@@ -70,9 +70,9 @@ def test_no_credential_is_no_source() -> None:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"credentials": {"octo/*": CANARY}}, 'c.toml:8: forges.a.credentials."octo/*": a reference is meant'),
     ({"credentials": {"Octo/*": "file:///none"}}, 'c.toml:8: forges.a.credentials."Octo/*": '),
-    ({"credentials": {"a/b/c": "env://TOKEN"}}, 'c.toml:8: forges.a.credentials."a/b/c": no pattern of repositories'),
+    ({"credentials": {"a/b/c": "env://TOKEN"}}, 'c.toml:8: forges.a.credentials."a/b/c": not a pattern of repositories'),
     ({"credential": "env://NONE"}, "c.toml:7: forges.a.credential: "),
-    ({"credential": f"cmd://{CANARY}"}, "c.toml:7: forges.a.credential: the program that cmd:// names is not there"),
+    ({"credential": f"cmd://{CANARY}"}, "c.toml:7: forges.a.credential: the program of cmd:// does not exist"),
     (
         {"credential": "env://TOKEN", "credentials": {"**": "env://PATH"}},
         "c.toml:7: forges.a.credential: there is already a credential for every repository",

@@ -98,7 +98,7 @@ def test_a_directory_that_others_may_write_to_is_refused(path: Path) -> None:
 def test_a_key_is_thirty_two_bytes(key: str) -> None:
     """The start finds out, and does not repeat it."""
     check_key(KEY)
-    with pytest.raises(ConfigError, match="a key of 32 bytes in URL-safe base64 is meant"):
+    with pytest.raises(ConfigError, match="expected a key of 32 bytes in URL-safe base64"):
         check_key(key)
 
 
