@@ -1,7 +1,7 @@
-"""What it means, for the person whose git command failed, that a forge's API gave no credential.
+"""Errors for users whose git command failed because a forge's API gave no credential.
 
-One line each, without a byte of the forge's answer: what happened, whose turn it is, and how long to wait if that is
-known. The kinds of credential add their own (``github``, ``gitlab``, ``oauth``); here is what they share.
+One line each, without a byte of the forge's response: what happened, who can help, and how long to wait if that is
+known. These are the errors that all kinds of credentials share; ``github`` and ``refresh_tokens`` add their own.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 OPERATOR = "ask the operator of this gateway"
 SOON = 5
-"""Seconds to wait where nobody said how long."""
+"""Seconds to wait where the forge states no time."""
 
 
 def unanswered(forge: str, why: str) -> CredentialError:
-    """Refuse because the API could not be asked; ``why`` is in our own words."""
+    """Return the error for a request without a response; ``why`` is credgate's own text."""
     text = f"no credential for {forge}: its API was asked for one, but {why}; try again later"
     return CredentialError(text, retry_after=SOON)
 
 
 def malformed(forge: str, why: str) -> CredentialError:
-    """Refuse because the answer cannot be understood."""
+    """Return the error for a response that cannot be read."""
     text = f"no credential for {forge}: its API answered with something that is not a credential ({why}); {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
 def unsaved(forge: str) -> CredentialError:
-    """Refuse because the next credential could not be written down, so it must not be used."""
+    """Return the error for a new credential that could not be saved, and so must not be used."""
     text = f"no credential for {forge}: a new one could not be saved in the state directory; {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
 def general(forge: str, answer: TokenResponse, now: float) -> CredentialError:
-    """Refuse because of a status that means the same for every kind of credential."""
+    """Return the error for a status with one meaning for every kind of credential."""
     said = f"no credential for {forge}: its API answered {answer.status}"
     if retry.limited(answer):
         after = max(round(retry.asked_wait(answer, now)), SOON)

@@ -1,12 +1,12 @@
-"""Whether one commit is an ancestor of another, as a forge's REST API tells it: what to ask, how to read the answer.
+"""Whether one commit is an ancestor of another, by a forge's REST API: the request and the reading of its response.
 
-For forges that cannot be asked in git's own protocol. GitHub compares two commits (``/repos/O/R/compare/OLD...TIP``;
-the second page is without files); GitLab (``merge_base``), Bitbucket Cloud (``merge-base``) and Azure DevOps
-(``mergebases``) name the merge base of both, which is *old* itself exactly if *old* is an ancestor. Other kinds have no
-API that says so in as many words: that Bitbucket Data Center lists no commit is no proof.
+For forges without the git protocol features that this needs. GitHub compares two commits
+(``/repos/O/R/compare/OLD...TIP``; the second page is without files). GitLab (``merge_base``), Bitbucket Cloud
+(``merge-base``) and Azure DevOps (``mergebases``) name the merge base of both, which is *old* itself exactly if *old*
+is an ancestor. Other kinds have no API for it: an empty list of commits from Bitbucket Data Center is not a proof.
 
-An answer is yes, no or, whatever else it is, "cannot tell". Where two commits have no history in common the forges
-answer with an error: cannot tell. Asks nobody, holds no credential, repeats nothing that a forge says.
+The result is yes, no or unknown. For two commits without common history the forges return an error: unknown. This
+module sends nothing, holds no credential and repeats no text of a forge.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _OK = 200
 _TOKENS_ONLY = frozenset({"gitlab", "bitbucket"})
-"""Whose APIs do not take the logins that need a user name: deploy tokens, and users' API tokens."""
+"""Kinds whose APIs do not accept logins with a user name: deploy tokens, and users' API tokens."""
 
 
 def question(driver: Driver, repo_path: str, old: str, tip: str) -> str | None:
     """Return the path below ``driver.api`` that says whether ``old`` is an ancestor of ``tip``, or is it.
 
     ``repo_path`` is any spelling that the driver takes, ids are hexadecimal as git writes them. ``None``: this forge
-    has no such question, for this repository or for the credential that is configured.
+    has no such API, or not for this repository or the configured credential.
     """
     asked, path = _KINDS.get(driver.forge.kind), driver.normal(repo_path)
     if asked is None or path is None or driver.api is None or not (_ID.fullmatch(old) and _ID.fullmatch(tip)):
         return None
     parts = path.split("/")
     if parts[-1].endswith(".wiki") or (driver.forge.kind == "gitlab" and parts[-2] == "snippets"):
-        return None  # git serves them, the API does not know them as repositories
+        return None  # git serves them, but to the API they are not repositories
     if driver.forge.username and driver.forge.kind in _TOKENS_ONLY:
         return None
     return asked[0](parts, old, tip)
 
 
 def judge(driver: Driver, old: str, status: int, body: bytes) -> bool | None:
-    """Read the answer to :func:`question`; ``None``: it does not tell. Never raises."""
+    """Read the response to :func:`question`; ``None``: unknown. Never raises."""
     if status != _OK:
         return None
     try:

@@ -1,9 +1,9 @@
 """Gitea and Forgejo: ``owner/repo``, names folded, ``.git`` always sent, the token as the password.
 
-Names are letters, digits and ``- _ .``; owners begin with a letter or digit. The login's user name does not matter
-beside a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path.
-Archived repositories and mirrors answer 403 to a push, and so does a token without the scope; who may not write is
-answered 404, as if there were nothing; a password of a user with two-factor login 401.
+Names are letters, digits and ``- _ .``; owners start with a letter or digit. The user name of the login is ignored with
+a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path. A push to an
+archived repository or mirror, or with a token without the scope, gets 403; a user without write access gets 404, as for
+a missing repository; the password of a user with two-factor login gets 401.
 """
 
 from __future__ import annotations
@@ -46,22 +46,18 @@ class Gitea(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        """Return ``owner/repo`` in lower case, without ``.git``."""
         pair = names.pair(path, _OWNER, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
-        """Take an owner."""
         return path.lower() if names.bare_path(path) == path and _OWNER.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
-        """Return the REST API's base."""
         return f"{self.origin.url}/api/v1"
 
-    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token asks the same
-        """Ask whose it is; a token without ``read:user`` is answered 403, which says neither."""
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - the same for every token
+        # A token without read:user gets 403, which does not decide it.
         return "/user"
 
     def api_login(self, secret: str) -> bytes:
-        """Log in as git does: it may be a password."""
-        return self.login(secret)
+        return self.login(secret)  # it may be a password

@@ -38,13 +38,13 @@ def test_only_two_answers_of_an_api_say_anything(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_repository_proves_something_only_if_it_is_private(kind: str) -> None:
-    """What anybody may read is answered to a wrong credential as well."""
+    """A public repository is also readable with a wrong credential."""
     lab, path = driver(kind), PATH.get(kind, "octo/hello")
     assert acceptance.by_repository(lab, path, 200, 401).state == "accepted"
     assert acceptance.by_repository(lab, path, 200, 404).state == "accepted"
     assert acceptance.by_repository(lab, path, 401, None).state == "refused"
     public = acceptance.by_repository(lab, path, 200, 200)
-    assert (public.state, f"anybody may read {path}" in public.text) == ("unknown", True)
+    assert (public.state, f"{path} is public" in public.text) == ("unknown", True)
     assert acceptance.by_repository(lab, path, 200, None).state == "unknown"
     missing = acceptance.by_repository(lab, path, 404, None)
     assert (missing.state, lab.sentence(404, Access.READ) in missing.text) == ("unknown", True)
@@ -77,8 +77,8 @@ def test_what_a_forge_will_not_mint_it_refuses() -> None:
     told = acceptance.not_available(CredentialError("it refuses the App", reason=Reason.CREDENTIAL_DENIED))
     assert (told.state, told.text) == ("refused", "it refuses the App")
     assert acceptance.not_available(CredentialError("the file is gone")).state == "unknown"
-    assert acceptance.not_asked(driver("generic")).text.startswith("a forge of kind generic cannot be asked")
-    assert acceptance.not_answered(driver("generic"), "it was silent").text == "lab could not be asked: it was silent"
+    assert acceptance.not_asked(driver("generic")).text.startswith("a forge of kind generic cannot be checked")
+    assert acceptance.not_answered(driver("generic"), "it was silent").text == "lab could not be checked: it was silent"
 
 
 def test_a_question_names_a_repository_or_nothing() -> None:
