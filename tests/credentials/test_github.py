@@ -30,7 +30,7 @@ def answer(content: object, status: int = 201) -> TokenResponse:
     return TokenResponse(status, body=json.dumps(content).encode())
 
 
-def test_a_jwt_is_a_little_older_than_it_is_and_ends_well_before_githubs_limit() -> None:
+def test_a_jwt_is_backdated_and_ends_before_githubs_limit() -> None:
     """Clocks differ by a minute or two everywhere."""
     assert github.claims("42", 1000.9) == {"iat": 940, "exp": 1480, "iss": "42"}
 
@@ -72,7 +72,7 @@ def test_an_installation_has_an_id(said: object) -> None:
         github.read_installation(answer(said))
 
 
-def test_what_was_minted_is_read() -> None:
+def test_an_installation_token_is_read() -> None:
     """Names in their normal form."""
     minted = github.read_minted(answer(MINTED))
     assert (minted.ids, minted.expires_at, minted.selection) == ({"octo/hello": 7}, 1783808050.0, "selected")
@@ -93,7 +93,7 @@ def test_what_was_minted_is_read() -> None:
         {"repositories": [{"full_name": "octo/hello", "id": "7"}]},
     ],
 )
-def test_what_cannot_be_read_is_not_believed(wrong: dict[str, object]) -> None:
+def test_an_unreadable_response_is_refused(wrong: dict[str, object]) -> None:
     """Could not tell is no."""
     with pytest.raises(MalformedResponse):
         github.read_minted(answer(MINTED | wrong))
@@ -132,7 +132,7 @@ def test_any_answer_is_read_or_malformed(wrong: dict[str, object]) -> None:
         (HELLO, {}, {"permissions": {}}, "fewer permissions than were asked for"),
     ],
 )
-def test_what_was_minted_is_compared_with_what_was_asked(
+def test_a_token_is_compared_with_its_request(
     scope: TokenScope, ids: dict[str, int], said: dict[str, object], text: str
 ) -> None:
     """A token that is good for anything else is not used."""
@@ -150,7 +150,7 @@ def test_what_was_minted_is_compared_with_what_was_asked(
         (TokenResponse(401), False),
     ],
 )
-def test_a_jwt_that_was_refused_for_its_times_is_told_apart(given_answer: TokenResponse, refused: bool) -> None:  # noqa: FBT001 - a table
+def test_a_jwt_refused_for_its_times_is_recognised(given_answer: TokenResponse, refused: bool) -> None:  # noqa: FBT001 - a table
     """Only then another one helps."""
     assert github.clock_refused(given_answer, 0.0) is refused
 
@@ -175,7 +175,7 @@ def test_each_refusal_says_what_it_means(said: str, status: int, reason: Reason,
     assert "script" not in error.text
 
 
-def test_of_several_repositories_none_is_blamed() -> None:
+def test_a_failure_for_several_repositories_names_none() -> None:
     """GitHub does not say which."""
     error = github.mint_error("f", BOTH, answer({"message": "There is at least one repository"}, 422), 0.0)
     assert "one of the session's repositories is not among" in error.text

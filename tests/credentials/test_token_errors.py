@@ -23,7 +23,7 @@ from credgate.values import Reason
         (token_errors.unsaved("f"), "a new one could not be saved in the state directory"),
     ],
 )
-def test_what_is_nobodys_no_can_be_tried_again(error: token_errors.CredentialError, text: str) -> None:
+def test_a_failed_fetch_leaves_later_requests_free(error: token_errors.CredentialError, text: str) -> None:
     """In a few seconds."""
     assert error.text.startswith("no credential for f: ")
     assert text in error.text

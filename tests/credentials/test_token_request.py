@@ -21,7 +21,7 @@ def test_a_form_is_encoded() -> None:
     assert made.headers["Content-Type"] == "application/x-www-form-urlencoded"
 
 
-def test_a_client_logs_in_with_both_halves_encoded() -> None:
+def test_an_oauth_client_login_encodes_both_halves() -> None:
     """RFC 6749 section 2.3.1: a colon in the id would move the line between them."""
     scheme, _, coded = client_login("id:1", "s/e+c r%t").partition(" ")
     assert scheme == "Basic"

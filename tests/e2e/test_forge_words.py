@@ -123,7 +123,7 @@ def test_each_kind_is_asked_in_its_own_way(kind: str, box: Sandbox, refusing: Re
 
 
 @kinds
-def test_a_path_that_is_no_repository_here_is_told_its_shape(kind: str, box: Sandbox) -> None:
+def test_an_illegal_repository_name_is_refused_with_the_expected_form(kind: str, box: Sandbox) -> None:
     """The kinds differ in it."""
     shape = driver_for(ForgeConfig(kind, kind, "http://127.0.0.1")).shape
     said = box.git("ls-remote", f"{box.gateway_url}/forge/{kind}/a.git/b/_git/").refused()

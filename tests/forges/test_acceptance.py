@@ -25,7 +25,7 @@ def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_two_answers_of_an_api_say_anything(kind: str) -> None:
+def test_only_200_and_401_of_an_api_decide(kind: str) -> None:
     """200 is yes, and what the kind calls a refusal of the credential is no, in its own words."""
     lab = driver(kind)
     assert acceptance.by_api(lab, 200).state == "accepted"
@@ -58,7 +58,7 @@ def test_a_sign_in_page_is_a_refusal_where_a_forge_refuses_so(status: int) -> No
     assert acceptance.by_repository(driver("generic"), path, status, None).state == "unknown"
 
 
-def test_what_is_asked_is_each_kind_s_own() -> None:
+def test_each_kind_has_its_own_request() -> None:
     """Nothing where no question is answered differently to a wrong credential, or the API takes another login."""
     com = driver("github", "https://github.com")
     assert (com.api, com.proof("file")) == ("https://api.github.com", "/rate_limit")
@@ -72,7 +72,7 @@ def test_what_is_asked_is_each_kind_s_own() -> None:
     assert (com.api_login("ghp_x"), driver("gitea").api_login("p w")[:6]) == (b"Bearer ghp_x", b"Basic ")
 
 
-def test_what_a_forge_will_not_mint_it_refuses() -> None:
+def test_a_refused_token_request_is_a_refusal() -> None:
     """What could not be got for another reason says nothing of the forge."""
     told = acceptance.not_available(CredentialError("it refuses the App", reason=Reason.CREDENTIAL_DENIED))
     assert (told.state, told.text) == ("refused", "it refuses the App")

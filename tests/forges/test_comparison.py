@@ -70,7 +70,7 @@ def test_the_question_of_each_kind(kind: str) -> None:
         ("bitbucket", "team/hello", {"url": "https://bitbucket.example"}),
     ],
 )
-def test_what_has_no_such_question(kind: str, repo: str, more: dict[str, str]) -> None:
+def test_repositories_without_a_check(kind: str, repo: str, more: dict[str, str]) -> None:
     """An API that does not say it, a repository that it does not know, a credential that it does not take."""
     url = more.get("url") or (PLACES[kind][0] if kind in PLACES else "https://lab.example")
     table = {name: value for name, value in more.items() if name != "url"}
@@ -118,7 +118,7 @@ def test_what_an_answer_says(kind: str, content: Any, said: bool | None) -> None
 
 
 @pytest.mark.parametrize("kind", PLACES)
-def test_bodies_that_are_no_json_do_not_tell(kind: str) -> None:
+def test_a_body_that_is_not_json_is_unknown(kind: str) -> None:
     """Cut, repeated keys, nested without end, a sign-in page."""
     good = json.dumps({"id": OLD, "hash": OLD, "value": [{"commitId": OLD}]} | github("ahead", OLD)).encode()
     assert judge(driver(kind), OLD, 200, good) is True
@@ -136,7 +136,7 @@ JSON = st.recursive(LEAVES, lambda of: st.lists(of, max_size=3) | st.dictionarie
 
 
 @given(st.sampled_from(sorted(PLACES)), JSON, st.sampled_from([200, 404]))
-def test_whatever_json_comes_yes_needs_the_old_commit_in_its_place(kind: str, content: Any, status: int) -> None:
+def test_a_yes_needs_the_old_commit_in_its_place(kind: str, content: Any, status: int) -> None:
     """Nothing raises, and no yes comes of an answer that does not name the old commit as the merge base."""
     said = judge(driver(kind), OLD, status, json.dumps(content).encode())
     assert said in (True, False, None)
@@ -153,6 +153,6 @@ def test_whatever_json_comes_yes_needs_the_old_commit_in_its_place(kind: str, co
 
 
 @given(st.sampled_from(sorted(PLACES)), st.binary(max_size=200))
-def test_whatever_bytes_come_nothing_raises(kind: str, body: bytes) -> None:
+def test_no_response_makes_judge_raise(kind: str, body: bytes) -> None:
     """It is never yes."""
     assert judge(driver(kind), OLD, 200, body) is not True

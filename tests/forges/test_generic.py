@@ -40,7 +40,7 @@ def test_names_keep_their_case(lab: Driver, path: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "a//b", "a/../b", "a.git/b", "a/b.git.git", "a%2fb"])
-def test_other_names_are_none(lab: Driver, path: str) -> None:
+def test_other_names_are_not_legal(lab: Driver, path: str) -> None:
     """The rules of all names hold here too."""
     assert lab.normal(path) is None
     assert lab.normal_pattern(path) is None
@@ -73,7 +73,7 @@ def test_the_suffix_follows_the_client(lab: Driver, spelled: str, dot_git: bool,
 
 
 @pytest.mark.parametrize("path", ["g/../x", "**", "g/*", ""])
-def test_nothing_but_a_name_becomes_a_path(lab: Driver, path: str) -> None:
+def test_only_a_name_becomes_a_path(lab: Driver, path: str) -> None:
     """The last line of defence before the wire."""
     with pytest.raises(ValueError, match="not a repository path"):
         lab.path(path, SERVICE)

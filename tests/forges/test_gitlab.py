@@ -23,7 +23,7 @@ def test_a_renamed_project_and_a_missing_suffix_are_no_login_page() -> None:
     assert LAB.moved(b"https://gitlab.com/users/sign_in") is None
 
 
-def test_what_its_refusals_mean() -> None:
+def test_the_meaning_of_its_refusals() -> None:
     """A role and a scope are both needed, and a wrong token repeated bans the gateway's address for an hour."""
     assert "read_repository or the Reporter role" in LAB.sentence(403, Access.READ)
     assert "bans this gateway after failed logins" in LAB.sentence(403, Access.READ)

@@ -59,7 +59,7 @@ def test_every_kind_has_a_line_that_git_shows_whole(kind: str) -> None:
             assert text.isascii()
 
 
-def test_a_kinds_own_words_come_first() -> None:
+def test_a_kind_overrides_the_common_words() -> None:
     """For the access that was needed, then for the status, then anybody's; a class's own words stand for the class."""
     own: Words = {(403, Access.WRITE): "one", 404: "two", 500: "three", 400: "four"}
     asked = [(403, Access.WRITE), (403, Access.READ), (404, Access.WRITE), (451, Access.READ), (599, Access.READ)]

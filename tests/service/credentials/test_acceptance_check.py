@@ -152,7 +152,7 @@ async def test_a_private_address_is_not_dialled(clinic: Clinic, api: UserApi) ->
 
 
 @ensureDeferred
-async def test_a_forge_that_is_silent_or_away_is_not_known(
+async def test_a_forge_without_a_response_is_unknown(
     clinic: Clinic, api: UserApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time limit ends the question; a port where nobody listens is told as that."""
@@ -187,7 +187,7 @@ async def test_a_generic_forge_is_asked_for_a_repository(clinic: Clinic, server:
 
 
 @ensureDeferred
-async def test_a_repository_that_cannot_be_asked_for_by_nobody_proves_nothing(clinic: Clinic, api: UserApi) -> None:
+async def test_a_failed_anonymous_request_proves_nothing(clinic: Clinic, api: UserApi) -> None:
     """It may be public: then a wrong credential would have been answered, too."""
     asking = clinic.asking(lab={"kind": "generic", "url": api.url, "credential": clinic.secret()})
     api.faults += [Reply(200), Reply(200, b"x" * 3_000_000)]
@@ -197,7 +197,7 @@ async def test_a_repository_that_cannot_be_asked_for_by_nobody_proves_nothing(cl
 
 
 @ensureDeferred
-async def test_a_credential_that_is_for_one_repository_is_asked_with_it(clinic: Clinic, server: PythonForge) -> None:
+async def test_each_credential_is_checked_with_its_own_repository(clinic: Clinic, server: PythonForge) -> None:
     """Each credential of a forge has a verdict of its own; a repository's name narrows it to the one it would get."""
     right, wrong = clinic.secret(), clinic.secret("ghp_wrong", "other")
     url = f"http://127.0.0.1:{server.port}"
@@ -216,7 +216,7 @@ async def test_a_credential_that_is_for_one_repository_is_asked_with_it(clinic: 
 
 
 @ensureDeferred
-async def test_what_no_head_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -> None:
+async def test_a_secret_that_no_header_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -> None:
     """As the relay would not send it."""
     asking = clinic.asking(lab={"kind": "github", "url": api.url, "credential": clinic.secret("two words", "odd")})
     (told,) = await clinic.asked(asking)
@@ -224,7 +224,7 @@ async def test_what_no_head_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -
 
 
 @ensureDeferred
-async def test_an_app_shows_its_signature_and_mints_nothing(clinic: Clinic) -> None:
+async def test_an_app_is_checked_by_its_signature_without_a_token(clinic: Clinic) -> None:
     """Known to the forge, on the repository that is named, and not on another; a foreign key is refused."""
     api = GitHubApi(PUBLIC)
     found = api.install("octo", "hello")

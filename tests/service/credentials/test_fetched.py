@@ -88,7 +88,7 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
-def test_the_first_is_fetched_at_the_start() -> None:
+def test_the_first_credential_is_fetched_at_the_start() -> None:
     """A request that comes meanwhile waits for that one."""
     bench = Bench()
     assert bench.source.describe() == [SourceDescription("", "cmd", trouble="it was not fetched yet")]
@@ -102,14 +102,14 @@ def test_the_first_is_fetched_at_the_start() -> None:
     assert len(bench.running) == 1
 
 
-def test_without_an_end_it_is_fetched_once() -> None:
+def test_a_credential_without_an_end_is_fetched_once() -> None:
     """A command may ask a person."""
     bench = Bench().started()
     bench.clock.advance(365 * 24 * 3600)
     assert (bench.secret, len(bench.running), bench.clock.getDelayedCalls()) == ("one", 1, [])
 
 
-def test_it_is_renewed_before_its_end_without_anybody_waiting() -> None:
+def test_a_credential_is_renewed_before_its_end_in_the_background() -> None:
     """The old one serves until the new one is there."""
     bench = Bench().started("one", 3600)
     first = bench.source.cached(WANTED)
@@ -128,7 +128,7 @@ def test_it_is_renewed_before_its_end_without_anybody_waiting() -> None:
 
 
 @pytest.mark.parametrize(("life", "renewed", "unusable"), [(3600, 3300, 3570), (60, 48, 54), (10, 8, 9)])
-def test_a_short_life_leaves_less_room(life: float, renewed: float, unusable: float) -> None:
+def test_margins_shrink_with_a_short_lifetime(life: float, renewed: float, unusable: float) -> None:
     """A fifth of it for the renewal, and a tenth that a request may still need on its way."""
     bench = Bench().started("one", life)
     bench.clock.advance(renewed - 0.5)
@@ -145,7 +145,7 @@ def test_a_short_life_leaves_less_room(life: float, renewed: float, unusable: fl
     assert [got.secret for got in waiting] == ["two"]
 
 
-def test_a_renewal_that_fails_is_tried_again_until_the_end(logged: list[str]) -> None:
+def test_a_failed_renewal_is_repeated_and_logged_once(logged: list[str]) -> None:
     """And told once."""
     bench = Bench().started("one", 3600)
     bench.clock.advance(3300)
@@ -165,7 +165,7 @@ def test_a_renewal_that_fails_is_tried_again_until_the_end(logged: list[str]) ->
 
 
 @pytest.mark.parametrize("error", [CredentialError("it ended with status 1"), ConfigError("it printed nothing")])
-def test_what_failed_is_the_answer_for_a_moment(error: Exception, logged: list[str]) -> None:
+def test_a_failure_is_repeated_for_five_seconds(error: Exception, logged: list[str]) -> None:
     """A program that fails at once would be started once a request; then it is tried again."""
     bench = Bench()
     bench.source.start()
@@ -184,7 +184,7 @@ def test_what_failed_is_the_answer_for_a_moment(error: Exception, logged: list[s
     assert len(logged) == 2
 
 
-def test_a_refused_one_is_fetched_again_but_not_all_the_time() -> None:
+def test_a_refused_credential_is_fetched_again_after_thirty_seconds() -> None:
     """A person is not asked for each request of a sandbox that loops."""
     bench = Bench().started()
     refused = bench.id
@@ -202,7 +202,7 @@ def test_a_refused_one_is_fetched_again_but_not_all_the_time() -> None:
     assert len(bench.running) == 2
 
 
-def test_the_same_again_is_no_other() -> None:
+def test_the_same_secret_again_is_an_error() -> None:
     """Asking the forge with it once more would only count against us."""
     bench = Bench().started()
     refused = bench.id
@@ -222,7 +222,7 @@ def test_the_same_with_another_end_keeps_its_id() -> None:
     assert (bench.id, bench.source.describe()[0].expires_at) == (first, bench.wall() + 600)
 
 
-def test_a_stopped_one_renews_no_more() -> None:
+def test_a_stopped_source_does_not_renew() -> None:
     """Also when a fetch comes back late."""
     bench = Bench().started("one", 600)
     bench.source.stop()
@@ -234,7 +234,7 @@ def test_a_stopped_one_renews_no_more() -> None:
     assert bench.clock.getDelayedCalls() == []
 
 
-def test_a_defect_is_logged_and_ends_nothing(clean_reactor: list[Failure]) -> None:
+def test_a_defect_is_logged_and_the_next_fetch_works(clean_reactor: list[Failure]) -> None:
     """The next one may go well."""
     bench = Bench()
     bench.source.start()

@@ -103,7 +103,7 @@ def result(awaited: Any) -> Any:
 # Reading them.
 
 
-def test_every_credential_is_there_before_anything_listens(tmp_path: Path) -> None:
+def test_every_static_credential_is_read_before_anything_listens(tmp_path: Path) -> None:
     """The first request must not wait, and must not find an unread secret."""
     path = write_secret(tmp_path / "token", CANARY)
     systemd = {"B": "of-b", "CREDENTIALS_DIRECTORY": str(tmp_path)}
@@ -171,7 +171,7 @@ HELD = {"OCTO": "of-octo", "HELLO": "of-hello", "OTHER": "of-other", "REST": "of
     ("path", "found"),
     [("octo/hello", "of-hello"), ("octo/x", "of-octo"), ("other/x", "of-other"), ("third/x", ""), ("octo-two/x", "")],
 )
-def test_a_repository_gets_that_of_the_longest_pattern(path: str, found: str) -> None:
+def test_a_repository_gets_the_credential_of_the_longest_pattern(path: str, found: str) -> None:
     """What none matches gets none, never the nearest other's; unless the forge has one for the rest."""
     service = service_of(forge("a", credentials=THREE), environ=dict(HELD))
     service.read()
@@ -201,7 +201,7 @@ def test_one_forges_credentials_are_no_other_forges() -> None:
         (forge("a", "env://A", app=AppConfig()), "7: forges.a.app: there is already a credential for every repository"),
     ],
 )
-def test_what_cannot_be_meant_stops_the_start(one: ForgeConfig, said: str) -> None:
+def test_an_impossible_configuration_stops_the_start(one: ForgeConfig, said: str) -> None:
     """With the place of its key."""
     mint: Callable[..., Minting | None] = lambda table, _driver: None if table.app is None else Minting()  # noqa: E731 - one line says it
     service = service_of(one, environ={"A": CANARY}, mint=mint)
@@ -213,7 +213,7 @@ def test_what_cannot_be_meant_stops_the_start(one: ForgeConfig, said: str) -> No
 # Those that are minted.
 
 
-def test_a_minting_table_stands_for_all_that_no_pattern_names() -> None:
+def test_a_table_serves_every_repository_without_a_pattern() -> None:
     """An organisation without the App keeps its token."""
     source = Minting()
     service = service_of(
@@ -239,7 +239,7 @@ def test_a_table_that_cannot_be_carried_out_stops_the_start() -> None:
     assert str(caught.value) == "/etc/credgate.toml:7: forges.a.app.private_key: no key in PEM"
 
 
-def test_sources_are_told_of_a_sessions_end(clean_reactor: list[Failure]) -> None:
+def test_sources_get_the_end_of_a_session(clean_reactor: list[Failure]) -> None:
     """What was made for it is taken back; one that breaks over it keeps nobody else from that."""
     first, second = Minting(breaks=True), Minting()
     made = {"a": first, "b": second}
@@ -266,7 +266,7 @@ class Refreshing(Minting):
         self.running = False
 
 
-def test_what_renews_by_itself_is_started_and_stopped() -> None:
+def test_renewing_sources_are_started_and_stopped() -> None:
     """Not before the reactor runs, and not after."""
     source = Refreshing()
     service = service_of(forge("a"), mint=lambda *_: source)
@@ -281,7 +281,7 @@ def test_what_renews_by_itself_is_started_and_stopped() -> None:
 # What is told of them.
 
 
-def test_a_grant_is_told_what_it_may_use() -> None:
+def test_named_lists_the_credentials_of_a_grant() -> None:
     """Ids, kinds and ends; of what is still to be made the kind, and of no other session's anything."""
     source = Minting()
     other = session(255)
@@ -401,7 +401,7 @@ async def test_files_are_read_in_the_reactors_threads(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_commands_and_keyrings_are_asked_once_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commands_and_keyrings_run_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the background: no request shall be the first to wait."""
     keyring = pytest.importorskip("keyring")
     monkeypatch.setattr(keyring, "get_password", lambda service, user: f"{service} of {user}")

@@ -125,7 +125,7 @@ async def test_workflows_may_be_changed_only_where_the_grant_says_so(place: Plac
 
 @pytest.mark.parametrize("pattern", ["octo/*", "**"])
 @ensureDeferred
-async def test_a_pattern_mints_for_the_repository_in_hand(place: Place, pattern: str) -> None:
+async def test_a_pattern_gets_a_token_for_the_requested_repository_only(place: Place, pattern: str) -> None:
     """Nothing says which others there are, and a list of none would be all of them."""
     held = session(grant(pattern))
     await place.fetch(held, "octo/hello")
@@ -153,7 +153,7 @@ async def test_ids_are_forgotten_with_the_last_session(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_one_token_serves_all_who_wait_and_all_who_come_later(place: Place) -> None:
+async def test_one_token_serves_waiting_and_later_requests(place: Place) -> None:
     """A clone with submodules must not ask for one each."""
     first = await gatherResults([place.fetch(HELLO) for _ in range(10)])
     assert len({credential.id for credential in first}) == 1
@@ -184,7 +184,7 @@ async def test_a_token_is_replaced_five_minutes_before_its_end(place: Place) -> 
 
 
 @ensureDeferred
-async def test_a_token_that_was_refused_is_replaced_once(place: Place) -> None:
+async def test_a_refused_token_is_replaced_once(place: Place) -> None:
     """It may have been revoked at the forge; a forge that refuses everything must not be asked without end."""
     first = await place.fetch(HELLO)
     second = await place.fetch(HELLO, refused=first.id)
@@ -218,7 +218,7 @@ class Unwalked(dict[Any, Any]):
 
 
 @ensureDeferred
-async def test_the_end_of_a_session_looks_at_its_own_scopes_alone(place: Place) -> None:
+async def test_the_end_of_a_session_walks_its_own_scopes_only(place: Place) -> None:
     """There may be ten thousand of others; 100,000 sessions may end at once. Nothing of it is left behind."""
     await place.fetch(HELLO)
     await place.fetch(BOTH)
@@ -243,7 +243,7 @@ async def test_a_session_that_ends_while_its_token_is_made_leaves_none(place: Pl
 
 
 @ensureDeferred
-async def test_a_revocation_that_fails_is_told(place: Place) -> None:
+async def test_a_failed_revocation_is_audited(place: Place) -> None:
     """The token lives to its end; nothing else is to be done about it."""
     await place.fetch(HELLO)
     place.api.faults = [Reply(500)]
@@ -253,7 +253,7 @@ async def test_a_revocation_that_fails_is_told(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_repositories_that_get_no_token_together_get_one_each(place: Place) -> None:
+async def test_repositories_refused_together_get_one_token_each(place: Place) -> None:
     """One repository outside the installation must not lock out the others."""
     held = session(grant("octo/hello"), grant("octo/elsewhere"))
     await place.fetch(held, "octo/hello")
@@ -264,7 +264,7 @@ async def test_repositories_that_get_no_token_together_get_one_each(place: Place
 
 
 @ensureDeferred
-async def test_an_app_that_is_not_installed_is_told_with_what_to_do(place: Place) -> None:
+async def test_a_missing_app_installation_is_an_error_with_advice(place: Place) -> None:
     """It is the first mistake of everybody."""
     refused = await place.refusal(session(grant("none/such")), "none/such")
     assert (refused.reason, refused.retry_after) == (Reason.CREDENTIAL_NOT_COVERING, 5)
@@ -275,7 +275,7 @@ async def test_an_app_that_is_not_installed_is_told_with_what_to_do(place: Place
 
 
 @ensureDeferred
-async def test_a_permission_that_the_app_lacks_is_named(place: Place) -> None:
+async def test_a_missing_permission_is_named(place: Place) -> None:
     """And a token that may do less still works."""
     place.api.installations["Octo"].permissions["contents"] = "read"
     refused = await place.refusal(HELLO, "octo/hello", WRITE)
@@ -285,7 +285,7 @@ async def test_a_permission_that_the_app_lacks_is_named(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_an_installation_that_was_made_anew_is_found_again(place: Place) -> None:
+async def test_a_new_installation_is_found_after_a_404(place: Place) -> None:
     """Its number is another then."""
     await place.fetch(HELLO)
     place.api.installations["Octo"].id = 77
@@ -294,7 +294,7 @@ async def test_an_installation_that_was_made_anew_is_found_again(place: Place) -
 
 
 @ensureDeferred
-async def test_a_suspended_installation_is_told(place: Place) -> None:
+async def test_a_suspended_installation_is_an_error(place: Place) -> None:
     """Whoever suspended it knows why."""
     place.api.installations["Octo"].suspended = True
     refused = await place.refusal(HELLO)
@@ -303,7 +303,7 @@ async def test_a_suspended_installation_is_told(place: Place) -> None:
 
 @pytest.mark.parametrize("ahead", [-3000.0, 3000.0, -500.0, 100.0])
 @ensureDeferred
-async def test_a_clock_that_is_wrong_is_found_out(place: Place, ahead: float) -> None:
+async def test_a_clock_difference_is_detected_and_corrected(place: Place, ahead: float) -> None:
     """A JWT is judged by the forge's clock; the token's end is counted from it, too."""
     place.api.ahead = ahead
     credential = await place.fetch(HELLO)
@@ -313,7 +313,7 @@ async def test_a_clock_that_is_wrong_is_found_out(place: Place, ahead: float) ->
 
 
 @ensureDeferred
-async def test_a_key_that_the_forge_does_not_know_is_told(place: Place) -> None:
+async def test_a_key_that_the_forge_does_not_know_is_an_error(place: Place) -> None:
     """The App's key was changed there, or belongs to another App."""
     place.lab.secret("key.pem", make_key()[0])
     refused = await place.refusal(HELLO)
@@ -325,7 +325,7 @@ async def test_a_key_that_the_forge_does_not_know_is_told(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
+async def test_a_temporary_failure_is_repeated(place: Place) -> None:
     """One failure of the forge is no reason to fail a clone."""
     place.api.faults = [Reply(502, b"<html>"), Reply(429, headers={"Retry-After": "0"})]
     await place.fetch(HELLO)
@@ -346,7 +346,9 @@ async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
     ],
 )
 @ensureDeferred
-async def test_trouble_that_stays_is_told(place: Place, fault: Reply, reason: Reason, after: int, text: str) -> None:
+async def test_a_lasting_failure_is_reported_and_remembered(
+    place: Place, fault: Reply, reason: Reason, after: int, text: str
+) -> None:
     """In our own words, with how long to wait; and for a few seconds it is the answer without another request."""
     place.api.faults = [fault] * 3
     refused = await place.refusal(HELLO)
@@ -358,7 +360,7 @@ async def test_trouble_that_stays_is_told(place: Place, fault: Reply, reason: Re
 
 
 @ensureDeferred
-async def test_what_failed_is_tried_again_when_its_time_has_come(place: Place) -> None:
+async def test_a_failed_fetch_is_tried_again_later(place: Place) -> None:
     """Nothing here needs a restart."""
     place.api.faults = [Reply(403)]
     await place.refusal(HELLO)
@@ -367,7 +369,7 @@ async def test_what_failed_is_tried_again_when_its_time_has_come(place: Place) -
 
 
 @ensureDeferred
-async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(place: Place) -> None:
+async def test_a_valid_token_is_used_while_renewal_fails(place: Place) -> None:
     """Five minutes are long enough for most troubles."""
     first = await place.fetch(HELLO)
     place.lab.clock.slept = 3400
@@ -390,7 +392,7 @@ async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(plac
     ],
 )
 @ensureDeferred
-async def test_a_token_that_is_not_what_was_asked_for_is_not_used(
+async def test_a_token_that_differs_from_the_request_is_not_used(
     place: Place, said: dict[str, object], text: str
 ) -> None:
     """Names have no owner in a request: a wrong installation_id would give another owner's repositories."""
@@ -423,7 +425,7 @@ async def test_minting_is_audited_without_a_value(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_status_pages_see_ids_and_troubles(place: Place) -> None:
+async def test_status_pages_show_ids_and_failures(place: Place) -> None:
     """And nothing else."""
     assert [(one.id, one.trouble) for one in place.source.describe()] == [("", "")]
     credential = await place.fetch(HELLO)

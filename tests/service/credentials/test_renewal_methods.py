@@ -48,7 +48,7 @@ def answer(members: object, status: int = 200) -> TokenResponse:
 
 @BOTH
 @ensureDeferred
-async def test_it_is_asked_with_the_token_that_is_used_up(method: RenewalMethod) -> None:
+async def test_a_renewal_sends_the_token_in_no_url(method: RenewalMethod) -> None:
     """And the token is in no URL: those are logged at every forge."""
     request = await method.request("the-token", NOW)
     assert request.method == "POST"
@@ -58,7 +58,7 @@ async def test_it_is_asked_with_the_token_that_is_used_up(method: RenewalMethod)
 
 
 @ensureDeferred
-async def test_an_oauth_client_proves_itself_as_well() -> None:
+async def test_an_oauth_client_secret_is_read_for_each_request() -> None:
     """Its secret is read when it is needed, so that a rotated one is the one."""
     method = OAuthRefresh("lab", "gitea", "client", Written("of-the-client"), Written("first"))  # type: ignore[arg-type]
     assert basic("client", "of-the-client").decode() in str((await method.request("the-token", NOW)).headers)
@@ -67,7 +67,7 @@ async def test_an_oauth_client_proves_itself_as_well() -> None:
 
 
 @BOTH
-def test_what_comes_is_the_credential_and_the_next_token(method: RenewalMethod) -> None:
+def test_a_renewal_returns_the_credential_and_the_next_token(method: RenewalMethod) -> None:
     """Where they are one, it is kept as one; what is not whole is neither."""
     renewed = method.read(answer(GIVEN[method]), "the-token", NOW)
     assert renewed.secret in GIVEN[method].values()
@@ -79,7 +79,7 @@ def test_what_comes_is_the_credential_and_the_next_token(method: RenewalMethod) 
 
 
 @BOTH
-def test_a_refusal_is_told_in_our_words(method: RenewalMethod) -> None:
+def test_a_refusal_does_not_repeat_the_forges_text(method: RenewalMethod) -> None:
     """A token that was used up is the operator's to begin anew; the forge's own words stay there."""
     error = method.refused(answer({"error": "invalid_grant", "error_description": "CANARY"}, 400), NOW)
     assert error.text.startswith("no credential for lab: ")

@@ -117,7 +117,7 @@ async def test_all_who_wait_share_one_renewal(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_the_next_process_goes_on_where_the_last_one_was_killed(place: Place) -> None:
+async def test_the_next_process_uses_the_saved_token(place: Place) -> None:
     """The first token is long used up: what was kept is asked with, whatever happened in between."""
     await fetch(place.start())
     place.lab.clock.slept = 5 * DAY
@@ -127,7 +127,7 @@ async def test_the_next_process_goes_on_where_the_last_one_was_killed(place: Pla
 
 
 @ensureDeferred
-async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unsaved_token_is_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk refuses; what came is in memory and written once that can be, without asking again."""
     source = place.start()
     write, room = token_file.write, []
@@ -148,7 +148,7 @@ async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pyte
 
 
 @ensureDeferred
-async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
+async def test_a_saved_token_is_unreadable_without_the_key(place: Place) -> None:
     """By whom it belongs to, and in a copy of the directory."""
     credential = await fetch(place.start())
     assert place.file.stat().st_mode & 0o777 == 0o600
@@ -170,7 +170,7 @@ async def test_another_key_does_not_fall_back_to_the_first_token(place: Place) -
 
 
 @ensureDeferred
-async def test_another_first_token_begins_anew(gitea: Place) -> None:
+async def test_another_first_token_replaces_the_saved_one(gitea: Place) -> None:
     """The operator authorised credgate again: what was kept is of the time before."""
     await fetch(gitea.start())
     gitea.api.refresh = "gtr_authorised-anew-by-the-operator"
@@ -179,7 +179,7 @@ async def test_another_first_token_begins_anew(gitea: Place) -> None:
 
 
 @ensureDeferred
-async def test_a_refresh_token_that_stays_in_force_is_asked_with_again(gitea: Place) -> None:
+async def test_a_refresh_token_that_is_not_replaced_is_used_again(gitea: Place) -> None:
     """Bitbucket's do."""
     gitea.api.single_use = False
     source = gitea.start()
@@ -220,7 +220,7 @@ async def test_a_token_is_rotated_when_half_of_its_life_is_over(gitlab: Place) -
 
 
 @ensureDeferred
-async def test_a_restart_does_not_rotate_what_is_not_due(gitlab: Place) -> None:
+async def test_a_restart_does_not_rotate_a_token_that_is_not_due(gitlab: Place) -> None:
     """The kept token is the credential."""
     first = await fetch(gitlab.start())
     again = await fetch(gitlab.start())
@@ -228,7 +228,7 @@ async def test_a_restart_does_not_rotate_what_is_not_due(gitlab: Place) -> None:
 
 
 @ensureDeferred
-async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
+async def test_a_token_is_renewed_without_requests(gitlab: Place) -> None:
     """A gateway that nobody uses for a week still has its credential afterwards."""
     source = gitlab.start()
     source.start()
@@ -256,7 +256,7 @@ async def test_a_refused_credential_is_renewed_once(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_a_refresh_token_that_is_no_longer_valid_is_told(gitea: Place) -> None:
+async def test_an_invalid_refresh_token_is_an_error_with_advice(gitea: Place) -> None:
     """Only a person can give consent again."""
     gitea.api.refresh = "gtr_another"
     refused = await refusal(gitea.start())
@@ -268,7 +268,7 @@ async def test_a_refresh_token_that_is_no_longer_valid_is_told(gitea: Place) -> 
 
 
 @ensureDeferred
-async def test_a_wrong_client_is_told(gitea: Place) -> None:
+async def test_a_wrong_client_secret_is_reported(gitea: Place) -> None:
     """It is another mistake than a token's."""
     gitea.lab.secret("client", "wrong")
     assert "client_id or client_secret is wrong" in (await refusal(gitea.start())).text
@@ -286,7 +286,7 @@ async def test_a_wrong_client_is_told(gitea: Place) -> None:
     ],
 )
 @ensureDeferred
-async def test_a_token_that_cannot_rotate_is_told(
+async def test_a_token_that_cannot_rotate_is_an_error_with_advice(
     gitlab: Place,
     scopes: tuple[str, ...],
     revoked: bool,  # noqa: FBT001 - a table
@@ -301,7 +301,7 @@ async def test_a_token_that_cannot_rotate_is_told(
 
 
 @ensureDeferred
-async def test_trouble_is_told_and_what_is_good_is_used_meanwhile(gitea: Place) -> None:
+async def test_a_failure_is_shown_and_a_valid_credential_used(gitea: Place) -> None:
     """Five minutes are long enough for most of it."""
     source = gitea.start()
     first = await fetch(source)
@@ -318,14 +318,14 @@ async def test_trouble_is_told_and_what_is_good_is_used_meanwhile(gitea: Place) 
 
 
 @ensureDeferred
-async def test_an_answer_that_is_none_is_told(place: Place) -> None:
+async def test_a_malformed_token_response_is_reported(place: Place) -> None:
     """A login page, most often."""
     place.api.faults = [Reply(200, b"<html>")]
     refused = await refusal(place.start())
     assert "its API answered with something that is not a credential" in refused.text
 
 
-def test_without_a_state_directory_there_is_nowhere_to_keep_it(place: Place) -> None:
+def test_a_store_in_memory_refuses_rotating_credentials(place: Place) -> None:
     """A gateway with its sessions in memory cannot have such a forge."""
     with pytest.raises(Exception, match="the next token must be kept across restarts"):
         place.lab.source(place.forge, keep=False)

@@ -70,7 +70,10 @@ def test_no_credential_is_no_source() -> None:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"credentials": {"octo/*": CANARY}}, 'c.toml:8: forges.a.credentials."octo/*": a reference is meant'),
     ({"credentials": {"Octo/*": "file:///none"}}, 'c.toml:8: forges.a.credentials."Octo/*": '),
-    ({"credentials": {"a/b/c": "env://TOKEN"}}, 'c.toml:8: forges.a.credentials."a/b/c": not a pattern of repositories'),
+    (
+        {"credentials": {"a/b/c": "env://TOKEN"}},
+        'c.toml:8: forges.a.credentials."a/b/c": not a pattern of repositories',
+    ),
     ({"credential": "env://NONE"}, "c.toml:7: forges.a.credential: "),
     ({"credential": f"cmd://{CANARY}"}, "c.toml:7: forges.a.credential: the program of cmd:// does not exist"),
     (
@@ -93,7 +96,7 @@ def test_a_mistake_stops_the_start_with_its_place(written: dict[str, Any], said:
     assert "CANARY" not in str(caught.value).replace(f'"{CANARY}"', "")
 
 
-def test_what_a_minting_table_lacks_is_told_by_its_key() -> None:
+def test_a_mistake_in_a_table_is_reported_by_its_key() -> None:
     """The factory knows only what is wrong; where that stands is known here."""
 
     def mint(*_: object) -> None:
@@ -103,7 +106,7 @@ def test_what_a_minting_table_lacks_is_told_by_its_key() -> None:
         choice(app=AppConfig("7"), mint=mint)
 
 
-def test_what_is_minted_stands_for_every_repository() -> None:
+def test_a_table_is_for_every_repository_and_patterns_win() -> None:
     """Patterns beside it are more particular, and win."""
     minted: Any = object()
     made = choice(credentials={"octo/x": "env://TOKEN"}, app=AppConfig("7"), mint=lambda *_: minted)
@@ -186,7 +189,7 @@ def test_each_table_makes_its_source(tmp_path: Path, forge: ForgeConfig, kind: s
         ),
     ],
 )
-def test_what_cannot_work_is_named(tmp_path: Path, forge: ForgeConfig, key: str) -> None:
+def test_an_unusable_key_is_named(tmp_path: Path, forge: ForgeConfig, key: str) -> None:
     """By its key, without a value."""
     with pytest.raises(ConfigError) as caught:
         Lab(tmp_path).source(forge, TABLE_ENVIRON)
@@ -213,7 +216,7 @@ async def test_a_key_may_be_printed_by_a_command(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_what_a_command_prints_is_judged_when_it_is_used(tmp_path: Path) -> None:
+async def test_command_output_is_checked_when_it_is_used(tmp_path: Path) -> None:
     """The start does not wait for it."""
     with pytest.raises(CredentialError, match=r"app.private_key: expected an RSA private key in PEM"):
         await app_key(tmp_path, "cmd:///bin/echo no-key")

@@ -67,7 +67,7 @@ class Bench:
         """What a request would carry."""
         return self.source.cached(WANTED).secret
 
-    def obtain(self, refused: str = "") -> list[Any]:
+    def fetch(self, refused: str = "") -> list[Any]:
         """Ask for one; the list then holds what came."""
         results: list[Any] = []
         Deferred.fromCoroutine(self.source.fetch(WANTED, refused)).addBoth(results.append)
@@ -95,11 +95,11 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
-def test_asking_reads_nothing(bench: Bench) -> None:
+def test_cached_reads_no_file(bench: Bench) -> None:
     """It is asked on every request."""
     bench.path.unlink()
     assert [bench.secret for _ in range(3)] == [CANARY] * 3
-    assert bench.obtain() == [bench.source.cached(WANTED)]
+    assert bench.fetch() == [bench.source.cached(WANTED)]
     assert bench.threads.looks == 0
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_vanishes_keeps_its_value_and_is_logged_once(bench: Bench, l
     assert bench.source.describe()[0].trouble == ""
 
 
-def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> None:
+def test_a_different_failure_is_logged_again(bench: Bench, logged: list[str]) -> None:
     """Repairing one mistake by making the next must not be silent; what is wrong is not taken."""
     bench.path.unlink()
     bench.source.watch()
@@ -151,42 +151,42 @@ def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> Non
     assert [line.rsplit(f"{bench.path} ")[1][:12] for line in logged] == ["cannot be re", "is empty", "is open to e"]
 
 
-def test_a_refused_one_is_read_at_once(bench: Bench) -> None:
+def test_a_refused_file_is_read_at_once(bench: Bench) -> None:
     """Whatever the stamp says: same size, same tick of the clock. Then there is no other."""
     status, refused = bench.path.stat(), bench.source.cached(WANTED)
     bench.path.write_text(CANARY.replace("CANARY", "CANARz"))
     os.utime(bench.path, ns=(status.st_atime_ns, status.st_mtime_ns))
     bench.source.watch()
     assert bench.secret == CANARY
-    (got,) = bench.obtain(refused.id)
+    (got,) = bench.fetch(refused.id)
     assert (got.secret, got.id != refused.id) == (CANARY.replace("CANARY", "CANARz"), True)
-    (failure,) = bench.obtain(got.id)
+    (failure,) = bench.fetch(got.id)
     assert failure.check(CredentialError)
     assert failure.value.text == "the file with the credential of a has no other value"
     assert "CANA" not in failure.value.text
 
 
-def test_one_that_was_replaced_since_is_not_read_again(bench: Bench) -> None:
+def test_a_credential_replaced_since_the_refusal_is_not_read_again(bench: Bench) -> None:
     """Many requests are refused at once when a token ends; the first has it read, the others use that."""
     refused = bench.source.cached(WANTED)
     write_secret(bench.path, "second")
     bench.source.watch()
     looks = bench.threads.looks
-    (got,) = bench.obtain(refused.id)
+    (got,) = bench.fetch(refused.id)
     assert (got.secret, bench.threads.looks) == ("second", looks)
 
 
-def test_many_that_are_refused_at_once_read_once(bench: Bench) -> None:
+def test_many_refusals_at_once_cause_one_read(bench: Bench) -> None:
     """And get the same."""
     refused, bench.threads.held = bench.source.cached(WANTED), True
-    waiting = [bench.obtain(refused.id) for _ in range(5)]
+    waiting = [bench.fetch(refused.id) for _ in range(5)]
     write_secret(bench.path, "second")
     assert bench.threads.looks == 1
     bench.threads.go()
     assert [got.secret for (got,) in waiting] == ["second"] * 5
 
 
-def test_a_hanging_file_system_is_asked_once(bench: Bench) -> None:
+def test_a_hanging_file_system_gets_one_check(bench: Bench) -> None:
     """Rounds do not pile up threads behind a look that does not come back; when it does, they go on."""
     bench.threads.held = True
     for _ in range(5):
@@ -197,11 +197,11 @@ def test_a_hanging_file_system_is_asked_once(bench: Bench) -> None:
     assert bench.threads.looks == 2
 
 
-def test_an_older_look_never_wins_over_a_newer(bench: Bench) -> None:
+def test_an_older_check_never_replaces_a_newer_value(bench: Bench) -> None:
     """Looks at one file come one after the other, a forced one behind that of the round."""
     bench.threads.held = True
     bench.source.watch()
-    results = bench.obtain(bench.source.cached(WANTED).id)
+    results = bench.fetch(bench.source.cached(WANTED).id)
     assert len(bench.threads.waiting) == 1
     bench.threads.go()
     bench.source.watch()
@@ -211,7 +211,9 @@ def test_an_older_look_never_wins_over_a_newer(bench: Bench) -> None:
     assert (results[0].secret, bench.secret) == ("second", "second")
 
 
-def test_a_failing_look_does_not_end_the_rounds(bench: Bench, logged: list[str], clean_reactor: list[Failure]) -> None:
+def test_a_failed_check_does_not_stop_later_checks(
+    bench: Bench, logged: list[str], clean_reactor: list[Failure]
+) -> None:
     """A machine without threads for a moment is no reason to miss every later rotation."""
     bench.threads.error = RuntimeError("can't start new thread")
     bench.source.watch()
@@ -223,7 +225,7 @@ def test_a_failing_look_does_not_end_the_rounds(bench: Bench, logged: list[str],
     assert logged[0] == "Checking the credential of a failed. can't start new thread"
 
 
-def test_a_file_that_systemd_wrote_is_one(tmp_path: Path) -> None:
+def test_a_systemd_credential_is_read_as_a_file(tmp_path: Path) -> None:
     """Known by its own kind."""
     write_secret(tmp_path / "token", CANARY)
     source = FileSource("a", Reference("systemd", "token"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}, Threads())
@@ -246,7 +248,7 @@ def test_a_variable_has_one_value() -> None:
         EnvSource("a", Reference("env", "B"), {"A": CANARY})
 
 
-def test_an_id_says_nothing_of_its_secret() -> None:
+def test_an_id_reveals_nothing_of_its_secret() -> None:
     """Two sources with one secret have two ids: they are keyed by the source, not by the value."""
     made = [EnvSource(name, Reference("env", "A"), {"A": CANARY}).cached(WANTED) for name in "aabb"]
     assert len({one.id for one in made}) == 4
