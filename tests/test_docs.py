@@ -18,7 +18,7 @@ from credgate.http import grammar
 from credgate.http import response as http_response
 from credgate.lfs import batch, reading
 from credgate.service.control import json_body, readiness
-from credgate.service.credentials import acceptance_check, command, fetched, renewal
+from credgate.service.credentials import acceptance_check, credential_command, fetched, renewal
 from credgate.service.credentials import api_client as minting_api
 from credgate.service.dns import listeners, resolver
 from credgate.service.dns import server as dns_service
@@ -97,8 +97,8 @@ STATED = [
     ("control-api.md", r"within (\d+) s \(25 s", minting_api.TIME_LIMIT),
     ("control-api.md", r"within 10 s \((\d+) s with", acceptance_check.TIME_LIMIT),
     ("control-api.md", r"list of at most (\d+) names", session_body.MAX_NAMES),
-    ("configuration.md", r"end with status 0 within\s(\d+) s", command.TIME_LIMIT),
-    ("configuration.md", r"print at most (\d+) KiB; what it writes", command.MAX_OUTPUT // 1024),
+    ("configuration.md", r"end with status 0 within\s(\d+) s", credential_command.TIME_LIMIT),
+    ("configuration.md", r"print at most (\d+) KiB; what it writes", credential_command.MAX_OUTPUT // 1024),
     ("configuration.md", r"not more than once in (\d+) s", renewal.FORCED_SECONDS),
     ("configuration.md", r"it is tried again after (\d+) s", fetched.FAILED_SECONDS),
     ("operations.md", r"more than `limits.max_head` bytes or (\d+) fields", grammar.MAX_FIELDS),

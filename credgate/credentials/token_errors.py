@@ -1,7 +1,7 @@
 """Errors for users whose git command failed because a forge's API gave no credential.
 
 One line each, without a byte of the forge's response: what happened, who can help, and how long to wait if that is
-known. These are the errors that all kinds of credentials share; ``github`` and ``refresh_tokens`` add their own.
+known. All kinds of credentials share these errors; ``installation_tokens`` and ``refresh_tokens`` add their own.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver
 from credgate.values import Access
 
@@ -62,7 +62,7 @@ class Azure(Driver):
 
     def group(self, path: str) -> str | None:
         # ORG and ORG/PROJECT, also with /_git: all repositories of either.
-        return path.lower() if names.bare_path(path) == path and _GROUP.fullmatch(path) else None
+        return path.lower() if repository_names.bare_path(path) == path and _GROUP.fullmatch(path) else None
 
     def spelled(self, repo_path: str, *, dot_git: bool) -> str:  # noqa: ARG002 - Azure's URLs never have it
         return _long(repo_path) or ""
@@ -76,7 +76,7 @@ class Azure(Driver):
 
 def _long(path: str) -> str | None:
     """Return ``path`` in its long form, letters unchanged; ``None``: not a repository."""
-    found = _REPOSITORY.fullmatch(names.bare_path(path) or "")
+    found = _REPOSITORY.fullmatch(repository_names.bare_path(path) or "")
     if found is None:
         return None
     return f"{found['org']}/{found['project'] or found['repo']}/_git/{found['repo']}"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver, basic, bearer
 from credgate.values import Access
 
@@ -61,7 +61,7 @@ class Bitbucket(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        pair = names.pair(path, _WORKSPACE, _CLOUD_REPO)
+        pair = repository_names.pair(path, _WORKSPACE, _CLOUD_REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
@@ -100,12 +100,14 @@ class BitbucketDataCenter(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        pair = names.pair(_without_scm(path), _PROJECT, _REPO)
+        pair = repository_names.pair(_without_scm(path), _PROJECT, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
         project = path.removeprefix(_SCM)  # "scm" alone is a project of that name
-        return project.lower() if names.bare_path(project) == project and _PROJECT.fullmatch(project) else None
+        return (
+            project.lower() if repository_names.bare_path(project) == project and _PROJECT.fullmatch(project) else None
+        )
 
     def spelled(self, repo_path: str, *, dot_git: bool) -> str:
         return _SCM + super().spelled(_without_scm(repo_path), dot_git=dot_git)

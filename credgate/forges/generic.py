@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver
 
 
@@ -22,11 +22,11 @@ class Generic(Driver):
     shape: ClassVar[str] = "PATH/OF/REPO"
 
     def normal(self, path: str) -> str | None:
-        return names.bare_path(path)
+        return repository_names.bare_path(path)
 
     def group(self, path: str) -> str | None:
         # A name that ends in .git is not a group: it would lose the suffix and name another one.
-        return path if names.bare_path(path) == path else None
+        return path if repository_names.bare_path(path) == path else None
 
     def spelled(self, repo_path: str, *, dot_git: bool) -> str:
         return repo_path.removesuffix(".git") + (".git" if dot_git else "")

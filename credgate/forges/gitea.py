@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver
 from credgate.values import Access
 
@@ -46,11 +46,11 @@ class Gitea(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        pair = names.pair(path, _OWNER, _REPO)
+        pair = repository_names.pair(path, _OWNER, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
-        return path.lower() if names.bare_path(path) == path and _OWNER.fullmatch(path) else None
+        return path.lower() if repository_names.bare_path(path) == path and _OWNER.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
         return f"{self.origin.url}/api/v1"

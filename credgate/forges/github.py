@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver
 from credgate.values import Access
 
@@ -47,7 +47,7 @@ class GitHub(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        pair = names.pair(path, _OWNER, _REPO)
+        pair = repository_names.pair(path, _OWNER, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
+from credgate.forges import repository_names
 from credgate.forges.driver import Driver
 from credgate.values import Access
 
@@ -46,11 +46,11 @@ class GitLab(Driver):
     }
 
     def normal(self, path: str) -> str | None:
-        bare = names.bare_path(path)
+        bare = repository_names.bare_path(path)
         return bare.lower() if bare is not None and _PROJECT.fullmatch(bare) else None
 
     def group(self, path: str) -> str | None:
-        return path.lower() if names.bare_path(path) == path and _GROUP.fullmatch(path) else None
+        return path.lower() if repository_names.bare_path(path) == path and _GROUP.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
         return f"{self.origin.url}/api/v4"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from credgate.audit.event import Event, Happening
-from credgate.credentials.github import permissions
+from credgate.credentials.installation_tokens import permissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

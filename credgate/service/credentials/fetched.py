@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from credgate.config.credential_output import CredentialOutput, read_credential, read_lines
 from credgate.errors import ConfigError, CredentialError
-from credgate.service.credentials.command import command
+from credgate.service.credentials.credential_command import command
 from credgate.service.credentials.renewal import CachedCredential, Renewal, RenewalPolicy
 from credgate.service.credentials.sources import Credential, Ids, SourceDescription
 

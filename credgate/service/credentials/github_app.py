@@ -22,7 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from credgate.credentials import github, token_errors
+from credgate.credentials import installation_tokens, token_errors
 from credgate.credentials.repositories import granted, owner
 from credgate.credentials.token_response import MAX_LIFETIME, MalformedResponse, forge_time, skew
 from credgate.errors import ConfigError, CredentialError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from credgate.config.short_lived import AppConfig
-    from credgate.credentials.github import InstallationToken
+    from credgate.credentials.installation_tokens import InstallationToken
     from credgate.credentials.repositories import TokenScope
     from credgate.credentials.token_request import Request
     from credgate.credentials.token_response import TokenResponse
@@ -103,7 +103,7 @@ class GitHubApp:
             if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and len(scope.repositories) == 1:
                 # The repository with this id is gone. Another one may have its name now, and be what is granted.
                 self.forget(scope)
-            raise github.mint_error(self._forge, scope, answer, self._wall())
+            raise installation_tokens.mint_error(self._forge, scope, answer, self._wall())
         return await self._check_token(answer, scope)
 
     async def prove(self, path: str) -> None:
@@ -116,14 +116,16 @@ class GitHubApp:
         if path and not self._app.installation_id:
             await self._installation(path)
             return
-        answer = await self._signed(lambda signature: github.itself(self._app.installation_id or 0, signature))
+        answer = await self._signed(
+            lambda signature: installation_tokens.itself(self._app.installation_id or 0, signature)
+        )
         if answer.status != HTTPStatus.OK:
-            raise github.refused(self._forge, answer, self._wall())
+            raise installation_tokens.refused(self._forge, answer, self._wall())
 
     async def revoke(self, secret: str) -> bool:
         """Revoke a token; return whether the forge confirms it. No response of the forge makes it raise."""
         try:
-            answer = await self._api.once(github.revoke(secret))
+            answer = await self._api.once(installation_tokens.revoke(secret))
         except NoResponseError:
             return False
         # 401: the token has expired or was revoked before.
@@ -138,33 +140,33 @@ class GitHubApp:
         known = self._app.installation_id or self._installations.get(owner(path), 0)
         if known:
             return known
-        answer = await self._signed(lambda signature: github.find_installation(path, signature))
+        answer = await self._signed(lambda signature: installation_tokens.find_installation(path, signature))
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise github.not_found(self._forge, path)
+            raise installation_tokens.not_found(self._forge, path)
         if answer.status != HTTPStatus.OK:
-            raise github.refused(self._forge, answer, self._wall())
+            raise installation_tokens.refused(self._forge, answer, self._wall())
         try:
-            found = self._installations[owner(path)] = github.read_installation(answer)
+            found = self._installations[owner(path)] = installation_tokens.read_installation(answer)
         except MalformedResponse as error:
             raise token_errors.malformed(self._forge, str(error)) from None
         return found
 
     async def _mint(self, installation: int, scope: TokenScope) -> TokenResponse:
-        return await self._signed(lambda signature: github.mint(installation, scope, self._ids, signature))
+        return await self._signed(lambda signature: installation_tokens.mint(installation, scope, self._ids, signature))
 
     async def _signed(self, make: Callable[[str], Request]) -> TokenResponse:
         """Send a request with a JWT; repeat it by the forge's clock if the JWT was refused for its times."""
         key = await self._key.read()
         answer = await self._api.ask(make(self._signature(key)))
         now = self._wall()
-        if github.clock_refused(answer, now + self._ahead):
+        if installation_tokens.clock_refused(answer, now + self._ahead):
             self._ahead = skew(answer, now)
             answer = await self._api.ask(make(self._signature(key)))
         return answer
 
     def _signature(self, key: str) -> str:
         try:
-            claims = github.claims(self._app.app_id, self._wall() + self._ahead)
+            claims = installation_tokens.claims(self._app.app_id, self._wall() + self._ahead)
             return jwt.encode(claims, _private_key(key), algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError, UnsupportedAlgorithm):
             # The library's text may quote the key, so it is not repeated.
@@ -175,12 +177,12 @@ class GitHubApp:
     async def _check_token(self, answer: TokenResponse, scope: TokenScope) -> Token:
         """Compare the token with the request for it; revoke it if it differs."""
         try:
-            minted = github.read_minted(answer)
+            minted = installation_tokens.read_minted(answer)
         except MalformedResponse as error:
             raise token_errors.malformed(self._forge, str(error)) from None
         # The forge's Date has whole seconds, so its clock may be up to one second further.
         lifetime = minted.expires_at - (forge_time(answer) or self._wall() + self._ahead) - 1
-        wrong = github.excess(minted, scope, self._ids)
+        wrong = installation_tokens.excess(minted, scope, self._ids)
         if not wrong and not 0 < lifetime <= MAX_LIFETIME:
             wrong = "a token that has ended already"
         if wrong:

@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from credgate.errors import CredentialError
-from credgate.service.credentials import command
-from credgate.service.credentials.command import MAX_OUTPUT, run
+from credgate.service.credentials import credential_command
+from credgate.service.credentials.credential_command import MAX_OUTPUT, run
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "GITHUB_TOKEN": "ghp_CANARY", "LD_PRELOAD": ""}
 
@@ -148,7 +148,7 @@ async def test_output_up_to_the_limit_is_taken(size: int) -> None:
 @ensureDeferred
 async def test_a_hanging_command_is_killed_with_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vault that does not answer must not hold requests for ever, nor leave processes behind."""
-    monkeypatch.setattr(command, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(credential_command, "TIME_LIMIT", 1.0)
     running = shell(
         '(echo $$; trap "" TERM HUP; sleep 300) & sh -c \'echo $$ > "$1"; sleep 300\' sh "$1"', f"{tmp_path}/pid"
     )
@@ -170,7 +170,7 @@ async def test_the_rest_of_the_process_group_is_killed(tmp_path: Path) -> None:
 @ensureDeferred
 async def test_a_descendant_in_another_session_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A descendant with a session of its own is not ended with the group; nobody waits for it."""
-    monkeypatch.setattr(command, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(credential_command, "TIME_LIMIT", 1.0)
     pid = tmp_path / "pid"
     script = (
         "import os, time\n"

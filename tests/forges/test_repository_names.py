@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.forges.names import MAX_PATH, bare_path
+from credgate.forges.repository_names import MAX_PATH, bare_path
 
 ALPHABET = frozenset(string.ascii_letters + string.digits + "._~+-/")
 
