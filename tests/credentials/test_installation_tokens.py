@@ -26,7 +26,6 @@ MINTED: dict[str, Any] = {
 
 
 def answer(content: object, status: int = 201) -> TokenResponse:
-    """Answer with JSON."""
     return TokenResponse(status, body=json.dumps(content).encode())
 
 
@@ -172,7 +171,6 @@ def test_a_jwt_refused_for_its_times_is_recognised(given_answer: TokenResponse, 
     ],
 )
 def test_each_refusal_says_what_it_means(said: str, status: int, reason: Reason, text: str) -> None:
-    """And never repeats the forge."""
     error = installation_tokens.mint_error("f", HELLO, answer({"message": said + " <script>"}, status), 0.0)
     assert error.reason is reason
     assert text in error.text

@@ -15,7 +15,6 @@ READ, WRITE = Access.READ, Access.WRITE
 
 
 def grant(repo: str, access: Access = WRITE, *, forge: str = "f", workflows: bool = False) -> Grant:
-    """Make one."""
     return Grant(repo=repo, forge=forge, access=access, workflows=workflows)
 
 
@@ -36,7 +35,6 @@ def test_an_empty_or_mixed_list_cannot_be_made(paths: list[str]) -> None:
 
 
 def test_repositories_know_their_names() -> None:
-    """In one order."""
     both = Repositories.of("octo/b", "octo/a")
     assert (both.owner, both.sorted, both.names, len(both)) == ("octo", ["octo/a", "octo/b"], ["a", "b"], 2)
     assert "octo/a" in both

@@ -93,6 +93,5 @@ def test_a_long_wait_is_reported_and_not_waited_for() -> None:
     st.floats(0, 2e9),
 )
 def test_no_wait_is_negative_or_long(tried: int, answer: TokenResponse | None, jitter: float, now: float) -> None:
-    """Whatever a forge says."""
     pause = wait(tried, answer, jitter=jitter, now=now)
     assert pause is None or 0 <= pause <= LONGEST_WAIT

@@ -24,7 +24,6 @@ from credgate.values import Reason
     ],
 )
 def test_a_failed_fetch_leaves_later_requests_free(error: token_errors.CredentialError, text: str) -> None:
-    """In a few seconds."""
     assert error.text.startswith("no credential for f: ")
     assert text in error.text
     assert (error.reason, error.retry_after) == (Reason.CREDENTIAL_UNAVAILABLE, token_errors.SOON)
@@ -42,7 +41,6 @@ def test_a_failed_fetch_leaves_later_requests_free(error: token_errors.Credentia
     ],
 )
 def test_every_status_has_a_meaning(answer: TokenResponse, reason: Reason, after: int) -> None:
-    """Also one that nobody thought of."""
     error = token_errors.general("f", answer, 0.0)
     assert (error.reason, error.retry_after) == (reason, after)
     assert f"its API answered {answer.status}" in error.text

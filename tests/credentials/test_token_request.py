@@ -8,7 +8,6 @@ from credgate.credentials.token_request import Request, client_login, with_form,
 
 
 def test_json_is_compact_and_named() -> None:
-    """As APIs read it."""
     made = with_json("POST", "/x", {"Accept": "a"}, {"b": [1, "\u00e9"]})
     assert made.body == b'{"b":[1,"\\u00e9"]}'
     assert made.headers == {"Accept": "a", "Content-Type": "application/json"}
@@ -29,5 +28,4 @@ def test_an_oauth_client_login_encodes_both_halves() -> None:
 
 
 def test_no_repr_shows_headers_or_body() -> None:
-    """They hold the secrets."""
     assert repr(Request("GET", "/x", {"Authorization": "secret"}, b"secret")) == "Request(method='GET', path='/x')"

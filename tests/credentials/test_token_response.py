@@ -66,7 +66,6 @@ def test_an_object_is_read_whole_and_not_in_part(content: dict[str, Any]) -> Non
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_malformed(body: bytes) -> None:
-    """And nothing else."""
     try:
         assert isinstance(read_object(body), dict)
     except MalformedResponse as error:
@@ -130,7 +129,6 @@ def test_the_forges_clock_is_in_its_answer() -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_date_or_nothing(text: str) -> None:
-    """It comes from outside."""
     found = http_date(text)
     assert found is None or isinstance(found, float)
 

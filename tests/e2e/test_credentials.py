@@ -40,7 +40,6 @@ class Owners(PythonForge):
     owners: dict[str, str]
 
     def admits(self, login: str, target: str) -> bool:
-        """Whether ``user:password`` opens ``target``."""
         return login == f"x-access-token:{self.owners.get(target.split('/')[1], self.secret)}"
 
 
@@ -65,7 +64,6 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Start one."""
     (tmp_path / "forge").mkdir()
     (tmp_path / "repositories").mkdir()
     server = Owners(tmp_path / "repositories", random_secret(), tmp_path / "forge")

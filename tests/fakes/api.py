@@ -51,7 +51,6 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """What goes out."""
         if isinstance(self.content, bytes):
             return self.content
         return b"" if self.content is None else json.dumps(self.content).encode()
@@ -80,11 +79,9 @@ class FakeApi:
 
     @property
     def url(self) -> str:
-        """Where it is."""
         return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     def now(self) -> float:
-        """Its own clock."""
         return time.time() + self.ahead
 
     def wrap(self, connection: Any) -> Any:

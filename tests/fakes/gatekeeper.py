@@ -71,7 +71,6 @@ def say(*parts: bytes) -> None:
 
 
 def advertise(child: subprocess.Popen[bytes], rewriter: AdvertisementRewriter) -> None:
-    """Pass the advertisement on."""
     while not rewriter.done:
         say(*rewriter.receive(os.read(pipe(child.stdout).fileno(), PIECE)))
     rewriter.end()

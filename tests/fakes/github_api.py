@@ -97,7 +97,6 @@ class GitHubApi(FakeApi):
         )
 
     def answer(self, asked: Asked) -> Reply:
-        """Route as GitHub does."""
         parts = asked.path.strip("/").split("/")
         bearer = asked.headers.get("authorization", "").removeprefix("Bearer ")
         if (asked.method, parts) == ("DELETE", ["installation", "token"]):

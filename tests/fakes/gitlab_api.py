@@ -49,7 +49,6 @@ class GitLabApi(FakeApi):
 
     @property
     def current(self) -> str:
-        """The newest token."""
         return self.family[-1].token
 
     def admits(self, token: str) -> bool:
@@ -58,7 +57,6 @@ class GitLabApi(FakeApi):
         return any(one.token == token and not one.revoked and now < one.expires_at for one in self.family)
 
     def answer(self, asked: Asked) -> Reply:
-        """Route as GitLab does."""
         if asked.method == "GET" and asked.path.startswith(PROJECTS):
             return self._project(unquote(asked.path.removeprefix(PROJECTS)))
         if (asked.method, asked.path) != ("POST", ROTATE):

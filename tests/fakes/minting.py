@@ -36,7 +36,6 @@ class TurnedClock:
     set_by: float = 0.0
 
     def __call__(self) -> LeaseReading:
-        """Read them."""
         return LeaseReading("boot", time.monotonic() + self.slept, time.time() + self.slept + self.set_by)
 
 
@@ -47,7 +46,6 @@ class Lines:
     events: list[Event] = field(factory=list)
 
     def write(self, event: Event) -> None:
-        """Keep it."""
         self.events.append(event)
 
 

@@ -82,7 +82,6 @@ def test_a_refused_token_request_is_a_refusal() -> None:
 
 
 def test_a_question_names_a_repository_or_nothing() -> None:
-    """And no key that is not known."""
     assert (acceptance.parse_check({}), acceptance.parse_check({"repo": None})) == ("", "")
     assert acceptance.parse_check({"repo": "octo/hello"}) == "octo/hello"
     for payload in ([], {"repo": ""}, {"repo": 7}, {"url": "https://elsewhere.example"}):

@@ -88,7 +88,6 @@ def test_patterns_agree_with_grants(patterns: set[str], path: str) -> None:
 def test_within_includes_the_credential_of_every_repository_of_a_grant(
     patterns: set[str], grant: str, path: str
 ) -> None:
-    """``within`` is complete."""
     choice = Choice({one: one for one in patterns})
     inside = scope.find([Grant(grant, "f", Access.READ, normal=grant)], RepoPath("f", path), Access.READ)
     found = choice.find(path)

@@ -39,7 +39,6 @@ def driver(kind: str, url: str = "", **more: Any) -> Driver:
 
 
 def github(status: object, base: object, first: object = OLD) -> dict[str, Any]:
-    """Answer as GitHub does."""
     return {"status": status, "merge_base_commit": {"sha": base}, "base_commit": {"sha": first}, "commits": []}
 
 
@@ -154,5 +153,4 @@ def test_a_yes_needs_the_old_commit_in_its_place(kind: str, content: Any, status
 
 @given(st.sampled_from(sorted(PLACES)), st.binary(max_size=200))
 def test_no_response_makes_judge_raise(kind: str, body: bytes) -> None:
-    """It is never yes."""
     assert judge(driver(kind), OLD, 200, body) is not True

@@ -29,7 +29,6 @@ class Plain(Driver):
 
 
 def driver(**more: object) -> Plain:
-    """Make one."""
     return Plain(ForgeConfig("lab", "generic", URL, **more), Origin.parse(URL, allow_plain_http=False))  # type: ignore[arg-type]
 
 
@@ -96,7 +95,6 @@ def test_the_api_is_the_configured_one_or_unknown() -> None:
 
 
 def test_lfs_hosts_are_the_forge_and_the_configured_ones() -> None:
-    """Nothing is sent to another host."""
     made = driver(lfs_hosts=("*.storage.example",))
     assert made.lfs_hosts == ("git.example", "*.storage.example")
     assert [

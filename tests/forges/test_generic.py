@@ -48,7 +48,6 @@ def test_other_names_are_not_legal(lab: Driver, path: str) -> None:
 
 @pytest.mark.parametrize("text", ["**", "group/*", "Group/sub/*"])
 def test_patterns(lab: Driver, text: str) -> None:
-    """Groups nest here."""
     assert lab.normal_pattern(text) == text
 
 
@@ -100,6 +99,5 @@ def test_moved(lab: Driver, location: bytes, expected: str | None) -> None:
 
 
 def test_the_place(lab: Driver) -> None:
-    """What the connector needs."""
     assert (lab.host, lab.port, lab.tls, lab.authority) == ("127.0.0.1", 8000, False, "127.0.0.1:8000")
     assert lab.sentence(500, Access.WRITE).startswith("lab answered 500: ")

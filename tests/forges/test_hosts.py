@@ -43,7 +43,6 @@ def test_the_longest_name_and_one_more() -> None:
 
 
 def test_an_empty_list_lists_nothing() -> None:
-    """Default deny."""
     assert not among((), "git.example")
 
 

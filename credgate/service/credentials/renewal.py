@@ -249,7 +249,6 @@ class Renewal:
         self._renew_in_background()
 
     def stop(self) -> None:
-        """Stop the timer."""
         self._started = False
         self._schedule(None)
 

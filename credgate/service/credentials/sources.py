@@ -91,13 +91,9 @@ class Source(Protocol):
 class Renewing(Protocol):
     """A source that renews its credential by a timer."""
 
-    def start(self) -> None:
-        """Start the timer."""
-        ...
+    def start(self) -> None: ...
 
-    def stop(self) -> None:
-        """Stop the timer."""
-        ...
+    def stop(self) -> None: ...
 
 
 @runtime_checkable

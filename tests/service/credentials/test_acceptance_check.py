@@ -44,7 +44,6 @@ class UserApi(FakeApi):
     """An API that knows one token, in the form that the kind's API takes it."""
 
     def answer(self, asked: Asked) -> Reply:
-        """Say who it is."""
         known = asked.headers.get("authorization") == f"Bearer {CANARY}"
         return Reply(200 if known else 401, {"echo": asked.headers.get("authorization", "")})
 
@@ -92,7 +91,6 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
 
 @pytest.fixture
 def api() -> Iterator[UserApi]:
-    """Start an API."""
     fake = UserApi()
     yield fake
     fake.close()
@@ -110,7 +108,6 @@ def server(tmp_path: Path) -> Iterator[PythonForge]:
 
 
 def states(told: list[Any]) -> list[str]:
-    """Return the verdicts."""
     return [one["state"] for one in told]
 
 

@@ -25,13 +25,11 @@ SCOPE = TokenScope(Repositories.of("octo/hello"), Access.WRITE)
 
 @pytest.fixture
 def lines() -> Lines:
-    """Make a log."""
     return Lines()
 
 
 @pytest.fixture
 def told(lines: Lines) -> CredentialAudit:
-    """Make what tells it."""
     return CredentialAudit(lines, "github.com", "app", lambda: 1_800_000_000.0)  # type: ignore[arg-type]
 
 

@@ -141,7 +141,6 @@ async def test_a_program_removed_after_the_start_is_reported() -> None:
 @pytest.mark.parametrize("size", [0, 1, MAX_OUTPUT])
 @ensureDeferred
 async def test_output_up_to_the_limit_is_taken(size: int) -> None:
-    """To the byte."""
     assert await python(f"print('x' * {size}, end='')") == b"x" * size
 
 
@@ -211,7 +210,6 @@ class Refusing:
     """A reactor that starts no processes."""
 
     def spawnProcess(self, *args: object, **more: object) -> None:
-        """Fail as fork does."""
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
 

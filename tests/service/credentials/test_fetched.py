@@ -35,11 +35,9 @@ class Bench:
         self.source = FetchedSource("a", "cmd", self.produce, reactor=self.clock, wall=self.wall)
 
     def wall(self) -> float:
-        """Tell the time."""
         return EPOCH + self.clock.seconds()
 
     async def produce(self) -> CredentialOutput:
-        """Begin one."""
         self.running.append(Deferred())
         return await self.running[-1]
 
@@ -48,7 +46,6 @@ class Bench:
         self.running[-1].callback(CredentialOutput(secret, None if life is None else self.wall() + life))
 
     def fails(self, error: Exception | None = None) -> None:
-        """End it otherwise."""
         self.running[-1].errback(error or CredentialError("it ended with status 1"))
 
     def fetch(self, refused: str = "") -> list[Any]:
@@ -59,13 +56,11 @@ class Bench:
 
     @property
     def secret(self) -> str | None:
-        """What is at hand."""
         held = self.source.cached(WANTED)
         return None if held is None else held.secret
 
     @property
     def id(self) -> str:
-        """Of what is held."""
         return self.source.describe()[0].id
 
     def started(self, secret: str = "one", life: float | None = None) -> Bench:
@@ -146,7 +141,6 @@ def test_margins_shrink_with_a_short_lifetime(life: float, renewed: float, unusa
 
 
 def test_a_failed_renewal_is_repeated_and_logged_once(logged: list[str]) -> None:
-    """And told once."""
     bench = Bench().started("one", 3600)
     bench.clock.advance(3300)
     for count in range(2, 6):
@@ -223,7 +217,6 @@ def test_the_same_with_another_end_keeps_its_id() -> None:
 
 
 def test_a_stopped_source_does_not_renew() -> None:
-    """Also when a fetch comes back late."""
     bench = Bench().started("one", 600)
     bench.source.stop()
     assert bench.clock.getDelayedCalls() == []
@@ -247,6 +240,5 @@ def test_a_defect_is_logged_and_the_next_fetch_works(clean_reactor: list[Failure
 
 
 def test_no_repr_shows_a_secret() -> None:
-    """Nor the bench of one."""
     bench = Bench().started("ghp_CANARY")
     assert "CANARY" not in f"{bench.source!r} {vars(bench.source)!r}"

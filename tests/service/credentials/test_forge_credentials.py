@@ -48,7 +48,6 @@ def config_of(*forges: ForgeConfig) -> Config:
 
 
 def forge(name: str, credential: str = "", **more: Any) -> ForgeConfig:
-    """Configure one."""
     return ForgeConfig(name=name, kind="github", url=f"https://{name}.example", credential=credential, **more)
 
 
@@ -75,21 +74,17 @@ class Minting:
     breaks: bool = False
 
     def cached(self, wanted: CredentialRequest) -> Credential | None:
-        """Return the session's."""
         return self.made.get(wanted.session.id)
 
     async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """Make one."""
         return self.made.setdefault(wanted.session.id, Credential("minted", CANARY, self.kind, 1_800_000_000.0))
 
     async def session_ended(self, session: Session) -> None:
-        """Note it."""
         self.ended.append(session)
         if self.breaks:
             raise RuntimeError("broken")
 
     def describe(self) -> list[SourceDescription]:
-        """Return all of them."""
         return [SourceDescription(one.id, one.kind, one.expires_at, "as told") for one in self.made.values()]
 
 
@@ -202,7 +197,6 @@ def test_one_forges_credentials_are_no_other_forges() -> None:
     ],
 )
 def test_an_impossible_configuration_stops_the_start(one: ForgeConfig, said: str) -> None:
-    """With the place of its key."""
     mint: Callable[..., Minting | None] = lambda table, _driver: None if table.app is None else Minting()  # noqa: E731 - one line says it
     service = service_of(one, environ={"A": CANARY}, mint=mint)
     with pytest.raises(ConfigError) as caught:
@@ -258,11 +252,9 @@ class Refreshing(Minting):
     running: bool = False
 
     def start(self) -> None:
-        """Begin."""
         self.running = True
 
     def stop(self) -> None:
-        """Stop."""
         self.running = False
 
 
@@ -352,7 +344,6 @@ class Threads:
     error: Exception | None = None
 
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
-        """Stand in for ``deferToThreadPool``."""
         self.looks += 1
         return fail(self.error) if self.error else succeed(call(*args))
 

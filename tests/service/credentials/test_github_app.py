@@ -41,11 +41,9 @@ class Place:
     source: AppSource
 
     def fetch(self, *args: Any, refused: str = "") -> Deferred[Credential]:
-        """Get a credential."""
         return ensured(self.source.fetch(wanted(*args), refused))
 
     async def refusal(self, *args: Any) -> CredentialError:
-        """Get none."""
         with pytest.raises(CredentialError) as caught:
             await self.fetch(*args)
         return caught.value
@@ -68,7 +66,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def api(authority: Authority) -> Iterator[GitHubApi]:
-    """Start GitHub's API."""
     fake = GitHubApi(PUBLIC, tls=authority.server_context())
     fake.install("Octo", "hello", "world")
     yield fake
@@ -361,7 +358,6 @@ async def test_a_lasting_failure_is_reported_and_remembered(
 
 @ensureDeferred
 async def test_a_failed_fetch_is_tried_again_later(place: Place) -> None:
-    """Nothing here needs a restart."""
     place.api.faults = [Reply(403)]
     await place.refusal(HELLO)
     place.lab.clock.slept = 6
@@ -426,7 +422,6 @@ async def test_minting_is_audited_without_a_value(place: Place) -> None:
 
 @ensureDeferred
 async def test_status_pages_show_ids_and_failures(place: Place) -> None:
-    """And nothing else."""
     assert [(one.id, one.trouble) for one in place.source.describe()] == [("", "")]
     credential = await place.fetch(HELLO)
     await place.refusal(session(grant("none/such")), "none/such")

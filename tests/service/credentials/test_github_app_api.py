@@ -50,7 +50,6 @@ class Listed:
         self.asked: list[Request] = []
 
     async def ask(self, request: Request) -> TokenResponse:
-        """Give the next one."""
         self.asked.append(request)
         given = self.answers.pop(0)
         if isinstance(given, NoResponseError):

@@ -28,7 +28,6 @@ class Written:
         self.text = text
 
     async def read(self) -> str:
-        """Return it."""
         return self.text
 
 

@@ -60,7 +60,6 @@ def fetch(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
 
 
 async def refusal(source: RotatingSource) -> CredentialError:
-    """Get none."""
     with pytest.raises(CredentialError) as caught:
         await fetch(source)
     return caught.value
@@ -91,7 +90,6 @@ def gitlab(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture(params=["gitea", "gitlab"])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Make each of them."""
     made: Place = request.getfixturevalue(str(request.param))
     return made
 
@@ -180,7 +178,6 @@ async def test_another_first_token_replaces_the_saved_one(gitea: Place) -> None:
 
 @ensureDeferred
 async def test_a_refresh_token_that_is_not_replaced_is_used_again(gitea: Place) -> None:
-    """Bitbucket's do."""
     gitea.api.single_use = False
     source = gitea.start()
     first = await fetch(source)
@@ -246,7 +243,6 @@ async def test_a_token_is_renewed_without_requests(gitlab: Place) -> None:
 
 @ensureDeferred
 async def test_a_refused_credential_is_renewed_once(place: Place) -> None:
-    """And not ten times a second."""
     source = place.start()
     first = await fetch(source)
     second = await fetch(source, refused=first.id)
@@ -292,7 +288,6 @@ async def test_a_token_that_cannot_rotate_is_an_error_with_advice(
     revoked: bool,  # noqa: FBT001 - a table
     text: str,
 ) -> None:
-    """With what to do."""
     gitlab.api.scopes = scopes
     gitlab.api.family[0].revoked = revoked
     refused = await refusal(gitlab.start())

@@ -20,19 +20,16 @@ if TYPE_CHECKING:
 
 
 def fit(secret: str) -> None:
-    """Take all but one."""
     if secret.strip() == "unfit":
         raise ConfigError("another kind of key is meant")
 
 
 def written(reference: str, environ: Mapping[str, str], *, lines: bool = False) -> WrittenSecret:
-    """Make one."""
     return WrittenSecret(parse_reference(reference), environ, at_once, fit, lines=lines)
 
 
 @ensureDeferred
 async def test_a_variable_keeps_its_value_from_the_start() -> None:
-    """It is removed afterwards."""
     environ = {"KEY": "secret-one"}
     secret = written("env://KEY", environ)
     environ.clear()
@@ -66,7 +63,6 @@ async def test_a_removed_file_is_a_credential_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reference", ["env://NOT_SET", "file:///not/there", "secret-pasted-here"])
 def test_an_unreadable_secret_stops_the_start(reference: str) -> None:
-    """And what was pasted is not repeated."""
     with pytest.raises(ConfigError) as caught:
         written(reference, {})
     assert "secret-pasted" not in str(caught.value)
@@ -98,7 +94,6 @@ class Vault:
         self.secret = ReferencedSecret("oauth.key", self.fetch, fit, lambda: self.now, lambda: self.now)
 
     async def fetch(self) -> CredentialOutput:
-        """Give the next."""
         self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -118,7 +113,6 @@ async def test_a_command_runs_on_first_use_and_after_five_minutes() -> None:
 
 @ensureDeferred
 async def test_an_end_printed_by_a_command_is_respected() -> None:
-    """Nothing is used beyond it."""
     vault = Vault(CredentialOutput("one", 1010.0), CredentialOutput("two"))
     assert await vault.secret.read() == "one"
     vault.now = 1010.0

@@ -163,7 +163,6 @@ OAUTH = OAuthConfig("id", "env://TOKEN", "env://TOKEN", "env://KEY")
     ],
 )
 def test_each_table_makes_its_source(tmp_path: Path, forge: ForgeConfig, kind: str) -> None:
-    """Nothing is asked yet."""
     assert Lab(tmp_path).source(forge, TABLE_ENVIRON).kind == kind
 
 
@@ -231,7 +230,6 @@ async def test_a_key_may_be_in_a_keyring(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_keyring_without_the_library_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the key that asks for it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     oauth = OAuthConfig("id", "keyring://credgate/client", "env://TOKEN", "env://KEY")
     with pytest.raises(ConfigError, match="pip install") as caught:

@@ -38,7 +38,6 @@ class Threads:
     error: Exception | None = None
 
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
-        """Stand in for ``deferToThreadPool``."""
         self.looks += 1
         if self.error:
             return fail(self.error)
@@ -76,7 +75,6 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """Hold a file's secret."""
     path, threads = write_secret(tmp_path / "token", CANARY), Threads()
     return Bench(path, threads, FileSource("a", Reference("file", str(path)), {}, threads))
 
@@ -177,7 +175,6 @@ def test_a_credential_replaced_since_the_refusal_is_not_read_again(bench: Bench)
 
 
 def test_many_refusals_at_once_cause_one_read(bench: Bench) -> None:
-    """And get the same."""
     refused, bench.threads.held = bench.source.cached(WANTED), True
     waiting = [bench.fetch(refused.id) for _ in range(5)]
     write_secret(bench.path, "second")

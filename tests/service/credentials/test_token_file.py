@@ -52,7 +52,6 @@ def test_a_file_that_cannot_be_decrypted_is_an_error(path: Path, content: bytes)
 
 
 def test_a_cut_file_is_an_error(path: Path) -> None:
-    """At every length."""
     write(path, KEY, "first", TOKEN)
     whole = path.read_bytes()
     for end in range(len(whole)):
