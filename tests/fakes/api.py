@@ -1,7 +1,7 @@
 """An HTTPS server for a fake of a forge's API: one thread a connection, answers of JSON, and faults on demand.
 
-What the fakes of GitHub's, GitLab's and Gitea's APIs have in common. ``faults`` are used up one a request, before the
-API itself is asked: a status with headers and a body, a silence, or bytes of the test's own. Every request is recorded.
+The common part of the fakes of GitHub's, GitLab's and Gitea's APIs. Each request uses up one of ``faults`` before the
+API handles it: a status with headers and a body, a silence, or bytes of the test's own. Every request is recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What tests of minting share: a clock to turn, the means to mint against a fake API, sessions to mint for."""
+"""For tests of short-lived credentials: a clock that a test can turn, sources that use a fake API, sessions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def at_once(call: Any, *args: object) -> Deferred[Any]:
 
 @define
 class Lab:
-    """The means to mint; ``folder`` is the state directory."""
+    """Makes sources; ``folder`` is the state directory."""
 
     folder: Path
     clock: TurnedClock = field(factory=TurnedClock)
