@@ -12,14 +12,13 @@ from credgate.config.schema import DnsConfig, ForgeConfig, Limits
 from credgate.config.structure import KINDS
 from credgate.dns import answer, codes, query, reply, responder
 from credgate.dns import upstream_response as dns_response
-from credgate.forges.base import Base
 from credgate.forges.registry import driver_for
 from credgate.forges.sentences import COMMON
 from credgate.http import grammar
 from credgate.http import response as http_response
 from credgate.lfs import batch, reading
 from credgate.service.control import http_server, readiness, routes
-from credgate.service.credentials import acceptance_check, command, fetched
+from credgate.service.credentials import acceptance_check, credential_command, fetched, renewal
 from credgate.service.credentials import api_client as minting_api
 from credgate.service.dns import dns_service, listeners, resolver
 from credgate.service.inspect import compare_client, pack_reader
@@ -55,7 +54,7 @@ def test_every_forge_sentence_is_listed_word_for_word() -> None:
         for name, text in re.findall(r"^### ([^\n]+)\n(.*?)(?=^###|\Z)", part, re.MULTILINE | re.DOTALL)
     }
     kinds = {f"Kind `{kind}`": driver_for(ForgeConfig("x", kind, "https://x.example")) for kind in KINDS}
-    spoken = {name: dict(driver.words) for name, driver in kinds.items() if isinstance(driver, Base) and driver.words}
+    spoken = {name: dict(driver.words) for name, driver in kinds.items() if driver.words}
     assert len(spoken) == len(KINDS) - 1  # generic has none of its own
     assert sections == {"Any forge": dict(COMMON)} | spoken
 
@@ -97,9 +96,9 @@ STATED = [
     ("control-api.md", r"within (\d+) s \(25 s", minting_api.TIME_LIMIT),
     ("control-api.md", r"within 10 s \((\d+) s with", acceptance_check.TIME_LIMIT),
     ("control-api.md", r"list of at most (\d+) names", session_body.MAX_NAMES),
-    ("configuration.md", r"exit with status 0 within\s(\d+) s", command.TIME_LIMIT),
-    ("configuration.md", r"print at most (\d+) KiB; its stderr", command.MAX_OUTPUT // 1024),
-    ("configuration.md", r"at most once in (\d+) s", fetched.AGAIN_SECONDS),
+    ("configuration.md", r"exit with status 0 within\s(\d+) s", credential_command.TIME_LIMIT),
+    ("configuration.md", r"print at most (\d+) KiB; its stderr", credential_command.MAX_OUTPUT // 1024),
+    ("configuration.md", r"at most once in (\d+) s", renewal.FORCED_SECONDS),
     ("configuration.md", r"it is retried after (\d+) s", fetched.FAILED_SECONDS),
     ("configuration.md", r"cached for at most (\d+) s", DnsConfig().max_ttl),
     ("configuration.md", r"\((\d+) s if there is no data", DnsConfig().negative_ttl),

@@ -1,1 +1,1 @@
-"""Short-lived credentials: what a forge is asked for, and how its answer is read."""
+"""Short-lived credentials: the requests to a forge, and the reading of its responses."""

@@ -1,12 +1,12 @@
-"""Which repositories a minted credential is limited to: a type that cannot be empty.
+"""The repositories that a short-lived credential is limited to: a type that cannot be empty.
 
-GitHub mints a token for *all* repositories of an installation when a request names none, so "none" must have no way of
-being said: a ``Repositories`` of nothing is a ``ValueError``, and the only way to one is ``granted``, which starts from
-the repository in hand. That is joined by the session's other grants of the same owner that name a repository and allow
-as much, so that a session needs one credential an owner. A pattern (``owner/*``, ``**``) never becomes a list: where
-only a pattern grants it, the credential is for exactly the repository of this request.
+GitHub makes a token for *all* repositories of an installation when a request names none, so an empty list must be
+impossible: an empty ``Repositories`` is a ``ValueError``, and ``granted`` starts from the repository of the request. It
+adds the session's other grants of the same owner that name a repository and allow the same access, so that a session
+needs one credential an owner. A pattern (``owner/*``, ``**``) never becomes a list: where only a pattern grants the
+request, the credential is for exactly this repository.
 
-Names are in the forge's normal form. Decides nothing about scope: whoever asks has been admitted already.
+Names are in the forge's normal form. This module does not decide whether a request is allowed; that was decided before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from credgate.values import RepoPath
 
 MAX_REPOSITORIES = 100
-"""In one credential; a session that names more of one owner gets a credential for each repository by itself."""
+"""Maximum of one credential. A session that names more of one owner gets one credential for each repository."""
 
 
 def _judge(_instance: Repositories, _attribute: Attribute[frozenset[str]], paths: frozenset[str]) -> None:
@@ -48,12 +48,12 @@ class Repositories:
 
     @classmethod
     def of(cls, *paths: str) -> Repositories:
-        """Make one of these; raises ValueError for none."""
+        """Make one of these paths. Raises ``ValueError`` for none."""
         return cls(frozenset(paths))
 
     @property
     def owner(self) -> str:
-        """Whose they are."""
+        """The owner of all of them."""
         return owner(next(iter(self.paths)))
 
     @property
@@ -75,35 +75,35 @@ class Repositories:
 
 @frozen(slots=True)
 class TokenScope:
-    """What a credential is to be good for."""
+    """The rights of a credential."""
 
     repositories: Repositories
     access: Access
     workflows: bool = False
-    """Whether files below ``.github/workflows`` may be changed; never without write access."""
+    """Whether it may change files below ``.github/workflows``; never without write access."""
 
     def alone(self, path: str) -> TokenScope:
-        """Return the same for one repository of these."""
+        """Return the same rights for one of the repositories."""
         if path not in self.repositories:
             raise ValueError("not one of these repositories")
         return TokenScope(Repositories.of(path), self.access, self.workflows)
 
 
 def owner(path: str) -> str:
-    """Return whose repository ``path`` is; ``""`` for what has no owner."""
+    """Return the owner of the repository ``path``; ``""``: it has none."""
     first, slash, _ = path.partition("/")
     return first if slash else ""
 
 
 def granted(grants: Sequence[Grant], repo: RepoPath, access: Access) -> TokenScope:
-    """Return what to mint for when a session with ``grants`` is about to do ``access`` on ``repo``.
+    """Return the scope for ``access`` to ``repo`` by a session with ``grants``.
 
-    ``workflows`` is as the grant that admits ``repo`` says, and only repositories whose grants say the same join it.
-    Raises ValueError for a repository that is not granted.
+    ``workflows`` is that of the grant for ``repo``; only repositories with the same value are added. Raises
+    ``ValueError`` for a repository that is not granted.
     """
     mine = scope.find(grants, repo, access).grant
     if mine is None:
-        raise ValueError("nothing is minted for what is not granted")
+        raise ValueError("the repository is not granted")
     workflows = access is Access.WRITE and mine.workflows
     paths = {repo.path}
     if not scope.is_pattern(mine):
@@ -114,7 +114,7 @@ def granted(grants: Sequence[Grant], repo: RepoPath, access: Access) -> TokenSco
 
 
 def _alike(grants: Sequence[Grant], repo: RepoPath, access: Access, *, workflows: bool) -> Iterator[str]:
-    """Find what may be in one credential with ``repo``: named, of its owner, and granted as much."""
+    """Find the repositories for one credential with ``repo``: named, of its owner, and with the same access."""
     best: dict[str, Grant] = {}  # of several grants of one repository the first decides, as in ``scope``
     for grant in grants:
         if grant.forge == repo.forge and grant.access.covers(access) and not scope.is_pattern(grant):

@@ -1,10 +1,11 @@
-"""When a request to a forge's API is made again, and how long that waits.
+"""When a request to a forge's API is repeated, and after which wait.
 
-No answer, 5xx and rate limits (RFC 6585's 429; GitHub's 403 with ``Retry-After`` or an empty ``x-ratelimit-remaining``)
-are worth another try; every other answer is final. Tries are few, waits grow and are spread by the caller's ``jitter``,
-so that many gateways that lost their forge together do not come back together. A forge that asks for a longer wait than
-a git command has patience for is believed, not waited for: the refusal says when to come back.
-Times are seconds; ``now`` is wall time. No randomness and no clock here.
+A missing response, 5xx and rate limits (429 of RFC 6585; GitHub's 403 with ``Retry-After`` or with
+``x-ratelimit-remaining: 0``) are repeated; every other response is final. Attempts are few. Waits grow and are spread
+by the caller's ``jitter``, so that many gateways that lost one forge do not return at the same moment. If a forge asks
+for a longer wait than a git command would tolerate, the request is not repeated: the error states the wait.
+
+Times are in seconds; ``now`` is wall time. This module uses no randomness and no clock.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 TRIES = 3
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 10.0
-"""Seconds that one wait may last at most."""
+"""Maximum seconds of one wait."""
 LONGEST_HOLD = 3600.0
-"""Seconds that a forge's own word for how long to stay away is believed at most."""
+"""Maximum seconds of a wait that a forge asks for."""
 
 
 def limited(answer: TokenResponse) -> bool:
-    """Whether the forge refuses because credgate asked too often."""
+    """Whether the forge refuses because credgate sent too many requests."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
     spent = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
@@ -34,16 +35,16 @@ def limited(answer: TokenResponse) -> bool:
 
 
 def worthwhile(answer: TokenResponse | None) -> bool:
-    """Whether asking again may help; ``None``: there was no answer."""
+    """Whether another attempt may succeed; ``None``: there was no response."""
     return answer is None or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or limited(answer)
 
 
 def asked_wait(answer: TokenResponse | None, now: float) -> float:
-    """Return how long the forge asks to be left alone, 0 if it does not say."""
+    """Return the wait that the forge asks for, 0 if it does not state one."""
     if answer is None:
         return 0.0
     after = answer.headers.get("retry-after", "")
-    # The forge's clock wrote the date, so the forge's clock reads it.
+    # The date was written by the forge's clock, so it is compared with the forge's Date field.
     theirs = forge_time(answer) or now
     if after:
         until = http_date(after)
@@ -56,7 +57,7 @@ def asked_wait(answer: TokenResponse | None, now: float) -> float:
 
 
 def wait(tried: int, answer: TokenResponse | None, *, jitter: float, now: float) -> float | None:
-    """Return how long to wait before the next try, after ``tried`` of them; ``None``: give up.
+    """Return the wait before the next attempt, after ``tried`` attempts; ``None``: give up.
 
     ``jitter`` is from 0 to 1.
     """

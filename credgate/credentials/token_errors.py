@@ -1,7 +1,7 @@
-"""What it means, for the person whose git command failed, that a forge's API gave no credential.
+"""Errors for users whose git command failed because a forge's API gave no credential.
 
-One line each, without a byte of the forge's answer: what happened, whose turn it is, and how long to wait if that is
-known. The kinds of credential add their own (``github``, ``gitlab``, ``oauth``); here is what they share.
+One line each, without a byte of the forge's response: what happened, who can help, and how long to wait if that is
+known. All kinds of credentials share these errors; ``installation_tokens`` and ``refresh_tokens`` add their own.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
 
 OPERATOR = "ask the operator of this gateway"
 SOON = 5
-"""Seconds to wait where nobody said how long."""
+"""Seconds to wait where the forge states no time."""
 
 
 def unanswered(forge: str, why: str) -> CredentialError:
-    """Refuse because the API could not be asked; ``why`` is in our own words."""
+    """Return the error for a request without a response; ``why`` is credgate's own text."""
     text = f"no credential for {forge}: its API was asked for one, but {why}; try again later"
     return CredentialError(text, retry_after=SOON)
 
 
 def malformed(forge: str, why: str) -> CredentialError:
-    """Refuse because the answer cannot be understood."""
-    text = f"no credential for {forge}: its API answered with something else than a credential ({why}); {OPERATOR}"
+    """Return the error for a response that cannot be read."""
+    text = f"no credential for {forge}: its API answered with something that is not a credential ({why}); {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
 def unsaved(forge: str) -> CredentialError:
-    """Refuse because the next credential could not be written down, so it must not be used."""
-    text = f"no credential for {forge}: a new one could not be kept in the state directory; {OPERATOR}"
+    """Return the error for a new credential that could not be saved, and so must not be used."""
+    text = f"no credential for {forge}: a new one could not be saved in the state directory; {OPERATOR}"
     return CredentialError(text, retry_after=SOON)
 
 
 def general(forge: str, answer: TokenResponse, now: float) -> CredentialError:
-    """Refuse because of a status that means the same for every kind of credential."""
+    """Return the error for a status with one meaning for every kind of credential."""
     said = f"no credential for {forge}: its API answered {answer.status}"
     if retry.limited(answer):
         after = max(round(retry.asked_wait(answer, now)), SOON)
-        text = f"{said}, because credgate asked too often; try again in {after} s"
+        text = f"{said}, because its rate limit is reached; try again in {after} s"
         return CredentialError(text, reason=Reason.CREDENTIAL_LIMITED, retry_after=after)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return CredentialError(f"{said}; the forge has trouble of its own, try again later", retry_after=SOON)
+        return CredentialError(f"{said}; the forge reports an internal error, try again later", retry_after=SOON)
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         text = f"{said}, a redirect, which credgate does not follow; {OPERATOR} to check the forge's URLs"
         return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)
-    text = f"{said}: it refuses what credgate asks with; {OPERATOR}"
+    text = f"{said}: it does not accept credgate's login; {OPERATOR}"
     return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=SOON)

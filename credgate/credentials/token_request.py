@@ -1,7 +1,7 @@
-"""One request to a forge's API, before anybody makes it.
+"""One request to a forge's API.
 
-``path`` is appended to the API's base URL. Secrets ride in ``headers`` and ``body`` only, never in a path, and are not
-shown by ``repr``.
+``path`` is appended to the API's base URL. Secrets are in ``headers`` and ``body`` only, never in a path, because paths
+are logged; ``repr`` does not show them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen(slots=True)
 class Request:
-    """What to send. A body comes with its ``Content-Type`` in ``headers``."""
+    """A request. If there is a body, ``headers`` contain its ``Content-Type``."""
 
     method: str
     path: str

@@ -1,9 +1,9 @@
-"""A forge's API answer, read strictly: what of it is believed, in which bounds, and by which clock.
+"""A strict reader of a forge's API responses.
 
-JSON is read by ``strict_json``; tokens only in a closed alphabet, so that none can carry a line break into a head;
-times only in the one form that the forges use (RFC 3339 in UTC, or a date). What an answer says in prose is never
-repeated: it may hold anything. ``MalformedResponse`` says in our own words what was wrong. Nothing here asks anybody or
-reads a clock.
+JSON is read by ``strict_json``. Tokens must use a closed alphabet, so that none can bring a line break into a header.
+Times must have the form that the forges use (RFC 3339 in UTC, or a date). Text of a response is never repeated, because
+it may contain anything; ``MalformedResponse`` states the error in credgate's own words. This module sends nothing and
+reads no clock.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_ANSWER = 2 * 1024 * 1024
-"""Bytes of an answer: a hundred repositories, each as GitHub describes it, are less than half of it."""
+"""Maximum bytes of a response: GitHub's descriptions of a hundred repositories need less than half of it."""
 MAX_TOKEN = 4096
-"""Characters: tokens that carry their own claims are several hundred long."""
+"""Maximum characters: tokens with their own claims have several hundred."""
 MAX_LIFETIME = 400 * 24 * 3600.0
-"""Seconds: longer than any forge lets a token live."""
+"""Maximum seconds of a lifetime: longer than any forge allows."""
 
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{8,{MAX_TOKEN}}}")
 _MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)")
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)")
 
 
-class MalformedResponse(ValueError):  # noqa: N818 - what it says of the answer
-    """An answer is not what this API gives. The text is ours alone."""
+class MalformedResponse(ValueError):  # noqa: N818 - it describes the response
+    """The response is not what this API gives. The text is credgate's own."""
 
 
 @frozen(slots=True)
 class TokenResponse:
-    """One answer. Header names are in lower case; only the last of equal names is kept."""
+    """One response. Header names are in lower case; of equal names only the last is kept."""
 
     status: int
     headers: Mapping[str, str] = field(factory=dict, repr=False)
@@ -60,7 +60,7 @@ def read_object(body: bytes) -> Object:
 
 
 def message(answer: TokenResponse) -> str:
-    """Return what an error answer's ``message`` or ``error`` says, to be compared and never shown; ``""`` for none."""
+    """Return ``message`` or ``error`` of an error response, to be compared and never shown; ``""``: none."""
     try:
         found = read_object(answer.body)
     except MalformedResponse:
@@ -73,7 +73,7 @@ def token(found: Object, key: str) -> str:
     """Return the token under ``key``; raise ``MalformedResponse``."""
     value = found.get(key)
     if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
-        raise MalformedResponse(f"its {key} is no token")
+        raise MalformedResponse(f"its {key} is not a token")
     return value
 
 
@@ -95,17 +95,17 @@ def seconds(found: Object, key: str) -> float:
     """Return the lifetime under ``key``; raise ``MalformedResponse``."""
     value = found.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_LIFETIME:
-        raise MalformedResponse(f"its {key} is no lifetime")
+        raise MalformedResponse(f"its {key} is not a lifetime")
     return float(value)
 
 
 def forge_time(answer: TokenResponse) -> float | None:
-    """Return the time of the forge's own clock (RFC 9110 section 6.6.1: ``Date``), in seconds; ``None``: unsaid."""
+    """Return the time of the forge's own clock (RFC 9110 section 6.6.1: ``Date``), in seconds; ``None``: not stated."""
     return http_date(answer.headers.get("date", ""))
 
 
 def http_date(text: str) -> float | None:
-    """Return the seconds since the epoch that an HTTP date names; ``None`` for what is none."""
+    """Return the seconds since the epoch of an HTTP date; ``None``: not a date."""
     try:
         return parsedate_to_datetime(text).replace(tzinfo=UTC).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -113,16 +113,16 @@ def http_date(text: str) -> float | None:
 
 
 def skew(answer: TokenResponse, now: float) -> float:
-    """Return how many seconds the forge's clock is ahead of ours, which reads ``now``; 0 if it does not say."""
+    """Return how many seconds the forge's clock is ahead of ours, which reads ``now``; 0: not stated."""
     theirs = forge_time(answer)
     return 0.0 if theirs is None else theirs - now
 
 
 def _epoch(match: re.Match[str] | None, key: str) -> float:
     if match is None:
-        raise MalformedResponse(f"its {key} is no time")
+        raise MalformedResponse(f"its {key} is not a time")
     try:
         year, month, day, hour, minute, second = (*map(int, match.groups()), 0, 0, 0)[:6]
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
-        raise MalformedResponse(f"its {key} is no time") from None
+        raise MalformedResponse(f"its {key} is not a time") from None

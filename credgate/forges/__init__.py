@@ -1,1 +1,1 @@
-"""One driver a kind of forge: names, URLs, login form, what its refusals mean."""
+"""One driver a kind of forge: names, URLs, login, and the meaning of its refusals."""

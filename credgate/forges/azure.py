@@ -1,12 +1,13 @@
-"""Azure DevOps Repos: ``ORG/PROJECT/_git/REPO``, names folded, never ``.git``, the PAT as password of nobody.
+"""Azure DevOps Repos: ``ORG/PROJECT/_git/REPO``, names folded, never ``.git``, the PAT as password of an empty user.
 
-``ORG/_git/REPO`` is short for the repository that is called as its project; the long form is the normal one and the one
-that is sent. ``.git`` that a client adds is dropped. Azure DevOps Server has its collection for ``ORG``. Names with
-spaces or other characters that a URL must escape are not served, since nothing here is ever decoded. The REST API takes
-a project's or repository's id in place of its name; whether git's URLs do is not documented, and to a grant an id is
-another name. LFS objects are on the organisation's own host, below ``info/lfs/objects`` (traces in issue 4179 of
-Microsoft's azure-devops-docs). Names beginning with an underscore do not exist. A PAT that is not accepted is answered
-by the sign-in page (203, or a redirect to it), sometimes 401.
+``ORG/_git/REPO`` is short for the repository with the name of its project; the long form is the normal one and is sent.
+``.git`` that a client adds is removed. Azure DevOps Server has its collection in place of ``ORG``. Names with spaces or
+other characters that a URL must escape are not served, because credgate never decodes a path. The REST API accepts the
+id of a project or repository in place of its name; whether git's URLs do is not documented, and for a grant an id is
+another name. Names with a leading underscore do not exist.
+
+LFS objects are on the organisation's own host, below ``info/lfs/objects`` (traces in issue 4179 of Microsoft's
+azure-devops-docs). The response to a wrong PAT is the sign-in page (203, or a redirect to it), sometimes 401.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges import repository_names
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _SIGN_IN = "it showed its sign-in page: credgate's PAT is wrong, expired or revo
 
 
 @frozen(slots=True)
-class Azure(Base):
+class Azure(Driver):
     """The driver of kind ``azure``: Azure DevOps Services and Server."""
 
     user: ClassVar[str] = ""
@@ -40,7 +41,7 @@ class Azure(Base):
         203: _SIGN_IN,
         302: _SIGN_IN,
         401: (
-            "credgate's PAT is wrong, expired or revoked, or the organisation takes none; "
+            "credgate's PAT is wrong, expired or revoked, or the organisation accepts no PATs; "
             "ask the operator of this gateway"
         ),
         (403, Access.READ): (
@@ -52,34 +53,30 @@ class Azure(Base):
             "ask the operator of this gateway"
         ),
         404: "no such organisation, project or repository, or one that credgate's PAT may not see (TF401019)",
-        429: "Azure DevOps slows credgate's user down; try again in some minutes",
+        429: "Azure DevOps throttles credgate's user; try again in some minutes",
     }
 
     def normal(self, path: str) -> str | None:
-        """Return the long form in lower case, without ``.git``."""
         long = _long(path)
         return None if long is None else long.lower()
 
     def group(self, path: str) -> str | None:
-        """Take ``ORG``, ``ORG/PROJECT`` and the same with ``/_git``: all repositories of either."""
-        return path.lower() if names.bare_path(path) == path and _GROUP.fullmatch(path) else None
+        # ORG and ORG/PROJECT, also with /_git: all repositories of either.
+        return path.lower() if repository_names.bare_path(path) == path and _GROUP.fullmatch(path) else None
 
-    def spelled(self, repo_path: str, *, dot_git: bool) -> str:  # noqa: ARG002 - Azure's own URLs never have it
-        """Send the long form, without ``.git``."""
+    def spelled(self, repo_path: str, *, dot_git: bool) -> str:  # noqa: ARG002 - Azure's URLs never have it
         return _long(repo_path) or ""
 
     def usual_api(self) -> str | None:
-        """Return what stands before ``/ORG/_apis``."""
-        return self.origin.url
+        return self.origin.url  # before /ORG/_apis
 
     def api_login(self, secret: str) -> bytes:
-        """Log in as git does: a PAT is the password of nobody to the API, too."""
         return self.login(secret)
 
 
 def _long(path: str) -> str | None:
-    """Return ``path`` in its long form, letters as they are; ``None``: no repository's."""
-    found = _REPOSITORY.fullmatch(names.bare_path(path) or "")
+    """Return ``path`` in its long form, letters unchanged; ``None``: not a repository."""
+    found = _REPOSITORY.fullmatch(repository_names.bare_path(path) or "")
     if found is None:
         return None
     return f"{found['org']}/{found['project'] or found['repo']}/_git/{found['repo']}"

@@ -1,9 +1,8 @@
 """Which of a forge's credentials a repository gets: that of the most specific pattern that matches it.
 
-Patterns are those of grants (``owner/repo``, ``owner/*`` at any depth below, ``**``), in the driver's normal form, and
-so is the repository. The repository's own name beats every ``/*``, a longer ``/*`` beats a shorter one, and ``**``
-(where a plain ``credential`` stands, too) is last. What no pattern matches has no credential: never the nearest
-other's. Pure; holds whatever a pattern stands for without looking at it.
+Patterns have the form of grants (``owner/repo``, ``owner/*`` at any depth below, ``**``). Patterns and repositories are
+in the driver's normal form. The repository's own name comes first, then a longer ``/*`` before a shorter one, then
+``**``, which is also the pattern of a plain ``credential``. A repository that no pattern matches has no credential.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ T = TypeVar("T")
 
 @frozen(slots=True)
 class Choice(Generic[T]):
-    """What patterns stand for. Asked on every request: one look-up a segment of the path."""
+    """The values of patterns. Used on every request: one look-up a segment of the path."""
 
     patterns: Mapping[str, T]
     """By normal form."""
 
     def find(self, path: str) -> T | None:
-        """Return what the repository ``path`` gets (or the grant ``owner/*``, as a whole); ``None``: nothing."""
+        """Return the value for the repository ``path``, or for the grant ``owner/*`` as a whole; ``None``: none."""
         if (own := self.patterns.get(path)) is not None:
             return own
         above = path
@@ -42,7 +41,7 @@ class Choice(Generic[T]):
         return self.patterns.get(EVERYTHING)
 
     def within(self, pattern: str) -> list[T]:
-        """Return all that repositories which the grant ``pattern`` covers may get, the usual one first."""
+        """Return the values for all repositories that the grant ``pattern`` covers, the usual one first."""
         usual = self.find(pattern)
         found = [] if usual is None else [usual]
         if pattern == EVERYTHING or pattern.endswith(BELOW):
@@ -52,12 +51,12 @@ class Choice(Generic[T]):
 
 
 def normal_patterns(written: Mapping[str, str], driver: Driver) -> dict[str, str]:
-    """Return the written patterns' values by normal form; raise ``ConfigError`` (without file) for one that is none."""
+    """Return the values by normal pattern. Raises ``ConfigError`` (without a file) for an invalid pattern."""
     found: dict[str, str] = {}
     for pattern, value in written.items():
         normal = driver.normal_pattern(pattern)
         if normal is None:
-            raise ConfigError('no pattern of repositories here; write "owner/repo", "owner/*" or "**"', key=pattern)
+            raise ConfigError('not a pattern of repositories; write "owner/repo", "owner/*" or "**"', key=pattern)
         if normal in found:
             raise ConfigError("another pattern here names the same repositories", key=pattern)
         found[normal] = value

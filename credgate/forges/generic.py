@@ -1,8 +1,8 @@
-"""Any smart-HTTP git server: paths of any depth, names compared as they are, a fixed login.
+"""Any smart-HTTP git server: paths of any depth, case-sensitive names, a fixed login, no known API.
 
-``x`` and ``x.git`` are one repository, for grants and for comparing. Which of the two is sent follows the client,
-because servers differ: ``git http-backend`` finds ``x.git`` when asked for ``x`` but not the reverse, others redirect
-from one to the other. So a URL that works without a gateway works with it. Nothing is known of an API.
+For grants, ``x`` and ``x.git`` are one repository. The client's spelling is sent, because servers differ: ``git
+http-backend`` finds ``x.git`` for a request of ``x`` but not the reverse, others redirect from one to the other. A URL
+that works without the gateway therefore works with it.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges import repository_names
+from credgate.forges.driver import Driver
 
 
 @frozen(slots=True)
-class Generic(Base):
+class Generic(Driver):
     """The driver of kind ``generic``."""
 
     shape: ClassVar[str] = "PATH/OF/REPO"
 
     def normal(self, path: str) -> str | None:
-        """Return ``path`` without ``.git``, letters as they are."""
-        return names.bare_path(path)
+        return repository_names.bare_path(path)
 
     def group(self, path: str) -> str | None:
-        """Take groups of any depth; one that ends in ``.git`` is none: it would lose the suffix and be another."""
-        return path if names.bare_path(path) == path else None
+        # A name that ends in .git is not a group: it would lose the suffix and name another one.
+        return path if repository_names.bare_path(path) == path else None
 
     def spelled(self, repo_path: str, *, dot_git: bool) -> str:
-        """Send ``.git`` when the client wrote it."""
         return repo_path.removesuffix(".git") + (".git" if dot_git else "")

@@ -1,9 +1,9 @@
 """Gitea and Forgejo: ``owner/repo``, names folded, ``.git`` always sent, the token as the password.
 
-Names are letters, digits and ``- _ .``; owners begin with a letter or digit. The login's user name does not matter
-beside a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path.
-Archived repositories and mirrors answer 403 to a push, and so does a token without the scope; who may not write is
-answered 404, as if there were nothing; a password of a user with two-factor login 401.
+Names are letters, digits and ``- _ .``; owners start with a letter or digit. The user name of the login is ignored with
+a token. ``repo.wiki`` is a repository of its own. A renamed repository is redirected by an absolute path. A push to an
+archived repository or mirror, or with a token without the scope, gets 403; a user without write access gets 404, as for
+a missing repository; the password of a user with two-factor login gets 401.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges import repository_names
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ _REPO = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 @frozen(slots=True)
-class Gitea(Base):
+class Gitea(Driver):
     """The driver of kind ``gitea``."""
 
     words: ClassVar[Words] = {
         401: (
-            "credgate's token is wrong or revoked, or a password where two-factor login wants a token; "
+            "credgate's token is wrong or revoked, or a password where two-factor login requires a token; "
             "ask the operator of this gateway"
         ),
         (403, Access.READ): (
@@ -46,22 +46,18 @@ class Gitea(Base):
     }
 
     def normal(self, path: str) -> str | None:
-        """Return ``owner/repo`` in lower case, without ``.git``."""
-        pair = names.pair(path, _OWNER, _REPO)
+        pair = repository_names.pair(path, _OWNER, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
-        """Take an owner."""
-        return path.lower() if names.bare_path(path) == path and _OWNER.fullmatch(path) else None
+        return path.lower() if repository_names.bare_path(path) == path and _OWNER.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
-        """Return the REST API's base."""
         return f"{self.origin.url}/api/v1"
 
-    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token asks the same
-        """Ask whose it is; a token without ``read:user`` is answered 403, which says neither."""
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - the same for every token
+        # A token without read:user gets 403, which does not decide it.
         return "/user"
 
     def api_login(self, secret: str) -> bytes:
-        """Log in as git does: it may be a password."""
-        return self.login(secret)
+        return self.login(secret)  # it may be a password

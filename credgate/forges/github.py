@@ -1,10 +1,10 @@
 """GitHub and GitHub Enterprise: ``owner/repo``, names folded, ``.git`` always sent, login ``x-access-token``.
 
-GitHub compares owners and repositories without regard to case and redirects renamed ones; grants are compared folded,
-and the spelling that goes upstream is the grant's. ``repo.wiki`` is a repository of its own and never admitted by a
-grant of ``repo``. Owners are up to 39 letters, digits, hyphens and (for managed users) underscores; repositories up to
-100 of ``[A-Za-z0-9._-]``, ``.github`` included. Private repositories answer 404 to whoever may not see them; a token
-that may read but not push, or that an organisation's SAML or token rules do not accept, is answered 403.
+GitHub compares owners and repositories without regard to case and redirects renamed ones. Grants are compared folded;
+the grant's own spelling is sent. ``repo.wiki`` is a repository of its own; a grant of ``repo`` never includes it.
+Owners have up to 39 letters, digits, hyphens and (for managed users) underscores; repositories have up to 100 of
+``[A-Za-z0-9._-]``, including ``.github``. A private repository gets 404 without read access; a token that may read but
+not push, or that an organisation's SAML or token rules do not accept, gets 403.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges import repository_names
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _TENANTS = ".ghe.com"
 
 
 @frozen(slots=True)
-class GitHub(Base):
+class GitHub(Driver):
     """The driver of kind ``github``: github.com, tenants of ghe.com and GitHub Enterprise Server."""
 
     words: ClassVar[Words] = {
@@ -43,38 +43,30 @@ class GitHub(Base):
         ),
         404: "no such repository, or a private one that credgate's token was not given: GitHub hides the difference",
         429: "it limits credgate's requests, which all sessions share; try again in some minutes",
-        451: "GitHub blocks this repository after a legal notice (DMCA); nobody at this gateway can change that",
+        451: "GitHub blocks this repository after a legal notice (DMCA); this gateway cannot change that",
     }
 
     def normal(self, path: str) -> str | None:
-        """Return ``owner/repo`` in lower case, without ``.git``."""
-        pair = names.pair(path, _OWNER, _REPO)
+        pair = repository_names.pair(path, _OWNER, _REPO)
         return None if pair is None else "/".join(pair).lower()
 
     def group(self, path: str) -> str | None:
-        """Take an owner."""
         return path.lower() if _OWNER.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
-        """Return the REST API's base: a host of its own, but on GitHub Enterprise Server."""
         if self.host == _COM or self.host.endswith(_TENANTS):
             return f"https://api.{self.host}"
         return f"{self.origin.url}/api/v3"
 
-    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - any token may ask
-        """Ask for the rate limit, or of an Enterprise Server, which may have none, for its version: 401 to a wrong one.
-
-        Not ``/user``: tokens of installations have none.
-        """
+    def proof(self, kind: str) -> str | None:  # noqa: ARG002 - the same for every token
+        # Not /user: installation tokens have no user. An Enterprise Server may have no rate limit, but it has /meta;
+        # both answer 401 to a wrong token.
         return "/rate_limit" if self.host == _COM or self.host.endswith(_TENANTS) else "/meta"
 
     def storage(self) -> tuple[str, ...]:
-        """Return where GitHub keeps LFS objects.
-
-        Tenants of ghe.com may also keep them at an Azure storage account, which only the configuration can name: the
-        wildcard that GitHub's documents give is everybody's. With subdomain isolation an Enterprise Server has
-        ``media.HOST``.
-        """
+        # Tenants of ghe.com may also use an Azure storage account, which only the configuration can name: the wildcard
+        # in GitHub's documentation includes every customer of Azure. An Enterprise Server with subdomain isolation has
+        # media.HOST.
         if self.host == _COM:
             return "lfs.github.com", "github-cloud.s3.amazonaws.com", "*.githubusercontent.com"
         if self.host.endswith(_TENANTS):

@@ -1,9 +1,9 @@
 """GitLab, gitlab.com or self-managed: groups of any depth, names folded, ``.git`` always sent, login ``oauth2``.
 
-Slugs are letters, digits, ``_ . -`` and begin with none but the first three (GitLab's "reserved names" page, with what
-older ones may hold). ``project.wiki``, ``snippets/ID`` and ``group/project/snippets/ID`` are repositories of their own:
-a grant of the project names none of them, ``group/*`` names all that is below the group. An installation below a path
-has it in its URL. A renamed project is served under its old name by GitLab itself, without a redirect.
+Slugs are letters, digits and ``_ . -``, and do not start with a hyphen (GitLab's "reserved names" page, with the
+characters of older projects). ``project.wiki``, ``snippets/ID`` and ``group/project/snippets/ID`` are repositories of
+their own: a grant of the project includes none of them, ``group/*`` includes all below the group. GitLab serves a
+renamed project under its old name without a redirect (see ``project_path``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
-from credgate.forges import names
-from credgate.forges.base import Base
+from credgate.forges import repository_names
+from credgate.forges.driver import Driver
 from credgate.values import Access
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _GROUP = re.compile(rf"{_SLUG}(?:/{_SLUG})*")
 
 
 @frozen(slots=True)
-class GitLab(Base):
+class GitLab(Driver):
     """The driver of kind ``gitlab``."""
 
     user: ClassVar[str] = "oauth2"
@@ -46,23 +46,17 @@ class GitLab(Base):
     }
 
     def normal(self, path: str) -> str | None:
-        """Return the full path in lower case, without ``.git``."""
-        bare = names.bare_path(path)
+        bare = repository_names.bare_path(path)
         return bare.lower() if bare is not None and _PROJECT.fullmatch(bare) else None
 
     def group(self, path: str) -> str | None:
-        """Take groups of any depth."""
-        return path.lower() if names.bare_path(path) == path and _GROUP.fullmatch(path) else None
+        return path.lower() if repository_names.bare_path(path) == path and _GROUP.fullmatch(path) else None
 
     def usual_api(self) -> str | None:
-        """Return the REST API's base."""
         return f"{self.origin.url}/api/v4"
 
     def proof(self, kind: str) -> str | None:
-        """Let a token tell of itself, which any may whatever its scopes; one of OAuth is no such token.
-
-        With a configured user name it is a deploy token, which the API does not take though git does.
-        """
-        if self.forge.username:
+        if self.forge.username:  # a deploy token, which git accepts and the API does not
             return None
+        # Every access token may read itself, whatever its scopes; an OAuth token is not such a token.
         return "/user" if kind == "oauth" else "/personal_access_tokens/self"

@@ -1,8 +1,8 @@
-"""Whether a host is one of those that a forge keeps its LFS objects on.
+"""Whether a host is one where a forge stores its LFS objects.
 
-A pattern is a name or address as it is, or ``*.name`` for every name below it (never ``name`` itself). Hosts come out
-of a forge's answer, which a project's own settings may shape, so what is not plainly a name matches no ``*``. Resolves
-nothing: where a listed name leads is judged when it is dialled.
+A pattern is a name or address, or ``*.name`` for every name below it (never ``name`` itself). The host is from a
+forge's response, which a project's settings may influence, so a ``*`` matches only what is clearly a host name. This
+module resolves nothing: the addresses of a name are checked when a connection is made.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Where a forge is: its configured URL, taken apart once, strictly, when the configuration is read.
+"""The configured URL of a forge, parsed strictly and once, when the configuration is read.
 
 Accepts exactly ``https://host[:port][/prefix]`` and, for a loopback host or where the operator allows it, ``http://``.
 The host is a name of letters, digits and hyphens, a dotted quad or a bracketed IPv6 address; user names, queries,
 fragments, percent signs and number-like names (``127.1``, ``0x7f.1``) are refused, because resolvers and URL parsers
-disagree about them. Also matches a forge's redirect against this place, whole, by one pattern (never by parsing).
+disagree about them. A forge's redirect is matched against this URL as a whole, by one pattern and never by parsing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAX_LOCATION = 1024
 
 @frozen(slots=True)
 class Origin:
-    """A forge's place. Made by :meth:`parse` only."""
+    """A parsed URL. Made by :meth:`parse` only."""
 
     tls: bool
     host: str
@@ -41,7 +41,7 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str, *, allow_plain_http: bool, key: str = "url") -> Origin:
-        """Take ``url`` apart. Raises :class:`ConfigError` naming ``key`` and what was meant."""
+        """Parse ``url``. Raises :class:`ConfigError` with ``key`` and the expected form."""
         match = _URL.fullmatch(url)
         if match is None:
             raise ConfigError(_WANTED, key=key)
@@ -57,30 +57,30 @@ class Origin:
 
     @property
     def authority(self) -> str:
-        """The ``Host`` field for this place."""
+        """The value of the ``Host`` field."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.tls] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The URL of this place, without a trailing slash."""
+        """The URL without a trailing slash."""
         return f"{'https' if self.tls else 'http'}://{self.authority}{self.prefix}"
 
     def repository_in(self, location: bytes) -> str | None:
-        """Return the repository path, as spelled, of a ``Location`` that is an ``info/refs`` URL of this place."""
+        """Return the repository path, as spelled, of a ``Location`` that is an ``info/refs`` URL of this forge."""
         match = self._location.fullmatch(location) if len(location) <= _MAX_LOCATION else None
         return None if match is None else match["path"].decode("ascii")
 
 
 def _host(text: str, key: str) -> str:
-    """Return ``text`` without brackets, if every resolver reads it alike."""
+    """Return ``text`` without brackets. Raises ``ConfigError`` if resolvers may disagree about it."""
     bare = text[1:-1] if text.startswith("[") else text
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
         labels = bare.split(".")
         if text.startswith("[") or not all(map(_LABEL.fullmatch, labels)) or labels[-1][0].isdigit():
-            raise ConfigError(f"{bare!r} is no host name; {_WANTED}", key=key) from None
+            raise ConfigError(f"{bare!r} is not a host name; {_WANTED}", key=key) from None
         return bare
     return str(address)
 
@@ -94,7 +94,7 @@ def _loopback(host: str) -> bool:
 
 
 def _location(host: str, port: int, prefix: str, *, tls: bool) -> re.Pattern[bytes]:
-    """Make the one pattern of this place's ``info/refs`` URLs, absolute or as an absolute path (Gitea sends those)."""
+    """Make the pattern of the forge's ``info/refs`` URLs, absolute or as an absolute path (Gitea sends those)."""
     scheme = "https" if tls else "http"
     shown = f"(?::{port})?" if port == _PORTS[tls] else f":{port}"
     text = (

@@ -1,9 +1,9 @@
-"""Where a connection goes: a forge, or a host that holds objects for one, as its shell needs to know it.
+"""The target of a connection: a forge, or a host that stores objects for one.
 
-A ``Place`` says what may be dialled and how, and nothing of what is said there. Whoever wrote an address instead of a
-name (or ``localhost``) into the configuration knows where it leads, so a forge written that way counts as internal:
-its addresses are not judged. A name is judged each time it is dialled (``dns.addresses``), unless the configuration
-calls the forge ``internal``. Opens nothing and resolves nothing.
+A ``Place`` contains what is needed to connect. An operator who configured an address (or ``localhost``) instead of a
+name chose the target, so such a forge counts as internal: its address is not checked. A name is checked on each
+connection (``dns.addresses``), unless the configuration calls the forge ``internal``. This module connects to nothing
+and resolves nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @frozen(slots=True)
 class Place:
-    """One host and port, and the conditions on which it is dialled. Equal places share what is made for them."""
+    """One host and port, and the conditions of the connection. Equal places share their connections."""
 
     name: str
-    """What people call it: the forge's configured name, or the host of its objects."""
+    """The name for log lines: the forge's configured name, or the host of its objects."""
     host: str
-    """A name or an address; an IPv6 address stands without brackets."""
+    """A name or an address; an IPv6 address has no brackets."""
     port: int
     tls: bool
     """Verified against ``host``."""
@@ -34,9 +34,9 @@ class Place:
     ca_file: str = ""
     """PEM file of the only authorities trusted; ``""``: the system's."""
     internal: bool = False
-    """Whether ``host`` may lead to a private or special address. Never true of a host that a forge's answer named."""
+    """Whether ``host`` may have a private or special address. Never true for a host from a forge's response."""
     proxy: str = ""
-    """``http://host:port`` that is asked for a tunnel (CONNECT); ``""``: dialled straight, whatever the environment."""
+    """``http://host:port`` of a proxy (CONNECT); ``""``: a direct connection, whatever the environment says."""
 
     @classmethod
     def of(cls, driver: Driver) -> Place:
@@ -55,7 +55,7 @@ class Place:
 
     @classmethod
     def at(cls, driver: Driver, origin: Origin) -> Place:
-        """Return the place of something else that is configured for a forge: its API."""
+        """Return the place of another configured URL of a forge: its API."""
         forge = driver.forge
         internal = forge.internal or _chosen(origin.host)
         return cls(
@@ -64,7 +64,7 @@ class Place:
 
     @property
     def target(self) -> str:
-        """What a proxy is asked to connect to: host and port, always both (RFC 9112 section 3.2.3)."""
+        """The target of a CONNECT request: host and port, always both (RFC 9112 section 3.2.3)."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -77,7 +77,7 @@ class Place:
 
 
 def _chosen(host: str) -> bool:
-    """Whether whoever wrote ``host`` wrote where it leads."""
+    """Whether ``host`` is an address or ``localhost``, so that the operator chose where it leads."""
     if host == "localhost":
         return True
     try:

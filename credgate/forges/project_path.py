@@ -1,11 +1,11 @@
-"""Whether a project still has the name that a grant gives it, as GitLab's API tells: what to ask, how to read it.
+"""Whether a project still has the name in a grant, by GitLab's API: the request and the reading of its response.
 
 GitLab serves a project that was renamed or transferred to another group under its old path, without a redirect, until
 another project takes that path. Git's protocol does not show this; ``GET /projects/<path>`` does: it answers with the
-project's present ``path_with_namespace``, or redirects to the project by its number. A wiki is asked about by its
-project, and so is a project's snippet; personal snippets have no path that could change hands, and no question.
+project's present ``path_with_namespace``, or redirects to the project by its number. For a wiki or a project's snippet
+the project is checked; personal snippets have no path that could change hands, and are not checked.
 
-Sends no request, holds no credential, and repeats nothing that a forge says.
+This module sends nothing, holds no credential and repeats no text of a forge.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from credgate.forges.driver import Driver
 
 KINDS = ("gitlab",)
-"""Of forges that can be asked."""
+"""The kinds of forges with such an API."""
 _OK = 200
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
@@ -33,7 +33,7 @@ def project_of(path: str) -> str | None:
 
 
 def question(driver: Driver, path: str) -> str | None:
-    """Return the path below ``driver.api`` that tells the present name; ``None``: there is no such question."""
+    """Return the path below ``driver.api`` of the request for the present name; ``None``: there is none."""
     project = project_of(path)
     if driver.forge.kind not in KINDS or driver.api is None or project is None:
         return None
@@ -41,7 +41,7 @@ def question(driver: Driver, path: str) -> str | None:
 
 
 def judge(driver: Driver, path: str, status: int, body: bytes) -> bool | None:
-    """Whether the project is still called so; ``None``: the answer does not tell. Never raises."""
+    """Whether the project still has this name; ``None``: unknown. Never raises."""
     if status in _MOVED:
         return False
     if status != _OK:

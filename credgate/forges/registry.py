@@ -1,7 +1,6 @@
-"""Which driver serves a configured forge, and the last checks of its table before anything starts.
+"""The driver of each kind of forge, and the last checks of a forge's table before anything starts.
 
-Raises ``ConfigError`` with the key of the configuration; whoever holds a driver holds one that can be used. A kind of
-forge is added by writing its driver and naming it here.
+To add a kind of forge, write its driver and add it to ``_KINDS``.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from credgate.errors import ConfigError
 from credgate.forges.azure import Azure
-from credgate.forges.bitbucket import Bitbucket
-from credgate.forges.bitbucket_datacenter import BitbucketDataCenter
+from credgate.forges.bitbucket import Bitbucket, BitbucketDataCenter
 from credgate.forges.generic import Generic
 from credgate.forges.gitea import Gitea
 from credgate.forges.github import GitHub
@@ -35,13 +33,13 @@ _KINDS: dict[str, Callable[[ForgeConfig, Origin], Driver]] = {
     "generic": Generic,
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
-"""What the router takes between ``/forge/`` and the repository path."""
+"""The names that the router accepts between ``/forge/`` and the repository path."""
 _USERNAME = re.compile(r"[!-9;-~]*")
 """Printable ASCII without the colon, which ends the name in Basic (RFC 7617 section 2)."""
 
 
 def driver_for(forge: ForgeConfig) -> Driver:
-    """Return the driver of ``forge``. Raises :class:`ConfigError` for what no driver can use."""
+    """Return the driver of ``forge``. Raises :class:`ConfigError` with the key of an unusable value."""
     key = f'forges."{forge.name}"'
     if _NAME.fullmatch(forge.name) is None:
         raise ConfigError("a forge's name is letters, digits, dots and hyphens, at most 63", key=key)

@@ -1,9 +1,9 @@
-"""What a forge's error status means to the person whose git command failed.
+"""The meaning of a forge's error status, for the user whose git command failed.
 
-The reader did not make the request that failed: credgate did, with its own stored credential. So every sentence says
-that the forge answered, what it most likely means, and who can help. Never a byte of the forge's own answer. The words
-in ``COMMON`` hold for any forge; a driver's own come first, for a status whatever was asked or for one with the access
-that it needed. ``docs/operations.md`` lists all of them (a test compares).
+The user did not make the request that failed: credgate did, with its own stored credential. So each sentence states
+that the forge answered, what the status most likely means, and who can help, without a byte of the forge's response.
+``COMMON`` is for any forge; a driver's own words come first, for a status alone or for a status and the access that the
+request needed. ``docs/operations.md`` lists all of them, and a test compares.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from credgate.values import Access
 
 Words = Mapping[int | tuple[int, Access], str]
-"""Words by status, or by status and access; 500 stands for all of 5xx and 400 for all that is left."""
+"""Words by status, or by status and access; 500 is the entry for all of 5xx, 400 for all other statuses."""
 
 MAX_WORDS = 140
-"""Bytes: with what stands before them, a line that git shows whole beside a forge's name of 35."""
+"""Maximum bytes: with the text before them, git shows the line whole for a forge's name of 35 bytes."""
 
 _OPERATOR = "ask the operator of this gateway"
 COMMON: Words = {
@@ -26,17 +26,17 @@ COMMON: Words = {
     (403, Access.WRITE): f"credgate's credential may not write to this repository; {_OPERATOR}",
     (404, Access.READ): "no such repository, or credgate's credential may not read it",
     (404, Access.WRITE): "no such repository, or credgate's credential may not write to it",
-    407: f"a proxy between credgate and the forge asks for a login; {_OPERATOR}",
-    410: "the repository has been removed from there for good",
+    407: f"a proxy between credgate and the forge requires a login; {_OPERATOR}",
+    410: "the repository was removed there permanently",
     413: "the request is larger than the forge takes",
     429: "it limits credgate's requests; try again later",
-    451: "it withholds this repository for legal reasons; nobody at this gateway can change that",
-    500: "the forge has trouble of its own; try again later",
+    451: "it blocks this repository for legal reasons; the operator of this gateway cannot change that",
+    500: "the forge reports an internal error; try again later",
 }
 
 
 def sentence(forge: str, status: int, access: Access, own: Words | None = None) -> str:
-    """Write one line for people about ``forge`` (its configured name) answering ``status`` to a request.
+    """Return one line about ``forge`` (its configured name) answering ``status`` to a request.
 
     ``own`` are the words of the forge's kind.
     """

@@ -42,7 +42,7 @@ from credgate.service.control.readiness import Check, Readiness
 from credgate.service.control.service import control_service
 from credgate.service.credentials.acceptance_check import CredentialCheck
 from credgate.service.credentials.forge_credentials import Credentials
-from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.source_factory import ShortLivedFactory
 from credgate.service.dns.dns_service import dns_service
 from credgate.service.dns.resolver import MAX_FLIGHTS as DNS_FLIGHTS
 from credgate.service.drain import Drain
@@ -163,7 +163,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     registry = SessionRegistry(store, config.sessions, clock=read_lease_clock, reactor=reactor)
     drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
     endpoints = forge_endpoints(reactor, config.limits.connect_timeout)
-    minting = Minting.of(config, reactor, endpoints, audit, read_lease_clock)
+    minting = ShortLivedFactory.of(config, reactor, endpoints, audit, read_lease_clock)
     credentials = Credentials(config, drivers, mint=minting.source, reactor=reactor)
     credentials.read()
     minting.forget_variables()

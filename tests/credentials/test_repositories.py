@@ -15,7 +15,6 @@ READ, WRITE = Access.READ, Access.WRITE
 
 
 def grant(repo: str, access: Access = WRITE, *, forge: str = "f", workflows: bool = False) -> Grant:
-    """Make one."""
     return Grant(repo=repo, forge=forge, access=access, workflows=workflows)
 
 
@@ -29,21 +28,20 @@ def minted(*grants: Grant, repo: str = "octo/a", access: Access = WRITE) -> tupl
 @pytest.mark.parametrize(
     "paths", [[], ["octo/*"], ["**"], ["octo"], ["/a"], ["octo/a", "else/b"], [f"octo/{n}" for n in range(101)]]
 )
-def test_what_would_be_too_much_cannot_be_made(paths: list[str]) -> None:
+def test_an_empty_or_mixed_list_cannot_be_made(paths: list[str]) -> None:
     """Nothing, patterns, two owners, and more than one answer can describe."""
     with pytest.raises(ValueError, match="a credential"):
         Repositories.of(*paths)
 
 
 def test_repositories_know_their_names() -> None:
-    """In one order."""
     both = Repositories.of("octo/b", "octo/a")
     assert (both.owner, both.sorted, both.names, len(both)) == ("octo", ["octo/a", "octo/b"], ["a", "b"], 2)
     assert "octo/a" in both
     assert both == Repositories.of("octo/a", "octo/b")
 
 
-def test_one_of_them_alone_keeps_the_rest_of_a_scope() -> None:
+def test_a_scope_for_one_repository_keeps_its_rights() -> None:
     """And nothing that was not among them can be taken out."""
     both = TokenScope(Repositories.of("octo/a", "octo/b"), WRITE, workflows=True)
     assert both.alone("octo/b") == TokenScope(Repositories.of("octo/b"), WRITE, workflows=True)
@@ -51,7 +49,7 @@ def test_one_of_them_alone_keeps_the_rest_of_a_scope() -> None:
         both.alone("octo/c")
 
 
-def test_the_other_named_repositories_of_the_owner_join() -> None:
+def test_the_owners_other_named_repositories_are_included() -> None:
     """Of this forge, with as much access; not those that only a pattern grants."""
     grants = (
         grant("octo/a"), grant("octo/b"), grant("octo/c", READ), grant("else/d"), grant("octo/e", forge="g"),
@@ -62,7 +60,7 @@ def test_the_other_named_repositories_of_the_owner_join() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["octo/*", "**"])
-def test_what_a_pattern_grants_is_minted_alone(pattern: str) -> None:
+def test_a_pattern_gets_one_repository_a_token(pattern: str) -> None:
     """Even beside repositories that are named."""
     assert minted(grant(pattern), grant("octo/b")) == (["octo/a"], False)
 
@@ -81,19 +79,19 @@ def test_the_first_of_two_grants_of_one_repository_decides() -> None:
     assert minted(grant("octo/a"), grant("octo/a", workflows=True)) == (["octo/a"], False)
 
 
-def test_too_many_are_minted_for_one_by_one() -> None:
+def test_too_many_repositories_get_one_token_each() -> None:
     """A session may name hundreds."""
     many = [grant(f"octo/{number}") for number in range(MAX_REPOSITORIES)]
     assert minted(*many, grant("octo/a")) == (["octo/a"], False)
 
 
-def test_nothing_is_minted_for_what_is_not_granted() -> None:
+def test_an_ungranted_repository_has_no_scope() -> None:
     """Whoever asks has been admitted; here it is not taken on trust."""
     with pytest.raises(ValueError, match="not granted"):
         granted([grant("octo/a", READ)], RepoPath("f", "octo/a"), WRITE)
 
 
-def test_an_owner_is_what_stands_first() -> None:
+def test_the_owner_is_the_first_segment() -> None:
     """Of a path of any depth."""
     assert [owner(path) for path in ("a/b", "a/b/c", "a", "")] == ["a", "a", "", ""]
 

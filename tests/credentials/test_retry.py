@@ -38,7 +38,7 @@ AT = 784111777
         (TokenResponse(503, {"retry-after": "3"}), True, False),
     ],
 )
-def test_trouble_that_passes_is_worth_another_try(answer: TokenResponse, worth: bool, because_of_limits: bool) -> None:  # noqa: FBT001 - a table
+def test_temporary_failures_are_repeated(answer: TokenResponse, worth: bool, because_of_limits: bool) -> None:  # noqa: FBT001 - a table
     """What the forge has decided is not."""
     assert worthwhile(answer) is worth
     assert limited(answer) is because_of_limits
@@ -60,12 +60,12 @@ def test_trouble_that_passes_is_worth_another_try(answer: TokenResponse, worth: 
         ({"x-ratelimit-remaining": "1", "x-ratelimit-reset": str(AT + 90), "date": DATE}, 0),
     ],
 )
-def test_a_forge_says_how_long_to_stay_away(headers: dict[str, str], seconds: float) -> None:
+def test_the_wait_that_a_forge_asks_for_is_read(headers: dict[str, str], seconds: float) -> None:
     """By its own clock, and within reason."""
     assert asked_wait(TokenResponse(429, headers), AT + 1000.0) == seconds
 
 
-def test_tries_are_few_and_waits_grow() -> None:
+def test_attempts_are_few_and_waits_grow() -> None:
     """A git command waits behind them."""
     waits = [wait(tried, None, jitter=1.0, now=0.0) for tried in range(1, TRIES + 1)]
     assert waits == [FIRST_WAIT, FIRST_WAIT * 2, None]
@@ -73,7 +73,7 @@ def test_tries_are_few_and_waits_grow() -> None:
     assert wait(1, TokenResponse(404), jitter=1.0, now=0.0) is None
 
 
-def test_a_long_wait_is_told_instead_of_waited() -> None:
+def test_a_long_wait_is_reported_and_not_waited_for() -> None:
     """The client is told to come back."""
     assert wait(1, TokenResponse(429, {"retry-after": "3"}), jitter=0.5, now=0.0) == 3.5
     assert wait(1, TokenResponse(429, {"retry-after": "11"}), jitter=0.5, now=0.0) is None
@@ -93,6 +93,5 @@ def test_a_long_wait_is_told_instead_of_waited() -> None:
     st.floats(0, 2e9),
 )
 def test_no_wait_is_negative_or_long(tried: int, answer: TokenResponse | None, jitter: float, now: float) -> None:
-    """Whatever a forge says."""
     pause = wait(tried, answer, jitter=jitter, now=now)
     assert pause is None or 0 <= pause <= LONGEST_WAIT

@@ -18,13 +18,12 @@ from credgate.values import Reason
         ),
         (
             token_errors.malformed("f", "it is not JSON"),
-            "answered with something else than a credential (it is not JSON)",
+            "answered with something that is not a credential (it is not JSON)",
         ),
-        (token_errors.unsaved("f"), "a new one could not be kept in the state directory"),
+        (token_errors.unsaved("f"), "a new one could not be saved in the state directory"),
     ],
 )
-def test_what_is_nobodys_no_can_be_tried_again(error: token_errors.CredentialError, text: str) -> None:
-    """In a few seconds."""
+def test_a_failed_fetch_leaves_later_requests_free(error: token_errors.CredentialError, text: str) -> None:
     assert error.text.startswith("no credential for f: ")
     assert text in error.text
     assert (error.reason, error.retry_after) == (Reason.CREDENTIAL_UNAVAILABLE, token_errors.SOON)
@@ -42,7 +41,6 @@ def test_what_is_nobodys_no_can_be_tried_again(error: token_errors.CredentialErr
     ],
 )
 def test_every_status_has_a_meaning(answer: TokenResponse, reason: Reason, after: int) -> None:
-    """Also one that nobody thought of."""
     error = token_errors.general("f", answer, 0.0)
     assert (error.reason, error.retry_after) == (reason, after)
     assert f"its API answered {answer.status}" in error.text

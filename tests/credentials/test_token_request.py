@@ -8,7 +8,6 @@ from credgate.credentials.token_request import Request, client_login, with_form,
 
 
 def test_json_is_compact_and_named() -> None:
-    """As APIs read it."""
     made = with_json("POST", "/x", {"Accept": "a"}, {"b": [1, "\u00e9"]})
     assert made.body == b'{"b":[1,"\\u00e9"]}'
     assert made.headers == {"Accept": "a", "Content-Type": "application/json"}
@@ -21,7 +20,7 @@ def test_a_form_is_encoded() -> None:
     assert made.headers["Content-Type"] == "application/x-www-form-urlencoded"
 
 
-def test_a_client_logs_in_with_both_halves_encoded() -> None:
+def test_an_oauth_client_login_encodes_both_halves() -> None:
     """RFC 6749 section 2.3.1: a colon in the id would move the line between them."""
     scheme, _, coded = client_login("id:1", "s/e+c r%t").partition(" ")
     assert scheme == "Basic"
@@ -29,5 +28,4 @@ def test_a_client_logs_in_with_both_halves_encoded() -> None:
 
 
 def test_no_repr_shows_headers_or_body() -> None:
-    """They hold the secrets."""
     assert repr(Request("GET", "/x", {"Authorization": "secret"}, b"secret")) == "Request(method='GET', path='/x')"

@@ -46,7 +46,7 @@ AT = 784111777.0
         (b'{"a": [' + b"{}," * 100_000 + b"{}]}", "it has more than 75000 values"),
     ],
 )
-def test_what_is_no_object_is_refused(body: bytes, text: str) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: bytes, text: str) -> None:
     """A login page, a cut answer, two readings of one text."""
     with pytest.raises(MalformedResponse, match=text):
         read_object(body)
@@ -66,7 +66,6 @@ def test_an_object_is_read_whole_and_not_in_part(content: dict[str, Any]) -> Non
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_malformed(body: bytes) -> None:
-    """And nothing else."""
     try:
         assert isinstance(read_object(body), dict)
     except MalformedResponse as error:
@@ -74,7 +73,7 @@ def test_any_bytes_are_an_object_or_malformed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", ["ghs_16C7e42F", "a.b-c_d~e+f/g==", "x" * MAX_TOKEN])
-def test_a_token_is_of_a_closed_alphabet(value: str) -> None:
+def test_a_token_uses_a_closed_alphabet(value: str) -> None:
     """Old ones of 40 characters, new ones that carry their claims."""
     assert token({"t": value}, "t") == value
 
@@ -82,9 +81,9 @@ def test_a_token_is_of_a_closed_alphabet(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", "short", "x" * (MAX_TOKEN + 1), "with space", "with\r\nbreak", "w\u00f6rter-im", 7, None]
 )
-def test_what_could_break_a_head_is_no_token(value: object) -> None:
+def test_a_token_cannot_break_a_header(value: object) -> None:
     """Whatever a forge says is sent back to it, in a head."""
-    with pytest.raises(MalformedResponse, match="its t is no token"):
+    with pytest.raises(MalformedResponse, match="its t is not a token"):
         token({"t": value}, "t")
 
 
@@ -100,11 +99,11 @@ def test_a_moment_is_utc(text: str) -> None:
 )
 def test_any_other_moment_is_refused(text: object) -> None:
     """A time without its zone is a guess."""
-    with pytest.raises(MalformedResponse, match="its at is no time"):
+    with pytest.raises(MalformedResponse, match="its at is not a time"):
         moment({"at": text}, "at")
 
 
-def test_a_date_is_its_beginning() -> None:
+def test_a_date_is_read_as_its_start() -> None:
     """GitLab's tokens end at midnight, UTC."""
     assert midnight({"at": "1994-11-06"}, "at") == AT - (8 * 60 + 49) * 60 - 37
     for wrong in ("1994-02-30", "1994-11-06T00:00:00Z", "\u0661\u0669\u0669\u0664-11-06", None):
@@ -112,7 +111,7 @@ def test_a_date_is_its_beginning() -> None:
             midnight({"at": wrong}, "at")
 
 
-def test_a_lifetime_is_a_number_of_seconds_within_reason() -> None:
+def test_a_lifetime_is_a_bounded_number_of_seconds() -> None:
     """True is no number, and nothing lives for ever."""
     assert seconds({"n": 3600}, "n") == 3600.0
     for wrong in (0, -1, True, "3600", 3.5, 10**12, None):
@@ -129,8 +128,7 @@ def test_the_forges_clock_is_in_its_answer() -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_a_date_or_none(text: str) -> None:
-    """It comes from outside."""
+def test_any_text_is_a_date_or_nothing(text: str) -> None:
     found = http_date(text)
     assert found is None or isinstance(found, float)
 

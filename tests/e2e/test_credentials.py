@@ -40,7 +40,6 @@ class Owners(PythonForge):
     owners: dict[str, str]
 
     def admits(self, login: str, target: str) -> bool:
-        """Whether ``user:password`` opens ``target``."""
         return login == f"x-access-token:{self.owners.get(target.split('/')[1], self.secret)}"
 
 
@@ -65,7 +64,6 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """Start one."""
     (tmp_path / "forge").mkdir()
     (tmp_path / "repositories").mkdir()
     server = Owners(tmp_path / "repositories", random_secret(), tmp_path / "forge")
@@ -120,7 +118,7 @@ def test_two_organisations_in_one_session(place: Place, two: Door, enter: Enter,
     assert {line["credential_kind"] for line in lines.values()} == {"file"}
 
 
-def test_a_repository_that_no_pattern_names_has_none(place: Place, two: Door, enter: Enter, login: str) -> None:
+def test_a_repository_without_a_pattern_has_no_credential(place: Place, two: Door, enter: Enter, login: str) -> None:
     """Never the nearest other's: it is asked anonymously, and takes no push."""
     path = place.repositories.seeded("third/open")
     box = enter([path], login=login, door=two).box
@@ -136,7 +134,9 @@ def test_a_repository_that_no_pattern_names_has_none(place: Place, two: Door, en
     assert two.gateway.audited(repo=path, decision="deny")["reason"] == "no-forge-credential"
 
 
-def test_a_renamed_repository_is_asked_with_its_new_owners(place: Place, two: Door, enter: Enter, login: str) -> None:
+def test_a_renamed_repository_gets_the_credential_of_its_new_owner(
+    place: Place, two: Door, enter: Enter, login: str
+) -> None:
     """The old name's credential stays where it was, in discovery and in what follows."""
     path, owners = place.repositories.seeded("octo/renamed"), place.server.owners
     box = enter(["moved-in/renamed", path], login=login, door=two).box
@@ -208,7 +208,7 @@ print(urllib.request.urlopen(request).read().decode())
 """
 
 
-def test_a_short_lived_one_is_renewed_in_mid_session(
+def test_a_short_lived_credential_is_renewed_during_a_session(
     place: Place, start_gateway: StartGateway, enter: Enter, login: str, tmp_path: Path
 ) -> None:
     """Through three lifetimes, while the forge takes each only for its own: the sandbox notices nothing."""
@@ -238,7 +238,7 @@ def test_a_short_lived_one_is_renewed_in_mid_session(
         ("echo one; echo ghp_canary", "it printed more than one line"),
     ],
 )
-def test_a_command_that_fails_is_told_on_all_sides(
+def test_a_failing_command_is_reported_by_git_log_and_status(
     place: Place, start_gateway: StartGateway, enter: Enter, tmp_path: Path, script: str, said: str
 ) -> None:
     """The gateway starts and serves what it can; git, the log and the status say why, and nothing of its output."""

@@ -133,7 +133,7 @@ def test_a_token_is_renewed_in_the_middle_of_a_clone(github: Mint, repos: Reposi
     assert all(shown.taken for shown in github.server.shown)
 
 
-def test_a_clone_goes_on_with_the_token_that_it_began_with(github: Mint, repos: Repositories, enter: Enter) -> None:
+def test_a_clone_keeps_its_token_after_a_renewal(github: Mint, repos: Repositories, enter: Enter) -> None:
     """It outlives its token in the middle of the pack; what comes next has another."""
     (path,) = installed(github, repos, files=[{"noise": noise(8)}])
     visit = enter([path], door=github.door)
@@ -198,7 +198,7 @@ def test_a_token_ends_with_its_session(github: Mint, repos: Repositories, enter:
     assert status(github, its.token, other) == 200
 
 
-def test_a_token_reaches_what_was_granted_and_no_further(github: Mint, repos: Repositories, enter: Enter) -> None:
+def test_a_token_reaches_the_granted_repositories_only(github: Mint, repos: Repositories, enter: Enter) -> None:
     """Repositories and permissions as they were asked for; the list of repositories is never empty."""
     path, read, other = installed(github, repos, 3)
     visit = enter([path, {"repo": read, "access": "read"}], door=github.door)
@@ -219,7 +219,7 @@ def test_a_token_reaches_what_was_granted_and_no_further(github: Mint, repos: Re
     assert line["repositories"] == [path]
 
 
-def test_a_session_without_repositories_asks_for_nothing(github: Mint, repos: Repositories, enter: Enter) -> None:
+def test_a_session_without_repositories_makes_no_token(github: Mint, repos: Repositories, enter: Enter) -> None:
     """Not even the API: an empty list would be all repositories there."""
     (path,) = installed(github, repos)
     visit = enter([], door=github.door)
@@ -227,7 +227,7 @@ def test_a_session_without_repositories_asks_for_nothing(github: Mint, repos: Re
     assert not github.api.asked
 
 
-def test_an_app_that_is_not_installed_is_told_by_git(github: Mint, repos: Repositories, enter: Enter) -> None:
+def test_a_missing_app_installation_is_shown_by_git(github: Mint, repos: Repositories, enter: Enter) -> None:
     """With what to do; and beside it the repository that it is installed on works."""
     (path,) = installed(github, repos)
     outside = repos.seeded(repos.fresh("else"))
@@ -239,13 +239,13 @@ def test_an_app_that_is_not_installed_is_told_by_git(github: Mint, repos: Reposi
     visit.box.git("ls-remote", address(path)).fine()
 
 
-def test_a_rate_limit_is_told_by_git(github: Mint, repos: Repositories, enter: Enter) -> None:
+def test_a_rate_limit_is_shown_by_git(github: Mint, repos: Repositories, enter: Enter) -> None:
     """And the forge's API is left alone meanwhile."""
     (path,) = installed(github, repos)
     github.api.faults = [Reply(429, {"message": "API rate limit exceeded"}, {"Retry-After": "60"})]
     visit = enter([path], door=github.door)
     for _ in range(3):
-        assert "credgate asked too often" in " ".join(visit.box.git("ls-remote", address(path)).refused().split())
+        assert "its rate limit is reached" in " ".join(visit.box.git("ls-remote", address(path)).refused().split())
     assert len(github.api.asked) == 1
     assert github.door.gateway.audited(event="credential-failed")["reason"] == "credential-limited"
 

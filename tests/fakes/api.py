@@ -1,7 +1,7 @@
 """An HTTPS server for a fake of a forge's API: one thread a connection, answers of JSON, and faults on demand.
 
-What the fakes of GitHub's, GitLab's and Gitea's APIs have in common. ``faults`` are used up one a request, before the
-API itself is asked: a status with headers and a body, a silence, or bytes of the test's own. Every request is recorded.
+The common part of the fakes of GitHub's, GitLab's and Gitea's APIs. Each request uses up one of ``faults`` before the
+API handles it: a status with headers and a body, a silence, or bytes of the test's own. Every request is recorded.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """What goes out."""
         if isinstance(self.content, bytes):
             return self.content
         return b"" if self.content is None else json.dumps(self.content).encode()
@@ -80,11 +79,9 @@ class FakeApi:
 
     @property
     def url(self) -> str:
-        """Where it is."""
         return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     def now(self) -> float:
-        """Its own clock."""
         return time.time() + self.ahead
 
     def wrap(self, connection: Any) -> Any:

@@ -1,9 +1,9 @@
-"""A gateway in one process and no network: real git on either side, only credgate's cores between them.
+"""A gateway in one process without a network: real git on both sides, credgate's cores between them.
 
-``python gatekeeper.py receive-pack|upload-pack REPOSITORY`` stands where a client expects git's own program
-(``--receive-pack``, ``--upload-pack``). ``GATEKEEPER`` in the environment holds a grant as the control API takes it and
-the operator's policy, both as JSON. Ancestry and paths are not looked at: pushes are settled by ``GATEKEEPER_FOUND``,
-``true`` (all fast-forward) unless it says otherwise.
+``python gatekeeper.py receive-pack|upload-pack REPOSITORY`` replaces git's own program (``--receive-pack``,
+``--upload-pack``). ``GATEKEEPER`` in the environment contains a grant as for the control API and the operator's policy,
+both as JSON. Ancestry and paths are not inspected: ``GATEKEEPER_FOUND`` decides pushes, by default ``true`` (all
+fast-forward).
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ def say(*parts: bytes) -> None:
 
 
 def advertise(child: subprocess.Popen[bytes], rewriter: AdvertisementRewriter) -> None:
-    """Pass the advertisement on."""
     while not rewriter.done:
         say(*rewriter.receive(os.read(pipe(child.stdout).fileno(), PIECE)))
     rewriter.end()

@@ -1,10 +1,10 @@
-"""A server that answers as Gitea's (and Forgejo's) OAuth 2.0 token endpoint does, and Bitbucket's under its own path.
+"""A fake of the OAuth 2.0 token endpoint of Gitea and Forgejo, and of Bitbucket's under its own path.
 
-A refresh token is used up by its use (Gitea's ``INVALIDATE_REFRESH_TOKENS``), which is the harder of its two ways, or
-stays in force (``single_use = False``), as Bitbucket's do. Access tokens end; a git server asks ``admits``.
+A refresh token works once (Gitea's ``INVALIDATE_REFRESH_TOKENS``, the harder of its two modes) or stays valid
+(``single_use = False``, as at Bitbucket). Access tokens expire; a git server calls ``admits``.
 
-What it does not prove: that these forges still behave so, their scopes, what their access tokens look like (Gitea's are
-JWTs), how consent is given the first time.
+What it does not prove: that these forges still behave like this, their scopes, the form of their access tokens (Gitea's
+are JWTs), and the first consent.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A server that answers as GitHub's API does where credgate asks it: installations, tokens, their end, rate limits.
+"""A fake of the parts of GitHub's API that credgate uses: installations, tokens, revocation, rate limits.
 
 JWTs are verified with the App's public key and by the fake's own clock, within GitHub's ten minutes. A token is for the
-repositories and permissions that were asked for, and, as GitHub has it, for *all* of the installation's when none were
-named: a test that sees such a token has found a hole. Tokens end when they say they do; a git server asks ``admits``.
+requested repositories and permissions and, as at GitHub, for *all* repositories of the installation when the request
+names none: a test that sees such a token has found a hole. Tokens expire; a git server calls ``admits``.
 
-What it does not prove: that GitHub still behaves so, its replication lag, its secondary rate limits, suspended or
-renamed Apps beyond a flag, permissions of an organisation's policies, the exact prose of its errors.
+What it does not prove: that GitHub still behaves like this, its replication lag, its secondary rate limits, suspended
+or renamed Apps beyond a flag, permissions of an organisation's policies, the exact text of its errors.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ class GitHubApi(FakeApi):
         )
 
     def answer(self, asked: Asked) -> Reply:
-        """Route as GitHub does."""
         parts = asked.path.strip("/").split("/")
         bearer = asked.headers.get("authorization", "").removeprefix("Bearer ")
         if (asked.method, parts) == ("DELETE", ["installation", "token"]):

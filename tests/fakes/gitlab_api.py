@@ -1,11 +1,11 @@
-"""A server that answers as GitLab's API does to a token that rotates itself.
+"""A fake of GitLab's API for a token that rotates itself, and for the present path of a project.
 
-Rotation ends the token that asks and gives the next one, to the beginning of the date that was asked for. Using a token
-that was rotated before ends the whole family, as GitLab has it: a client that asks again with an old one has lost.
+Rotation ends the token of the request and returns the next one, which ends at the start of the requested date. As at
+GitLab, the use of a token that was rotated before ends the whole family.
 
-What it does not prove: that GitLab still behaves so, the limits that an instance sets to lifetimes, its rate limits,
-which tokens of which plans may rotate, anything of its permissions. Of projects it tells the present path and no more;
-it does not prove whether a GitLab answers an old path by the project itself or by a redirect to it: it does either.
+What it does not prove: that GitLab still behaves like this, an instance's limits for lifetimes, its rate limits, which
+tokens of which plans may rotate, anything about its permissions, and whether a GitLab answers an old path with the
+project itself or with a redirect to it: the fake can do both.
 """
 
 from __future__ import annotations
@@ -49,7 +49,6 @@ class GitLabApi(FakeApi):
 
     @property
     def current(self) -> str:
-        """The newest token."""
         return self.family[-1].token
 
     def admits(self, token: str) -> bool:
@@ -58,7 +57,6 @@ class GitLabApi(FakeApi):
         return any(one.token == token and not one.revoked and now < one.expires_at for one in self.family)
 
     def answer(self, asked: Asked) -> Reply:
-        """Route as GitLab does."""
         if asked.method == "GET" and asked.path.startswith(PROJECTS):
             return self._project(unquote(asked.path.removeprefix(PROJECTS)))
         if (asked.method, asked.path) != ("POST", ROTATE):

@@ -1,8 +1,9 @@
-"""A git server that takes the tokens of a fake API for as long as that says that they are good, and no longer.
+"""A git server that accepts the tokens of a fake API while that API says that they are valid.
 
-Every request is judged when it begins, as forges do: a transfer that runs is not cut when its token ends. It records
-which token asked for what, and what came of it. What it does not prove: how soon a real forge's git servers learn of a
-token that was minted or revoked.
+As at real forges, a request's token is checked when the request starts: a running transfer continues when its token
+ends. The server records each request's token and result.
+
+What it does not prove: how soon a real forge's git servers know a token that was made or revoked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What tests of minting share: a clock to turn, the means to mint against a fake API, sessions to mint for."""
+"""For tests of short-lived credentials: a clock that a test can turn, sources that use a fake API, sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
 from credgate.forges.registry import driver_for
-from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.source_factory import ShortLivedFactory
 from credgate.service.credentials.sources import CredentialRequest
 from credgate.service.upstream.endpoints import forge_endpoints
 from credgate.sessions.lease_clock import LeaseReading
@@ -36,7 +36,6 @@ class TurnedClock:
     set_by: float = 0.0
 
     def __call__(self) -> LeaseReading:
-        """Read them."""
         return LeaseReading("boot", time.monotonic() + self.slept, time.time() + self.slept + self.set_by)
 
 
@@ -47,7 +46,6 @@ class Lines:
     events: list[Event] = field(factory=list)
 
     def write(self, event: Event) -> None:
-        """Keep it."""
         self.events.append(event)
 
 
@@ -58,7 +56,7 @@ def at_once(call: Any, *args: object) -> Deferred[Any]:
 
 @define
 class Lab:
-    """The means to mint; ``folder`` is the state directory."""
+    """Makes sources; ``folder`` is the state directory."""
 
     folder: Path
     clock: TurnedClock = field(factory=TurnedClock)
@@ -67,7 +65,9 @@ class Lab:
     def source(self, forge: ForgeConfig, environ: Mapping[str, str] | None = None, *, keep: bool = True) -> Source:
         """Make the source of a forge's table."""
         store = str(self.folder / "sessions.db") if keep else ""
-        minting = Minting(reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store)
+        minting = ShortLivedFactory(
+            reactor, forge_endpoints(reactor, 5), at_once, self.clock, self.audit, environ or {}, store
+        )
         made = minting.source(forge, driver_for(forge))
         assert made is not None
         return made

@@ -1,7 +1,7 @@
-"""A forge that thinks: what stands behind it answers at once, and it passes the answer on when its time has come.
+"""A proxy before a forge that delays each response to a POST by ``seconds``.
 
-Discoveries are passed on as they are; the answer to a POST is kept for ``seconds``, of which nothing is to be seen
-meanwhile, not even its head. Forges do so while they count objects, run hooks or wait for a lock.
+Ref discoveries are not delayed. Nothing of a delayed response is sent before its time, not even its head. Real forges
+behave like this while they count objects, run hooks or wait for a lock.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def driver(kind: str, url: str = "https://git.example", **more: Any) -> Driver:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_two_answers_of_an_api_say_anything(kind: str) -> None:
+def test_only_200_and_401_of_an_api_decide(kind: str) -> None:
     """200 is yes, and what the kind calls a refusal of the credential is no, in its own words."""
     lab = driver(kind)
     assert acceptance.by_api(lab, 200).state == "accepted"
@@ -33,18 +33,18 @@ def test_only_two_answers_of_an_api_say_anything(kind: str) -> None:
     assert (refused.state, refused.text) == ("refused", lab.sentence(401, Access.READ))
     for status in (204, 301, 403, 404, 429, 500):
         told = acceptance.by_api(lab, status)
-        assert (told.state, f"answered {status}, which says neither" in told.text) == ("unknown", True)
+        assert (told.state, f"answered {status}, which does not decide it" in told.text) == ("unknown", True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_repository_proves_something_only_if_it_is_private(kind: str) -> None:
-    """What anybody may read is answered to a wrong credential as well."""
+    """A public repository is also readable with a wrong credential."""
     lab, path = driver(kind), PATH.get(kind, "octo/hello")
     assert acceptance.by_repository(lab, path, 200, 401).state == "accepted"
     assert acceptance.by_repository(lab, path, 200, 404).state == "accepted"
     assert acceptance.by_repository(lab, path, 401, None).state == "refused"
     public = acceptance.by_repository(lab, path, 200, 200)
-    assert (public.state, f"anybody may read {path}" in public.text) == ("unknown", True)
+    assert (public.state, f"{path} is public" in public.text) == ("unknown", True)
     assert acceptance.by_repository(lab, path, 200, None).state == "unknown"
     missing = acceptance.by_repository(lab, path, 404, None)
     assert (missing.state, lab.sentence(404, Access.READ) in missing.text) == ("unknown", True)
@@ -58,7 +58,7 @@ def test_a_sign_in_page_is_a_refusal_where_a_forge_refuses_so(status: int) -> No
     assert acceptance.by_repository(driver("generic"), path, status, None).state == "unknown"
 
 
-def test_what_is_asked_is_each_kind_s_own() -> None:
+def test_each_kind_has_its_own_request() -> None:
     """Nothing where no question is answered differently to a wrong credential, or the API takes another login."""
     com = driver("github", "https://github.com")
     assert (com.api, com.proof("file")) == ("https://api.github.com", "/rate_limit")
@@ -72,17 +72,16 @@ def test_what_is_asked_is_each_kind_s_own() -> None:
     assert (com.api_login("ghp_x"), driver("gitea").api_login("p w")[:6]) == (b"Bearer ghp_x", b"Basic ")
 
 
-def test_what_a_forge_will_not_mint_it_refuses() -> None:
+def test_a_refused_token_request_is_a_refusal() -> None:
     """What could not be got for another reason says nothing of the forge."""
     told = acceptance.not_available(CredentialError("it refuses the App", reason=Reason.CREDENTIAL_DENIED))
     assert (told.state, told.text) == ("refused", "it refuses the App")
     assert acceptance.not_available(CredentialError("the file is gone")).state == "unknown"
-    assert acceptance.not_asked(driver("generic")).text.startswith("a forge of kind generic cannot be asked")
-    assert acceptance.not_answered(driver("generic"), "it was silent").text == "lab could not be asked: it was silent"
+    assert acceptance.not_asked(driver("generic")).text.startswith("a forge of kind generic cannot be checked")
+    assert acceptance.not_answered(driver("generic"), "it was silent").text == "lab could not be checked: it was silent"
 
 
 def test_a_question_names_a_repository_or_nothing() -> None:
-    """And no key that is not known."""
     assert (acceptance.parse_check({}), acceptance.parse_check({"repo": None})) == ("", "")
     assert acceptance.parse_check({"repo": "octo/hello"}) == "octo/hello"
     for payload in ([], {"repo": ""}, {"repo": 7}, {"url": "https://elsewhere.example"}):

@@ -39,14 +39,14 @@ def test_a_server_has_its_collection_for_an_organisation() -> None:
     assert server.api_login("pat") == server.login("pat"), "the API takes a PAT as the password of nobody"
 
 
-def test_a_move_here_is_no_sign_in_page() -> None:
+def test_a_redirect_within_the_forge_is_not_a_sign_in_page() -> None:
     """Both are redirects; the one that names a repository of this place is judged as a move."""
     assert AZURE.moved(b"https://dev.azure.com/Org/P/_git/New" + PROBE) == "org/p/_git/new"
     assert AZURE.moved(b"https://spsprodeus2.vssps.visualstudio.com/_signin?realm=dev.azure.com") is None
 
 
 @pytest.mark.parametrize("status", [203, 302])
-def test_what_its_refusals_mean(status: int) -> None:
+def test_the_meaning_of_its_refusals(status: int) -> None:
     """A PAT that is not accepted is answered by a page for people."""
     assert "sign-in page: credgate's PAT" in AZURE.sentence(status, Access.READ)
     assert "Code (read)" in AZURE.sentence(403, Access.READ)

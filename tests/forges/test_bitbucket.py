@@ -18,7 +18,7 @@ def test_an_api_token_has_its_own_user_name() -> None:
     assert b64decode(CLOUD.login("T").removeprefix(b"Basic ")) == b"x-token-auth:T"
 
 
-def test_an_app_password_is_told_from_a_repository_that_is_gone() -> None:
+def test_a_410_from_bitbucket_is_an_ended_app_password() -> None:
     """Bitbucket answers 410 to a login that has ended: the credential is at fault, and only there."""
     assert "app passwords have ended" in CLOUD.sentence(410, Access.READ)
     assert CLOUD.refuses_credential(410)
@@ -27,7 +27,7 @@ def test_an_app_password_is_told_from_a_repository_that_is_gone() -> None:
     assert not other.refuses_credential(410)
 
 
-def test_what_its_refusals_mean() -> None:
+def test_the_meaning_of_its_refusals() -> None:
     """A workspace's own conditions come as 403."""
     assert "two-step login or another address" in CLOUD.sentence(403, Access.READ)
     assert "repository write" in CLOUD.sentence(403, Access.WRITE)

@@ -69,7 +69,7 @@ _PATTERN = _PATH | _PATH.map("{}/*".format) | st.just("**")
 
 
 @given(st.sets(_PATTERN), _PATH)
-def test_it_agrees_with_what_grants_mean_by_patterns(patterns: set[str], path: str) -> None:
+def test_patterns_agree_with_grants(patterns: set[str], path: str) -> None:
     """Judged by ``sessions.scope``: what is found matches, and nothing that matches is more specific."""
 
     def matches(pattern: str) -> bool:
@@ -85,10 +85,9 @@ def test_it_agrees_with_what_grants_mean_by_patterns(patterns: set[str], path: s
 
 
 @given(st.sets(_PATTERN), _PATTERN, _PATH)
-def test_no_repository_of_a_grant_gets_what_the_grant_was_not_said_to_use(
+def test_within_includes_the_credential_of_every_repository_of_a_grant(
     patterns: set[str], grant: str, path: str
 ) -> None:
-    """``within`` is complete."""
     choice = Choice({one: one for one in patterns})
     inside = scope.find([Grant(grant, "f", Access.READ, normal=grant)], RepoPath("f", path), Access.READ)
     found = choice.find(path)
@@ -109,14 +108,14 @@ def test_patterns_are_compared_as_the_forge_compares() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", "octo", "octo/hello/x", "*", "octo/**", "oc*/x", "/octo/x"])
-def test_what_is_no_pattern_is_told(pattern: str) -> None:
+def test_an_invalid_pattern_is_an_error(pattern: str) -> None:
     """It would match nothing, and its repositories would silently have no credential."""
-    with pytest.raises(ConfigError, match="no pattern of repositories here") as caught:
+    with pytest.raises(ConfigError, match="not a pattern of repositories") as caught:
         normal_patterns({pattern: "x"}, GITHUB)
     assert caught.value.key == pattern
 
 
-def test_two_spellings_of_one_pattern_are_told() -> None:
+def test_two_spellings_of_one_pattern_are_an_error() -> None:
     """Which of the two credentials was meant is anybody's guess."""
     with pytest.raises(ConfigError, match="names the same repositories"):
         normal_patterns({"octo/hello": "1", "Octo/Hello": "2"}, GITHUB)

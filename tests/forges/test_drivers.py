@@ -195,7 +195,7 @@ def test_names_have_one_form_and_one_url(kind: str) -> None:
 
 
 @kinds
-def test_other_names_are_none_and_never_sent(kind: str) -> None:
+def test_other_names_are_not_legal_and_never_sent(kind: str) -> None:
     """Guessing at a name is how scopes leak; an endpoint of git is no name anywhere."""
     driver = DRIVERS[kind]
     for spelled in [*TABLE[kind].no_names, "a/b/git-upload-pack", "a/../b", "a/b%2fc", "a/b?x", "**", "a/*", "a/b.GIT"]:
@@ -251,7 +251,7 @@ def test_the_lfs_hosts(kind: str) -> None:
 
 
 @kinds
-def test_which_answers_speak_of_the_credential(kind: str) -> None:
+def test_statuses_that_reject_the_credential(kind: str) -> None:
     """401 everywhere; a credential that is known and may not do this is not read again, nor is a busy forge."""
     refuses = {status for status in range(100, 600) if DRIVERS[kind].refuses_credential(status)}
     assert refuses == {401} | {"azure": {203, 302}, "bitbucket": {410}}.get(kind, set())
@@ -303,7 +303,7 @@ drivers = st.sampled_from(sorted(DRIVERS.items()))
 
 
 @given(drivers, paths)
-def test_a_normal_form_is_its_own(chosen: tuple[str, Driver], spelled: str) -> None:
+def test_a_normal_form_is_stable(chosen: tuple[str, Driver], spelled: str) -> None:
     """Stored grants are read again, and compared with what a request was made into: one form, for ever."""
     _, driver = chosen
     normal = driver.normal(spelled)
@@ -334,7 +334,7 @@ below = st.sampled_from(["{}/{}", "{}/_git/{}", "{}/a/_git/{}", "{}x/{}", "x{}/{
 
 
 @given(drivers, groups, paths | st.sampled_from(["r", "R.git", "r/s"]), below, st.booleans())
-def test_a_pattern_admits_what_is_below_its_group(
+def test_a_pattern_includes_everything_below_its_group(
     chosen: tuple[str, Driver],
     group: str,
     rest: str,
@@ -380,7 +380,7 @@ def test_github_is_at_several_places(url: str, api: str, host: str) -> None:
     assert driver.lfs_host("objects.githubusercontent.com") == (driver.host in {"github.com", "octocorp.ghe.com"})
 
 
-def test_bitbucket_elsewhere_is_not_guessed_at() -> None:
+def test_bitbucket_on_another_host_has_no_known_api() -> None:
     """Another host's API and media store are not Atlassian's."""
     driver = driver_for(ForgeConfig("here", "bitbucket", "https://mirror.example"))
     assert driver.api is None

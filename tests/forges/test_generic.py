@@ -40,7 +40,7 @@ def test_names_keep_their_case(lab: Driver, path: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "a//b", "a/../b", "a.git/b", "a/b.git.git", "a%2fb"])
-def test_other_names_are_none(lab: Driver, path: str) -> None:
+def test_other_names_are_not_legal(lab: Driver, path: str) -> None:
     """The rules of all names hold here too."""
     assert lab.normal(path) is None
     assert lab.normal_pattern(path) is None
@@ -48,7 +48,6 @@ def test_other_names_are_none(lab: Driver, path: str) -> None:
 
 @pytest.mark.parametrize("text", ["**", "group/*", "Group/sub/*"])
 def test_patterns(lab: Driver, text: str) -> None:
-    """Groups nest here."""
     assert lab.normal_pattern(text) == text
 
 
@@ -73,7 +72,7 @@ def test_the_suffix_follows_the_client(lab: Driver, spelled: str, dot_git: bool,
 
 
 @pytest.mark.parametrize("path", ["g/../x", "**", "g/*", ""])
-def test_nothing_but_a_name_becomes_a_path(lab: Driver, path: str) -> None:
+def test_only_a_name_becomes_a_path(lab: Driver, path: str) -> None:
     """The last line of defence before the wire."""
     with pytest.raises(ValueError, match="not a repository path"):
         lab.path(path, SERVICE)
@@ -100,6 +99,5 @@ def test_moved(lab: Driver, location: bytes, expected: str | None) -> None:
 
 
 def test_the_place(lab: Driver) -> None:
-    """What the connector needs."""
     assert (lab.host, lab.port, lab.tls, lab.authority) == ("127.0.0.1", 8000, False, "127.0.0.1:8000")
     assert lab.sentence(500, Access.WRITE).startswith("lab answered 500: ")

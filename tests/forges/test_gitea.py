@@ -15,7 +15,7 @@ def test_a_renamed_repository_is_told_by_an_absolute_path() -> None:
     assert TEA.moved(b"//evil.example/New/Name/info/refs?service=git-receive-pack") is None
 
 
-def test_what_its_refusals_mean() -> None:
+def test_the_meaning_of_its_refusals() -> None:
     """Scopes, archived repositories and mirrors; two-factor login is a 401."""
     assert "read:repository" in TEA.sentence(403, Access.READ)
     assert "write:repository" in TEA.sentence(403, Access.WRITE)

@@ -44,7 +44,7 @@ def test_names_are_folded(github: Driver, path: str, expected: str) -> None:
     ["octo", "octo/", "octo/hello/x", "octo/..", "octo/hello.git.git", "octo/hello.GIT", "-octo/x", "o.o/x", "octo/a~b",
      "octo/a+b", "a" * 40 + "/x", "o/" + "b" * 101, ".github/x", "octo/*/x", ""],
 )  # fmt: skip
-def test_other_names_are_none(github: Driver, path: str) -> None:
+def test_other_names_are_not_legal(github: Driver, path: str) -> None:
     """What GitHub could not have is not sent to it."""
     assert github.normal(path) is None
     assert github.normal_pattern(path) is None
@@ -81,7 +81,7 @@ def test_an_enterprise_prefix_stands_before_the_path() -> None:
 
 
 @pytest.mark.parametrize("path", ["octo/../x", "octo", "**", "octo/*", "octo/x/y"])
-def test_nothing_but_a_name_becomes_a_path(github: Driver, path: str) -> None:
+def test_only_a_name_becomes_a_path(github: Driver, path: str) -> None:
     """The last line of defence: a pattern or a hole in scope never reaches the forge."""
     with pytest.raises(ValueError, match="not a repository path"):
         github.path(path, SERVICE)

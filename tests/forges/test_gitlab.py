@@ -23,12 +23,12 @@ def test_a_renamed_project_and_a_missing_suffix_are_no_login_page() -> None:
     assert LAB.moved(b"https://gitlab.com/users/sign_in") is None
 
 
-def test_what_its_refusals_mean() -> None:
+def test_the_meaning_of_its_refusals() -> None:
     """A role and a scope are both needed, and a wrong token repeated bans the gateway's address for an hour."""
     assert "read_repository or the Reporter role" in LAB.sentence(403, Access.READ)
     assert "bans this gateway after failed logins" in LAB.sentence(403, Access.READ)
     assert "write_repository or the Developer role" in LAB.sentence(403, Access.WRITE)
     assert LAB.sentence(404, Access.READ).endswith("GitLab hides the difference")
     assert LAB.sentence(502, Access.READ) == (
-        "gitlab.com answered 502: the forge has trouble of its own; try again later"
+        "gitlab.com answered 502: the forge reports an internal error; try again later"
     )

@@ -29,7 +29,7 @@ def test_a_listed_host_is_found(host: str) -> None:
      "a." * 120 + "objects.example", "x" * 64 + ".objects.example", "[::1]", "127.0.0.1.", "127.1", "git.example.",
      "sub.git.example", "git.example\0"],
 )  # fmt: skip
-def test_nothing_else_is(host: str) -> None:
+def test_no_other_host_is_listed(host: str) -> None:
     """What one URL parser calls a host and another does not must not ride on a wildcard."""
     assert not among(LISTED, host)
 
@@ -43,12 +43,11 @@ def test_the_longest_name_and_one_more() -> None:
 
 
 def test_an_empty_list_lists_nothing() -> None:
-    """Default deny."""
     assert not among((), "git.example")
 
 
 @given(st.text(max_size=20))
-def test_a_wildcard_lets_only_plain_names_through(front: str) -> None:
+def test_a_wildcard_matches_plain_host_names_only(front: str) -> None:
     """Whatever stands before the suffix is labels of letters, digits and hyphens, or it does not match."""
     if among(["*.objects.example"], f"{front}.objects.example"):
         assert front.isascii()

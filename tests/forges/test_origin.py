@@ -26,7 +26,7 @@ from credgate.forges.origin import Origin
         ("https://xn--nxasmq6b.example", True, "xn--nxasmq6b.example", 443, "", "xn--nxasmq6b.example"),
     ],
 )
-def test_a_good_url_comes_apart(url: str, tls: bool, host: str, port: int, prefix: str, authority: str) -> None:  # noqa: FBT001 - a table's columns
+def test_a_valid_url_is_parsed(url: str, tls: bool, host: str, port: int, prefix: str, authority: str) -> None:  # noqa: FBT001 - a table's columns
     """Where to connect, what to verify and what to say in Host are all told here."""
     origin = Origin.parse(url, allow_plain_http=False)
     assert (origin.tls, origin.host, origin.port, origin.prefix) == (tls, host, port, prefix)
@@ -96,7 +96,7 @@ def test_a_bad_url_stops_the_start(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://git.example.org", "http://10.0.0.1", "http://localhost.example", "http://[2001:db8::1]"]
 )
-def test_plain_http_needs_loopback_or_the_operators_word(url: str) -> None:
+def test_plain_http_needs_loopback_or_configuration(url: str) -> None:
     """Else the credential crosses a network in clear."""
     with pytest.raises(ConfigError, match="allow_plain_http"):
         Origin.parse(url, allow_plain_http=False)

@@ -11,7 +11,6 @@ from credgate.forges.registry import driver_for
 
 
 def test_a_place_holds_what_is_needed_to_dial_a_forge() -> None:
-    """And nothing of its credentials."""
     forge = ForgeConfig(
         "lab",
         "generic",

@@ -23,7 +23,7 @@ LAB = driver_for(ForgeConfig("lab", "gitlab", "https://lab.example/sub"))
         ("snippets/7", None),
     ],
 )
-def test_a_repository_is_asked_about_by_its_project(path: str, asked: str | None) -> None:
+def test_wikis_and_snippets_are_checked_by_their_project(path: str, asked: str | None) -> None:
     """Wikis and snippets move with it; a personal snippet has no project."""
     assert question(LAB, path) == asked
 
@@ -57,6 +57,6 @@ def test_only_the_same_path_is_a_yes(status: int, body: object, *, told: bool | 
     assert judge(LAB, "group/project.wiki", status, json.dumps(body).encode()) is told
 
 
-def test_what_is_no_json_does_not_tell() -> None:
+def test_a_response_that_is_not_json_is_unknown() -> None:
     """A sign-in page with status 200."""
     assert judge(LAB, "group/project", 200, b"<html>") is None

@@ -71,12 +71,12 @@ def test_a_table_that_cannot_be_used_stops_the_start(forge: ForgeConfig, text: s
     assert str(caught.value) == text
 
 
-def test_plain_http_where_the_operator_says_so() -> None:
+def test_plain_http_is_allowed_by_configuration() -> None:
     """The positive control of the refusal above."""
     assert driver_for(ForgeConfig("x", "generic", "http://x.example", allow_plain_http=True)).tls is False
 
 
-def test_a_name_that_the_router_would_not_take_is_refused_here() -> None:
+def test_a_forge_name_that_the_router_refuses_is_an_error() -> None:
     """Else a forge would be configured that no request can reach."""
     longest = "a" * 63
     assert driver_for(ForgeConfig(longest, "generic", "https://x.example")).forge.name == longest

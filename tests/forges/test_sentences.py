@@ -33,8 +33,8 @@ def test_every_error_status_has_a_line(status: int, access: Access) -> None:
          "ask the operator of this gateway")),
         (404, Access.READ, "f answered 404: no such repository, or credgate's credential may not read it"),
         (429, Access.READ, "f answered 429: it limits credgate's requests; try again later"),
-        (503, Access.READ, "f answered 503: the forge has trouble of its own; try again later"),
-        (500, Access.READ, "f answered 500: the forge has trouble of its own; try again later"),
+        (503, Access.READ, "f answered 503: the forge reports an internal error; try again later"),
+        (500, Access.READ, "f answered 500: the forge reports an internal error; try again later"),
         (499, Access.READ, "f answered 499: it did not accept the request that credgate relayed"),
         (418, Access.READ, "f answered 418: it did not accept the request that credgate relayed"),
     ],
@@ -59,7 +59,7 @@ def test_every_kind_has_a_line_that_git_shows_whole(kind: str) -> None:
             assert text.isascii()
 
 
-def test_a_kinds_own_words_come_first() -> None:
+def test_a_kind_overrides_the_common_words() -> None:
     """For the access that was needed, then for the status, then anybody's; a class's own words stand for the class."""
     own: Words = {(403, Access.WRITE): "one", 404: "two", 500: "three", 400: "four"}
     asked = [(403, Access.WRITE), (403, Access.READ), (404, Access.WRITE), (451, Access.READ), (599, Access.READ)]

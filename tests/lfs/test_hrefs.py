@@ -55,7 +55,7 @@ SIGNED = "/bucket/ab/cd/oid%2B1?X-Amz-Signature=ab%2Fcd&X-Amz-Date=2026&response
         (HUB, "https://github.com/a?b=/c?d", "github.com", 443, "github.com", True),
     ],
 )  # fmt: skip
-def test_hrefs_of_real_forges_are_read(  # noqa: D103
+def test_hrefs_of_real_forges_are_read(
     driver: object, text: str, host: str, port: int, authority: str | None, *, own: bool
 ) -> None:
     href = read_href(text, driver)  # type: ignore[arg-type]

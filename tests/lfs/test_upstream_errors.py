@@ -26,7 +26,7 @@ AZURE = driver_for(ForgeConfig("azure", "azure", "https://dev.azure.com"))
         (422, 422, Reason.FORGE_REFUSED, "does not accept this request"),
         (429, 429, Reason.FORGE_REFUSED, "try again later"),
         (418, 502, Reason.FORGE_REFUSED, "418"),
-        (500, 502, Reason.FORGE_ERROR, "trouble of its own"),
+        (500, 502, Reason.FORGE_ERROR, "an internal error"),
         (501, 501, Reason.FORGE_ERROR, "does not support this request"),
         (507, 507, Reason.FORGE_ERROR, "no space left"),
         (509, 509, Reason.FORGE_ERROR, "bandwidth limit"),

@@ -1,10 +1,10 @@
-"""Asks a forge whether it accepts the credentials that are configured for it, for ``credgate doctor``.
+"""Check whether a forge accepts the credentials that are configured for it, for ``credgate doctor``.
 
-One request a credential: to the forge's API where its kind has a question for that, else git's own discovery of a
-repository that the operator names or that a credential is for by name. Over the relay's endpoints, so the addresses
-are checked and the forge's authorities and proxy hold; no redirect is followed, and each question has its time limit.
-What comes back is judged by ``forges.acceptance``; the credential goes nowhere but into the request's head. A GitHub
-App asks with its signature, and nothing is minted for it.
+One request a credential: to the forge's API where its kind has a suitable path, else git's ref discovery of a
+repository that the operator or a credential's pattern names. It uses the relay's endpoints, so that addresses are
+checked and the forge's authorities and proxy are used. No redirect is followed, and each check has a time limit.
+``forges.acceptance`` judges the response; the credential is sent in the request's header only. A GitHub App sends its
+signature, and no token is made.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from credgate.service.credentials.sources import Credential, Source
 
 TIME_LIMIT = 25.0
-"""Seconds for one credential, getting it included; the command line waits for thirty."""
+"""Seconds for one credential, including its fetch; the command line waits for thirty."""
 _NOBODY = Session(
     id="s-0000000000000000",
     token_digest=b"",
@@ -50,12 +50,12 @@ _NOBODY = Session(
     idle_ttl=0.0,
     absolute_ttl=0.0,
 )
-"""For whom a credential is got that is no session's: those that differ by session are not got here."""
+"""A session without grants. Sources whose credential depends on the session are ``Proving`` and do not see it."""
 
 
 @frozen(slots=True)
 class CredentialCheck:
-    """The means to ask."""
+    """Checks the credentials of all forges."""
 
     drivers: Mapping[str, Driver]
     credentials: Credentials
@@ -64,25 +64,25 @@ class CredentialCheck:
     wall: Callable[[], float]
 
     async def __call__(self, forge: str, repo: str = "") -> list[dict[str, object]]:
-        """Return a verdict for each credential of ``forge``, or for that of ``repo`` alone; none if there is none.
+        """Return a verdict for each credential of ``forge``, or for that of ``repo`` alone; an empty list if none.
 
-        Raises ``KeyError`` for a forge that is not configured, ``InvalidValueError`` for what is no repository on it.
+        Raises ``KeyError`` for a forge that is not configured, ``InvalidValueError`` for an illegal repository name.
         """
         driver = self.drivers[forge]
         normal = driver.normal(repo) if repo else ""
         if normal is None:
-            raise InvalidValueError(f"repo: no repository's name on {forge}; {driver.shape} is meant")
+            raise InvalidValueError(f"repo: not a repository name on {forge}; expected {driver.shape}")
         asked = self.credentials.sources(forge, normal).items()
         spelled = [normal + ".git" if normal and repo.endswith(".git") else normal] * len(asked)
-        told = [
-            ensureDeferred(self._told(driver, source, patterns, path))
+        verdicts = [
+            ensureDeferred(self._verdict(driver, source, patterns, path))
             for (source, patterns), path in zip(asked, spelled, strict=True)
         ]
-        return list(await gatherResults(told, consumeErrors=True))
+        return list(await gatherResults(verdicts, consumeErrors=True))
 
-    async def _told(self, driver: Driver, source: Source, patterns: list[str], repo: str) -> dict[str, object]:
+    async def _verdict(self, driver: Driver, source: Source, patterns: list[str], repo: str) -> dict[str, object]:
         path = repo or next((one for one in patterns if "*" not in one), "")
-        asking = ensureDeferred(self._judged(driver, source, path, named=bool(repo)))
+        asking = ensureDeferred(self._check(driver, source, path, named=bool(repo)))
         try:
             verdict = await asking.addTimeout(TIME_LIMIT, self.reactor)
         except CredentialError as error:
@@ -90,11 +90,11 @@ class CredentialCheck:
         except NoResponseError as error:
             verdict = acceptance.not_answered(driver, str(error))
         except DeferredTimeout:
-            verdict = acceptance.not_answered(driver, "that took too long")
+            verdict = acceptance.not_answered(driver, "the time limit was reached")
         return {"repositories": patterns, "kind": source.kind, "state": verdict.state, "text": verdict.text}
 
-    async def _judged(self, driver: Driver, source: Source, path: str, *, named: bool) -> CredentialVerdict:
-        """Ask. Raises ``CredentialError``, ``NoResponseError``."""
+    async def _check(self, driver: Driver, source: Source, path: str, *, named: bool) -> CredentialVerdict:
+        """Ask the forge. Raises ``CredentialError``, ``NoResponseError``."""
         if isinstance(source, Proving):
             await source.prove(path.removesuffix(".git"))
             return CredentialVerdict("accepted", f"{driver.forge.name} accepted the App's signature")
@@ -110,20 +110,18 @@ class CredentialCheck:
         try:
             login = driver.api_login(credential.secret)
         except ValueError:
-            return acceptance.not_answered(
-                driver, "the credential holds what no token does: a space, or letters with marks"
-            )
+            return acceptance.not_answered(driver, "the credential contains a space or a character outside ASCII")
         answer = await self._api(driver, origin).once(Request("GET", proof, login_field(login)))
         return acceptance.by_api(driver, answer.status)
 
     async def _by_repository(self, driver: Driver, path: str, credential: Credential) -> CredentialVerdict:
         origin = Origin.parse(driver.forge.url, allow_plain_http=driver.forge.allow_plain_http)
         target = driver.path(path, DISCOVERY, dot_git=path.endswith(".git")).removeprefix(origin.prefix)
-        # Version 2 has no refs in this answer, however many there are.
+        # In protocol version 2 this response has no refs, so it is short.
         version, api = {"Git-Protocol": "version=2"}, self._api(driver, origin)
         answer = await api.once(Request("GET", target, version | login_field(driver.login(credential.secret))))
         anonymous = None
-        if answer.status == 200:  # noqa: PLR2004 - then it matters whether anybody is told so
+        if answer.status == 200:  # noqa: PLR2004 - a public repository answers 200 without a credential, too
             try:
                 anonymous = (await api.once(Request("GET", target, version))).status
             except NoResponseError:

@@ -1,4 +1,4 @@
-"""What minting tells the audit log: credentials that were made, ended or not to be had. By id, never by value."""
+"""Audit lines of short-lived credentials: made, revoked or refused. They name ids, never values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from credgate.audit.event import Event, Happening
-from credgate.credentials.github import permissions
+from credgate.credentials.installation_tokens import permissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,26 +21,26 @@ _log = Logger()
 
 
 class CredentialAudit:
-    """The audit lines of one forge's source."""
+    """Writes the audit lines of one forge's source."""
 
     def __init__(self, audit: AuditLog, forge: str, kind: SourceKind, wall: Callable[[], float]) -> None:
         self._audit, self._forge, self._kind, self._wall = audit, forge, kind, wall
 
     def minted(self, credential: Credential, scope: TokenScope | None = None) -> None:
-        """Tell of a credential that is there."""
+        """Record a new credential."""
         self._write(Happening.CREDENTIAL_MINTED, credential, scope)
 
     def revoked(self, credential: Credential, scope: TokenScope, *, done: bool) -> None:
-        """Tell of a credential that was taken back, or could not be and so lives to its end."""
+        """Record a revocation; not ``done``: the credential may live to its end."""
         text = "" if done else "the forge did not confirm it; it ends by itself"
         self._write(Happening.CREDENTIAL_REVOKED, credential, scope, text, allow=done)
 
     def failed(self, error: CredentialError, scope: TokenScope | None = None) -> None:
-        """Tell of a credential that is not to be had."""
+        """Record, and log, that no credential could be made."""
         _log.warn("{text}", text=error.text)
         self._write(Happening.CREDENTIAL_FAILED, None, scope, error.text, error.reason.value, allow=False)
 
-    def _write(  # noqa: PLR0913 - one line's parts
+    def _write(  # noqa: PLR0913 - the fields of one line
         self,
         event: Happening,
         credential: Credential | None,

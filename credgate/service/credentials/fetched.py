@@ -1,168 +1,167 @@
-"""Credentials that are fetched: printed by a command, or asked of a keyring.
+"""Credentials from commands (``cmd://``) and from the system's keyring (``keyring://``).
 
-One is fetched when the gateway starts, renewed before it ends if it says when that is, and fetched again when the forge
-refuses it, but not more often than every 30 s: a command may ask a person, or a service that counts. While one cannot
-be fetched, the last is used until its end; what failed is not tried again for 5 s, whoever asks. At most one fetch runs
-at a time, and all who wait share it.
+A credential is fetched when the gateway starts, renewed before its end if the command states one, and fetched again
+when the forge refuses it, at most every 30 s: a command may ask a person, or a service that counts requests. While no
+new one can be fetched, the last one is used until its end. A failure is repeated for 5 s without running the command
+again. At most one fetch runs at a time; all requests that wait share it (``renewal``).
+
+The keyring library is an optional dependency. It asks another process (Secret Service, KWallet), which may ask a
+person, so it is called in a thread.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib.util
+import math
+from typing import TYPE_CHECKING, cast
 
 from twisted.logger import Logger
 
+from credgate.config.credential_output import CredentialOutput, read_credential, read_lines
 from credgate.errors import ConfigError, CredentialError
-from credgate.service.credentials.single_flight import SingleFlight
+from credgate.service.credentials.credential_command import command
+from credgate.service.credentials.renewal import CachedCredential, Renewal, RenewalPolicy
 from credgate.service.credentials.sources import Credential, Ids, SourceDescription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
     from typing import Any
 
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
-    from twisted.python.failure import Failure
+    from twisted.internet.interfaces import IReactorTime
 
-    from credgate.config.credential_output import CredentialOutput
+    from credgate.config.references import Reference
     from credgate.service.credentials.sources import CredentialRequest, SourceKind
     from credgate.sessions.model import Session
 
     Fetch = Callable[[], Coroutine[Deferred[Any], Any, CredentialOutput]]
 
-AGAIN_SECONDS = 30.0
-"""Between two fetches because of refusals, and between tries to renew."""
-FAILED_SECONDS = 5.0
-"""How long a failure is the answer without another try."""
+FAILED_SECONDS = 5
+"""How long a failure is repeated without another attempt."""
 EARLY_SECONDS = 300.0
-"""How long before its end a credential is renewed; a fifth of its life if that is less."""
+"""Seconds before its end that a credential is renewed; a fifth of its lifetime if that is less."""
 LEAST_SECONDS = 30.0
-"""What is left of a credential's life when it is no longer handed out; a tenth of it if that is less."""
-LONGEST_SECONDS = 7 * 24 * 3600.0
-"""What a timer waits at most."""
+"""Seconds before its end that a credential is no longer used; a tenth of its lifetime if that is less."""
 
-# Of the module, not of the class: a class's logger would put the instance into every event.
 _log = Logger()
 
 
+def fetcher(  # noqa: PLR0913 - what a command and a keyring need
+    reference: Reference,
+    environ: Mapping[str, str],
+    reactor: Any,  # noqa: ANN401 - IReactorProcess and IReactorTime
+    in_thread: Callable[..., Deferred[Any]],
+    wall: Callable[[], float],
+    *,
+    lines: bool = False,
+) -> Fetch:
+    """Return a function that fetches the secret of a ``cmd://`` or ``keyring://`` reference.
+
+    ``lines``: the secret has several lines, as a key in PEM has. Raises ``ConfigError`` (without a place) if the
+    program or the keyring library does not exist. Runs nothing yet.
+    """
+    if reference.kind == "cmd":
+        run = command(reference.words, environ, reactor)
+
+        async def fetch_output() -> CredentialOutput:
+            output = await run()
+            return read_lines(output) if lines else read_credential(output, wall())
+
+        return fetch_output
+    if importlib.util.find_spec("keyring") is None:
+        raise ConfigError("keyring:// needs the keyring library: pip install 'credgate[keyring]'")
+
+    async def fetch_entry() -> CredentialOutput:
+        secret = cast("str", await in_thread(read_entry, *reference.entry))
+        if lines:
+            return CredentialOutput(secret + "\n")
+        if not secret.isprintable():
+            raise ConfigError("the keyring entry contains several lines or control characters")
+        return CredentialOutput(secret)
+
+    return fetch_entry
+
+
+def read_entry(service: str, user: str) -> str:
+    """Return the secret of a keyring entry. Blocks. Raises ``ConfigError`` (without a place) if there is none."""
+    import keyring  # noqa: PLC0415 - an optional dependency
+    from keyring.errors import KeyringError  # noqa: PLC0415 - as above
+
+    try:
+        secret = keyring.get_password(service, user)
+    except KeyringError as error:
+        # The backend's text may contain anything; the name of its exception is enough.
+        raise ConfigError(f"the keyring cannot be read ({type(error).__name__})") from None
+    if not secret or not secret.strip():
+        raise ConfigError("the keyring has no such entry")
+    return str(secret).strip()
+
+
 class FetchedSource:
-    """One such credential. ``fetch`` gets it, or raises ``CredentialError`` or ``ConfigError``."""
+    """The credential of one command or keyring entry.
+
+    ``fetch`` returns its output, or raises ``CredentialError`` or ``ConfigError``.
+    """
 
     def __init__(
         self, name: str, kind: SourceKind, fetch: Fetch, *, reactor: IReactorTime, wall: Callable[[], float]
     ) -> None:
         self.kind = kind
-        self._name, self._fetch, self._reactor, self._wall = name, fetch, reactor, wall
-        self._ids, self._flight = Ids(name), SingleFlight(self._renew)
-        self._held: Credential | None = None
-        self._usable_until = self._life = 0.0
-        self._began: float | None = None
-        self._failed_at: float | None = None
+        self._name, self._fetch, self._wall, self._ids = name, fetch, wall, Ids(name)
         self._trouble = ""
-        self._timer: IDelayedCall | None = None
-        self._stopped = False
+        self._renewal = Renewal(
+            name,
+            RenewalPolicy.for_command(name),
+            self._renew,
+            seconds=reactor.seconds,
+            lifetime_clock=wall,  # a command prints its credential's end in wall time
+            reactor=reactor,
+        )
+        self.start, self.stop = self._renewal.start, self._renewal.stop
 
     def cached(self, wanted: CredentialRequest) -> Credential | None:
-        """See :class:`~credgate.service.credentials.sources.Source`."""
-        held = self._held
-        if held is None or (held.expires_at is not None and self._wall() >= self._usable_until):
-            return None
-        return held
+        return self._renewal.cached()
 
     async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """See :class:`~credgate.service.credentials.sources.Source`."""
-        held = self.cached(wanted)
-        if held is not None and held.id != refused:
-            return held
-        if held is not None:
-            self._not_too_often()
-        fetched = await self._join()
+        fetched = await self._renewal.fetch(refused)
         if fetched.id == refused:
             raise CredentialError(f"the credential of {self._name} was fetched again, and it is the same")
         return fetched
 
     async def session_ended(self, session: Session) -> None:
-        """Nothing was made for it."""
+        """Do nothing: the credential does not belong to a session."""
 
     def describe(self) -> list[SourceDescription]:
-        """See :class:`~credgate.service.credentials.sources.Source`."""
-        held = self._held
+        held = self._renewal.held
         if held is None:
             return [SourceDescription("", self.kind, trouble=self._trouble or "it was not fetched yet")]
-        return [SourceDescription(held.id, self.kind, held.expires_at, self._trouble)]
+        return [SourceDescription(held.credential.id, self.kind, held.credential.expires_at, self._trouble)]
 
-    def start(self) -> None:
-        """Fetch the first one: no request shall have to wait for it."""
-        self._stopped = False
-        self._in_background()
-
-    def stop(self) -> None:
-        """Renew no more."""
-        self._stopped = True
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-
-    def _not_too_often(self) -> None:
-        if self._flight.aloft or self._began is None:
-            return
-        if self._reactor.seconds() - self._began < AGAIN_SECONDS:
-            raise CredentialError(f"the credential of {self._name} was fetched a moment ago", retry_after=30)
-
-    def _join(self) -> Deferred[Credential]:
-        recently = self._failed_at is not None and self._reactor.seconds() - self._failed_at < FAILED_SECONDS
-        if recently and not self._flight.aloft:
-            raise self._unavailable()
-        return self._flight.join()
-
-    def _unavailable(self) -> CredentialError:
-        return CredentialError(f"the credential of {self._name} cannot be fetched: {self._trouble}", retry_after=5)
-
-    async def _renew(self) -> Credential:
-        self._began = self._reactor.seconds()
+    async def _renew(self) -> CachedCredential:
         try:
-            printed = await self._fetch()
+            output = await self._fetch()
         except (CredentialError, ConfigError) as error:
-            self._fails(error.text)
-            raise self._unavailable() from None
-        self._failed_at = None
+            if error.text != self._trouble:  # one line for a failure that repeats
+                _log.error("The credential of {name} cannot be fetched: {text}", name=self._name, text=error.text)
+            self._trouble = error.text
+            text = f"the credential of {self._name} cannot be fetched: {error.text}"
+            raise CredentialError(text, retry_after=FAILED_SECONDS) from None
         if self._trouble:
             _log.info("The credential of {name} can be fetched again.", name=self._name)
         self._trouble = ""
-        return self._takes(printed)
+        return self._cache(output)
 
-    def _fails(self, text: str) -> None:
-        if text != self._trouble:
-            _log.error("The credential of {name} cannot be fetched: {text}", name=self._name, text=text)
-        self._trouble, self._failed_at = text, self._reactor.seconds()
-        self._later(AGAIN_SECONDS if self._held is not None and self._held.expires_at is not None else None)
-
-    def _takes(self, printed: CredentialOutput) -> Credential:
-        held = self._held
-        same = held is not None and held.secret == printed.secret
+    def _cache(self, output: CredentialOutput) -> CachedCredential:
+        held = None if self._renewal.held is None else self._renewal.held.credential
+        same = held is not None and held.secret == output.secret
+        # Ids name values: some programs print one token for its whole lifetime.
         name = held.id if held is not None and same else self._ids.another()
-        taken = self._held = Credential(name, printed.secret, self.kind, printed.expires_at)
         if held is not None and not same:
             _log.info("The credential of {name} was renewed: it is {id} now.", name=self._name, id=name)
-        if printed.expires_at is None:
-            self._later(None)
-        else:
-            life = printed.expires_at - self._wall()
-            self._usable_until = printed.expires_at - min(LEAST_SECONDS, life / 10)
-            self._later(life - min(EARLY_SECONDS, life / 5))
-        return taken
-
-    def _later(self, seconds: float | None) -> None:
-        """Fetch again in so many seconds; ``None``: when asked."""
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-        if seconds is not None and not self._stopped:
-            self._timer = self._reactor.callLater(min(max(seconds, 1.0), LONGEST_SECONDS), self._in_background)
-
-    def _in_background(self) -> None:
-        self._flight.join().addErrback(self._not_fetched)
-
-    def _not_fetched(self, failure: Failure) -> None:
-        if failure.check(CredentialError) is None:  # which is told already
-            _log.failure("Fetching the credential of {name} failed.", failure, name=self._name)
+        credential = Credential(name, output.secret, self.kind, output.expires_at)
+        if output.expires_at is None:
+            return CachedCredential(credential, math.inf, math.inf, math.inf)
+        life = output.expires_at - self._wall()
+        usable_until = output.expires_at - min(LEAST_SECONDS, life / 10)
+        renew = output.expires_at - min(EARLY_SECONDS, life / 5)
+        return CachedCredential(credential, usable_until, usable_until, renew)

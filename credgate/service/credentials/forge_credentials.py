@@ -1,11 +1,10 @@
-"""The forges' credentials: from what the operator wrote to sources, and from a request to the one it may use.
+"""The credentials of all forges: makes the sources, and finds the credential of each request.
 
-``read`` makes every source before anything listens: a reference that cannot be used stops the start. From then on
-``at_hand`` answers from memory, on the path of every request; what is not at hand is waited for (``obtain``). Which
-credential a repository gets, ``forges.choice`` decides; what none is meant for is asked anonymously. Files are watched
-once a second, so that a rotated one is seen within that. Variables are read once and then removed from the environment,
-so that no child inherits them (what the kernel shows of the environment a process was started with stays: ``file://``
-is the better reference).
+``read`` makes every source before anything listens, so a reference that cannot be used stops the start. From then on
+``cached`` answers from memory on every request, and ``fetch`` waits for a credential that is not in memory.
+``forges.choice`` decides which credential a repository gets; a repository without one is requested anonymously. Files
+are checked once a second. Variables are read once and then removed from the environment, so that no child inherits
+them. The kernel still shows the environment that the process was started with; ``file://`` avoids that.
 
 No secret is logged, shown by ``repr`` or derivable from a credential's id.
 """
@@ -40,17 +39,17 @@ if TYPE_CHECKING:
     from credgate.service.credentials.sources import Credential, Source, SourceDescription
     from credgate.sessions.model import Grant, Session
 
-# Of the module, not of the class: a class's logger would put the instance into every event.
+# A module-level logger: a logger of the class would put the instance into every event.
 _log = Logger()
 
 ROUND_SECONDS = 1.0
-"""How long a rotated file goes unseen, at most, while its file system answers."""
+"""Maximum time until a changed file is seen, while its file system responds."""
 
 
 class Credentials(Service):
-    """The credentials of all configured forges."""
+    """Finds the credential of each request."""
 
-    def __init__(  # noqa: PLR0913 - what tests stand in for
+    def __init__(  # noqa: PLR0913 - tests replace each of them
         self,
         config: Config,
         drivers: Mapping[str, Driver],
@@ -61,9 +60,9 @@ class Credentials(Service):
         in_thread: Callable[..., Deferred[Any]] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Hold nothing yet. ``mint`` makes the source of a forge's minting table, if it has one.
+        """Read nothing yet. ``mint`` makes the source of a forge's table of short-lived credentials, if it has one.
 
-        ``in_thread(call, *args)`` stands in for the reactor's thread pool in tests.
+        ``in_thread(call, *args)`` replaces the reactor's thread pool in tests.
         """
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
@@ -75,39 +74,39 @@ class Credentials(Service):
         self._loop = LoopingCall(self._round)
         self._loop.clock = reactor
 
-    # What requests ask.
+    # For requests.
 
     def cached(self, wanted: CredentialRequest) -> Credential | None:
-        """Return the credential to use now, ``ANONYMOUS`` where none is meant for it; ``None``: ``obtain`` it."""
+        """Return the credential to use now, ``ANONYMOUS`` where none is configured; ``None``: call ``fetch``."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
         return ANONYMOUS if source is None else source.cached(wanted)
 
     async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """Get it; with ``refused``, the id of one that the forge rejected, another value. Raises CredentialError."""
+        """Get the credential; ``refused`` is the id of one that the forge refused. Raises ``CredentialError``."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
         return ANONYMOUS if source is None else await source.fetch(wanted, refused)
 
     def configured(self, repo: RepoPath) -> bool:
-        """Whether a credential is meant for ``repo``: without one a push could not be accepted."""
+        """Whether ``repo`` has a credential: without one no forge accepts a push."""
         choice = self._choices.get(repo.forge)
         return choice is not None and choice.find(repo.path) is not None
 
     def session_ended(self, session: Session, _reason: str = "") -> None:
-        """Have what was made for this session alone taken back; nobody waits for it."""
+        """Revoke the credentials that only this session used, in the background."""
         for source in self._sources():
             ended = ensureDeferred(source.session_ended(session))
-            ended.addErrback(lambda failure: _log.failure("a credential was not taken back", failure))
+            ended.addErrback(lambda failure: _log.failure("revoking a credential failed", failure))
 
-    # What people ask.
+    # For status pages and checks.
 
     def serves(self, forge: str) -> bool:
         """Whether any credential is configured for a forge."""
         return forge in self._choices
 
     def named(self, grant: Grant, session: Session) -> list[dict[str, object]]:
-        """Name the credentials that a session's grant may use: id, kind and end, never a value."""
+        """Return the id, kind and end of each credential that a session's grant may use, never a value."""
         choice = self._choices.get(grant.forge)
         wanted = CredentialRequest(RepoPath(grant.forge, grant.normal), grant.access, session)
         sources = [] if choice is None else choice.within(grant.normal)
@@ -118,7 +117,7 @@ class Credentials(Service):
         return [self._forge(forge) for forge in self._config.forges.values()]
 
     def held(self) -> list[HeldSessions]:
-        """Return what metrics say of every credential."""
+        """Return the metrics of every credential."""
         choices = self._choices.items()
         return [
             HeldSessions(forge, one.kind, one.expires_at, bool(one.trouble))
@@ -128,7 +127,7 @@ class Credentials(Service):
         ]
 
     def sources(self, forge: str, path: str = "") -> dict[Source, list[str]]:
-        """Return a forge's sources with the patterns they stand for; with ``path``, the one that repository gets."""
+        """Return a forge's sources with their patterns; with ``path``, only the source of that repository."""
         choice = self._choices.get(forge)
         if choice is None:
             return {}
@@ -155,10 +154,10 @@ class Credentials(Service):
     # The service.
 
     def read(self) -> None:
-        """Make every source. Blocks. Raises ``ConfigError`` with the key's place. Variables are removed after it.
+        """Make every source, and remove the variables. Blocks. Raises ``ConfigError`` with the place of the key.
 
-        It may run before privileges are dropped; files must stay readable for the user that credgate then runs as, and
-        commands are only run later.
+        It may run before privileges are dropped. Files must be readable for the user that credgate then runs as;
+        commands run later.
         """
         making = SourceFactory(self._config, self._mint, self._environ, self._reactor, self._in_thread, self._wall)
         choices = {name: making.choice(forge, self._drivers[name]) for name, forge in self._config.forges.items()}
@@ -168,7 +167,7 @@ class Credentials(Service):
             self._environ.pop(variable, None)
 
     def startService(self) -> None:
-        """Begin to watch files and to fetch what is fetched; ``read`` has been called."""
+        """Start to check files and to fetch credentials; ``read`` has been called."""
         super().startService()
         sources = self._sources()
         if any(isinstance(source, FileSource) for source in sources):
@@ -178,7 +177,7 @@ class Credentials(Service):
                 source.start()
 
     def stopService(self) -> None:
-        """Stop watching. A look that is under way ends in its thread and changes nothing any more that matters."""
+        """Stop. A file check that runs ends in its thread; its result is not used."""
         super().stopService()
         if self._loop.running:
             self._loop.stop()
@@ -190,7 +189,7 @@ class Credentials(Service):
         return list(dict.fromkeys(one for choice in self._choices.values() for one in choice.patterns.values()))
 
     def _round(self) -> None:
-        """Look at every file, without waiting: one on a file system that hangs delays no other."""
+        """Check every file without waiting: a file system that hangs delays no other file."""
         for source in self._sources():
             if isinstance(source, FileSource):
                 source.watch()
@@ -200,7 +199,7 @@ class Credentials(Service):
 
 
 def _named(credential: Credential | None, source: Source) -> dict[str, object]:
-    """Return what may be told of a credential; of one that is still to be had, its kind."""
+    """Return the public members of a credential; only its kind while it is not fetched."""
     if credential is None:
         return {"kind": source.kind}
     ends = {} if credential.expires_at is None else {"expires_at": timestamp(credential.expires_at)}

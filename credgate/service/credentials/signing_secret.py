@@ -1,10 +1,10 @@
-"""The secrets that minting needs: an App's key, a client's secret, first tokens, keys for what is kept.
+"""The secrets that make short-lived credentials: an App's private key, a client secret, first tokens, file keys.
 
-Each is a reference. What can be read is read once when the gateway starts, so that a bad one stops the start: a
-variable is then held (it is removed from the environment), a file is read again whenever it is needed, so that it can
-be replaced at any time. A command and a keyring are asked when the secret is first needed, and again when it is needed
-some minutes later (or after the end that the command printed): they may ask a person, or a service that counts. All who
-wait share one question, and a failure is the answer for a few seconds.
+Each one is a reference. Variables and files are read once at the start, so that a bad one stops the start. A variable
+is kept in memory, because it is then removed from the environment. A file is read again on each use, so that it can be
+replaced at any time. Commands and keyrings run on first use, and again after some minutes or after the end that the
+command printed: they may ask a person, or a service that counts requests. Callers share one run, and a failure is
+repeated for a few seconds (``renewal``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from credgate.config.secrets import located, read_document, read_reference
 from credgate.credentials import token_errors
 from credgate.errors import ConfigError, CredentialError
-from credgate.service.credentials.single_flight import SingleFlight
+from credgate.service.credentials.renewal import CachedCredential, Renewal, RenewalPolicy
+from credgate.service.credentials.sources import Credential
 from credgate.values import Reason
 
 if TYPE_CHECKING:
@@ -28,19 +29,19 @@ if TYPE_CHECKING:
     Check = Callable[[str], None]
 
 HELD_SECONDS = 300.0
-"""How long what a command printed, or a keyring had, is used without asking again."""
+"""Maximum seconds that the output of a command or keyring is used before it is fetched again."""
 
 
 class Secret(Protocol):
-    """One of them."""
+    """A secret that can be read."""
 
     async def read(self) -> str:
-        """Return what it is now. Raises ``CredentialError``, without the secret and without a path's content."""
+        """Return the current value. Raises ``CredentialError``, whose text never contains the secret."""
         ...
 
 
 class WrittenSecret:
-    """One in a variable or a file. ``lines``: it has any number of lines, as keys in PEM have."""
+    """A secret in a variable or file. ``lines``: it may have several lines, as a key in PEM has."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class WrittenSecret:
         *,
         lines: bool = False,
     ) -> None:
-        """Read it once. Blocks. Raises ``ConfigError`` without place; ``check`` does, too, for what is unfit."""
+        """Read it once. Blocks. Raises ``ConfigError`` without a place, as does ``check`` for an unsuitable value."""
         self._in_thread, self._check = in_thread, check
         self._read = read_document if lines else read_reference
         self._first = self._read(reference, environ)
@@ -60,7 +61,6 @@ class WrittenSecret:
         self._file = located(reference, environ)
 
     async def read(self) -> str:
-        """See :class:`Secret`."""
         if self.variable:
             return self._first
         try:
@@ -72,40 +72,29 @@ class WrittenSecret:
 
 
 class ReferencedSecret:
-    """One that a command prints or a keyring has. ``seconds`` and ``wall`` read clocks."""
+    """A secret that a command prints or a keyring holds. ``seconds`` and ``wall`` read clocks."""
 
     def __init__(
         self, name: str, fetch: Fetch, check: Check, seconds: Callable[[], float], wall: Callable[[], float]
     ) -> None:
         self._name, self._fetch, self._check, self._seconds, self._wall = name, fetch, check, seconds, wall
-        self._flight = SingleFlight(self._asked)
-        self._held = ""
-        self._until = self._failed_until = float("-inf")
-        self._failed: CredentialError | None = None
+        policy = RenewalPolicy.for_command(name)
+        self._renewal = Renewal(name, policy, self._renew, seconds=seconds, lifetime_clock=seconds)
 
     async def read(self) -> str:
-        """See :class:`Secret`."""
-        now = self._seconds()
-        if self._held and now < self._until:
-            return self._held
-        if self._failed is not None and now < self._failed_until and not self._flight.aloft:
-            raise self._failed
-        return await self._flight.join()
+        return (await self._renewal.fetch()).secret
 
-    async def _asked(self) -> str:
-        self._held = ""
+    async def _renew(self) -> CachedCredential:
         try:
-            printed = await self._fetch()
-            self._check(printed.secret)
+            output = await self._fetch()
+            self._check(output.secret)
         except (ConfigError, CredentialError) as error:
-            self._failed = _unavailable(f"{self._name}: {error.text}")
-            self._failed_until = self._seconds() + token_errors.SOON
-            raise self._failed from None
-        life = HELD_SECONDS if printed.expires_at is None else printed.expires_at - self._wall()
-        self._held, self._until, self._failed = printed.secret, self._seconds() + min(life, HELD_SECONDS), None
-        return self._held
+            raise _unavailable(f"{self._name}: {error.text}") from None
+        life = HELD_SECONDS if output.expires_at is None else min(output.expires_at - self._wall(), HELD_SECONDS)
+        until = self._seconds() + life
+        return CachedCredential(Credential(self._name, output.secret), until, until, until)
 
 
 def _unavailable(text: str) -> CredentialError:
-    said = f"no credential can be made: {text}; {token_errors.OPERATOR}"
-    return CredentialError(said, reason=Reason.CREDENTIAL_UNAVAILABLE, retry_after=token_errors.SOON)
+    text = f"no credential can be made: {text}; {token_errors.OPERATOR}"
+    return CredentialError(text, reason=Reason.CREDENTIAL_UNAVAILABLE, retry_after=token_errors.SOON)

@@ -1,13 +1,15 @@
-"""Where a forge's credentials come from, as the rest of credgate sees it: one ``Source`` a reference or minting table.
+"""The interface between the credential sources and the rest of credgate: one ``Source`` a reference or forge table.
 
-A source hands out what it has (``at_hand``: no I/O, asked on every request) or gets it (``obtain``: a file read again,
-a command run, a token minted). It is asked for what a request needs (``CredentialRequest``), so that a source that
-mints can mint for exactly that. Ids name values: they change with them and are never made from them, so pools, audit
-lines and status pages may show an id where they must never show a secret.
+A source returns a credential from memory (``cached``: no I/O, called on every request) or gets one (``fetch``: reads a
+file again, runs a command, asks the forge for a token). Both take a ``CredentialRequest``, so that a source can make a
+credential that is limited to what the request needs.
 
-A source raises ``CredentialError`` and nothing else that a request could cause; what else it raises is a defect. Calls
-may overlap: a source that does I/O does it once for all who wait (single flight), and a waiter that is cancelled takes
-nobody else's result away.
+The id of a credential names one value. It changes with the value and is not derived from it, so connection pools,
+audit lines and status pages may show it. A secret is never shown.
+
+A source raises ``CredentialError`` and nothing else that a request could cause; any other exception is a defect. Calls
+may overlap: a source that does I/O does it once for all callers that wait, and the cancellation of one caller does not
+affect the others.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ SourceKind = Literal["env", "file", "cmd", "systemd", "keyring", "app", "oauth",
 
 @frozen(slots=True)
 class Credential:
-    """What a forge accepts. ``id`` names one value of it; ``expires_at`` is wall seconds, ``None`` if nobody knows."""
+    """A secret that a forge accepts. ``id`` names its value; ``expires_at`` is in wall seconds, ``None``: unknown."""
 
     id: str
     secret: str = field(repr=False)
@@ -37,12 +39,12 @@ class Credential:
 
 
 ANONYMOUS = Credential("", "", "none")
-"""Stands for no credential, where none is configured: neither an id nor a secret is ever empty otherwise."""
+"""No credential: used where none is configured. Every other credential has an id and a secret."""
 
 
 @frozen(slots=True)
 class CredentialRequest:
-    """What a credential is needed for: one repository, one kind of access, on behalf of one session."""
+    """The use of a credential: one repository, one kind of access, one session."""
 
     repo: RepoPath
     access: Access
@@ -51,70 +53,66 @@ class CredentialRequest:
 
 @frozen(slots=True)
 class SourceDescription:
-    """One credential as status pages show it. ``id`` is ``""`` while there is none, ``trouble`` while all is well."""
+    """One credential as status pages show it. ``id`` is ``""`` while there is no credential."""
 
     id: str
     kind: SourceKind
     expires_at: float | None = None
     trouble: str = ""
-    """One printable line that holds no secret."""
+    """The last failure in one printable line without a secret; ``""`` after a success."""
 
 
 class Source(Protocol):
-    """One place that credentials come from."""
+    """One source of credentials."""
 
     kind: SourceKind
 
     def cached(self, wanted: CredentialRequest) -> Credential | None:
-        """Return what can be used now; ``None``: ask ``obtain``. No I/O; on the path of every request."""
+        """Return a credential that can be used now; ``None``: call ``fetch``. Does no I/O; called on every request."""
         ...
 
     async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """Get a credential; with ``refused``, the id of one that the forge rejected, another value than that.
+        """Return a credential. ``refused`` is the id of one that the forge refused: another value is needed then.
 
-        Raises ``CredentialError`` if there is none, or no other.
+        Raises ``CredentialError`` if there is no credential, or no other.
         """
         ...
 
     async def session_ended(self, session: Session) -> None:
-        """Take back what was made for this session alone. Raises nothing that a forge's answer could cause."""
+        """Revoke the credentials that only this session used. No response of a forge makes it raise."""
         ...
 
     def describe(self) -> list[SourceDescription]:
-        """Return what is held, for status pages. No I/O, no secret."""
+        """Return the credentials for status pages, without secrets. Does no I/O."""
         ...
 
 
 @runtime_checkable
 class Renewing(Protocol):
-    """A source that renews by itself, while it is started."""
+    """A source that renews its credential by a timer."""
 
-    def start(self) -> None:
-        """Begin, in the reactor."""
-        ...
+    def start(self) -> None: ...
 
-    def stop(self) -> None:
-        """Renew no more."""
-        ...
+    def stop(self) -> None: ...
 
 
 @runtime_checkable
 class Proving(Protocol):
-    """A source that can ask its forge whether it would be given a credential, without being given one."""
+    """A source that can ask its forge whether it would get a credential, without getting one."""
 
     async def prove(self, path: str) -> None:
-        """Ask, for the repository ``path`` or, if that is "", in general. Raises ``CredentialError`` unless it is."""
+        """Ask for the repository ``path``, or in general if that is "". Raises ``CredentialError`` if refused."""
         ...
 
 
 class Ids:
-    """Ids for one source's values: keyed digests of a running number, so that none says anything of its value.
+    """Make the ids of one source's values: keyed digests of a counter, so that an id reveals nothing of its value.
 
-    The key is this object's own and dies with it: two processes with one secret call it differently.
+    The key is random and is never stored: two processes give the same secret different ids.
     """
 
     def __init__(self, name: str) -> None:
-        """``name`` is the source's, unique in the process: a forge's name and what the operator wrote the source as."""
+        """``name`` is unique in the process: the forge's name and the source's reference."""
         self._name, self._count, self._key = name, 0, os.urandom(32)
 
     def another(self) -> str:

@@ -1,12 +1,12 @@
-"""What the next credential is asked with, on disk: encrypted, whole, and there before anything is done with it.
+"""The saved token of the next renewal: an encrypted file that is on disk before the token is used.
 
-One file a forge in the state directory (0700), 0600, written beside and renamed over, both synced: after ``kill -9`` at
-any moment it holds the old token or the new one. The content is a Fernet token (https://github.com/fernet/spec) under
-the operator's key, so that a copy of the directory is worth nothing by itself. Inside stands which first token it all
-began with: when the operator writes another, the kept one is no longer meant.
+One file a forge, mode 0600, in the state directory (0700). It is written under another name and renamed, and file and
+directory are synced: after a crash at any point it holds the old token or the new one. The content is a Fernet token
+(https://github.com/fernet/spec) under the operator's key, so a copy of the directory alone is useless. It includes a
+digest of the first token: when the operator configures another one, the saved token no longer applies.
 
-A file that cannot be read or decrypted is an error and never taken for none: the first token was used up long ago, and
-a forge may take its second use for theft. Blocks; shells call it in a thread.
+A file that cannot be read or decrypted is an error and never treated as missing: the first token was used before, and a
+forge may treat its second use as theft. The functions block; callers use a thread.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE = 64 * 1024
-"""Bytes."""
+"""Maximum bytes of the file."""
 
 
 @frozen(slots=True)
 class SavedToken:
-    """A token, and when what it is (or gave) ends: seconds since the epoch."""
+    """A token, and the end of its credential in seconds since the epoch."""
 
     token: str = field(repr=False)
     expires_at: float
 
 
 def check_key(key: str) -> None:
-    """Raise ``ConfigError`` (without place) unless ``key`` can encrypt."""
+    """Raise ``ConfigError`` (without a place) unless ``key`` is a Fernet key."""
     try:
         Fernet(key)
     except ValueError:
-        raise ConfigError("a key of 32 bytes in URL-safe base64 is meant (docs/credentials.md says how)") from None
+        raise ConfigError("expected a key of 32 bytes in URL-safe base64 (see docs/credentials.md)") from None
 
 
 def write(path: Path, key: str, first: str, kept: SavedToken) -> None:
-    """Put it on the disk; it is there when this returns. Raises ``StoreError``."""
+    """Write and sync the token. Raises ``StoreError``."""
     content = {"first": _digest(first), "token": kept.token, "expires_at": kept.expires_at}
     sealed = Fernet(key).encrypt(json.dumps(content).encode("ascii"))
     draft = path.with_name(path.name + ".new")
     try:
         prepare(draft)
         flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(draft, flags), "wb") as file:  # noqa: PTH123 - a descriptor, opened as it must be
+        with open(os.open(draft, flags), "wb") as file:  # noqa: PTH123 - a descriptor with flags that Path.open cannot give
             os.fchmod(file.fileno(), 0o600)
             file.write(sealed)
             file.flush()
@@ -66,7 +66,7 @@ def write(path: Path, key: str, first: str, kept: SavedToken) -> None:
 
 
 def read(path: Path, key: str, first: str) -> SavedToken | None:
-    """Return what was kept last; ``None``: nothing since ``first`` was written. Raises ``StoreError``."""
+    """Return the saved token; ``None``: none was saved for ``first``. Raises ``StoreError``."""
     try:
         sealed = _content(path)
         content = json.loads(Fernet(key).decrypt(sealed)) if sealed is not None else None

@@ -19,7 +19,7 @@ from credgate.forges.registry import driver_for
 from credgate.service.credentials import acceptance_check
 from credgate.service.credentials.acceptance_check import CredentialCheck
 from credgate.service.credentials.forge_credentials import Credentials
-from credgate.service.credentials.minting_factory import Minting
+from credgate.service.credentials.source_factory import ShortLivedFactory
 from credgate.service.upstream.endpoints import forge_endpoints
 from tests.fakes.api import Asked, FakeApi, Reply, Silence
 from tests.fakes.canary import traces
@@ -43,7 +43,6 @@ class UserApi(FakeApi):
     """An API that knows one token, in the form that the kind's API takes it."""
 
     def answer(self, asked: Asked) -> Reply:
-        """Say who it is."""
         known = asked.headers.get("authorization") == f"Bearer {CANARY}"
         return Reply(200 if known else 401, {"echo": asked.headers.get("authorization", "")})
 
@@ -60,7 +59,7 @@ class Clinic:
         config = Config(forges={name: ForgeConfig(name, **table) for name, table in forges.items()})
         drivers = {name: driver_for(forge) for name, forge in config.forges.items()}
         endpoints = forge_endpoints(names, 5)
-        minting = Minting(reactor, endpoints, at_once, TurnedClock(), Lines(), {}, "")  # type: ignore[arg-type]
+        minting = ShortLivedFactory(reactor, endpoints, at_once, TurnedClock(), Lines(), {}, "")  # type: ignore[arg-type]
         credentials = Credentials(config, drivers, mint=minting.source, environ={}, in_thread=at_once)
         credentials.read()
         return CredentialCheck(drivers, credentials, reactor, endpoints, time.time)
@@ -91,7 +90,6 @@ def clinic(tmp_path: Path) -> Iterator[Clinic]:
 
 @pytest.fixture
 def api() -> Iterator[UserApi]:
-    """Start an API."""
     fake = UserApi()
     yield fake
     fake.close()
@@ -109,7 +107,6 @@ def server(tmp_path: Path) -> Iterator[PythonForge]:
 
 
 def states(told: list[Any]) -> list[str]:
-    """Return the verdicts."""
     return [one["state"] for one in told]
 
 
@@ -136,7 +133,7 @@ async def test_a_redirect_is_not_followed(clinic: Clinic, api: UserApi) -> None:
     api.faults.append(Reply(302, None, {"Location": f"{api.url}/elsewhere"}))
     (told,) = await clinic.asked(asking)
     assert (told["state"], len(api.asked)) == ("unknown", 1)
-    assert "answered 302, which says neither" in told["text"]
+    assert "answered 302, which does not decide it" in told["text"]
 
 
 @ensureDeferred
@@ -151,7 +148,7 @@ async def test_a_private_address_is_not_dialled(clinic: Clinic, api: UserApi) ->
 
 
 @ensureDeferred
-async def test_a_forge_that_is_silent_or_away_is_not_known(
+async def test_a_forge_without_a_response_is_unknown(
     clinic: Clinic, api: UserApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time limit ends the question; a port where nobody listens is told as that."""
@@ -161,10 +158,10 @@ async def test_a_forge_that_is_silent_or_away_is_not_known(
     (told,) = await clinic.asked(asking)
     silence.over.set()
     monkeypatch.undo()
-    assert (told["state"], told["text"]) == ("unknown", "lab could not be asked: that took too long")
+    assert (told["state"], told["text"]) == ("unknown", "lab could not be checked: the time limit was reached")
     away = f"http://127.0.0.1:{free_port()}"
     (told,) = await clinic.asked(clinic.asking(lab={"kind": "github", "url": away, "credential": clinic.secret()}))
-    assert told["text"] == "lab could not be asked: it refuses connections"
+    assert told["text"] == "lab could not be checked: it refuses connections"
 
 
 @ensureDeferred
@@ -182,21 +179,21 @@ async def test_a_generic_forge_is_asked_for_a_repository(clinic: Clinic, server:
     assert (told["state"], told["text"].startswith("lab answered 401: ")) == ("refused", True)
     public = {**table, "url": f"http://127.0.0.1:{server.public_port}"}
     (told,) = await clinic.asked(clinic.asking(lab=public), repo="octo/hello.git")
-    assert (told["state"], told["text"].startswith("anybody may read octo/hello.git")) == ("unknown", True)
+    assert (told["state"], told["text"].startswith("octo/hello.git is public")) == ("unknown", True)
 
 
 @ensureDeferred
-async def test_a_repository_that_cannot_be_asked_for_by_nobody_proves_nothing(clinic: Clinic, api: UserApi) -> None:
+async def test_a_failed_anonymous_request_proves_nothing(clinic: Clinic, api: UserApi) -> None:
     """It may be public: then a wrong credential would have been answered, too."""
     asking = clinic.asking(lab={"kind": "generic", "url": api.url, "credential": clinic.secret()})
     api.faults += [Reply(200), Reply(200, b"x" * 3_000_000)]
     (told,) = await clinic.asked(asking, repo="octo/hello")
-    assert (told["state"], "perhaps to anybody" in told["text"]) == ("unknown", True)
+    assert (told["state"], "it may be public" in told["text"]) == ("unknown", True)
     assert ["authorization" in one.headers for one in api.asked] == [True, False]
 
 
 @ensureDeferred
-async def test_a_credential_that_is_for_one_repository_is_asked_with_it(clinic: Clinic, server: PythonForge) -> None:
+async def test_each_credential_is_checked_with_its_own_repository(clinic: Clinic, server: PythonForge) -> None:
     """Each credential of a forge has a verdict of its own; a repository's name narrows it to the one it would get."""
     right, wrong = clinic.secret(), clinic.secret("ghp_wrong", "other")
     url = f"http://127.0.0.1:{server.port}"
@@ -210,12 +207,12 @@ async def test_a_credential_that_is_for_one_repository_is_asked_with_it(clinic: 
     (told_one,) = await clinic.asked(asking, repo="scm/octo/hello")
     assert told_one["repositories"] == ["octo/hello"]
     assert await clinic.asked(asking, repo="other/thing") == []
-    with pytest.raises(InvalidValueError, match="scm/PROJECT/REPO is meant"):
+    with pytest.raises(InvalidValueError, match="expected scm/PROJECT/REPO"):
         await clinic.asked(asking, repo="no name")
 
 
 @ensureDeferred
-async def test_what_no_head_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -> None:
+async def test_a_secret_that_no_header_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -> None:
     """As the relay would not send it."""
     asking = clinic.asking(lab={"kind": "github", "url": api.url, "credential": clinic.secret("two words", "odd")})
     (told,) = await clinic.asked(asking)
@@ -223,7 +220,7 @@ async def test_what_no_head_can_hold_is_not_sent(clinic: Clinic, api: UserApi) -
 
 
 @ensureDeferred
-async def test_an_app_shows_its_signature_and_mints_nothing(clinic: Clinic) -> None:
+async def test_an_app_is_checked_by_its_signature_without_a_token(clinic: Clinic) -> None:
     """Known to the forge, on the repository that is named, and not on another; a foreign key is refused."""
     api = GitHubApi(PUBLIC)
     found = api.install("octo", "hello")

@@ -25,13 +25,11 @@ SCOPE = TokenScope(Repositories.of("octo/hello"), Access.WRITE)
 
 @pytest.fixture
 def lines() -> Lines:
-    """Make a log."""
     return Lines()
 
 
 @pytest.fixture
 def told(lines: Lines) -> CredentialAudit:
-    """Make what tells it."""
     return CredentialAudit(lines, "github.com", "app", lambda: 1_800_000_000.0)  # type: ignore[arg-type]
 
 
@@ -43,7 +41,7 @@ def only(lines: Lines) -> Event:
     return event
 
 
-def test_what_was_made_is_told_by_its_id(told: CredentialAudit, lines: Lines) -> None:
+def test_a_new_credential_is_audited_by_its_id(told: CredentialAudit, lines: Lines) -> None:
     """An audit can say of every request what its credential could have done."""
     told.minted(CREDENTIAL, SCOPE)
     event = only(lines)
@@ -62,7 +60,7 @@ def test_a_credential_for_everything_names_no_repository(told: CredentialAudit, 
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_what_was_taken_back_is_told_with_whether_it_was(told: CredentialAudit, lines: Lines, *, done: bool) -> None:
+def test_a_revocation_is_audited_with_its_result(told: CredentialAudit, lines: Lines, *, done: bool) -> None:
     """If it was not, it lives on to its end: whoever reads that can do something about it."""
     told.revoked(CREDENTIAL, SCOPE, done=done)
     event = only(lines)
@@ -70,7 +68,7 @@ def test_what_was_taken_back_is_told_with_whether_it_was(told: CredentialAudit, 
     assert bool(event.text) is not done
 
 
-def test_what_was_not_to_be_had_is_told_with_its_reason(told: CredentialAudit, lines: Lines) -> None:
+def test_a_failed_credential_is_audited_with_its_reason(told: CredentialAudit, lines: Lines) -> None:
     """The same code that the sandbox's refusal has, so that one search finds both."""
     told.failed(CredentialError("no credential for github.com: x", reason=Reason.CREDENTIAL_LIMITED), SCOPE)
     event = only(lines)

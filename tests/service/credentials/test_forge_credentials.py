@@ -48,7 +48,6 @@ def config_of(*forges: ForgeConfig) -> Config:
 
 
 def forge(name: str, credential: str = "", **more: Any) -> ForgeConfig:
-    """Configure one."""
     return ForgeConfig(name=name, kind="github", url=f"https://{name}.example", credential=credential, **more)
 
 
@@ -75,21 +74,17 @@ class Minting:
     breaks: bool = False
 
     def cached(self, wanted: CredentialRequest) -> Credential | None:
-        """Return the session's."""
         return self.made.get(wanted.session.id)
 
     async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
-        """Make one."""
         return self.made.setdefault(wanted.session.id, Credential("minted", CANARY, self.kind, 1_800_000_000.0))
 
     async def session_ended(self, session: Session) -> None:
-        """Note it."""
         self.ended.append(session)
         if self.breaks:
             raise RuntimeError("broken")
 
     def describe(self) -> list[SourceDescription]:
-        """Return all of them."""
         return [SourceDescription(one.id, one.kind, one.expires_at, "as told") for one in self.made.values()]
 
 
@@ -103,7 +98,7 @@ def result(awaited: Any) -> Any:
 # Reading them.
 
 
-def test_every_credential_is_there_before_anything_listens(tmp_path: Path) -> None:
+def test_every_static_credential_is_read_before_anything_listens(tmp_path: Path) -> None:
     """The first request must not wait, and must not find an unread secret."""
     path = write_secret(tmp_path / "token", CANARY)
     systemd = {"B": "of-b", "CREDENTIALS_DIRECTORY": str(tmp_path)}
@@ -136,7 +131,7 @@ def test_a_secret_that_cannot_be_read_stops_the_start(reference: str) -> None:
 def test_the_program_of_a_command_must_be_there_and_is_not_named() -> None:
     """A typing error stops the start; a token that was pasted behind ``cmd://`` looks like a program's name."""
     service = service_of(forge("x", f"cmd://{CANARY}"), environ={"PATH": "/usr/bin:/bin"})
-    with pytest.raises(ConfigError, match="the program that cmd:// names is not there") as caught:
+    with pytest.raises(ConfigError, match="the program of cmd:// does not exist") as caught:
         service.read()
     assert "CANARY" not in str(caught.value)
     service_of(forge("x", "cmd://true"), environ={"PATH": "/usr/bin:/bin"}).read()
@@ -171,7 +166,7 @@ HELD = {"OCTO": "of-octo", "HELLO": "of-hello", "OTHER": "of-other", "REST": "of
     ("path", "found"),
     [("octo/hello", "of-hello"), ("octo/x", "of-octo"), ("other/x", "of-other"), ("third/x", ""), ("octo-two/x", "")],
 )
-def test_a_repository_gets_that_of_the_longest_pattern(path: str, found: str) -> None:
+def test_a_repository_gets_the_credential_of_the_longest_pattern(path: str, found: str) -> None:
     """What none matches gets none, never the nearest other's; unless the forge has one for the rest."""
     service = service_of(forge("a", credentials=THREE), environ=dict(HELD))
     service.read()
@@ -194,15 +189,14 @@ def test_one_forges_credentials_are_no_other_forges() -> None:
 @pytest.mark.parametrize(
     ("one", "said"),
     [
-        (forge("a", credentials={"octo": "env://A"}), "8: forges.a.credentials.octo: no pattern of repositories here"),
+        (forge("a", credentials={"octo": "env://A"}), "8: forges.a.credentials.octo: not a pattern of repositories"),
         (forge("a", credentials={"o/x": "env://NONE"}), '8: forges.a.credentials."o/x": env://NONE cannot be read'),
         (forge("a", credentials={"O/*": "env://NONE"}), '8: forges.a.credentials."O/*": env://NONE cannot be read'),
-        (forge("a", "env://A", credentials={"**": "env://A"}), "7: forges.a.credential: another credential stands"),
-        (forge("a", "env://A", app=AppConfig()), "7: forges.a.app: another credential stands for every repository"),
+        (forge("a", "env://A", credentials={"**": "env://A"}), "7: forges.a.credential: there is already a credential"),
+        (forge("a", "env://A", app=AppConfig()), "7: forges.a.app: there is already a credential for every repository"),
     ],
 )
-def test_what_cannot_be_meant_stops_the_start(one: ForgeConfig, said: str) -> None:
-    """With the place of its key."""
+def test_an_impossible_configuration_stops_the_start(one: ForgeConfig, said: str) -> None:
     mint: Callable[..., Minting | None] = lambda table, _driver: None if table.app is None else Minting()  # noqa: E731 - one line says it
     service = service_of(one, environ={"A": CANARY}, mint=mint)
     with pytest.raises(ConfigError) as caught:
@@ -213,7 +207,7 @@ def test_what_cannot_be_meant_stops_the_start(one: ForgeConfig, said: str) -> No
 # Those that are minted.
 
 
-def test_a_minting_table_stands_for_all_that_no_pattern_names() -> None:
+def test_a_table_serves_every_repository_without_a_pattern() -> None:
     """An organisation without the App keeps its token."""
     source = Minting()
     service = service_of(
@@ -239,7 +233,7 @@ def test_a_table_that_cannot_be_carried_out_stops_the_start() -> None:
     assert str(caught.value) == "/etc/credgate.toml:7: forges.a.app.private_key: no key in PEM"
 
 
-def test_sources_are_told_of_a_sessions_end(clean_reactor: list[Failure]) -> None:
+def test_sources_get_the_end_of_a_session(clean_reactor: list[Failure]) -> None:
     """What was made for it is taken back; one that breaks over it keeps nobody else from that."""
     first, second = Minting(breaks=True), Minting()
     made = {"a": first, "b": second}
@@ -258,15 +252,13 @@ class Refreshing(Minting):
     running: bool = False
 
     def start(self) -> None:
-        """Begin."""
         self.running = True
 
     def stop(self) -> None:
-        """Stop."""
         self.running = False
 
 
-def test_what_renews_by_itself_is_started_and_stopped() -> None:
+def test_renewing_sources_are_started_and_stopped() -> None:
     """Not before the reactor runs, and not after."""
     source = Refreshing()
     service = service_of(forge("a"), mint=lambda *_: source)
@@ -281,7 +273,7 @@ def test_what_renews_by_itself_is_started_and_stopped() -> None:
 # What is told of them.
 
 
-def test_a_grant_is_told_what_it_may_use() -> None:
+def test_named_lists_the_credentials_of_a_grant() -> None:
     """Ids, kinds and ends; of what is still to be made the kind, and of no other session's anything."""
     source = Minting()
     other = session(255)
@@ -352,7 +344,6 @@ class Threads:
     error: Exception | None = None
 
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
-        """Stand in for ``deferToThreadPool``."""
         self.looks += 1
         return fail(self.error) if self.error else succeed(call(*args))
 
@@ -396,12 +387,12 @@ async def test_files_are_read_in_the_reactors_threads(tmp_path: Path) -> None:
     write_secret(path, "second")
     got = await Deferred.fromCoroutine(service.fetch(wanted(), before.id)).addTimeout(10, reactor)
     assert (got.secret, secret(service)) == ("second", "second")
-    with pytest.raises(CredentialError, match="holds no other"):
+    with pytest.raises(CredentialError, match="has no other value"):
         await Deferred.fromCoroutine(service.fetch(wanted(), got.id)).addTimeout(10, reactor)
 
 
 @ensureDeferred
-async def test_commands_and_keyrings_are_asked_once_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_commands_and_keyrings_run_after_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the background: no request shall be the first to wait."""
     keyring = pytest.importorskip("keyring")
     monkeypatch.setattr(keyring, "get_password", lambda service, user: f"{service} of {user}")

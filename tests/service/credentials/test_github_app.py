@@ -40,11 +40,9 @@ class Place:
     source: AppSource
 
     def fetch(self, *args: Any, refused: str = "") -> Deferred[Credential]:
-        """Get a credential."""
         return ensured(self.source.fetch(wanted(*args), refused))
 
     async def refusal(self, *args: Any) -> CredentialError:
-        """Get none."""
         with pytest.raises(CredentialError) as caught:
             await self.fetch(*args)
         return caught.value
@@ -67,7 +65,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def api(authority: Authority) -> Iterator[GitHubApi]:
-    """Start GitHub's API."""
     fake = GitHubApi(PUBLIC, tls=authority.server_context())
     fake.install("Octo", "hello", "world")
     yield fake
@@ -124,7 +121,7 @@ async def test_workflows_may_be_changed_only_where_the_grant_says_so(place: Plac
 
 @pytest.mark.parametrize("pattern", ["octo/*", "**"])
 @ensureDeferred
-async def test_a_pattern_mints_for_the_repository_in_hand(place: Place, pattern: str) -> None:
+async def test_a_pattern_gets_a_token_for_the_requested_repository_only(place: Place, pattern: str) -> None:
     """Nothing says which others there are, and a list of none would be all of them."""
     held = session(grant(pattern))
     await place.fetch(held, "octo/hello")
@@ -152,7 +149,7 @@ async def test_ids_are_forgotten_with_the_last_session(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_one_token_serves_all_who_wait_and_all_who_come_later(place: Place) -> None:
+async def test_one_token_serves_waiting_and_later_requests(place: Place) -> None:
     """A clone with submodules must not ask for one each."""
     first = await gatherResults([place.fetch(HELLO) for _ in range(10)])
     assert len({credential.id for credential in first}) == 1
@@ -183,7 +180,7 @@ async def test_a_token_is_replaced_five_minutes_before_its_end(place: Place) -> 
 
 
 @ensureDeferred
-async def test_a_token_that_was_refused_is_replaced_once(place: Place) -> None:
+async def test_a_refused_token_is_replaced_once(place: Place) -> None:
     """It may have been revoked at the forge; a forge that refuses everything must not be asked without end."""
     first = await place.fetch(HELLO)
     second = await place.fetch(HELLO, refused=first.id)
@@ -217,17 +214,17 @@ class Unwalked(dict[Any, Any]):
 
 
 @ensureDeferred
-async def test_the_end_of_a_session_looks_at_its_own_scopes_alone(place: Place) -> None:
+async def test_the_end_of_a_session_walks_its_own_scopes_only(place: Place) -> None:
     """There may be ten thousand of others; 100,000 sessions may end at once. Nothing of it is left behind."""
     await place.fetch(HELLO)
     await place.fetch(BOTH)
     source = place.source
-    source._users, source._scopes = Unwalked(source._users), Unwalked(source._scopes)
+    source._uses, source._scopes = Unwalked(source._uses), Unwalked(source._scopes)
     await ensured(source.session_ended(HELLO))
     assert [issued.revoked for issued in place.api.issued] == [True, False]
-    assert (len(source._users), len(source._scopes), len(source._used), source._remembered) == (1, 1, 1, 1)
+    assert (len(source._uses), len(source._scopes), len(source._by_session), source._remembered) == (1, 1, 1, 1)
     await ensured(source.session_ended(BOTH))
-    assert (len(source._users), len(source._scopes), len(source._used), source._remembered) == (0, 0, 0, 0)
+    assert (len(source._uses), len(source._scopes), len(source._by_session), source._remembered) == (0, 0, 0, 0)
 
 
 @ensureDeferred
@@ -242,7 +239,7 @@ async def test_a_session_that_ends_while_its_token_is_made_leaves_none(place: Pl
 
 
 @ensureDeferred
-async def test_a_revocation_that_fails_is_told(place: Place) -> None:
+async def test_a_failed_revocation_is_audited(place: Place) -> None:
     """The token lives to its end; nothing else is to be done about it."""
     await place.fetch(HELLO)
     place.api.faults = [Reply(500)]
@@ -252,7 +249,7 @@ async def test_a_revocation_that_fails_is_told(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_repositories_that_get_no_token_together_get_one_each(place: Place) -> None:
+async def test_repositories_refused_together_get_one_token_each(place: Place) -> None:
     """One repository outside the installation must not lock out the others."""
     held = session(grant("octo/hello"), grant("octo/elsewhere"))
     await place.fetch(held, "octo/hello")
@@ -263,7 +260,7 @@ async def test_repositories_that_get_no_token_together_get_one_each(place: Place
 
 
 @ensureDeferred
-async def test_an_app_that_is_not_installed_is_told_with_what_to_do(place: Place) -> None:
+async def test_a_missing_app_installation_is_an_error_with_advice(place: Place) -> None:
     """It is the first mistake of everybody."""
     refused = await place.refusal(session(grant("none/such")), "none/such")
     assert (refused.reason, refused.retry_after) == (Reason.CREDENTIAL_NOT_COVERING, 5)
@@ -274,7 +271,7 @@ async def test_an_app_that_is_not_installed_is_told_with_what_to_do(place: Place
 
 
 @ensureDeferred
-async def test_a_permission_that_the_app_lacks_is_named(place: Place) -> None:
+async def test_a_missing_permission_is_named(place: Place) -> None:
     """And a token that may do less still works."""
     place.api.installations["Octo"].permissions["contents"] = "read"
     refused = await place.refusal(HELLO, "octo/hello", WRITE)
@@ -284,7 +281,7 @@ async def test_a_permission_that_the_app_lacks_is_named(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_an_installation_that_was_made_anew_is_found_again(place: Place) -> None:
+async def test_a_new_installation_is_found_after_a_404(place: Place) -> None:
     """Its number is another then."""
     await place.fetch(HELLO)
     place.api.installations["Octo"].id = 77
@@ -293,7 +290,7 @@ async def test_an_installation_that_was_made_anew_is_found_again(place: Place) -
 
 
 @ensureDeferred
-async def test_a_suspended_installation_is_told(place: Place) -> None:
+async def test_a_suspended_installation_is_an_error(place: Place) -> None:
     """Whoever suspended it knows why."""
     place.api.installations["Octo"].suspended = True
     refused = await place.refusal(HELLO)
@@ -302,7 +299,7 @@ async def test_a_suspended_installation_is_told(place: Place) -> None:
 
 @pytest.mark.parametrize("ahead", [-3000.0, 3000.0, -500.0, 100.0])
 @ensureDeferred
-async def test_a_clock_that_is_wrong_is_found_out(place: Place, ahead: float) -> None:
+async def test_a_clock_difference_is_detected_and_corrected(place: Place, ahead: float) -> None:
     """A JWT is judged by the forge's clock; the token's end is counted from it, too."""
     place.api.ahead = ahead
     credential = await place.fetch(HELLO)
@@ -312,7 +309,7 @@ async def test_a_clock_that_is_wrong_is_found_out(place: Place, ahead: float) ->
 
 
 @ensureDeferred
-async def test_a_key_that_the_forge_does_not_know_is_told(place: Place) -> None:
+async def test_a_key_that_the_forge_does_not_know_is_an_error(place: Place) -> None:
     """The App's key was changed there, or belongs to another App."""
     place.lab.secret("key.pem", make_key()[0])
     refused = await place.refusal(HELLO)
@@ -324,7 +321,7 @@ async def test_a_key_that_the_forge_does_not_know_is_told(place: Place) -> None:
 
 
 @ensureDeferred
-async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
+async def test_a_temporary_failure_is_repeated(place: Place) -> None:
     """One failure of the forge is no reason to fail a clone."""
     place.api.faults = [Reply(502, b"<html>"), Reply(429, headers={"Retry-After": "0"})]
     await place.fetch(HELLO)
@@ -334,18 +331,20 @@ async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason", "after", "text"),
     [
-        (Reply(500), Reason.CREDENTIAL_UNAVAILABLE, 5, "its API answered 500; the forge has trouble of its own"),
+        (Reply(500), Reason.CREDENTIAL_UNAVAILABLE, 5, "its API answered 500; the forge reports an internal error"),
         (Reply(429, headers={"Retry-After": "90"}), Reason.CREDENTIAL_LIMITED, 90, "try again in 90 s"),
-        (Reply(403, headers={"Retry-After": "60"}), Reason.CREDENTIAL_LIMITED, 60, "credgate asked too often"),
+        (Reply(403, headers={"Retry-After": "60"}), Reason.CREDENTIAL_LIMITED, 60, "its rate limit is reached"),
         (Reply(200, b"{"), Reason.CREDENTIAL_UNAVAILABLE, 5, "it is not JSON"),
-        (Reply(200, {"id": "7"}), Reason.CREDENTIAL_UNAVAILABLE, 5, "its id is no id"),
+        (Reply(200, {"id": "7"}), Reason.CREDENTIAL_UNAVAILABLE, 5, "its id is not valid"),
         (Reply(200, b"x" * 3_000_000), Reason.CREDENTIAL_UNAVAILABLE, 5, "its answer is too long"),
         (Reply(302, headers={"Location": "https://x.example/"}), Reason.CREDENTIAL_DENIED, 5, "a redirect, which"),
-        (Reply(403), Reason.CREDENTIAL_DENIED, 5, "its API answered 403: it refuses what credgate asks with"),
+        (Reply(403), Reason.CREDENTIAL_DENIED, 5, "its API answered 403: it does not accept credgate's login"),
     ],
 )
 @ensureDeferred
-async def test_trouble_that_stays_is_told(place: Place, fault: Reply, reason: Reason, after: int, text: str) -> None:
+async def test_a_lasting_failure_is_reported_and_remembered(
+    place: Place, fault: Reply, reason: Reason, after: int, text: str
+) -> None:
     """In our own words, with how long to wait; and for a few seconds it is the answer without another request."""
     place.api.faults = [fault] * 3
     refused = await place.refusal(HELLO)
@@ -357,8 +356,7 @@ async def test_trouble_that_stays_is_told(place: Place, fault: Reply, reason: Re
 
 
 @ensureDeferred
-async def test_what_failed_is_tried_again_when_its_time_has_come(place: Place) -> None:
-    """Nothing here needs a restart."""
+async def test_a_failed_fetch_is_tried_again_later(place: Place) -> None:
     place.api.faults = [Reply(403)]
     await place.refusal(HELLO)
     place.lab.clock.slept = 6
@@ -366,7 +364,7 @@ async def test_what_failed_is_tried_again_when_its_time_has_come(place: Place) -
 
 
 @ensureDeferred
-async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(place: Place) -> None:
+async def test_a_valid_token_is_used_while_renewal_fails(place: Place) -> None:
     """Five minutes are long enough for most troubles."""
     first = await place.fetch(HELLO)
     place.lab.clock.slept = 3400
@@ -379,7 +377,7 @@ async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(plac
 @pytest.mark.parametrize(
     ("said", "text"),
     [
-        ({"repository_selection": "all"}, "it does not say what the token is for"),
+        ({"repository_selection": "all"}, "it does not name the token's repositories and permissions"),
         ({"repository_selection": "all", "repositories": "+"}, "it gave other repositories than were asked for"),
         ({"repositories": [{"id": 9, "full_name": "octo/secret"}]}, "it gave other repositories than were asked for"),
         ({"repositories": "+", "permissions": {"contents": "write"}}, "it gave more permissions than were asked for"),
@@ -389,7 +387,7 @@ async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(plac
     ],
 )
 @ensureDeferred
-async def test_a_token_that_is_not_what_was_asked_for_is_not_used(
+async def test_a_token_that_differs_from_the_request_is_not_used(
     place: Place, said: dict[str, object], text: str
 ) -> None:
     """Names have no owner in a request: a wrong installation_id would give another owner's repositories."""
@@ -417,13 +415,12 @@ async def test_minting_is_audited_without_a_value(place: Place) -> None:
     assert (event.credential, event.credential_kind, event.forge) == (credential.id, "app", FORGE)
     assert (event.repositories, event.permissions) == (("octo/hello", "octo/world"), "contents: read, metadata: read")
     assert event.expires == credential.expires_at
-    shown = line(event) + repr(credential) + repr(place.source.describe()) + repr(place.source._held)
+    shown = line(event) + repr(credential) + repr(place.source.describe()) + repr(vars(place.source))
     assert not traces(credential.secret, shown.encode())
 
 
 @ensureDeferred
-async def test_status_pages_see_ids_and_troubles(place: Place) -> None:
-    """And nothing else."""
+async def test_status_pages_show_ids_and_failures(place: Place) -> None:
     assert [(one.id, one.trouble) for one in place.source.describe()] == [("", "")]
     credential = await place.fetch(HELLO)
     await place.refusal(session(grant("none/such")), "none/such")

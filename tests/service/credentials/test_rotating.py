@@ -53,15 +53,14 @@ class Place:
         return self.lab.folder / "minting" / f"{FORGE}.token"
 
 
-def obtain(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
+def fetch(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
     """Get a credential, with a deadline."""
     return Deferred.fromCoroutine(source.fetch(WANTED, refused)).addTimeout(20, reactor)
 
 
 async def refusal(source: RotatingSource) -> CredentialError:
-    """Get none."""
     with pytest.raises(CredentialError) as caught:
-        await obtain(source)
+        await fetch(source)
     return caught.value
 
 
@@ -90,7 +89,6 @@ def gitlab(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture(params=["gitea", "gitlab"])
 def place(request: pytest.FixtureRequest) -> Place:
-    """Make each of them."""
     made: Place = request.getfixturevalue(str(request.param))
     return made
 
@@ -99,7 +97,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 async def test_the_forge_accepts_what_it_gave(place: Place) -> None:
     """By a credential of the right kind, with its end; the second request has it at hand."""
     source = place.start()
-    first = await obtain(source)
+    first = await fetch(source)
     assert place.api.admits(first.secret)
     assert first.kind == source.kind
     assert first.expires_at is not None
@@ -111,22 +109,22 @@ async def test_the_forge_accepts_what_it_gave(place: Place) -> None:
 async def test_all_who_wait_share_one_renewal(place: Place) -> None:
     """Two would use one token twice."""
     source = place.start()
-    assert len({one.id for one in await gatherResults([obtain(source) for _ in range(5)])}) == 1
+    assert len({one.id for one in await gatherResults([fetch(source) for _ in range(5)])}) == 1
     assert len(place.api.asked) == 1
 
 
 @ensureDeferred
-async def test_the_next_process_goes_on_where_the_last_one_was_killed(place: Place) -> None:
+async def test_the_next_process_uses_the_saved_token(place: Place) -> None:
     """The first token is long used up: what was kept is asked with, whatever happened in between."""
-    await obtain(place.start())
+    await fetch(place.start())
     place.lab.clock.slept = 5 * DAY
     place.api.ahead = 5 * DAY
-    again = await obtain(place.start())
+    again = await fetch(place.start())
     assert place.api.admits(again.secret)
 
 
 @ensureDeferred
-async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unsaved_token_is_not_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk refuses; what came is in memory and written once that can be, without asking again."""
     source = place.start()
     write, room = token_file.write, []
@@ -138,18 +136,18 @@ async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pyte
 
     monkeypatch.setattr(token_file, "write", full)
     refused = await refusal(source)
-    assert "a new one could not be kept in the state directory" in refused.text
+    assert "a new one could not be saved in the state directory" in refused.text
     assert source.cached(WANTED) is None
     room.append(1)
     place.lab.clock.slept = 6
-    assert place.api.admits((await obtain(source)).secret)
+    assert place.api.admits((await fetch(source)).secret)
     assert len(place.api.asked) == 1
 
 
 @ensureDeferred
-async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
+async def test_a_saved_token_is_unreadable_without_the_key(place: Place) -> None:
     """By whom it belongs to, and in a copy of the directory."""
-    credential = await obtain(place.start())
+    credential = await fetch(place.start())
     assert place.file.stat().st_mode & 0o777 == 0o600
     assert place.file.parent.stat().st_mode & 0o777 == 0o700
     held = place.file.read_bytes()
@@ -161,37 +159,36 @@ async def test_what_is_kept_is_unreadable_without_the_key(place: Place) -> None:
 @ensureDeferred
 async def test_another_key_does_not_fall_back_to_the_first_token(place: Place) -> None:
     """A forge takes its second use for theft."""
-    await obtain(place.start())
+    await fetch(place.start())
     place.lab.secret("key", Fernet.generate_key().decode())
     refused = await refusal(place.start())
     assert (refused.reason, len(place.api.asked)) == (Reason.CREDENTIAL_DENIED, 1)
-    assert "what was kept of it cannot be read" in refused.text
+    assert "its saved token cannot be read" in refused.text
 
 
 @ensureDeferred
-async def test_another_first_token_begins_anew(gitea: Place) -> None:
+async def test_another_first_token_replaces_the_saved_one(gitea: Place) -> None:
     """The operator authorised credgate again: what was kept is of the time before."""
-    await obtain(gitea.start())
+    await fetch(gitea.start())
     gitea.api.refresh = "gtr_authorised-anew-by-the-operator"
     gitea.lab.secret("refresh", gitea.api.refresh)
-    assert gitea.api.admits((await obtain(gitea.start())).secret)
+    assert gitea.api.admits((await fetch(gitea.start())).secret)
 
 
 @ensureDeferred
-async def test_a_refresh_token_that_stays_in_force_is_asked_with_again(gitea: Place) -> None:
-    """Bitbucket's do."""
+async def test_a_refresh_token_that_is_not_replaced_is_used_again(gitea: Place) -> None:
     gitea.api.single_use = False
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3400
-    assert (await obtain(source)).id != first.id
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
 async def test_bitbucket_is_asked_under_its_own_path(gitea: Place) -> None:
     """The rest is the same."""
     gitea.forge = ForgeConfig(FORGE, "bitbucket", gitea.api.url, oauth=gitea.forge.oauth)
-    await obtain(gitea.start())
+    await fetch(gitea.start())
     assert gitea.api.paths("POST") == ["/site/oauth2/access_token"]
 
 
@@ -199,35 +196,35 @@ async def test_bitbucket_is_asked_under_its_own_path(gitea: Place) -> None:
 async def test_an_access_token_is_replaced_five_minutes_before_its_end(gitea: Place) -> None:
     """As those of an App are."""
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3600 - 310
     assert source.cached(WANTED) == first
     gitea.lab.clock.slept = 3600 - 299
     assert source.cached(WANTED) is None
-    assert (await obtain(source)).id != first.id
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
 async def test_a_token_is_rotated_when_half_of_its_life_is_over(gitlab: Place) -> None:
     """It is asked to live seven days; one that ends unrotated is lost."""
     source = gitlab.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitlab.lab.clock.slept = gitlab.api.ahead = 3.4 * DAY
     assert source.cached(WANTED) == first
     gitlab.lab.clock.slept = gitlab.api.ahead = 4.6 * DAY
-    assert (await obtain(source)).id != first.id
+    assert (await fetch(source)).id != first.id
 
 
 @ensureDeferred
-async def test_a_restart_does_not_rotate_what_is_not_due(gitlab: Place) -> None:
+async def test_a_restart_does_not_rotate_a_token_that_is_not_due(gitlab: Place) -> None:
     """The kept token is the credential."""
-    first = await obtain(gitlab.start())
-    again = await obtain(gitlab.start())
+    first = await fetch(gitlab.start())
+    again = await fetch(gitlab.start())
     assert (again.secret, len(gitlab.api.asked)) == (first.secret, 1)
 
 
 @ensureDeferred
-async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
+async def test_a_token_is_renewed_without_requests(gitlab: Place) -> None:
     """A gateway that nobody uses for a week still has its credential afterwards."""
     source = gitlab.start()
     source.start()
@@ -235,7 +232,7 @@ async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
         while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
         gitlab.lab.clock.slept = gitlab.api.ahead = 5 * DAY
-        source._in_background()
+        source.start()
         while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
     finally:
@@ -245,29 +242,28 @@ async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
 
 @ensureDeferred
 async def test_a_refused_credential_is_renewed_once(place: Place) -> None:
-    """And not ten times a second."""
     source = place.start()
-    first = await obtain(source)
-    second = await obtain(source, refused=first.id)
+    first = await fetch(source)
+    second = await fetch(source, refused=first.id)
     assert second.id != first.id
     with pytest.raises(CredentialError, match="gave a moment ago"):
-        await obtain(source, refused=second.id)
+        await fetch(source, refused=second.id)
 
 
 @ensureDeferred
-async def test_a_refresh_token_that_is_no_longer_valid_is_told(gitea: Place) -> None:
+async def test_an_invalid_refresh_token_is_an_error_with_advice(gitea: Place) -> None:
     """Only a person can give consent again."""
     gitea.api.refresh = "gtr_another"
     refused = await refusal(gitea.start())
     assert refused.reason is Reason.CREDENTIAL_DENIED
     assert refused.text == (
-        "no credential for github.com: it answered 400 to credgate's refresh token: it was used up, revoked or has "
-        "expired; ask the operator of this gateway to authorise credgate anew"
+        "no credential for github.com: it answered 400 to credgate's refresh token: it was used before, was "
+        "revoked or has expired; ask the operator of this gateway to authorise it again"
     )
 
 
 @ensureDeferred
-async def test_a_wrong_client_is_told(gitea: Place) -> None:
+async def test_a_wrong_client_secret_is_reported(gitea: Place) -> None:
     """It is another mistake than a token's."""
     gitea.lab.secret("client", "wrong")
     assert "client_id or client_secret is wrong" in (await refusal(gitea.start())).text
@@ -279,19 +275,18 @@ async def test_a_wrong_client_is_told(gitea: Place) -> None:
         (
             ("read_repository",),
             False,
-            "the token may not do that; ask the operator of this gateway to give it",
+            "the token is not allowed to rotate itself; ask the operator of this gateway to give it",
         ),
         (("api",), True, "the token was revoked, has expired or was rotated elsewhere"),
     ],
 )
 @ensureDeferred
-async def test_a_token_that_cannot_rotate_is_told(
+async def test_a_token_that_cannot_rotate_is_an_error_with_advice(
     gitlab: Place,
     scopes: tuple[str, ...],
     revoked: bool,  # noqa: FBT001 - a table
     text: str,
 ) -> None:
-    """With what to do."""
     gitlab.api.scopes = scopes
     gitlab.api.family[0].revoked = revoked
     refused = await refusal(gitlab.start())
@@ -300,14 +295,14 @@ async def test_a_token_that_cannot_rotate_is_told(
 
 
 @ensureDeferred
-async def test_trouble_is_told_and_what_is_good_is_used_meanwhile(gitea: Place) -> None:
+async def test_a_failure_is_shown_and_a_valid_credential_used(gitea: Place) -> None:
     """Five minutes are long enough for most of it."""
     source = gitea.start()
-    first = await obtain(source)
+    first = await fetch(source)
     gitea.lab.clock.slept = 3400
     gitea.api.faults = [Reply(503)] * 3
-    assert (await obtain(source)).id == first.id
-    assert (await obtain(source)).id == first.id
+    assert (await fetch(source)).id == first.id
+    assert (await fetch(source)).id == first.id
     (one,) = source.describe()
     assert "its API answered 503" in one.trouble
     assert [event.event for event in gitea.lab.audit.events] == [
@@ -317,14 +312,14 @@ async def test_trouble_is_told_and_what_is_good_is_used_meanwhile(gitea: Place) 
 
 
 @ensureDeferred
-async def test_an_answer_that_is_none_is_told(place: Place) -> None:
+async def test_a_malformed_token_response_is_reported(place: Place) -> None:
     """A login page, most often."""
     place.api.faults = [Reply(200, b"<html>")]
     refused = await refusal(place.start())
-    assert "its API answered with something else than a credential" in refused.text
+    assert "its API answered with something that is not a credential" in refused.text
 
 
-def test_without_a_state_directory_there_is_nowhere_to_keep_it(place: Place) -> None:
+def test_a_store_in_memory_refuses_rotating_credentials(place: Place) -> None:
     """A gateway with its sessions in memory cannot have such a forge."""
-    with pytest.raises(Exception, match="the next token must outlive the process"):
+    with pytest.raises(Exception, match="the next token must be kept across restarts"):
         place.lab.source(place.forge, keep=False)

@@ -20,19 +20,16 @@ if TYPE_CHECKING:
 
 
 def fit(secret: str) -> None:
-    """Take all but one."""
     if secret.strip() == "unfit":
         raise ConfigError("another kind of key is meant")
 
 
 def written(reference: str, environ: Mapping[str, str], *, lines: bool = False) -> WrittenSecret:
-    """Make one."""
     return WrittenSecret(parse_reference(reference), environ, at_once, fit, lines=lines)
 
 
 @ensureDeferred
-async def test_a_variable_is_what_it_was_at_the_start() -> None:
-    """It is removed afterwards."""
+async def test_a_variable_keeps_its_value_from_the_start() -> None:
     environ = {"KEY": "secret-one"}
     secret = written("env://KEY", environ)
     environ.clear()
@@ -40,7 +37,7 @@ async def test_a_variable_is_what_it_was_at_the_start() -> None:
 
 
 @ensureDeferred
-async def test_a_file_is_what_it_is_now(tmp_path: Path) -> None:
+async def test_a_file_secret_is_read_on_each_use(tmp_path: Path) -> None:
     """It may be replaced; a key may have lines."""
     path = tmp_path / "key"
     path.write_text("one\ntwo\n")
@@ -52,7 +49,7 @@ async def test_a_file_is_what_it_is_now(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_a_file_that_went_is_told(tmp_path: Path) -> None:
+async def test_a_removed_file_is_a_credential_error(tmp_path: Path) -> None:
     """By its reference, never by its content."""
     path = tmp_path / "key"
     path.write_text("secret-one")
@@ -65,21 +62,20 @@ async def test_a_file_that_went_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reference", ["env://NOT_SET", "file:///not/there", "secret-pasted-here"])
-def test_what_cannot_be_read_stops_the_start(reference: str) -> None:
-    """And what was pasted is not repeated."""
+def test_an_unreadable_secret_stops_the_start(reference: str) -> None:
     with pytest.raises(ConfigError) as caught:
         written(reference, {})
     assert "secret-pasted" not in str(caught.value)
 
 
-def test_what_is_unfit_stops_the_start() -> None:
+def test_an_unsuitable_secret_stops_the_start() -> None:
     """It is there, and no key."""
     with pytest.raises(ConfigError, match="another kind of key is meant"):
         written("env://KEY", {"KEY": "unfit"})
 
 
 @ensureDeferred
-async def test_a_file_that_became_unfit_is_told(tmp_path: Path) -> None:
+async def test_a_file_that_became_unusable_is_a_credential_error(tmp_path: Path) -> None:
     """As a refusal, not as a defect of ours."""
     path = tmp_path / "key"
     path.write_text("secret-one")
@@ -98,7 +94,6 @@ class Vault:
         self.secret = ReferencedSecret("oauth.key", self.fetch, fit, lambda: self.now, lambda: self.now)
 
     async def fetch(self) -> CredentialOutput:
-        """Give the next."""
         self.asked += 1
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -107,7 +102,7 @@ class Vault:
 
 
 @ensureDeferred
-async def test_a_command_is_asked_when_it_must_be() -> None:
+async def test_a_command_runs_on_first_use_and_after_five_minutes() -> None:
     """Not at the start, once for all who need it soon, and again later: what it prints may have changed."""
     vault = Vault(CredentialOutput("one"), CredentialOutput("two"))
     assert vault.asked == 0
@@ -117,8 +112,7 @@ async def test_a_command_is_asked_when_it_must_be() -> None:
 
 
 @ensureDeferred
-async def test_the_end_that_a_command_printed_is_kept() -> None:
-    """Nothing is used beyond it."""
+async def test_an_end_printed_by_a_command_is_respected() -> None:
     vault = Vault(CredentialOutput("one", 1010.0), CredentialOutput("two"))
     assert await vault.secret.read() == "one"
     vault.now = 1010.0
@@ -127,7 +121,7 @@ async def test_the_end_that_a_command_printed_is_kept() -> None:
 
 @pytest.mark.parametrize("trouble", [CredentialError("it ended with status 1"), ConfigError("it printed nothing")])
 @ensureDeferred
-async def test_what_cannot_be_asked_is_told_and_left_alone_for_a_while(trouble: Exception) -> None:
+async def test_a_failed_secret_is_reported_and_not_fetched_for_five_seconds(trouble: Exception) -> None:
     """By its key; then it is tried again."""
     vault = Vault(trouble, CredentialOutput("one"))
     for _ in range(2):
@@ -140,7 +134,7 @@ async def test_what_cannot_be_asked_is_told_and_left_alone_for_a_while(trouble: 
 
 
 @ensureDeferred
-async def test_what_is_unfit_is_never_given() -> None:
+async def test_an_unsuitable_secret_is_never_returned() -> None:
     """What a command prints is judged like what a file holds."""
     vault = Vault(CredentialOutput("unfit"))
     with pytest.raises(CredentialError, match="another kind of key is meant") as caught:

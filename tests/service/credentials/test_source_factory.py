@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.fernet import Fernet
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
-from credgate.config.credential_output import CredentialOutput
-from credgate.config.schema import AppConfig, Config, ForgeConfig
-from credgate.errors import ConfigError
+from credgate.config.schema import AppConfig, Config, ForgeConfig, OAuthConfig, RotateConfig
+from credgate.errors import ConfigError, CredentialError
 from credgate.forges.registry import driver_for
-from credgate.service.credentials import keyring_source
+from credgate.service.credentials import fetched
 from credgate.service.credentials.fetched import FetchedSource
 from credgate.service.credentials.source_factory import SourceFactory
 from credgate.service.credentials.static import EnvSource, FileSource
 from tests.fakes.files import write_secret
-from tests.fakes.minting import grant, session, wanted
+from tests.fakes.github_api import make_key
+from tests.fakes.minting import Lab, grant, session, wanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,16 +69,19 @@ def test_no_credential_is_no_source() -> None:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"credentials": {"octo/*": CANARY}}, 'c.toml:8: forges.a.credentials."octo/*": expected a reference'),
     ({"credentials": {"Octo/*": "file:///none"}}, 'c.toml:8: forges.a.credentials."Octo/*": '),
-    ({"credentials": {"a/b/c": "env://TOKEN"}}, 'c.toml:8: forges.a.credentials."a/b/c": no pattern of repositories'),
+    (
+        {"credentials": {"a/b/c": "env://TOKEN"}},
+        'c.toml:8: forges.a.credentials."a/b/c": not a pattern of repositories',
+    ),
     ({"credential": "env://NONE"}, "c.toml:7: forges.a.credential: "),
-    ({"credential": f"cmd://{CANARY}"}, "c.toml:7: forges.a.credential: the program that cmd:// names is not there"),
+    ({"credential": f"cmd://{CANARY}"}, "c.toml:7: forges.a.credential: the program of cmd:// does not exist"),
     (
         {"credential": "env://TOKEN", "credentials": {"**": "env://PATH"}},
-        "c.toml:7: forges.a.credential: another credential stands for every repository already",
+        "c.toml:7: forges.a.credential: there is already a credential for every repository",
     ),
     (
         {"credential": "env://TOKEN", "app": AppConfig("7"), "mint": lambda *_: object()},
-        "c.toml:7: forges.a.app: another credential stands for every repository already",
+        "c.toml:7: forges.a.app: there is already a credential for every repository",
     ),
 ]
 
@@ -89,7 +95,7 @@ def test_a_mistake_stops_the_start_with_its_place(written: dict[str, Any], said:
     assert "CANARY" not in str(caught.value).replace(f'"{CANARY}"', "")
 
 
-def test_what_a_minting_table_lacks_is_told_by_its_key() -> None:
+def test_a_mistake_in_a_table_is_reported_by_its_key() -> None:
     """The factory knows only what is wrong; where that stands is known here."""
 
     def mint(*_: object) -> None:
@@ -99,7 +105,7 @@ def test_what_a_minting_table_lacks_is_told_by_its_key() -> None:
         choice(app=AppConfig("7"), mint=mint)
 
 
-def test_what_is_minted_stands_for_every_repository() -> None:
+def test_a_table_is_for_every_repository_and_patterns_win() -> None:
     """Patterns beside it are more particular, and win."""
     minted: Any = object()
     made = choice(credentials={"octo/x": "env://TOKEN"}, app=AppConfig("7"), mint=lambda *_: minted)
@@ -127,13 +133,104 @@ async def test_a_command_sees_three_variables_and_no_secret() -> None:
 @ensureDeferred
 async def test_a_keyring_s_entry_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library may ask a service of the desktop, and that may ask a person."""
-    monkeypatch.setattr(keyring_source, "check_installed", lambda: None)
-    monkeypatch.setattr(keyring_source, "read_entry", lambda service, user: CredentialOutput(f"{service} {user}"))
+    monkeypatch.setattr(fetched.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(fetched, "read_entry", lambda service, user: f"{service} {user}")
     assert await printed("keyring://forge/git/robot") == "forge/git robot"
 
 
 def test_a_keyring_that_is_not_installed_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the first request it would be an outage."""
-    monkeypatch.setattr(keyring_source.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(fetched.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"c.toml:7: forges.a.credential: keyring:// needs the keyring library"):
         choice("keyring://forge/robot")
+
+
+PEM = make_key()[0]
+TABLE_ENVIRON = {"PEM": PEM, "TOKEN": "glpat-0123456789", "KEY": Fernet.generate_key().decode(), "SHORT": "x"}
+APP = AppConfig("42", "env://PEM")
+ROTATE = RotateConfig("env://TOKEN", "env://KEY")
+OAUTH = OAuthConfig("id", "env://TOKEN", "env://TOKEN", "env://KEY")
+
+
+@pytest.mark.parametrize(
+    ("forge", "kind"),
+    [
+        (ForgeConfig("a", "github", "https://github.com", app=APP), "app"),
+        (ForgeConfig("a", "gitlab", "https://gitlab.com", rotate=ROTATE), "rotated"),
+        (ForgeConfig("a", "gitea", "https://gitea.example", oauth=OAUTH), "oauth"),
+        (ForgeConfig("a", "bitbucket", "https://bitbucket.org", oauth=OAUTH), "oauth"),
+    ],
+)
+def test_each_table_makes_its_source(tmp_path: Path, forge: ForgeConfig, kind: str) -> None:
+    assert Lab(tmp_path).source(forge, TABLE_ENVIRON).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("forge", "key"),
+    [
+        (ForgeConfig("a", "github", "https://github.com", app=AppConfig("42", "env://TOKEN")), "app.private_key"),
+        (ForgeConfig("a", "github", "https://github.com", app=AppConfig("42", "env://NONE")), "app.private_key"),
+        (
+            ForgeConfig("a", "gitlab", "https://gitlab.com", rotate=RotateConfig("env://TOKEN", "env://SHORT")),
+            "rotate.key",
+        ),
+        (
+            ForgeConfig("a", "gitlab", "https://gitlab.com", rotate=RotateConfig("env://NONE", "env://KEY")),
+            "rotate.token",
+        ),
+        (ForgeConfig("a", "github", "https://github.com", app=AppConfig("42", "cmd:///not/there")), "app.private_key"),
+        (
+            ForgeConfig(
+                "a", "gitea", "https://g.example", oauth=OAuthConfig("id", "env://NONE", "env://TOKEN", "env://KEY")
+            ),
+            "oauth.client_secret",
+        ),
+    ],
+)
+def test_an_unusable_key_is_named(tmp_path: Path, forge: ForgeConfig, key: str) -> None:
+    """By its key, without a value."""
+    with pytest.raises(ConfigError) as caught:
+        Lab(tmp_path).source(forge, TABLE_ENVIRON)
+    assert caught.value.key == key
+    assert "glpat" not in str(caught.value)
+    assert "PATH" in os.environ
+
+
+async def app_key(tmp_path: Path, reference: str) -> str:
+    """Return the App's key, as its signing reads it."""
+    source: Any = Lab(tmp_path).source(
+        ForgeConfig("a", "github", "https://github.com", app=AppConfig("42", reference)), TABLE_ENVIRON
+    )
+    key: str = await source._app._key.read()
+    return key
+
+
+@ensureDeferred
+async def test_a_key_may_be_printed_by_a_command(tmp_path: Path) -> None:
+    """With all its lines, and through a real process."""
+    path = tmp_path / "key.pem"
+    path.write_text(PEM)
+    assert await app_key(tmp_path, f"cmd:///bin/cat {path}") == PEM.strip() + "\n"
+
+
+@ensureDeferred
+async def test_command_output_is_checked_when_it_is_used(tmp_path: Path) -> None:
+    """The start does not wait for it."""
+    with pytest.raises(CredentialError, match=r"app.private_key: expected an RSA private key in PEM"):
+        await app_key(tmp_path, "cmd:///bin/echo no-key")
+
+
+@ensureDeferred
+async def test_a_key_may_be_in_a_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its lines; without the library the start is stopped."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(fetched, "read_entry", lambda service, user: {("credgate", "app"): PEM.strip()}[service, user])
+    assert await app_key(tmp_path, "keyring://credgate/app") == PEM.strip() + "\n"
+
+
+def test_a_keyring_without_the_library_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    oauth = OAuthConfig("id", "keyring://credgate/client", "env://TOKEN", "env://KEY")
+    with pytest.raises(ConfigError, match="pip install") as caught:
+        Lab(tmp_path).source(ForgeConfig("a", "gitea", "https://g.example", oauth=oauth), TABLE_ENVIRON)
+    assert caught.value.key == "oauth.client_secret"

@@ -25,7 +25,7 @@ def test_no_credential_is_one_value_alone() -> None:
 
 
 @given(st.text(), st.integers(2, 50))
-def test_each_value_gets_an_id_of_its_own(name: str, count: int) -> None:
+def test_each_value_has_its_own_id(name: str, count: int) -> None:
     """Pools file connections by it: two values under one id would share a login."""
     ids = Ids(name)
     made = [ids.another() for _ in range(count)]

@@ -38,7 +38,6 @@ class Threads:
     error: Exception | None = None
 
     def __call__(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
-        """Stand in for ``deferToThreadPool``."""
         self.looks += 1
         if self.error:
             return fail(self.error)
@@ -76,7 +75,6 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """Hold a file's secret."""
     path, threads = write_secret(tmp_path / "token", CANARY), Threads()
     return Bench(path, threads, FileSource("a", Reference("file", str(path)), {}, threads))
 
@@ -95,7 +93,7 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.removeObserver(observe)
 
 
-def test_asking_reads_nothing(bench: Bench) -> None:
+def test_cached_reads_no_file(bench: Bench) -> None:
     """It is asked on every request."""
     bench.path.unlink()
     assert [bench.secret for _ in range(3)] == [CANARY] * 3
@@ -138,7 +136,7 @@ def test_a_file_that_vanishes_keeps_its_value_and_is_logged_once(bench: Bench, l
     assert bench.source.describe()[0].trouble == ""
 
 
-def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> None:
+def test_a_different_failure_is_logged_again(bench: Bench, logged: list[str]) -> None:
     """Repairing one mistake by making the next must not be silent; what is wrong is not taken."""
     bench.path.unlink()
     bench.source.watch()
@@ -151,7 +149,7 @@ def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> Non
     assert [line.rsplit(f"{bench.path} ")[1][:12] for line in logged] == ["cannot be re", "is empty", "is accessibl"]
 
 
-def test_a_refused_one_is_read_at_once(bench: Bench) -> None:
+def test_a_refused_file_is_read_at_once(bench: Bench) -> None:
     """Whatever the stamp says: same size, same tick of the clock. Then there is no other."""
     status, refused = bench.path.stat(), bench.source.cached(WANTED)
     bench.path.write_text(CANARY.replace("CANARY", "CANARz"))
@@ -162,11 +160,11 @@ def test_a_refused_one_is_read_at_once(bench: Bench) -> None:
     assert (got.secret, got.id != refused.id) == (CANARY.replace("CANARY", "CANARz"), True)
     (failure,) = bench.fetch(got.id)
     assert failure.check(CredentialError)
-    assert failure.value.text == "the file of the credential of a holds no other"
+    assert failure.value.text == "the file with the credential of a has no other value"
     assert "CANA" not in failure.value.text
 
 
-def test_one_that_was_replaced_since_is_not_read_again(bench: Bench) -> None:
+def test_a_credential_replaced_since_the_refusal_is_not_read_again(bench: Bench) -> None:
     """Many requests are refused at once when a token ends; the first has it read, the others use that."""
     refused = bench.source.cached(WANTED)
     write_secret(bench.path, "second")
@@ -176,8 +174,7 @@ def test_one_that_was_replaced_since_is_not_read_again(bench: Bench) -> None:
     assert (got.secret, bench.threads.looks) == ("second", looks)
 
 
-def test_many_that_are_refused_at_once_read_once(bench: Bench) -> None:
-    """And get the same."""
+def test_many_refusals_at_once_cause_one_read(bench: Bench) -> None:
     refused, bench.threads.held = bench.source.cached(WANTED), True
     waiting = [bench.fetch(refused.id) for _ in range(5)]
     write_secret(bench.path, "second")
@@ -186,7 +183,7 @@ def test_many_that_are_refused_at_once_read_once(bench: Bench) -> None:
     assert [got.secret for (got,) in waiting] == ["second"] * 5
 
 
-def test_a_hanging_file_system_is_asked_once(bench: Bench) -> None:
+def test_a_hanging_file_system_gets_one_check(bench: Bench) -> None:
     """Rounds do not pile up threads behind a look that does not come back; when it does, they go on."""
     bench.threads.held = True
     for _ in range(5):
@@ -197,7 +194,7 @@ def test_a_hanging_file_system_is_asked_once(bench: Bench) -> None:
     assert bench.threads.looks == 2
 
 
-def test_an_older_look_never_wins_over_a_newer(bench: Bench) -> None:
+def test_an_older_check_never_replaces_a_newer_value(bench: Bench) -> None:
     """Looks at one file come one after the other, a forced one behind that of the round."""
     bench.threads.held = True
     bench.source.watch()
@@ -211,7 +208,9 @@ def test_an_older_look_never_wins_over_a_newer(bench: Bench) -> None:
     assert (results[0].secret, bench.secret) == ("second", "second")
 
 
-def test_a_failing_look_does_not_end_the_rounds(bench: Bench, logged: list[str], clean_reactor: list[Failure]) -> None:
+def test_a_failed_check_does_not_stop_later_checks(
+    bench: Bench, logged: list[str], clean_reactor: list[Failure]
+) -> None:
     """A machine without threads for a moment is no reason to miss every later rotation."""
     bench.threads.error = RuntimeError("can't start new thread")
     bench.source.watch()
@@ -220,10 +219,10 @@ def test_a_failing_look_does_not_end_the_rounds(bench: Bench, logged: list[str],
     bench.source.watch()
     assert bench.secret == "second"
     clean_reactor.clear()
-    assert logged[0] == "Looking at the credential of a failed. can't start new thread"
+    assert logged[0] == "Checking the credential of a failed. can't start new thread"
 
 
-def test_a_file_that_systemd_wrote_is_one(tmp_path: Path) -> None:
+def test_a_systemd_credential_is_read_as_a_file(tmp_path: Path) -> None:
     """Known by its own kind."""
     write_secret(tmp_path / "token", CANARY)
     source = FileSource("a", Reference("systemd", "token"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}, Threads())
@@ -246,7 +245,7 @@ def test_a_variable_has_one_value() -> None:
         EnvSource("a", Reference("env", "B"), {"A": CANARY})
 
 
-def test_an_id_says_nothing_of_its_secret() -> None:
+def test_an_id_reveals_nothing_of_its_secret() -> None:
     """Two sources with one secret have two ids: they are keyed by the source, not by the value."""
     made = [EnvSource(name, Reference("env", "A"), {"A": CANARY}).cached(WANTED) for name in "aabb"]
     assert len({one.id for one in made}) == 4

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "minting" / "lab.token"
 
 
-def test_what_was_written_is_read(path: Path) -> None:
+def test_a_written_token_is_read(path: Path) -> None:
     """Under its key, by whoever began with the same first token."""
     write(path, KEY, "first", TOKEN)
     assert read(path, KEY, "first") == TOKEN
@@ -33,7 +33,7 @@ def test_what_was_written_is_read(path: Path) -> None:
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_nothing_was_kept_yet(path: Path) -> None:
+def test_a_missing_file_has_no_token(path: Path) -> None:
     """Or it began with another token, which the operator has replaced."""
     assert read(path, KEY, "first") is None
     write(path, KEY, "first", TOKEN)
@@ -43,7 +43,7 @@ def test_nothing_was_kept_yet(path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"garbage", Fernet(Fernet.generate_key()).encrypt(b"{}")], ids=["empty", "garbage", "foreign"]
 )
-def test_what_cannot_be_decrypted_is_an_error(path: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_decrypted_is_an_error(path: Path, content: bytes) -> None:
     """Never none: then the first token would be used again."""
     write(path, KEY, "first", TOKEN)
     path.write_bytes(content)
@@ -52,7 +52,6 @@ def test_what_cannot_be_decrypted_is_an_error(path: Path, content: bytes) -> Non
 
 
 def test_a_cut_file_is_an_error(path: Path) -> None:
-    """At every length."""
     write(path, KEY, "first", TOKEN)
     whole = path.read_bytes()
     for end in range(len(whole)):
@@ -61,7 +60,7 @@ def test_a_cut_file_is_an_error(path: Path) -> None:
             read(path, KEY, "first")
 
 
-def test_a_draft_that_a_kill_left_is_overwritten(path: Path) -> None:
+def test_a_draft_left_by_a_crash_is_overwritten(path: Path) -> None:
     """It was never renamed, so it was never meant."""
     write(path, KEY, "first", TOKEN)
     draft = path.with_name("lab.token.new")
@@ -95,14 +94,14 @@ def test_a_directory_that_others_may_write_to_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 44])
-def test_a_key_is_thirty_two_bytes(key: str) -> None:
+def test_a_key_of_another_length_is_refused(key: str) -> None:
     """The start finds out, and does not repeat it."""
     check_key(KEY)
-    with pytest.raises(ConfigError, match="a key of 32 bytes in URL-safe base64 is meant"):
+    with pytest.raises(ConfigError, match="expected a key of 32 bytes in URL-safe base64"):
         check_key(key)
 
 
-def test_what_is_no_file_of_ours_is_an_error(path: Path) -> None:
+def test_a_file_of_another_user_or_type_is_an_error(path: Path) -> None:
     """Whoever lays a directory or a pipe there must not have the first token used again, nor the start hang."""
     path.parent.mkdir(mode=0o700)
     os.mkfifo(path)
@@ -111,7 +110,7 @@ def test_what_is_no_file_of_ours_is_an_error(path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_a_full_disk_leaves_what_was_kept(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_a_full_disk_keeps_the_saved_token(path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """At whichever sync it is noticed: it is an error, and what can be read is whole, the old one or the new."""
     write(path, KEY, "first", TOKEN)
     after, fsync, syncs = SavedToken("gtr_the-one-after", TOKEN.expires_at), os.fsync, []

@@ -15,8 +15,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from credgate.errors import CredentialError
-from credgate.service.credentials import command
-from credgate.service.credentials.command import MAX_OUTPUT, run
+from credgate.service.credentials import credential_command
+from credgate.service.credentials.credential_command import MAX_OUTPUT, run
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "GITHUB_TOKEN": "ghp_CANARY", "LD_PRELOAD": ""}
 
@@ -76,13 +76,13 @@ async def written(path: Path) -> int:
 
 
 @ensureDeferred
-async def test_what_it_prints_is_returned() -> None:
+async def test_the_output_of_a_command_is_returned() -> None:
     """Its arguments are its own: no shell looks at them."""
     assert await run("/bin/echo", ["echo", "a b", "$HOME;`id`"], ENVIRON, reactor) == b"a b $HOME;`id`\n"
 
 
 @ensureDeferred
-async def test_it_sees_three_variables_and_nothing_else_of_ours(tmp_path: Path) -> None:
+async def test_a_command_sees_three_variables_and_no_descriptor(tmp_path: Path) -> None:
     """No token, no descriptor, no input, no terminal; a session and a group of its own, and signals as usual."""
     ours = os.open(tmp_path, os.O_RDONLY)
     os.set_inheritable(ours, True)  # noqa: FBT003 - positional by its definition
@@ -102,14 +102,14 @@ async def test_it_sees_three_variables_and_nothing_else_of_ours(tmp_path: Path) 
 
 
 @ensureDeferred
-async def test_python_adds_nothing_to_it() -> None:
+async def test_python_leaves_no_trace_in_the_command() -> None:
     """Without a locale it would make one up for its children."""
     printed = await run("/usr/bin/env", ["env"], {"PATH": "/bin"}, reactor)
     assert printed == b"PATH=/bin\n"
 
 
 @ensureDeferred
-async def test_a_broken_pipe_ends_it_as_in_a_shell() -> None:
+async def test_a_command_gets_the_default_signal_for_a_broken_pipe() -> None:
     """Python ignores that signal and another, and what it starts would inherit that."""
     ignored = int((await shell("grep SigIgn /proc/self/status")).split()[1], 16)
     # Whoever started this run may have left others ignored: glibc's posix_spawn does so with one of its own.
@@ -127,13 +127,13 @@ async def test_a_broken_pipe_ends_it_as_in_a_shell() -> None:
     ],
 )
 @ensureDeferred
-async def test_of_a_failure_there_is_its_status_and_no_more(script: str, said: str) -> None:
+async def test_a_failure_reports_the_status_and_no_output(script: str, said: str) -> None:
     """What a failing program prints may be the secret."""
     assert await said_of(shell(script)) == said
 
 
 @ensureDeferred
-async def test_a_program_that_is_not_there_any_more_is_told() -> None:
+async def test_a_program_removed_after_the_start_is_reported() -> None:
     """It was there at the start."""
     assert await said_of(run("/nonexistent/gh", ["gh"], ENVIRON, reactor)) == "it cannot be run"
 
@@ -141,16 +141,13 @@ async def test_a_program_that_is_not_there_any_more_is_told() -> None:
 @pytest.mark.parametrize("size", [0, 1, MAX_OUTPUT])
 @ensureDeferred
 async def test_output_up_to_the_limit_is_taken(size: int) -> None:
-    """To the byte."""
     assert await python(f"print('x' * {size}, end='')") == b"x" * size
 
 
 @ensureDeferred
-async def test_one_that_hangs_is_ended_with_all_that_it_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hanging_command_is_killed_with_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A vault that does not answer must not hold requests for ever, nor leave processes behind."""
-    monkeypatch.setattr(command, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(credential_command, "TIME_LIMIT", 1.0)
     running = shell(
         '(echo $$; trap "" TERM HUP; sleep 300) & sh -c \'echo $$ > "$1"; sleep 300\' sh "$1"', f"{tmp_path}/pid"
     )
@@ -160,7 +157,7 @@ async def test_one_that_hangs_is_ended_with_all_that_it_started(
 
 
 @ensureDeferred
-async def test_what_it_leaves_behind_is_ended_and_does_not_hold_it_up(tmp_path: Path) -> None:
+async def test_the_rest_of_the_process_group_is_killed(tmp_path: Path) -> None:
     """A child that keeps the output open would be waited for until the limit."""
     printed = await shell(
         'sh -c \'echo $$ > "$1"; sleep 300\' sh "$1" & while ! test -s "$1"; do :; done; echo ghp_1', f"{tmp_path}/pid"
@@ -170,9 +167,9 @@ async def test_what_it_leaves_behind_is_ended_and_does_not_hold_it_up(tmp_path: 
 
 
 @ensureDeferred
-async def test_one_that_gets_away_does_not_hold_us_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_descendant_in_another_session_does_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A descendant with a session of its own is not ended with the group; nobody waits for it."""
-    monkeypatch.setattr(command, "TIME_LIMIT", 1.0)
+    monkeypatch.setattr(credential_command, "TIME_LIMIT", 1.0)
     pid = tmp_path / "pid"
     script = (
         "import os, time\n"
@@ -213,12 +210,11 @@ class Refusing:
     """A reactor that starts no processes."""
 
     def spawnProcess(self, *args: object, **more: object) -> None:
-        """Fail as fork does."""
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
 @ensureDeferred
-async def test_a_machine_without_processes_is_told() -> None:
+async def test_a_failed_fork_is_reported() -> None:
     """It is a failure like any other, and the next one may go well."""
     text = await said_of(run("/bin/echo", ["echo"], ENVIRON, Refusing()))
     assert text == "it cannot be started: Resource temporarily unavailable"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.credentials import github
+from credgate.credentials import installation_tokens
 from credgate.credentials.repositories import Repositories, TokenScope
 from credgate.credentials.token_response import MalformedResponse, TokenResponse
 from credgate.values import Access, Reason
@@ -26,55 +26,58 @@ MINTED: dict[str, Any] = {
 
 
 def answer(content: object, status: int = 201) -> TokenResponse:
-    """Answer with JSON."""
     return TokenResponse(status, body=json.dumps(content).encode())
 
 
-def test_a_jwt_is_a_little_older_than_it_is_and_ends_well_before_githubs_limit() -> None:
+def test_a_jwt_is_backdated_and_ends_before_githubs_limit() -> None:
     """Clocks differ by a minute or two everywhere."""
-    assert github.claims("42", 1000.9) == {"iat": 940, "exp": 1480, "iss": "42"}
+    assert installation_tokens.claims("42", 1000.9) == {"iat": 940, "exp": 1480, "iss": "42"}
 
 
 def test_permissions_are_these_and_no_others() -> None:
     """Reading, writing, and workflows by a word of their own."""
-    assert github.permissions(HELLO) == {"contents": "read", "metadata": "read"}
-    assert github.permissions(BOTH) == {"contents": "write", "metadata": "read"}
+    assert installation_tokens.permissions(HELLO) == {"contents": "read", "metadata": "read"}
+    assert installation_tokens.permissions(BOTH) == {"contents": "write", "metadata": "read"}
     with_workflows = TokenScope(BOTH.repositories, Access.WRITE, workflows=True)
-    assert github.permissions(with_workflows) == {"contents": "write", "metadata": "read", "workflows": "write"}
+    assert installation_tokens.permissions(with_workflows) == {
+        "contents": "write",
+        "metadata": "read",
+        "workflows": "write",
+    }
 
 
 def test_a_request_names_repositories_until_all_ids_are_known() -> None:
     """One of the two lists is always there, and never empty."""
-    first = json.loads(github.mint(9, BOTH, {"octo/hello": 1}, "jwt").body)
+    first = json.loads(installation_tokens.mint(9, BOTH, {"octo/hello": 1}, "jwt").body)
     assert (first["repositories"], "repository_ids" in first) == (["hello", "world"], False)
-    known = json.loads(github.mint(9, BOTH, {"octo/hello": 1, "octo/world": 2}, "jwt").body)
+    known = json.loads(installation_tokens.mint(9, BOTH, {"octo/hello": 1, "octo/world": 2}, "jwt").body)
     assert (known["repository_ids"], "repositories" in known) == ([1, 2], False)
 
 
 def test_requests_carry_the_jwt_in_a_header_alone() -> None:
     """Paths are logged by proxies."""
     for request in (
-        github.find_installation("octo/x.y", "j.w.t"),
-        github.mint(9, HELLO, {}, "j.w.t"),
-        github.revoke("j.w.t"),
+        installation_tokens.find_installation("octo/x.y", "j.w.t"),
+        installation_tokens.mint(9, HELLO, {}, "j.w.t"),
+        installation_tokens.revoke("j.w.t"),
     ):
         assert request.headers["Authorization"] == "Bearer j.w.t"
         assert "j.w.t" not in request.path
         assert b"j.w.t" not in request.body
-    assert github.find_installation("octo/x.y", "j").path == "/repos/octo/x.y/installation"
+    assert installation_tokens.find_installation("octo/x.y", "j").path == "/repos/octo/x.y/installation"
 
 
 @pytest.mark.parametrize("said", [{}, {"id": 0}, {"id": True}, {"id": "7"}, {"id": 2**60}, {"id": None}])
 def test_an_installation_has_an_id(said: object) -> None:
     """It becomes a part of a path."""
-    assert github.read_installation(answer({"id": 7})) == 7
-    with pytest.raises(MalformedResponse, match="its id is no id"):
-        github.read_installation(answer(said))
+    assert installation_tokens.read_installation(answer({"id": 7})) == 7
+    with pytest.raises(MalformedResponse, match="its id is not valid"):
+        installation_tokens.read_installation(answer(said))
 
 
-def test_what_was_minted_is_read() -> None:
+def test_an_installation_token_is_read() -> None:
     """Names in their normal form."""
-    minted = github.read_minted(answer(MINTED))
+    minted = installation_tokens.read_minted(answer(MINTED))
     assert (minted.ids, minted.expires_at, minted.selection) == ({"octo/hello": 7}, 1783808050.0, "selected")
     assert minted.token not in repr(minted)
 
@@ -93,10 +96,10 @@ def test_what_was_minted_is_read() -> None:
         {"repositories": [{"full_name": "octo/hello", "id": "7"}]},
     ],
 )
-def test_what_cannot_be_read_is_not_believed(wrong: dict[str, object]) -> None:
+def test_an_unreadable_response_is_refused(wrong: dict[str, object]) -> None:
     """Could not tell is no."""
     with pytest.raises(MalformedResponse):
-        github.read_minted(answer(MINTED | wrong))
+        installation_tokens.read_minted(answer(MINTED | wrong))
 
 
 JSON = st.recursive(
@@ -110,11 +113,11 @@ JSON = st.recursive(
 def test_any_answer_is_read_or_malformed(wrong: dict[str, object]) -> None:
     """And what is read has the right types."""
     try:
-        minted = github.read_minted(answer(MINTED | wrong))
+        minted = installation_tokens.read_minted(answer(MINTED | wrong))
     except MalformedResponse:
         return
     assert all(isinstance(number, int) for number in minted.ids.values())
-    assert isinstance(github.excess(minted, HELLO, {}), str)
+    assert isinstance(installation_tokens.excess(minted, HELLO, {}), str)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +135,11 @@ def test_any_answer_is_read_or_malformed(wrong: dict[str, object]) -> None:
         (HELLO, {}, {"permissions": {}}, "fewer permissions than were asked for"),
     ],
 )
-def test_what_was_minted_is_compared_with_what_was_asked(
+def test_a_token_is_compared_with_its_request(
     scope: TokenScope, ids: dict[str, int], said: dict[str, object], text: str
 ) -> None:
     """A token that is good for anything else is not used."""
-    assert github.excess(github.read_minted(answer(MINTED | said)), scope, ids) == text
+    assert installation_tokens.excess(installation_tokens.read_minted(answer(MINTED | said)), scope, ids) == text
 
 
 @pytest.mark.parametrize(
@@ -150,9 +153,9 @@ def test_what_was_minted_is_compared_with_what_was_asked(
         (TokenResponse(401), False),
     ],
 )
-def test_a_jwt_that_was_refused_for_its_times_is_told_apart(given_answer: TokenResponse, refused: bool) -> None:  # noqa: FBT001 - a table
+def test_a_jwt_refused_for_its_times_is_recognised(given_answer: TokenResponse, refused: bool) -> None:  # noqa: FBT001 - a table
     """Only then another one helps."""
-    assert github.clock_refused(given_answer, 0.0) is refused
+    assert installation_tokens.clock_refused(given_answer, 0.0) is refused
 
 
 @pytest.mark.parametrize(
@@ -160,22 +163,21 @@ def test_a_jwt_that_was_refused_for_its_times_is_told_apart(given_answer: TokenR
     [
         ("Bad credentials", 401, Reason.CREDENTIAL_DENIED, "it refuses the App's id or private key"),
         ("This installation has been suspended", 403, Reason.CREDENTIAL_DENIED, "is suspended"),
-        ("no", 403, Reason.CREDENTIAL_DENIED, "its API answered 403: it refuses what credgate asks with"),
+        ("no", 403, Reason.CREDENTIAL_DENIED, "its API answered 403: it does not accept credgate's login"),
         ("no", 404, Reason.CREDENTIAL_DENIED, "its API answered 404"),
         ("The permissions requested are not granted", 422, Reason.CREDENTIAL_NOT_COVERING, "contents: read"),
         ("There is at least one repository", 422, Reason.CREDENTIAL_NOT_COVERING, "octo/hello is not among"),
-        ("x", 503, Reason.CREDENTIAL_UNAVAILABLE, "has trouble of its own"),
+        ("x", 503, Reason.CREDENTIAL_UNAVAILABLE, "reports an internal error"),
     ],
 )
 def test_each_refusal_says_what_it_means(said: str, status: int, reason: Reason, text: str) -> None:
-    """And never repeats the forge."""
-    error = github.mint_error("f", HELLO, answer({"message": said + " <script>"}, status), 0.0)
+    error = installation_tokens.mint_error("f", HELLO, answer({"message": said + " <script>"}, status), 0.0)
     assert error.reason is reason
     assert text in error.text
     assert "script" not in error.text
 
 
-def test_of_several_repositories_none_is_blamed() -> None:
+def test_a_failure_for_several_repositories_names_none() -> None:
     """GitHub does not say which."""
-    error = github.mint_error("f", BOTH, answer({"message": "There is at least one repository"}, 422), 0.0)
+    error = installation_tokens.mint_error("f", BOTH, answer({"message": "There is at least one repository"}, 422), 0.0)
     assert "one of the session's repositories is not among" in error.text

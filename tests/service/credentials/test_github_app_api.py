@@ -14,9 +14,9 @@ from credgate.config.schema import AppConfig
 from credgate.credentials.repositories import Repositories, TokenScope
 from credgate.credentials.token_response import TokenResponse
 from credgate.errors import ConfigError, CredentialError
-from credgate.service.credentials import github_api
+from credgate.service.credentials import github_app
 from credgate.service.credentials.api_client import NoResponseError
-from credgate.service.credentials.github_api import GitHubApp, check_key
+from credgate.service.credentials.github_app import GitHubApp, check_key
 from credgate.values import Access, Reason
 from tests.fakes.github_api import make_key
 
@@ -50,7 +50,6 @@ class Listed:
         self.asked: list[Request] = []
 
     async def ask(self, request: Request) -> TokenResponse:
-        """Give the next one."""
         self.asked.append(request)
         given = self.answers.pop(0)
         if isinstance(given, NoResponseError):
@@ -77,11 +76,11 @@ def app(*answers: TokenResponse | NoResponseError, **table: Any) -> tuple[GitHub
     return GitHubApp("github.com", AppConfig("42", **table), key, api, lambda: NOW), api, key  # type: ignore[arg-type]
 
 
-def test_a_key_is_tried_before_anything_listens() -> None:
+def test_an_unusable_key_stops_the_start() -> None:
     """A certificate, a public key or a typing error signs nothing; the library's text may quote it."""
     check_key(PEM)
     for wrong in ("CANARY", "", PEM.replace("RSA PRIVATE", "PUBLIC"), PEM[:-100]):
-        with pytest.raises(ConfigError, match="an RSA private key in PEM is meant") as caught:
+        with pytest.raises(ConfigError, match="expected an RSA private key in PEM") as caught:
             check_key(wrong)
         assert caught.value.__cause__ is None
         assert "CANARY" not in str(caught.value)
@@ -97,7 +96,7 @@ async def test_a_key_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(data)
         return load_pem_private_key(data, password)
 
-    monkeypatch.setattr(github_api, "load_pem_private_key", load)
+    monkeypatch.setattr(github_app, "load_pem_private_key", load)
     made, api, key = app(FOUND, minted(), minted())
     for key.pem in (pem, pem):
         await made.mint(HELLO, "octo/hello")
@@ -115,11 +114,11 @@ async def test_a_token_counts_from_the_forge_s_clock() -> None:
 
 
 @ensureDeferred
-async def test_a_key_that_was_spoiled_meanwhile_is_told_without_it() -> None:
+async def test_a_key_that_became_unusable_is_an_error_without_the_key() -> None:
     """It is read at each signing; what it holds now may be another secret."""
     made, api, key = app()
     key.pem = "CANARY of another file"
-    with pytest.raises(CredentialError, match="private_key is no RSA key in PEM") as caught:
+    with pytest.raises(CredentialError, match="private_key is not an RSA key in PEM") as caught:
         await made.mint(HELLO, "octo/hello")
     assert (caught.value.reason, api.asked) == (Reason.CREDENTIAL_DENIED, [])
     assert "CANARY" not in str(caught.value)
@@ -127,7 +126,7 @@ async def test_a_key_that_was_spoiled_meanwhile_is_told_without_it() -> None:
 
 
 @ensureDeferred
-async def test_an_installation_that_is_written_is_not_looked_up() -> None:
+async def test_a_configured_installation_is_not_looked_up() -> None:
     """And not looked up elsewhere when it is gone: the operator meant this one."""
     made, api, _ = app(TokenResponse(404), installation_id=9)
     with pytest.raises(CredentialError):
@@ -136,7 +135,7 @@ async def test_an_installation_that_is_written_is_not_looked_up() -> None:
 
 
 @ensureDeferred
-async def test_a_repository_that_is_gone_is_forgotten() -> None:
+async def test_the_id_of_a_missing_repository_is_forgotten() -> None:
     """Its name may be another's by now, which is then what is granted."""
     made, api, _ = app(FOUND, minted(), TokenResponse(422), minted(2))
     await made.mint(HELLO, "octo/hello")
@@ -148,9 +147,9 @@ async def test_a_repository_that_is_gone_is_forgotten() -> None:
 
 
 @ensureDeferred
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_remembered_ids_and_scopes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sandboxes choose what is asked for; what is forgotten is asked for by name again."""
-    monkeypatch.setattr(github_api, "MAX_KNOWN", 0)
+    monkeypatch.setattr(github_app, "MAX_KNOWN", 0)
     made, _, _ = app(FOUND, minted(), minted())
     await made.mint(HELLO, "octo/hello")
     made._ids["octo/other"] = 5
@@ -203,7 +202,7 @@ async def test_a_token_has_ended_only_if_the_forge_says_so(
     ],
 )
 @ensureDeferred
-async def test_it_is_proved_by_the_smallest_question(table: dict[str, Any], path: str, asked: str) -> None:
+async def test_each_kind_has_a_small_proof_request(table: dict[str, Any], path: str, asked: str) -> None:
     """Of the App, or of the installation that the repository would get its token from; nothing is minted by it."""
     made, api, _ = app(FOUND, FOUND, **table)
     await made.prove(path)
@@ -213,7 +212,7 @@ async def test_it_is_proved_by_the_smallest_question(table: dict[str, Any], path
 
 @pytest.mark.parametrize("path", ["", "octo/hello"])
 @ensureDeferred
-async def test_what_the_forge_refuses_is_not_proved(path: str) -> None:
+async def test_a_refused_credential_is_not_accepted(path: str) -> None:
     """In the words that minting has for it."""
     made, _, _ = app(TokenResponse(401))
     with pytest.raises(CredentialError, match="it refuses the App's id or private key"):

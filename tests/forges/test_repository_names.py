@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.forges.names import MAX_PATH, bare_path
+from credgate.forges.repository_names import MAX_PATH, bare_path
 
 ALPHABET = frozenset(string.ascii_letters + string.digits + "._~+-/")
 
@@ -111,7 +111,7 @@ def test_the_longest_path_and_one_more() -> None:
 
 
 @given(st.text(alphabet="ab./git-GIT~+_%\\ \n", max_size=40))
-def test_what_comes_out_is_stable_and_plain(path: str) -> None:
+def test_a_bare_path_is_stable_and_plain(path: str) -> None:
     """A normal form is its own normal form, holds no dots segment and no foreign character."""
     bare = bare_path(path)
     if bare is not None:

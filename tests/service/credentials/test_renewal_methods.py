@@ -1,4 +1,4 @@
-"""Plans: each kind asks its own API with its own secrets, and says when a credential is too old."""
+"""The two renewal methods: requests, responses and margins."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from credgate.credentials.renewal import early
 from credgate.credentials.token_response import MalformedResponse, TokenResponse
-from credgate.forges.login import basic
-from credgate.service.credentials.plans import OAuthPlan, RotatePlan
+from credgate.forges.driver import basic
+from credgate.service.credentials.renewal import early
+from credgate.service.credentials.rotating import OAuthRefresh, TokenRotation
 from credgate.values import Reason
 
 if TYPE_CHECKING:
-    from credgate.service.credentials.plans import Plan
+    from credgate.service.credentials.rotating import RenewalMethod
 
 NOW = 1_800_000_000.0
 DAY = 24 * 3600.0
@@ -28,13 +28,12 @@ class Written:
         self.text = text
 
     async def read(self) -> str:
-        """Return it."""
         return self.text
 
 
-OAUTH: Any = OAuthPlan("lab", "gitea", "client", Written("client-secret"), Written("first"))  # type: ignore[arg-type]
-ROTATE: Any = RotatePlan("lab", 7 * DAY, Written("first"))  # type: ignore[arg-type]
-BOTH = pytest.mark.parametrize("plan", [OAUTH, ROTATE])
+OAUTH: Any = OAuthRefresh("lab", "gitea", "client", Written("client-secret"), Written("first"))  # type: ignore[arg-type]
+ROTATE: Any = TokenRotation("lab", 7 * DAY, Written("first"))  # type: ignore[arg-type]
+BOTH = pytest.mark.parametrize("method", [OAUTH, ROTATE])
 GIVEN = {
     OAUTH: {"access_token": "a" * 40, "token_type": "bearer", "expires_in": 3600, "refresh_token": "r" * 40},
     ROTATE: {"token": "glpat-" + "t" * 20, "expires_at": "2027-01-22", "active": True, "revoked": False},
@@ -48,9 +47,9 @@ def answer(members: object, status: int = 200) -> TokenResponse:
 
 @BOTH
 @ensureDeferred
-async def test_it_is_asked_with_the_token_that_is_used_up(plan: Plan) -> None:
+async def test_a_renewal_sends_the_token_in_no_url(method: RenewalMethod) -> None:
     """And the token is in no URL: those are logged at every forge."""
-    request = await plan.request("the-token", NOW)
+    request = await method.request("the-token", NOW)
     assert request.method == "POST"
     assert "the-token" not in request.path
     assert "the-token" in str(request.headers) + str(request.body)
@@ -58,30 +57,30 @@ async def test_it_is_asked_with_the_token_that_is_used_up(plan: Plan) -> None:
 
 
 @ensureDeferred
-async def test_an_oauth_client_proves_itself_as_well() -> None:
+async def test_an_oauth_client_secret_is_read_for_each_request() -> None:
     """Its secret is read when it is needed, so that a rotated one is the one."""
-    plan = OAuthPlan("lab", "gitea", "client", Written("of-the-client"), Written("first"))  # type: ignore[arg-type]
-    assert basic("client", "of-the-client").decode() in str((await plan.request("the-token", NOW)).headers)
-    plan.client_secret.text = "another"  # type: ignore[attr-defined]
-    assert basic("client", "another").decode() in str((await plan.request("the-token", NOW)).headers)
+    method = OAuthRefresh("lab", "gitea", "client", Written("of-the-client"), Written("first"))  # type: ignore[arg-type]
+    assert basic("client", "of-the-client").decode() in str((await method.request("the-token", NOW)).headers)
+    method.client_secret.text = "another"  # type: ignore[attr-defined]
+    assert basic("client", "another").decode() in str((await method.request("the-token", NOW)).headers)
 
 
 @BOTH
-def test_what_comes_is_the_credential_and_the_next_token(plan: Plan) -> None:
+def test_a_renewal_returns_the_credential_and_the_next_token(method: RenewalMethod) -> None:
     """Where they are one, it is kept as one; what is not whole is neither."""
-    renewed = plan.read(answer(GIVEN[plan]), "the-token", NOW)
-    assert renewed.secret in GIVEN[plan].values()
-    assert (renewed.secret == renewed.kept) is plan.usable
+    renewed = method.read(answer(GIVEN[method]), "the-token", NOW)
+    assert renewed.secret in GIVEN[method].values()
+    assert (renewed.secret == renewed.next_token) is method.saved_is_credential
     assert renewed.lifetime > 0
-    (name,) = {"access_token", "token"} & set(GIVEN[plan])
+    (name,) = {"access_token", "token"} & set(GIVEN[method])
     with pytest.raises(MalformedResponse):
-        plan.read(answer({**GIVEN[plan], name: 7}), "the-token", NOW)
+        method.read(answer({**GIVEN[method], name: 7}), "the-token", NOW)
 
 
 @BOTH
-def test_a_refusal_is_told_in_our_words(plan: Plan) -> None:
+def test_a_refusal_does_not_repeat_the_forges_text(method: RenewalMethod) -> None:
     """A token that was used up is the operator's to begin anew; the forge's own words stay there."""
-    error = plan.refused(answer({"error": "invalid_grant", "error_description": "CANARY"}, 400), NOW)
+    error = method.refused(answer({"error": "invalid_grant", "error_description": "CANARY"}, 400), NOW)
     assert error.text.startswith("no credential for lab: ")
     assert "CANARY" not in error.text
     assert error.reason in {Reason.CREDENTIAL_DENIED, Reason.CREDENTIAL_UNAVAILABLE}

@@ -1,11 +1,14 @@
-"""A GitHub App's part: who it says it is, what it asks for, and what it takes for an answer.
+"""The requests and responses of a GitHub App: its JWT claims, its installations and its installation tokens.
 
-An App signs a short JWT with its private key, learns by it which of its installations holds a repository, and has that
-installation mint a token. Every token is limited to named repositories (by id once their ids are known, so that a
-repository that takes over a name gets nothing) and to ``contents`` and ``metadata``, with ``workflows`` only where the
-grant says so. An answer that grants anything else than was asked for is not used: names without an owner are resolved
-by GitHub in whatever installation was asked. See GitHub's REST documentation, "Apps" (API version 2022-11-28), the same
-on GitHub Enterprise Server. Nothing here signs, sends or reads a clock: ``now`` is wall seconds by the forge's clock.
+An App signs a short JWT with its private key, asks which of its installations contains a repository, and asks for a
+token of that installation. Every token is limited to named repositories and to ``contents`` and ``metadata``, with
+``workflows`` only where the grant allows it. Repositories are named by id once their ids are known, so that a
+repository that takes over a name is not included.
+
+A token with anything other than the requested rights is not used: GitHub resolves names without an owner in the
+installation of the request, which may be another owner's. See GitHub's REST documentation, "Apps" (API version
+2022-11-28), the same on GitHub Enterprise Server. This module does not sign, send or read a clock: ``now`` is in wall
+seconds of the forge's clock.
 """
 
 from __future__ import annotations
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
     from credgate.credentials.token_response import Object, TokenResponse
 
 BACKDATED = 60
-"""Seconds that a JWT claims to be older than it is, for a forge whose clock is behind."""
+"""Seconds that a JWT is backdated, for a forge whose clock is slow."""
 JWT_LIFETIME = 480
-"""Seconds from now to its end; GitHub takes 600 at most, by its own clock."""
+"""Seconds from now to its end; GitHub accepts at most 600, by its own clock."""
 SKEWED = 30.0
-"""Seconds by which the clocks must differ for a refused JWT to be worth another try."""
+"""Seconds by which the clocks must differ for a refused JWT to be sent again."""
 MAX_ID = 2**53
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -42,41 +45,41 @@ _LEVELS = {"read": 1, "write": 2, "admin": 3}
 
 @frozen(slots=True)
 class InstallationToken:
-    """A token as GitHub describes it, not yet compared with what was asked for."""
+    """A token as GitHub describes it, not yet compared with the request."""
 
     token: str = field(repr=False)
     expires_at: float
     """Seconds since the epoch, by the forge's clock."""
     ids: Mapping[str, int]
-    """The repositories that it is good for: ids by normal path."""
+    """The repositories that it is for: ids by normal path."""
     permissions: Mapping[str, str]
     selection: str
 
 
 def claims(app_id: str, now: float) -> dict[str, object]:
-    """Return what the App's JWT says; ``now`` is what the forge's clock shows, as far as we know."""
+    """Return the claims of the App's JWT; ``now`` is our estimate of the forge's clock."""
     return {"iat": int(now) - BACKDATED, "exp": int(now) + JWT_LIFETIME, "iss": app_id}
 
 
 def permissions(scope: TokenScope) -> dict[str, str]:
-    """Return the permissions to ask for, and no others."""
+    """Return the permissions to request."""
     wanted = {"contents": "write" if scope.access is Access.WRITE else "read", "metadata": "read"}
     return wanted | ({"workflows": "write"} if scope.workflows else {})
 
 
 def find_installation(path: str, jwt: str) -> Request:
-    """Ask which installation holds the repository ``path``."""
+    """Ask which installation contains the repository ``path``."""
     owner, _, name = path.partition("/")
     return Request("GET", f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}/installation", _as(jwt))
 
 
 def itself(installation: int, jwt: str) -> Request:
-    """Ask who the signature is, or about the installation if one is named: nothing is minted by it."""
+    """Ask about the App of the signature, or about the installation if one is given. Makes no token."""
     return Request("GET", f"/app/installations/{installation}" if installation else "/app", _as(jwt))
 
 
 def mint(installation: int, scope: TokenScope, ids: Mapping[str, int], jwt: str) -> Request:
-    """Ask for a token; by ids if all of them are known. There is no way to ask for no repository."""
+    """Ask for a token, by ids if all of them are known. The list cannot be empty (``Repositories``)."""
     wanted: dict[str, object] = {"permissions": permissions(scope)}
     if known := known_ids(scope.repositories, ids):
         wanted["repository_ids"] = known
@@ -86,12 +89,12 @@ def mint(installation: int, scope: TokenScope, ids: Mapping[str, int], jwt: str)
 
 
 def revoke(minted: str) -> Request:
-    """Ask for the end of a token, as its bearer."""
+    """Revoke a token, as its bearer."""
     return Request("DELETE", "/installation/token", _as(minted))
 
 
 def known_ids(repositories: Repositories, ids: Mapping[str, int]) -> list[int]:
-    """Return the ids of all of them, in their order; none unless all are known."""
+    """Return the ids in the order of the paths; an empty list unless all are known."""
     if not all(path in ids for path in repositories.sorted):
         return []
     return [ids[path] for path in repositories.sorted]
@@ -103,11 +106,11 @@ def read_installation(answer: TokenResponse) -> int:
 
 
 def read_minted(answer: TokenResponse) -> InstallationToken:
-    """Return what was minted; raise ``MalformedResponse``."""
+    """Return the token; raise ``MalformedResponse``."""
     found = read_object(answer.body)
     listed, granted = found.get("repositories"), found.get("permissions")
     if not isinstance(listed, list) or not isinstance(granted, dict):
-        raise MalformedResponse("it does not say what the token is for")
+        raise MalformedResponse("it does not name the token's repositories and permissions")
     if not all(isinstance(each, str) for each in granted.values()):
         raise MalformedResponse("its permissions cannot be read")
     ids = dict(_repository(each) for each in listed)
@@ -116,7 +119,7 @@ def read_minted(answer: TokenResponse) -> InstallationToken:
 
 
 def excess(minted: InstallationToken, scope: TokenScope, ids: Mapping[str, int]) -> str:
-    """Say what the token is good for beyond what was asked, or short of it; ``""``: nothing, it can be used."""
+    """Return how the token differs from the request; ``""``: it does not, and can be used."""
     asked = known_ids(scope.repositories, ids)
     same = set(minted.ids.values()) == set(asked) if asked else set(minted.ids) == scope.repositories.paths
     if minted.selection != "selected" or not same:
@@ -139,7 +142,7 @@ def clock_refused(answer: TokenResponse, now: float) -> bool:
 
 
 def not_found(forge: str, path: str) -> CredentialError:
-    """Refuse because no installation holds the repository (404 to the look-up)."""
+    """Return the error for a repository that no installation contains (404 to the look-up)."""
     text = (
         f"no credential for {forge}: credgate's GitHub App is not installed on {path}, or there is no such repository; "
         f"{token_errors.OPERATOR} to add it to the App's installation"
@@ -148,7 +151,7 @@ def not_found(forge: str, path: str) -> CredentialError:
 
 
 def refused(forge: str, answer: TokenResponse, now: float) -> CredentialError:
-    """Refuse because the App is not accepted, or for what means the same for every kind of credential."""
+    """Return the error for a refused App, or for a status with one meaning for every kind of credential."""
     text = ""
     if answer.status == HTTPStatus.UNAUTHORIZED:
         text = (
@@ -162,11 +165,11 @@ def refused(forge: str, answer: TokenResponse, now: float) -> CredentialError:
 
 
 def mint_error(forge: str, scope: TokenScope, answer: TokenResponse, now: float) -> CredentialError:
-    """Refuse because the installation may not have what was asked for."""
+    """Return the error for a refused token request."""
     if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and "permissions" in message(answer):
         asked = ", ".join(f"{name}: {level}" for name, level in permissions(scope).items())
-        said = f"no credential for {forge}: credgate's GitHub App lacks a permission, it needs {asked}"
-        text = f"{said}; {token_errors.OPERATOR}"
+        lacks = f"credgate's GitHub App lacks a permission, it needs {asked}"
+        text = f"no credential for {forge}: {lacks}; {token_errors.OPERATOR}"
         return CredentialError(text, reason=Reason.CREDENTIAL_NOT_COVERING, retry_after=token_errors.SOON)
     if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         shown = scope.repositories.sorted[0] if len(scope.repositories) == 1 else "one of the session's repositories"
@@ -185,12 +188,12 @@ def _as(bearer: str) -> dict[str, str]:
 def _id(found: Object) -> int:
     value = found.get("id")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_ID:
-        raise MalformedResponse("its id is no id")
+        raise MalformedResponse("its id is not valid")
     return value
 
 
 def _repository(listed: object) -> tuple[str, int]:
     name = listed.get("full_name") if isinstance(listed, dict) else None
     if not isinstance(name, str) or not isinstance(listed, dict):
-        raise MalformedResponse("it does not say what the token is for")
+        raise MalformedResponse("it does not name the token's repositories and permissions")
     return name.lower(), _id(listed)

@@ -1,13 +1,13 @@
-"""Runs a ``cmd://`` command: a child in a session of its own, for a limited time, with a limited output.
+"""Run a ``cmd://`` command: a child in its own session, with limits for its time and its output.
 
-It is given nothing: ``/dev/null`` to read, ``PATH``, ``HOME`` and ``LANG`` as environment, no descriptor of ours. What
-it writes to stderr is thrown away unread, since programs print secrets there when they fail; so of a failure there is
-an exit status and no more. When it ends, whatever it left in its process group is ended too; a descendant that made a
-session of its own is not found, but can no longer hold up anybody.
+The child gets ``/dev/null`` as standard input, ``PATH``, ``HOME`` and ``LANG`` as its environment, and no descriptor of
+the gateway. Its standard error is discarded unread, because programs print secrets there when they fail; a failure is
+therefore reported by its exit status only. When the command ends, the rest of its process group is killed. A descendant
+that made its own session is not found, but nothing waits for it.
 
-The child begins as a few lines of Python, because Twisted starts processes in the gateway's own group: they make the
-session, undo what Python does to signals and locale, and become the command. No secret is ever in an argument or in an
-environment.
+The child starts as a few lines of Python, because Twisted starts processes in the gateway's own process group: they
+make the session, undo Python's changes to signals and locale, and execute the command. No secret is ever in an argument
+or in an environment.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 TIME_LIMIT = 10.0
-"""Seconds from its start to its end."""
+"""Seconds that a command may run."""
 MAX_OUTPUT = 64 * 1024
-"""Bytes of its output."""
+"""Maximum bytes of output."""
 KEPT = ("PATH", "HOME", "LANG")
-"""What of the gateway's environment it sees."""
+"""The variables of the gateway's environment that a command sees."""
 
 _LEAD = """
 import os, signal, sys
@@ -55,18 +55,18 @@ _NO_EXEC = 127
 
 
 def command(words: Sequence[str], environ: Mapping[str, str], reactor: Any) -> Callable[[], Deferred[bytes]]:  # noqa: ANN401 - as below
-    """Find the program that ``words`` begin with, now; return what runs it. Raises ``ConfigError`` if there is none."""
+    """Find the program ``words[0]`` now; return a function that runs it. Raises ``ConfigError`` if there is none."""
     scrubbed = {name: environ[name] for name in KEPT if name in environ}
     path = shutil.which(words[0], path=scrubbed.get("PATH") or os.defpath)
     if path is None:
-        raise ConfigError("the program that cmd:// names is not there, or cannot be executed")
+        raise ConfigError("the program of cmd:// does not exist or is not executable")
     return partial(run, path, words, scrubbed, reactor)
 
 
 def run(path: str, words: Sequence[str], environ: Mapping[str, str], reactor: Any) -> Deferred[bytes]:  # noqa: ANN401 - IReactorProcess and IReactorTime
-    """Run the program at ``path`` with ``words`` as its argv; fire with what it printed.
+    """Run the program at ``path`` with ``words`` as its argv; fire with its output.
 
-    Fails with ``CredentialError`` unless it ends with status 0 in time. Cancelling ends it.
+    Fails with ``CredentialError`` unless it ends with status 0 in time. Cancelling kills it.
     """
     command = _Command(reactor)
     scrubbed = {name: environ[name] for name in KEPT if name in environ}
@@ -92,13 +92,11 @@ class _Command(ProcessProtocol):
         self._pid = 0
 
     def connectionMade(self) -> None:
-        """Begin to count its time."""
         assert self.transport is not None
         self._pid = self.transport.pid
         self._deadline = self._reactor.callLater(TIME_LIMIT, self.failed, f"it did not end within {TIME_LIMIT:g} s")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803 - Twisted's name
-        """Keep its output, so much of it."""
         if self.printed.called:
             return
         self._output += data
@@ -106,12 +104,11 @@ class _Command(ProcessProtocol):
             self.failed(f"it printed more than {MAX_OUTPUT} bytes")
 
     def processExited(self, reason: Failure) -> None:
-        """End what it left running: that would hold its output open. From now on its number is no longer its own."""
+        # The rest of the group would keep the output open. After this the kernel may reuse the number.
         self._kill_group()
         self._pid = 0
 
     def processEnded(self, reason: Failure) -> None:
-        """Say what it printed, or how it ended."""
         if isinstance(reason.value, ProcessTerminated):
             self.failed(_ending(reason.value.exitCode, reason.value.signal))
         output = bytes(self._output)
@@ -120,7 +117,7 @@ class _Command(ProcessProtocol):
             self.printed.callback(output)
 
     def failed(self, text: str) -> None:
-        """Give it up; ``text`` says why, for people."""
+        """End with an error; ``text`` is for the operator."""
         self._kill()
         if not self.printed.called:
             self.printed.errback(CredentialError(text))
@@ -129,7 +126,7 @@ class _Command(ProcessProtocol):
         self._over()
         self._kill_group()
         if self.transport is not None:
-            self.transport.loseConnection()  # a descendant that got away may still hold the other end
+            self.transport.loseConnection()  # a descendant in another session may still hold the other end
 
     def _over(self) -> None:
         deadline, self._deadline = self._deadline, None
@@ -138,7 +135,7 @@ class _Command(ProcessProtocol):
         self._output.clear()
 
     def _kill_group(self) -> None:
-        """End the group, or the child alone while it has none yet."""
+        """Kill the group, or only the child before it has made its session."""
         if not self._pid:
             return
         with suppress(ProcessLookupError, PermissionError):
