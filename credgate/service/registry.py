@@ -101,6 +101,8 @@ class SessionRegistry(Service):
         self._beginnings: list[Callable[[Session], None]] = []
         self._nobody = _nobody(entropy)
         self._last = clock()
+        self.read_at = self._last.boot
+        """The boot clock when a session was last authenticated: one reading is enough for a request."""
 
     @property
     def writable(self) -> bool:
@@ -116,7 +118,8 @@ class SessionRegistry(Service):
         """
         found = self._by_id.get(self._by_token.get(tokens.digest(token), ""), self._nobody)
         right = hmac.compare_digest(found.secret_digest, tokens.digest(secret))
-        live = found.live(self._clock().boot)
+        self.read_at = self._clock().boot
+        live = found.live(self.read_at)
         here = admits(found.bound_to, address)
         return found if right & live & here else None
 
@@ -125,10 +128,10 @@ class SessionRegistry(Service):
         session = self.get(session_id)
         return session if session is not None and admits(session.bound_to, address) else None
 
-    def touch(self, session_id: str) -> None:
-        """Note that the session is in use now; an ended one stays ended."""
+    def touch(self, session_id: str, now: float | None = None) -> None:
+        """Record that the session is in use now; an ended one stays ended. ``now``: a reading of this turn."""
         session = self._by_id.get(session_id)
-        now = self._clock().boot
+        now = self._clock().boot if now is None else now
         if session is None or now - session.used < TOUCH_GRAIN or not session.live(now):
             return
         self._by_id[session_id] = evolve(session, used=now)

@@ -54,12 +54,15 @@ from credgate.service.private import ParentPipe, private
 from credgate.service.process import harden, most_connections
 from credgate.service.registry import SessionRegistry
 from credgate.service.reload import Reload
-from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
-from credgate.service.sandbox.listener import SandboxListener
+from credgate.service.sandbox.listener import SandboxFactory, SandboxListener, Sweep
+from credgate.service.sandbox.refused_connections import RefusedConnections
+from credgate.service.sandbox.request_judge import RequestJudge
+from credgate.service.sandbox.services import Services
+from credgate.service.sandbox.transfers import Transfers
 from credgate.service.upstream.endpoints import forge_endpoints
 from credgate.service.upstream.pool import ForgePool
-from credgate.service.versions import check_installed
 from credgate.sessions.login_throttle import LoginThrottle
+from credgate.sessions.rate import Rates
 from credgate.sessions.stores import store_for
 
 if TYPE_CHECKING:
@@ -154,7 +157,6 @@ def _config(path: str | None) -> Config:
 
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
-    check_installed()
     harden()
     tally = EventCounters(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
@@ -168,7 +170,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     minting.forget_variables()
     registry.on_end(credentials.session_ended)
     walkers = WalkThreads(reactor)
-    gate = _gate(
+    services = _services(
         config,
         reactor,
         drivers=drivers,
@@ -178,15 +180,18 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         audit=audit,
         walkers=walkers,
     )
+    judge, transfers = services.judge, services.transfers
+    few = services.limits.max_connections < config.limits.max_connections
+    factory = SandboxFactory(services, few_descriptors=few)
     rounds = GarbageCollector(registry, config.sessions.gc_interval, reactor)
-    git = SandboxListener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
+    git = SandboxListener(_endpoint(config, reactor), factory, reactor)
     audited = SessionAudit(audit, read_lease_clock, f"configuration {config_hash(config)}")
     registry.on_end(audited.ended)
 
     dns = dns_service(config, registry, audit, reactor)
 
     checks: dict[str, Check] = {
-        "serving": lambda: not gate.closing,
+        "serving": lambda: not transfers.closing,
         "git": git.accepts,
         "sessions": lambda: registry.writable,
         "audit": lambda: audit.writable,
@@ -194,7 +199,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     }
     ready = Readiness(checks, reactor)
 
-    parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
+    parts = {"dns": dns.reload, "policy": judge.apply_config}  # in this order: a list of names may still be refused
     reloading = Reload(config, read, parts, reactor)
     overview = Overview(
         started=read_lease_clock(),
@@ -207,32 +212,32 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
             **({"metrics": metrics.address} if config.listen.metrics else {}),
         },
         sessions=lambda: registry.count,
-        connections=lambda: len(gate.channels),
-        transfers=lambda: gate.running,
+        connections=lambda: len(transfers.connections),
+        transfers=lambda: transfers.running,
         has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
         head=lambda: audit.head,
     )
-    page = MetricsPage(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
+    page = MetricsPage(tally, _gauges(config, services, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)
     metrics = MetricsService(config.listen.metrics, scrape, reactor)
     control = control_service(
         config,
         registry,
         ready,
-        gate.admission.drivers,
+        drivers,
         audit,
         clock=read_lease_clock,
         reactor=reactor,
         reload=reloading.reload,
-        policy=lambda: gate.admission.policy,
-        has_credential=gate.admission.has_credential,
+        policy=lambda: judge.authorizer.policy,
+        has_credential=credentials.configured,
         status=overview,
-        transfers=gate.transfers,
+        transfers=transfers.snapshot,
         forges=credentials.overview,
         scrape=scrape,
-        refused=gate.refused,
+        refused=services.refused,
         check=CredentialCheck(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
     gateway = GatewayService()
@@ -244,33 +249,33 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         credentials,
         walkers,
         dns,
-        GateService(gate),
+        Sweep(services),
         reloading,
         control,
         metrics,
-        Drain(gate, reactor, config.limits.drain_timeout),
+        Drain(transfers, reactor, config.limits.drain_timeout),
         git,
     ):
         part.setServiceParent(gateway)
     return gateway
 
 
-def _readings(config: Config, gate: Gate, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
-    """Return where metrics read what is no event."""
-    audit, pool = gate.audit, gate.pool
+def _gauges(config: Config, services: Services, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
+    """Return the sources of the metrics that are not counted from events."""
+    audit, pool, transfers = services.audit, services.pool, services.transfers
     return Gauges(
-        sessions=lambda: gate.registry.count,
+        sessions=lambda: services.registry.count,
         max_sessions=config.sessions.max_sessions,
-        connections=lambda: len(gate.channels),
-        transfers=lambda: gate.running,
+        connections=lambda: len(transfers.connections),
+        transfers=lambda: transfers.running,
         pool=lambda: gauges.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
         dns=lambda: dns.counters() if dns.enabled else {},
         rounds=lambda: gauges.GcGauges(rounds.succeeded, rounds.failed, rounds.last_success),
         audit=lambda: gauges.AuditState(audit.lines, audit.lost, audit.writable),
-        credentials=gate.credentials.held,
+        credentials=services.credentials.held,
         timers=lambda: len(reactor.getDelayedCalls()),
         threads=threading.active_count,
-        refused=gate.refused.totals,
+        refused=services.refused.totals,
     )
 
 
@@ -305,7 +310,7 @@ def _affordable(config: Config) -> Limits:
     return evolve(limits, max_connections=most)
 
 
-def _gate(  # noqa: PLR0913 - where the parts meet
+def _services(  # noqa: PLR0913 - where the parts meet
     config: Config,
     reactor: Any,  # noqa: ANN401 - as above
     *,
@@ -315,25 +320,36 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     credentials: Credentials,
     audit: AuditLog,
     walkers: WalkThreads,
-) -> Gate:
+) -> Services:
     limits = _affordable(config)
     for name in drivers:
         if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
-    brake = LoginThrottle(limits.wrong_credentials_per_minute)
-    admission = Authorizer(
+    authorizer = Authorizer(
         drivers,
         config.default_forge,
         registry,
-        brake,
+        LoginThrottle(limits.wrong_credentials_per_minute),
         credentials.configured,
         config.policy,
         Handles(lambda: secrets.token_urlsafe(32)),
     )
     for driver in drivers.values():
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
-    pool = ForgePool(reactor, limits.connect_timeout, endpoints)
-    clock, url = read_lease_clock, config.listen.public_url
-    gate = Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
-    gate.few_descriptors = limits.max_connections < config.limits.max_connections
-    return gate
+    rates = Rates(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.bytes_per_minute)
+    transfers, clock = Transfers(), read_lease_clock
+    return Services(
+        reactor=reactor,
+        limits=limits,
+        registry=registry,
+        credentials=credentials,
+        pool=ForgePool(reactor, limits.connect_timeout, endpoints),
+        audit=audit,
+        clock=clock,
+        judge=RequestJudge(authorizer, limits, rates, transfers, registry, credentials, audit, clock),
+        transfers=transfers,
+        rates=rates,
+        refused=RefusedConnections(audit, clock),
+        lane=walkers.lane,
+        public_url=config.listen.public_url,
+    )

@@ -43,7 +43,7 @@ class End:
         self.house = house
         reactor: Any = house.reactor
         reactor.callFromThread = lambda call: call()
-        self.drain = Drain(house.gate, reactor, timeout)
+        self.drain = Drain(house.transfers, reactor, timeout)
         self.done: list[None] = []
         self.drain.stopService().addCallback(self.done.append)
         house.settle()

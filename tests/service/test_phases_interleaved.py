@@ -219,8 +219,8 @@ EVENTS: dict[str, Callable[[Play], object]] = {
     "answer end": lambda play: play.say(100_000),
     "answer failed": Play.reset_forge,
     "verdict": Play.verdict,
-    "drain": lambda play: play.house.gate.retire(lambda: None),
-    "refuse pending": lambda play: play.house.gate.dismiss(),
+    "drain": lambda play: play.house.transfers.drain(lambda: None),
+    "refuse pending": lambda play: play.house.transfers.refuse_pending(),
 }
 
 

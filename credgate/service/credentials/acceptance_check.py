@@ -99,7 +99,7 @@ class CredentialCheck:
             await source.prove(path.removesuffix(".git"))
             return CredentialVerdict("accepted", f"{driver.forge.name} accepted the App's signature")
         wanted = CredentialRequest(RepoPath(driver.forge.name, path.removesuffix(".git")), Access.READ, _NOBODY)
-        credential = source.at_hand(wanted) or await source.obtain(wanted)
+        credential = source.cached(wanted) or await source.fetch(wanted)
         proof = None if named or driver.api is None else driver.proof(source.kind)
         if proof is not None:
             return await self._by_api(driver, proof, credential)

@@ -62,16 +62,16 @@ class FetchedSource:
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         held = self._held
         if held is None or (held.expires_at is not None and self._wall() >= self._usable_until):
             return None
         return held
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`."""
-        held = self.at_hand(wanted)
+        held = self.cached(wanted)
         if held is not None and held.id != refused:
             return held
         if held is not None:

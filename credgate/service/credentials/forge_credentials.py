@@ -77,17 +77,17 @@ class Credentials(Service):
 
     # What requests ask.
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """Return the credential to use now, ``ANONYMOUS`` where none is meant for it; ``None``: ``obtain`` it."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
-        return ANONYMOUS if source is None else source.at_hand(wanted)
+        return ANONYMOUS if source is None else source.cached(wanted)
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Get it; with ``refused``, the id of one that the forge rejected, another value. Raises CredentialError."""
         choice = self._choices.get(wanted.repo.forge)
         source = None if choice is None else choice.find(wanted.repo.path)
-        return ANONYMOUS if source is None else await source.obtain(wanted, refused)
+        return ANONYMOUS if source is None else await source.fetch(wanted, refused)
 
     def configured(self, repo: RepoPath) -> bool:
         """Whether a credential is meant for ``repo``: without one a push could not be accepted."""
@@ -111,7 +111,7 @@ class Credentials(Service):
         choice = self._choices.get(grant.forge)
         wanted = CredentialRequest(RepoPath(grant.forge, grant.normal), grant.access, session)
         sources = [] if choice is None else choice.within(grant.normal)
-        return [_named(source.at_hand(wanted), source) for source in sources]
+        return [_named(source.cached(wanted), source) for source in sources]
 
     def overview(self) -> list[dict[str, object]]:
         """Return every forge with its credentials, for ``GET /v1/forges``."""

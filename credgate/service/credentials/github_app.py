@@ -61,7 +61,7 @@ class AppSource:
         self._remembered = 0
         """How many these are."""
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """See :class:`~credgate.service.credentials.sources.Source`; for a pattern there is nothing."""
         if "*" in wanted.repo.path:
             return None
@@ -72,7 +72,7 @@ class AppSource:
         self._use(scope, wanted.session.id)
         return held.credential
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         scope = self._scope(wanted)
         try:

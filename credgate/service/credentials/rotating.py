@@ -96,12 +96,12 @@ class RotatingSource:
         self._timer: IDelayedCall | None = None
         self._running = False
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         held = self._held
         return None if held is None or self._refused or self._clock().boot >= held.due else held.credential
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         held, now = self._held, self._clock().boot
         if held is not None and held.credential.id == refused:

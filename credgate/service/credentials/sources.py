@@ -65,11 +65,11 @@ class Source(Protocol):
 
     kind: SourceKind
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """Return what can be used now; ``None``: ask ``obtain``. No I/O; on the path of every request."""
         ...
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Get a credential; with ``refused``, the id of one that the forge rejected, another value than that.
 
         Raises ``CredentialError`` if there is none, or no other.

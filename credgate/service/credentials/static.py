@@ -61,11 +61,11 @@ class EnvSource:
         self._name, self.variable = name, reference.target
         self._credential = Credential(Ids(name).another(), read_reference(reference, environ), self.kind)
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential:
+    def cached(self, wanted: CredentialRequest) -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         return self._credential
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`: there is one value, and no other."""
         if refused == self._credential.id:
             raise CredentialError(f"the variable that the credential of {self._name} was read from is read only once")
@@ -109,11 +109,11 @@ class FileSource:
     def _valued(self, secret: str, seen: Stamp) -> tuple[Credential, Stamp]:
         return Credential(self._ids.another(), secret, self.kind), seen
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential:
+    def cached(self, wanted: CredentialRequest) -> Credential:
         """See :class:`~credgate.service.credentials.sources.Source`."""
         return self._held.credential
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Return what is held; if that was refused, read the file now, changed stamp or not."""
         if refused == self._held.credential.id:
             await self._forced.join()

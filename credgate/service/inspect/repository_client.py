@@ -208,7 +208,7 @@ class RepositoryClient:
 
     async def _credential(self) -> Credential:
         """Return what is at hand, or wait for it: the push has had one, which may have ended meanwhile."""
-        at_hand = self.credentials.at_hand(self.wanted)
+        at_hand = self.credentials.cached(self.wanted)
         return at_hand if at_hand is not None else await self._obtain("")
 
     async def _renew(self, refused: Credential) -> None:
@@ -220,7 +220,7 @@ class RepositoryClient:
         raise InquiryError("the forge refused credgate's credential, which was renewed: push again")
 
     async def _obtain(self, refused: str) -> Credential:
-        obtaining = Deferred.fromCoroutine(self.credentials.obtain(self.wanted, refused))
+        obtaining = Deferred.fromCoroutine(self.credentials.fetch(self.wanted, refused))
         try:
             return await obtaining.addTimeout(self._seconds(), self.pool.reactor)
         except TimeoutError:

@@ -66,14 +66,14 @@ class UpstreamConnect:
         self._waiting: Deferred[Credential] | Deferred[Decision | None] | Deferred[ForgeConnection] | None = None
 
     @property
-    def open(self) -> bool:
+    def connecting(self) -> bool:
         """Whether it is still on its way."""
         return self._waiting is not None
 
-    def go(self, verdict: Relay, *, kept: bool) -> None:
+    def connect(self, verdict: Relay, *, kept: bool) -> None:
         """Go, on a ``kept`` connection if there is one."""
         wanted = credential_request(verdict)
-        credential = self._credentials.at_hand(wanted)
+        credential = self._credentials.cached(wanted)
         if credential is not None:
             self._check(verdict, credential, kept=kept)
             return
@@ -85,7 +85,7 @@ class UpstreamConnect:
         refused = self._question.credential.id
         self._obtain(credential_request(verdict), refused, lambda _: renewed(), lambda _: failed())
 
-    def leave(self) -> None:
+    def cancel(self) -> None:
         """Go nowhere any more."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
@@ -98,7 +98,7 @@ class UpstreamConnect:
         got: Callable[[Credential], None],
         failed: Callable[[CredentialError], None],
     ) -> None:
-        obtaining = Deferred.fromCoroutine(self._credentials.obtain(wanted, refused))
+        obtaining = Deferred.fromCoroutine(self._credentials.fetch(wanted, refused))
         self._waiting = obtaining
         obtaining.addTimeout(self._timeout, self._pool.reactor)
         obtaining.addCallbacks(self._reached(got), self._lost(self._in_time(failed))).addErrback(self._broke)
@@ -110,7 +110,7 @@ class UpstreamConnect:
             self._connect(verdict, credential, kept=kept)
             return
         self._holds()
-        self._record.uses(credential)
+        self._record.set_credential(credential)
 
         def judged(refused: Decision | None) -> None:
             if refused is None:
@@ -123,7 +123,7 @@ class UpstreamConnect:
 
     def _connect(self, verdict: Relay, credential: Credential, *, kept: bool) -> None:
         self._question.address(verdict, credential)
-        self._record.uses(credential)
+        self._record.set_credential(credential)
         idle = self._pool.take(self._question.key) if kept else None
         if idle is not None:
             self._opened(idle)

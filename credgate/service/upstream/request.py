@@ -65,7 +65,7 @@ class UpstreamRequest:
             drop=self._drop,
         )
 
-    def says(self, parts: list[bytes]) -> None:
+    def record_sent(self, parts: list[bytes]) -> None:
         """Note framed body bytes that are sent."""
         if self._said is not None:
             self._said += parts
@@ -73,6 +73,6 @@ class UpstreamRequest:
             if self._size > REPLAY_BYTES:
                 self._said = None
 
-    def said(self) -> list[bytes] | None:
+    def replay_body(self) -> list[bytes] | None:
         """Return all body bytes so far, for another try; None if they are not here any more."""
         return None if self._said is None else list(self._said)

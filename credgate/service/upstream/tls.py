@@ -33,10 +33,10 @@ class TlsApplication(Interface):
     """What is asked of the protocol above: Twisted's IProtocol and IHandshakeListener."""
 
     # What each does is Twisted's to document.
-    def makeConnection(self, transport: object) -> None: ...  # noqa: D102
-    def handshakeCompleted(self) -> None: ...  # noqa: D102
-    def dataReceived(self, data: bytes) -> None: ...  # noqa: D102
-    def connectionLost(self, reason: Failure = ...) -> None: ...  # noqa: D102
+    def makeConnection(self, transport: object) -> None: ...
+    def handshakeCompleted(self) -> None: ...
+    def dataReceived(self, data: bytes) -> None: ...
+    def connectionLost(self, reason: Failure = ...) -> None: ...
 
 
 def client_context(ca_file: str = "") -> ssl.SSLContext:

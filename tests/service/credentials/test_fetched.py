@@ -59,13 +59,13 @@ class Bench:
     def obtain(self, refused: str = "") -> list[Any]:
         """Ask for one; the list then holds what came."""
         results: list[Any] = []
-        Deferred.fromCoroutine(self.source.obtain(WANTED, refused)).addBoth(results.append)
+        Deferred.fromCoroutine(self.source.fetch(WANTED, refused)).addBoth(results.append)
         return results
 
     @property
     def secret(self) -> str | None:
         """What is at hand."""
-        held = self.source.at_hand(WANTED)
+        held = self.source.cached(WANTED)
         return None if held is None else held.secret
 
     @property
@@ -117,7 +117,7 @@ def test_without_an_end_it_is_fetched_once() -> None:
 def test_it_is_renewed_before_its_end_without_anybody_waiting() -> None:
     """The old one serves until the new one is there."""
     bench = Bench().started("one", 3600)
-    first = bench.source.at_hand(WANTED)
+    first = bench.source.cached(WANTED)
     assert first is not None
     assert first.expires_at == EPOCH + 3600
     bench.clock.advance(3600 - EARLY_SECONDS - 1)
@@ -125,7 +125,7 @@ def test_it_is_renewed_before_its_end_without_anybody_waiting() -> None:
     bench.clock.advance(1)
     assert (len(bench.running), bench.secret) == (2, "one")
     bench.gives("two", 3600)
-    second = bench.source.at_hand(WANTED)
+    second = bench.source.cached(WANTED)
     assert second is not None
     assert (second.secret, second.id != first.id, second.expires_at) == ("two", True, bench.wall() + 3600)
     bench.clock.advance(3600 - EARLY_SECONDS)

@@ -61,7 +61,7 @@ def service_of(*forges: ForgeConfig, **more: Any) -> Credentials:
 
 def secret(service: Credentials, path: str = "octo/hello", forge_name: str = "a") -> str | None:
     """Return what a request would carry; ``None``: nothing is at hand."""
-    credential = service.at_hand(wanted(forge_name, path))
+    credential = service.cached(wanted(forge_name, path))
     return None if credential is None else credential.secret
 
 
@@ -74,11 +74,11 @@ class Minting:
     ended: list[Session] = field(factory=list)
     breaks: bool = False
 
-    def at_hand(self, wanted: CredentialRequest) -> Credential | None:
+    def cached(self, wanted: CredentialRequest) -> Credential | None:
         """Return the session's."""
         return self.made.get(wanted.session.id)
 
-    async def obtain(self, wanted: CredentialRequest, refused: str = "") -> Credential:
+    async def fetch(self, wanted: CredentialRequest, refused: str = "") -> Credential:
         """Make one."""
         return self.made.setdefault(wanted.session.id, Credential("minted", CANARY, self.kind, 1_800_000_000.0))
 
@@ -112,10 +112,10 @@ def test_every_credential_is_there_before_anything_listens(tmp_path: Path) -> No
     )
     service.read()
     assert [secret(service, forge_name=name) for name in "abcd"] == [CANARY, "of-b", "", CANARY]
-    assert service.at_hand(wanted("c")) is ANONYMOUS
-    assert service.at_hand(wanted("unknown")) is ANONYMOUS
-    assert result(service.obtain(wanted("c"))) is ANONYMOUS
-    assert result(service.obtain(wanted("a"))) == service.at_hand(wanted("a"))
+    assert service.cached(wanted("c")) is ANONYMOUS
+    assert service.cached(wanted("unknown")) is ANONYMOUS
+    assert result(service.fetch(wanted("c"))) is ANONYMOUS
+    assert result(service.fetch(wanted("a"))) == service.cached(wanted("a"))
     assert [service.serves(name) for name in ("a", "b", "c", "unknown")] == [True, True, False, False]
 
 
@@ -222,7 +222,7 @@ def test_a_minting_table_stands_for_all_that_no_pattern_names() -> None:
     service.read()
     assert secret(service, "octo/x") == "of-octo"
     assert secret(service, "third/x") is None
-    assert result(service.obtain(wanted("a", "third/x"))).secret == CANARY
+    assert result(service.fetch(wanted("a", "third/x"))).secret == CANARY
     assert secret(service, "third/x") == CANARY
     assert service.configured(RepoPath("a", "third/x"))
 
@@ -287,12 +287,12 @@ def test_a_grant_is_told_what_it_may_use() -> None:
     other = session(255)
     service = service_of(forge("a", credentials=THREE, app=AppConfig()), environ=dict(HELD), mint=lambda *_: source)
     service.read()
-    own = service.at_hand(wanted("a", "octo/hello"))
+    own = service.cached(wanted("a", "octo/hello"))
     assert own is not None
     assert service.named(Grant("octo/hello", "a"), WHO) == [{"id": own.id, "kind": "env"}]
     assert [one["kind"] for one in service.named(Grant("octo/*", "a"), WHO)] == ["env", "env"]
     assert service.named(Grant("third/*", "a"), WHO) == [{"kind": "app"}]
-    result(service.obtain(wanted("a", "third/x")))
+    result(service.fetch(wanted("a", "third/x")))
     ends = "2027-01-15T08:00:00.000Z"
     assert service.named(Grant("third/*", "a"), WHO) == [{"id": "minted", "kind": "app", "expires_at": ends}]
     assert service.named(Grant("third/*", "a"), other) == [{"kind": "app"}]
@@ -308,9 +308,9 @@ def test_the_overview_shows_each_forge_and_each_credential_once() -> None:
     )
     service._mint = lambda one, _driver: None if one.app is None else source
     service.read()
-    result(service.obtain(wanted("b")))
+    result(service.fetch(wanted("b")))
     told = service.overview()
-    octo = service.at_hand(wanted("a", "octo/x"))
+    octo = service.cached(wanted("a", "octo/x"))
     assert octo is not None
     assert [one["name"] for one in told] == ["a", "b", "c"]
     assert told[0]["credentials"] == [
@@ -391,13 +391,13 @@ async def test_files_are_read_in_the_reactors_threads(tmp_path: Path) -> None:
     path = write_secret(tmp_path / "token", CANARY)
     service = service_of(forge("a", f"file://{path}"), reactor=reactor)
     service.read()
-    before = service.at_hand(wanted())
+    before = service.cached(wanted())
     assert before is not None
     write_secret(path, "second")
-    got = await Deferred.fromCoroutine(service.obtain(wanted(), before.id)).addTimeout(10, reactor)
+    got = await Deferred.fromCoroutine(service.fetch(wanted(), before.id)).addTimeout(10, reactor)
     assert (got.secret, secret(service)) == ("second", "second")
     with pytest.raises(CredentialError, match="holds no other"):
-        await Deferred.fromCoroutine(service.obtain(wanted(), got.id)).addTimeout(10, reactor)
+        await Deferred.fromCoroutine(service.fetch(wanted(), got.id)).addTimeout(10, reactor)
 
 
 @ensureDeferred
@@ -412,11 +412,11 @@ async def test_commands_and_keyrings_are_asked_once_it_runs(monkeypatch: pytest.
         reactor=reactor,
     )
     service.read()
-    assert [service.at_hand(wanted(name)) for name in "ab"] == [None, None]
+    assert [service.cached(wanted(name)) for name in "ab"] == [None, None]
     service.startService()
     try:
         for name, value in (("a", "ghp_printed"), ("b", "gh:x of alice")):
-            got = await Deferred.fromCoroutine(service.obtain(wanted(name))).addTimeout(10, reactor)
+            got = await Deferred.fromCoroutine(service.fetch(wanted(name))).addTimeout(10, reactor)
             assert (got.secret, secret(service, forge_name=name)) == (value, value)
     finally:
         service.stopService()

@@ -40,14 +40,14 @@ class Place:
     api: GitHubApi
     source: AppSource
 
-    def obtain(self, *args: Any, refused: str = "") -> Deferred[Credential]:
+    def fetch(self, *args: Any, refused: str = "") -> Deferred[Credential]:
         """Get a credential."""
-        return ensured(self.source.obtain(wanted(*args), refused))
+        return ensured(self.source.fetch(wanted(*args), refused))
 
     async def refusal(self, *args: Any) -> CredentialError:
         """Get none."""
         with pytest.raises(CredentialError) as caught:
-            await self.obtain(*args)
+            await self.fetch(*args)
         return caught.value
 
     def told(self, event: Happening) -> list[Any]:
@@ -91,7 +91,7 @@ BOTH = session(grant("octo/hello"), grant("octo/world"), grant("else/where"), na
 @ensureDeferred
 async def test_a_token_is_for_exactly_what_was_granted(place: Place) -> None:
     """The repositories of the owner that the session names, and two permissions."""
-    credential = await place.obtain(BOTH)
+    credential = await place.fetch(BOTH)
     (issued,) = place.api.issued
     assert (credential.secret, credential.kind) == (issued.token, "app")
     assert set(issued.repositories) == {"Octo/hello", "Octo/world"}
@@ -106,7 +106,7 @@ async def test_a_token_is_for_exactly_what_was_granted(place: Place) -> None:
 async def test_a_push_gets_a_token_that_may_push_where_pushes_are_granted(place: Place) -> None:
     """Its repositories are fewer than those that may be read."""
     held = session(grant("octo/hello"), grant("octo/world", READ))
-    await place.obtain(held, "octo/hello", WRITE)
+    await place.fetch(held, "octo/hello", WRITE)
     (issued,) = place.api.issued
     assert set(issued.repositories) == {"Octo/hello"}
     assert issued.permissions == {"contents": "write", "metadata": "read"}
@@ -116,9 +116,9 @@ async def test_a_push_gets_a_token_that_may_push_where_pushes_are_granted(place:
 async def test_workflows_may_be_changed_only_where_the_grant_says_so(place: Place) -> None:
     """And a repository that did not say so is not in that token."""
     held = session(grant("octo/hello", workflows=True), grant("octo/world"))
-    await place.obtain(held, "octo/hello", WRITE)
-    await place.obtain(held, "octo/world", WRITE)
-    await place.obtain(held, "octo/hello", READ)
+    await place.fetch(held, "octo/hello", WRITE)
+    await place.fetch(held, "octo/world", WRITE)
+    await place.fetch(held, "octo/hello", READ)
     told = [(sorted(issued.repositories), "workflows" in issued.permissions) for issued in place.api.issued]
     assert told == [(["Octo/hello"], True), (["Octo/world"], False), (["Octo/hello", "Octo/world"], False)]
 
@@ -128,17 +128,17 @@ async def test_workflows_may_be_changed_only_where_the_grant_says_so(place: Plac
 async def test_a_pattern_mints_for_the_repository_in_hand(place: Place, pattern: str) -> None:
     """Nothing says which others there are, and a list of none would be all of them."""
     held = session(grant(pattern))
-    await place.obtain(held, "octo/hello")
+    await place.fetch(held, "octo/hello")
     (issued,) = place.api.issued
     assert set(issued.repositories) == {"Octo/hello"}
-    assert place.source.at_hand(wanted(held, pattern)) is None
+    assert place.source.cached(wanted(held, pattern)) is None
 
 
 @ensureDeferred
 async def test_ids_are_asked_for_once_they_are_known(place: Place) -> None:
     """A repository that takes over a name gets nothing."""
-    await place.obtain(HELLO)
-    await place.obtain(HELLO, "octo/hello", WRITE)
+    await place.fetch(HELLO)
+    await place.fetch(HELLO, "octo/hello", WRITE)
     assert place.api.asked[-1].json["repository_ids"] == [1000000]
     assert "repositories" not in place.api.asked[-1].json
 
@@ -146,18 +146,18 @@ async def test_ids_are_asked_for_once_they_are_known(place: Place) -> None:
 @ensureDeferred
 async def test_ids_are_forgotten_with_the_last_session(place: Place) -> None:
     """The next session means what has the name then."""
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
     await ensured(place.source.session_ended(HELLO))
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
     assert place.api.asked[-1].json["repositories"] == ["hello"]
 
 
 @ensureDeferred
 async def test_one_token_serves_all_who_wait_and_all_who_come_later(place: Place) -> None:
     """A clone with submodules must not ask for one each."""
-    first = await gatherResults([place.obtain(HELLO) for _ in range(10)])
+    first = await gatherResults([place.fetch(HELLO) for _ in range(10)])
     assert len({credential.id for credential in first}) == 1
-    assert place.source.at_hand(wanted(HELLO)) == first[0]
+    assert place.source.cached(wanted(HELLO)) == first[0]
     assert len(place.api.issued) == 1
 
 
@@ -165,20 +165,20 @@ async def test_one_token_serves_all_who_wait_and_all_who_come_later(place: Place
 async def test_sessions_with_the_same_grants_share_and_others_do_not(place: Place) -> None:
     """The scope is the key."""
     twin = session(grant("octo/hello"), name="s-twin")
-    assert (await place.obtain(HELLO)).id == (await place.obtain(twin)).id
-    assert (await place.obtain(BOTH)).id != (await place.obtain(HELLO)).id
+    assert (await place.fetch(HELLO)).id == (await place.fetch(twin)).id
+    assert (await place.fetch(BOTH)).id != (await place.fetch(HELLO)).id
     assert len(place.api.issued) == 2
 
 
 @ensureDeferred
 async def test_a_token_is_replaced_five_minutes_before_its_end(place: Place) -> None:
     """An hour is too short for a session, and a request must not set out with a token that ends on its way."""
-    first = await place.obtain(HELLO)
+    first = await place.fetch(HELLO)
     place.lab.clock.slept = 3600 - 310
-    assert place.source.at_hand(wanted(HELLO)) == first
+    assert place.source.cached(wanted(HELLO)) == first
     place.lab.clock.slept = 3600 - 300
-    assert place.source.at_hand(wanted(HELLO)) is None
-    second = await place.obtain(HELLO)
+    assert place.source.cached(wanted(HELLO)) is None
+    second = await place.fetch(HELLO)
     assert second.id != first.id
     assert not place.api.issued[0].revoked  # what is under way goes on with it
 
@@ -186,21 +186,21 @@ async def test_a_token_is_replaced_five_minutes_before_its_end(place: Place) -> 
 @ensureDeferred
 async def test_a_token_that_was_refused_is_replaced_once(place: Place) -> None:
     """It may have been revoked at the forge; a forge that refuses everything must not be asked without end."""
-    first = await place.obtain(HELLO)
-    second = await place.obtain(HELLO, refused=first.id)
+    first = await place.fetch(HELLO)
+    second = await place.fetch(HELLO, refused=first.id)
     assert second.id != first.id
     with pytest.raises(CredentialError, match="refuses a credential that it gave a moment ago"):
-        await place.obtain(HELLO, refused=second.id)
+        await place.fetch(HELLO, refused=second.id)
 
 
 @ensureDeferred
 async def test_the_last_sessions_end_revokes_its_tokens(place: Place) -> None:
     """Those that were replaced, too; another session's are left alone."""
     twin = session(grant("octo/hello"), name="s-twin")
-    first = await place.obtain(HELLO)
-    await place.obtain(HELLO, refused=first.id)
-    await place.obtain(twin)
-    await place.obtain(BOTH)
+    first = await place.fetch(HELLO)
+    await place.fetch(HELLO, refused=first.id)
+    await place.fetch(twin)
+    await place.fetch(BOTH)
     await ensured(place.source.session_ended(twin))
     assert not any(issued.revoked for issued in place.api.issued)
     await ensured(place.source.session_ended(HELLO))
@@ -220,8 +220,8 @@ class Unwalked(dict[Any, Any]):
 @ensureDeferred
 async def test_the_end_of_a_session_looks_at_its_own_scopes_alone(place: Place) -> None:
     """There may be ten thousand of others; 100,000 sessions may end at once. Nothing of it is left behind."""
-    await place.obtain(HELLO)
-    await place.obtain(BOTH)
+    await place.fetch(HELLO)
+    await place.fetch(BOTH)
     source = place.source
     source._users, source._scopes = Unwalked(source._users), Unwalked(source._scopes)
     await ensured(source.session_ended(HELLO))
@@ -235,7 +235,7 @@ async def test_the_end_of_a_session_looks_at_its_own_scopes_alone(place: Place) 
 async def test_a_session_that_ends_while_its_token_is_made_leaves_none(place: Place) -> None:
     """It is revoked as soon as it is there."""
     place.api.faults = [silence := Silence()]
-    waiting = place.obtain(HELLO)
+    waiting = place.fetch(HELLO)
     await ensured(place.source.session_ended(HELLO))
     silence.over.set()
     await waiting
@@ -245,7 +245,7 @@ async def test_a_session_that_ends_while_its_token_is_made_leaves_none(place: Pl
 @ensureDeferred
 async def test_a_revocation_that_fails_is_told(place: Place) -> None:
     """The token lives to its end; nothing else is to be done about it."""
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
     place.api.faults = [Reply(500)]
     await ensured(place.source.session_ended(HELLO))
     (event,) = place.told(Happening.CREDENTIAL_REVOKED)
@@ -256,7 +256,7 @@ async def test_a_revocation_that_fails_is_told(place: Place) -> None:
 async def test_repositories_that_get_no_token_together_get_one_each(place: Place) -> None:
     """One repository outside the installation must not lock out the others."""
     held = session(grant("octo/hello"), grant("octo/elsewhere"))
-    await place.obtain(held, "octo/hello")
+    await place.fetch(held, "octo/hello")
     assert set(place.api.issued[-1].repositories) == {"Octo/hello"}
     refused = await place.refusal(held, "octo/elsewhere")
     assert refused.reason is Reason.CREDENTIAL_NOT_COVERING
@@ -281,15 +281,15 @@ async def test_a_permission_that_the_app_lacks_is_named(place: Place) -> None:
     refused = await place.refusal(HELLO, "octo/hello", WRITE)
     assert refused.reason is Reason.CREDENTIAL_NOT_COVERING
     assert "lacks a permission, it needs contents: write, metadata: read" in refused.text
-    await place.obtain(HELLO, "octo/hello", READ)
+    await place.fetch(HELLO, "octo/hello", READ)
 
 
 @ensureDeferred
 async def test_an_installation_that_was_made_anew_is_found_again(place: Place) -> None:
     """Its number is another then."""
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
     place.api.installations["Octo"].id = 77
-    await place.obtain(HELLO, "octo/hello", WRITE)
+    await place.fetch(HELLO, "octo/hello", WRITE)
     assert place.api.paths("POST")[-1] == "/app/installations/77/access_tokens"
 
 
@@ -306,7 +306,7 @@ async def test_a_suspended_installation_is_told(place: Place) -> None:
 async def test_a_clock_that_is_wrong_is_found_out(place: Place, ahead: float) -> None:
     """A JWT is judged by the forge's clock; the token's end is counted from it, too."""
     place.api.ahead = ahead
-    credential = await place.obtain(HELLO)
+    credential = await place.fetch(HELLO)
     assert credential.expires_at is not None
     assert abs(credential.expires_at - place.lab.clock().wall - 3600) < 10
     assert len(place.api.asked) == 2 + (abs(ahead) > 200)
@@ -321,14 +321,14 @@ async def test_a_key_that_the_forge_does_not_know_is_told(place: Place) -> None:
     assert "it refuses the App's id or private key" in refused.text
     place.lab.secret("key.pem", PEM)
     place.lab.clock.slept = 6
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
 
 
 @ensureDeferred
 async def test_trouble_that_passes_is_waited_out(place: Place) -> None:
     """One failure of the forge is no reason to fail a clone."""
     place.api.faults = [Reply(502, b"<html>"), Reply(429, headers={"Retry-After": "0"})]
-    await place.obtain(HELLO)
+    await place.fetch(HELLO)
     assert len(place.api.asked) == 4
 
 
@@ -363,18 +363,18 @@ async def test_what_failed_is_tried_again_when_its_time_has_come(place: Place) -
     place.api.faults = [Reply(403)]
     await place.refusal(HELLO)
     place.lab.clock.slept = 6
-    assert await place.obtain(HELLO)
+    assert await place.fetch(HELLO)
 
 
 @ensureDeferred
 async def test_a_token_that_is_still_good_is_used_while_no_other_can_be_had(place: Place) -> None:
     """Five minutes are long enough for most troubles."""
-    first = await place.obtain(HELLO)
+    first = await place.fetch(HELLO)
     place.lab.clock.slept = 3400
     place.api.faults = [Reply(403)]
-    assert (await place.obtain(HELLO)).id == first.id
+    assert (await place.fetch(HELLO)).id == first.id
     place.lab.clock.slept = 3610
-    assert (await place.obtain(HELLO)).id != first.id
+    assert (await place.fetch(HELLO)).id != first.id
 
 
 @pytest.mark.parametrize(
@@ -402,18 +402,18 @@ async def test_a_token_that_is_not_what_was_asked_for_is_not_used(
     }
     if said.get("repositories") == "+":
         said = {**said, "repositories": [{"id": 9, "full_name": "octo/Hello"}]}
-    await place.obtain(HELLO, "octo/hello", WRITE)
+    await place.fetch(HELLO, "octo/hello", WRITE)
     place.source._app._ids.clear()
     place.api.faults = [Reply(201, whole | said)]
     refused = await place.refusal(HELLO)
     assert text in refused.text
-    assert place.source.at_hand(wanted(HELLO)) is None
+    assert place.source.cached(wanted(HELLO)) is None
 
 
 @ensureDeferred
 async def test_minting_is_audited_without_a_value(place: Place) -> None:
     """By id, forge, repositories, permissions and end; no line, id or repr holds token, JWT or key."""
-    credential = await place.obtain(BOTH)
+    credential = await place.fetch(BOTH)
     (event,) = place.told(Happening.CREDENTIAL_MINTED)
     assert (event.credential, event.credential_kind, event.forge) == (credential.id, "app", FORGE)
     assert (event.repositories, event.permissions) == (("octo/hello", "octo/world"), "contents: read, metadata: read")
@@ -426,7 +426,7 @@ async def test_minting_is_audited_without_a_value(place: Place) -> None:
 async def test_status_pages_see_ids_and_troubles(place: Place) -> None:
     """And nothing else."""
     assert [(one.id, one.trouble) for one in place.source.describe()] == [("", "")]
-    credential = await place.obtain(HELLO)
+    credential = await place.fetch(HELLO)
     await place.refusal(session(grant("none/such")), "none/such")
     (one,) = place.source.describe()
     assert (one.id, one.kind, one.expires_at) == (credential.id, "app", credential.expires_at)

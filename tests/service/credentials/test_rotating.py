@@ -56,7 +56,7 @@ class Place:
 
 def obtain(source: RotatingSource, refused: str = "") -> Deferred[Credential]:
     """Get a credential, with a deadline."""
-    return Deferred.fromCoroutine(source.obtain(WANTED, refused)).addTimeout(20, reactor)
+    return Deferred.fromCoroutine(source.fetch(WANTED, refused)).addTimeout(20, reactor)
 
 
 async def refusal(source: RotatingSource) -> CredentialError:
@@ -104,7 +104,7 @@ async def test_the_forge_accepts_what_it_gave(place: Place) -> None:
     assert place.api.admits(first.secret)
     assert first.kind == source.kind
     assert first.expires_at is not None
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     assert len(place.api.asked) == 1
 
 
@@ -140,7 +140,7 @@ async def test_nothing_is_used_that_was_not_kept(place: Place, monkeypatch: pyte
     monkeypatch.setattr(token_file, "write", full)
     refused = await refusal(source)
     assert "a new one could not be kept in the state directory" in refused.text
-    assert source.at_hand(WANTED) is None
+    assert source.cached(WANTED) is None
     room.append(1)
     place.lab.clock.slept = 6
     assert place.api.admits((await obtain(source)).secret)
@@ -202,9 +202,9 @@ async def test_an_access_token_is_replaced_five_minutes_before_its_end(gitea: Pl
     source = gitea.start()
     first = await obtain(source)
     gitea.lab.clock.slept = 3600 - 310
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     gitea.lab.clock.slept = 3600 - 299
-    assert source.at_hand(WANTED) is None
+    assert source.cached(WANTED) is None
     assert (await obtain(source)).id != first.id
 
 
@@ -214,7 +214,7 @@ async def test_a_token_is_rotated_when_half_of_its_life_is_over(gitlab: Place) -
     source = gitlab.start()
     first = await obtain(source)
     gitlab.lab.clock.slept = gitlab.api.ahead = 3.4 * DAY
-    assert source.at_hand(WANTED) == first
+    assert source.cached(WANTED) == first
     gitlab.lab.clock.slept = gitlab.api.ahead = 4.6 * DAY
     assert (await obtain(source)).id != first.id
 
@@ -233,11 +233,11 @@ async def test_a_token_is_renewed_though_nobody_asks(gitlab: Place) -> None:
     source = gitlab.start()
     source.start()
     try:
-        while source.at_hand(WANTED) is None:
+        while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
         gitlab.lab.clock.slept = gitlab.api.ahead = 5 * DAY
         source._in_background()
-        while source.at_hand(WANTED) is None:
+        while source.cached(WANTED) is None:
             await deferLater(reactor, 0.01)
     finally:
         source.stop()

@@ -114,7 +114,7 @@ async def printed(reference: str) -> str:
     """Return the secret that a reference comes to."""
     source = choice(reference).find("octo/hello")
     assert source is not None
-    credential = await Deferred.fromCoroutine(source.obtain(WANTED)).addTimeout(20, reactor)
+    credential = await Deferred.fromCoroutine(source.fetch(WANTED)).addTimeout(20, reactor)
     return credential.secret
 
 

@@ -65,12 +65,12 @@ class Bench:
     @property
     def secret(self) -> str:
         """What a request would carry."""
-        return self.source.at_hand(WANTED).secret
+        return self.source.cached(WANTED).secret
 
-    def obtain(self, refused: str = "") -> list[Any]:
+    def fetch(self, refused: str = "") -> list[Any]:
         """Ask for one; the list then holds what came."""
         results: list[Any] = []
-        Deferred.fromCoroutine(self.source.obtain(WANTED, refused)).addBoth(results.append)
+        Deferred.fromCoroutine(self.source.fetch(WANTED, refused)).addBoth(results.append)
         return results
 
 
@@ -99,27 +99,27 @@ def test_asking_reads_nothing(bench: Bench) -> None:
     """It is asked on every request."""
     bench.path.unlink()
     assert [bench.secret for _ in range(3)] == [CANARY] * 3
-    assert bench.obtain() == [bench.source.at_hand(WANTED)]
+    assert bench.fetch() == [bench.source.cached(WANTED)]
     assert bench.threads.looks == 0
 
 
 def test_a_rotated_file_has_another_id(bench: Bench, logged: list[str]) -> None:
     """Pools and audit lines know values by their ids; neither line shows one."""
-    before = bench.source.at_hand(WANTED)
+    before = bench.source.cached(WANTED)
     write_secret(bench.path, "ghp_CANARY-the-second")
     bench.source.watch()
-    after = bench.source.at_hand(WANTED)
+    after = bench.source.cached(WANTED)
     assert (bench.secret, before.id != after.id, after.kind) == ("ghp_CANARY-the-second", True, "file")
     assert logged == [f"The credential of a was rotated: it is {after.id} now."]
 
 
 def test_an_unchanged_value_keeps_its_id(bench: Bench, logged: list[str]) -> None:
     """A touched file is no rotation: pooled connections stay good."""
-    before = bench.source.at_hand(WANTED)
+    before = bench.source.cached(WANTED)
     write_secret(bench.path, CANARY + "\n")
     for _ in range(2):
         bench.source.watch()
-    assert bench.source.at_hand(WANTED) == before
+    assert bench.source.cached(WANTED) == before
     assert logged == []
 
 
@@ -131,7 +131,7 @@ def test_a_file_that_vanishes_keeps_its_value_and_is_logged_once(bench: Bench, l
     assert bench.secret == CANARY
     missing = f"file://{bench.path} cannot be read: No such file or directory"
     assert logged == [f"The credential of a stays as it was: {missing}"]
-    assert bench.source.describe() == [SourceDescription(bench.source.at_hand(WANTED).id, "file", trouble=missing)]
+    assert bench.source.describe() == [SourceDescription(bench.source.cached(WANTED).id, "file", trouble=missing)]
     write_secret(bench.path, CANARY)
     bench.source.watch()
     assert logged[1:] == ["The credential of a can be read again."]
@@ -153,14 +153,14 @@ def test_another_trouble_is_another_line(bench: Bench, logged: list[str]) -> Non
 
 def test_a_refused_one_is_read_at_once(bench: Bench) -> None:
     """Whatever the stamp says: same size, same tick of the clock. Then there is no other."""
-    status, refused = bench.path.stat(), bench.source.at_hand(WANTED)
+    status, refused = bench.path.stat(), bench.source.cached(WANTED)
     bench.path.write_text(CANARY.replace("CANARY", "CANARz"))
     os.utime(bench.path, ns=(status.st_atime_ns, status.st_mtime_ns))
     bench.source.watch()
     assert bench.secret == CANARY
-    (got,) = bench.obtain(refused.id)
+    (got,) = bench.fetch(refused.id)
     assert (got.secret, got.id != refused.id) == (CANARY.replace("CANARY", "CANARz"), True)
-    (failure,) = bench.obtain(got.id)
+    (failure,) = bench.fetch(got.id)
     assert failure.check(CredentialError)
     assert failure.value.text == "the file of the credential of a holds no other"
     assert "CANA" not in failure.value.text
@@ -168,18 +168,18 @@ def test_a_refused_one_is_read_at_once(bench: Bench) -> None:
 
 def test_one_that_was_replaced_since_is_not_read_again(bench: Bench) -> None:
     """Many requests are refused at once when a token ends; the first has it read, the others use that."""
-    refused = bench.source.at_hand(WANTED)
+    refused = bench.source.cached(WANTED)
     write_secret(bench.path, "second")
     bench.source.watch()
     looks = bench.threads.looks
-    (got,) = bench.obtain(refused.id)
+    (got,) = bench.fetch(refused.id)
     assert (got.secret, bench.threads.looks) == ("second", looks)
 
 
 def test_many_that_are_refused_at_once_read_once(bench: Bench) -> None:
     """And get the same."""
-    refused, bench.threads.held = bench.source.at_hand(WANTED), True
-    waiting = [bench.obtain(refused.id) for _ in range(5)]
+    refused, bench.threads.held = bench.source.cached(WANTED), True
+    waiting = [bench.fetch(refused.id) for _ in range(5)]
     write_secret(bench.path, "second")
     assert bench.threads.looks == 1
     bench.threads.go()
@@ -201,7 +201,7 @@ def test_an_older_look_never_wins_over_a_newer(bench: Bench) -> None:
     """Looks at one file come one after the other, a forced one behind that of the round."""
     bench.threads.held = True
     bench.source.watch()
-    results = bench.obtain(bench.source.at_hand(WANTED).id)
+    results = bench.fetch(bench.source.cached(WANTED).id)
     assert len(bench.threads.waiting) == 1
     bench.threads.go()
     bench.source.watch()
@@ -227,19 +227,19 @@ def test_a_file_that_systemd_wrote_is_one(tmp_path: Path) -> None:
     """Known by its own kind."""
     write_secret(tmp_path / "token", CANARY)
     source = FileSource("a", Reference("systemd", "token"), {"CREDENTIALS_DIRECTORY": str(tmp_path)}, Threads())
-    got = source.at_hand(WANTED)
+    got = source.cached(WANTED)
     assert (got.secret, got.kind, source.kind) == (CANARY, "systemd", "systemd")
 
 
 def test_a_variable_has_one_value() -> None:
     """It was read once and is gone."""
     source, results = EnvSource("a", Reference("env", "A"), {"A": CANARY}), []
-    got = source.at_hand(WANTED)
+    got = source.cached(WANTED)
     assert (got.secret, got.kind, source.variable) == (CANARY, "env", "A")
     assert source.describe() == [SourceDescription(got.id, "env")]
-    Deferred.fromCoroutine(source.obtain(WANTED)).addBoth(results.append)
-    Deferred.fromCoroutine(source.obtain(WANTED, "another")).addBoth(results.append)
-    Deferred.fromCoroutine(source.obtain(WANTED, got.id)).addBoth(results.append)
+    Deferred.fromCoroutine(source.fetch(WANTED)).addBoth(results.append)
+    Deferred.fromCoroutine(source.fetch(WANTED, "another")).addBoth(results.append)
+    Deferred.fromCoroutine(source.fetch(WANTED, got.id)).addBoth(results.append)
     assert results[:2] == [got, got]
     assert "is read only once" in results[2].value.text
     with pytest.raises(ConfigError, match="the variable is not set"):
@@ -248,6 +248,6 @@ def test_a_variable_has_one_value() -> None:
 
 def test_an_id_says_nothing_of_its_secret() -> None:
     """Two sources with one secret have two ids: they are keyed by the source, not by the value."""
-    made = [EnvSource(name, Reference("env", "A"), {"A": CANARY}).at_hand(WANTED) for name in "aabb"]
+    made = [EnvSource(name, Reference("env", "A"), {"A": CANARY}).cached(WANTED) for name in "aabb"]
     assert len({one.id for one in made}) == 4
     assert all(len(one.id) == 12 and int(one.id, 16) >= 0 for one in made)

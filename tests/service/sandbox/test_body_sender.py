@@ -18,6 +18,8 @@ from credgate.values import Reason
 from tests.fakes.relay import KIB64, Forges, chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from credgate.service.upstream.pool import ForgeConnection
     from credgate.values import Decision
     from tests.fakes.wire import Wire
@@ -46,12 +48,12 @@ class Question:
         self.chunked = chunked
         self.parts: list[bytes] | None = [] if kept else None
 
-    def says(self, parts: list[bytes]) -> None:
+    def record_sent(self, parts: list[bytes]) -> None:
         """Keep them."""
         if self.parts is not None:
             self.parts += parts
 
-    def said(self) -> list[bytes] | None:
+    def replay_body(self) -> list[bytes] | None:
         """Give them up."""
         parts, self.parts = self.parts, None
         return parts
@@ -67,19 +69,17 @@ class Way:
         self.channel = Channel()
         self.failed: list[RequestError] = []
         self.refused: list[Decision] = []
+        self.malformed, self.refuse_fetch = self.failed.append, self.refused.append
         question: Any = Question(chunked=chunked, kept=kept)
-        turns = Turns(self.reactor)
+        self._turns = Turns(self.reactor)
         channel: Any = self.channel
-        self.upload = BodySender(
-            channel,
-            question,
-            fetch,
-            self.failed.append,
-            self.refused.append,
-            in_turns=lambda steps: turns.run(steps, pytest.fail),
-        )
+        self.upload = BodySender(channel, question, fetch, self)
 
-    def go(self) -> Wire:
+    def run_in_turns(self, steps: Iterator[None]) -> None:
+        """Run them, and fail if they do."""
+        self._turns.run(steps, pytest.fail)
+
+    def connect(self) -> Wire:
         """Give it a connection."""
         got: list[ForgeConnection] = []
 
@@ -87,7 +87,7 @@ class Way:
             tls = True
 
         self.pool.connect(Key("lab", ""), Plain()).addCallback(got.append)  # type: ignore[arg-type]
-        self.upload.go(None, got[0])  # type: ignore[arg-type]
+        self.upload.connected(None, got[0])  # type: ignore[arg-type]
         self.settle()
         return self.forges.wire
 
@@ -110,7 +110,7 @@ def test_what_waits_goes_first_and_the_end_last(before: int, *, chunked: bool) -
     steps = [lambda: way.upload.body([b"one"]), lambda: way.upload.body([b"two", b"three"]), way.upload.end]
     for step in steps[:before]:
         step()
-    wire = way.go()
+    wire = way.connect()
     for step in steps[before:]:
         step()
     way.settle()
@@ -125,7 +125,7 @@ def test_the_sandbox_is_held_while_there_is_nowhere_to_go() -> None:
     way = Way()
     way.upload.hold()
     assert not way.channel.reading
-    way.go()
+    way.connect()
     assert way.channel.reading
     whole = Way()
     whole.upload.end()
@@ -136,7 +136,7 @@ def test_the_sandbox_is_held_while_there_is_nowhere_to_go() -> None:
 def test_a_forge_that_is_full_holds_the_sandbox_until_it_drains() -> None:
     """Or until the body is whole."""
     way = Way()
-    wire = way.go()
+    wire = way.connect()
     wire.stall()
     way.upload.body([b"x" * (2 * KIB64)])
     assert (way.upload.full, way.channel.reading) == (True, False)
@@ -159,7 +159,7 @@ def test_a_connection_that_is_full_at_once_lets_nobody_loose() -> None:
     wire = way.forges.let_in(shake=False)
     wire.stall()
     wire.protocol.handshakeCompleted()
-    way.upload.go(None, made[0])  # type: ignore[arg-type]
+    way.upload.connected(None, made[0])  # type: ignore[arg-type]
     assert (way.upload.full, way.channel.reading) == (True, False)
 
 
@@ -170,7 +170,7 @@ class _TLS:
 def test_leaving_sends_nothing_more() -> None:
     """Not what comes, and no end."""
     way = Way(chunked=True)
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([b"one"])
     way.upload.leave()
     way.upload.body([b"two"])
@@ -183,12 +183,12 @@ def test_leaving_sends_nothing_more() -> None:
 def test_all_of_it_can_be_said_again_if_it_is_still_here(*, kept: bool) -> None:
     """On the next connection, with what comes behind it."""
     way = Way(chunked=True, kept=kept)
-    way.go()
+    way.connect()
     way.upload.body([b"one"])
     way.upload.leave()
-    assert way.upload.again() is kept
+    assert way.upload.repeat() is kept
     if kept:
-        wire = way.go()
+        wire = way.connect()
         way.upload.body([b"two"])
         way.upload.end()
         way.settle()
@@ -198,8 +198,8 @@ def test_all_of_it_can_be_said_again_if_it_is_still_here(*, kept: bool) -> None:
 def test_nothing_said_can_be_said_again() -> None:
     """A discovery has no body."""
     way = Way()
-    assert way.upload.again()
-    assert way.go().received == b"HEAD|"
+    assert way.upload.repeat()
+    assert way.connect().received == b"HEAD|"
 
 
 # Fetches.
@@ -214,7 +214,7 @@ def fetch(name: bytes) -> bytes:
 def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
     """What is served goes on as it came."""
     way = Way(FetchStream(coding, v2=True))
-    wire = way.go()
+    wire = way.connect()
     body = fetch(b"ls-refs") if coding is None else gzip.compress(fetch(b"ls-refs"))
     for byte in body:
         way.upload.body([bytes([byte])])
@@ -227,7 +227,7 @@ def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
 def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
     """Nor is what came with it."""
     way = Way(FetchStream(None, v2=True))
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([fetch(b"bundle-uri")[:10]])
     way.upload.body([fetch(b"bundle-uri")[10:], b"more"])
     way.settle()
@@ -239,7 +239,7 @@ def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
 def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
     """Broken in its middle, or cut."""
     way = Way(FetchStream(None, v2=True), chunked=True)
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([body])
     if not way.failed:
         way.upload.end()
@@ -247,17 +247,17 @@ def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
     (error,) = way.failed
     assert isinstance(error, RequestError)
     assert not wire.received.endswith(b"0\r\n\r\n")
-    assert way.upload.read_out() is None
+    assert way.upload.refused_push is None
 
 
 def test_a_second_try_is_looked_at_as_the_first() -> None:
     """A kept connection may be lost in the middle of a request: the rest of it is judged all the same."""
     way = Way(FetchStream(None, v2=True))
-    way.go()
+    way.connect()
     way.upload.body([fetch(b"bundle-uri")[:10]])
     way.upload.leave()
-    assert way.upload.again()
-    way.go()
+    assert way.upload.repeat()
+    way.connect()
     way.upload.body([fetch(b"bundle-uri")[10:]])
     assert [one.reason for one in way.refused] == [Reason.FETCH_COMMAND]
 
@@ -272,7 +272,7 @@ SQUEEZED = gzip.compress(MANY)
 def test_a_gzipped_fetch_is_read_a_piece_a_turn() -> None:
     """A megabyte of lists is 16 pieces; the sandbox is held meanwhile, and nothing overtakes what came first."""
     way = Way(FetchStream(b"gzip", v2=True))
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([SQUEEZED[:-10]])
     assert (way.channel.reading, wire.received) == (False, b"HEAD|")
     way.finish()
@@ -293,7 +293,7 @@ def test_a_connection_that_comes_while_a_fetch_is_read_does_not_release_the_sand
     way = Way(FetchStream(b"gzip", v2=True))
     way.upload.body([SQUEEZED[:-10]])
     way.upload.hold()
-    way.go()
+    way.connect()
     way.finish()
     assert way.channel.reading
     assert way.forges.wire.received == b"HEAD|" + SQUEEZED[:-10]
@@ -302,15 +302,15 @@ def test_a_connection_that_comes_while_a_fetch_is_read_does_not_release_the_sand
 def test_a_fetch_that_is_left_is_read_no_further() -> None:
     """Not by a client that went, and not to tell it anything; another connection goes on where the first was left."""
     way = Way(FetchStream(b"gzip", v2=True))
-    way.go()
+    way.connect()
     way.upload.body([SQUEEZED])
     way.upload.end()
     way.upload.leave()
     way.finish()
     assert way.upload._inflow
     assert not way.upload.asked
-    assert way.upload.again()
-    wire = way.go()
+    assert way.upload.repeat()
+    wire = way.connect()
     way.finish()
     assert wire.received == b"HEAD|" + SQUEEZED
 
@@ -324,7 +324,7 @@ def test_what_is_refused_in_a_later_turn_goes_no_further(lines: list[bytes], rea
     body = MANY[:-4] + b"".join(map(encode, lines)) + FLUSH
     for sent, good in ((gzip.compress(body), False), (SQUEEZED, True)):
         way = Way(FetchStream(b"gzip", v2=True), chunked=True)
-        wire = way.go()
+        wire = way.connect()
         way.upload.body([sent, b""])
         way.upload.end()
         way.finish()

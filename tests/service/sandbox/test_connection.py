@@ -293,7 +293,7 @@ def test_a_relay_to_who_has_not_read_enough_waits_for_it() -> None:
     house.forge.wire.deliver(LISTED[:-1])
     house.settle()
     assert not house.forge.wire.reading
-    client.protocol._drains()
+    client.protocol._client_drained()
     assert house.forge.wire.reading
 
 
@@ -410,7 +410,7 @@ def test_closing_the_gate_ends_a_connection_after_its_answer() -> None:
     """Nothing new begins while the gateway stops."""
     house = House()
     client = house.client()
-    house.gate.closing = True
+    house.transfers.closing = True
     client.deliver(HEALTH)
     house.settle()
     assert only(client).status == 200
@@ -425,7 +425,7 @@ def test_a_defect_at_the_head_is_audited_and_cut(clean_reactor: list[Failure]) -
     house = House()
     house.credentials.held["github.com"] = type(house.credentials.held["github.com"])("id", "a\nb")
     house.drivers["github.com"] = house.drivers["lab"]
-    object.__setattr__(house.gate.admission, "brake", None)
+    object.__setattr__(house.judge.authorizer, "brake", None)
     client = house.say(discover(auth=WRONG))
     assert client.ended == "reset"
     assert client.received == b""
@@ -439,7 +439,7 @@ def test_a_defect_in_an_exchange_cuts_both_sides(clean_reactor: list[Failure]) -
     """The forge's connection does not stay behind."""
     house = House()
     client = house.say(post(b"x" * 10)[:-5])
-    client.protocol._exchange._upload._question = None
+    client.protocol._exchange._upload._request = None
     client.deliver(b"x")
     house.settle()
     assert client.ended == "reset"
@@ -455,7 +455,7 @@ def test_a_defect_in_the_cutting_still_ends_the_connection(clean_reactor: list[F
     client = house.say(post(b"x" * 10)[:-5])
     exchange = client.protocol._exchange
     broken = exchange.cut
-    exchange.cut = exchange._upload._question = None
+    exchange.cut = exchange._upload._request = None
     with pytest.raises(TypeError):
         client.deliver(b"x")
     exchange.cut = broken

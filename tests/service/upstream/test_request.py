@@ -16,10 +16,10 @@ from tests.fakes.relay import FORGE_SECRET, House, discover, post
 def question(house: House, request: bytes, *, recoded: bool = False, read: bool = False) -> UpstreamRequest:
     """Make what the relay makes of ``request``."""
     head = judge(request[: request.index(b"\r\n\r\n") + 4])
-    verdict = house.gate.judge(head, "10.0.0.7")
+    verdict = house.judge_head(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
     made = UpstreamRequest(head, recoded=recoded, read=read)
-    made.address(verdict, house.credentials.at_hand(credential_request(verdict)) or ANONYMOUS)
+    made.address(verdict, house.credentials.cached(credential_request(verdict)) or ANONYMOUS)
     return made
 
 
@@ -40,7 +40,7 @@ def test_a_redirected_one_asks_elsewhere_with_the_credential_of_then() -> None:
     house = House()
     asked = question(house, discover())
     before = asked.lines
-    verdict = house.gate.judge(judge(discover()), "10.0.0.7")
+    verdict = house.judge_head(judge(discover()), "10.0.0.7")
     assert isinstance(verdict, Relay)
     asked.address(evolve(verdict, path="octo/new"), Credential("cred-2", "other"))
     assert (asked.key.credential, asked.secret) == ("cred-2", "other")
@@ -69,16 +69,16 @@ def test_what_is_read_here_is_not_to_be_coded(*, read: bool) -> None:
 def test_what_was_said_is_there_for_another_try() -> None:
     """All of it, however it came, and what comes later too: a connection may be closed, then a credential refused."""
     asked = question(House(), post(b"12345"))
-    asked.says([b"12", b"34"])
-    asked.says([b"5"])
-    assert asked.said() == [b"12", b"34", b"5"]
-    asked.says([b"6"])
-    assert asked.said() == [b"12", b"34", b"5", b"6"]
+    asked.record_sent([b"12", b"34"])
+    asked.record_sent([b"5"])
+    assert asked.replay_body() == [b"12", b"34", b"5"]
+    asked.record_sent([b"6"])
+    assert asked.replay_body() == [b"12", b"34", b"5", b"6"]
 
 
 def judged(house: House, request: bytes) -> Relay:
     """Return what the gate says to ``request``."""
-    verdict = house.gate.judge(judge(request), "10.0.0.7")
+    verdict = house.judge_head(judge(request), "10.0.0.7")
     assert isinstance(verdict, Relay)
     return verdict
 
@@ -95,14 +95,14 @@ def test_after_a_rename_it_is_wanted_for_the_new_name() -> None:
     """The old name's owner may have another credential, which must not go there."""
     house = House()
     new = RepoPath("github.com", "octo/new")
-    moved = house.gate.admission.moved(judged(house, discover()), Moved(new, dot_git=True))
+    moved = house.judge.authorizer.moved(judged(house, discover()), Moved(new, dot_git=True))
     assert isinstance(moved, Relay)
     assert credential_request(moved).repo == new
 
 
 def test_nothing_said_is_something_to_repeat() -> None:
     """A discovery has no body."""
-    assert question(House(), discover()).said() == []
+    assert question(House(), discover()).replay_body() == []
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -110,7 +110,7 @@ def test_more_than_is_kept_cannot_be_repeated(more: int) -> None:
     """Memory is bounded, however the body comes."""
     asked = question(House(), post(b"12345"))
     for _ in range(16):
-        asked.says([b"x" * (REPLAY_BYTES // 16)])
-    asked.says([b"x" * more])
-    said = asked.said()
+        asked.record_sent([b"x" * (REPLAY_BYTES // 16)])
+    asked.record_sent([b"x" * more])
+    said = asked.replay_body()
     assert (said is None) is (more == 1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import evolve
-from twisted.internet.interfaces import ISSLTransport
 
 from credgate.forges.place import Place
 from credgate.git.authorize import Refuse
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from credgate.http.grammar import RequestHead
     from credgate.lfs.actions import Offer
     from credgate.service.credentials.sources import Credential
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
 
 _OK = 200
@@ -42,7 +41,7 @@ _FORBIDDEN = 403
 class LfsApiExchange(LfsExchange):
     """One request for the LFS API."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self._body = bytearray()
         self._anonymous = True
@@ -72,7 +71,7 @@ class LfsApiExchange(LfsExchange):
             status, body = _OK, await self._verify()
         else:
             status, body = await self._locks(call)
-        self.record.answers(status)
+        self.record.set_status(status)
         self.record.bytes_down += len(body)
         self.channel.write([local_reply(status, body, MEDIA_TYPE, close=not self.channel.keeps)])
         self.finish()
@@ -81,12 +80,12 @@ class LfsApiExchange(LfsExchange):
 
     async def _batch(self) -> bytes:
         verdict, batch = self.verdict, batches.read_batch(self._body)
-        admitted = self.gate.admission.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
+        admitted = self.gate.judge.authorizer.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
         if isinstance(admitted, Refuse):
             raise refused(admitted.decision, admitted.status)
         held = batches.too_large(batch, admitted.grant.max_lfs_object_bytes)
         if held:
-            self.record.ends(batches.too_large_decision(len(held)))
+            self.record.set_decision(batches.too_large_decision(len(held)))
         question = batches.forge_request(batch, held)
         if question is not None:
             answer = await self._ask_forge(question, batch.needed, repeatable=True)
@@ -119,7 +118,7 @@ class LfsApiExchange(LfsExchange):
         """The address of this gateway: the configured one, or as the client wrote it (its reader judged the form)."""
         if self.gate.public_url:
             return self.gate.public_url
-        scheme = "https" if ISSLTransport.providedBy(self.channel.transport) else "http"
+        scheme = "https" if self.channel.tls else "http"
         return f"{scheme}://{(self.head.get(b'host') or b'').decode('ascii')}"
 
     # Locks.
@@ -140,7 +139,7 @@ class LfsApiExchange(LfsExchange):
         """Ask about the object of the handle, whatever the body says."""
         verdict = self.verdict
         action = logins.action_for(self.gate, verdict)
-        self.record.concerns(action.oid, action.size)
+        self.record.set_object(action.oid, action.size)
         driver, place = verdict.driver, action.href.place
         credential = None
         if action.login:
@@ -162,7 +161,7 @@ class LfsApiExchange(LfsExchange):
     async def _ask_forge(self, body: bytes, access: Access, *, repeatable: bool) -> LfsAnswer:
         verdict, driver = self.verdict, self.verdict.driver
         credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
+        self.record.set_credential(credential)
         moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
         if moved is not None:
             raise refused(moved, _FORBIDDEN)
@@ -170,7 +169,7 @@ class LfsApiExchange(LfsExchange):
         answer = await self._once(body, credential, repeatable=repeatable)
         if driver.refuses_credential(answer.status) and credential.secret and repeatable:
             credential = await logins.credential_for(self.gate.credentials, verdict, access, credential.id)
-            self.record.uses(credential)
+            self.record.set_credential(credential)
             answer = await self._once(body, credential, repeatable=repeatable)
         return answer
 

@@ -1,6 +1,6 @@
 """What all LFS exchanges have in common: an end, once, whichever way it comes; and how long to wait for it.
 
-An errand is what a sandbox's channel is busy with (``service.sandbox.local_answer.Exchange``). It ends by an answer, by
+An errand is what a sandbox's channel is busy with (``service.sandbox.ports.Exchange``). It ends by an answer, by
 a refusal (JSON, which git-lfs prints), by a cut when bytes of an answer are on their way already, or because the client
 left. Each ends the record and leaves the forge; what comes of it later is nobody's.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
 
 _log = Logger()
@@ -32,9 +32,9 @@ _log = Logger()
 class LfsExchange:
     """One LFS request of one sandbox."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         self.channel, self.record, self.head, self.verdict = channel, record, head, verdict
-        self.gate = channel.gate
+        self.gate = channel.services
         self.whole = False
         """The sandbox has sent all of its request."""
         self._work: Deferred[None] | None = None
@@ -108,7 +108,7 @@ class LfsExchange:
 
     def _stop(self, decision: Decision) -> None:
         self._end()
-        self.record.ends(decision).close()
+        self.record.set_decision(decision).close()
 
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
@@ -124,7 +124,7 @@ class LfsExchange:
         """Leave; the protocol error can be told if nothing else was."""
         said = self.answering
         if not said:
-            self.record.answers(status)
+            self.record.set_status(status)
         self._stop(decision)
         return not said
 
@@ -132,7 +132,7 @@ class LfsExchange:
         """End both sides at once."""
         self._cut(Decision(allow=False, reason=reason))
 
-    def dismiss(self, decision: Decision) -> None:
+    def refuse_pending(self, decision: Decision) -> None:
         """End because credgate does, so that git-lfs tries again by itself; an object that is half down is cut."""
         self.refuse(stopping(self.verdict.request.call, decision.text))
 

@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from credgate.lfs.handles import Action
     from credgate.service.credentials.forge_credentials import Credentials
     from credgate.service.credentials.sources import Credential
-    from credgate.service.sandbox.gate import Gate
+    from credgate.service.sandbox.services import Services
     from credgate.values import Access
 
 
 async def credential_for(credentials: Credentials, verdict: LfsRelay, access: Access, refused: str = "") -> Credential:
     """Return what the forge is asked with; ``refused`` is the id of one that it rejected. Raises LfsError."""
     wanted = evolve(credential_request(verdict), access=access)
-    held = None if refused else credentials.at_hand(wanted)
+    held = None if refused else credentials.cached(wanted)
     if held is not None:
         return held
     try:
-        return await credentials.obtain(wanted, refused)
+        return await credentials.fetch(wanted, refused)
     except CredentialError as error:
         raise LfsError(
             error.text, reason=error.reason, status=503, rule="forge", retry_after=error.retry_after
         ) from None
 
 
-def action_for(gate: Gate, verdict: LfsRelay) -> Action:
+def action_for(gate: Services, verdict: LfsRelay) -> Action:
     """Return what the request's handle stands for. Raises LfsError (404), which git-lfs answers with a new batch."""
     request = verdict.request
     action = gate.handles.find(request.handle, verdict.session.id, request.asked, request.call, gate.reactor.seconds())

@@ -87,7 +87,7 @@ class ObjectDownload(ObjectTransfer):
         status, extra = (_OK, []) if part.whole else (_PARTIAL, [(b"Content-Range", part.told)])
         close = not self.channel.keeps
         self._reply = [header_policy.downstream_head(status, OBJECT_TYPE, length=part.length, close=close, extra=extra)]
-        self.record.answers(status)
+        self.record.set_status(status)
         self.channel.feed(Valve(self._client_fills, self._client_drains))
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:

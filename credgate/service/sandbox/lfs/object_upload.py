@@ -23,7 +23,7 @@ from credgate.values import Access, Reason
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead, ResponseHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection
 
@@ -36,7 +36,7 @@ SMALL = 64 * 1024
 class ObjectUpload(ObjectTransfer):
     """One upload."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self._passing: ObjectVerifier
         self._held: list[bytes] = []
@@ -149,6 +149,6 @@ class ObjectUpload(ObjectTransfer):
             self.channel.release()
 
     def _answer(self) -> None:
-        self.record.answers(200)
+        self.record.set_status(200)
         self.channel.write([local_reply(200, b"", OBJECT_TYPE, close=not self.channel.keeps)])
         self.finish()

@@ -12,14 +12,14 @@ from credgate.service.sandbox.lfs.object_upload import ObjectUpload
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
 
 _KINDS: dict[Call, type[ObjectDownload | ObjectUpload]] = {Call.DOWNLOAD: ObjectDownload, Call.UPLOAD: ObjectUpload}
 
 
 def errand(
-    channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay
+    channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay
 ) -> LfsApiExchange | ObjectDownload | ObjectUpload:
     """Return what the channel is to be busy with; ``start`` begins it."""
     return _KINDS.get(verdict.request.call, LfsApiExchange)(channel, record, head, verdict)

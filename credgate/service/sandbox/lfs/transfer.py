@@ -24,7 +24,7 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead, ResponseHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection, Key
     from credgate.values import Access
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class ObjectTransfer(LfsExchange, ABC):
     """One object's request; the storage connection's ``Asker``."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self.storage: ForgeConnection | None = None
         self.authorization: bytes | None = None
@@ -52,14 +52,14 @@ class ObjectTransfer(LfsExchange, ABC):
             self.key = logins.storage_key(driver, action)
             return
         credential = await logins.credential_for(self.gate.credentials, verdict, access)
-        self.record.uses(credential)
+        self.record.set_credential(credential)
         self.authorization = logins.authorization(driver, credential)
         self.key = logins.forge_key(driver, credential)
 
     def find(self) -> None:
         """Look the handle up; raises LfsError."""
         self.action = logins.action_for(self.gate, self.verdict)
-        self.record.concerns(self.action.oid, self.action.size)
+        self.record.set_object(self.action.oid, self.action.size)
         # Again after the batch, which may have come before the repository was known to have another name.
         most = self.verdict.grant.max_lfs_object_bytes
         if most is not None and self.action.size > most:

@@ -49,7 +49,7 @@ def test_before_an_answer_the_end_of_the_gateway_is_told() -> None:
     """Then git-lfs comes back by itself."""
     house = House()
     client = house.say(batch())
-    client.protocol._exchange.dismiss(STOPPING)
+    client.protocol._exchange.refuse_pending(STOPPING)
     house.settle()
     assert refused(client, b"POST") == (429, "credgate: the gateway stops")
     assert house.reasons == [Reason.SHUTDOWN]
@@ -62,7 +62,7 @@ def test_in_mid_object_the_end_of_the_gateway_is_a_cut() -> None:
     house.forge.wire.deliver(sent(CONTENT)[:-10])
     house.settle()
     before = client.received
-    client.protocol._exchange.dismiss(STOPPING)
+    client.protocol._exchange.refuse_pending(STOPPING)
     house.settle()
     assert (client.ended, client.received) == ("reset", before)
     assert house.reasons[-1] == Reason.SHUTDOWN

@@ -45,7 +45,7 @@ def test_connections_that_carry_a_login_are_apart_from_all_others() -> None:
     house = House()
     driver = house.drivers["github.com"]
     target(house, "download", href=OWN)
-    (action,) = house.gate.handles._actions.values()
+    (action,) = house.services.handles._actions.values()
     assert action.login
     keys = {logins.forge_key(driver, Credential("cred-1", "x")), logins.storage_key(driver, action)}
     keys.add(logins.storage_key(driver, evolve(action, session="s-other")))
@@ -59,11 +59,11 @@ class Sources:
         self.held, self.got = held, got
         self.asked: list[tuple[Access, str]] = []
 
-    def at_hand(self, wanted: Any) -> Credential | None:
+    def cached(self, wanted: Any) -> Credential | None:
         """Return it."""
         return self.held
 
-    async def obtain(self, wanted: Any, refused: str) -> Credential:
+    async def fetch(self, wanted: Any, refused: str) -> Credential:
         """Get another."""
         self.asked.append((wanted.access, refused))
         if isinstance(self.got, CredentialError):

@@ -46,7 +46,7 @@ def test_a_link_from_before_a_rename_was_found_has_the_new_names_rules(name: str
         house.session = evolve(house.session, grants=(Grant("octo/hello", "github.com"), limited))
         house.sessions.known["token", "secret"] = house.session
         place = target(house, name)
-        house.gate.has_moved(house.session.id, hello, Moved(new, dot_git=True))
+        house.judge.record_rename(house.session.id, hello, Moved(new, dot_git=True))
         asked = len(house.forge.wires)
         client = begin(house, name, place)
         if most == len(CONTENT):
