@@ -14,6 +14,7 @@ guessing cheap for us and loud for the operator, and must not let one sandbox lo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, field, frozen
@@ -154,10 +155,19 @@ class Authorizer:
     """The operator's own rules on pushes."""
     handles: Handles = field(repr=False)
     """What was given out for LFS objects."""
+    _route: Callable[[bytes, bytes], Local | GitRequest | LfsRequest | Refused] = field(init=False, repr=False)
+
+    @_route.default
+    def _cached_route(self) -> Callable[[bytes, bytes], Local | GitRequest | LfsRequest | Refused]:
+        # A sandbox asks for the same few targets again and again. Only what a target names is kept, no decision.
+        return lru_cache(maxsize=256)(lambda method, target: route(method, target, self.drivers, self.default_forge))
 
     def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
-        where = route(head.method, head.target, self.drivers, self.default_forge)
+        where = self._route(head.method, head.target)
+        if type(where) is GitRequest:  # most requests: without the checks for all others
+            session = self._session(head.all(b"authorization"), address, now)
+            return session if type(session) is Refuse else self._git(head, where, session)  # type: ignore[arg-type]
         if isinstance(where, Refused) and not where.tells:
             return Refuse(where.decision, where.status, lfs=where.lfs)
         if isinstance(where, Local) and where.name == "health":
@@ -254,6 +264,9 @@ class Authorizer:
             return Serve(where.name, session)
         if isinstance(where, Refused):
             return Refuse(where.decision, where.status, session=session)
+        return self._git(head, where, session)
+
+    def _git(self, head: RequestHead, where: GitRequest, session: Session) -> Relay | Refuse:
         refused = self._form(head, where)
         if refused is not None:
             return Refuse(refused, 415, session=session, request=where)

@@ -83,8 +83,8 @@ def judge(head: bytes) -> RequestHead:
         raise RequestError("Host is missing or malformed")
     modern = version == b"1.1"
     length = _length(method, single, modern=modern)
-    close = _closes(single)
-    expect = _expects(single)
+    close = (b"connection" in single or b"upgrade" in single) and _closes(single)
+    expect = b"expect" in single and _expects(single)
     if llhttp_check.request(head) != (1, method, target, lines):
         raise RequestError("the head can be read in two ways")
     return RequestHead(

@@ -45,16 +45,25 @@ class BodySender:
     refused_push = None
     """Only pushes name refs that a refusal repeats."""
 
-    def __init__(self, client: Client, request: UpstreamRequest, fetch: FetchStream | None, owner: UploadOwner) -> None:
+    def __init__(
+        self,
+        client: Client,
+        request: UpstreamRequest,
+        fetch: FetchStream | None,
+        owner: UploadOwner,
+        *,
+        bodyless: bool = False,
+    ) -> None:
+        """``bodyless``: the request is complete with its head, as discoveries are."""
         self._client, self._request, self._fetch, self._owner = client, request, fetch, owner
         self._inflow: deque[tuple[bytes, Iterator[Decision | None]]] = deque()
         self._waiting: list[bytes] = []
         """Framed bytes that are sent as soon as there is a connection."""
         self._forge: ForgeConnection | None = None
         self._reading = self._left = False
-        self.asked = False
+        self.asked = bodyless
         """The body is complete for the forge: sent, or waiting for a connection."""
-        self.whole = False
+        self.whole = bodyless
         """The sandbox has sent all of it."""
         self.full = False
         """The forge takes no more for now."""
@@ -96,6 +105,8 @@ class BodySender:
 
     def end(self) -> None:
         """End the body, once all of it has been checked."""
+        if self.asked:
+            return
         self.whole = True
         self._client.release()
         if not (self._reading or self._inflow):

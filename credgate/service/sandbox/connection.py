@@ -48,6 +48,8 @@ _log = Logger()
 class Phase(Enum):
     """What a connection does now."""
 
+    following: tuple[Phase, ...]
+
     NEW = auto()
     """Opened; no byte has come."""
     HEAD = auto()
@@ -61,16 +63,18 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-TRANSITIONS = {
-    Phase.NEW: {Phase.HEAD, Phase.LINGERING, Phase.CLOSED},
-    Phase.HEAD: {Phase.BUSY, Phase.LINGERING, Phase.CLOSED},
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.NEW: (Phase.HEAD, Phase.LINGERING, Phase.CLOSED),
+    Phase.HEAD: (Phase.BUSY, Phase.LINGERING, Phase.CLOSED),
     # A refusal replaces the exchange of a busy connection.
-    Phase.BUSY: {Phase.BUSY, Phase.IDLE, Phase.LINGERING, Phase.CLOSED},
-    Phase.IDLE: {Phase.HEAD, Phase.LINGERING, Phase.CLOSED},
-    Phase.LINGERING: {Phase.CLOSED},
-    Phase.CLOSED: {Phase.CLOSED},
+    Phase.BUSY: (Phase.BUSY, Phase.IDLE, Phase.LINGERING, Phase.CLOSED),
+    Phase.IDLE: (Phase.HEAD, Phase.LINGERING, Phase.CLOSED),
+    Phase.LINGERING: (Phase.CLOSED,),
+    Phase.CLOSED: (Phase.CLOSED,),
 }
 """The phases that may follow each phase."""
+for _phase, _following in TRANSITIONS.items():
+    _phase.following = _following  # a lookup without hashing: this is done several times a request
 
 
 class SandboxConnection(Protocol):
@@ -98,7 +102,7 @@ class SandboxConnection(Protocol):
         self._valve: Valve | None = None
 
     def _enter(self, phase: Phase) -> None:
-        assert phase in TRANSITIONS[self._phase], (self._phase, phase)
+        assert phase in self._phase.following, (self._phase, phase)
         self._phase = phase
 
     def connectionMade(self) -> None:
@@ -122,11 +126,13 @@ class SandboxConnection(Protocol):
             self.broke()
 
     def _receive(self, data: bytes) -> None:  # noqa: C901 - one pass over what one read brought
+        now = None
         if self._phase is Phase.NEW:
             self._phase = Phase.HEAD  # the time limit of the first head runs since the connection was opened
         elif self._phase is Phase.IDLE:
             self._phase = Phase.HEAD
-            self._since, self._limit = self.services.reactor.seconds(), self.services.limits.head_timeout
+            now = self._since = self.services.reactor.seconds()
+            self._limit = self.services.limits.head_timeout
         try:
             events = self._reader.receive(data)
         except RequestError as error:
@@ -140,7 +146,7 @@ class SandboxConnection(Protocol):
             last -= 1
         if type(events[0]) is RequestHead:
             first = 1
-            self._begin(events[0])
+            self._begin(events[0], now)
         if last > first:
             body: list[bytes] = events[first:last]  # type: ignore[assignment]  # as said above
             if not first and self._measured:
@@ -157,13 +163,13 @@ class SandboxConnection(Protocol):
         """Whether body bytes cost no more than their number: compressed ones are read in small pieces."""
         return self._head is not None and self._head.get(b"content-encoding") is None
 
-    def _begin(self, head: RequestHead) -> None:
+    def _begin(self, head: RequestHead, now: float | None) -> None:
         self._head, self.keeps = head, head.keep_alive
         self._interim = [CONTINUE] if head.expect_continue else []
         self._enter(Phase.BUSY)
         if head.length and self._measured:
             self.transport.bufferSize = BUFFER_SIZE
-        record = RequestLog(self.services, self.peer)
+        record = RequestLog(self.services, self.peer, now)
         try:
             verdict = self.services.judge.judge(head, self.peer, record.began)
             record.describe(verdict)

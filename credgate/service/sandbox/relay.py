@@ -54,6 +54,8 @@ _log = Logger()
 class Phase(Enum):
     """Where a relayed request stands."""
 
+    following: tuple[Phase, ...]
+
     WAITING = auto()
     """For a credential, a connection or, of a push, its command list; the forge has been sent nothing."""
     SENDING = auto()
@@ -65,15 +67,17 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-TRANSITIONS = {
-    Phase.WAITING: {Phase.SENDING, Phase.CLOSED},
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.WAITING: (Phase.SENDING, Phase.CLOSED),
     # Back to WAITING: for a repetition, a renewed credential, or the repository's new name.
-    Phase.SENDING: {Phase.WAITING, Phase.ANSWERING, Phase.CLOSED},
-    Phase.ANSWERING: {Phase.DRAINING, Phase.CLOSED},
-    Phase.DRAINING: {Phase.CLOSED},
-    Phase.CLOSED: set[Phase](),
+    Phase.SENDING: (Phase.WAITING, Phase.ANSWERING, Phase.CLOSED),
+    Phase.ANSWERING: (Phase.DRAINING, Phase.CLOSED),
+    Phase.DRAINING: (Phase.CLOSED,),
+    Phase.CLOSED: (),
 }
 """The phases that may follow each phase."""
+for _phase, _following in TRANSITIONS.items():
+    _phase.following = _following  # a lookup without hashing: this is done several times a request
 
 
 class RelayExchange:
@@ -107,7 +111,8 @@ class RelayExchange:
             if kind is Kind.UPLOAD_PACK:
                 v2 = head.get(b"git-protocol") == b"version=2"
                 fetch = FetchStream(head.get(b"content-encoding"), v2=v2)
-            self._upload = BodySender(client, self._request, fetch, self)
+            bodyless = head.length == 0 and fetch is None
+            self._upload = BodySender(client, self._request, fetch, self, bodyless=bodyless)
         self._filter: ResponseFilter | None = None
         self._reply: list[bytes] = []
         """The answer's head, until the first byte of its body may go."""
@@ -135,7 +140,7 @@ class RelayExchange:
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self._phase:
-            assert phase in TRANSITIONS[self._phase], (self._phase, phase)
+            assert phase in self._phase.following, (self._phase, phase)
             self._phase = phase
 
     # Connecting.
@@ -376,7 +381,7 @@ class RelayExchange:
         self._refuse(Decision(allow=False, reason=error.reason, rule="forge", text=text), error.status)
 
     def _finish(self) -> None:
-        self._enter(Phase.CLOSED)
+        self._phase = Phase.CLOSED
         if self._push_stream is not None:
             self._record_refs()
         self.record.close()

@@ -53,6 +53,11 @@ class RequestJudge:
     ) -> None:
         self.authorizer, self._limits, self._rates, self._transfers = authorizer, limits, rates, transfers
         self._registry, self._credentials, self._audit, self._clock = registry, credentials, audit, clock
+        self._limited = bool(
+            limits.requests_per_minute or limits.requests_per_minute_per_address or limits.bytes_per_minute
+        )
+        self._renamed_once = False
+        """Whether any rename was ever recorded: most gateways never see one."""
         self.renames = Renames()
         """Where the sessions' repositories moved to; a POST to an old name would be redirected."""
         self._pages: dict[tuple[str, float, PushPolicy], bytes] = {}
@@ -64,7 +69,7 @@ class RequestJudge:
         session = verdict.session
         if session is None:
             return verdict
-        wait = self._rates.admit(session.id, peer, now)
+        wait = self._rates.admit(session.id, peer, now) if self._limited else None
         kind = type(verdict)
         if kind is Refuse:
             return self._crowded(verdict)  # type: ignore[arg-type]  # a type is not narrowed by its identity
@@ -121,7 +126,7 @@ class RequestJudge:
             decision = Decision(allow=False, reason=Reason.MALFORMED_REQUEST, rule="head", text=text)
             lfs = isinstance(verdict, LfsRelay)
             return Refuse(decision, 505, session=session, request=verdict.request, lfs=lfs)
-        return self._renamed(verdict) if self.renames else verdict
+        return self._renamed(verdict) if self._renamed_once else verdict
 
     def _renamed(self, verdict: Relay | LfsRelay) -> Relay | LfsRelay | Refuse:
         """Judge a request by the new name if the session's last discovery found the repository moved.
@@ -136,11 +141,12 @@ class RequestJudge:
 
     def record_rename(self, session_id: str, repo: RepoPath, moved: Moved) -> None:
         """Remember where a session's repository moved to."""
+        self._renamed_once = True
         self.renames[session_id, repo] = moved
 
     def forget_rename(self, session_id: str, repo: RepoPath) -> None:
         """Forget a move: a discovery found the repository under this name."""
-        if self.renames:
+        if self._renamed_once:
             self.renames.pop((session_id, repo), None)
 
     def forget(self, session_id: str) -> None:

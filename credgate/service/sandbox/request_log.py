@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from credgate.git.authorize import Verdict
     from credgate.git.push_verdict import PushVerdict, RefVerdict
     from credgate.git.report import RefResult, ReportReader
-    from credgate.git.route import GitRequest
     from credgate.service.credentials.sources import Credential
     from credgate.service.sandbox.services import Services
 
@@ -25,9 +24,10 @@ _UNDECIDED = Decision(allow=True, reason=Reason.ALLOWED)
 class RequestLog:
     """One request's audit line in the making; ``bytes_up`` and ``bytes_down`` count bodies without their framing."""
 
-    def __init__(self, services: Services, peer: str) -> None:
+    def __init__(self, services: Services, peer: str, now: float | None = None) -> None:
+        """``now``: the reactor's seconds, if they were read in this turn."""
         self._services, self._peer = services, peer
-        self.began = services.reactor.seconds()
+        self.began = services.reactor.seconds() if now is None else now
         self.ended: float | None = None
         """When the line was written."""
         self.bytes_up = self.bytes_down = self._metered = 0
@@ -44,15 +44,23 @@ class RequestLog:
         """Record the session and what it asks for, as far as the verdict knows it."""
         if verdict.session is not None:
             self._session = verdict.session.id
-        request = None if isinstance(verdict, Serve) else verdict.request
-        if isinstance(verdict, Serve):
+        if type(verdict) is Serve:
             self._operation = verdict.page
-        elif request is not None:
-            repo = request.repo
-            self._forge, self._repo = repo.forge, repo.path
-            if request.moved_from is not None:
-                self._moved_from = request.moved_from.path
-            self._operation = _operation(request)
+            return
+        request = verdict.request  # type: ignore[union-attr]  # pages have returned
+        if request is None:
+            return
+        repo = request.repo
+        self._forge, self._repo = repo.forge, repo.path
+        if request.moved_from is not None:
+            self._moved_from = request.moved_from.path
+        # git-upload-pack, git-receive-pack, either with -advertisement, or an LFS call's name.
+        if isinstance(request, LfsRequest):
+            self._operation = request.call.value
+        elif request.kind is Kind.ADVERTISEMENT:
+            self._operation = f"{request.service}-advertisement"
+        else:
+            self._operation = request.service
 
     def set_object(self, oid: str, size: int) -> None:
         """Record which LFS object is transferred."""
@@ -116,7 +124,8 @@ class RequestLog:
             return
         services = self._services
         self.ended = now = services.reactor.seconds()
-        self.meter(now)
+        if services.limits.bytes_per_minute:
+            self.meter(now)
         decision, credential = self._decision, self._credential
         event = Event(
             wall=services.clock().wall,
@@ -146,13 +155,6 @@ class RequestLog:
             expires=credential.expires_at,
         )
         services.audit.write(event)
-
-
-def _operation(request: GitRequest | LfsRequest) -> str:
-    """Return ``git-upload-pack``, ``git-receive-pack``, either with ``-advertisement``, or an LFS call's name."""
-    if isinstance(request, LfsRequest):
-        return request.call.value
-    return f"{request.service}-advertisement" if request.kind is Kind.ADVERTISEMENT else request.service
 
 
 def _change(one: RefVerdict, result: RefResult | None) -> RefChange:

@@ -9,10 +9,10 @@ requests. Names and certificates are checked by ``tls``.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from typing import Protocol as Interface
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 
@@ -39,8 +39,7 @@ MAX_ALL_IDLE = 256
 _CUT = ResponseError("the forge closed the connection before its answer was whole", reason=Reason.FORGE_CUT)
 
 
-@frozen(slots=True)
-class Key:
+class Key(NamedTuple):
     """What a pooled connection belongs to."""
 
     forge: str
@@ -149,9 +148,9 @@ class ForgeConnection(Protocol):
         parts: list[bytes] = []
         last = False
         for event in events:
-            if isinstance(event, bytes):
+            if type(event) is bytes:
                 parts.append(event)
-            elif isinstance(event, ResponseHead):
+            elif type(event) is ResponseHead:
                 self._keeps = event.keep_alive
                 if self.asker is not None:
                     self.asker.answer_head(event)

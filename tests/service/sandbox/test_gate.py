@@ -255,7 +255,7 @@ def test_a_post_goes_where_its_discovery_was_sent() -> None:
 def test_a_move_found_by_a_fetch_does_not_allow_a_push() -> None:
     """Where the new name may only be read, a push by the old name is refused and not sent to either name."""
     house = House()
-    house.judge.renames[house.session.id, HELLO] = Moved(RepoPath("github.com", "read/only"), dot_git=True)
+    house.judge.record_rename(house.session.id, HELLO, Moved(RepoPath("github.com", "read/only"), dot_git=True))
     house.say(post(b"0000"))
     assert house.forge.asked().start.target == b"/read/only.git/git-upload-pack"
     asked = len(house.forge.wires)
@@ -322,7 +322,7 @@ def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
 def test_moves_go_with_their_session() -> None:
     """Others keep theirs."""
     house = moved_house()
-    house.judge.renames["other", RepoPath("github.com", "octo/hello")] = MOVED
+    house.judge.record_rename("other", HELLO, MOVED)
     house.sessions.revoke(house.session)
     assert list(house.judge.renames) == [("other", RepoPath("github.com", "octo/hello"))]
 
