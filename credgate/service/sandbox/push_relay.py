@@ -9,6 +9,7 @@ git is told why. A push is never sent twice. It has the methods of ``body_sender
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import ensureDeferred
@@ -58,6 +59,44 @@ class PushOwner(Protocol):
         """Cut everything over an internal error."""
 
 
+class Phase(Enum):
+    """Where a push stands."""
+
+    following: tuple[Phase, ...]
+
+    LISTING = auto()
+    """Its command list is read and judged; the forge knows nothing of it."""
+    STREAMING = auto()
+    """The list is allowed; the pack is relayed as it comes, and read here if a rule needs it."""
+    INSPECTING = auto()
+    """All of it has come; its trailer (of deletes, all of it) waits for the inspection."""
+    RELEASED = auto()
+    """The forge has all of it, or will as soon as there is a connection."""
+    CLOSED = auto()
+    """Refused, cut or answered: nothing more is sent."""
+
+
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    # From LISTING to the end at once: a list without a pack.
+    Phase.LISTING: (Phase.STREAMING, Phase.INSPECTING, Phase.RELEASED, Phase.CLOSED),
+    Phase.STREAMING: (Phase.INSPECTING, Phase.RELEASED, Phase.CLOSED),
+    Phase.INSPECTING: (Phase.RELEASED, Phase.CLOSED),
+    Phase.RELEASED: (Phase.CLOSED,),
+    Phase.CLOSED: (Phase.CLOSED,),
+}
+"""The phases that may follow each phase."""
+for _phase, _following in TRANSITIONS.items():
+    _phase.following = _following  # as in ``relay``
+
+
+class Relaying(Enum):
+    """Whether a part of the body is being relayed, so that none may overtake it."""
+
+    NO = auto()
+    NOW = auto()
+    IN_TURNS = auto()
+
+
 class PushRelay:
     """One push's body."""
 
@@ -72,27 +111,42 @@ class PushRelay:
     ) -> None:
         self.stream = stream
         self.whole = self.full = False
+        self._withheld = True
+        """Whether the forge lacks the command list or the trailer."""
+        self._phase, self._relaying = Phase.LISTING, Relaying.NO
         self._client, self._request, self._repository, self._lane = client, request, repository, lane
         self._owner = owner
         self._inflow: deque[Iterator[bytes]] = deque()
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self.asked = self._ended = self._left = self._passing = self._went = self._turning = False
-        self._inspects = False
         self._walk: PackWalk | None = None
         self._trailer: TrailerHold | None = None
         self._reader: PackReading | None = None
         self._inspection: Deferred[None] | None = None
 
+    def _enter(self, phase: Phase) -> None:
+        assert phase in self._phase.following, (self._phase, phase)
+        self._phase = phase
+
+    @property
+    def _closed(self) -> bool:
+        return self._phase is Phase.CLOSED
+
     # As of a BodySender.
+
+    @property
+    def asked(self) -> bool:
+        """Whether the push is complete for the forge: sent, or waiting for a connection."""
+        return self._phase is Phase.RELEASED
 
     def hold(self) -> None:
         """Do nothing: ``_blocked`` bounds what comes while there is no connection."""
 
     def connected(self, handler: ResponseHandler, forge: ForgeConnection) -> None:
         """Send the request on ``forge``, which is to answer ``handler``: the head and what has waited."""
-        self._forge, self.full, self._went = forge, False, True
+        self._forge, self.full = forge, False
+        self._withheld = self._trailer is not None and not self.asked
         forge.ask(handler, self._request.method, self._request.lines, Valve(self._forge_fills, self._forge_drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
         forge.send(waiting)  # at least the command list, which was judged before
@@ -118,7 +172,8 @@ class PushRelay:
 
     def leave(self) -> None:
         """Stop: send, read and ask nothing more."""
-        self._left, self._forge, self.full = True, None, False
+        self._enter(Phase.CLOSED)
+        self._forge, self.full = None, False
         self._inflow.clear()
         self._waiting, self._held = [], 0
         if self._reader is not None:
@@ -141,7 +196,7 @@ class PushRelay:
         """Whether the forge lacks the command list, the pack or its trailer, so that it cannot move a ref."""
         verdict = self.stream.verdict
         packless = verdict is not None and verdict.pack and not self.stream.signed
-        return not self._went or packless or (self._inspects and not self.asked)
+        return self._withheld or packless
 
     @property
     def unread(self) -> bool:
@@ -152,24 +207,30 @@ class PushRelay:
 
     def _pass_on(self) -> None:
         """Relay what came: at once, or in turns of the reactor if it may cost more than its bytes."""
-        if self._passing or self._turning:  # a part is being relayed: nothing may overtake it
+        if self._relaying is not Relaying.NO:  # a part is being relayed: nothing may overtake it
             return
-        if (self.stream.coded and self._inflow) or self._step():
-            self._turning = True
-            if not self.whole:
-                self._client.hold()
-            self._owner.run_in_turns(self._steps())
+        if not (self.stream.coded and self._inflow):
+            self._relaying = Relaying.NOW
+            try:
+                more = self._step()
+            finally:
+                self._relaying = Relaying.NO
+            if not more:
+                return
+        self._relaying = Relaying.IN_TURNS
+        if not self.whole:
+            self._client.hold()
+        self._owner.run_in_turns(self._steps())
 
     def _steps(self) -> Iterator[None]:
         while self._step():
             yield
-        self._turning = False
-        if not (self._left or self._blocked()):
+        self._relaying = Relaying.NO
+        if not (self._closed or self._blocked()):
             self._client.release()
 
     def _step(self) -> bool:
         """Relay what one turn may; return whether there is more."""
-        self._passing = True
         try:
             return self._pass_parts()
         except RequestError as error:
@@ -177,14 +238,12 @@ class PushRelay:
             self._owner.malformed(error)
         except PackError as error:
             self._malformed(error)
-        finally:
-            self._passing = False
         return False
 
     def _pass_parts(self) -> bool:
         more = False
         plain: list[bytes] = []
-        while self._inflow and not (more or self._blocked() or self._left):
+        while self._inflow and not (more or self._blocked() or self._closed):
             part = next(self._inflow[0], None)
             if part is None:
                 self._inflow.popleft()
@@ -195,11 +254,11 @@ class PushRelay:
                     plain.append(part)  # one read is relayed in one piece
                 else:
                     self._pack(part)
-        if plain and not self._left:
+        if plain and not self._closed:
             self._send(plain)
-        if self.whole and not (self._inflow or self._ended or self._left):
+        if self.whole and not self._inflow and self._phase in (Phase.LISTING, Phase.STREAMING):
             self._end()
-        return more and not self._left
+        return more and not self._closed
 
     def _blocked(self) -> bool:
         """Whether enough is held here for now; then the sandbox is not read."""
@@ -218,21 +277,20 @@ class PushRelay:
             return False
         # A list without a pack waits for the end of the body: the forge acts on the list at once, and what follows it
         # may still be malformed.
-        if not self._begun and verdict.pack:
+        if self._phase is Phase.LISTING and verdict.pack:
             if not verdict.settled:
                 self._read_pack(verdict)
+            self._enter(Phase.STREAMING)
             self._start()
-        return not self._left
+        return not self._closed
 
     def _start(self) -> None:
         """Connect to the forge and send the command list."""
-        self._begun = True
         self._send([self.stream.head])
         self._owner.connect()
 
     def _read_pack(self, verdict: PushVerdict) -> None:
         walk = self._walk = walk_for(verdict)
-        self._inspects = True
         self._trailer = TrailerHold(walk.graph.object_format.size)
         self._reader = PackReading(walk, self._lane, self._advanced, self._inspect, self._unread)
         self._reader.drains = self._pass_on_again
@@ -254,15 +312,16 @@ class PushRelay:
             self._malformed(error)
 
     def _end(self) -> None:
-        self._ended = True
         self.stream.end()
         verdict = self.stream.verdict
         if self._reader is not None:
+            self._enter(Phase.INSPECTING)
             self._reader.close()
         elif verdict is not None and not verdict.settled:  # only deletes: no pack, but refs to compare
+            self._enter(Phase.INSPECTING)
             self._inspect()
         else:
-            if not self._begun:
+            if self._phase is Phase.LISTING:
                 self._start()
             self._finish()
 
@@ -277,7 +336,7 @@ class PushRelay:
 
     def _found(self, found: Findings) -> None:
         self._inspection = None
-        if self._left:
+        if self._closed:
             return
         steps = self._settle(found)
         for _ in steps:  # thousands of refs are judged in later turns
@@ -289,13 +348,13 @@ class PushRelay:
         assert verdict is not None
         assert rules is not None
         settled = yield from settling(verdict, found, rules)
-        if self._left:
+        if self._closed:
             return
         self.stream.verdict = settled
         if self.stream.refused:
             self._owner.refuse_push(self.stream.verdict)
             return
-        if not self._begun:
+        if self._reader is None:  # deletes: the forge was not asked yet
             self._start()
         if self._trailer is not None:
             self._send([self._trailer.release()])
@@ -303,7 +362,7 @@ class PushRelay:
 
     def _not_found(self, failure: Failure) -> None:
         """Cut over an internal error, but not because ``leave`` cancelled the inspection."""
-        if not self._left:
+        if not self._closed:
             self._owner.broke(failure)
 
     def _unread(self, failure: Failure) -> None:
@@ -325,7 +384,9 @@ class PushRelay:
             self._forge.send(framed)
 
     def _finish(self) -> None:
-        self.asked, self.full = True, False
+        self._enter(Phase.RELEASED)
+        self.full = False
+        self._withheld = self._forge is None
         if self._forge is None:
             self._waiting.append(LAST_CHUNK)
         else:
@@ -344,5 +405,5 @@ class PushRelay:
 
     def _pass_on_again(self) -> None:
         self._pass_on()
-        if not (self._left or self._turning or self._blocked()):
+        if not (self._closed or self._relaying is Relaying.IN_TURNS or self._blocked()):
             self._client.release()
