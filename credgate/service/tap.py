@@ -98,22 +98,20 @@ class Options(usage.Options):
 
 
 class GatewayService(MultiService):
-    """The whole; an error that an operator can mend ends the start as one line, not as a traceback."""
+    """The gateway; an error that an operator can correct ends the start as one line, not as a traceback."""
 
     def privilegedStartService(self) -> None:
-        """Bind what needs privileges."""
         _or_exit(super().privilegedStartService)
 
     def startService(self) -> None:
-        """Start everything."""
         _or_exit(super().startService)
-        # What is there now stays until the end: 80,000 objects of modules, and every stored session. A full collection
-        # would walk them all, in one turn of the reactor (30 ms, seconds with 100,000 sessions), and find nothing.
+        # The objects that exist now stay until the end: 80,000 of modules, and every stored session. A full collection
+        # would walk them all in one turn of the reactor (30 ms; seconds with 100,000 sessions) and free nothing.
         gc.collect()
         gc.freeze()
 
     def stopService(self) -> Deferred[None]:
-        """Stop one part after the other: the last answer of the control socket still needs the store."""
+        """Stop one part after the other: the last answer of the control socket needs the store."""
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
@@ -121,7 +119,7 @@ class GatewayService(MultiService):
         for part in reversed(list(self)):
             try:
                 await maybeDeferred(part.stopService)
-            except Exception:  # noqa: BLE001 - whatever broke in it, the others have connections, rows and lines to end
+            except Exception:  # noqa: BLE001 - the other parts still have connections, rows and lines to end
                 _log.failure("a part of the gateway did not stop well: {part}", part=type(part).__name__)
 
 
