@@ -67,7 +67,7 @@ def pushing(house: House, *, whole: bool = True) -> Wire:
     return client
 
 
-def test_nothing_to_wait_for_is_no_wait() -> None:
+def test_drain_without_connections_ends_at_once() -> None:
     """A gateway without connections stops at once."""
     end = End(House())
     assert end.over

@@ -239,7 +239,7 @@ def test_phases_are_reached() -> None:
 
 @pytest.mark.parametrize("first", EVENTS)
 @pytest.mark.parametrize("phase", PHASES)
-def test_any_two_events_in_any_phase_leave_both_sides_with_the_truth(phase: str, first: str) -> None:
+def test_any_two_events_in_any_phase_leave_neither_side_with_a_false_answer(phase: str, first: str) -> None:
     """The invariants of this module's head."""
     for second in EVENTS:
         play = PHASES[phase]()

@@ -276,7 +276,7 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     assert not given["has_credential"](RepoPath("github.com", "octo/hello"))
 
 
-def test_the_gate_is_told_how_sandboxes_call_it(tmp_path: Path) -> None:
+def test_public_url_is_passed_to_the_services(tmp_path: Path) -> None:
     """Links to LFS objects are made of it."""
     written = CONFIG.replace("[listen]\n", '[listen]\npublic_url = "https://gate.example.com"\n')
     gateway = tap.makeService(options(tmp_path, written))

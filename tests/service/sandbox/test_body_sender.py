@@ -104,7 +104,7 @@ class Way:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
-def test_what_waits_goes_first_and_the_end_last(before: int, *, chunked: bool) -> None:
+def test_waiting_bytes_are_sent_first_and_the_end_last(before: int, *, chunked: bool) -> None:
     """Whenever the connection comes: before, between or after the parts."""
     way = Way(chunked=chunked)
     steps = [lambda: way.upload.body([b"one"]), lambda: way.upload.body([b"two", b"three"]), way.upload.end]
@@ -120,7 +120,7 @@ def test_what_waits_goes_first_and_the_end_last(before: int, *, chunked: bool) -
     assert way.upload.whole
 
 
-def test_the_sandbox_is_held_while_there_is_nowhere_to_go() -> None:
+def test_sandbox_is_not_read_while_there_is_no_connection() -> None:
     """Unless it has sent everything: then it is read, to see it leave."""
     way = Way()
     way.upload.hold()
@@ -148,7 +148,7 @@ def test_a_forge_that_is_full_holds_the_sandbox_until_it_drains() -> None:
     assert (way.upload.full, way.channel.reading) == (False, True)
 
 
-def test_a_connection_that_is_full_at_once_lets_nobody_loose() -> None:
+def test_connection_that_is_full_at_once_keeps_the_sandbox_held() -> None:
     """What waited may be more than it takes."""
     way = Way()
     way.upload.hold()
@@ -180,7 +180,7 @@ def test_leaving_sends_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_all_of_it_can_be_said_again_if_it_is_still_here(*, kept: bool) -> None:
+def test_body_is_repeated_if_it_was_kept(*, kept: bool) -> None:
     """On the next connection, with what comes behind it."""
     way = Way(chunked=True, kept=kept)
     way.connect()
@@ -195,7 +195,7 @@ def test_all_of_it_can_be_said_again_if_it_is_still_here(*, kept: bool) -> None:
         assert wire.received == b"HEAD|" + chunks(b"one", b"two")
 
 
-def test_nothing_said_can_be_said_again() -> None:
+def test_empty_body_can_be_repeated() -> None:
     """A discovery has no body."""
     way = Way()
     assert way.upload.repeat()
@@ -211,7 +211,7 @@ def fetch(name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
+def test_fetch_is_checked_while_it_is_relayed(coding: bytes | None) -> None:
     """What is served goes on as it came."""
     way = Way(FetchStream(coding, v2=True))
     wire = way.connect()
@@ -236,7 +236,7 @@ def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("body", [b"zzzz", encode(b"command=ls-refs")])
-def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
+def test_malformed_fetch_is_refused_and_never_ended(body: bytes) -> None:
     """Broken in its middle, or cut."""
     way = Way(FetchStream(None, v2=True), chunked=True)
     wire = way.connect()
@@ -250,7 +250,7 @@ def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
     assert way.upload.refused_push is None
 
 
-def test_a_second_try_is_looked_at_as_the_first() -> None:
+def test_repeated_fetch_is_checked_as_the_first() -> None:
     """A kept connection may be lost in the middle of a request: the rest of it is judged all the same."""
     way = Way(FetchStream(None, v2=True))
     way.connect()
@@ -299,7 +299,7 @@ def test_a_connection_that_comes_while_a_fetch_is_read_does_not_release_the_sand
     assert way.forges.wire.received == b"HEAD|" + SQUEEZED[:-10]
 
 
-def test_a_fetch_that_is_left_is_read_no_further() -> None:
+def test_fetch_is_not_checked_after_leave() -> None:
     """Not by a client that went, and not to tell it anything; another connection goes on where the first was left."""
     way = Way(FetchStream(b"gzip", v2=True))
     way.connect()
@@ -319,7 +319,7 @@ def test_a_fetch_that_is_left_is_read_no_further() -> None:
     ("lines", "reason"),
     [([b"packfile-uris https"], Reason.FETCH_ARGUMENT), ([b"x"] * 65, Reason.MALFORMED_REQUEST)],
 )
-def test_what_is_refused_in_a_later_turn_goes_no_further(lines: list[bytes], reason: Reason) -> None:
+def test_fetch_refused_in_a_later_turn_is_not_sent(lines: list[bytes], reason: Reason) -> None:
     """Once, and nothing of the part that held it; the same without those lines goes on."""
     body = MANY[:-4] + b"".join(map(encode, lines)) + FLUSH
     for sent, good in ((gzip.compress(body), False), (SQUEEZED, True)):

@@ -1,4 +1,4 @@
-"""The gate: what only it knows about a request, who is let in, and who looks after everybody once a second."""
+"""Judging a request head, accepting connections within the limits, and the sweep once a second."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from tests.fakes.sessions import session
 HEALTH = ask(b"GET /health", auth=b"")
 
 
-# What only the gate knows about a request.
+# The conditions of the moment.
 
 
-def test_refusals_that_are_read_away_count_as_transfers() -> None:
+def test_refusals_whose_body_is_read_count_as_transfers() -> None:
     """Twice as many as transfers are read to their end; one more is answered at once, and its body is not read."""
     house = House(max_transfers_per_session=2)
     body = commands(b"refs/heads/a") + PACK
@@ -152,7 +152,7 @@ def test_every_relayed_request_touches_its_session() -> None:
     assert house.sessions.touched == [house.session.id]
 
 
-def test_a_page_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoami_page_is_rendered_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox asks on all its connections; a thousand grants take milliseconds each time."""
     made: list[object] = []
 
@@ -190,7 +190,7 @@ def test_whoami_is_json_about_the_session() -> None:
 # The operator's policy.
 
 
-def test_another_policy_holds_from_the_next_request_on() -> None:
+def test_reloaded_policy_applies_from_the_next_request_on() -> None:
     """For refusals, for what whoami tells, and for the limits of a push that is judged afterwards."""
     house = House()
     closed = evolve(Config(), policy=PushPolicy(push=(PushRule("refs/**", frozenset()),)))
@@ -209,7 +209,7 @@ def test_another_policy_holds_from_the_next_request_on() -> None:
     assert not refused(b"refs/heads/x")
 
 
-def test_a_push_under_way_keeps_its_rules() -> None:
+def test_running_push_keeps_its_rules_after_a_reload() -> None:
     """Its verdict was made with them; half of one policy and half of another would be nobody's."""
     house = House()
     push = post(commands(b"refs/heads/x") + PACK, service=b"receive")
@@ -239,7 +239,7 @@ def moved_house() -> House:
     return house
 
 
-def test_a_post_goes_where_its_discovery_was_sent() -> None:
+def test_post_uses_the_name_that_its_discovery_was_redirected_to() -> None:
     """A discovery asks under the old name again, for a repository may move back; the move is kept until that is so."""
     house = moved_house()
     house.say(post(b"0000"))
@@ -278,7 +278,7 @@ STRICT_GRANTS = {
 
 
 @pytest.mark.parametrize(("grant", "reason"), STRICT_GRANTS.values(), ids=STRICT_GRANTS)
-def test_a_push_by_the_old_name_has_the_rules_of_the_new_one(grant: Grant, reason: Reason) -> None:
+def test_push_by_the_old_name_is_judged_by_the_new_names_rules(grant: Grant, reason: Reason) -> None:
     """The old name's grant allows everything; the same push is sent on where the new name's grant allows it, too."""
     anything = (PushRule("refs/**", frozenset({"create", "update", "force", "delete"})),)
     wide = Grant("octo/hello", "github.com", push=anything)
@@ -304,7 +304,7 @@ def test_a_reloaded_policy_holds_for_moves_that_were_found_before() -> None:
     assert house.forge.wires == []
 
 
-def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
+def test_oldest_renames_are_forgotten_above_the_limit() -> None:
     """A grant of ``octo/*`` is names without end, and a forge may say of each that it has moved."""
     house = House()
     for number in range(MAX_MOVES + 1):
@@ -319,7 +319,7 @@ def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
     assert (house.session.id, RepoPath("github.com", "octo/1")) not in house.judge.renames
 
 
-def test_moves_go_with_their_session() -> None:
+def test_renames_are_forgotten_with_their_session() -> None:
     """Others keep theirs."""
     house = moved_house()
     house.judge.record_rename("other", HELLO, MOVED)
@@ -327,7 +327,7 @@ def test_moves_go_with_their_session() -> None:
     assert list(house.judge.renames) == [("other", RepoPath("github.com", "octo/hello"))]
 
 
-def test_what_a_session_spent_goes_with_it() -> None:
+def test_rate_counts_are_forgotten_with_their_session() -> None:
     """Others keep theirs; sessions come and go for months."""
     house = House(requests_per_minute=5, bytes_per_minute=1000)
     for one in (house.session.id, "other"):
@@ -373,7 +373,7 @@ def test_what_a_session_spent_goes_with_it() -> None:
         ),
     ],
 )
-def test_one_connection_too_many_is_told_so(
+def test_connection_over_a_limit_is_refused_with_the_limits_name(
     limits: dict[str, int], *, few: bool, peers: list[str], rule: str, text: bytes
 ) -> None:
     """At once and without reading, with the limit's name; one that ends makes room."""
@@ -391,7 +391,7 @@ def test_one_connection_too_many_is_told_so(
     assert only(house.say(HEALTH, peer=peers[2])).status == 200
 
 
-def test_another_address_is_not_kept_out() -> None:
+def test_limit_of_one_address_does_not_refuse_another() -> None:
     """Its connections are counted by themselves, and no count is left behind."""
     house = House(max_connections_per_address=1)
     clients = [house.client("10.0.0.1"), house.client("10.0.0.2")]
@@ -403,7 +403,7 @@ def test_another_address_is_not_kept_out() -> None:
     assert house.transfers.connections == set()
 
 
-def test_another_network_is_not_kept_out() -> None:
+def test_limit_of_one_ipv6_network_does_not_refuse_another() -> None:
     """An IPv6 host has its /64, and no more than that."""
     house = House(max_connections_per_address=1)
     clients = [house.client("2001:db8::1"), house.client("2001:db8:0:1::1")]
@@ -433,7 +433,7 @@ def test_a_flood_of_refused_connections_is_two_lines_and_holds_few_descriptors()
     assert house.services.refused.totals()["max_connections_per_address"] == 101
 
 
-def test_a_refused_connection_that_does_not_go_is_cut() -> None:
+def test_refused_connection_that_stays_open_is_cut() -> None:
     """Behind TLS the answer waits for a handshake that may never come."""
     house = House(max_connections=1)
     house.client("10.0.0.1")
@@ -450,7 +450,7 @@ def test_a_refused_connection_that_does_not_go_is_cut() -> None:
     assert (house.factory.refusing, house.reactor.getDelayedCalls()) == (0, [])
 
 
-def test_a_peer_without_an_address_is_a_peer() -> None:
+def test_peer_without_an_address_is_accepted() -> None:
     """A UNIX socket's has none."""
     house = House()
     assert house.factory.buildProtocol(None).peer == ""  # type: ignore[attr-defined]
@@ -459,7 +459,7 @@ def test_a_peer_without_an_address_is_a_peer() -> None:
 # Once a second.
 
 
-def test_the_service_looks_once_a_second_until_it_stops() -> None:
+def test_sweep_runs_once_a_second_until_the_service_stops() -> None:
     """Deadlines need no timers of their own; starting again looks again."""
     house = House(head_timeout=5, connect_timeout=30)
     house.service.startService()
@@ -471,7 +471,7 @@ def test_the_service_looks_once_a_second_until_it_stops() -> None:
     assert house.transfers.closing
 
 
-def test_a_session_that_ends_is_heard_of_once_the_service_runs() -> None:
+def test_end_of_a_session_cuts_its_transfers_once_the_service_runs() -> None:
     """The registry tells whoever asked to be told."""
     house = House()
     house.sessions.listeners.clear()
@@ -546,7 +546,7 @@ def test_a_defect_in_the_cutting_is_not_the_others_either(clean_reactor: list[Fa
     clean_reactor.clear()
 
 
-def test_a_defect_in_the_sweep_does_not_stop_the_clock(clean_reactor: list[Failure]) -> None:
+def test_error_in_the_sweep_does_not_stop_later_sweeps(clean_reactor: list[Failure]) -> None:
     """Every deadline of every connection hangs on it."""
     house = House(head_timeout=5)
     house.service.startService()
