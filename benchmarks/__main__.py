@@ -17,7 +17,7 @@ from pathlib import Path
 
 from attrs import evolve, frozen
 
-from benchmarks import bulk, dns, lfs, sessions, small, soak, walk
+from benchmarks import bulk, calls, dns, lfs, sessions, small, soak, walk
 from benchmarks.gitwork import GitWork
 from benchmarks.page import Found
 from benchmarks.table import Aim, Row, machine, versions
@@ -241,6 +241,8 @@ def main() -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     print(found.markdown())
+    if "small" in arguments.only.split(","):
+        calls.main(most=0)
     return int(any("MISSED" in said for row in found.all for said in row.verdicts()))
 
 

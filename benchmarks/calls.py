@@ -83,12 +83,12 @@ def _ask(port: int, line: str, number: int) -> None:
                 answer += data
 
 
-def main() -> None:
-    """Print the total and the functions that are called most often."""
+def main(most: int = 1000) -> None:
+    """Print the calls of a small discovery, and of the functions that are called most often ``most``."""
     with tempfile.TemporaryDirectory(prefix="cg-") as folder:
         counts = per_request(Path(folder))
-    print(f"{sum(counts.values()):.1f} calls a request")
-    for (file, line, name), calls in sorted(counts.items(), key=lambda item: -item[1]):
+    print(f"{sum(counts.values()):.1f} function calls a small discovery")
+    for (file, line, name), calls in sorted(counts.items(), key=lambda item: -item[1])[:most]:
         if calls >= 0.5:
             print(f"{calls:6.1f}  {Path(file).name}:{line} {name}")
 

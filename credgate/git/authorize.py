@@ -15,6 +15,7 @@ shares its address.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, field, frozen
@@ -206,10 +207,16 @@ class Authorizer:
     """The operator's own rules on pushes."""
     handles: Handles = field(repr=False)
     """The handles that were issued for LFS objects."""
+    _route: Callable[[bytes, bytes], Local | GitRequest | LfsRequest | Refused] = field(init=False, repr=False)
+
+    @_route.default
+    def _cached_route(self) -> Callable[[bytes, bytes], Local | GitRequest | LfsRequest | Refused]:
+        # A sandbox asks for the same few targets again and again. Only what a target names is kept, no decision.
+        return lru_cache(maxsize=256)(lambda method, target: route(method, target, self.drivers, self.default_forge))
 
     def judge(self, head: RequestHead, address: str, now: float) -> Verdict:
         """Judge one request head from ``address`` at ``now`` (monotonic seconds)."""
-        where = route(head.method, head.target, self.drivers, self.default_forge)
+        where = self._route(head.method, head.target)
         if isinstance(where, GitRequest):
             session = self._session(head.all(b"authorization"), address, now)
             return session if isinstance(session, Refuse) else self._git(head, where, session)

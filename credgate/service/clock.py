@@ -1,8 +1,8 @@
-"""Reads the clocks for session times; the only place that does. ``sessions.lease_clock`` says what readings mean.
+"""Reads the clocks for session times; no other module does. ``sessions.lease_clock`` defines what readings mean.
 
-``CLOCK_BOOTTIME`` counts suspended time, unlike ``CLOCK_MONOTONIC``: a laptop that slept for two days has aged its
-sessions by two days. The boot id is the kernel's (``/proc/sys/kernel/random/boot_id``); where it cannot be read
-(a masked ``/proc``) every process counts as a boot of its own, so that the wall clock bridges restarts.
+``CLOCK_BOOTTIME`` counts suspended time, unlike ``CLOCK_MONOTONIC``: two days of a suspended laptop age its sessions by
+two days. The boot id is the kernel's (``/proc/sys/kernel/random/boot_id``). Where it cannot be read (a masked
+``/proc``) every process counts as a new boot, so that the wall clock bridges restarts.
 """
 
 from __future__ import annotations

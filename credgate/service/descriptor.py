@@ -1,10 +1,10 @@
-"""What a reader of our own owes the reactor: to survive events that belonged to another descriptor.
+"""A base for our own readers that survives events which belonged to another descriptor.
 
 The reactor handles events in batches, by descriptor number. If handling one event closes a descriptor and handling the
-next opens a socket, the kernel gives the socket the same number, and what the batch still holds for the closed one is
-delivered to the new reader: a writable event, though it asked for none, or a hang-up, though nobody hung up. A client
-that cuts its connections causes this at will. ``doRead`` of a subclass must therefore bear that there is nothing to
-read, and must find the end or the error of its descriptor by itself.
+next opens a socket, the kernel gives the socket the same number, and the batch's remaining events for the closed one
+reach the new reader: a writable event, though it asked for none, or a hang-up, though nobody hung up. A client that
+resets its connections can cause this on purpose. So ``doRead`` of a subclass must accept that there is nothing to read,
+and must find the end or the error of its descriptor itself.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ class ReadDescriptor(ABC):
 
     @abstractmethod
     def doRead(self) -> None:
-        """Read what there is, perhaps nothing; call ``lost`` or the like at the end or on an error."""
+        """Read what there is, perhaps nothing; handle the end and errors of the descriptor."""
 
     @abstractmethod
     def lost(self, reason: Failure) -> None:
-        """Give up: the reactor stops, or this reader raised."""
+        """Stop reading: the reactor stops, or this reader raised."""
 
     def doWrite(self) -> None:  # noqa: B027 - no subclass writes
         """Ignore it: the event belonged to a descriptor that had this number before."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """Read before believing a hang-up: the descriptor itself knows whether it is so.
+        """Read before trusting a hang-up: the descriptor itself shows whether it is closed.
 
         The reactor reports the hang-up of a reader as ``ConnectionDone``; its own end comes as ``ConnectionLost``.
         """

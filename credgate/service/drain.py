@@ -1,9 +1,9 @@
-"""The end of the gateway, in order: nothing new, time for what runs, a word to who waits, and then the cut.
+"""Stops the gateway in order: no new requests, time for running ones, refusals for waiting ones, then the cut.
 
-Stopped after the listener and before everything else, so that the control socket and the DNS server answer while it
-lasts. Twisted fires what stops services "before shutdown" and waits for it with the reactor running; it also answers
-a second signal with an error, so while this lasts SIGTERM and SIGINT are its own, and mean: at once. What is
-still there at the end is cut by ``gate.GateService``. What was acknowledged needs no time here: it was on disk before.
+It is stopped after the listener and before everything else, so that the control socket and the DNS server answer while
+it lasts. Twisted stops services "before shutdown" and waits with the reactor running, but answers a second signal with
+an error: so meanwhile SIGTERM and SIGINT are handled here, and end the drain at once. ``listener.Sweep`` cuts the
+connections that are left. Acknowledged changes need no time here: they were on disk before they were acknowledged.
 """
 
 from __future__ import annotations
@@ -21,59 +21,59 @@ from credgate.service.sandbox.connection import PARTING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from credgate.service.sandbox.gate import Gate
+    from credgate.service.sandbox.transfers import Transfers
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Drain(Service):
-    """Ends the gate's connections; ``timeout`` is seconds that running transfers get, 0 for none."""
+    """Ends the open connections; ``timeout`` is the seconds that running transfers get, 0 for none."""
 
     name = "drain"
     log = Logger()
 
-    def __init__(self, gate: Gate, reactor: Any, timeout: float) -> None:  # noqa: ANN401 - time and threads at once
-        self._gate, self._reactor, self._timeout = gate, reactor, timeout
+    def __init__(self, transfers: Transfers, reactor: Any, timeout: float) -> None:  # noqa: ANN401 - time and threads at once
+        self._transfers, self._reactor, self._timeout = transfers, reactor, timeout
         self._waiting: Deferred[None] | None = None
         self._hurried = False
 
     def stopService(self) -> Deferred[None]:
-        """Begin the end; fires when every connection is gone, or none may stay any longer."""
+        """Start the drain; fires when every connection is closed, or its time is over."""
         super().stopService()
         return Deferred.fromCoroutine(self._drain())
 
     def hurry(self) -> None:
-        """Give nobody any more time."""
+        """End the drain at once."""
         self._hurried = True
-        self._go_on()
+        self._wake()
 
     async def _drain(self) -> None:
-        gate = self._gate
-        gate.retire(self._go_on)
+        transfers = self._transfers
+        transfers.drain(self._wake)
         with self._second_signal():
-            if gate.channels and self._timeout:
+            if transfers.connections and self._timeout:
                 self.log.info(
                     "stopping: {count} connections have {seconds:g} s to finish; a second signal ends them at once",
-                    count=len(gate.channels),
+                    count=len(transfers.connections),
                     seconds=self._timeout,
                 )
-                await self._vacant(self._timeout)
-            if gate.channels and not self._hurried:
-                self.log.info("stopping: {count} connections are cut", count=len(gate.channels))
-                gate.dismiss()
-                await self._vacant(PARTING)
+                await self._wait_vacant(self._timeout)
+            if transfers.connections and not self._hurried:
+                self.log.info("stopping: {count} connections are cut", count=len(transfers.connections))
+                transfers.refuse_pending()
+                await self._wait_vacant(PARTING)
 
-    async def _vacant(self, seconds: float) -> None:
-        """Wait until no connection is left, for so many seconds, or until it is all over."""
-        if not self._gate.channels or self._hurried:
+    async def _wait_vacant(self, seconds: float) -> None:
+        """Wait until no connection is left, at most ``seconds`` or until ``hurry``."""
+        if not self._transfers.connections or self._hurried:
             return
         self._waiting = Deferred()
-        timer = self._reactor.callLater(seconds, self._go_on)
+        timer = self._reactor.callLater(seconds, self._wake)
         await self._waiting
         if timer.active():
             timer.cancel()
 
-    def _go_on(self) -> None:
+    def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)

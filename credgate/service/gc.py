@@ -1,8 +1,8 @@
-"""Rounds over the sessions: expire them, and write down what was used.
+"""Periodic work on the sessions: expired ones are ended, and their last uses are written.
 
-Two LoopingCalls on the service's clock. Every ``gc_interval`` a round ends what has expired (the first one at the
-start); every few seconds the touches that came in are written in one batch. A round that fails is logged and the next
-one runs; a round that is still waiting for the disk is not overtaken. Decides nothing itself: the registry does.
+Two LoopingCalls on the service's clock. A round every ``gc_interval`` ends what has expired, the first at the start;
+every few seconds the collected last uses are written in one batch. A failed round is logged and the next one runs; no
+round starts while the one before waits for the disk. The registry decides what is done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from credgate.service.registry import SessionRegistry
 
 FLUSH_INTERVAL = 5.0
-"""Seconds: how much of a session's last use a crash may forget."""
+"""Seconds of a session's last use that a crash may lose."""
 
 
 class GarbageCollector(Service):
@@ -41,9 +41,9 @@ class GarbageCollector(Service):
     ) -> None:
         self._collect, self._wall = registry.collect, wall
         self.succeeded = self.failed = 0
-        """Rounds that ended expired sessions, or could not."""
+        """Rounds that succeeded, and rounds that failed."""
         self.last_success = 0.0
-        """Seconds since the epoch; 0: there was none."""
+        """When the last round succeeded, in seconds since the epoch; 0: never."""
         self._rounds = (
             (self._loop(self._counted, clock), interval, True),
             (self._loop(registry.flush, clock), min(interval, FLUSH_INTERVAL), False),
@@ -51,12 +51,11 @@ class GarbageCollector(Service):
         self._ends: list[Deferred[LoopingCall]] = []
 
     def startService(self) -> None:
-        """Run the first collection now, and keep on."""
         super().startService()
         self._ends = [loop.start(interval, now=now) for loop, interval, now in self._rounds]
 
     def stopService(self) -> Deferred[None]:
-        """Stop; fires when a round that is under way has ended."""
+        """Stop; fires when a running round has ended."""
         super().stopService()
         for loop, _, _ in self._rounds:
             if loop.running:
@@ -64,14 +63,14 @@ class GarbageCollector(Service):
         return gatherResults(self._ends).addCallback(lambda _: None)
 
     def _counted(self) -> Deferred[int]:
-        """Collect, and count how it went, for metrics."""
-        return maybeDeferred(self._collect).addCallbacks(self._went_well, self._went_wrong)
+        """Run a round, and count its outcome for metrics."""
+        return maybeDeferred(self._collect).addCallbacks(self._succeeded, self._count_failure)
 
-    def _went_well(self, ended: int) -> int:
+    def _succeeded(self, ended: int) -> int:
         self.succeeded, self.last_success = self.succeeded + 1, self._wall()
         return ended
 
-    def _went_wrong(self, failure: Failure) -> Failure:
+    def _count_failure(self, failure: Failure) -> Failure:
         self.failed += 1
         return failure
 
@@ -82,5 +81,5 @@ class GarbageCollector(Service):
         return loop
 
     def _failed(self, failure: Failure) -> None:
-        if self.running:  # while stopping, the registry writes for itself what is left
+        if self.running:  # while stopping, the registry itself writes what is due
             self.log.failure("a round over the sessions failed; the next one tries again", failure=failure)

@@ -1,10 +1,10 @@
-"""A gateway for one command (``credgate run``): everything in one directory, and gone with whoever started it.
+"""The gateway of one command (``credgate run``): all files in one directory, ended with the process that started it.
 
 ``private`` turns any configuration into such a gateway's: the control socket in the directory, git on a loopback port
-that the kernel chooses, sessions in memory, no DNS server, and no time for what still runs at its end: the command is
-gone, and with it whoever waited for that. Forges, credentials, other limits, ``[policy]`` and the audit file stay as
-they were written. ``ParentPipe`` ends the process when its standard input ends: that is a pipe whose other end the
-starter holds, and the kernel closes it however the starter ends, ``kill -9`` included (pipe(7)).
+that the kernel chooses, sessions in memory, no DNS server, and no time for running transfers at the end, because their
+client is gone. Forges, credentials, other limits, ``[policy]`` and the audit file stay as configured. ``ParentPipe``
+ends the process when its standard input ends. That is a pipe whose other end the starting process holds, and the
+kernel closes it however that process ends, ``kill -9`` included (pipe(7)).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _log = Logger()
 
 
 def private(config: Config, directory: str) -> Config:
-    """Return the configuration of a gateway that lives in ``directory`` alone."""
+    """Return the configuration of a gateway that uses nothing outside ``directory``."""
     listen = ListenConfig(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
     sessions, limits = evolve(config.sessions, store="memory:"), evolve(config.limits, drain_timeout=0.0)
     return evolve(config, listen=listen, sessions=sessions, limits=limits, control=ControlConfig())
 
 
 class ParentPipe(ReadDescriptor, Service):
-    """Stops the reactor when nobody holds the other end of ``fd`` any more; what is written there means nothing."""
+    """Stops the reactor when the other end of ``fd`` is closed; what is written there is ignored."""
 
     name = "leash"
 
@@ -43,22 +43,18 @@ class ParentPipe(ReadDescriptor, Service):
         self.reactor, self._fd = reactor, fd
 
     def startService(self) -> None:
-        """Begin to watch."""
         super().startService()
         os.set_blocking(self._fd, False)
         self.reactor.addReader(self)
 
     def stopService(self) -> None:
-        """Watch no more."""
         super().stopService()
         self.reactor.removeReader(self)
 
     def fileno(self) -> int:
-        """Return what is watched."""
         return self._fd
 
     def doRead(self) -> None:
-        """Read; the end is the end."""
         try:
             ended = not os.read(self._fd, 4096)
         except BlockingIOError:
@@ -70,14 +66,12 @@ class ParentPipe(ReadDescriptor, Service):
             self._end()
 
     def lost(self, reason: Failure) -> None:
-        """See ReadDescriptor."""
         self._end()
 
     def _end(self) -> None:
         if self.running:
-            _log.info("whoever started this gateway has ended, and so does it")
+            _log.info("the process that started this gateway has ended: stopping")
             self.reactor.stop()
 
     def logPrefix(self) -> str:
-        """Name it in the log."""
         return "leash"

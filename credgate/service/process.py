@@ -1,8 +1,8 @@
-"""What the process itself gives up before it holds a credential: core dumps, being read by its own user, and umask.
+"""Restricts the process before it holds a credential: no core dumps, not readable by its own user, a strict umask.
 
-A core dump or a debugger of the same user would show every credential, so both are switched off
-(``prctl(PR_SET_DUMPABLE)``, Linux). File descriptors are raised to the hard limit: connection limits are the
-configuration's matter, not the shell's.
+A core dump, or a debugger of the same user, would show every credential: ``prctl(PR_SET_DUMPABLE)`` prevents both on
+Linux. The limit on open files is raised to the hard limit, so that the configuration limits connections and not the
+shell that started the gateway.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from credgate.errors import ConfigError
 
 _PR_SET_DUMPABLE = 4
 SPARE = 320
-"""Descriptors for all but connections of sandboxes: up to 136 of the control socket, 128 of refused connections that
-are told so, 16 of idle forge connections, 8 of the metrics page; the rest for listeners, store, audit log and programs
-that print credentials. The DNS server's come on top."""
+"""Descriptors for everything but the connections of sandboxes: up to 136 of the control socket, 128 of refused
+connections, 16 of idle forge connections, 8 of the metrics page; the rest for listeners, store, audit log and programs
+that print credentials. The DNS server's are added."""
 BY_CONNECTION = 3
-"""Descriptors that one connection of a sandbox may take: its own, the forge's, and that of an inquiry about a push."""
+"""Descriptors for one connection of a sandbox: its own, the forge's, and that of a push inspection."""
 FEWEST_CONNECTIONS = 8
-"""With fewer connections a gateway is of no use: it does not start."""
+"""With fewer connections the gateway does not start."""
 
 
 def harden() -> None:
-    """Apply all of it. Raises OSError if the kernel refuses to switch dumps off."""
+    """Restrict the process. Raises OSError if the kernel refuses to disable dumps."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -39,7 +39,7 @@ def most_connections(wanted: int, dns: int) -> int:
     """Return how many of the ``wanted`` sandbox connections the descriptors allow, beside ``dns`` of the DNS server.
 
     More than these would leave none for the control socket, which must answer under a flood (threats.md, row 58).
-    Raises ConfigError when too few are left to be of use.
+    Raises ConfigError when fewer than ``FEWEST_CONNECTIONS`` are left.
     """
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -54,7 +54,7 @@ def most_connections(wanted: int, dns: int) -> int:
 
 
 def undumpable() -> None:
-    """Let nobody of this process's own user read its memory, environment or descriptors, until it runs a program.
+    """Keep other processes of this user from reading our memory, environment or descriptors, until we exec a program.
 
     Raises OSError if the kernel refuses.
     """

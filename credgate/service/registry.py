@@ -1,17 +1,16 @@
-"""The registry: which sessions are alive, answered from memory, kept by a store that one worker thread drives.
+"""The registry of live sessions: answered from memory, kept by a store in one worker thread.
 
-Decides nothing about scope and never touches the disk itself. The hot path (``authenticate``, ``touch``, ``get``) is
-synchronous. Everything durable is a Deferred: a create is on disk before it can be used or is answered; a revoked
-session is dead in memory at once, then every listener of ``on_end`` is told (the relay cuts transfers), then it goes
-from the disk, then that is answered. Calls reach the store in the order they were made here.
+It decides nothing about scope and never touches the disk itself. The hot path (``authenticate``, ``touch``, ``get``) is
+synchronous; everything durable is a Deferred. A create is on disk before it is answered or can be used. A revoked
+session is dead in memory at once; then every ``on_end`` listener is called (the relay cuts transfers), then its row is
+removed, then the revoke is answered. Calls reach the store in the order in which they were made here.
 
-Ends are found in a heap (``sessions.ends``), so no call walks all sessions; a round that ends many gives the reactor a
-turn after each ``SLICE``, and rows are removed and touched in transactions of at most ``BATCH``.
+Expired sessions are found in a heap (``sessions.ends``), so no call walks all sessions. A round that ends many yields
+to the reactor after each ``SLICE``; rows are removed and touched in transactions of at most ``BATCH``.
 
-What the disk refused is not forgotten: the row of a revoked session that could not be removed goes with the next
-change that is written, whatever that is, and ``writable`` is false until it is gone. ``startService`` loads before
-anything listens and raises StoreError, so a damaged store stops the start; it blocks, on purpose, as the reactor is
-not running yet.
+A removal that the disk refused is not forgotten: the row of a revoked session goes with the next change that is
+written, and ``writable`` is false until it is gone. ``startService`` loads before anything listens and raises
+StoreError, so a damaged store stops the start; it may block, because the reactor is not running yet.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ EXPIRED = "expired"
 TOUCH_GRAIN = 1.0
 """Seconds: a session is touched at most this often, so that a touch on every read of a transfer costs nothing."""
 STEP_WORTH_LOGGING = 60.0
-"""Seconds that the wall clock may be slewed between two rounds without a word."""
+"""Seconds by which the wall clock may be set between two rounds without a log line."""
 
 SLICE = 64
 """Sessions that a round ends in one turn of the reactor: with their listeners this takes some milliseconds."""
@@ -101,6 +100,8 @@ class SessionRegistry(Service):
         self._beginnings: list[Callable[[Session], None]] = []
         self._nobody = _nobody(entropy)
         self._last = clock()
+        self.read_at = self._last.boot
+        """The boot clock when a session was last authenticated: one reading is enough for a request."""
 
     @property
     def writable(self) -> bool:
@@ -110,25 +111,26 @@ class SessionRegistry(Service):
     # The hot path.
 
     def authenticate(self, token: str, secret: str, address: str) -> Session | None:
-        """Find the live session that ``token`` and ``secret`` open from ``address``; None for whatever reason.
+        """Find the live session that ``token`` and ``secret`` open from ``address``; None for any reason.
 
-        An unknown token takes the same steps as a known one: it is judged against a session that nothing opens.
+        An unknown token takes the same steps, and so the same time: it is compared with a session that nothing opens.
         """
         found = self._by_id.get(self._by_token.get(tokens.digest(token), ""), self._nobody)
         right = hmac.compare_digest(found.secret_digest, tokens.digest(secret))
-        live = found.live(self._clock().boot)
+        self.read_at = self._clock().boot
+        live = found.live(self.read_at)
         here = admits(found.bound_to, address)
         return found if right & live & here else None
 
     def usable(self, session_id: str, address: str) -> Session | None:
-        """Find the live session of this public id, if it may be used from ``address``; the caller has proof of it."""
+        """Find the live session of this public id, if it may be used from ``address``; the caller has proved it."""
         session = self.get(session_id)
         return session if session is not None and admits(session.bound_to, address) else None
 
-    def touch(self, session_id: str) -> None:
-        """Note that the session is in use now; an ended one stays ended."""
+    def touch(self, session_id: str, now: float | None = None) -> None:
+        """Record that the session is in use now; an ended one stays ended. ``now``: a reading of this turn."""
         session = self._by_id.get(session_id)
-        now = self._clock().boot
+        now = self._clock().boot if now is None else now
         if session is None or now - session.used < TOUCH_GRAIN or not session.live(now):
             return
         self._by_id[session_id] = evolve(session, used=now)
@@ -145,12 +147,12 @@ class SessionRegistry(Service):
         return [session for session in self._by_id.values() if session.live(now)]
 
     def ids(self) -> list[str]:
-        """List the ids of the sessions, the oldest first: for those who look at many in more than one turn."""
+        """List the ids of the sessions, the oldest first, for callers that read them over several turns."""
         return list(self._by_id)
 
     @property
     def count(self) -> int:
-        """How many sessions there are. One that expired counts until a round has ended it."""
+        """How many sessions there are; an expired one counts until a round has ended it."""
         return len(self._by_id)
 
     def expires_at(self, session: Session) -> float:
@@ -186,7 +188,7 @@ class SessionRegistry(Service):
         return ensureDeferred(self._extend(session_id, seconds))
 
     def revoke_token(self, token: str) -> Deferred[bool]:
-        """End the session of ``token`` (the ancestor's way)."""
+        """End the session of ``token`` (the old API)."""
         session_id = self._by_token.get(tokens.digest(token))
         return succeed(False) if session_id is None else self.revoke(session_id)  # noqa: FBT003 - the answer
 
@@ -200,7 +202,7 @@ class SessionRegistry(Service):
 
     async def _create(self, request: SessionRequest) -> tuple[Session, tokens.NewToken]:
         now = self._clock()
-        if self._is_full():  # those that expired since the last round make room
+        if self._is_full():  # sessions that expired since the last round count no more
             self._expire(now)
         if self._is_full():
             raise CapacityError(f"Maximum session limit ({self._config.max_sessions}) exceeded")
@@ -210,7 +212,7 @@ class SessionRegistry(Service):
         try:
             await self._written(self._store.insert, session)
         except BaseException:
-            # It may be on disk all the same (so too if the caller gave up); nobody was told its secret, so it must go.
+            # It may be on disk all the same, also if the caller cancelled. Nobody knows its secret: it must be removed.
             self._ended.add(session.id)
             raise
         finally:
@@ -223,9 +225,9 @@ class SessionRegistry(Service):
         known = session is not None or session_id in self._refused
         if session is not None:
             self._end(session, reason)
-        # Also for one that is not here: a row that could not be read can be removed by its id.
+        # Also for an unknown id: a row that could not be read can still be removed.
         try:
-            # In a list of its own, so that what is counted is this session; refused ones go in the same queue before.
+            # In a call of its own, so that only this session is counted; refused removals are queued before it.
             if self._refused:
                 await self._remove(self._refused)
             removed = await self._thread.run(self._store.remove, [session_id])
@@ -263,7 +265,7 @@ class SessionRegistry(Service):
         step = lease_clock.step(self._last, now)
         if abs(step) > STEP_WORTH_LOGGING:
             self.log.warn("the wall clock was set by {step:.0f} s; no session is affected", step=step)  # noqa: G010 - Twisted has no other
-        # After a failure something is written even if nothing is due, to find out whether the disk is well again.
+        # After a failure something is written even if nothing is due, to learn whether the disk works again.
         due = always or not self.writable or abs(step) > TOUCH_GRAIN
         while self._ended:
             await self._remove(self._refused | set(islice(self._ended, BATCH)))
@@ -294,7 +296,7 @@ class SessionRegistry(Service):
         return result
 
     def _forget(self, ids: Collection[str]) -> None:
-        """Note that these rows are off the disk."""
+        """Record that these rows are removed from the disk."""
         self._ended.difference_update(ids)
         self._refused.difference_update(ids)
 
@@ -305,11 +307,11 @@ class SessionRegistry(Service):
         self._last = self._clock()
         self._thread.start()
         collects = gc.isenabled()
-        gc.disable()  # all that is made here stays: looking for garbage takes a third of a long start
+        gc.disable()  # nothing made here is garbage: collecting takes a third of a long start
         try:
             self._load(self._thread.wait(self._store.open, self._last))
         except BaseException:
-            self._thread.stop()  # else it keeps the process from ending
+            self._thread.stop()  # a running thread would keep the process from ending
             raise
         finally:
             if collects:
@@ -376,7 +378,7 @@ class SessionRegistry(Service):
         return ended, True
 
     def _end(self, session: Session, reason: str) -> None:
-        """Make a session dead here and now, and tell everyone; one listener's error is no other's."""
+        """End a session in memory and call every listener; an error in one does not stop the others."""
         del self._by_id[session.id], self._by_token[session.token_digest]
         self._ends.drop(session.id)
         self._used.pop(session.id, None)
@@ -406,7 +408,7 @@ def _session(request: SessionRequest, minted: tokens.NewToken, now: LeaseReading
 
 
 def _nobody(entropy: Callable[[int], bytes]) -> Session:
-    """Make the session that unknown tokens are judged against: digests of nothing anyone holds, and never live."""
+    """Return the session that unknown tokens are compared with: random digests, never live."""
     return Session(
         id="",
         token_digest=entropy(32),

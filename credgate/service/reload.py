@@ -1,9 +1,9 @@
-"""Takes up a changed configuration without a restart: on SIGHUP, and for ``POST /v1/reload``.
+"""Applies a changed configuration without a restart: on SIGHUP, and for ``POST /v1/reload``.
 
-The file is read and judged whole; only then does each part that can take it up, and a part either takes it up whole or
-keeps the old one. A configuration that cannot be used changes nothing: parts are asked in their order, so of several
-only the first may refuse. What no part takes up while running (listeners,
-store, forges, limits) is named, so that nobody believes in a change that waits for a restart. Reloads do not overlap.
+The file is read and checked as a whole; then each part applies its section, completely or not at all. Parts are asked
+in their order, so of several only the first may refuse: an unusable configuration changes nothing. Sections that no
+part applies while running (listeners, store, forges, limits) are named in the answer and in the log, so that nobody
+expects them to be in force before a restart. Reloads do not overlap.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _SECTIONS = ("default_forge", "listen", "sessions", "limits", "policy", "audit",
 
 
 def _comparable(config: Config, section: str) -> object:
-    """Return a section as far as reading it twice gives the same.
+    """Return a section in a form that is equal when it is read twice.
 
-    A variable that held github.com's token is gone since the start, so whether the default is that variable or nothing
-    is not to be told. Every reference that was written stands there as it did: another one is a change.
+    The variable that held github.com's token was removed at the start, so a default credential of github.com cannot be
+    compared. A reference that is written in the file can: another one is a change.
     """
     if section != "forges":
         return getattr(config, section)
@@ -49,7 +49,7 @@ def _comparable(config: Config, section: str) -> object:
 
 
 class Reload(Service):
-    """``read`` reads the configuration (blocking); ``parts`` take up the section that they are named after."""
+    """``read`` reads the configuration (blocking); each of ``parts`` applies the section that it is named after."""
 
     name = "reload"
     log = Logger()
@@ -66,28 +66,26 @@ class Reload(Service):
         self._before: Any = None
 
     def startService(self) -> None:
-        """Listen to SIGHUP, whose default would end the process."""
         super().startService()
         self._before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
 
     def stopService(self) -> None:
-        """Leave SIGHUP as it was."""
         super().stopService()
         signal.signal(signal.SIGHUP, self._before)
 
     @property
     def config(self) -> Config:
-        """What is in force: of what no part takes up while running, what the start found."""
+        """The configuration in force; of sections that need a restart, the one that was read at the start."""
         return self._config
 
     def reload(self) -> Deferred[dict[str, object]]:
-        """Read and take up; fires with what changed. Fails with ``ConfigError``, and then nothing did."""
+        """Read and apply; fires with what changed. Fails with ``ConfigError`` if nothing was changed."""
         return self._turn.run(lambda: ensureDeferred(self._reload()))
 
     async def _reload(self) -> dict[str, object]:
         config: Config = await deferToThread(self._read)
-        for take_up in self._parts.values():
-            await take_up(config)
+        for apply_config in self._parts.values():
+            await apply_config(config)
         before, self._config = (
             self._config,
             evolve(self._config, **{part: getattr(config, part) for part in self._parts}),

@@ -1,9 +1,9 @@
-"""The one thread that a session store's calls run in, one after the other, in the order they were made.
+"""The one thread in which a session store's calls run, in the order in which they were made.
 
-A database call never blocks the reactor: ``run`` gives a Deferred. Only ``wait`` blocks, for the start, when the
-reactor is not running yet and a store that cannot be trusted must stop it. Whatever goes wrong in ``run`` comes out as
-a StoreError, so that nobody above has to know what a store is made of; what is no StoreError is a defect of ours and is
-logged with its traceback. ``writable`` says how the last call went.
+A database call never blocks the reactor: ``run`` returns a Deferred. Only ``wait`` blocks; it is for the start, before
+the reactor runs, when a store that cannot be trusted must prevent the start. Every failure of ``run`` is a StoreError,
+so that callers need not know which database is used; an unexpected error is logged with its traceback. ``writable`` is
+the outcome of the last call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class _Thread(Thread):
-    """A thread that does not keep a process alive whose start failed elsewhere (a port in use)."""
+    """A thread that does not keep the process alive if the start fails elsewhere (a port in use)."""
 
     def __init__(self, *args: Any, **kw: Any) -> None:  # noqa: ANN401 - Thread's own arguments
         super().__init__(*args, daemon=True, **kw)
@@ -55,7 +55,7 @@ class StoreThread:
         self._pool: ThreadPool | None = None
 
     def start(self) -> None:
-        """Start a thread; also after a stop."""
+        """Start a thread, also after ``stop``."""
         self._pool = self._given or _Pool()
         self._pool.start()
 
@@ -69,7 +69,9 @@ class StoreThread:
         """Run a call in the thread; fails with StoreError."""
         if self._pool is None:
             return fail(_stopped())
-        return deferToThreadPool(self._reactor, self._pool, call, *args).addCallbacks(self._worked, self._broke)
+        return deferToThreadPool(self._reactor, self._pool, call, *args).addCallbacks(
+            self._call_succeeded, self._call_failed
+        )
 
     def wait(self, call: Callable[..., T], *args: object) -> T:
         """Run a call in the thread and block until it is done; raises what it raises."""
@@ -80,19 +82,19 @@ class StoreThread:
         result = results.get()
         if isinstance(result, Failure):
             result.raiseException()
-        return self._worked(result)
+        return self._call_succeeded(result)
 
-    def _worked(self, result: T) -> T:
+    def _call_succeeded(self, result: T) -> T:
         self.writable = True
         return result
 
-    def _broke(self, failure: Failure) -> Failure:
-        if failure.check(CancelledError):  # the caller lost interest; the call goes on
+    def _call_failed(self, failure: Failure) -> Failure:
+        if failure.check(CancelledError):  # the caller cancelled; the call itself continues
             return failure
         self.writable = False
         if failure.check(StoreError):
             return failure
-        self.log.failure("a call of the session store failed in a way it should not", failure=failure)
+        self.log.failure("a call of the session store failed with an unexpected error", failure=failure)
         return Failure(StoreError(f"the session store failed ({type(failure.value).__name__}); the log says more"))
 
 

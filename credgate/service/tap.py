@@ -55,12 +55,15 @@ from credgate.service.private import ParentPipe, private
 from credgate.service.process import harden, most_connections
 from credgate.service.registry import SessionRegistry
 from credgate.service.reload import Reload
-from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
-from credgate.service.sandbox.listener import SandboxListener
+from credgate.service.sandbox.listener import SandboxFactory, SandboxListener, Sweep
+from credgate.service.sandbox.refused_connections import RefusedConnections
+from credgate.service.sandbox.request_judge import RequestJudge
+from credgate.service.sandbox.services import Services
+from credgate.service.sandbox.transfers import Transfers
 from credgate.service.upstream.endpoints import forge_endpoints
 from credgate.service.upstream.pool import ForgePool
-from credgate.service.versions import check_installed
 from credgate.sessions.login_throttle import LoginThrottle
+from credgate.sessions.rate_limits import Rates
 from credgate.sessions.stores import store_for
 
 if TYPE_CHECKING:
@@ -96,22 +99,20 @@ class Options(usage.Options):
 
 
 class GatewayService(MultiService):
-    """The whole; an error that an operator can mend ends the start as one line, not as a traceback."""
+    """The gateway; an error that an operator can correct ends the start as one line, not as a traceback."""
 
     def privilegedStartService(self) -> None:
-        """Bind what needs privileges."""
         _or_exit(super().privilegedStartService)
 
     def startService(self) -> None:
-        """Start everything."""
         _or_exit(super().startService)
-        # What is there now stays until the end: 80,000 objects of modules, and every stored session. A full collection
-        # would walk them all, in one turn of the reactor (30 ms, seconds with 100,000 sessions), and find nothing.
+        # The objects that exist now stay until the end: 80,000 of modules, and every stored session. A full collection
+        # would walk them all in one turn of the reactor (30 ms; seconds with 100,000 sessions) and free nothing.
         gc.collect()
         gc.freeze()
 
     def stopService(self) -> Deferred[None]:
-        """Stop one part after the other: the last answer of the control socket still needs the store."""
+        """Stop one part after the other: the last answer of the control socket needs the store."""
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
@@ -119,7 +120,7 @@ class GatewayService(MultiService):
         for part in reversed(list(self)):
             try:
                 await maybeDeferred(part.stopService)
-            except Exception:  # noqa: BLE001 - whatever broke in it, the others have connections, rows and lines to end
+            except Exception:  # noqa: BLE001 - the other parts still have connections, rows and lines to end
                 _log.failure("a part of the gateway did not stop well: {part}", part=type(part).__name__)
 
 
@@ -155,7 +156,6 @@ def _config(path: str | None) -> Config:
 
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
-    check_installed()
     harden()
     tally = EventCounters(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
@@ -169,7 +169,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     minting.forget_variables()
     registry.on_end(credentials.session_ended)
     walkers = WalkThreads(reactor)
-    gate = _gate(
+    services = _services(
         config,
         reactor,
         drivers=drivers,
@@ -179,15 +179,18 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         audit=audit,
         walkers=walkers,
     )
+    judge, transfers = services.judge, services.transfers
+    few = services.limits.max_connections < config.limits.max_connections
+    factory = SandboxFactory(services, few_descriptors=few)
     rounds = GarbageCollector(registry, config.sessions.gc_interval, reactor)
-    git = SandboxListener(_endpoint(config, reactor), SandboxFactory(gate), reactor)
+    git = SandboxListener(_endpoint(config, reactor), factory, reactor)
     audited = SessionAudit(audit, read_lease_clock, f"configuration {config_hash(config)}")
     registry.on_end(audited.ended)
 
     dns = dns_service(config, registry, audit, reactor)
 
     checks: dict[str, Check] = {
-        "serving": lambda: not gate.closing,
+        "serving": lambda: not transfers.closing,
         "git": git.accepts,
         "sessions": lambda: registry.writable,
         "audit": lambda: audit.writable,
@@ -195,7 +198,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     }
     ready = Readiness(checks, reactor)
 
-    parts = {"dns": dns.reload, "policy": gate.take_up}  # in this order: a list of names may still be refused
+    parts = {"dns": dns.reload, "policy": judge.apply_config}  # in this order: a list of names may still be refused
     reloading = Reload(config, read, parts, reactor)
     overview = Overview(
         started=read_lease_clock(),
@@ -208,32 +211,32 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
             **({"metrics": metrics.address} if config.listen.metrics else {}),
         },
         sessions=lambda: registry.count,
-        connections=lambda: len(gate.channels),
-        transfers=lambda: gate.running,
+        connections=lambda: len(transfers.connections),
+        transfers=lambda: transfers.running,
         has_credential=credentials.serves,
         dns=lambda: dns.counters() if dns.enabled else {},
         resolvers=lambda: dns.upstream.servers,
         head=lambda: audit.head,
     )
-    page = MetricsPage(tally, _readings(config, gate, rounds, dns, reactor), credgate.__version__)
+    page = MetricsPage(tally, _gauges(config, services, rounds, dns, reactor), credgate.__version__)
     scrape = Scrape(page, ready, reactor)
     metrics = MetricsService(config.listen.metrics, scrape, reactor)
     facade = Gateway(
         config=config,
         registry=registry,
-        drivers=gate.admission.drivers,
+        drivers=judge.authorizer.drivers,
         clock=read_lease_clock,
         readiness=ready,
-        policy=lambda: gate.admission.policy,
-        has_credential=gate.admission.has_credential,
+        policy=lambda: judge.authorizer.policy,
+        has_credential=credentials.configured,
         reload=reloading.reload,
         status=overview,
-        transfers=gate.transfers,
+        transfers=transfers.snapshot,
         forges=credentials.overview,
         scrape=scrape,
         check=CredentialCheck(drivers, credentials, reactor, endpoints, lambda: read_lease_clock().wall),
     )
-    control = control_service(facade, audit, reactor, refused=gate.refused)
+    control = control_service(facade, audit, reactor, refused=services.refused)
     gateway = GatewayService()
     for part in (
         audit,
@@ -243,33 +246,33 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
         credentials,
         walkers,
         dns,
-        GateService(gate),
+        Sweep(services),
         reloading,
         control,
         metrics,
-        Drain(gate, reactor, config.limits.drain_timeout),
+        Drain(transfers, reactor, config.limits.drain_timeout),
         git,
     ):
         part.setServiceParent(gateway)
     return gateway
 
 
-def _readings(config: Config, gate: Gate, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
-    """Return where metrics read what is no event."""
-    audit, pool = gate.audit, gate.pool
+def _gauges(config: Config, services: Services, rounds: GarbageCollector, dns: DnsService, reactor: Any) -> Gauges:  # noqa: ANN401 - as above
+    """Return the sources of the metrics that are not counted from events."""
+    audit, pool, transfers = services.audit, services.pool, services.transfers
     return Gauges(
-        sessions=lambda: gate.registry.count,
+        sessions=lambda: services.registry.count,
         max_sessions=config.sessions.max_sessions,
-        connections=lambda: len(gate.channels),
-        transfers=lambda: gate.running,
+        connections=lambda: len(transfers.connections),
+        transfers=lambda: transfers.running,
         pool=lambda: gauges.Pool(busy=pool.count() - pool.idle(), idle=pool.idle()),
         dns=lambda: dns.counters() if dns.enabled else {},
         rounds=lambda: gauges.GcGauges(rounds.succeeded, rounds.failed, rounds.last_success),
         audit=lambda: gauges.AuditState(audit.lines, audit.lost, audit.writable),
-        credentials=gate.credentials.held,
+        credentials=services.credentials.held,
         timers=lambda: len(reactor.getDelayedCalls()),
         threads=threading.active_count,
-        refused=gate.refused.totals,
+        refused=services.refused.totals,
     )
 
 
@@ -304,7 +307,7 @@ def _affordable(config: Config) -> Limits:
     return evolve(limits, max_connections=most)
 
 
-def _gate(  # noqa: PLR0913 - where the parts meet
+def _services(  # noqa: PLR0913 - where the parts meet
     config: Config,
     reactor: Any,  # noqa: ANN401 - as above
     *,
@@ -314,25 +317,36 @@ def _gate(  # noqa: PLR0913 - where the parts meet
     credentials: Credentials,
     audit: AuditLog,
     walkers: WalkThreads,
-) -> Gate:
+) -> Services:
     limits = _affordable(config)
     for name in drivers:
         if not credentials.serves(name):
             _log.warn("{forge} has no credential: anonymous reads only, pushes are refused", forge=name)
-    brake = LoginThrottle(limits.wrong_credentials_per_minute)
-    admission = Authorizer(
+    authorizer = Authorizer(
         drivers,
         config.default_forge,
         registry,
-        brake,
+        LoginThrottle(limits.wrong_credentials_per_minute),
         credentials.configured,
         config.policy,
         Handles(lambda: secrets.token_urlsafe(32)),
     )
     for driver in drivers.values():
         endpoints(Place.of(driver))  # an unreadable ca_file stops the start, not the first request
-    pool = ForgePool(reactor, limits.connect_timeout, endpoints)
-    clock, url = read_lease_clock, config.listen.public_url
-    gate = Gate(reactor, limits, admission, registry, credentials, pool, audit, clock, walkers.lane, url)
-    gate.few_descriptors = limits.max_connections < config.limits.max_connections
-    return gate
+    rates = Rates(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.bytes_per_minute)
+    transfers, clock = Transfers(), read_lease_clock
+    return Services(
+        reactor=reactor,
+        limits=limits,
+        registry=registry,
+        credentials=credentials,
+        pool=ForgePool(reactor, limits.connect_timeout, endpoints),
+        audit=audit,
+        clock=clock,
+        judge=RequestJudge(authorizer, limits, rates, transfers, registry, credentials, audit, clock),
+        transfers=transfers,
+        rates=rates,
+        refused=RefusedConnections(audit, clock),
+        lane=walkers.lane,
+        public_url=config.listen.public_url,
+    )

@@ -1,11 +1,11 @@
-"""Shares the reactor's turns with work that takes long: other clients are served in between.
+"""Divides long computations into turns of the reactor, so that other clients are served in between.
 
 ``Turns`` is for bodies that cost more than their bytes (compressed ones, long lists of refs). Each is read in steps;
-all of them together have :data:`SLICE` seconds of a turn, and the last step that begins within it. Bodies take steps in
-rotation, so that a large one does not delay a small one. ``by_turns`` is for one computation of many small pieces (the
-objects of a batch, the sessions of a list) whose results are awaited.
+together they get :data:`SLICE` seconds of a turn, plus the step that began last. Bodies take steps in rotation, so a
+large one does not delay a small one. ``by_turns`` is for one computation of many small pieces (the objects of a batch,
+the sessions of a list) whose results are awaited.
 
-What cannot be cut, such as one ``json.loads``, is bounded in size instead.
+A call that cannot be divided, such as one ``json.loads``, is limited in size instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Turns:
-    """The steps of all bodies."""
+    """Runs the steps of all bodies in rotation."""
 
     def __init__(self, reactor: IReactorTime, clock: Callable[[], float] = time.monotonic) -> None:
         def slice_of_a_turn() -> Callable[[], bool]:
@@ -38,9 +38,9 @@ class Turns:
         self._cooperator = Cooperator(slice_of_a_turn, lambda turn: reactor.callLater(0, turn))
 
     def run(self, steps: Iterator[None], broke: Callable[[Failure], None]) -> None:
-        """Take ``steps`` one after the other until there are none left; ``broke`` is called if one raises.
+        """Run ``steps`` to their end; ``broke`` is called if one raises.
 
-        It cannot be stopped from outside: steps that are not needed any more end by themselves.
+        They cannot be stopped from outside: an iterator that is no longer needed must end by itself.
         """
         self._cooperator.cooperate(steps).whenDone().addErrback(broke)
 
@@ -48,10 +48,7 @@ class Turns:
 async def by_turns(
     reactor: IReactorTime, work: Iterable[T], *, elapsed: Callable[[], float] = time.perf_counter
 ) -> list[T]:
-    """Return what ``work`` gives, computed in turns of about ``SLICE``; all of it at once if one turn is enough.
-
-    May be cancelled between two turns.
-    """
+    """Return the results of ``work``, computed in turns of about ``SLICE`` seconds. Cancellable between two turns."""
     done: list[T] = []
     end = elapsed() + SLICE
     for piece in work:

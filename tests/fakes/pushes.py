@@ -62,7 +62,7 @@ def granted(house: House, **more: Any) -> House:
 def threaded(house: House) -> Threads:
     """Make threaded work wait for the test."""
     threads = Threads()
-    house.gate.lane = lambda _session: threads
+    house.lane = lambda _session: threads
     return threads
 
 

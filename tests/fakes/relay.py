@@ -24,10 +24,15 @@ from credgate.git.authorize import Authorizer
 from credgate.git.pktline import FLUSH, encode
 from credgate.lfs.handles import Handles
 from credgate.service.credentials.sources import ANONYMOUS, Credential, CredentialRequest
-from credgate.service.sandbox.gate import Gate, GateService, SandboxFactory
+from credgate.service.sandbox.listener import SandboxFactory, Sweep
+from credgate.service.sandbox.refused_connections import RefusedConnections
+from credgate.service.sandbox.request_judge import RequestJudge
+from credgate.service.sandbox.services import Services
+from credgate.service.sandbox.transfers import Transfers
 from credgate.service.upstream.pool import ForgePool
 from credgate.sessions.login_throttle import LoginThrottle
 from credgate.sessions.model import Grant
+from credgate.sessions.rate_limits import Rates
 from credgate.values import Access, RepoPath
 from tests.fakes.sessions import LeaseClock, session
 from tests.fakes.wire import Wire
@@ -36,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from credgate.audit.event import Event
+    from credgate.git.authorize import Verdict
+    from credgate.http.grammar import RequestHead
     from credgate.sessions.model import Session
 
 PEER = "10.0.0.7"
@@ -224,7 +231,9 @@ class Sessions:
         """Find a session by its public id."""
         return next((one for one in self.known.values() if one.id == session_id), None)
 
-    def touch(self, session_id: str) -> None:
+    read_at = 0.0
+
+    def touch(self, session_id: str, now: float | None = None) -> None:
         """Note it."""
         self.touched.append(session_id)
 
@@ -377,7 +386,7 @@ class Forges:
 class House:
     """The whole gateway, with one session that may use ``octo/*`` and read ``read/only``."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, *, public_url: str = "", few_descriptors: bool = False, **limits: Any) -> None:
         self.reactor = Clock()
         self.limits = evolve(Limits(), **limits)
         self.forge = Forges(self.reactor)
@@ -395,7 +404,7 @@ class House:
         self.session = session(grants=grants)
         self.sessions.known["token", "secret"] = self.session
         self.pool = ForgePool(self.reactor, self.limits.connect_timeout, lambda _: self.forge)
-        admission = Authorizer(
+        authorizer = Authorizer(
             self.drivers,
             "github.com",
             self.sessions,
@@ -404,21 +413,37 @@ class House:
             PushPolicy(),
             Handles(lambda: secrets.token_urlsafe(32)),
         )
-        self.gate = Gate(
-            self.reactor,
-            self.limits,
-            admission,
-            self.sessions,
-            self.credentials,
-            self.pool,
-            self.audit,
-            self.clock,
-            lambda _session: maybeDeferred,  # a thread that has done its work at once
-        )  # type: ignore[arg-type]  # fakes
-        self.factory = SandboxFactory(self.gate)
-        self.service = GateService(self.gate)
+        self.lane: Callable[[str], Callable[..., Deferred[Any]]] = lambda _session: maybeDeferred
+        """Threads; by default each call is done at once."""
+        limits = self.limits
+        rates = Rates(limits.requests_per_minute, limits.requests_per_minute_per_address, limits.bytes_per_minute)
+        parts: dict[str, Any] = {
+            "limits": limits,
+            "rates": rates,
+            "transfers": Transfers(),
+            "registry": self.sessions,
+            "credentials": self.credentials,
+            "audit": self.audit,
+            "clock": lambda: self.clock(),  # noqa: PLW0108 - tests replace it
+        }
+        self.judge, self.transfers = RequestJudge(authorizer, **parts), parts["transfers"]
+        self.services = Services(
+            reactor=self.reactor,
+            pool=self.pool,
+            judge=self.judge,
+            refused=RefusedConnections(self.audit, self.clock),
+            lane=lambda session_id: self.lane(session_id),  # noqa: PLW0108 - as above
+            public_url=public_url,
+            **parts,
+        )
+        self.factory = SandboxFactory(self.services, few_descriptors=few_descriptors)
+        self.service = Sweep(self.services)
         self.clients: list[Wire] = []
-        self.sessions.on_end(self.gate.session_ended)
+        self.sessions.on_end(self.services.session_ended)
+
+    def judge_head(self, head: RequestHead, peer: str = PEER) -> Verdict:
+        """Judge a head, as a connection does."""
+        return self.judge.judge(head, peer, self.reactor.seconds())
 
     def client(self, peer: str = PEER) -> Wire:
         """Connect a sandbox."""
@@ -453,8 +478,8 @@ class House:
     def nothing_left(self) -> None:
         """Check that no exchange is registered, every connection has an owner, and no timer runs."""
         self.settle()
-        assert self.gate._busy == {}
-        assert self.gate._session_of == {}
+        assert self.transfers.running == 0
+        assert self.transfers.snapshot() == []
         idle = {id(one) for kept in self.pool._idle.values() for one in kept}
         for wire in self.forge.wires:
             owner = wire.protocol

@@ -43,7 +43,7 @@ class End:
         self.house = house
         reactor: Any = house.reactor
         reactor.callFromThread = lambda call: call()
-        self.drain = Drain(house.gate, reactor, timeout)
+        self.drain = Drain(house.transfers, reactor, timeout)
         self.done: list[None] = []
         self.drain.stopService().addCallback(self.done.append)
         house.settle()
@@ -67,7 +67,7 @@ def pushing(house: House, *, whole: bool = True) -> Wire:
     return client
 
 
-def test_nothing_to_wait_for_is_no_wait() -> None:
+def test_drain_without_connections_ends_at_once() -> None:
     """A gateway without connections stops at once."""
     end = End(House())
     assert end.over

@@ -58,8 +58,8 @@ def test_a_client_is_held_while_the_walk_is_behind(coding: bytes | None) -> None
     client = house.say(whole)
     upload = client.protocol._exchange._upload
     assert not client.reading
-    assert upload._digest._held <= FULL + 2 * KIB64
-    assert upload._holdback.held <= FULL + 4 * KIB64
+    assert upload._reader._held <= FULL + 2 * KIB64
+    assert upload._trailer.held <= FULL + 4 * KIB64
     for _ in range(100):
         threads.run_all()
         house.settle()
@@ -365,7 +365,7 @@ def test_a_push_is_never_sent_again() -> None:
     house, body = House(), push(ON_OLD)
     client = house.say(sent(body)[:-5])
     upload = client.protocol._exchange._upload
-    assert not upload.again()
+    assert not upload.repeat()
     upload.hold()
     assert client.reading
 

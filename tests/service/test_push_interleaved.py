@@ -195,7 +195,7 @@ class Play:
 
 
 @given(data=st.data(), kind=st.sampled_from(sorted(BODIES)), is_open=st.booleans(), coding=st.booleans())
-def test_in_any_order_of_events_the_end_of_a_push_waits_for_its_verdict(
+def test_end_of_a_push_waits_for_its_verdict_in_any_order_of_events(
     data: st.DataObject, kind: str, *, is_open: bool, coding: bool
 ) -> None:
     """The invariant of this module's head."""
@@ -209,7 +209,7 @@ def test_in_any_order_of_events_the_end_of_a_push_waits_for_its_verdict(
 
 
 @given(data=st.data(), kind=st.sampled_from(sorted(BODIES)), coding=st.booleans())
-def test_without_trouble_every_push_comes_to_its_verdict(data: st.DataObject, kind: str, *, coding: bool) -> None:
+def test_every_push_gets_its_verdict_without_failures(data: st.DataObject, kind: str, *, coding: bool) -> None:
     """The positive control: a good one arrives whole and is reported on, a bad one is refused ref by ref."""
     play = Play(kind, is_open=data.draw(st.booleans()), coding=coding)
     play.pieces = data.draw(cuts(play.whole))

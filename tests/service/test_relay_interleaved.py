@@ -196,7 +196,7 @@ class Play:
 
 
 @given(data=st.data(), steps=STEPS, kept=st.booleans(), is_open=st.booleans())
-def test_any_order_of_events_leaves_both_sides_with_the_truth(
+def test_any_order_of_events_leaves_neither_side_with_a_false_answer(
     data: st.DataObject, steps: list[str], *, kept: bool, is_open: bool
 ) -> None:
     """The invariants of this module's head."""
@@ -211,7 +211,7 @@ def test_any_order_of_events_leaves_both_sides_with_the_truth(
 
 
 @given(data=st.data())
-def test_any_cut_of_a_good_talk_goes_well(data: st.DataObject) -> None:
+def test_any_segmentation_of_a_valid_exchange_succeeds(data: st.DataObject) -> None:
     """The positive control: without trouble every talk ends whole on both sides."""
     talk = data.draw(talks())
     reply = data.draw(replies(talk).filter(lambda one: one.body is not None))

@@ -61,7 +61,7 @@ def test_an_end_of_the_gateway_leaves_an_early_answer_standing() -> None:
     client = house.say(whole[:-100])
     house.forge.wire.deliver(REPORTED)
     house.settle()
-    house.gate.dismiss()
+    house.transfers.refuse_pending()
     house.settle()
     assert (client.ended, house.audit.events) == ("", [])
     client.deliver(whole[-100:])

@@ -19,7 +19,7 @@ from credgate.errors import ConfigError
 from credgate.service import tap
 from credgate.service.audit.log import AuditLog
 from credgate.service.registry import SessionRegistry
-from credgate.service.sandbox.gate import GateService
+from credgate.service.sandbox.listener import Sweep
 from credgate.values import RepoPath
 from tests.fakes.waiting import free_port
 
@@ -260,10 +260,10 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
 
     monkeypatch.setattr(tap, "control_service", control_service)
     gateway = tap.makeService(options(tmp_path, credential=""))
-    (gate,) = [part.gate for part in gateway if isinstance(part, GateService)]  # type: ignore[attr-defined]
+    (services,) = [part.services for part in gateway if isinstance(part, Sweep)]  # type: ignore[attr-defined]
 
     def in_force() -> tuple[int, int]:
-        return gate.admission.policy.max_refs, given[0].policy().max_refs
+        return services.judge.authorizer.policy.max_refs, given[0].policy().max_refs
 
     assert in_force() == (2_000, 2_000)
     options(tmp_path, CONFIG + "[policy]\nmax_refs = 7\n", credential="")
@@ -276,19 +276,19 @@ async def test_a_reload_changes_the_rules_of_pushes_everywhere(monkeypatch: pyte
     assert not given[0].has_credential(RepoPath("github.com", "octo/hello"))
 
 
-def test_the_gate_is_told_how_sandboxes_call_it(tmp_path: Path) -> None:
+def test_public_url_is_passed_to_the_services(tmp_path: Path) -> None:
     """Links to LFS objects are made of it."""
     written = CONFIG.replace("[listen]\n", '[listen]\npublic_url = "https://gate.example.com"\n')
     gateway = tap.makeService(options(tmp_path, written))
-    (gate,) = [part.gate for part in gateway if isinstance(part, GateService)]  # type: ignore[attr-defined]
-    assert gate.public_url == "https://gate.example.com"
+    (services,) = [part.services for part in gateway if isinstance(part, Sweep)]  # type: ignore[attr-defined]
+    assert services.public_url == "https://gate.example.com"
 
 
 def test_what_others_need_starts_first(tmp_path: Path) -> None:
     """And stops last: the last answer still needs the store, and its line the log."""
     order = [type(part) for part in tap.makeService(options(tmp_path))]  # type: ignore[call-overload]
     assert order[:2] == [AuditLog, SessionRegistry]
-    assert order.index(GateService) < order.index(tap.SandboxListener)
+    assert order.index(Sweep) < order.index(tap.SandboxListener)
 
 
 @pytest_twisted.ensureDeferred

@@ -1,147 +1,159 @@
-"""A relayed request's body on its way to the forge, from the sandbox's reads to the forge connection's writes.
+"""Sends a relayed request's body to the forge as the sandbox's reads bring it.
 
-Holds the sandbox while there is no connection or the forge does not take what came, and lets it be read as soon as the
-request is whole: from then on reading only tells when the client leaves. A fetch is looked at while it passes
-(``git.push_stream``); pushes go by ``push``, which has the same face.
+The sandbox is not read while there is no connection or the forge takes no more. It is read again once its request is
+complete: from then on reading only notices that the client leaves. A fetch is checked while it passes
+(``git.push_stream.FetchStream``); pushes go through ``push_relay``, which has the same methods.
 
-The end is sent only if the sandbox sent it. Leaving sends nothing: what is unfinished stays so.
+The end of the body is sent only if the sandbox sent it. ``leave`` sends nothing: an unfinished body stays unfinished.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from credgate.errors import RequestError
 from credgate.http.chunked import LAST_CHUNK, frame
 from credgate.service.upstream.flow import Valve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from credgate.git.push_stream import FetchStream
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.upstream.pool import ForgeConnection, ResponseHandler
     from credgate.service.upstream.request import UpstreamRequest
     from credgate.values import Decision
 
 
+class UploadOwner(Protocol):
+    """What a body does with the exchange that it belongs to."""
+
+    def run_in_turns(self, steps: Iterator[None]) -> None:
+        """Run ``steps`` in turns of the reactor."""
+
+    def malformed(self, error: RequestError) -> None:
+        """Refuse a body that breaks git's protocol."""
+
+    def refuse_fetch(self, decision: Decision) -> None:
+        """Refuse a fetch that asks what is not allowed."""
+
+
 class BodySender:
-    """One body. ``fails`` is called for a malformed fetch, ``refuses`` for one that asks what is not allowed.
+    """One body. A compressed fetch is checked in turns of the reactor, and the sandbox is not read meanwhile."""
 
-    A compressed fetch is looked at in turns of the reactor (``in_turns``), and the sandbox is held meanwhile.
-    """
+    refused_push = None
+    """Only pushes name refs that a refusal repeats."""
 
-    def __init__(  # noqa: PLR0913 - what it stands between
+    def __init__(
         self,
-        channel: SandboxConnection,
-        question: UpstreamRequest,
+        client: Client,
+        request: UpstreamRequest,
         fetch: FetchStream | None,
-        fails: Callable[[RequestError], None],
-        refuses: Callable[[Decision], None],
+        owner: UploadOwner,
         *,
-        in_turns: Callable[[Iterator[None]], None],
+        bodyless: bool = False,
     ) -> None:
-        self._channel, self._question, self._fetch = channel, question, fetch
-        self._in_turns, self._fails, self._refuses = in_turns, fails, refuses
+        """``bodyless``: the request is complete with its head, as discoveries are."""
+        self._client, self._request, self._fetch, self._owner = client, request, fetch, owner
         self._inflow: deque[tuple[bytes, Iterator[Decision | None]]] = deque()
-        self._reading = self._left = False
         self._waiting: list[bytes] = []
+        """Framed bytes that are sent as soon as there is a connection."""
         self._forge: ForgeConnection | None = None
-        self.asked = False
-        """The forge was sent all of it, or will be as soon as there is a connection."""
-        self.whole = False
+        self._reading = self._left = False
+        self.asked = bodyless
+        """The body is complete for the forge: sent, or waiting for a connection."""
+        self.whole = bodyless
         """The sandbox has sent all of it."""
         self.full = False
-        """The forge does not take more for now."""
+        """The forge takes no more for now."""
 
     def hold(self) -> None:
-        """Wait for a connection."""
+        """Stop reading the sandbox while there is no connection."""
         if not self.whole:
-            self._channel.hold()
+            self._client.hold()
 
-    def go(self, asker: ResponseHandler, forge: ForgeConnection) -> None:
-        """Have ``asker`` ask on ``forge``, which is sent what waited and what comes."""
+    def connected(self, handler: ResponseHandler, forge: ForgeConnection) -> None:
+        """Send the request on ``forge``, which is to answer ``handler``: the head and what has waited."""
         self._forge, self.full, self._left = forge, False, False
-        forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
-        waiting, self._waiting = self._waiting, []
-        if waiting:
+        request = self._request
+        forge.ask(handler, request.method, request.lines, Valve(self._forge_fills, self._forge_drains))
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
             forge.send(waiting)
         if self.asked:
             forge.sent()
         elif not self.full:
-            self._drains()
+            self._forge_drains()
         if self._inflow and not self._reading:
             self._read_in_turns()
 
-    def again(self) -> bool:
-        """Have all that was sent wait for another connection; False if it is not here any more."""
-        said = self._question.replay_body()
-        self._waiting = said or []
-        return said is not None
+    def repeat(self) -> bool:
+        """Have all that was sent wait for another connection; False if it was too much to keep."""
+        sent = self._request.replay_body()
+        self._waiting = sent or []
+        return sent is not None
 
     def body(self, parts: list[bytes]) -> None:
-        """Take what came."""
+        """Send body bytes on."""
         if self._fetch is not None and self._fetch.coded:
             self._inflow.extend((part, self._fetch.receive(part)) for part in parts)
             if not (self._reading or self._left):
                 self._read_in_turns()
-        elif self._look(parts):
+        elif self._check(parts):
             self._send(parts)
 
     def end(self) -> None:
-        """Take the end."""
+        """End the body, once all of it has been checked."""
+        if self.asked:
+            return
         self.whole = True
-        self._channel.release()
+        self._client.release()
         if not (self._reading or self._inflow):
             self._end_read()
 
     def _end_read(self) -> None:
-        """Take the end, after all before it was looked at."""
         try:
             if self._fetch is not None:
                 self._fetch.end()
         except RequestError as error:
-            self._fails(error)
+            self._owner.malformed(error)
         else:
             self._end()
 
     def leave(self) -> None:
-        """Send nothing any more."""
+        """Send nothing more."""
         self._forge, self.full, self._left = None, False, True
 
-    def read_out(self) -> None:
-        """Name no refs: a fetch moves none."""
+    def _check(self, parts: list[bytes]) -> bool:
+        """Return whether these bytes may be sent; if not, the exchange has been refused."""
+        return self._fetch is None or all(self._checked(self._fetch.receive(part)) is not None for part in parts)
 
-    def _look(self, parts: list[bytes]) -> bool:
-        """Whether these bytes of a fetch may go on; if not, it was told."""
-        return self._fetch is None or all(self._looked(self._fetch.receive(part)) is not None for part in parts)
-
-    def _looked(self, pieces: Iterator[Decision | None], most: int = 0) -> bool | None:
-        """Look at ``most`` pieces, or at all: whether more may follow. None if they may not go on; then it was told."""
+    def _checked(self, pieces: Iterator[Decision | None], most: int = 0) -> bool | None:
+        """Check ``most`` pieces (0: all); return whether more may follow, None if the exchange has been refused."""
         try:
             for count, refused in enumerate(pieces, 1):
                 if refused is not None:
-                    self._refuses(refused)
+                    self._owner.refuse_fetch(refused)
                     return None
                 if count == most:
                     return True
         except RequestError as error:
-            self._fails(error)
+            self._owner.malformed(error)
             return None
         return False
 
     def _read_in_turns(self) -> None:
         self._reading = True
         if not self.whole:
-            self._channel.hold()
-        self._in_turns(self._read())
+            self._client.hold()
+        self._owner.run_in_turns(self._read())
 
     def _read(self) -> Iterator[None]:
-        """Look at what came, a piece at a time; what was left for another connection goes on with it."""
+        """Check what came, a piece at a time. What remains after ``leave`` is checked for the next connection."""
         while self._inflow and not self._left:
             part, pieces = self._inflow[0]
-            more = self._looked(pieces, 1)
+            more = self._checked(pieces, 1)
             if more is None:
                 self._inflow.clear()
                 self._left = True
@@ -156,12 +168,12 @@ class BodySender:
         if self.whole:
             self._end_read()
         elif self._forge is not None and not self.full:
-            self._channel.release()
+            self._client.release()
 
     def _send(self, parts: list[bytes]) -> None:
-        if self._question.chunked:
+        if self._request.chunked:
             parts = frame(parts)
-        self._question.record_sent(parts)
+        self._request.record_sent(parts)
         if self._forge is None:
             self._waiting += parts
         elif parts:
@@ -169,8 +181,8 @@ class BodySender:
 
     def _end(self) -> None:
         self.asked, self.full = True, False
-        end = [LAST_CHUNK] if self._question.chunked else []
-        self._question.record_sent(end)
+        end = [LAST_CHUNK] if self._request.chunked else []
+        self._request.record_sent(end)
         if self._forge is None:
             self._waiting += end
         else:
@@ -178,13 +190,13 @@ class BodySender:
                 self._forge.send(end)
             self._forge.sent()
 
-    def _fills(self) -> None:
+    def _forge_fills(self) -> None:
         if not self.asked:
             self.full = True
         if not self.whole:
-            self._channel.hold()
+            self._client.hold()
 
-    def _drains(self) -> None:
+    def _forge_drains(self) -> None:
         self.full = False
         if not self._reading:
-            self._channel.release()
+            self._client.release()

@@ -1,7 +1,9 @@
-"""The sandbox side's listening port: bound with the start or the start fails, and able to say whether it accepts.
+"""The sandbox side's listening port, its connections and their limits.
 
-Twisted's own endpoint service logs a failed bind and runs on, deaf; and a port that is bound may still be unable to
-accept (descriptors used up), so readiness connects to it.
+``SandboxListener`` binds the port at the start, or the start fails: Twisted's own endpoint service logs a failed bind
+and runs on. A bound port may still be unable to accept (no file descriptors left), so readiness connects to it.
+``SandboxFactory`` accepts connections within the limits and tells the others why not. ``Sweep`` looks at every
+connection once a second, so that no time limit needs a timer of its own.
 """
 
 from __future__ import annotations
@@ -16,20 +18,50 @@ from twisted.internet.error import (
     TimeoutError,  # noqa: A004 - Twisted's own, as endpoints fail with it
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from credgate.git.authorize import Refuse
+from credgate.git.forge_response import refusal
+from credgate.service.sandbox.connection import SandboxConnection
+from credgate.service.sandbox.refused_connections import Limit
+from credgate.sessions.address import rate_key
+from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+    from twisted.internet.interfaces import (
+        IAddress,
+        IDelayedCall,
+        IListeningPort,
+        IProtocolFactory,
+        IStreamServerEndpoint,
+    )
+
+    from credgate.service.sandbox.services import Services
+    from credgate.service.sandbox.transfers import OpenConnection
 
 BACKLOG = 1024
-"""Connections that the kernel holds until we accept them. Twisted's 50 let a sandbox's burst delay others by seconds:
-what does not fit is dropped, and its client's kernel tries again after one second, then three (threats, 58)."""
+"""Connections that the kernel queues for us. With Twisted's 50 one sandbox's burst delays others by seconds: what does
+not fit is dropped, and the client's kernel tries again after one second, then three (threats, 58)."""
 PROBE_TIMEOUT = 2
 """Seconds in which our own port must accept."""
 PROBES = 2
-"""Connections that must fail before it does not accept. One may fail by a hang-up that was another connection's: the
-reactor reports events by descriptor number, and Twisted's clients believe them (see ``descriptor``)."""
+"""Connections that must fail before the port counts as not accepting. One may fail by the hang-up of another
+connection: the reactor reports events by descriptor number, and Twisted's clients trust them (see ``descriptor``)."""
+REFUSAL_SECONDS = 2.0
+"""Seconds in which a refused connection may read why."""
+MAX_REFUSING = 128
+"""Refused connections that are told why at the same time; more are closed at once, to save file descriptors.
+
+Over plain TCP a refusal takes one turn of the reactor, in which about a hundred connections are accepted."""
+_FULL = {
+    Limit.ADDRESS: "too many connections from this address (max_connections_per_address); close some, or wait",
+    Limit.TOTAL: "too many connections to the gateway (max_connections); wait",
+    Limit.DESCRIPTORS: "the gateway has no file descriptors for more connections (RLIMIT_NOFILE); tell the operator",
+}
+_log = Logger()
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not bound to
 
 
@@ -119,3 +151,102 @@ def _deepen(port: IListeningPort) -> None:
     socket = getattr(port, "socket", None)
     if socket is not None:
         socket.listen(BACKLOG)  # allowed on a listening socket: only the length changes
+
+
+class _RefusedConnection(Protocol):
+    """Refuses a connection over a limit; reads nothing."""
+
+    def __init__(self, factory: SandboxFactory, limit: Limit) -> None:
+        self._factory, self._limit = factory, limit
+        self._cut: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._factory.refusing += 1
+        limit = self._limit
+        decision = Decision(allow=False, reason=Reason.TOO_MANY_CONNECTIONS, rule=limit.value, text=_FULL[limit])
+        transport: Any = self.transport
+        transport.write(refusal(Refuse(decision, 429, retry_after=5), None, close=True))
+        transport.loseConnection()
+        # Over TLS the close waits for a handshake, which a client may never finish.
+        self._cut = self._factory.services.reactor.callLater(REFUSAL_SECONDS, transport.abortConnection)
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's own default differs
+        self._factory.refusing -= 1
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
+
+
+class SandboxFactory(Factory):
+    """Makes the protocols of accepted connections; ``few_descriptors``: ``max_connections`` had to be lowered."""
+
+    noisy = False
+
+    def __init__(self, services: Services, *, few_descriptors: bool = False) -> None:
+        self.services = services
+        self.refusing = 0
+        """Refused connections that are still open."""
+        self._total = Limit.DESCRIPTORS if few_descriptors else Limit.TOTAL
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Return a connection's protocol; None closes it at once."""
+        peer = str(getattr(addr, "host", ""))
+        limit = self._exceeded(peer)
+        if limit is None:
+            return SandboxConnection(self.services, peer)
+        self.services.refused.count(limit, rate_key(peer))
+        return _RefusedConnection(self, limit) if self.refusing < MAX_REFUSING else None
+
+    def _exceeded(self, peer: str) -> Limit | None:
+        transfers, limits = self.services.transfers, self.services.limits
+        if transfers.addresses[rate_key(peer)] >= limits.max_connections_per_address:
+            return Limit.ADDRESS
+        return self._total if len(transfers.connections) >= limits.max_connections else None
+
+
+class Sweep(Service):
+    """Acts once a second on every time limit of connections, and ends the connections that are left at the stop."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._loop = LoopingCall(self.sweep)
+        self._loop.clock = services.reactor
+
+    def startService(self) -> None:
+        super().startService()
+        self.services.registry.on_end(self.services.session_ended)
+        self._loop.start(1.0, now=False).addErrback(lambda failure: _log.failure("sweep stopped", failure))
+
+    def sweep(self) -> None:
+        """Look at every connection; an error in one does not keep the others from their turn."""
+        services = self.services
+        now = services.reactor.seconds()
+        for connection in list(services.transfers.connections):
+            try:
+                connection.overdue(now)
+            except Exception:  # noqa: BLE001 - an error would end the loop, and with it every time limit
+                _log.failure("a connection failed in the sweep and is cut")
+                self._give_up(connection)
+        try:
+            services.pool.sweep(now)
+            services.judge.authorizer.brake.prune(now)
+            services.transfers.meter()
+            services.rates.prune(now)
+            services.refused.sweep()
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("the sweep failed; the next one tries again")
+
+    def _give_up(self, connection: OpenConnection) -> None:
+        try:
+            connection.broke()
+        except Exception:  # noqa: BLE001 - broke() has reset the connection all the same
+            _log.failure("cutting it failed, too")
+
+    def stopService(self) -> None:
+        super().stopService()
+        transfers = self.services.transfers
+        transfers.closing = True
+        if self._loop.running:
+            self._loop.stop()
+        for connection in list(transfers.connections):
+            connection.cut(Reason.SHUTDOWN)
+        self.services.pool.close()

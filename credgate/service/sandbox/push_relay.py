@@ -1,15 +1,16 @@
-"""A push's body on its way to the forge: judged before a byte of it goes, walked while it goes if a rule asks for that.
+"""A push's body on its way to the forge: its command list is judged first, its pack is inspected as it passes.
 
-The connection to the forge is opened once the command list is allowed. If a rule must know more, the pack is read in a
-thread as it passes (``digest``, ``pack.walk``), its checksum is held back (``pack.trailer_hold``), and at its end it is
-found out what must be known (``findings``): only then are the last bytes sent, or the request is left unfinished, so
-that no ref moves, and git is told why. It has the face of ``upload.Upload``, which carries everything else.
+The connection to the forge is opened once the command list is allowed. If a rule needs the pack, the pack is read in a
+thread while it is relayed (``inspect.pack_reader``), and its trailer is withheld (``pack.trailer_hold``). At the end
+``inspect.push_inspection`` decides: the trailer is sent, or the request is left unfinished, so that no ref moves, and
+git is told why. A push is never sent twice. It has the methods of ``body_sender.BodySender``, which sends other bodies.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import ensureDeferred
 
@@ -34,272 +35,345 @@ if TYPE_CHECKING:
     from credgate.git.push_verdict import Findings
     from credgate.pack.walk import PackWalk
     from credgate.service.inspect.repository_client import RepositoryClient
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.upstream.pool import ForgeConnection, ResponseHandler
     from credgate.service.upstream.request import UpstreamRequest
 
 
-class PushRelay:
-    """One push's body. ``begins`` opens the forge; ``fails`` is told of what is no push, ``refuses`` of a verdict."""
+class PushOwner(Protocol):
+    """What a push's body does with the exchange that it belongs to."""
 
-    def __init__(  # noqa: PLR0913 - what it stands between
+    def connect(self) -> None:
+        """Connect to the forge."""
+
+    def run_in_turns(self, steps: Iterator[None]) -> None:
+        """Run ``steps`` in turns of the reactor."""
+
+    def malformed(self, error: RequestError) -> None:
+        """Refuse a body that breaks git's protocol."""
+
+    def refuse_push(self, verdict: PushVerdict) -> None:
+        """Refuse the push, ref by ref."""
+
+    def broke(self, failure: Failure) -> None:
+        """Cut everything over an internal error."""
+
+
+class Phase(Enum):
+    """Where a push stands."""
+
+    following: tuple[Phase, ...]
+
+    LISTING = auto()
+    """Its command list is read and judged; the forge knows nothing of it."""
+    STREAMING = auto()
+    """The list is allowed; the pack is relayed as it comes, and read here if a rule needs it."""
+    INSPECTING = auto()
+    """All of it has come; its trailer (of deletes, all of it) waits for the inspection."""
+    RELEASED = auto()
+    """The forge has all of it, or will as soon as there is a connection."""
+    CLOSED = auto()
+    """Refused, cut or answered: nothing more is sent."""
+
+
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    # From LISTING to the end at once: a list without a pack.
+    Phase.LISTING: (Phase.STREAMING, Phase.INSPECTING, Phase.RELEASED, Phase.CLOSED),
+    Phase.STREAMING: (Phase.INSPECTING, Phase.RELEASED, Phase.CLOSED),
+    Phase.INSPECTING: (Phase.RELEASED, Phase.CLOSED),
+    Phase.RELEASED: (Phase.CLOSED,),
+    Phase.CLOSED: (Phase.CLOSED,),
+}
+"""The phases that may follow each phase."""
+for _phase, _following in TRANSITIONS.items():
+    _phase.following = _following  # as in ``relay``
+
+
+class Relaying(Enum):
+    """Whether a part of the body is being relayed, so that none may overtake it."""
+
+    NO = auto()
+    NOW = auto()
+    IN_TURNS = auto()
+
+
+class PushRelay:
+    """One push's body."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
         self,
-        channel: SandboxConnection,
-        question: UpstreamRequest,
-        passage: PushStream,
-        inquiry: RepositoryClient,
-        in_thread: Callable[..., Deferred[Any]],
-        *,
-        in_turns: Callable[[Iterator[None]], None],
-        begins: Callable[[], None],
-        fails: Callable[[RequestError], None],
-        refuses: Callable[[PushVerdict], None],
-        broke: Callable[[Failure], None],
+        client: Client,
+        request: UpstreamRequest,
+        stream: PushStream,
+        repository: RepositoryClient,
+        lane: Callable[..., Deferred[Any]],
+        owner: PushOwner,
     ) -> None:
-        self.passage = passage
+        self.stream = stream
         self.whole = self.full = False
-        self._channel, self._question, self._inquiry, self._in_thread = channel, question, inquiry, in_thread
-        self._in_turns = in_turns
-        self._begins, self._fails, self._refuses, self._broke = begins, fails, refuses, broke
+        self._withheld = True
+        """Whether the forge lacks the command list or the trailer."""
+        self._phase, self._relaying = Phase.LISTING, Relaying.NO
+        self._client, self._request, self._repository, self._lane = client, request, repository, lane
+        self._owner = owner
         self._inflow: deque[Iterator[bytes]] = deque()
         self._waiting: list[bytes] = []
         self._held = 0
         self._forge: ForgeConnection | None = None
-        self._begun = self.asked = self._ended = self._left = self._passing = self._went = self._turning = False
-        self._inspects = False
         self._walk: PackWalk | None = None
-        self._holdback: TrailerHold | None = None
-        self._digest: PackReading | None = None
-        self._finding: Deferred[None] | None = None
+        self._trailer: TrailerHold | None = None
+        self._reader: PackReading | None = None
+        self._inspection: Deferred[None] | None = None
 
-    # The face of an upload.
+    def _enter(self, phase: Phase) -> None:
+        assert phase in self._phase.following, (self._phase, phase)
+        self._phase = phase
+
+    @property
+    def _closed(self) -> bool:
+        return self._phase is Phase.CLOSED
+
+    # As of a BodySender.
+
+    @property
+    def asked(self) -> bool:
+        """Whether the push is complete for the forge: sent, or waiting for a connection."""
+        return self._phase is Phase.RELEASED
 
     def hold(self) -> None:
-        """Wait for a connection: what comes meanwhile is bounded by ``_pass_on``."""
+        """Do nothing: ``_blocked`` bounds what comes while there is no connection."""
 
-    def go(self, asker: ResponseHandler, forge: ForgeConnection) -> None:
-        """Have ``asker`` ask on ``forge``, which is sent what waited and what comes."""
-        self._forge, self.full, self._went = forge, False, True
-        forge.ask(asker, self._question.method, self._question.lines, Valve(self._fills, self._drains))
+    def connected(self, handler: ResponseHandler, forge: ForgeConnection) -> None:
+        """Send the request on ``forge``, which is to answer ``handler``: the head and what has waited."""
+        self._forge, self.full = forge, False
+        self._withheld = self._trailer is not None and not self.asked
+        forge.ask(handler, self._request.method, self._request.lines, Valve(self._forge_fills, self._forge_drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
-        forge.send(waiting)  # the list, at least: nobody connects before it was judged
+        forge.send(waiting)  # at least the command list, which was judged before
         if self.asked:
             forge.sent()
         elif not self.full:
-            self._drains()
+            self._forge_drains()
 
-    def again(self) -> bool:
-        """Say no: a push is never sent twice."""
+    def repeat(self) -> bool:
+        """Return False: a push is never sent twice."""
         return False
 
     def body(self, parts: list[bytes]) -> None:
-        """Take what came."""
-        self._inflow.extend(map(self.passage.receive, parts))
+        """Receive body bytes."""
+        self._inflow.extend(map(self.stream.receive, parts))
         self._pass_on()
 
     def end(self) -> None:
-        """Take the end."""
+        """Receive the end of the body."""
         self.whole = True
-        self._channel.release()
+        self._client.release()
         self._pass_on()
 
     def leave(self) -> None:
-        """Send nothing any more, read nothing any more, ask nothing any more."""
-        self._left, self._forge, self.full = True, None, False
+        """Stop: send, read and ask nothing more."""
+        self._enter(Phase.CLOSED)
+        self._forge, self.full = None, False
         self._inflow.clear()
         self._waiting, self._held = [], 0
-        if self._digest is not None:
-            self._digest.abandon()
-        # Connection, exchange and upload refer to each other: what was read of the pack, up to 32 MiB, goes now and
-        # not when the collector of cycles runs.
-        self._digest = self._walk = self._holdback = None
-        self._inquiry.leave()
-        finding, self._finding = self._finding, None
+        if self._reader is not None:
+            self._reader.abandon()
+        # Connection, exchange and this refer to each other: without this, up to 32 MiB of the pack would stay until
+        # the garbage collector finds the cycle.
+        self._reader = self._walk = self._trailer = None
+        self._repository.leave()
+        finding, self._inspection = self._inspection, None
         if finding is not None:
             finding.cancel()
 
-    def read_out(self) -> RefusedPush | None:
-        """Name its refs; None if its list was not read."""
-        return self.passage.refused_push
+    @property
+    def refused_push(self) -> RefusedPush | None:
+        """The refs that a refusal repeats; None if the command list was not read."""
+        return self.stream.refused_push
 
     @property
     def withheld(self) -> bool:
-        """Whether the forge cannot act on it: it lacks the list, the pack, or the pack's checksum."""
-        verdict = self.passage.verdict
-        packless = verdict is not None and verdict.pack and not self.passage.signed
-        return not self._went or packless or (self._inspects and not self.asked)
+        """Whether the forge lacks the command list, the pack or its trailer, so that it cannot move a ref."""
+        verdict = self.stream.verdict
+        packless = verdict is not None and verdict.pack and not self.stream.signed
+        return self._withheld or packless
 
     @property
     def unread(self) -> bool:
-        """Whether what came is held up here, by the reading of it and nobody else."""
-        return self._finding is None and self._digest is not None and self._digest.behind
+        """Whether the push waits for its pack to be read here, not for the sandbox or the forge."""
+        return self._inspection is None and self._reader is not None and self._reader.behind
 
     # On the way.
 
     def _pass_on(self) -> None:
-        """Pass on what came: at once, or if it may cost more than its bytes, in turns of the reactor."""
-        if self._passing or self._turning:  # a part is on its way: what comes of it must not overtake it
+        """Relay what came: at once, or in turns of the reactor if it may cost more than its bytes."""
+        if self._relaying is not Relaying.NO:  # a part is being relayed: nothing may overtake it
             return
-        if (self.passage.coded and self._inflow) or self._step():
-            self._turning = True
-            if not self.whole:
-                self._channel.hold()
-            self._in_turns(self._steps())
+        if not (self.stream.coded and self._inflow):
+            self._relaying = Relaying.NOW
+            try:
+                more = self._step()
+            finally:
+                self._relaying = Relaying.NO
+            if not more:
+                return
+        self._relaying = Relaying.IN_TURNS
+        if not self.whole:
+            self._client.hold()
+        self._owner.run_in_turns(self._steps())
 
     def _steps(self) -> Iterator[None]:
         while self._step():
             yield
-        self._turning = False
-        if not (self._left or self._blocked()):
-            self._channel.release()
+        self._relaying = Relaying.NO
+        if not (self._closed or self._blocked()):
+            self._client.release()
 
     def _step(self) -> bool:
-        """Pass on what one turn may; whether there is more."""
-        self._passing = True
+        """Relay what one turn may; return whether there is more."""
         try:
             return self._pass_parts()
         except RequestError as error:
             self._inflow.clear()
-            self._fails(error)
+            self._owner.malformed(error)
         except PackError as error:
             self._malformed(error)
-        finally:
-            self._passing = False
         return False
 
     def _pass_parts(self) -> bool:
         more = False
         plain: list[bytes] = []
-        while self._inflow and not (more or self._blocked() or self._left):
+        while self._inflow and not (more or self._blocked() or self._closed):
             part = next(self._inflow[0], None)
             if part is None:
                 self._inflow.popleft()
                 continue
-            more = self.passage.coded or self.passage.verdict is None
-            if self.passage.verdict is not None and self._judged() and part:
-                if self._digest is None and not self.passage.coded:
-                    plain.append(part)  # what one read held goes on in one piece
+            more = self.stream.coded or self.stream.verdict is None
+            if self.stream.verdict is not None and self._judged() and part:
+                if self._reader is None and not self.stream.coded:
+                    plain.append(part)  # one read is relayed in one piece
                 else:
                     self._pack(part)
-        if plain and not self._left:
+        if plain and not self._closed:
             self._send(plain)
-        if self.whole and not (self._inflow or self._ended or self._left):
+        if self.whole and not self._inflow and self._phase in (Phase.LISTING, Phase.STREAMING):
             self._end()
-        return more and not self._left
+        return more and not self._closed
 
     def _blocked(self) -> bool:
-        """Whether what is held here is enough for now; the sandbox is held, too, then."""
-        digesting = self._digest is not None and self._digest.full
+        """Whether enough is held here for now; then the sandbox is not read."""
+        digesting = self._reader is not None and self._reader.full
         blocked = self.full or digesting or (self._forge is None and self._held > BUFFER_SIZE)
         if blocked and not self.whole:
-            self._channel.hold()
+            self._client.hold()
         return blocked
 
     def _judged(self) -> bool:
-        """Act on the verdict, once; whether the push goes on."""
-        verdict = self.passage.verdict
-        assert verdict is not None  # nothing comes out of the passage before
-        if self.passage.refused:
-            self._refuses(verdict)
+        """Act on the verdict on the command list, once; return whether the push continues."""
+        verdict = self.stream.verdict
+        assert verdict is not None  # the stream yields nothing before it
+        if self.stream.refused:
+            self._owner.refuse_push(verdict)
             return False
-        # A list without a pack waits for the end of the body: the forge acts on it at once, and data may follow it.
-        if not self._begun and verdict.pack:
+        # A list without a pack waits for the end of the body: the forge acts on the list at once, and what follows it
+        # may still be malformed.
+        if self._phase is Phase.LISTING and verdict.pack:
             if not verdict.settled:
-                self._inspect(verdict)
-            self._begin()
-        return not self._left
+                self._read_pack(verdict)
+            self._enter(Phase.STREAMING)
+            self._start()
+        return not self._closed
 
-    def _begin(self) -> None:
-        """Ask the forge."""
-        self._begun = True
-        self._send([self.passage.head])
-        self._begins()
+    def _start(self) -> None:
+        """Connect to the forge and send the command list."""
+        self._send([self.stream.head])
+        self._owner.connect()
 
-    def _inspect(self, verdict: PushVerdict) -> None:
+    def _read_pack(self, verdict: PushVerdict) -> None:
         walk = self._walk = walk_for(verdict)
-        self._inspects = True
-        self._holdback = TrailerHold(walk.graph.object_format.size)
-        self._digest = PackReading(walk, self._in_thread, self._advanced, self._find, self._unread)
-        self._digest.drains = self._pass_on_again
+        self._trailer = TrailerHold(walk.graph.object_format.size)
+        self._reader = PackReading(walk, self._lane, self._advanced, self._inspect, self._unread)
+        self._reader.drains = self._pass_on_again
 
     def _pack(self, part: bytes) -> None:
-        if self._digest is None or self._holdback is None:
+        if self._reader is None or self._trailer is None:
             self._send([part])
             return
-        self._holdback.receive(part)
-        self._digest.feed(part)
+        self._trailer.receive(part)
+        self._reader.feed(part)
 
     def _advanced(self) -> None:
-        """Send on what the walk has read for good."""
+        """Send the bytes up to the parsed offset; never the trailer."""
         assert self._walk is not None
-        assert self._holdback is not None
+        assert self._trailer is not None
         try:
-            self._send(self._holdback.advance(self._walk.passed, done=self._walk.done))
+            self._send(self._trailer.advance(self._walk.passed, done=self._walk.done))
         except PackError as error:
             self._malformed(error)
 
     def _end(self) -> None:
-        self._ended = True
-        self.passage.end()
-        verdict = self.passage.verdict
-        if self._digest is not None:
-            self._digest.close()
-        elif verdict is not None and not verdict.settled:  # deletes only: nothing to walk, but refs to compare
-            self._find()
+        self.stream.end()
+        verdict = self.stream.verdict
+        if self._reader is not None:
+            self._enter(Phase.INSPECTING)
+            self._reader.close()
+        elif verdict is not None and not verdict.settled:  # only deletes: no pack, but refs to compare
+            self._enter(Phase.INSPECTING)
+            self._inspect()
         else:
-            if not self._begun:
-                self._begin()
+            if self._phase is Phase.LISTING:
+                self._start()
             self._finish()
 
-    def _find(self) -> None:
-        verdict, rules = self.passage.verdict, self.passage.rules
+    def _inspect(self) -> None:
+        verdict, rules = self.stream.verdict, self.stream.rules
         assert verdict is not None
         assert rules is not None
         walk = self._walk or walk_for(verdict)
-        findings = PushInspection(verdict, rules, walk, self._inquiry, self._in_thread)
-        self._finding = ensureDeferred(findings.find()).addCallbacks(self._found, self._not_found)
-        self._finding.addErrback(self._broke)
+        findings = PushInspection(verdict, rules, walk, self._repository, self._lane)
+        self._inspection = ensureDeferred(findings.find()).addCallbacks(self._found, self._not_found)
+        self._inspection.addErrback(self._owner.broke)
 
     def _found(self, found: Findings) -> None:
-        self._finding = None
-        if self._left:
+        self._inspection = None
+        if self._closed:
             return
         steps = self._settle(found)
-        for _ in steps:  # a list may have thousands of refs: the rest in later turns
-            self._in_turns(steps)
+        for _ in steps:  # thousands of refs are judged in later turns
+            self._owner.run_in_turns(steps)
             return
 
     def _settle(self, found: Findings) -> Iterator[None]:
-        verdict, rules = self.passage.verdict, self.passage.rules
+        verdict, rules = self.stream.verdict, self.stream.rules
         assert verdict is not None
         assert rules is not None
         settled = yield from settling(verdict, found, rules)
-        if self._left:
+        if self._closed:
             return
-        self.passage.verdict = settled
-        if self.passage.refused:
-            self._refuses(self.passage.verdict)
+        self.stream.verdict = settled
+        if self.stream.refused:
+            self._owner.refuse_push(self.stream.verdict)
             return
-        if not self._begun:
-            self._begin()
-        if self._holdback is not None:
-            self._send([self._holdback.release()])
+        if self._reader is None:  # deletes: the forge was not asked yet
+            self._start()
+        if self._trailer is not None:
+            self._send([self._trailer.release()])
         self._finish()
 
     def _not_found(self, failure: Failure) -> None:
-        """Cut it, unless it was us who cancelled the looking."""
-        if not self._left:
-            self._broke(failure)
+        """Cut over an internal error, but not because ``leave`` cancelled the inspection."""
+        if not self._closed:
+            self._owner.broke(failure)
 
     def _unread(self, failure: Failure) -> None:
         if failure.check(PackError) is None:
-            self._broke(failure)
+            self._owner.broke(failure)
         else:
             self._malformed(failure.value)
 
     def _malformed(self, error: object) -> None:
         self._inflow.clear()
-        self._fails(RequestError(f"push refused: {error}", reason=Reason.MALFORMED_PUSH))
+        self._owner.malformed(RequestError(f"push refused: {error}", reason=Reason.MALFORMED_PUSH))
 
     def _send(self, parts: list[bytes]) -> None:
         framed = frame(parts)
@@ -310,24 +384,26 @@ class PushRelay:
             self._forge.send(framed)
 
     def _finish(self) -> None:
-        self.asked, self.full = True, False
+        self._enter(Phase.RELEASED)
+        self.full = False
+        self._withheld = self._forge is None
         if self._forge is None:
             self._waiting.append(LAST_CHUNK)
         else:
             self._forge.send([LAST_CHUNK])
             self._forge.sent()
 
-    def _fills(self) -> None:
+    def _forge_fills(self) -> None:
         if not self.asked:
             self.full = True
         if not self.whole:
-            self._channel.hold()
+            self._client.hold()
 
-    def _drains(self) -> None:
+    def _forge_drains(self) -> None:
         self.full = False
         self._pass_on_again()
 
     def _pass_on_again(self) -> None:
         self._pass_on()
-        if not (self._left or self._turning or self._blocked()):
-            self._channel.release()
+        if not (self._closed or self._relaying is Relaying.IN_TURNS or self._blocked()):
+            self._client.release()

@@ -1,7 +1,7 @@
-"""Connections that a limit refused: counted for metrics, and told to the audit log in bounded numbers.
+"""Connections that a limit refused: counted for metrics, and written to the audit log in bounded numbers.
 
-Both doors use one ``RefusedConnections``: that of the sandboxes (clients are addresses, counted as the limits count
-them) and the control socket (clients are users). ``throttle.Refusals`` decides which refusals get a line.
+The sandboxes' listener and the control socket have one ``RefusedConnections`` each; clients of the first are addresses
+as the limits count them, of the second users. ``throttle.Refusals`` decides which refusals get an audit line.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Limit(StrEnum):
     """Not a number: a user who may not use the control socket."""
 
 
-_TOLD = {
+_CONTROL = {
     Limit.FOREIGN: (Happening.CONTROL, Reason.FOREIGN_PEER, 403),
     Limit.USER: (Happening.CONTROL, Reason.TOO_MANY_CONNECTIONS, 429),
 }
@@ -42,16 +42,16 @@ _SANDBOX = (Happening.CONNECTION, Reason.TOO_MANY_CONNECTIONS, 429)
 
 
 class Audit(Protocol):
-    """What is used of ``service.audit.log.AuditLog``."""
+    """The part of ``service.audit.log.AuditLog`` that is used."""
 
     def write(self, event: Event) -> None:
-        """Take an event; never fails."""
+        """Write an event; never fails."""
         ...
 
 
 @define(eq=False)
 class RefusedConnections:
-    """Tells ``audit``."""
+    """Counts refusals and writes them to ``audit``."""
 
     audit: Audit
     clock: Callable[[], LeaseReading]
@@ -76,7 +76,7 @@ class RefusedConnections:
         return {limit.value: self._refusals.totals[limit] for limit in Limit}
 
     def _write(self, limit: Limit, client: str, wall: float, text: str = "") -> None:
-        happening, reason, status = _TOLD.get(limit, _SANDBOX)
+        happening, reason, status = _CONTROL.get(limit, _SANDBOX)
         self.audit.write(
             Event(
                 wall=wall,

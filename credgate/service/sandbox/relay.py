@@ -1,19 +1,20 @@
-"""One relayed request: from the sandbox's body to the forge, from the forge's answer to the sandbox.
+"""One relayed git request: the sandbox's body to the forge, the forge's answer to the sandbox.
 
-It opens the way upstream when the head is in, moves bytes both ways with back-pressure, and keeps these promises:
+What it guarantees:
 
-* a cut upload reaches the forge unfinished (no last chunk, no missing bytes made up), so no ref moves;
-* a cut answer reaches the sandbox unfinished (the connection is reset), so no pack looks complete;
-* of the forge's head only status, body type, coding and framing are looked at; what the sandbox gets is made of
-  constants (``http.header_policy``), and what is not the expected answer becomes a refusal in git's own words;
-* an early answer is relayed while the upload still runs; what then comes is read away.
+* A cut upload reaches the forge unfinished (no last chunk, no padding to the length), so no ref moves.
+* A cut answer reaches the sandbox unfinished (the connection is reset), so no pack looks complete.
+* Of the forge's head only status, media type, coding and framing are read. The sandbox's head is made of constants
+  (``http.header_policy``), and an unexpected answer becomes a refusal in git's protocol.
+* An answer that comes before the end of the upload is relayed; the rest of the upload is then discarded.
 
-Only requests that can be repeated (no push) are repeated: once when a kept connection turned out to be closed before it
-answered a byte, and once when the forge refused the credential and another could be had.
+A request is repeated only if that cannot have an effect twice, so never a push: once after a kept connection turned out
+to be closed before the first byte of an answer, and once after the forge refused the credential and it was renewed.
 """
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -27,12 +28,14 @@ from credgate.git.response_filter import ReportFilter, ResponseFilter, response_
 from credgate.git.route import Kind
 from credgate.http import header_policy
 from credgate.http.chunked import LAST_CHUNK, frame
+from credgate.service.inspect.repository_client import RepositoryClient
 from credgate.service.sandbox.body_sender import BodySender
 from credgate.service.sandbox.push_relay import PushRelay
+from credgate.service.sandbox.stall_clock import StallClock
 from credgate.service.upstream.connect import UpstreamConnect
 from credgate.service.upstream.failures import failure_decision, no_answer_decision
 from credgate.service.upstream.flow import Valve
-from credgate.service.upstream.request import UpstreamRequest
+from credgate.service.upstream.request import UpstreamRequest, credential_request
 from credgate.values import Decision, Reason
 
 if TYPE_CHECKING:
@@ -42,123 +45,149 @@ if TYPE_CHECKING:
 
     from credgate.git.push_verdict import PushVerdict
     from credgate.http.grammar import RequestHead, ResponseHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection
 
 _log = Logger()
 
 
+class Phase(Enum):
+    """Where a relayed request stands."""
+
+    following: tuple[Phase, ...]
+
+    WAITING = auto()
+    """For a credential, a connection or, of a push, its command list; the forge has been sent nothing."""
+    SENDING = auto()
+    """The forge was sent the head; no byte of its answer has reached the sandbox."""
+    ANSWERING = auto()
+    """The sandbox has been sent part of the answer: only a cut can end this early."""
+    DRAINING = auto()
+    """The answer is complete and the request is not: its rest is discarded."""
+    CLOSED = auto()
+
+
+TRANSITIONS: dict[Phase, tuple[Phase, ...]] = {
+    Phase.WAITING: (Phase.SENDING, Phase.CLOSED),
+    # Back to WAITING: for a repetition, a renewed credential, or the repository's new name.
+    Phase.SENDING: (Phase.WAITING, Phase.ANSWERING, Phase.CLOSED),
+    Phase.ANSWERING: (Phase.DRAINING, Phase.CLOSED),
+    Phase.DRAINING: (Phase.CLOSED,),
+    Phase.CLOSED: (),
+}
+"""The phases that may follow each phase."""
+for _phase, _following in TRANSITIONS.items():
+    _phase.following = _following  # a lookup without hashing: this is done several times a request
+
+
 class RelayExchange:
-    """The exchange that a channel is busy with while the forge answers."""
+    """Relays one request; it is the pool's ``ResponseHandler``, too."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: Relay) -> None:
-        self.channel, self.record, self._verdict = channel, record, verdict
-        self._gate = channel.gate
-        kind = verdict.request.kind
-        self._question = UpstreamRequest(head, recoded=kind is Kind.RECEIVE_PACK, read=kind is not Kind.UPLOAD_PACK)
-        self._way = self._to_forge()
-        self._passage = PushStream(head.get(b"content-encoding"), verdict.rules) if kind is Kind.RECEIVE_PACK else None
-        self._upload: BodySender | PushRelay = self._push(self._passage) if self._passage else self._fetch(head, kind)
-        self._rewriting: ResponseFilter | None = None
-        self._reply: list[bytes] = []
-        self._forge: ForgeConnection | None = None
-        self._answering = self._answered = self._framed = self._followed = self._client_full = self._renewed = False
-        self._drained = 0
-        self._moved, self._since = 0, self._gate.reactor.seconds()
-
-    def _to_forge(self) -> UpstreamConnect:
-        gate = self._gate
-        return UpstreamConnect(
-            gate.credentials,
-            gate.pool,
-            gate.limits.connect_timeout,
-            self._question,
-            self.record,
-            paths=gate.paths,
-            holds=lambda: self._upload.hold(),  # noqa: PLW0108 - there is no upload yet
+    def __init__(self, client: Client, record: RequestLog, head: RequestHead, verdict: Relay) -> None:
+        services, kind = client.services, verdict.request.kind
+        self.client, self.record = client, record
+        self._services, self._asked, self._verdict = services, verdict, verdict
+        """``_verdict`` is of the repository's new name once the forge has redirected the request."""
+        self._phase = Phase.WAITING
+        self._request = UpstreamRequest(head, recoded=kind is Kind.RECEIVE_PACK, read=kind is not Kind.UPLOAD_PACK)
+        self._way = UpstreamConnect(
+            services.credentials,
+            services.pool,
+            services.limits.connect_timeout,
+            self._request,
+            record,
+            paths=services.paths,
+            holds=self._hold,
             opened=self._connected,
-            failed=self._unconnected,
+            failed=self._not_connected,
             broke=self._broke,
         )
+        self._push_stream: PushStream | None = None
+        self._upload: BodySender | PushRelay
+        if kind is Kind.RECEIVE_PACK:
+            self._upload = self._push(head, verdict)
+        else:
+            fetch = None
+            if kind is Kind.UPLOAD_PACK:
+                v2 = head.get(b"git-protocol") == b"version=2"
+                fetch = FetchStream(head.get(b"content-encoding"), v2=v2)
+            bodyless = head.length == 0 and fetch is None
+            self._upload = BodySender(client, self._request, fetch, self, bodyless=bodyless)
+        self._filter: ResponseFilter | None = None
+        self._reply: list[bytes] = []
+        """The answer's head, until the first byte of its body may go."""
+        self._forge: ForgeConnection | None = None
+        self._framed = self._client_full = self._renewed = False
+        self._drained = 0
+        self._stall = StallClock(record.began)
 
-    def _fetch(self, head: RequestHead, kind: Kind) -> BodySender:
-        coding, v2 = head.get(b"content-encoding"), head.get(b"git-protocol") == b"version=2"
-        fetch = FetchStream(coding, v2=v2) if kind is Kind.UPLOAD_PACK else None
-        return BodySender(
-            self.channel, self._question, fetch, self._malformed, self._unfetched, in_turns=self._in_turns
+    def _push(self, head: RequestHead, verdict: Relay) -> PushRelay:
+        services = self._services
+        stream = self._push_stream = PushStream(head.get(b"content-encoding"), verdict.rules)
+        lane = services.lane(verdict.session.id)
+        repository = RepositoryClient(
+            services.pool,
+            services.credentials,
+            credential_request(verdict),
+            verdict.driver,
+            verdict.path,
+            verdict.dot_git,
+            services.limits.inquiry_timeout,
+            services.limits.forge_timeout,
+            lane,
         )
+        return PushRelay(self.client, self._request, stream, repository, lane, self)
 
-    def _push(self, passage: PushStream) -> PushRelay:
-        gate, verdict = self._gate, self._verdict
-        inquiry = gate.inquiry(verdict)
-        return PushRelay(
-            self.channel,
-            self._question,
-            passage,
-            inquiry,
-            gate.lane(verdict.session.id),
-            in_turns=self._in_turns,
-            begins=self._connect,
-            fails=self._malformed,
-            refuses=self._unpushed,
-            broke=self._broke,
-        )
+    def _enter(self, phase: Phase) -> None:
+        if phase is not self._phase:
+            assert phase in self._phase.following, (self._phase, phase)
+            self._phase = phase
 
-    def _in_turns(self, steps: Iterator[None]) -> None:
-        self._gate.turns.run(steps, self._broke)
+    # Connecting.
 
     def start(self) -> None:
-        """Find or open a connection and ask; a push does so itself, once it is judged."""
-        if self._passage is not None:
-            return
-        self._way.connect(self._verdict, kept=True)
+        """Connect to the forge; a push does so when its command list is allowed."""
+        if self._push_stream is None:
+            self._way.connect(self._verdict, kept=True)
 
-    def _connect(self) -> None:
-        """Ask on a new connection."""
+    def connect(self) -> None:
+        """Ask the forge on a new connection, as pushes are: a kept one may turn out closed."""
         self._way.connect(self._verdict, kept=False)
 
-    def _connected(self, forge: ForgeConnection) -> None:
-        self._forge = forge
-        self._upload.go(self, forge)
+    def _hold(self) -> None:
+        self._upload.hold()
 
-    def _unconnected(self, decision: Decision, status: int, retry_after: int) -> None:
+    def _connected(self, forge: ForgeConnection) -> None:
+        self._enter(Phase.SENDING)
+        self._forge = forge
+        self._upload.connected(self, forge)
+
+    def _not_connected(self, decision: Decision, status: int, retry_after: int) -> None:
         request = self._verdict.request
         refuse = Refuse(decision, status, request.kind, self._verdict.session, request, retry_after=retry_after)
         self._refuse(decision, status, refuse)
 
     def _broke(self, failure: Failure) -> None:
         _log.failure("a relayed request failed and is cut", failure)
-        self.channel.broke()
+        self.client.broke()
 
-    # The sandbox's side.
+    # For the upload: ``body_sender.UploadOwner``.
 
-    def body(self, parts: list[bytes]) -> None:
-        """Pass body bytes on; bytes that come after the forge's answer are read away, so many."""
-        size = sum(map(len, parts))
-        self.record.bytes_up += size
-        if self._answered:
-            self._drained += size
-            if self._drained > self._gate.limits.max_drain:
-                self.cut(Reason.STALLED)
-        else:
-            self._upload.body(parts)
+    def run_in_turns(self, steps: Iterator[None]) -> None:
+        """Run ``steps`` in turns of the reactor, shared with other bodies."""
+        self._services.turns.run(steps, self._broke)
 
-    def body_end(self) -> None:
-        """Pass the end on, or finish if the forge's answer came before it."""
-        if self._answered:
-            self._upload.whole = True
-            self._finish()
-        else:
-            self._upload.end()
-
-    def _malformed(self, error: RequestError) -> None:
+    def malformed(self, error: RequestError) -> None:
+        """Refuse a body that breaks git's protocol."""
         self._refuse(Decision(allow=False, reason=error.reason, rule="form", text=str(error)), error.status)
 
-    def _unfetched(self, decision: Decision) -> None:
+    def refuse_fetch(self, decision: Decision) -> None:
+        """Refuse a fetch that asks what is not allowed."""
         self._refuse(decision, 403)
 
-    def _unpushed(self, verdict: PushVerdict) -> None:
+    def refuse_push(self, verdict: PushVerdict) -> None:
+        """Refuse a push, ref by ref."""
         relay, rules = self._verdict, self._verdict.rules
         assert rules is not None
         request = relay.request
@@ -166,27 +195,48 @@ class RelayExchange:
         refuse = Refuse(decision, 403, request.kind, relay.session, request, refs=verdict.refused, lines=lines)
         self._refuse(decision, 403, refuse)
 
+    def broke(self, failure: Failure) -> None:
+        """Cut everything over an internal error."""
+        self._broke(failure)
+
+    # The sandbox's side: ``ports.Exchange``.
+
+    def body(self, parts: list[bytes]) -> None:
+        size = sum(map(len, parts))
+        self.record.bytes_up += size
+        if self._phase is Phase.DRAINING:
+            self._drained += size
+            if self._drained > self._services.limits.max_drain:
+                self.cut(Reason.STALLED)
+        else:
+            self._upload.body(parts)
+
+    def body_end(self) -> None:
+        if self._phase is Phase.DRAINING:
+            self._upload.whole = True
+            self._finish()
+        else:
+            self._upload.end()
+
     def client_lost(self) -> None:
-        """Leave the forge with what is unfinished."""
         self._stop(Decision(allow=False, reason=Reason.CLIENT_LEFT))
 
     def dropped(self, decision: Decision, status: int) -> bool:
-        """Leave the forge with what is unfinished; an answer is possible if none has begun."""
-        if not self._answering:
+        answerable = self._phase in (Phase.WAITING, Phase.SENDING)
+        if answerable:
             self.record.set_status(status)
         self._stop(decision)
-        return not self._answering
+        return answerable
 
     def cut(self, reason: Reason) -> None:
-        """End both sides at once."""
         self._cut(Decision(allow=False, reason=reason))
 
-    def dismiss(self, decision: Decision) -> None:
-        """End because credgate does: with a refusal where it can be given and is true, else at once."""
-        if self._answered:  # the answer is on its way; what is left is to read the request away
-            return
-        taken = self._passage is not None and self._upload.asked and self._forge is not None
-        if self._answering or taken:  # the forge has the whole push: what becomes of it is not ours to say
+    def refuse_pending(self, decision: Decision) -> None:
+        if self._phase is Phase.DRAINING:
+            return  # the answer is complete; only the request's rest is awaited
+        # If the forge has the whole push, only its report says what became of the refs: no refusal would be true.
+        complete_push = self._push_stream is not None and self._upload.asked and self._forge is not None
+        if self._phase is Phase.ANSWERING or complete_push:
             self._cut(decision)
         else:
             request, session = self._verdict.request, self._verdict.session
@@ -194,156 +244,171 @@ class RelayExchange:
 
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
-        self.channel.abort()
+        self.client.abort()
 
     def _stop(self, decision: Decision) -> None:
-        self._tell_refs()  # the forge may have all that it needs to move them
+        self._record_refs()  # the forge may have received all that it needs to move them
         self.record.set_decision(decision)
-        self._leave()
+        self._leave_forge()
+        self._phase = Phase.CLOSED
         self.record.close()
 
-    def _leave(self) -> None:
+    def _leave_forge(self) -> None:
         forge, self._forge = self._forge, None
         self._upload.leave()
         self._way.cancel()
         if forge is not None:
             forge.abort()
 
-    # The forge's side.
+    # The forge's side: ``pool.ResponseHandler``.
 
     def answer_head(self, head: ResponseHead) -> None:
-        """Relay the answer if it is the expected one; else say what it means."""
         self.record.upstream_status = head.status
-        judged = judge_response(head, self._verdict, secret=self._question.secret)
-        if isinstance(judged, Moved):
-            self._follow(judged)
+        judged = judge_response(head, self._verdict, secret=self._request.secret)
+        kind = type(judged)
+        if kind is Moved:
+            self._follow(judged)  # type: ignore[arg-type]  # types compared by identity
             return
-        if isinstance(judged, Refuse):
-            if judged.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL and not self._renewed:
-                self._renew(judged)
-            else:
-                self._refuse(judged.decision, judged.status, judged)
+        if kind is Refuse:
+            self._rejected(judged)  # type: ignore[arg-type]
             return
-        request = self._verdict.request
-        if request.kind is Kind.ADVERTISEMENT and not self._followed:
-            self._gate.is_there(self._verdict.session.id, request.repo)
-        self._rewriting = response_filter(request.kind, request.service, self._verdict.rules, self._passage)
+        verdict = self._verdict
+        request = verdict.request
+        if request.kind is Kind.ADVERTISEMENT and verdict is self._asked:
+            self._services.judge.forget_rename(verdict.session.id, request.repo)
+        self._filter = response_filter(request.kind, request.service, verdict.rules, self._push_stream)
         try:
-            gzip = header_policy.is_gzip(head, asked=self._rewriting is None)
+            gzip = header_policy.is_gzip(head, asked=self._filter is None)
         except ResponseError as error:
-            self._leave()
+            self._leave_forge()
             self.answer_failed(error)
             return
-        length = head.length if self._rewriting is None else None
-        self._framed, close = length is None, not self.channel.keeps
-        self._reply = [header_policy.downstream_head(200, judged, length=length, gzip=gzip, close=close)]
+        # A filter changes the length of the body: it is sent in chunks.
+        length = head.length if self._filter is None else None
+        self._framed = length is None
+        close = not self.client.keeps
+        self._reply = [header_policy.downstream_head(200, judged, length=length, gzip=gzip, close=close)]  # type: ignore[arg-type]
         self.record.set_status(200)
-        self.channel.feed(Valve(self._client_fills, self._client_drains))
+        self.client.feed(Valve(self._client_fills, self._client_drains))
+
+    def _rejected(self, refuse: Refuse) -> None:
+        if refuse.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL and not self._renewed:
+            self._renew(refuse)
+        else:
+            self._refuse(refuse.decision, refuse.status, refuse)
 
     def _renew(self, judged: Refuse) -> None:
-        """Have the refused credential replaced, once; ask again with the new one unless that could move a ref twice."""
-        self._renewed, again = True, self._upload.again()
-        self._leave()
+        """Have the refused credential renewed, once; then repeat the request unless it is a push."""
+        self._renewed, repeats = True, self._upload.repeat()
+        self._leave_forge()
+        self._enter(Phase.WAITING)
         if not self._upload.whole:
-            self.channel.hold()
+            self.client.hold()
 
         def renewed() -> None:
-            if again:
+            if repeats:
                 self._way.connect(self._verdict, kept=True)
                 return
-            deed = "fetch" if self._passage is None else "push"
-            text = f"{judged.decision.text}. It was renewed meanwhile: {deed} again"
+            command = "fetch" if self._push_stream is None else "push"
+            text = f"{judged.decision.text}. It was renewed meanwhile: {command} again"
             decision = Decision(allow=False, reason=Reason.CREDENTIAL_RENEWED, rule="forge", text=text)
             self._refuse(decision, judged.status, evolve(judged, decision=decision))
 
         self._way.renew(self._verdict, renewed, lambda: self._refuse(judged.decision, judged.status, judged))
 
     def _follow(self, moved: Moved) -> None:
-        """Ask again under the repository's new name, once; later requests of the session go there at once."""
-        self._leave()
-        if self._followed:
+        """Repeat the discovery under the repository's new name, once; the session's later requests go there at once."""
+        self._leave_forge()
+        self._enter(Phase.WAITING)
+        if self._verdict is not self._asked:
             text = f"{moved.repo.forge} redirects this repository more than once"
             self._refuse(Decision(allow=False, reason=Reason.FORGE_MOVED, rule="forge", text=text), 502)
             return
-        self._followed = True
-        verdict = self._verdict
-        self._gate.record_rename(verdict.session.id, verdict.request.repo, moved)
-        again = self._gate.admission.moved(verdict, moved)
+        verdict, judge = self._verdict, self._services.judge
+        judge.record_rename(verdict.session.id, verdict.request.repo, moved)
+        again = judge.authorizer.moved(verdict, moved)
         self.record.describe(again)
         if isinstance(again, Refuse):
             self._refuse(again.decision, again.status, again)
             return
         assert isinstance(again, Relay)  # as the request is git's
         self._verdict = again
-        self._connect()
+        self.connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Relay body bytes as they come, git's keep-alives must not wait; nor the head, unless what is read fails."""
-        if self._rewriting is not None:
+        """Relay body bytes as they come, because git's keep-alive packets must not wait.
+
+        The head goes with the first of them: until then a filter that fails can still be answered with a refusal.
+        """
+        if self._filter is not None:
             try:
-                parts = [passed for part in parts for passed in self._rewriting.receive(part)]
+                parts = [passed for part in parts for passed in self._filter.receive(part)]
                 if last:
-                    self._rewriting.end()
+                    self._filter.end()
             except ResponseError as error:
-                self._leave()
+                self._leave_forge()
                 self.answer_failed(error)
                 return
+            if not (parts or last):
+                return
         self.record.bytes_down += sum(map(len, parts))
-        if self._rewriting is not None and not (parts or last):
-            return
-        reply, self._reply, self._answering = self._reply, [], True
+        self._enter(Phase.ANSWERING)
+        reply, self._reply = self._reply, []
         reply += frame(parts) if self._framed else parts
         if last and self._framed:
             reply.append(LAST_CHUNK)
         if reply:
-            self.channel.write(reply)
+            self.client.write(reply)
 
     def answer_end(self) -> None:
-        """Finish, now if the request is whole, else when it is."""
-        self._forge, self._answered = None, True
+        self._forge = None
         self._upload.leave()
-        self.channel.feed(None)
         if self._upload.whole:
             self._finish()
         else:
-            self.channel.release()
+            self._enter(Phase.DRAINING)
+            self.client.feed(None)
+            self.client.release()
 
     def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
-        """Try again if nothing was lost by it; else never let it look complete."""
         self._forge = None
         self._upload.leave()
-        if repeatable and self._upload.again():
-            self._connect()
+        if repeatable and self._upload.repeat():
+            self._enter(Phase.WAITING)
+            self.connect()
             return
         self._refuse(*failure_decision(self._verdict.driver.forge.name, error))
 
     def _finish(self) -> None:
-        self._tell_refs()
+        self._phase = Phase.CLOSED
+        if self._push_stream is not None:
+            self._record_refs()
         self.record.close()
-        self.channel.finished()
-        # Both refer back here: what is done, its credentials among it, goes now and not when the collector comes.
+        self.client.finished()
+        # Both refer back to this exchange: without the cycle, credentials are freed now and not by the collector.
         del self._way, self._upload
 
-    def _tell_refs(self, *, dropped: bool = False) -> None:
-        """Note what became of each ref of a push, here and at the forge."""
-        if self._passage is not None and self._passage.verdict is not None:
-            reader = self._rewriting.reader if isinstance(self._rewriting, ReportFilter) else None
-            verdict = self._passage.verdict
+    def _record_refs(self, *, dropped: bool = False) -> None:
+        """Record what became of each ref of a push: the verdict, and the forge's report if there was one."""
+        if self._push_stream is not None and self._push_stream.verdict is not None:
+            reader = self._filter.reader if isinstance(self._filter, ReportFilter) else None
+            verdict = self._push_stream.verdict
             self.record.set_refs(verdict.dropped() if dropped else verdict, reader)
 
     def _refuse(self, decision: Decision, status: int, refuse: Refuse | None = None) -> None:
-        """Hand over to an answer of our own, which reads the rest of the body first; cut if another has begun."""
-        if self._answering:
+        """Hand the client over to a local answer, which reads the rest of the body first; cut if one has begun."""
+        if self._phase in (Phase.ANSWERING, Phase.DRAINING):
             self._cut(decision)
             return
-        push = self._upload.read_out()
-        self._tell_refs(dropped=isinstance(self._upload, PushRelay) and self._upload.withheld)
-        self._leave()
+        push = self._upload.refused_push
+        self._record_refs(dropped=isinstance(self._upload, PushRelay) and self._upload.withheld)
+        self._leave_forge()
+        self._phase = Phase.CLOSED
         request = self._verdict.request
         refuse = refuse or Refuse(decision, status, request.kind, self._verdict.session, request)
-        if self._passage is not None:
-            self._passage.forget()
-        self.channel.refuse(refuse, self.record, push, whole=self._upload.whole)
+        if self._push_stream is not None:
+            self._push_stream.forget()
+        self.client.refuse(refuse, self.record, push, whole=self._upload.whole)
 
     # Flow and time.
 
@@ -358,25 +423,25 @@ class RelayExchange:
             self._forge.resumeProducing()
 
     def overdue(self, now: float) -> None:
-        """Cut what stands still: the clients soon, the forge later, for forges may think for minutes."""
-        moved = self.record.bytes_up + self.record.bytes_down
-        if moved != self._moved:
-            self._moved, self._since = moved, now
-            self._gate.registry.touch(self._verdict.session.id)
+        """End a transfer that stands still: soon if the client is slow, later if the forge is, which may compute."""
+        if self._stall.moved(self.record.bytes_up + self.record.bytes_down, now):
+            self._services.registry.touch(self._verdict.session.id)
             return
-        waited, limits, upload = now - self._since, self._gate.limits, self._upload
+        limits, upload = self._services.limits, self._upload
+        stalled = self._stall.overdue(now, limits.stall_timeout)
         if isinstance(upload, PushRelay) and upload.unread:
-            if waited >= limits.stall_timeout:
-                self._unread_in_time()
-            return
-        if self._client_full or not (upload.whole or upload.full or self._way.connecting):
-            if waited >= limits.stall_timeout:
+            if stalled:
+                self._inspection_late()
+        elif self._client_full or not (upload.whole or upload.full or self._way.connecting):
+            if stalled:
                 self.cut(Reason.STALLED)
-        elif waited >= (limits.forge_timeout if upload.whole else limits.stall_timeout) and not self._way.connecting:
-            self._forge_silent()
+        elif not self._way.connecting:  # connecting has a time limit of its own
+            limit = limits.forge_timeout if upload.whole else limits.stall_timeout
+            if self._stall.overdue(now, limit):
+                self._forge_silent()
 
-    def _unread_in_time(self) -> None:
-        """Say whose fault it is that a push stands still: neither the sandbox's nor the forge's."""
+    def _inspection_late(self) -> None:
+        """Refuse with 503: pack inspection fell behind, which is neither the sandbox's fault nor the forge's."""
         text = "this push could not be read in time, because the gateway has too much to do: push again later"
         self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
 

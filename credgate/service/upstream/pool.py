@@ -9,10 +9,10 @@ connection that another credential has opened. Names and certificates are checke
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 from typing import Protocol as Interface
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -67,8 +67,7 @@ def cancellable(running: Deferred[T]) -> Deferred[T]:
     return outer
 
 
-@frozen(slots=True)
-class Key:
+class Key(NamedTuple):
     """What a pooled connection belongs to."""
 
     forge: str
@@ -172,9 +171,9 @@ class ForgeConnection(Protocol):
         parts: list[bytes] = []
         last = False
         for event in events:
-            if isinstance(event, bytes):
+            if type(event) is bytes:
                 parts.append(event)
-            elif isinstance(event, ResponseHead):
+            elif type(event) is ResponseHead:
                 self._keeps = event.keep_alive
                 if self.asker is not None:
                     self.asker.answer_head(event)

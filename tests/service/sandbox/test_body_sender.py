@@ -18,6 +18,8 @@ from credgate.values import Reason
 from tests.fakes.relay import KIB64, Forges, chunks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from credgate.service.upstream.pool import ForgeConnection
     from credgate.values import Decision
     from tests.fakes.wire import Wire
@@ -67,19 +69,17 @@ class Way:
         self.channel = Channel()
         self.failed: list[RequestError] = []
         self.refused: list[Decision] = []
+        self.malformed, self.refuse_fetch = self.failed.append, self.refused.append
         question: Any = Question(chunked=chunked, kept=kept)
-        turns = Turns(self.reactor)
+        self._turns = Turns(self.reactor)
         channel: Any = self.channel
-        self.upload = BodySender(
-            channel,
-            question,
-            fetch,
-            self.failed.append,
-            self.refused.append,
-            in_turns=lambda steps: turns.run(steps, pytest.fail),
-        )
+        self.upload = BodySender(channel, question, fetch, self)
 
-    def go(self) -> Wire:
+    def run_in_turns(self, steps: Iterator[None]) -> None:
+        """Run them, and fail if they do."""
+        self._turns.run(steps, pytest.fail)
+
+    def connect(self) -> Wire:
         """Give it a connection."""
         got: list[ForgeConnection] = []
 
@@ -87,7 +87,7 @@ class Way:
             tls = True
 
         self.pool.connect(Key("lab", ""), Plain()).addCallback(got.append)  # type: ignore[arg-type]
-        self.upload.go(None, got[0])  # type: ignore[arg-type]
+        self.upload.connected(None, got[0])  # type: ignore[arg-type]
         self.settle()
         return self.forges.wire
 
@@ -104,13 +104,13 @@ class Way:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
-def test_what_waits_goes_first_and_the_end_last(before: int, *, chunked: bool) -> None:
+def test_waiting_bytes_are_sent_first_and_the_end_last(before: int, *, chunked: bool) -> None:
     """Whenever the connection comes: before, between or after the parts."""
     way = Way(chunked=chunked)
     steps = [lambda: way.upload.body([b"one"]), lambda: way.upload.body([b"two", b"three"]), way.upload.end]
     for step in steps[:before]:
         step()
-    wire = way.go()
+    wire = way.connect()
     for step in steps[before:]:
         step()
     way.settle()
@@ -120,12 +120,12 @@ def test_what_waits_goes_first_and_the_end_last(before: int, *, chunked: bool) -
     assert way.upload.whole
 
 
-def test_the_sandbox_is_held_while_there_is_nowhere_to_go() -> None:
+def test_sandbox_is_not_read_while_there_is_no_connection() -> None:
     """Unless it has sent everything: then it is read, to see it leave."""
     way = Way()
     way.upload.hold()
     assert not way.channel.reading
-    way.go()
+    way.connect()
     assert way.channel.reading
     whole = Way()
     whole.upload.end()
@@ -136,7 +136,7 @@ def test_the_sandbox_is_held_while_there_is_nowhere_to_go() -> None:
 def test_a_forge_that_is_full_holds_the_sandbox_until_it_drains() -> None:
     """Or until the body is whole."""
     way = Way()
-    wire = way.go()
+    wire = way.connect()
     wire.stall()
     way.upload.body([b"x" * (2 * KIB64)])
     assert (way.upload.full, way.channel.reading) == (True, False)
@@ -148,7 +148,7 @@ def test_a_forge_that_is_full_holds_the_sandbox_until_it_drains() -> None:
     assert (way.upload.full, way.channel.reading) == (False, True)
 
 
-def test_a_connection_that_is_full_at_once_lets_nobody_loose() -> None:
+def test_connection_that_is_full_at_once_keeps_the_sandbox_held() -> None:
     """What waited may be more than it takes."""
     way = Way()
     way.upload.hold()
@@ -159,7 +159,7 @@ def test_a_connection_that_is_full_at_once_lets_nobody_loose() -> None:
     wire = way.forges.let_in(shake=False)
     wire.stall()
     wire.protocol.handshakeCompleted()
-    way.upload.go(None, made[0])  # type: ignore[arg-type]
+    way.upload.connected(None, made[0])  # type: ignore[arg-type]
     assert (way.upload.full, way.channel.reading) == (True, False)
 
 
@@ -170,7 +170,7 @@ class _TLS:
 def test_leaving_sends_nothing_more() -> None:
     """Not what comes, and no end."""
     way = Way(chunked=True)
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([b"one"])
     way.upload.leave()
     way.upload.body([b"two"])
@@ -180,26 +180,26 @@ def test_leaving_sends_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_all_of_it_can_be_said_again_if_it_is_still_here(*, kept: bool) -> None:
+def test_body_is_repeated_if_it_was_kept(*, kept: bool) -> None:
     """On the next connection, with what comes behind it."""
     way = Way(chunked=True, kept=kept)
-    way.go()
+    way.connect()
     way.upload.body([b"one"])
     way.upload.leave()
-    assert way.upload.again() is kept
+    assert way.upload.repeat() is kept
     if kept:
-        wire = way.go()
+        wire = way.connect()
         way.upload.body([b"two"])
         way.upload.end()
         way.settle()
         assert wire.received == b"HEAD|" + chunks(b"one", b"two")
 
 
-def test_nothing_said_can_be_said_again() -> None:
+def test_empty_body_can_be_repeated() -> None:
     """A discovery has no body."""
     way = Way()
-    assert way.upload.again()
-    assert way.go().received == b"HEAD|"
+    assert way.upload.repeat()
+    assert way.connect().received == b"HEAD|"
 
 
 # Fetches.
@@ -211,10 +211,10 @@ def fetch(name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("coding", [None, b"gzip"])
-def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
+def test_fetch_is_checked_while_it_is_relayed(coding: bytes | None) -> None:
     """What is served goes on as it came."""
     way = Way(FetchStream(coding, v2=True))
-    wire = way.go()
+    wire = way.connect()
     body = fetch(b"ls-refs") if coding is None else gzip.compress(fetch(b"ls-refs"))
     for byte in body:
         way.upload.body([bytes([byte])])
@@ -227,7 +227,7 @@ def test_a_fetch_is_looked_at_while_it_passes(coding: bytes | None) -> None:
 def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
     """Nor is what came with it."""
     way = Way(FetchStream(None, v2=True))
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([fetch(b"bundle-uri")[:10]])
     way.upload.body([fetch(b"bundle-uri")[10:], b"more"])
     way.settle()
@@ -236,10 +236,10 @@ def test_a_command_that_is_not_served_is_refused_before_it_is_sent() -> None:
 
 
 @pytest.mark.parametrize("body", [b"zzzz", encode(b"command=ls-refs")])
-def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
+def test_malformed_fetch_is_refused_and_never_ended(body: bytes) -> None:
     """Broken in its middle, or cut."""
     way = Way(FetchStream(None, v2=True), chunked=True)
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([body])
     if not way.failed:
         way.upload.end()
@@ -247,17 +247,17 @@ def test_a_fetch_that_is_none_is_told_and_never_ended(body: bytes) -> None:
     (error,) = way.failed
     assert isinstance(error, RequestError)
     assert not wire.received.endswith(b"0\r\n\r\n")
-    assert way.upload.read_out() is None
+    assert way.upload.refused_push is None
 
 
-def test_a_second_try_is_looked_at_as_the_first() -> None:
+def test_repeated_fetch_is_checked_as_the_first() -> None:
     """A kept connection may be lost in the middle of a request: the rest of it is judged all the same."""
     way = Way(FetchStream(None, v2=True))
-    way.go()
+    way.connect()
     way.upload.body([fetch(b"bundle-uri")[:10]])
     way.upload.leave()
-    assert way.upload.again()
-    way.go()
+    assert way.upload.repeat()
+    way.connect()
     way.upload.body([fetch(b"bundle-uri")[10:]])
     assert [one.reason for one in way.refused] == [Reason.FETCH_COMMAND]
 
@@ -272,7 +272,7 @@ SQUEEZED = gzip.compress(MANY)
 def test_a_gzipped_fetch_is_read_a_piece_a_turn() -> None:
     """A megabyte of lists is 16 pieces; the sandbox is held meanwhile, and nothing overtakes what came first."""
     way = Way(FetchStream(b"gzip", v2=True))
-    wire = way.go()
+    wire = way.connect()
     way.upload.body([SQUEEZED[:-10]])
     assert (way.channel.reading, wire.received) == (False, b"HEAD|")
     way.finish()
@@ -293,24 +293,24 @@ def test_a_connection_that_comes_while_a_fetch_is_read_does_not_release_the_sand
     way = Way(FetchStream(b"gzip", v2=True))
     way.upload.body([SQUEEZED[:-10]])
     way.upload.hold()
-    way.go()
+    way.connect()
     way.finish()
     assert way.channel.reading
     assert way.forges.wire.received == b"HEAD|" + SQUEEZED[:-10]
 
 
-def test_a_fetch_that_is_left_is_read_no_further() -> None:
+def test_fetch_is_not_checked_after_leave() -> None:
     """Not by a client that went, and not to tell it anything; another connection goes on where the first was left."""
     way = Way(FetchStream(b"gzip", v2=True))
-    way.go()
+    way.connect()
     way.upload.body([SQUEEZED])
     way.upload.end()
     way.upload.leave()
     way.finish()
     assert way.upload._inflow
     assert not way.upload.asked
-    assert way.upload.again()
-    wire = way.go()
+    assert way.upload.repeat()
+    wire = way.connect()
     way.finish()
     assert wire.received == b"HEAD|" + SQUEEZED
 
@@ -319,12 +319,12 @@ def test_a_fetch_that_is_left_is_read_no_further() -> None:
     ("lines", "reason"),
     [([b"packfile-uris https"], Reason.FETCH_ARGUMENT), ([b"x"] * 65, Reason.MALFORMED_REQUEST)],
 )
-def test_what_is_refused_in_a_later_turn_goes_no_further(lines: list[bytes], reason: Reason) -> None:
+def test_fetch_refused_in_a_later_turn_is_not_sent(lines: list[bytes], reason: Reason) -> None:
     """Once, and nothing of the part that held it; the same without those lines goes on."""
     body = MANY[:-4] + b"".join(map(encode, lines)) + FLUSH
     for sent, good in ((gzip.compress(body), False), (SQUEEZED, True)):
         way = Way(FetchStream(b"gzip", v2=True), chunked=True)
-        wire = way.go()
+        wire = way.connect()
         way.upload.body([sent, b""])
         way.upload.end()
         way.finish()

@@ -283,7 +283,7 @@ def test_who_never_reads_is_cut() -> None:
     house.nothing_left()
 
 
-def test_a_relay_to_who_has_not_read_enough_waits_for_it() -> None:
+def test_next_relay_waits_for_a_client_that_has_not_read() -> None:
     """A client that is full from the start holds its forge back from the start."""
     house, client = busy_house()
     client.stall()
@@ -293,14 +293,14 @@ def test_a_relay_to_who_has_not_read_enough_waits_for_it() -> None:
     house.forge.wire.deliver(LISTED[:-1])
     house.settle()
     assert not house.forge.wire.reading
-    client.protocol._drains()
+    client.protocol._client_drained()
     assert house.forge.wire.reading
 
 
 # Expect.
 
 
-def test_a_refused_upload_is_not_invited() -> None:
+def test_refused_upload_gets_no_100_continue() -> None:
     """The answer comes at once, no body is read, and the connection ends."""
     house = House()
     head = post(b"x" * 100, b"Expect: 100-continue", repo=b"else/where")[:-100]
@@ -313,7 +313,7 @@ def test_a_refused_upload_is_not_invited() -> None:
     house.nothing_left()
 
 
-def test_a_refused_upload_that_does_not_ask_is_heard_out() -> None:
+def test_body_of_a_refused_upload_is_read_to_its_end() -> None:
     """The positive control: git takes an early refusal of a push for success."""
     house = House()
     whole = post(b"x" * 100, repo=b"else/where")
@@ -406,11 +406,11 @@ def test_a_sweep_right_after_an_abort_adds_nothing() -> None:
     house.nothing_left()
 
 
-def test_closing_the_gate_ends_a_connection_after_its_answer() -> None:
+def test_connection_closes_after_its_answer_while_credgate_stops() -> None:
     """Nothing new begins while the gateway stops."""
     house = House()
     client = house.client()
-    house.gate.closing = True
+    house.transfers.closing = True
     client.deliver(HEALTH)
     house.settle()
     assert only(client).status == 200
@@ -420,12 +420,12 @@ def test_closing_the_gate_ends_a_connection_after_its_answer() -> None:
 # Defects of our own.
 
 
-def test_a_defect_at_the_head_is_audited_and_cut(clean_reactor: list[Failure]) -> None:
+def test_internal_error_at_the_head_is_audited_and_cut(clean_reactor: list[Failure]) -> None:
     """Before there is an exchange that could tell of it."""
     house = House()
     house.credentials.held["github.com"] = type(house.credentials.held["github.com"])("id", "a\nb")
     house.drivers["github.com"] = house.drivers["lab"]
-    object.__setattr__(house.gate.admission, "brake", None)
+    object.__setattr__(house.judge.authorizer, "brake", None)
     client = house.say(discover(auth=WRONG))
     assert client.ended == "reset"
     assert client.received == b""
@@ -435,11 +435,11 @@ def test_a_defect_at_the_head_is_audited_and_cut(clean_reactor: list[Failure]) -
     clean_reactor.clear()
 
 
-def test_a_defect_in_an_exchange_cuts_both_sides(clean_reactor: list[Failure]) -> None:
+def test_internal_error_in_an_exchange_cuts_both_sides(clean_reactor: list[Failure]) -> None:
     """The forge's connection does not stay behind."""
     house = House()
     client = house.say(post(b"x" * 10)[:-5])
-    client.protocol._exchange._upload._question = None
+    client.protocol._exchange._upload._request = None
     client.deliver(b"x")
     house.settle()
     assert client.ended == "reset"
@@ -449,13 +449,13 @@ def test_a_defect_in_an_exchange_cuts_both_sides(clean_reactor: list[Failure]) -
     clean_reactor.clear()
 
 
-def test_a_defect_in_the_cutting_still_ends_the_connection(clean_reactor: list[Failure]) -> None:
+def test_internal_error_in_a_cut_still_ends_the_connection(clean_reactor: list[Failure]) -> None:
     """What could not end itself is told again when the connection is gone."""
     house = House()
     client = house.say(post(b"x" * 10)[:-5])
     exchange = client.protocol._exchange
     broken = exchange.cut
-    exchange.cut = exchange._upload._question = None
+    exchange.cut = exchange._upload._request = None
     with pytest.raises(TypeError):
         client.deliver(b"x")
     exchange.cut = broken

@@ -190,7 +190,7 @@ def test_of_a_refused_push_names_are_kept_and_no_more_than_allowed(coding: bytes
 def test_a_gzipped_list_is_read_in_turns(end: str) -> None:
     """The sandbox is held meanwhile; what ends the request ends the reading."""
     house = House()
-    house.gate.admission = evolve(house.gate.admission, policy=PushPolicy(max_refs=20_000))
+    house.judge.authorizer = evolve(house.judge.authorizer, policy=PushPolicy(max_refs=20_000))
     body = gzip.compress(LIST + b"PACK")
     whole = post(body, b"Content-Encoding: gzip", service=b"receive", repo=b"else/where")
     client = house.client()

@@ -306,7 +306,7 @@ def test_a_revocation_cuts_at_every_point(point: str) -> None:
         house.forge.wire.deliver(answer(b"half", kind=kind, length=4 if point == "draining" else 8))
     house.settle()
     house.sessions.revoke(house.session)
-    assert house.gate._busy == {}
+    assert house.transfers.running == 0
     house.settle()
     assert client.ended == "reset"
     assert all(wire.ended for wire in house.forge.wires)
@@ -448,7 +448,7 @@ def test_a_defect_in_a_callback_ends_both_sides(clean_reactor: list[Failure]) ->
     house = House()
     house.forge.open = False
     client = house.say(discover())
-    client.protocol._exchange._question.lines = None
+    client.protocol._exchange._request.lines = None
     house.forge.let_in()
     house.settle()
     assert client.ended == "reset"

@@ -35,7 +35,7 @@ def test_a_line_says_who_asked_for_what() -> None:
 def test_the_first_reason_counts_and_the_line_is_written_once() -> None:
     """Whatever ends after it."""
     house = House()
-    record = RequestLog(house.gate, "10.0.0.7")
+    record = RequestLog(house.services, "10.0.0.7")
     record.describe(Refuse(Decision(allow=False, reason=Reason.NOT_FOUND), 404))
     house.reactor.advance(2)
     for reason in (Reason.READ_ONLY, Reason.CLIENT_LEFT):
@@ -48,7 +48,7 @@ def test_the_first_reason_counts_and_the_line_is_written_once() -> None:
 def test_what_went_well_needs_no_words() -> None:
     """Its reason is that it was allowed."""
     house = House()
-    record = RequestLog(house.gate, "10.0.0.7")
+    record = RequestLog(house.services, "10.0.0.7")
     record.describe(Serve("health"))
     record.set_status(200)
     record.close()
@@ -59,7 +59,7 @@ def test_what_went_well_needs_no_words() -> None:
 def test_the_time_of_the_forges_answer_is_told_once_it_answered() -> None:
     """Metrics have it; the last answer counts where the forge was asked again."""
     house = House()
-    record = RequestLog(house.gate, "10.0.0.7")
+    record = RequestLog(house.services, "10.0.0.7")
     for status in (401, 200):
         house.reactor.advance(1.5)
         record.upstream_status = status

@@ -16,7 +16,7 @@ from tests.fakes.relay import FORGE_SECRET, House, discover, post
 def question(house: House, request: bytes, *, recoded: bool = False, read: bool = False) -> UpstreamRequest:
     """Make what the relay makes of ``request``."""
     head = judge(request[: request.index(b"\r\n\r\n") + 4])
-    verdict = house.gate.judge(head, "10.0.0.7")
+    verdict = house.judge_head(head, "10.0.0.7")
     assert isinstance(verdict, Relay)
     made = UpstreamRequest(head, recoded=recoded, read=read)
     made.address(verdict, house.credentials.cached(credential_request(verdict)) or ANONYMOUS)
@@ -40,7 +40,7 @@ def test_redirected_request_has_the_new_path_and_credential() -> None:
     house = House()
     asked = question(house, discover())
     before = asked.lines
-    verdict = house.gate.judge(judge(discover()), "10.0.0.7")
+    verdict = house.judge_head(judge(discover()), "10.0.0.7")
     assert isinstance(verdict, Relay)
     asked.address(evolve(verdict, path="octo/new"), Credential("cred-2", "other"))
     assert (asked.key.credential, asked.secret) == ("cred-2", "other")
@@ -78,7 +78,7 @@ def test_sent_body_is_kept_for_a_second_try() -> None:
 
 def judged(house: House, request: bytes) -> Relay:
     """Return what the gate says to ``request``."""
-    verdict = house.gate.judge(judge(request), "10.0.0.7")
+    verdict = house.judge_head(judge(request), "10.0.0.7")
     assert isinstance(verdict, Relay)
     return verdict
 
@@ -95,7 +95,7 @@ def test_credential_after_a_rename_is_for_the_new_name() -> None:
     """The old name's owner may have another credential, which must not go there."""
     house = House()
     new = RepoPath("github.com", "octo/new")
-    moved = house.gate.admission.moved(judged(house, discover()), Moved(new, dot_git=True))
+    moved = house.judge.authorizer.moved(judged(house, discover()), Moved(new, dot_git=True))
     assert isinstance(moved, Relay)
     assert credential_request(moved).repo == new
 

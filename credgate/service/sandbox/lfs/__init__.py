@@ -12,7 +12,7 @@ from credgate.service.sandbox.lfs.object_upload import ObjectUpload
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
 
 # Objects are streamed; every other request is small JSON, which is read whole.
@@ -20,7 +20,7 @@ _KINDS: dict[Call, type[ObjectDownload | ObjectUpload]] = {Call.DOWNLOAD: Object
 
 
 def make_lfs_exchange(
-    channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay
+    channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay
 ) -> LfsApiExchange | ObjectDownload | ObjectUpload:
     """Return the exchange for an admitted request; ``start`` begins it."""
     return _KINDS.get(verdict.request.call, LfsApiExchange)(channel, record, head, verdict)

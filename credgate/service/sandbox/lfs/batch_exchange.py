@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import evolve
-from twisted.internet.interfaces import ISSLTransport
 
 from credgate.errors import ResponseError
 from credgate.forges.place import Place
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from credgate.http.grammar import RequestHead
     from credgate.lfs.actions import Offer
     from credgate.service.credentials.sources import Credential
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
 
 _OK = 200
@@ -46,7 +45,7 @@ _FORBIDDEN = 403
 class LfsApiExchange(LfsExchange):
     """One request for the LFS API."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self._body = bytearray()
         self._anonymous = True
@@ -84,7 +83,9 @@ class LfsApiExchange(LfsExchange):
     async def _batch(self) -> bytes:
         verdict, batch = self.verdict, batches.read_batch(self._body)
         # The path allowed reading; an upload needs write access, and that the grant allows pushes.
-        admitted = self.gate.admission.admit_lfs(evolve(verdict.request, needed=batch.needed), verdict.session)
+        admitted = self.services.judge.authorizer.admit_lfs(
+            evolve(verdict.request, needed=batch.needed), verdict.session
+        )
         if isinstance(admitted, Refuse):
             raise LfsError.of(admitted.decision, admitted.status)
         held = batches.too_large(batch, admitted.grant.max_lfs_object_bytes)
@@ -96,11 +97,11 @@ class LfsApiExchange(LfsExchange):
             if answer.status != _OK:
                 raise self._unexpected(answer, batch.needed)
             offered = batches.read_answer(answer.body, batch, verdict.driver)
-            held |= dict(await by_turns(self.gate.reactor, offered))
-        return batches.answer(await by_turns(self.gate.reactor, batches.answer_objects(batch, held, self._give)))
+            held |= dict(await by_turns(self.services.reactor, offered))
+        return batches.answer(await by_turns(self.services.reactor, batches.answer_objects(batch, held, self._give)))
 
     def _give(self, call: Call, oid: str, size: int, offer: Offer, login: bool) -> tuple[str, str]:  # noqa: FBT001 - batches.Give
-        gate, verdict = self.gate, self.verdict
+        gate, verdict = self.services, self.verdict
         expires = gate.reactor.seconds() + offer.lifetime(gate.clock().wall)
         action = Action(
             verdict.session.id,
@@ -120,9 +121,9 @@ class LfsApiExchange(LfsExchange):
     @property
     def _here(self) -> str:
         """The address of this gateway: as configured, or as in the client's ``Host`` (whose form was checked)."""
-        if self.gate.public_url:
-            return self.gate.public_url
-        scheme = "https" if ISSLTransport.providedBy(self.channel.transport) else "http"
+        if self.services.public_url:
+            return self.services.public_url
+        scheme = "https" if self.channel.tls else "http"
         return f"{scheme}://{(self.head.get(b'host') or b'').decode('ascii')}"
 
     # Locks.
@@ -136,7 +137,7 @@ class LfsApiExchange(LfsExchange):
         if not locks.expected(call, answer.status):
             raise self._unexpected(answer, needed)
         pieces = locks.answer(call, answer.status, answer.body, driver.forge.name)
-        return answer.status, b"".join(await by_turns(self.gate.reactor, pieces))
+        return answer.status, b"".join(await by_turns(self.services.reactor, pieces))
 
     # The verification of an upload.
 
@@ -163,7 +164,7 @@ class LfsApiExchange(LfsExchange):
         async def credential_for(refused: str) -> Credential:
             credential = await self.credential(access, refused)
             if not refused:
-                moved = await self.gate.paths.refused(driver, verdict.request.repo, credential)
+                moved = await self.services.paths.refused(driver, verdict.request.repo, credential)
                 if moved is not None:
                     raise LfsError.of(moved, _FORBIDDEN)
                 self._anonymous = not credential.secret

@@ -1,6 +1,6 @@
 """The base of all LFS exchanges: handles, credentials, the end of a request, and its time limits.
 
-An exchange (``service.sandbox.local_answer.Exchange``) serves one request of a sandbox's connection. It ends once: by
+An exchange (``service.sandbox.ports.Exchange``) serves one request of a sandbox's connection. It ends once: by
 an answer, by a refusal (JSON, which git-lfs prints), by a reset when bytes of an answer were sent already, or because
 the client left. Each end closes the log line and the connection to the forge or storage; later results are ignored.
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from credgate.http.grammar import RequestHead
     from credgate.lfs.handles import Action
     from credgate.service.credentials.sources import Credential
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.values import Access
 
@@ -64,15 +64,15 @@ def storage_key(driver: Driver, action: Action) -> Key:
 class LfsExchange:
     """One LFS request of one sandbox."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         self.channel, self.record, self.head, self.verdict = channel, record, head, verdict
-        self.gate = channel.gate
-        self.client = UpstreamClient(self.gate.pool)
+        self.services = channel.services
+        self.client = UpstreamClient(self.services.pool)
         self.whole = False
         """Whether the sandbox has sent all of its request."""
         self._work: Deferred[None] | None = None
         self._over = False
-        self._moved, self._since = 0, self.gate.reactor.seconds()
+        self._moved, self._since = 0, self.services.reactor.seconds()
 
     # The kinds of exchange override these.
 
@@ -94,8 +94,8 @@ class LfsExchange:
     def find_action(self) -> Action:
         """Return the action of the request's handle. Raises LfsError (404), upon which git-lfs asks for a new batch."""
         request, session = self.verdict.request, self.verdict.session.id
-        action = self.gate.handles.find(
-            request.handle, session, request.asked, request.call, self.gate.reactor.seconds()
+        action = self.services.handles.find(
+            request.handle, session, request.asked, request.call, self.services.reactor.seconds()
         )
         if action is None:
             raise no_handle()
@@ -106,9 +106,9 @@ class LfsExchange:
         """Return the credential for the forge; ``refused`` is the id of one that it rejected. Raises LfsError."""
         # Not the access of the request's target: what a batch needs is known only from its body.
         wanted = evolve(credential_request(self.verdict), access=access)
-        credential = None if refused else self.gate.credentials.cached(wanted)
+        credential = None if refused else self.services.credentials.cached(wanted)
         if credential is None:
-            gate = self.gate
+            gate = self.services
             try:
                 credential = await fetch_credential(
                     gate.credentials, wanted, refused, gate.reactor, gate.limits.connect_timeout
@@ -196,7 +196,7 @@ class LfsExchange:
         """Reset the connections to the client and to the forge."""
         self._cut(Decision(allow=False, reason=reason))
 
-    def dismiss(self, decision: Decision) -> None:
+    def refuse_pending(self, decision: Decision) -> None:
         """End because credgate stops, in a way upon which git-lfs tries again."""
         self.refuse(stopping(self.verdict.request.call, decision.text))
 
@@ -206,9 +206,9 @@ class LfsExchange:
         if moved != self._moved:
             self._moved, self._since = moved, now
             # A long transfer must not let its session expire as idle.
-            self.gate.registry.touch(self.verdict.session.id)
+            self.services.registry.touch(self.verdict.session.id)
             return
-        waited, limits = now - self._since, self.gate.limits
+        waited, limits = now - self._since, self.services.limits
         if self.waits_for_client:
             if waited >= limits.stall_timeout:
                 self.cut(Reason.STALLED)

@@ -41,7 +41,7 @@ class ObjectDownload(ObjectTransfer):
         self.find()
         self._part = ranges.asked_part(self.head.get(b"range"), self.action.size)
         await self.log_in(Access.READ)
-        kept = self.gate.pool.take(self.key)
+        kept = self.services.pool.take(self.key)
         self.begin(kept or await self.connect())
 
     def begin(self, storage: ForgeConnection) -> None:

@@ -23,7 +23,7 @@ from credgate.values import Access, Reason
 if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead, ResponseHead
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection
 
@@ -37,7 +37,7 @@ SMALL = 64 * 1024
 class ObjectUpload(ObjectTransfer):
     """The request for one upload."""
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self._verifier: ObjectVerifier
         self._held: list[bytes] = []
@@ -61,7 +61,7 @@ class ObjectUpload(ObjectTransfer):
             raise LfsError(text, reason=Reason.LFS_MISMATCH, status=422)
         self._verifier = ObjectVerifier(action.size, action.oid)
         await self.log_in(Access.WRITE)
-        kept = self.gate.pool.take(self.key) if self._small else None
+        kept = self.services.pool.take(self.key) if self._small else None
         self.begin(kept or await self.connect())
 
     def begin(self, storage: ForgeConnection) -> None:

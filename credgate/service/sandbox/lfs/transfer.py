@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from credgate.git.authorize import LfsRelay
     from credgate.http.grammar import RequestHead, ResponseHead
     from credgate.lfs.handles import Action
-    from credgate.service.sandbox.connection import SandboxConnection
+    from credgate.service.sandbox.ports import Client
     from credgate.service.sandbox.request_log import RequestLog
     from credgate.service.upstream.pool import ForgeConnection, Key
     from credgate.values import Access
@@ -34,7 +34,7 @@ class ObjectTransfer(LfsExchange, ABC):
     action: Action
     key: Key
 
-    def __init__(self, channel: SandboxConnection, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
+    def __init__(self, channel: Client, record: RequestLog, head: RequestHead, verdict: LfsRelay) -> None:
         super().__init__(channel, record, head, verdict)
         self.storage: ForgeConnection | None = None
         self.authorization: bytes | None = None

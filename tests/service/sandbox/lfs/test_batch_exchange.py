@@ -72,7 +72,7 @@ def test_batch_is_written_anew_and_answered_with_handles() -> None:
     assert json.loads(asked.body)["transfers"] == ["basic"]
     assert b"amazonaws" not in client.received
     assert b"secret" not in client.received
-    assert len(house.gate.handles) == 1
+    assert len(house.services.handles) == 1
     assert house.reasons == [Reason.ALLOWED]
     event = house.audit.events[0]
     assert (event.operation, event.upstream_status, event.credential) == ("lfs-batch", 200, "cred-1")
@@ -88,7 +88,7 @@ def test_next_batch_uses_the_kept_connection() -> None:
     house.forge.wire.deliver(offered("download"))
     house.settle()
     assert len(house.forge.wires) == 1
-    assert len(house.gate.handles) == 2
+    assert len(house.services.handles) == 2
 
 
 def test_a_kept_connection_that_was_closed_is_replaced() -> None:
@@ -295,7 +295,7 @@ def test_defect_resets_the_connection_and_is_logged(
 ) -> None:
     """One connection, and no other."""
     house = House()
-    monkeypatch.setattr(type(house.gate.handles), "give", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(house.services.handles), "give", lambda *_: 1 / 0)
     client = say(house, batch(), offered("download"))
     assert client.ended == "reset"
     assert house.reasons == [Reason.INTERNAL]
@@ -388,14 +388,13 @@ def test_end_of_a_session_removes_its_handles() -> None:
     house = House()
     target(house, "download")
     house.sessions.revoke(house.session)
-    assert len(house.gate.handles) == 0
+    assert len(house.services.handles) == 0
     assert house.session.grants[0].access is Access.WRITE
 
 
 def test_links_use_the_configured_public_url() -> None:
     """Behind a TLS terminator neither the scheme nor perhaps the host is what the sandbox wrote."""
-    house = House()
-    house.gate.public_url = "https://gate.example.com:8443"
+    house = House(public_url="https://gate.example.com:8443")
     heard = said(say(house, batch(), offered("download")), b"POST")
     href = heard["objects"][0]["actions"]["download"]["href"]
     assert href.startswith("https://gate.example.com:8443/git/octo/hello.git/info/lfs/_x/")

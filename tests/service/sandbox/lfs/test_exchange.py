@@ -185,7 +185,7 @@ def test_stopping_gateway_refuses_a_request_without_an_answer() -> None:
     """Upon 429 git-lfs tries again by itself."""
     house = House()
     client = house.say(batch())
-    client.protocol._exchange.dismiss(STOPPING)
+    client.protocol._exchange.refuse_pending(STOPPING)
     house.settle()
     assert refused(client, b"POST") == (429, "credgate: the gateway stops")
     assert house.reasons == [Reason.SHUTDOWN]
@@ -198,7 +198,7 @@ def test_stopping_gateway_resets_a_transfer() -> None:
     house.forge.wire.deliver(sent(CONTENT)[:-10])
     house.settle()
     before = client.received
-    client.protocol._exchange.dismiss(STOPPING)
+    client.protocol._exchange.refuse_pending(STOPPING)
     house.settle()
     assert (client.ended, client.received) == ("reset", before)
     assert house.reasons[-1] == Reason.SHUTDOWN

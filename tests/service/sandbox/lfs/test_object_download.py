@@ -197,11 +197,11 @@ def test_client_that_does_not_read_pauses_the_storage_and_is_cut() -> None:
     house.forge.wire.deliver(sent(CONTENT[:-5], length=SIZE))
     house.settle()
     if house.forge.wire.reading:  # as much as a transport holds was not there yet
-        client.protocol._fills()
+        client.protocol._client_full()
     assert not house.forge.wire.reading
-    client.protocol._drains()
+    client.protocol._client_drained()
     assert house.forge.wire.reading
-    client.protocol._fills()
+    client.protocol._client_full()
     house.wait(12)
     assert client.ended == "reset"
     assert house.reasons[-1] == Reason.STALLED

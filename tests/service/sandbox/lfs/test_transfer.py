@@ -46,7 +46,7 @@ def test_handle_from_before_a_rename_has_the_limits_of_the_new_name(name: str) -
         house.session = evolve(house.session, grants=(Grant("octo/hello", "github.com"), limited))
         house.sessions.known["token", "secret"] = house.session
         place = target(house, name)
-        house.gate.record_rename(house.session.id, hello, Moved(new, dot_git=True))
+        house.judge.record_rename(house.session.id, hello, Moved(new, dot_git=True))
         asked = len(house.forge.wires)
         client = begin(house, name, place)
         if most == len(CONTENT):

@@ -151,5 +151,5 @@ def test_an_ended_session_leaves_nothing_behind() -> None:
     house.settle()
     house.sessions.revoke(house.session)
     house.wait(75)
-    rates = house.gate.rates
+    rates = house.services.rates
     assert [len(window) for window in (rates._requests, rates._by_address, rates._bytes)] == [0, 0, 0]

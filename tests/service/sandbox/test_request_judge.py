@@ -1,4 +1,4 @@
-"""The gate: what only it knows about a request, who is let in, and who looks after everybody once a second."""
+"""Judging a request head, accepting connections within the limits, and the sweep once a second."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from credgate.config.schema import Config, PushPolicy
 from credgate.git.authorize import Moved
 from credgate.git.renames import MAX_MOVES
 from credgate.git.whoami import whoami
-from credgate.service.sandbox import gate
-from credgate.service.sandbox.gate import LINGER, MAX_REFUSING, GateService, _Full
+from credgate.service.sandbox import request_judge
+from credgate.service.sandbox.listener import MAX_REFUSING, REFUSAL_SECONDS, Sweep, _RefusedConnection
 from credgate.sessions.lease_clock import LeaseReading
 from credgate.sessions.model import Grant, PushRule
 from credgate.values import Reason, RepoPath
@@ -45,10 +45,10 @@ from tests.fakes.sessions import session
 HEALTH = ask(b"GET /health", auth=b"")
 
 
-# What only the gate knows about a request.
+# The conditions of the moment.
 
 
-def test_refusals_that_are_read_away_count_as_transfers() -> None:
+def test_refusals_whose_body_is_read_count_as_transfers() -> None:
     """Twice as many as transfers are read to their end; one more is answered at once, and its body is not read."""
     house = House(max_transfers_per_session=2)
     body = commands(b"refs/heads/a") + PACK
@@ -152,7 +152,7 @@ def test_every_relayed_request_touches_its_session() -> None:
     assert house.sessions.touched == [house.session.id]
 
 
-def test_a_page_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoami_page_is_rendered_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox asks on all its connections; a thousand grants take milliseconds each time."""
     made: list[object] = []
 
@@ -160,12 +160,12 @@ def test_a_page_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
         made.append(arguments)
         return whoami(*arguments)
 
-    monkeypatch.setattr(gate, "whoami", counted)
+    monkeypatch.setattr(request_judge, "whoami", counted)
     house = House()
     pages = [only(house.say(ask(b"GET /whoami"))).body for _ in range(3)]
     assert len(made) == 1
     assert len(set(pages)) == 1
-    house.gate.clock = lambda: LeaseReading("boot", 1.0, 2.0)  # another second, in which the times are others
+    house.clock = lambda: LeaseReading("boot", 1.0, 2.0)  # another second, in which the times are others
     assert only(house.say(ask(b"GET /whoami"))).body != pages[0]
     assert len(made) == 2
 
@@ -190,7 +190,7 @@ def test_whoami_is_json_about_the_session() -> None:
 # The operator's policy.
 
 
-def test_another_policy_holds_from_the_next_request_on() -> None:
+def test_reloaded_policy_applies_from_the_next_request_on() -> None:
     """For refusals, for what whoami tells, and for the limits of a push that is judged afterwards."""
     house = House()
     closed = evolve(Config(), policy=PushPolicy(push=(PushRule("refs/**", frozenset()),)))
@@ -201,21 +201,23 @@ def test_another_policy_holds_from_the_next_request_on() -> None:
         return house.reasons == [Reason.PUSH_VERB]
 
     assert not refused(b"refs/heads/x")
-    ensureDeferred(house.gate.take_up(closed))
+    ensureDeferred(house.judge.apply_config(closed))
     assert refused(b"refs/heads/x")
     told = json.loads(only(house.say(ask(b"GET /whoami"))).body)
     assert told["policy"] == {"push": [{"refs": "refs/**", "allow": []}]}
-    ensureDeferred(house.gate.take_up(Config()))
+    ensureDeferred(house.judge.apply_config(Config()))
     assert not refused(b"refs/heads/x")
 
 
-def test_a_push_under_way_keeps_its_rules() -> None:
+def test_running_push_keeps_its_rules_after_a_reload() -> None:
     """Its verdict was made with them; half of one policy and half of another would be nobody's."""
     house = House()
     push = post(commands(b"refs/heads/x") + PACK, service=b"receive")
     cut = len(push) - len(PACK) - 20
     client = house.say(push[:cut])
-    ensureDeferred(house.gate.take_up(evolve(Config(), policy=PushPolicy(push=(PushRule("refs/**", frozenset()),)))))
+    ensureDeferred(
+        house.judge.apply_config(evolve(Config(), policy=PushPolicy(push=(PushRule("refs/**", frozenset()),))))
+    )
     client.deliver(push[cut:])
     house.settle()
     assert Reason.PUSH_VERB not in house.reasons
@@ -233,27 +235,27 @@ MOVED = Moved(NEW, dot_git=True)
 def moved_house() -> House:
     """Have a session whose ``octo/hello`` has moved."""
     house = House()
-    house.gate.moves[house.session.id, RepoPath("github.com", "octo/hello")] = MOVED
+    house.judge.record_rename(house.session.id, HELLO, MOVED)
     return house
 
 
-def test_a_post_goes_where_its_discovery_was_sent() -> None:
+def test_post_uses_the_name_that_its_discovery_was_redirected_to() -> None:
     """A discovery asks under the old name again, for a repository may move back; the move is kept until that is so."""
     house = moved_house()
     house.say(post(b"0000"))
     assert house.forge.asked().start.target == b"/octo/new.git/git-upload-pack"
     house.say(discover())
     assert house.forge.asked().start.target.startswith(b"/octo/hello.git/info/refs")
-    assert house.gate.moves != {}
+    assert len(house.judge.renames) == 1
     house.forge.wire.deliver(LISTED)
     house.settle()
-    assert house.gate.moves == {}
+    assert len(house.judge.renames) == 0
 
 
 def test_a_move_found_by_a_fetch_does_not_allow_a_push() -> None:
     """Where the new name may only be read, a push by the old name is refused and not sent to either name."""
     house = House()
-    house.gate.moves[house.session.id, HELLO] = Moved(RepoPath("github.com", "read/only"), dot_git=True)
+    house.judge.record_rename(house.session.id, HELLO, Moved(RepoPath("github.com", "read/only"), dot_git=True))
     house.say(post(b"0000"))
     assert house.forge.asked().start.target == b"/read/only.git/git-upload-pack"
     asked = len(house.forge.wires)
@@ -276,7 +278,7 @@ STRICT_GRANTS = {
 
 
 @pytest.mark.parametrize(("grant", "reason"), STRICT_GRANTS.values(), ids=STRICT_GRANTS)
-def test_a_push_by_the_old_name_has_the_rules_of_the_new_one(grant: Grant, reason: Reason) -> None:
+def test_push_by_the_old_name_is_judged_by_the_new_names_rules(grant: Grant, reason: Reason) -> None:
     """The old name's grant allows everything; the same push is sent on where the new name's grant allows it, too."""
     anything = (PushRule("refs/**", frozenset({"create", "update", "force", "delete"})),)
     wide = Grant("octo/hello", "github.com", push=anything)
@@ -296,43 +298,43 @@ def test_a_reloaded_policy_holds_for_moves_that_were_found_before() -> None:
     """A move remembers a name and no rules."""
     house = moved_house()
     closed = evolve(Config(), policy=PushPolicy(push=(PushRule("refs/**", frozenset()),)))
-    ensureDeferred(house.gate.take_up(closed))
+    ensureDeferred(house.judge.apply_config(closed))
     house.say(post(commands() + PACK, service=b"receive"))
     assert house.reasons == [Reason.PUSH_VERB]
     assert house.forge.wires == []
 
 
-def test_of_too_many_moves_the_oldest_are_forgotten() -> None:
+def test_oldest_renames_are_forgotten_above_the_limit() -> None:
     """A grant of ``octo/*`` is names without end, and a forge may say of each that it has moved."""
     house = House()
     for number in range(MAX_MOVES + 1):
-        house.gate.record_rename(house.session.id, RepoPath("github.com", f"octo/{number % MAX_MOVES}"), MOVED)
-    assert len(house.gate.moves) == MAX_MOVES
-    house.gate.record_rename("other", RepoPath("github.com", "octo/hello"), MOVED)
-    assert len(house.gate.moves) == MAX_MOVES
+        house.judge.record_rename(house.session.id, RepoPath("github.com", f"octo/{number % MAX_MOVES}"), MOVED)
+    assert len(house.judge.renames) == MAX_MOVES
+    house.judge.record_rename("other", RepoPath("github.com", "octo/hello"), MOVED)
+    assert len(house.judge.renames) == MAX_MOVES
     assert (
         house.session.id,
         RepoPath("github.com", "octo/0"),
-    ) in house.gate.moves  # found again, and so not the oldest
-    assert (house.session.id, RepoPath("github.com", "octo/1")) not in house.gate.moves
+    ) in house.judge.renames  # found again, and so not the oldest
+    assert (house.session.id, RepoPath("github.com", "octo/1")) not in house.judge.renames
 
 
-def test_moves_go_with_their_session() -> None:
+def test_renames_are_forgotten_with_their_session() -> None:
     """Others keep theirs."""
     house = moved_house()
-    house.gate.moves["other", RepoPath("github.com", "octo/hello")] = MOVED
+    house.judge.record_rename("other", HELLO, MOVED)
     house.sessions.revoke(house.session)
-    assert list(house.gate.moves) == [("other", RepoPath("github.com", "octo/hello"))]
+    assert list(house.judge.renames) == [("other", RepoPath("github.com", "octo/hello"))]
 
 
-def test_what_a_session_spent_goes_with_it() -> None:
+def test_rate_counts_are_forgotten_with_their_session() -> None:
     """Others keep theirs; sessions come and go for months."""
     house = House(requests_per_minute=5, bytes_per_minute=1000)
     for one in (house.session.id, "other"):
-        house.gate.rates.admit(one, "10.0.0.1", 0)
-        house.gate.rates.moved(one, 5, 0)
+        house.services.rates.admit(one, "10.0.0.1", 0)
+        house.services.rates.moved(one, 5, 0)
     house.sessions.revoke(house.session)
-    assert [len(house.gate.rates._requests), len(house.gate.rates._bytes)] == [1, 1]
+    assert [len(house.services.rates._requests), len(house.services.rates._bytes)] == [1, 1]
 
 
 # Who is let in.
@@ -371,12 +373,11 @@ def test_what_a_session_spent_goes_with_it() -> None:
         ),
     ],
 )
-def test_one_connection_too_many_is_told_so(
+def test_connection_over_a_limit_is_refused_with_the_limits_name(
     limits: dict[str, int], *, few: bool, peers: list[str], rule: str, text: bytes
 ) -> None:
     """At once and without reading, with the limit's name; one that ends makes room."""
-    house = House(**limits)
-    house.gate.few_descriptors = few
+    house = House(few_descriptors=few, **limits)
     clients = [house.client(peer) for peer in peers]
     house.settle()
     assert [client.ended for client in clients] == ["", "", "closed"]
@@ -385,12 +386,12 @@ def test_one_connection_too_many_is_told_so(
     assert text in said.body
     (event,) = house.audit.events
     assert (event.event, event.reason, event.rule) == (Happening.CONNECTION, Reason.TOO_MANY_CONNECTIONS, rule)
-    assert house.gate.refused.totals()[rule] == 1
+    assert house.services.refused.totals()[rule] == 1
     clients[0].hang_up()
     assert only(house.say(HEALTH, peer=peers[2])).status == 200
 
 
-def test_another_address_is_not_kept_out() -> None:
+def test_limit_of_one_address_does_not_refuse_another() -> None:
     """Its connections are counted by themselves, and no count is left behind."""
     house = House(max_connections_per_address=1)
     clients = [house.client("10.0.0.1"), house.client("10.0.0.2")]
@@ -398,11 +399,11 @@ def test_another_address_is_not_kept_out() -> None:
     assert [client.ended for client in clients] == ["", ""]
     for client in clients:
         client.hang_up()
-    assert house.gate.addresses == {}
-    assert house.gate.channels == set()
+    assert house.transfers.addresses == {}
+    assert house.transfers.connections == set()
 
 
-def test_another_network_is_not_kept_out() -> None:
+def test_limit_of_one_ipv6_network_does_not_refuse_another() -> None:
     """An IPv6 host has its /64, and no more than that."""
     house = House(max_connections_per_address=1)
     clients = [house.client("2001:db8::1"), house.client("2001:db8:0:1::1")]
@@ -410,7 +411,7 @@ def test_another_network_is_not_kept_out() -> None:
     assert [client.ended for client in clients] == ["", ""]
     for client in clients:
         client.hang_up()
-    assert house.gate.addresses == {}
+    assert house.transfers.addresses == {}
 
 
 def test_a_flood_of_refused_connections_is_two_lines_and_holds_few_descriptors() -> None:
@@ -418,7 +419,7 @@ def test_a_flood_of_refused_connections_is_two_lines_and_holds_few_descriptors()
     house = House(max_connections_per_address=1)
     house.client("10.0.0.1")
     refused = [house.factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)) for _ in range(100)]
-    assert all(isinstance(one, _Full) for one in refused)
+    assert all(isinstance(one, _RefusedConnection) for one in refused)
     house.factory.refusing = MAX_REFUSING
     assert house.factory.buildProtocol(IPv4Address("TCP", "10.0.0.1", 1)) is None
     house.factory.refusing = 0
@@ -429,10 +430,10 @@ def test_a_flood_of_refused_connections_is_two_lines_and_holds_few_descriptors()
         ("10.0.0.1", ""),
         ("10.0.0.1", "100 more within 60 s"),
     ]
-    assert house.gate.refused.totals()["max_connections_per_address"] == 101
+    assert house.services.refused.totals()["max_connections_per_address"] == 101
 
 
-def test_a_refused_connection_that_does_not_go_is_cut() -> None:
+def test_refused_connection_that_stays_open_is_cut() -> None:
     """Behind TLS the answer waits for a handshake that may never come."""
     house = House(max_connections=1)
     house.client("10.0.0.1")
@@ -443,13 +444,13 @@ def test_a_refused_connection_that_does_not_go_is_cut() -> None:
     assert full is not None
     full.makeConnection(transport)
     assert (transport.disconnecting, house.factory.refusing) == (True, 1)
-    house.reactor.advance(LINGER)
+    house.reactor.advance(REFUSAL_SECONDS)
     assert aborted == [True]
     full.connectionLost(Failure(ConnectionDone()))
     assert (house.factory.refusing, house.reactor.getDelayedCalls()) == (0, [])
 
 
-def test_a_peer_without_an_address_is_a_peer() -> None:
+def test_peer_without_an_address_is_accepted() -> None:
     """A UNIX socket's has none."""
     house = House()
     assert house.factory.buildProtocol(None).peer == ""  # type: ignore[attr-defined]
@@ -458,7 +459,7 @@ def test_a_peer_without_an_address_is_a_peer() -> None:
 # Once a second.
 
 
-def test_the_service_looks_once_a_second_until_it_stops() -> None:
+def test_sweep_runs_once_a_second_until_the_service_stops() -> None:
     """Deadlines need no timers of their own; starting again looks again."""
     house = House(head_timeout=5, connect_timeout=30)
     house.service.startService()
@@ -467,10 +468,10 @@ def test_the_service_looks_once_a_second_until_it_stops() -> None:
     assert silent.ended == "closed"
     house.service.stopService()
     assert house.reactor.getDelayedCalls() == []
-    assert house.gate.closing
+    assert house.transfers.closing
 
 
-def test_a_session_that_ends_is_heard_of_once_the_service_runs() -> None:
+def test_end_of_a_session_cuts_its_transfers_once_the_service_runs() -> None:
     """The registry tells whoever asked to be told."""
     house = House()
     house.sessions.listeners.clear()
@@ -545,13 +546,13 @@ def test_a_defect_in_the_cutting_is_not_the_others_either(clean_reactor: list[Fa
     clean_reactor.clear()
 
 
-def test_a_defect_in_the_sweep_does_not_stop_the_clock(clean_reactor: list[Failure]) -> None:
+def test_error_in_the_sweep_does_not_stop_later_sweeps(clean_reactor: list[Failure]) -> None:
     """Every deadline of every connection hangs on it."""
     house = House(head_timeout=5)
     house.service.startService()
     silent = house.client()
     house.reactor.advance(1)
-    object.__setattr__(house.gate.admission, "brake", None)
+    object.__setattr__(house.judge.authorizer, "brake", None)
     house.reactor.pump([1] * 6)
     assert silent.ended == "closed"
     house.service.stopService()
@@ -563,7 +564,7 @@ def test_old_failures_and_idle_forge_connections_are_swept() -> None:
     """Both are bounded in time."""
     house, _client = busy_house()
     house.say(discover(auth=login("token", "wrong")))
-    brake: Any = house.gate.admission.brake
+    brake: Any = house.judge.authorizer.brake
     assert (len(brake), house.pool.count()) == (1, 1)
     house.wait(61)
     assert (len(brake), house.pool.count()) == (0, 0)
@@ -572,7 +573,7 @@ def test_old_failures_and_idle_forge_connections_are_swept() -> None:
 def test_a_push_and_a_read_of_one_session_run_side_by_side() -> None:
     """The positive control of all the above."""
     house = House()
-    service = GateService(house.gate)
+    service = Sweep(house.services)
     service.startService()
     push, read = house.say(post(commands() + PACK, service=b"receive")), house.say(discover())
     house.forge.wires[0].deliver(REPORTED)
@@ -591,8 +592,8 @@ def test_running_transfers_are_listed_until_they_end() -> None:
     """Who moves how much, for ``GET /v1/transfers``; never a secret."""
     house = House()
     house.say(discover())
-    (one,) = house.gate.transfers()
+    (one,) = house.transfers.snapshot()
     assert (one["session"], one["repo"]) == (house.session.id, "octo/hello")
     assert (one["operation"], one["peer"]) == ("git-upload-pack-advertisement", "10.0.0.7")
     house.sessions.revoke(house.session)
-    assert house.gate.transfers() == []
+    assert house.transfers.snapshot() == []
