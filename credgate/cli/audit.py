@@ -22,7 +22,7 @@ from credgate.cli import client, output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from credgate.cli.client import Way
+    from credgate.cli.client import ControlSocket
 
 _BLOCK = 64 * 1024
 _LOOK = 0.25
@@ -35,13 +35,13 @@ def audit() -> None:
     """Read the audit log."""
 
 
-def place_of(way: Way, file: Path | None) -> Path:
+def place_of(way: ControlSocket, file: Path | None) -> Path:
     """Return the file to read. Raises Failed."""
     if file is not None:
         return file
     told = way.ask("GET", "/v1/status")["audit"]
     if told == "stderr":
-        raise output.Failed("the audit log goes to the gateway's stderr: read it where that goes (journalctl)")
+        raise output.CommandError("the audit log goes to the gateway's stderr: read it where that goes (journalctl)")
     return Path(told)
 
 
@@ -53,7 +53,7 @@ _file_option = click.option("--file", type=click.Path(path_type=Path), help="The
 @click.option("-f", "--follow", is_flag=True, help="Go on with each line that is written, also after a rotation.")
 @_file_option
 @client.talking
-def tail(way: Way, file: Path | None, count: int, *, follow: bool, as_json: bool) -> None:
+def tail(way: ControlSocket, file: Path | None, count: int, *, follow: bool, as_json: bool) -> None:
     """Print the last lines."""
     place = place_of(way, file)
     lines, end = _last(place, count)
@@ -67,7 +67,7 @@ def tail(way: Way, file: Path | None, count: int, *, follow: bool, as_json: bool
 @click.argument("terms", metavar="EXPR...", nargs=-1, required=True)
 @_file_option
 @client.talking
-def grep(way: Way, terms: tuple[str, ...], file: Path | None, *, as_json: bool) -> None:
+def grep(way: ControlSocket, terms: tuple[str, ...], file: Path | None, *, as_json: bool) -> None:
     """Print the lines that every EXPR holds for.
 
     KEY=VALUE: the key has this value; KEY~REGEX: it matches; a plain word: it stands anywhere in the line.
@@ -144,7 +144,7 @@ def _open(place: Path) -> Any:  # noqa: ANN401 - a binary file
     try:
         return place.open("rb")
     except OSError as error:
-        raise output.Failed(f"{place} cannot be read: {error.strerror}", output.UNUSABLE) from None
+        raise output.CommandError(f"{place} cannot be read: {error.strerror}", output.UNUSABLE) from None
 
 
 def _lines(place: Path) -> Iterator[str]:

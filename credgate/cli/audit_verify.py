@@ -22,7 +22,7 @@ from credgate.cli.audit import place_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.cli.client import Way
+    from credgate.cli.client import ControlSocket
 
 _TRIES = 3
 """How often a log that is rotated while it is read is read again."""
@@ -30,7 +30,7 @@ _DIGITS = 64
 
 
 @frozen
-class Read:
+class ChainReport:
     """A log that was read: its files, and what was found."""
 
     files: list[Path]
@@ -50,7 +50,7 @@ def _head(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option("--file", type=click.Path(path_type=Path), help="The file (default: ask the gateway).")
 @click.option("--head", "known", metavar="NUMBER:DIGEST", callback=_head, help="A line that must be there, as it was.")
 @client.talking
-def verify(way: Way, file: Path | None, known: Link | None, *, as_json: bool) -> None:
+def verify(way: ControlSocket, file: Path | None, known: Link | None, *, as_json: bool) -> None:
     """Find lines that were changed, removed, put in or moved.
 
     Reads the rotated files, too. Exit status 1 when the chain is broken.
@@ -63,7 +63,7 @@ def verify(way: Way, file: Path | None, known: Link | None, *, as_json: bool) ->
     raise SystemExit(output.REFUSED if read.verifier.broken else 0)
 
 
-def check(log: Path, known: Link | None) -> Read:
+def check(log: Path, known: Link | None) -> ChainReport:
     """Read all of a log. Raises Failed."""
     for _ in range(_TRIES):
         files = [*(path for _, path in rotated(log)), log]
@@ -73,7 +73,7 @@ def check(log: Path, known: Link | None) -> Read:
     return read
 
 
-def _once(log: Path, files: list[Path], known: Link | None) -> Read:
+def _once(log: Path, files: list[Path], known: Link | None) -> ChainReport:
     beside = read_head(log)
     verifier, other = Verifier(beside), Verifier(Head(known, beside.first if beside else 1) if known else None)
     for path in files:
@@ -83,7 +83,7 @@ def _once(log: Path, files: list[Path], known: Link | None) -> Read:
     for fault in other.faults:
         if fault not in verifier.faults:
             verifier.add(fault)
-    return Read(files, verifier)
+    return ChainReport(files, verifier)
 
 
 def _feed(path: Path, *feeds: Callable[[str, int, bytes], None]) -> None:
@@ -93,10 +93,10 @@ def _feed(path: Path, *feeds: Callable[[str, int, bytes], None]) -> None:
                 for feed in feeds:
                     feed(path.name, number, line.removesuffix(b"\n"))
     except OSError as error:
-        raise output.Failed(f"{path} cannot be read: {error.strerror}", output.UNUSABLE) from None
+        raise output.CommandError(f"{path} cannot be read: {error.strerror}", output.UNUSABLE) from None
 
 
-def lines(read: Read) -> list[str]:
+def lines(read: ChainReport) -> list[str]:
     """Return what is printed for people."""
     found = read.verifier
     count = f"{found.lines:,} lines in {len(read.files)} file{'s' if len(read.files) > 1 else ''}"
@@ -109,7 +109,7 @@ def lines(read: Read) -> list[str]:
     return [said, *end, f"head: {found.last.seq}:{found.last.digest}"]
 
 
-def told(read: Read) -> dict[str, object]:
+def told(read: ChainReport) -> dict[str, object]:
     """Return the same for scripts."""
     found = read.verifier
     return {

@@ -33,7 +33,7 @@ def check_config(file: Path, *, as_json: bool) -> None:
         if as_json:
             output.say_json({"file": str(file), "usable": False, "error": output.printable(str(error))})
             raise SystemExit(output.UNUSABLE) from None
-        raise output.Failed(str(error), output.UNUSABLE) from None
+        raise output.CommandError(str(error), output.UNUSABLE) from None
     if as_json:
         output.say_json(_told(file, config))
     else:

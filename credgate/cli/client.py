@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from attrs import frozen
 
-from credgate.cli.output import UNUSABLE, Failed
+from credgate.cli.output import UNUSABLE, CommandError
 from credgate.config.load import from_environment
 from credgate.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from credgate.cli.wire import Control
+    from credgate.cli.control_client import ControlClient
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Callable[..., Any]")
@@ -29,17 +29,17 @@ VARIABLE = "CREDGATE_SOCKET"
 
 
 @frozen
-class Way:
+class ControlSocket:
     """The way to a gateway. ``named``: somebody said which, so that no other will do."""
 
     socket: Path
     named: bool = False
 
-    def run(self, work: Callable[[Control], Awaitable[T]]) -> T:
+    def run(self, work: Callable[[ControlClient], Awaitable[T]]) -> T:
         """Run ``work`` with the control API at hand; once a process."""
-        from credgate.cli import wire  # noqa: PLC0415 - Twisted takes a while, and the reactor is for who needs it
+        from credgate.cli import control_client  # noqa: PLC0415 - Twisted takes a while, and the reactor is for who needs it
 
-        return wire.drive(lambda: work(wire.Control(self.socket)))
+        return control_client.drive(lambda: work(control_client.ControlClient(self.socket)))
 
     def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """Ask one thing. Raises Failed, Unreachable."""
@@ -51,12 +51,12 @@ def default_socket() -> Path:
     try:
         return Path(from_environment(os.environ).listen.control)
     except ConfigError as error:
-        raise Failed(f"{error} (or name the socket: --socket, {VARIABLE})", UNUSABLE) from None
+        raise CommandError(f"{error} (or name the socket: --socket, {VARIABLE})", UNUSABLE) from None
 
 
-def _way(context: click.Context, _parameter: click.Parameter, value: str | None) -> Way:
+def _way(context: click.Context, _parameter: click.Parameter, value: str | None) -> ControlSocket:
     named = value or context.find_root().params.get("socket")
-    return Way(Path(named), named=True) if named else Way(default_socket())
+    return ControlSocket(Path(named), named=True) if named else ControlSocket(default_socket())
 
 
 def _json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's own signature

@@ -14,14 +14,14 @@ import click
 from attrs import asdict
 from rich.text import Text
 
-from credgate.cli import checkup, client, output, status
-from credgate.cli.checkup import OK, UNKNOWN, WRONG, Finding
+from credgate.cli import checks, client, output, status
+from credgate.cli.checks import OK, UNKNOWN, WRONG, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from credgate.cli.client import Way
-    from credgate.cli.wire import Control
+    from credgate.cli.client import ControlSocket
+    from credgate.cli.control_client import ControlClient
 
     Checks = list[dict[str, Any]]
 
@@ -40,13 +40,13 @@ _READY = {
 @click.option("--forge", default="", metavar="NAME", help="Where that is, if not on the default forge.")
 @click.option("--container", "containers", metavar="NAME", multiple=True, help="Look into this one, too (repeatable).")
 @client.talking
-def doctor(way: Way, repo: str, forge: str, containers: tuple[str, ...], *, as_json: bool) -> None:
+def doctor(way: ControlSocket, repo: str, forge: str, containers: tuple[str, ...], *, as_json: bool) -> None:
     """Say what is wrong with this set-up, and what mends it.
 
     Exit status 1 when something is.
     """
-    findings = [checkup.control_socket(way.socket), *_gateway(way, repo, forge), checkup.clock()]
-    findings += [checkup.container(name) for name in containers]
+    findings = [checks.control_socket(way.socket), *_gateway(way, repo, forge), checks.clock()]
+    findings += [checks.container(name) for name in containers]
     if as_json:
         output.say_json({"findings": [asdict(one) for one in findings]})
     else:
@@ -54,29 +54,29 @@ def doctor(way: Way, repo: str, forge: str, containers: tuple[str, ...], *, as_j
     raise SystemExit(output.REFUSED if any(one.state == WRONG for one in findings) else 0)
 
 
-def _gateway(way: Way, repo: str, forge: str) -> Iterator[Finding]:
+def _gateway(way: ControlSocket, repo: str, forge: str) -> Iterator[Finding]:
     if forge and not repo:
         raise click.UsageError("--forge says where --repo is; name a repository")
     try:
         told, asked = way.run(lambda control: _ask(control, repo, forge))
-    except output.Failed as error:
+    except output.CommandError as error:
         yield Finding("gateway", WRONG, error.format_message(), "twistd -n credgate; its last line says what stops it")
         return
     yield Finding("gateway", OK, f"version {told['version']}, up {output.length(told['uptime'])}")
     yield from ready(told["ready"])
-    yield checkup.port("git port", told["listeners"]["git"])
+    yield checks.port("git port", told["listeners"]["git"])
     if "dns" in told["listeners"]:
-        yield checkup.port("dns port", told["listeners"]["dns"])
+        yield checks.port("dns port", told["listeners"]["dns"])
         yield from resolvers(told["dns"]["upstream"])
     if "metrics" in told["listeners"]:
-        yield checkup.port("metrics port", told["listeners"]["metrics"])
+        yield checks.port("metrics port", told["listeners"]["metrics"])
     yield from forges(told["forges"])
-    for name, checks in asked.items():
-        yield from accepted(name, checks)
+    for name, answers in asked.items():
+        yield from accepted(name, answers)
     yield room(told["sessions"])
 
 
-async def _ask(control: Control, repo: str, forge: str) -> tuple[dict[str, Any], dict[str, Checks]]:
+async def _ask(control: ControlClient, repo: str, forge: str) -> tuple[dict[str, Any], dict[str, Checks]]:
     """Ask the gateway for all there is, in one go: the status, and what each forge says of its credentials."""
     told = await status.ask(control)
     where = (forge or told["default_forge"]) if repo else ""
@@ -85,10 +85,10 @@ async def _ask(control: Control, repo: str, forge: str) -> tuple[dict[str, Any],
     return told, {name: await _check(control, name, repo if name == where else "") for name in names}
 
 
-async def _check(control: Control, forge: str, repo: str) -> Checks:
+async def _check(control: ControlClient, forge: str, repo: str) -> Checks:
     try:
         told = await control.ask("POST", f"/v1/forges/{quote(forge, safe='')}/check", {"repo": repo} if repo else {})
-    except output.Failed as error:
+    except output.CommandError as error:
         return [{"state": "unknown", "text": error.format_message(), "kind": "", "repositories": []}]
     checks: Checks = told["checks"]
     return checks
@@ -111,7 +111,7 @@ def resolvers(servers: list[str]) -> Iterator[Finding]:
         mend = "name one: [dns] upstream in credgate.toml"
         yield Finding("resolver", WRONG, "none is known: only static names are answered", mend)
     for server in servers:
-        yield checkup.resolver(server)
+        yield checks.resolver(server)
 
 
 def forges(known: list[dict[str, Any]]) -> Iterator[Finding]:

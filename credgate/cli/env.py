@@ -13,8 +13,8 @@ from credgate.cli import client, gitenv, output
 from credgate.cli.session import SESSIONS, checked
 
 if TYPE_CHECKING:
-    from credgate.cli.client import Way
-    from credgate.cli.wire import Control
+    from credgate.cli.client import ControlSocket
+    from credgate.cli.control_client import ControlClient
 
 FORMATS = ("sh", "json", "docker", "gitconfig")
 HELPER = "/usr/local/bin/git-credential-credgate"
@@ -29,7 +29,7 @@ TOKEN_FILE = "/run/secrets/gateway_token"  # noqa: S105 - a path
 @click.option("--helper", default=HELPER, show_default=True, help="The credential helper in the sandbox.")
 @client.talking
 def env(  # noqa: PLR0913 - one word each
-    way: Way, session_id: str, *, form: str, gateway: str | None, token_file: str, helper: str, as_json: bool
+    way: ControlSocket, session_id: str, *, form: str, gateway: str | None, token_file: str, helper: str, as_json: bool
 ) -> None:
     """Print how a sandbox is set up for the session ID: variables, or a gitconfig.
 
@@ -43,7 +43,7 @@ def env(  # noqa: PLR0913 - one word each
     click.echo(written("json" if as_json else form, gitenv.entries(url, status, told), url, token_file), nl=False)
 
 
-async def _asked(control: Control, session_id: str) -> dict[str, Any]:
+async def _asked(control: ControlClient, session_id: str) -> dict[str, Any]:
     await control.ask("GET", f"{SESSIONS}/{session_id}")  # one that is gone needs no sandbox
     return await control.ask("GET", "/v1/status")
 

@@ -13,7 +13,7 @@ from credgate.cli.grants import grants
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.cli.client import Way
+    from credgate.cli.client import ControlSocket
 
 VERBS = ("fetch", "create", "update", "force", "delete")
 
@@ -29,7 +29,7 @@ VERBS = ("fetch", "create", "update", "force", "delete")
 @click.option("--path", default="", help="A path that the push changes.")
 @click.option("--option", default="", help="A push option that it sends.")
 @client.talking
-def explain(way: Way, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's
+def explain(way: ControlSocket, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's
     """Say what would be decided about OWNER/REPO, and by which rule.
 
     Exit status 0: it would be allowed; 1: it would be refused.

@@ -17,7 +17,7 @@ from credgate.cli.env import env
 from credgate.cli.explain import explain
 from credgate.cli.output import Program
 from credgate.cli.policy import policy
-from credgate.cli.run import run
+from credgate.cli.run.command import run
 from credgate.cli.session import session
 from credgate.cli.status import status
 from credgate.cli.top import top

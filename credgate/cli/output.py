@@ -26,7 +26,7 @@ _WIDE = 200
 """Columns of a table that goes to a file or a pipe: nobody's window cuts it."""
 
 
-class Failed(click.ClickException):
+class CommandError(click.ClickException):
     """What ends a command: a line and an exit status."""
 
     def __init__(self, text: str, status: int = REFUSED) -> None:
@@ -34,7 +34,7 @@ class Failed(click.ClickException):
         self.status = status
 
 
-class Unreachable(Failed):
+class GatewayUnreachable(CommandError):
     """No gateway answers."""
 
     def __init__(self, text: str) -> None:
@@ -53,7 +53,7 @@ class Program(click.Group):
             status = super().main(words, standalone_mode=False, **named)
         except click.ClickException as error:
             as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
-            status = error.status if isinstance(error, Failed) else error.exit_code
+            status = error.status if isinstance(error, CommandError) else error.exit_code
             sys.exit(complain(_told(error), status, as_json=as_json))
         except click.Abort:
             sys.exit(INTERRUPTED)

@@ -21,8 +21,8 @@ from credgate.cli.tokenfile import TokenFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from credgate.cli.client import Way
-    from credgate.cli.wire import Control
+    from credgate.cli.client import ControlSocket
+    from credgate.cli.control_client import ControlClient
 
 SESSIONS = "/v1/sessions"
 HEADS = ("ID", "LABEL", "BOUND TO", "REPOSITORIES", "USED", "ENDS IN")
@@ -44,7 +44,7 @@ def session() -> None:
 @click.option("--dns", metavar="NAME", multiple=True, help="A name that it may resolve (repeatable).")
 @click.option("--token-file", type=click.Path(path_type=Path), help="Write TOKEN:SECRET to this new file (0400).")
 @client.talking
-def create(way: Way, token_file: Path | None, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's
+def create(way: ControlSocket, token_file: Path | None, *, as_json: bool, **words: Any) -> None:  # noqa: ANN401 - click's
     """Make a session, and tell its token and secret once.
 
     Standard output holds the line TOKEN:SECRET, or with --token-file the session's id.
@@ -80,12 +80,12 @@ def request(  # noqa: PLR0913 - one word each
     return {"repos": grants(repos, push, forge)} | {key: value for key, value in told.items() if value is not None}
 
 
-async def _into(control: Control, body: dict[str, Any], file: TokenFile) -> dict[str, Any]:
+async def _into(control: ControlClient, body: dict[str, Any], file: TokenFile) -> dict[str, Any]:
     """Make a session whose secret goes to a file; a session whose secret nobody has is ended at once."""
     made = await control.ask("POST", SESSIONS, body)
     try:
         file.write(made.pop("token"), made.pop("secret"))
-    except output.Failed:
+    except output.CommandError:
         await control.ask("DELETE", f"{SESSIONS}/{made['id']}")
         raise
     return made
@@ -93,7 +93,7 @@ async def _into(control: Control, body: dict[str, Any], file: TokenFile) -> dict
 
 @session.command("list")
 @client.talking
-def list_(way: Way, *, as_json: bool) -> None:
+def list_(way: ControlSocket, *, as_json: bool) -> None:
     """List the live sessions, the oldest first."""
     found = way.ask("GET", SESSIONS)
     if as_json:
@@ -107,7 +107,7 @@ def list_(way: Way, *, as_json: bool) -> None:
 @session.command()
 @click.argument("session_id", metavar="ID")
 @client.talking
-def show(way: Way, session_id: str, *, as_json: bool) -> None:
+def show(way: ControlSocket, session_id: str, *, as_json: bool) -> None:
     """Show one session."""
     one = way.ask("GET", f"{SESSIONS}/{checked(session_id)}")
     if as_json:
@@ -120,7 +120,7 @@ def show(way: Way, session_id: str, *, as_json: bool) -> None:
 @click.argument("session_id", metavar="ID")
 @click.option("--for", "lasting", metavar="TIME", required=True, help='How long it lives from now, such as "8h".')
 @client.talking
-def extend(way: Way, session_id: str, lasting: str, *, as_json: bool) -> None:
+def extend(way: ControlSocket, session_id: str, lasting: str, *, as_json: bool) -> None:
     """Let a session live longer: never beyond the configured absolute_ttl, counted from its creation."""
     one = way.ask("POST", f"{SESSIONS}/{checked(session_id)}/extend", {"for": lasting})
     if as_json:
@@ -134,7 +134,7 @@ def extend(way: Way, session_id: str, lasting: str, *, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Every session there is.")
 @click.option("--yes", is_flag=True, help="Do not ask before --all.")
 @client.talking
-def revoke(way: Way, session_ids: tuple[str, ...], *, everything: bool, yes: bool, as_json: bool) -> None:
+def revoke(way: ControlSocket, session_ids: tuple[str, ...], *, everything: bool, yes: bool, as_json: bool) -> None:
     """End sessions at once: running transfers are cut."""
     if bool(session_ids) == everything:
         raise click.UsageError("name the sessions to revoke, or say --all")
@@ -157,7 +157,7 @@ def _confirm() -> None:
     if not _is_asked():
         raise click.UsageError("nobody is there to ask: say --yes to revoke all sessions")
     if not click.confirm("Revoke every session, and cut what they transfer?", err=True):
-        raise output.Failed("nothing was revoked")
+        raise output.CommandError("nothing was revoked")
 
 
 def _is_asked() -> bool:
@@ -165,7 +165,7 @@ def _is_asked() -> bool:
     return sys.stdin.isatty()
 
 
-async def _revoke(control: Control, ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+async def _revoke(control: ControlClient, ids: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """End sessions, all there are if none is named; one that cannot be ended keeps no other alive."""
     named = ids or [one["id"] for one in (await control.ask("GET", SESSIONS))["sessions"]]
     revoked, failed = [], {}

@@ -16,15 +16,15 @@ from credgate.cli import client, output
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.cli.client import Way
-    from credgate.cli.wire import Control
+    from credgate.cli.client import ControlSocket
+    from credgate.cli.control_client import ControlClient
 
 Row = tuple[str, str | Text]
 
 
 @click.command()
 @client.talking
-def status(way: Way, *, as_json: bool) -> None:
+def status(way: ControlSocket, *, as_json: bool) -> None:
     """Show listeners, sessions, forges, DNS counters and what is in force.
 
     Exit status 1 when a part of the gateway does not work.
@@ -37,7 +37,7 @@ def status(way: Way, *, as_json: bool) -> None:
     raise SystemExit(0 if works(told) else output.REFUSED)
 
 
-async def ask(control: Control) -> dict[str, Any]:
+async def ask(control: ControlClient) -> dict[str, Any]:
     """Return ``/v1/status`` with the checks of ``/v1/ready`` and the credentials of ``/v1/forges`` in it."""
     told = await control.ask("GET", "/v1/status")
     _, ready = await control.answer("GET", "/v1/ready")

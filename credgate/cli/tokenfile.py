@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from credgate.cli.output import UNUSABLE, Failed
+from credgate.cli.output import UNUSABLE, CommandError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +34,11 @@ class TokenFile:
         try:
             self._fd = os.open(self.path, _FLAGS, 0o400)
         except FileExistsError:
-            raise Failed(f"{self.path} is there already; a secret is written to a new file only", UNUSABLE) from None
+            raise CommandError(
+                f"{self.path} is there already; a secret is written to a new file only", UNUSABLE
+            ) from None
         except OSError as error:
-            raise Failed(f"{self.path} cannot be made: {error.strerror}", UNUSABLE) from None
+            raise CommandError(f"{self.path} cannot be made: {error.strerror}", UNUSABLE) from None
         return self
 
     def write(self, token: str, secret: str) -> None:
@@ -45,7 +47,7 @@ class TokenFile:
             os.write(self._fd, f"{token}:{secret}\n".encode())
             os.fsync(self._fd)
         except OSError as error:
-            raise Failed(f"{self.path} cannot be written: {error.strerror}", UNUSABLE) from None
+            raise CommandError(f"{self.path} cannot be written: {error.strerror}", UNUSABLE) from None
         self._written = True
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:

@@ -20,8 +20,8 @@ from credgate.cli.session import HEADS, SESSIONS, now, row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.cli.client import Way
-    from credgate.cli.wire import Control
+    from credgate.cli.client import ControlSocket
+    from credgate.cli.control_client import ControlClient
 
 Look = dict[str, list[dict[str, Any]]]
 TRANSFERS = ("SESSION", "REPOSITORY", "OPERATION", "FROM", "FOR", "UP", "DOWN", "RATE")
@@ -31,7 +31,7 @@ TRANSFERS = ("SESSION", "REPOSITORY", "OPERATION", "FROM", "FOR", "UP", "DOWN", 
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=0.5, show_default=True, help="Seconds.")
 @click.option("--once", is_flag=True, help="Print one look and end.")
 @client.talking
-def top(way: Way, interval: float, *, once: bool, as_json: bool) -> None:
+def top(way: ControlSocket, interval: float, *, once: bool, as_json: bool) -> None:
     """Show sessions and running transfers; Ctrl-C ends it."""
     if as_json:
         output.say_json(way.run(look))
@@ -44,13 +44,13 @@ def top(way: Way, interval: float, *, once: bool, as_json: bool) -> None:
             return
 
 
-async def look(control: Control) -> Look:
+async def look(control: ControlClient) -> Look:
     """Ask once."""
     sessions = await control.ask("GET", SESSIONS)
     return {"sessions": sessions["sessions"], "transfers": (await control.ask("GET", "/v1/transfers"))["transfers"]}
 
 
-async def _watch(control: Control, interval: float) -> None:
+async def _watch(control: ControlClient, interval: float) -> None:
     before: dict[tuple[Any, ...], int] = {}
     seen, first = now(), await look(control)
     with Live(drawing(first, {}, 0.0), console=output.console(), screen=True, auto_refresh=False) as live:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
-    from credgate.config.printed import Printed
+    from credgate.config.credential_output import Printed
     from credgate.service.sources import SourceKind, Wanted
     from credgate.sessions.model import Session
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from credgate.config.printed import Printed
+from credgate.config.credential_output import Printed
 from credgate.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
-from credgate.config.printed import Printed, read_printed
+from credgate.config.credential_output import Printed, read_printed
 from credgate.config.references import parse_reference
 from credgate.errors import ConfigError
 from credgate.forges.choice import Choice, normal_patterns

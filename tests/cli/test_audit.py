@@ -109,7 +109,7 @@ async def test_a_log_that_goes_to_stderr_is_read_where_that_goes(gateway: Gatewa
 @pytest.mark.parametrize("words", [["tail", "-n", "1"], ["grep", "s-2"]])
 def test_the_gateway_says_where_its_file_is(file: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     """Nobody has to know."""
-    monkeypatch.setattr(client.Way, "ask", lambda _, method, path: {"audit": str(file)})
+    monkeypatch.setattr(client.ControlSocket, "ask", lambda _, method, path: {"audit": str(file)})
     told = credgate("audit", *words, "--socket", "x", "--json")
     assert (told.status, told.json["session"]) == (0, "s-2")
 

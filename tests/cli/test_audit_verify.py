@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from credgate.audit.event import Happening
-    from credgate.cli.audit_verify import Read
+    from credgate.cli.audit_verify import ChainReport
 
 
 def note(happening: Happening, text: str) -> bytes:
@@ -143,9 +143,9 @@ def test_a_log_that_goes_on_is_read_again_and_whole(
 ) -> None:
     """A file that was renamed in between would be read twice, or not at all; but nobody reads for ever."""
     once, file, left = audit_verify._once, LineFile(str(log), note, max_bytes=1000), [1] * rotations
-    found: list[Read] = []
+    found: list[ChainReport] = []
 
-    def going_on(*given: Any) -> Read:
+    def going_on(*given: Any) -> ChainReport:
         found.append(once(*given))
         before = len(kept.rotated(log))
         while left and len(kept.rotated(log)) == before:

@@ -8,7 +8,7 @@ import jsonschema
 import pytest_twisted
 
 from credgate.cli import doctor
-from credgate.cli.checkup import OK, UNKNOWN, WRONG
+from credgate.cli.checks import OK, UNKNOWN, WRONG
 from tests.fakes.cli import asked, borrow_reactor
 from tests.fakes.schemas import schema
 

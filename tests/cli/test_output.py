@@ -85,7 +85,7 @@ def aborts() -> None:
 @_program.command()
 def fails() -> None:
     """End as a command does."""
-    raise output.Failed("no\nway", 7)
+    raise output.CommandError("no\nway", 7)
 
 
 def test_a_command_that_was_interrupted_says_so_by_its_status_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +97,7 @@ def test_a_command_that_was_interrupted_says_so_by_its_status_alone(capsys: pyte
 
 def test_another_program_that_calls_it_gets_the_error_itself(capsys: pytest.CaptureFixture[str]) -> None:
     """Click's own way to be called; by itself it is one line and a status."""
-    with pytest.raises(output.Failed):
+    with pytest.raises(output.CommandError):
         _program.main(["fails"], standalone_mode=False)
     with pytest.raises(SystemExit) as caught:
         _program.main(["fails"])

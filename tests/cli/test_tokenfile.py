@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.cli.output import Failed
+from credgate.cli.output import CommandError
 from credgate.cli.tokenfile import TokenFile
 
 if TYPE_CHECKING:
@@ -29,6 +29,6 @@ def test_nothing_is_written_through(tmp_path: Path, place: str) -> None:
     """A file, a link to nothing, a folder that is not there."""
     (tmp_path / "there").touch()
     (tmp_path / "link").symlink_to("elsewhere")
-    with pytest.raises(Failed, match=r"there already|cannot be made"), TokenFile(tmp_path / place):
+    with pytest.raises(CommandError, match=r"there already|cannot be made"), TokenFile(tmp_path / place):
         pass
     assert not (tmp_path / "elsewhere").exists()

@@ -11,8 +11,8 @@ import pytest_twisted
 from rich.console import Console
 
 from credgate.cli import output
+from credgate.cli.control_client import ControlClient
 from credgate.cli.top import moved, rate
-from credgate.cli.wire import Control
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
@@ -59,13 +59,13 @@ async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: Gateway, mon
     gateway.transfers.append(RUNNING)
     looks: list[float] = []
 
-    async def wait(_: Control, seconds: float) -> None:
+    async def wait(_: ControlClient, seconds: float) -> None:
         looks.append(seconds)
         gateway.transfers[0] = gateway.transfers[0] | {"bytes_down": 1 << 40}
         if len(looks) == 3:
             raise click.Abort
 
-    monkeypatch.setattr(Control, "wait", wait)
+    monkeypatch.setattr(ControlClient, "wait", wait)
     told = await asked("top", "--interval", "0.1")
     assert (told.status, looks) == (0, [0.1] * 3)
     before, _, after = drawn.getvalue().rpartition("\x1b[?1049l")

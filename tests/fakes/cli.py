@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from credgate.cli import wire
+from credgate.cli import control_client
 from credgate.cli.main import main
 from tests.fakes.control_gateway import within
 
@@ -42,7 +42,9 @@ class Told:
 
 def borrow_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have commands use the reactor that runs."""
-    monkeypatch.setattr(wire, "drive", lambda work: blockingCallFromThread(reactor, lambda: ensureDeferred(work())))
+    monkeypatch.setattr(
+        control_client, "drive", lambda work: blockingCallFromThread(reactor, lambda: ensureDeferred(work()))
+    )
 
 
 async def asked(*words: str, stdin: str = "") -> Told:

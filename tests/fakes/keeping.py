@@ -45,7 +45,7 @@ class Wrapper:
         """Start a keeper and tell it what is wanted; None: leave without a word."""
         begun = cls(
             subprocess.Popen(
-                program("credgate.cli.keeper"),
+                program("credgate.cli.run.supervisor"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
-from credgate.config.printed import Printed
+from credgate.config.credential_output import Printed
 from credgate.errors import ConfigError, CredentialError
 from credgate.service.fetched import AGAIN_SECONDS, EARLY_SECONDS, FAILED_SECONDS, LONGEST_SECONDS, FetchedSource
 from credgate.service.sources import Described, Wanted

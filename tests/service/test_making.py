@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
-from credgate.config.printed import Printed
+from credgate.config.credential_output import Printed
 from credgate.config.schema import App, Config, Forge
 from credgate.errors import ConfigError
 from credgate.forges.registry import driver_for

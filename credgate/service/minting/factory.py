@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import field, frozen
 from twisted.internet.threads import deferToThreadPool
 
-from credgate.config.printed import read_lines, read_printed
+from credgate.config.credential_output import read_lines, read_printed
 from credgate.config.references import parse_reference
 from credgate.errors import ConfigError
 from credgate.forges.origin import Origin
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IStreamClientEndpoint
 
-    from credgate.config.printed import Printed
+    from credgate.config.credential_output import Printed
     from credgate.config.references import Reference
     from credgate.config.schema import Config, Forge
     from credgate.config.short_lived import App, OAuth, Rotate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_twisted import ensureDeferred
 
-from credgate.config.printed import Printed
+from credgate.config.credential_output import Printed
 from credgate.config.references import parse_reference
 from credgate.errors import ConfigError, CredentialError
 from credgate.service.minting.secret import HELD_SECONDS, AskedSecret, WrittenSecret

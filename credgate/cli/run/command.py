@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from credgate.cli import behind, client, gitenv, isolate, output, syscall_filter
-from credgate.cli.cleaned import cleaned, given
-from credgate.cli.passing import NotRun, Passing
+from credgate.cli import client, gitenv, output
+from credgate.cli.run import behind, isolate, syscall_filter
+from credgate.cli.run.environment import cleaned, given
+from credgate.cli.run.signals import NotRun, SignalForwarder
 from credgate.cli.session import request
 from credgate.config.load import from_environment, load
 from credgate.config.named import Named, named
@@ -33,7 +34,7 @@ from credgate.service.process import undumpable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from credgate.cli.client import Way
+    from credgate.cli.client import ControlSocket
 
 END = 30
 """Seconds that the keeper may take to revoke and to clean up."""
@@ -57,7 +58,7 @@ IDENTITY = ("user.name", "user.email", "init.defaultBranch")
 )
 @click.argument("command", metavar="[--] CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @client.socket_option
-def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's
+def run(way: ControlSocket, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path, ...], **words: Any) -> None:  # noqa: ANN401 - click's
     """Run CMD with a session of its own; its git works through the gateway only.
 
     Of the environment CMD gets PATH, the locale, the terminal's variables and others that hold no credential
@@ -73,7 +74,7 @@ def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path,
     wanted = _wanted(way, words)
     names = referred(config, private=wanted["socket"] is None)
     build = _builder(hide, names) if isolated else None
-    with Keeper(wanted, isolated=isolated) as keeper:
+    with Supervisor(wanted, isolated=isolated) as keeper:
         told = keeper.told
         box, url = told["box"], f"http://127.0.0.1:{_port_inside(told)}" if build else told["url"]
         entries = gitenv.entries(url, told, gitenv.snippet(f"{box}/token"), everything=True)
@@ -87,7 +88,7 @@ def run(way: Way, command: tuple[str, ...], *, isolated: bool, hide: tuple[Path,
     raise SystemExit(status)
 
 
-def _wanted(way: Way, words: dict[str, Any]) -> dict[str, Any]:
+def _wanted(way: ControlSocket, words: dict[str, Any]) -> dict[str, Any]:
     """Return the keeper's orders. Raises Failed, click.UsageError."""
     private, config = words.pop("private"), words.pop("config")
     body = request(**words)
@@ -123,7 +124,7 @@ def referred(config: Path | None, *, private: bool) -> Named:
         loaded = load(config, os.environ) if config else from_environment(os.environ)
         return named(loaded, os.environ)
     except ConfigError as error:
-        raise output.Failed(str(error), output.UNUSABLE) from None
+        raise output.CommandError(str(error), output.UNUSABLE) from None
 
 
 def credentials(names: Named) -> set[str]:
@@ -167,7 +168,7 @@ def _builder(hide: Sequence[Path], names: Named) -> isolate.Builder:
 
 
 def _plain(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    passing = Passing()
+    passing = SignalForwarder()
     try:
         child = passing.start(command, environ)
     except NotRun as error:
@@ -179,7 +180,7 @@ def _isolated(  # noqa: PLR0913, PLR0917 - one thing each
     build: isolate.Builder,
     command: Sequence[str],
     environ: Mapping[str, str],
-    keeper: Keeper,
+    keeper: Supervisor,
     hide: Sequence[Path],
     names: Named,
 ) -> int:
@@ -202,7 +203,7 @@ def _isolated(  # noqa: PLR0913, PLR0917 - one thing each
         return output.complain(str(error), error.status)
 
 
-class Keeper:
+class Supervisor:
     """The process that makes and ends the session, between ``with`` and its end."""
 
     def __init__(self, wanted: dict[str, Any], *, isolated: bool) -> None:
@@ -210,7 +211,7 @@ class Keeper:
         self.told: dict[str, Any] = {}
         self.door = -1
 
-    def __enter__(self) -> Keeper:  # noqa: PYI034 - as everywhere here
+    def __enter__(self) -> Supervisor:  # noqa: PYI034 - as everywhere here
         """Start it, and wait for what it made. Raises Failed."""
         fds: tuple[int, ...] = ()
         if self._isolated:
@@ -219,7 +220,7 @@ class Keeper:
             self._wanted["door"] = fds[0]
         # Its session is its own: a Ctrl-C on the terminal is for the command.
         self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-c", isolate.START.format("keeper", ""), str(isolate.ROOT)],
+            [sys.executable, "-P", "-c", isolate.START.format("supervisor", ""), str(isolate.ROOT)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -232,7 +233,7 @@ class Keeper:
         if "error" in self.told:
             self._let_go()
             self._process.wait(END)
-            raise output.Failed(self.told["error"], self.told["exit"])
+            raise output.CommandError(self.told["error"], self.told["exit"])
         return self
 
     def _ask(self) -> dict[str, Any]:

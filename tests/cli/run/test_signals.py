@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from credgate.cli.passing import NotRun, Passing, die_with, status
+from credgate.cli.run.signals import NotRun, SignalForwarder, die_with, status
 
 
 @pytest.mark.parametrize(("code", "shown"), [(0, 0), (7, 7), (-15, 143), (-9, 137)])
@@ -23,7 +23,7 @@ def test_what_cannot_be_run_has_the_shell_s_status(name: str, shown: int) -> Non
     """And the mask of signals is as it was only when a command has ended: nobody else runs here."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with pytest.raises(NotRun) as caught:
-        Passing().start([name], {})
+        SignalForwarder().start([name], {})
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     assert caught.value.status == shown
 
@@ -32,7 +32,7 @@ def test_what_cannot_be_run_has_the_shell_s_status(name: str, shown: int) -> Non
 def test_a_command_s_status_is_returned_and_signals_are_as_before(*, reap: bool) -> None:
     """Also where orphans are waited for."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    passing = Passing()
+    passing = SignalForwarder()
     child = passing.start(["sh", "-c", "exit 3"], dict(os.environ))
     assert passing.wait(child, lambda: child.pid, reap=reap) == 3
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
@@ -44,7 +44,7 @@ def test_a_child_dies_with_its_parent() -> None:
     assert child.wait(10) == -signal.SIGKILL
     script = """
 import os, subprocess
-from credgate.cli.passing import die_with
+from credgate.cli.run.signals import die_with
 ours = os.getpid()
 child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: die_with(ours))
 print(child.pid, flush=True)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from credgate.cli.output import UNUSABLE, Failed
+from credgate.cli.output import UNUSABLE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ def machine() -> Machine:
     name = platform.machine()
     found = MACHINES.get(name)
     if found is None or struct.calcsize("P") != 8:  # noqa: PLR2004 - a 64-bit process
-        raise Failed(f"--isolate has no system call filter for {name} ({', '.join(MACHINES)} have one)", UNUSABLE)
+        raise CommandError(f"--isolate has no system call filter for {name} ({', '.join(MACHINES)} have one)", UNUSABLE)
     return found
 
 

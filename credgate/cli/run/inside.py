@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from credgate.cli.passing import NotRun, Passing
+from credgate.cli.run.signals import NotRun, SignalForwarder
 
 HOST = "127.0.0.1"
 
@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     ):
         socket.send_fds(keeper, [b"door"], [door.fileno()])
         keeper.recv(1)  # it accepts from now on
-    passing = Passing()
+    passing = SignalForwarder()
     for number in (signal.SIGINT, signal.SIGQUIT):  # who built the walls was to ignore them; the command is not
         signal.signal(number, signal.SIG_DFL)
     try:

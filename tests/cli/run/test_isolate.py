@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from credgate.cli import isolate
-from credgate.cli.output import Failed
+from credgate.cli.output import CommandError
+from credgate.cli.run import isolate
 from credgate.config.named import Named
 
 
@@ -117,7 +117,7 @@ def test_root_builds_without_a_user_namespace_where_none_may_be_made(
     (tmp_path / "bwrap").write_text(FAILS.replace("echo", 'case "$*" in *--unshare-user*) ;; *) exit 0;; esac\necho'))
     assert "--unshare-user" not in isolate.builder(tried)(tried, 7)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(Failed, match="not for you"):
+    with pytest.raises(CommandError, match="not for you"):
         isolate.builder(tried)
 
 
@@ -125,14 +125,14 @@ def test_bubblewrap_s_own_words_are_told_when_it_cannot_build(tmp_path: Path, mo
     """In one line; the package is named where there is no bubblewrap."""
     tried = isolate.Walls((), "/", own_session=False)
     monkeypatch.setenv("PATH", programs(tmp_path, bwrap=FAILS))
-    with pytest.raises(Failed) as caught:
+    with pytest.raises(CommandError) as caught:
         isolate.builder(tried)
     assert caught.value.format_message() == "--isolate: bubblewrap cannot build the walls here: not for you"
     (tmp_path / "bwrap").write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(Failed, match="it does not say why"):
+    with pytest.raises(CommandError, match="it does not say why"):
         isolate.builder(tried)
     (tmp_path / "bwrap").unlink()
-    with pytest.raises(Failed, match=r"bwrap is not on the PATH \(apt-get install bubblewrap\)"):
+    with pytest.raises(CommandError, match=r"bwrap is not on the PATH \(apt-get install bubblewrap\)"):
         isolate.builder(tried)
 
 
@@ -148,7 +148,9 @@ def test_standard_descriptors_that_lead_out_are_refused(tmp_path: Path) -> None:
         for one in (end for pair in pairs for end in pair):
             stack.enter_context(one)
         for descriptor in (*opened, pairs[0][0].fileno()):
-            with pytest.raises(Failed, match=f"descriptor {descriptor} of the command would be a (directory|socket)"):
+            with pytest.raises(
+                CommandError, match=f"descriptor {descriptor} of the command would be a (directory|socket)"
+            ):
                 isolate.check_descriptors([descriptor])
         read, write = os.pipe()
         isolate.check_descriptors([read, write, pairs[1][0].fileno(), os.open("/dev/null", os.O_RDONLY)])
@@ -162,7 +164,7 @@ def test_a_current_directory_that_holds_what_is_taken_away_is_refused(cwd: str, 
     """Binding it writable would bring that back."""
     emptied = [Path(place) for place in isolate.EMPTIED]
     if refused:
-        with pytest.raises(Failed, match="go to the project's own"):
+        with pytest.raises(CommandError, match="go to the project's own"):
             isolate.check_place(Path(cwd), emptied)
     else:
         isolate.check_place(Path(cwd), emptied)

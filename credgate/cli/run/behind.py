@@ -13,8 +13,8 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
-from credgate.cli import isolate
-from credgate.cli.passing import Passing
+from credgate.cli.run import isolate
+from credgate.cli.run.signals import SignalForwarder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ def run(  # noqa: PLR0913 - one thing each
     told, telling = socket.socketpair()
     with told:
         told.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        passing = Passing()
+        passing = SignalForwarder()
         with telling:
             # The terminal's Ctrl-C reaches who builds the walls as well, which would end by it, and all within.
             child = passing.start(

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from credgate.cli.output import UNUSABLE, Failed
+from credgate.cli.output import UNUSABLE, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,9 +45,9 @@ def concealed(named: Named, keep: Collection[Path]) -> list[Step]:
         try:
             status = secret.stat()
         except OSError as error:
-            raise Failed(f"--isolate cannot hide {secret}: {error.strerror}", UNUSABLE) from None
+            raise CommandError(f"--isolate cannot hide {secret}: {error.strerror}", UNUSABLE) from None
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            raise Failed(f"--isolate cannot hide {secret}: it has {status.st_nlink} names (hard links)", UNUSABLE)
+            raise CommandError(f"--isolate cannot hide {secret}: it has {status.st_nlink} names (hard links)", UNUSABLE)
         steps += _hidden(secret, keep)
     return steps
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from credgate.cli import cleaned as module
-from credgate.cli.cleaned import cleaned, given
+from credgate.cli.run import environment as module
+from credgate.cli.run.environment import cleaned, given
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import sys
 
 import pytest
 
-from credgate.cli import behind
-from credgate.cli.passing import NotRun
+from credgate.cli.run import behind
+from credgate.cli.run.signals import NotRun
 
 RUN = """
 import os, sys

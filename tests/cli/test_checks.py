@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dnslib
 import pytest
 
-from credgate.cli import checkup
-from credgate.cli.checkup import OK, UNKNOWN, WRONG
+from credgate.cli import checks
+from credgate.cli.checks import OK, UNKNOWN, WRONG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 def test_a_socket_that_is_there_and_closed_is_well(tmp_path: Path) -> None:
     """Each thing that can be wrong has its own words, and a command."""
     path = tmp_path / "s"
-    missing = checkup.control_socket(path)
+    missing = checks.control_socket(path)
     assert (missing.state, missing.mend[:18]) == (WRONG, "twistd -n credgate")
     path.touch()
-    assert "is no socket" in checkup.control_socket(path).text
+    assert "is no socket" in checks.control_socket(path).text
     path.unlink()
     with closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind(str(path))
-        assert checkup.control_socket(path).state == OK
+        assert checks.control_socket(path).state == OK
         tmp_path.chmod(0o777)
-        found = checkup.control_socket(path)
+        found = checks.control_socket(path)
     assert (found.state, found.mend) == (WRONG, f"chmod go-w {tmp_path}")
 
 
@@ -41,7 +41,7 @@ def test_a_directory_that_may_not_be_entered_is_another_user_s(tmp_path: Path, m
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("pathlib.Path.lstat", locked)
-    found = checkup.control_socket(tmp_path / "s")
+    found = checks.control_socket(tmp_path / "s")
     assert (found.state, found.mend) == (WRONG, "sudo credgate doctor")
     assert f"may not be entered by uid {os.geteuid()}" in found.text
 
@@ -50,10 +50,10 @@ def test_a_port_is_connected_to() -> None:
     """Whatever address it is bound to."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
-        assert checkup.port("git port", f"0.0.0.0:{port}").state == OK
-    assert checkup.port("git port", f"127.0.0.1:{port}").state == WRONG
-    assert checkup.port("git port", "").state == WRONG
-    assert checkup.port("git port", "/run/git.sock").state == UNKNOWN
+        assert checks.port("git port", f"0.0.0.0:{port}").state == OK
+    assert checks.port("git port", f"127.0.0.1:{port}").state == WRONG
+    assert checks.port("git port", "").state == WRONG
+    assert checks.port("git port", "/run/git.sock").state == UNKNOWN
 
 
 def test_a_resolver_is_asked() -> None:
@@ -69,15 +69,15 @@ def test_a_resolver_is_asked() -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        assert checkup.resolver(f"127.0.0.1#{port}").state == OK
+        assert checks.resolver(f"127.0.0.1#{port}").state == OK
         thread.join()
-    silent = checkup.resolver(f"127.0.0.1#{port}")
+    silent = checks.resolver(f"127.0.0.1#{port}")
     assert (silent.state, "[dns] upstream" in silent.mend) == (WRONG, True)
 
 
 def test_the_clock_is_asked_and_not_set() -> None:
     """In a container the kernel may not know."""
-    assert checkup.clock().state in {OK, UNKNOWN}
+    assert checks.clock().state in {OK, UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_a_clock_is_judged_by_what_the_kernel_says(
                 raise answer
             return answer
 
-    monkeypatch.setattr(checkup.ctypes, "CDLL", Libc)
-    found = checkup.clock()
+    monkeypatch.setattr(checks.ctypes, "CDLL", Libc)
+    found = checks.clock()
     assert (found.state, text in found.text) == (state, True)
     assert asked == [0]
 
@@ -128,21 +128,21 @@ def test_a_clock_is_judged_by_what_the_kernel_says(
 )
 def test_a_container_is_judged_by_what_its_own_helper_says(status: int, said: list[str], state: str, mend: str) -> None:
     """And the command that mends it is one to copy."""
-    found = checkup.judged("container box", "docker", "box", status, said)
+    found = checks.judged("container box", "docker", "box", status, said)
     assert (found.state, mend in found.mend) == (state, True)
 
 
 def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through whichever engine is there; here a stand-in that runs the words in this machine's sh."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert checkup.container("box").state == UNKNOWN
+    assert checks.container("box").state == UNKNOWN
     engine = tmp_path / "podman"
     engine.write_text('#!/bin/sh\n[ "$1 $2" = "exec box" ] || exit 125\necho enabled\n')
     engine.chmod(0o755)
-    assert checkup.container("box").state == OK
-    assert checkup.container("other").state == UNKNOWN
+    assert checks.container("box").state == OK
+    assert checks.container("other").state == UNKNOWN
     engine.write_text("no program of this machine's")
-    broken = checkup.container("box")
+    broken = checks.container("box")
     assert (broken.state, broken.text.startswith("podman exec: ")) == (UNKNOWN, True)
 
 
@@ -154,9 +154,9 @@ def test_a_container_that_does_not_stop_talking_or_says_nothing_is_cut(
     engine.write_text("#!/bin/sh\nexec /bin/cat /dev/zero\n")
     engine.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    talking = checkup.container("box")
+    talking = checks.container("box")
     assert (talking.state, len(talking.text)) == (UNKNOWN, 200)
-    monkeypatch.setattr(checkup, "_CONTAINER_PATIENCE", 0.2)
+    monkeypatch.setattr(checks, "_CONTAINER_PATIENCE", 0.2)
     engine.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
-    silent = checkup.container("box")
+    silent = checks.container("box")
     assert (silent.state, "timed out after 0.2 seconds" in silent.text) == (UNKNOWN, True)

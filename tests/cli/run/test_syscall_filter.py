@@ -9,8 +9,8 @@ import struct
 
 import pytest
 
-from credgate.cli import syscall_filter
-from credgate.cli.output import Failed
+from credgate.cli.output import CommandError
+from credgate.cli.run import syscall_filter
 
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 I386, ARM = 0x40000003, 0x40000028
@@ -100,6 +100,6 @@ def test_a_machine_without_a_table_is_refused(monkeypatch: pytest.MonkeyPatch) -
     with syscall_filter.opened() as descriptor:
         assert os.read(descriptor, 65536) == syscall_filter.program(syscall_filter.machine())
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    with pytest.raises(Failed, match="no system call filter for riscv64") as caught:
+    with pytest.raises(CommandError, match="no system call filter for riscv64") as caught:
         syscall_filter.machine()
     assert caught.value.status == 2

@@ -16,8 +16,8 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from credgate.cli import keeper
-from credgate.cli.output import Failed, Unreachable
+from credgate.cli.output import CommandError, GatewayUnreachable
+from credgate.cli.run import supervisor
 from tests.fakes.control_gateway import within
 from tests.fakes.keeping import LIMIT, Wrapper, orders
 
@@ -169,12 +169,12 @@ def test_a_gateway_that_does_not_start_says_why(home: Path) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_gateway_that_is_never_ready_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended, by the same leash that ends it with its wrapper."""
-    monkeypatch.setattr(keeper, "START", 0.2)
-    monkeypatch.setattr(keeper, "TWISTD", "import sys; sys.stdin.read()")
-    kept = keeper.Kept(home / "kept")
+    monkeypatch.setattr(supervisor, "START", 0.2)
+    monkeypatch.setattr(supervisor, "TWISTD", "import sys; sys.stdin.read()")
+    kept = supervisor.PrivateSession(home / "kept")
     (kept.directory / "gateway").mkdir(parents=True)
-    with pytest.raises(Failed, match=r"was not ready in 0\.2 s: it said nothing") as caught:
-        await within(Deferred.fromCoroutine(keeper._gateway(kept, None)))
+    with pytest.raises(CommandError, match=r"was not ready in 0\.2 s: it said nothing") as caught:
+        await within(Deferred.fromCoroutine(supervisor._gateway(kept, None)))
     assert caught.value.status == 3
     await within(Deferred.fromCoroutine(kept.end()))
     assert kept.gateway is not None
@@ -199,16 +199,16 @@ class Elsewhere:
 async def made(home: Path, monkeypatch: pytest.MonkeyPatch, git: str) -> tuple[Elsewhere, dict[str, Any]]:
     """Make a session at a gateway that listens there."""
     control = Elsewhere(git)
-    monkeypatch.setattr(keeper, "Control", lambda _: control)
-    kept = keeper.Kept(home / "kept")
+    monkeypatch.setattr(supervisor, "Control", lambda _: control)
+    kept = supervisor.PrivateSession(home / "kept")
     kept.directory.mkdir()
-    return control, await keeper._made(kept, orders(Path("x"), "octo/hello"))
+    return control, await supervisor._made(kept, orders(Path("x"), "octo/hello"))
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_gateway_that_git_cannot_reach_gets_no_session(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Git speaks to TCP ports alone: it would fail later, and say less."""
-    with pytest.raises(Failed, match=r"\(/run/git.sock\) is no TCP port"):
+    with pytest.raises(CommandError, match=r"\(/run/git.sock\) is no TCP port"):
         await made(home, monkeypatch, "/run/git.sock")
 
 
@@ -226,10 +226,10 @@ async def test_a_session_is_for_this_machine_where_that_can_be_told(
 
 def test_directories_are_made_where_only_this_user_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no such place, or none that can be written, the usual one has to do."""
-    assert keeper._place() == str(home)
+    assert supervisor._place() == str(home)
     for wrong in ("relative", str(home / "none"), ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", wrong)
-        assert keeper._place() is None
+        assert supervisor._place() is None
 
 
 def test_a_line_is_read_and_not_a_byte_more() -> None:
@@ -239,7 +239,7 @@ def test_a_line_is_read_and_not_a_byte_more() -> None:
         os.write(writing, sent)
         os.close(writing)
         with os.fdopen(reading, "rb", buffering=0) as pipe:
-            assert keeper._line(pipe) == line
+            assert supervisor._line(pipe) == line
             assert pipe.read() == rest
 
 
@@ -248,7 +248,7 @@ def test_who_waits_waits_for_the_end_alone(monkeypatch: pytest.MonkeyPatch) -> N
     reading, writing = os.pipe()
     read = os.read
     monkeypatch.setattr(os, "read", lambda _, size: read(reading, size))
-    waiting = threading.Thread(target=keeper._until_end)
+    waiting = threading.Thread(target=supervisor._until_end)
     waiting.start()
     os.write(writing, b"noise")
     waiting.join(0.2)
@@ -261,4 +261,4 @@ def test_who_waits_waits_for_the_end_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_unreachable_is_a_failure() -> None:
     """``keep`` names one error: whoever catches it catches both."""
-    assert issubclass(Unreachable, Failed)
+    assert issubclass(GatewayUnreachable, CommandError)

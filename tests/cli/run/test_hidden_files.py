@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from credgate.cli import hidden
-from credgate.cli.output import Failed
+from credgate.cli.output import CommandError
+from credgate.cli.run import hidden_files
 from credgate.config.named import Named
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def steps(place: Path, *secrets: str, others: str = "", own: str = "") -> list[t
     """Return the steps for these files, with paths below the place."""
     kinds = [tuple(place / name for name in names.split()) for names in (others, own)]
     named = Named(frozenset(), tuple(place / name for name in secrets), *kinds)
-    return [(kind, os.path.relpath(path, place)) for kind, path in hidden.concealed(named, [place / "project"])]
+    return [(kind, os.path.relpath(path, place)) for kind, path in hidden_files.concealed(named, [place / "project"])]
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_a_private_directory_among_a_command_s_arguments_is_hidden(place: Path) 
 
 def test_a_secret_that_cannot_be_hidden_is_refused(place: Path) -> None:
     """One that is not there, and one that has another name; what is no secret may be missing."""
-    with pytest.raises(Failed, match=r"cannot hide .*/gone: No such file") as caught:
+    with pytest.raises(CommandError, match=r"cannot hide .*/gone: No such file") as caught:
         steps(place, "public/gone")
     assert caught.value.status == 2
     os.link(place / "public" / "token", place / "second")
-    with pytest.raises(Failed, match=r"cannot hide .*/public/token: it has 2 names"):
+    with pytest.raises(CommandError, match=r"cannot hide .*/public/token: it has 2 names"):
         steps(place, "public/token")
     assert steps(place, others="public/token") == [("nothing", "public/token")]

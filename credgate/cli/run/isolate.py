@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 import credgate
-from credgate.cli import hidden, syscall_filter
-from credgate.cli.output import UNUSABLE, Failed
+from credgate.cli.output import UNUSABLE, CommandError
+from credgate.cli.run import hidden_files, syscall_filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,7 @@ AT_HOME = (
 )
 ROOT = Path(credgate.__file__).parents[1]
 """Where this credgate is imported from."""
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.{0} import main; sys.exit(main({1}))"
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.run.{0} import main; sys.exit(main({1}))"
 """How a module of ours is started by ``python -P -c``, with ROOT as the first of its words."""
 _LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 
@@ -107,12 +107,12 @@ def walls(  # noqa: PLR0913 - one thing each
     check_place(cwd, [*map(Path, EMPTIED), *(one.resolve() for one in hide if one.is_dir())])
     needed = _needed()
     taken = [*hide, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]
-    steps = [step for place in EMPTIED for step in hidden.emptied(Path(place))]
+    steps = [step for place in EMPTIED for step in hidden_files.emptied(Path(place))]
     steps += [("read", place) for place in (*needed, *(one for one in OF_ROOT if Path(one).exists()))]
-    steps += [("write", str(cwd)), *(step for path in taken for step in hidden.emptied(path))]
+    steps += [("write", str(cwd)), *(step for path in taken for step in hidden_files.emptied(path))]
     # What is run lies there: a secret beside it must not take it away.
     programs = [Path(one) for one in (*_of_python(), *os.get_exec_path()) if Path(one).is_absolute()]
-    steps += hidden.concealed(named, keep=[cwd, home, *programs])
+    steps += hidden_files.concealed(named, keep=[cwd, home, *programs])
     steps += [("write", str(box))] if box is not None else []
     return Walls(tuple(dict.fromkeys(steps)), str(cwd), not share_terminal)
 
@@ -121,7 +121,9 @@ def builder(tried: Walls) -> Builder:
     """Return what builds such walls here. Raises Failed with bubblewrap's own words."""
     found = shutil.which("bwrap")
     if found is None:
-        raise Failed("--isolate needs bubblewrap: bwrap is not on the PATH (apt-get install bubblewrap)", UNUSABLE)
+        raise CommandError(
+            "--isolate needs bubblewrap: bwrap is not on the PATH (apt-get install bubblewrap)", UNUSABLE
+        )
     builders = [partial(bubblewrap, found)]
     # Root can make the namespaces itself where the machine allows no user namespaces.
     builders += [partial(bubblewrap, found, user=False)] if os.geteuid() == 0 else []
@@ -132,7 +134,9 @@ def builder(tried: Walls) -> Builder:
         if not why:
             return build
         reasons.append(why)
-    raise Failed(f"--isolate: bubblewrap cannot build the walls here: {'; '.join(dict.fromkeys(reasons))}", UNUSABLE)
+    raise CommandError(
+        f"--isolate: bubblewrap cannot build the walls here: {'; '.join(dict.fromkeys(reasons))}", UNUSABLE
+    )
 
 
 def _why_not(words: Sequence[str], filter_file: int) -> str:
@@ -173,7 +177,7 @@ def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
     """Refuse a current directory that holds what must be out of reach: binding it would bring that back."""
     for place in emptied:
         if place == cwd or cwd in place.parents:
-            raise Failed(
+            raise CommandError(
                 f"--isolate leaves the current directory writable, and {cwd} holds {place}: go to the project's own",
                 UNUSABLE,
             )
@@ -193,7 +197,9 @@ def check_descriptors(descriptors: Sequence[int] = (0, 1, 2)) -> None:
             continue  # closed
         if stat.S_ISDIR(mode) or (stat.S_ISSOCK(mode) and not _is_connected_stream(descriptor)):
             kind = "a directory" if stat.S_ISDIR(mode) else "a socket that can be connected to other places"
-            raise Failed(f"--isolate: descriptor {descriptor} of the command would be {kind}: redirect it", UNUSABLE)
+            raise CommandError(
+                f"--isolate: descriptor {descriptor} of the command would be {kind}: redirect it", UNUSABLE
+            )
 
 
 def _is_connected_stream(descriptor: int) -> bool:

@@ -44,7 +44,7 @@ def start(*command: str) -> Inside:
         one.settimeout(LIMIT)
     descriptors = telling.fileno(), door.fileno()
     with telling, door:
-        words = program("credgate.cli.inside", *map(str, descriptors), str(port), *command, given="sys.argv[1:]")
+        words = program("credgate.cli.run.inside", *map(str, descriptors), str(port), *command, given="sys.argv[1:]")
         process = subprocess.Popen(
             words,
             pass_fds=descriptors,

@@ -11,8 +11,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from credgate.cli import run as running
-from credgate.cli.output import Failed
+from credgate.cli.output import CommandError
+from credgate.cli.run import command as running
 from credgate.config.named import Named
 from tests.fakes.cli import credgate
 from tests.fakes.control_gateway import within
@@ -125,7 +125,7 @@ def test_what_the_gateway_is_told_no_command_shall_have(home: Path, monkeypatch:
     assert running.credentials(found) == {"from-the-environment", "from-the-file"}
     assert running.referred(None, private=False) == Named()
     path.write_text("[nonsense]\n")
-    with pytest.raises(Failed, match="nonsense") as caught:
+    with pytest.raises(CommandError, match="nonsense") as caught:
         running.referred(path, private=True)
     assert caught.value.status == 2
 
@@ -156,20 +156,20 @@ def test_the_author_is_the_caller(home: Path, monkeypatch: pytest.MonkeyPatch) -
 # The keeper's end of it.
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, home: Path, script: str) -> running.Keeper:
+def scripted(monkeypatch: pytest.MonkeyPatch, home: Path, script: str) -> running.Supervisor:
     """Have a script of ours in the keeper's place."""
     path = home / "python"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$SCRIPT"\n')
     path.chmod(0o755)
     monkeypatch.setenv("SCRIPT", script)
     monkeypatch.setattr(sys, "executable", str(path))
-    return running.Keeper(orders(None), isolated=False)
+    return running.Supervisor(orders(None), isolated=False)
 
 
 def test_a_keeper_that_dies_is_a_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run for a session that nobody would end."""
     keeper = scripted(monkeypatch, home, "")
-    with pytest.raises(Failed, match="ended before it was made") as caught:
+    with pytest.raises(CommandError, match="ended before it was made") as caught:
         keeper.__enter__()
     assert caught.value.status == 1
     with keeper._process:

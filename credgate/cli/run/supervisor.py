@@ -26,10 +26,10 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.portforward import ProxyFactory
 
 from credgate.cli import gitenv
-from credgate.cli.isolate import ROOT
-from credgate.cli.output import Failed, Unreachable
+from credgate.cli.control_client import ControlClient, drive
+from credgate.cli.output import CommandError, GatewayUnreachable
+from credgate.cli.run.isolate import ROOT
 from credgate.cli.tokenfile import TokenFile
-from credgate.cli.wire import Control, drive
 from credgate.service.process import harden
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ TWISTD = "import sys; sys.path.insert(0, sys.argv.pop(1)); from twisted.scripts.
 
 
 @define
-class Kept:
+class PrivateSession:
     """What was made, and has to be ended."""
 
     directory: Path
-    control: Control | None = None
+    control: ControlClient | None = None
     gateway: subprocess.Popen[bytes] | None = None
     session_id: str = ""
     ports: list[Any] = field(factory=list)
@@ -86,7 +86,7 @@ def _remove(directory: Path) -> None:
 
 async def keep(wanted: Mapping[str, Any]) -> None:
     """Make everything, tell the wrapper, wait for its end, end everything. Raises Failed."""
-    kept = Kept(Path(tempfile.mkdtemp(prefix="credgate-run-", dir=_place())))
+    kept = PrivateSession(Path(tempfile.mkdtemp(prefix="credgate-run-", dir=_place())))
     try:
         told = await _made(kept, wanted)
         _tell(told)
@@ -97,15 +97,17 @@ async def keep(wanted: Mapping[str, Any]) -> None:
         await kept.end()
 
 
-async def _made(kept: Kept, wanted: Mapping[str, Any]) -> dict[str, Any]:
+async def _made(kept: PrivateSession, wanted: Mapping[str, Any]) -> dict[str, Any]:
     for directory in (kept.box, kept.box / "home", kept.directory / "gateway"):
         directory.mkdir(mode=0o700)
     (kept.box / "gitconfig").touch(mode=0o600)
-    kept.control = Control(Path(wanted["socket"])) if wanted["socket"] else await _gateway(kept, wanted["config"])
+    kept.control = ControlClient(Path(wanted["socket"])) if wanted["socket"] else await _gateway(kept, wanted["config"])
     status = await kept.control.ask("GET", "/v1/status")
     url = gitenv.reached(status["listeners"]["git"])
     if not url:
-        raise Failed(f"the gateway's git listener ({status['listeners']['git']}) is no TCP port that git could reach")
+        raise CommandError(
+            f"the gateway's git listener ({status['listeners']['git']}) is no TCP port that git could reach"
+        )
     # A gateway on loopback sees this machine only: nobody else shall use the session.
     local = "127.0.0.1" if url.startswith("http://127.") else None
     with TokenFile(kept.box / "token") as file:
@@ -117,7 +119,7 @@ async def _made(kept: Kept, wanted: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": made["id"], "url": url, "private": kept.gateway is not None, **where, **names}
 
 
-async def _gateway(kept: Kept, config: str | None) -> Control:
+async def _gateway(kept: PrivateSession, config: str | None) -> ControlClient:
     """Start a gateway of our own, and wait until it is ready. Raises Failed with its last words."""
     place, log = kept.directory / "gateway", kept.directory / "gateway.log"
     words = ["-n", "--pidfile=", "credgate", "--private", str(place), *(["--config", config] if config else [])]
@@ -128,15 +130,15 @@ async def _gateway(kept: Kept, config: str | None) -> Control:
         kept.gateway = subprocess.Popen(  # noqa: S603, ASYNC220 - our own program, and the start does not wait
             command, cwd=kept.directory, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
         )
-    control = Control(place / "control.sock")
+    control = ControlClient(place / "control.sock")
     for _ in range(int(START / _LOOK)):
         if kept.gateway.poll() is not None:
-            raise Failed(f"the gateway did not start: {_last_words(log)}", 2)
-        with suppress(Unreachable):
+            raise CommandError(f"the gateway did not start: {_last_words(log)}", 2)
+        with suppress(GatewayUnreachable):
             if (await control.answer("GET", "/v1/ready"))[0] == _READY:
                 return control
         await control.wait(_LOOK)
-    raise Failed(f"the gateway was not ready in {START:g} s: {_last_words(log)}", 3)
+    raise CommandError(f"the gateway was not ready in {START:g} s: {_last_words(log)}", 3)
 
 
 def _last_words(log: Path) -> str:
@@ -144,7 +146,7 @@ def _last_words(log: Path) -> str:
     return lines[-1].removeprefix("credgate: ")[:300] if lines else "it said nothing"
 
 
-async def _open_door(kept: Kept, descriptor: int, address: str) -> None:
+async def _open_door(kept: PrivateSession, descriptor: int, address: str) -> None:
     """Take the listening socket of an isolated command, and carry what is said there to the gateway."""
     with socket.socket(fileno=descriptor) as inside:
         _, received, _, _ = await deferToThread(socket.recv_fds, inside, 16, 1)
@@ -182,7 +184,7 @@ def main() -> int:
         wanted = json.loads(_line(wrapper))
     try:
         drive(lambda: keep(wanted))
-    except Failed as error:
+    except CommandError as error:
         with suppress(OSError):
             _tell({"error": error.format_message(), "exit": error.status})
         return error.status

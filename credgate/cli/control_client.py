@@ -24,7 +24,7 @@ from twisted.web.client import Agent, ResponseFailed
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from credgate.cli.output import Failed, Unreachable
+from credgate.cli.output import CommandError, GatewayUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +52,7 @@ class _Socket:
 
 
 @frozen
-class Control:
+class ControlClient:
     """A gateway, by its control socket."""
 
     socket: Path
@@ -65,7 +65,7 @@ class Control:
         text = str(answer.get("error", f"the gateway answered {status}"))
         if status == _FOREIGN:
             text += ": run this as credgate's own user or root, or add your uid to [control] allow_uids"
-        raise Failed(text)
+        raise CommandError(text)
 
     async def answer(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         """Return status and answer, whatever the status. Raises Unreachable."""
@@ -74,14 +74,14 @@ class Control:
             status, content = await asking
             answer = json.loads(content)
         except ConnectError as error:
-            raise Unreachable(f"no gateway answers at {self.socket} ({_why(error)}); {HINT}") from None
+            raise GatewayUnreachable(f"no gateway answers at {self.socket} ({_why(error)}); {HINT}") from None
         except (ResponseFailed, ConnectionClosed, CancelledError, TimeoutError) as error:
             how = f"did not answer in {TIMEOUT} s" if _left(error) else "closed the connection without an answer"
-            raise Unreachable(f"the gateway at {self.socket} {how}") from None
+            raise GatewayUnreachable(f"the gateway at {self.socket} {how}") from None
         except ValueError:
-            raise Unreachable(f"what answers at {self.socket} is no credgate") from None
+            raise GatewayUnreachable(f"what answers at {self.socket} is no credgate") from None
         if not isinstance(answer, dict):
-            raise Unreachable(f"what answers at {self.socket} is no credgate")
+            raise GatewayUnreachable(f"what answers at {self.socket} is no credgate")
         return status, answer
 
     async def _asked(self, method: str, path: str, body: object) -> tuple[int, bytes]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from credgate.config.printed import Printed, read_lines, read_printed
+from credgate.config.credential_output import Printed, read_lines, read_printed
 from credgate.errors import ConfigError
 
 NOW = 1_700_000_000.0

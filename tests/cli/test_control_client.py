@@ -18,9 +18,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
 
-from credgate.cli import wire
-from credgate.cli.output import Failed, Unreachable
-from credgate.cli.wire import Control
+from credgate.cli import control_client
+from credgate.cli.control_client import ControlClient
+from credgate.cli.output import CommandError, GatewayUnreachable
 from tests.fakes.control_gateway import within
 from tests.fakes.keeping import SOURCE
 
@@ -89,7 +89,7 @@ def reply(body: bytes, status: str = "200 OK", *fields: bytes) -> bytes:
 
 def ask(where: Path, *words: Any) -> Deferred[dict[str, Any]]:
     """Ask, with a deadline."""
-    return within(Deferred.fromCoroutine(Control(where).ask(*(words or ("GET", "/v1/status")))))
+    return within(Deferred.fromCoroutine(ControlClient(where).ask(*(words or ("GET", "/v1/status")))))
 
 
 @pytest_twisted.ensureDeferred
@@ -102,9 +102,9 @@ async def test_a_gateway_is_asked_over_its_socket(gateway: Gateway) -> None:
 @pytest_twisted.ensureDeferred
 async def test_the_gateway_s_own_words_are_the_failure(gateway: Gateway) -> None:
     """Whoever reads them knows what to write instead; the status is for who asks by ``answer``."""
-    with pytest.raises(Failed, match="Session not found"):
+    with pytest.raises(CommandError, match="Session not found"):
         await ask(gateway.socket, "DELETE", "/v1/sessions/s-0123456789abcdef")
-    control = Control(gateway.socket)
+    control = ControlClient(gateway.socket)
     status, _ = await within(Deferred.fromCoroutine(control.answer("GET", "/v1/sessions/s-0123456789abcdef")))
     assert status == 404
 
@@ -120,9 +120,9 @@ async def test_the_gateway_s_own_words_are_the_failure(gateway: Gateway) -> None
 async def test_a_refusal_says_what_helps(other: Other, said: bytes, text: str) -> None:
     """Another user's socket is the first mistake of everybody; a refusal without words still has its number."""
     other.reply = said
-    with pytest.raises(Failed, match=text) as caught:
+    with pytest.raises(CommandError, match=text) as caught:
         await ask(other.socket)
-    assert not isinstance(caught.value, Unreachable)
+    assert not isinstance(caught.value, GatewayUnreachable)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_a_refusal_says_what_helps(other: Other, said: bytes, text: str) -
 async def test_what_is_no_gateway_is_said_to_be_none(other: Other, said: bytes, text: str) -> None:
     """A socket's path is easily another program's; its answer is not acted on."""
     other.reply = said
-    with pytest.raises(Unreachable, match=text):
+    with pytest.raises(GatewayUnreachable, match=text):
         await ask(other.socket)
 
 
@@ -149,15 +149,17 @@ async def test_a_gateway_that_says_nothing_is_given_up(
 ) -> None:
     """Before or in mid-answer: a script behind it must not hang, and is told that it was time, not a closed door."""
     other.reply, other.keeps = said, True
-    monkeypatch.setattr(wire, "TIMEOUT", 0.3)
-    with pytest.raises(Unreachable, match=r"did not answer in 0\.3 s"):
+    monkeypatch.setattr(control_client, "TIMEOUT", 0.3)
+    with pytest.raises(GatewayUnreachable, match=r"did not answer in 0\.3 s"):
         await ask(other.socket)
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_gateway_that_is_not_there_is_said_with_what_to_do(home: Path) -> None:
     """Why, as the system says it, and how to start or to name another."""
-    with pytest.raises(Unreachable, match=r"\(No such file or directory\); start one .* or name its socket") as caught:
+    with pytest.raises(
+        GatewayUnreachable, match=r"\(No such file or directory\); start one .* or name its socket"
+    ) as caught:
         await ask(home / "none")
     assert caught.value.status == 3
 
@@ -177,7 +179,7 @@ async def test_nothing_is_followed_or_asked_again(other: Other) -> None:
 )
 def test_why_is_said_in_the_system_s_words(code: Any, said: str) -> None:
     """Where it has some."""
-    assert wire._why(ConnectError(code)) == said
+    assert control_client._why(ConnectError(code)) == said
 
 
 # The reactor, which ends with a process.
@@ -189,7 +191,7 @@ import click
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from credgate.cli.wire import drive
+from credgate.cli.control_client import drive
 
 async def value():
     return 7
@@ -244,5 +246,5 @@ async def test_waiting_lets_the_reactor_go_on(home: Path) -> None:
     """``top`` and the keeper look again after a while; meanwhile what is due happens."""
     happened: list[str] = []
     reactor.callLater(0, happened.append, "meanwhile")  # type: ignore[attr-defined]  # it is IReactorTime
-    await within(Deferred.fromCoroutine(Control(home).wait(0.01)))
+    await within(Deferred.fromCoroutine(ControlClient(home).wait(0.01)))
     assert happened == ["meanwhile"]

@@ -44,7 +44,7 @@ def die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Passing:
+class SignalForwarder:
     """Blocks the signals that are passed on, from the beginning to the end of one command."""
 
     def __init__(self) -> None:

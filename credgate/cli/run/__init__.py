@@ -1,0 +1,1 @@
+"""credgate run: one command with a session of its own."""
