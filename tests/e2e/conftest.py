@@ -29,10 +29,10 @@ from tests.fakes.gateway import Gateway, Lease
 from tests.fakes.nginx import NginxForge, available
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
+from tests.fakes.run_caller import Caller
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
 from tests.fakes.scratch import make, remove
 from tests.fakes.waiting import accepts, wait_until
-from tests.fakes.wrapped import Caller
 
 Enter = Callable[..., "Visit"]
 StartGateway = Callable[..., "Door"]

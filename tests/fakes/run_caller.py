@@ -105,7 +105,7 @@ class Caller:
         """Start ``credgate run`` and wait for its end."""
         return finish(self.begin(*words))
 
-    def left(self) -> list[str]:
+    def remaining(self) -> list[str]:
         """Return the directories of sessions that exist."""
         return sorted(path.name for path in self.run.iterdir())
 
