@@ -215,13 +215,9 @@ def _parse(message: bytes) -> dnslib.DNSRecord:
 def _extended_errors(answer: dnslib.DNSRecord) -> list[str]:
     """Return the extended errors in the format of dig."""
     options = [option for record in answer.ar if record.rtype == codes.RRType.OPT for option in record.rdata]
-    found = [option.data for option in options if option.code == _EDE]
-    return [f"; EDE: {int.from_bytes(data[:2])} ({_printable_utf8(data[2:])})" for data in found]
-
-
-def _printable_utf8(data: bytes) -> str:
-    text = data.decode(errors="replace")
-    return "".join(char if char.isprintable() else "?" for char in text)
+    errors = [option.data for option in options if option.code == _EDE]
+    # Escaped here, because a line break in the text would start an output line.
+    return [f"; EDE: {int.from_bytes(data[:2])} ({printable(data[2:].decode(errors='replace'))})" for data in errors]
 
 
 def _socket(server: Endpoint, kind: socket.SocketKind) -> socket.socket:

@@ -24,7 +24,7 @@ Words = tuple[str, ...]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 ID, UNKNOWN = "s-0123456789abcdef", "s-00000000000000ff"
-ALIKE = [
+VARYING = [
     (r"s-[0-9a-f]{16}", ID),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "2026-01-31T12:00:00Z"),
     (r"\d+s ago", "1s ago"),
@@ -50,9 +50,9 @@ def commands(
         yield before, group
 
 
-def alike(text: str) -> list[str]:
+def normalised(text: str) -> list[str]:
     """Return the lines of an output, with values that differ between runs replaced."""
-    for pattern, instead in ALIKE:
+    for pattern, instead in VARYING:
         text = re.sub(pattern, instead, text, flags=re.MULTILINE)
     return [line.strip() for line in text.splitlines() if line.strip(" ─")]
 
@@ -97,10 +97,10 @@ async def test_examples_print_the_documented_output(gateway: Gateway) -> None:
     for command, shown in examples():
         words = [word.replace(ID, real) for word in shlex.split(command)]
         assert words[0] == "credgate"
-        told = await asked(*words[1:])
+        result = await asked(*words[1:])
         if words[1:3] == ["session", "create"]:
-            real = told.out.strip()
-        assert alike(told.err + told.out) == alike(shown), f"$ {command}\n{told.err}{told.out}"
+            real = result.out.strip()
+        assert normalised(result.err + result.out) == normalised(shown), f"$ {command}\n{result.err}{result.out}"
 
 
 def _configuration() -> None:
