@@ -10,9 +10,7 @@ Exit status: 0 allowed (or NOERROR), 1 refused, 2 invalid query or configuration
 from __future__ import annotations
 
 import argparse
-import http.client
 import ipaddress
-import json
 import os
 import secrets
 import socket
@@ -23,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import dnslib
 from attrs import frozen
 
-from credgate.cli.output import UNUSABLE, printable
+from credgate.cli.gateway_options import ControlSocket
+from credgate.cli.output import UNUSABLE, CommandError, printable
 from credgate.config.load import from_environment, load
 from credgate.dns import codes, framing, names, upstreams
 from credgate.dns.clients import SessionIndex
@@ -106,55 +105,36 @@ class _BoundSession:
     dns: tuple[str, ...]
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _sessions(control: str) -> list[Any]:
-    """Return the running gateway's sessions. Raises OSError if none answers."""
-    connection = _UnixConnection(control)
-    try:
-        connection.request("GET", "/v1/sessions")
-        shown = json.loads(connection.getresponse().read())["sessions"]
-    finally:
-        connection.close()
-    return [
-        _BoundSession(one["id"], ipaddress.ip_network(one["bind"]) if one["bind"] else None, tuple(one["dns"]))
-        for one in shown
-    ]
-
-
-def _client(arguments: argparse.Namespace, config: Config) -> tuple[Allowlist, str]:
-    """Return the names that the client's sessions add, and an output line about these sessions."""
+def _client(arguments: argparse.Namespace, config: Config) -> tuple[Allowlist, list[str], bool]:
+    """Return the names that the client's sessions add, output lines about them, and whether it has no session."""
     if not arguments.client:
-        return NO_ENTRIES, ""
+        return NO_ENTRIES, [], False
     address = ipaddress.ip_address(arguments.client)
     try:
-        found = SessionIndex(_sessions(config.listen.control)).find(address)
-    except OSError as error:
-        return NO_ENTRIES, f"  sessions: unknown, no gateway answers at {config.listen.control} ({error.strerror})"
+        sessions = ControlSocket(Path(config.listen.control)).ask("GET", "/v1/sessions")["sessions"]
+    except CommandError as error:
+        return NO_ENTRIES, [f"  sessions: unknown: {error.format_message()}"], False
+    # Any: the index takes objects with these attributes.
+    bound: list[Any] = [
+        _BoundSession(one["id"], ipaddress.ip_network(one["bind"]) if one["bind"] else None, tuple(one["dns"]))
+        for one in sessions
+    ]
+    found = SessionIndex(bound).find(address)
     if not found:
-        return NO_ENTRIES, f"  sessions: none bound to {address}"
-    ids = ", ".join(session.id for session in found)
-    return session_entries((name for one in found for name in one.dns), f"session {found[0].id}"), f"  sessions: {ids}"
+        return NO_ENTRIES, [f"  sessions: none bound to {address}"], True
+    entries = session_entries((name for one in found for name in one.dns), f"session {found[0].id}")
+    return entries, [f"  sessions: {', '.join(one.id for one in found)}"], False
 
 
 def _judge(arguments: argparse.Namespace, qtype: int, config: Config) -> int:
     policy, name = make_policy(config.dns), _labels(arguments.name)
-    session, about = _client(arguments, config)
+    session, about, unbound = _client(arguments, config)
     verdict = policy.judge(name, qtype, session=session)
     lines = [f"{names.presentation(name)} {codes.type_name(qtype)}: {_outcome(verdict, config, policy, name)}"]
     lines += [f"  decided by: {verdict.decision.rule}"] if verdict.decision.rule else []
     lines += [f"  sent to the client: {verdict.decision.text}"] if verdict.decision.text else []
-    lines += _hints(policy, name, verdict) + ([about] if about else [])
-    if config.dns.clients == "sessions" and "none" in about:
+    lines += [*_hints(policy, name, verdict), *about]
+    if config.dns.clients == "sessions" and unbound:
         return _print(*lines, '  but: clients = "sessions" refuses every query from this address', status=1)
     return _print(*lines, status=0 if verdict.decision.allow else 1)
 

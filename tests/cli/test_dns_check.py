@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import socketserver
-import threading
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING
 
 import dnslib
 import pytest
@@ -19,11 +16,13 @@ from credgate.cli import dns_check
 from credgate.config.load import load
 from credgate.service.dns.service import dns_service
 from tests.fakes import dnswire as w
+from tests.fakes.cli import asked, borrow_reactor
 from tests.fakes.dnsupstream import FakeAudit, FakeRegistry, FakeUpstream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.fakes.control_gateway import Gateway
 
 DNS = """\
 allow = ["ok.example", "*.wild.example TXT", "!no.wild.example"]
@@ -133,67 +132,46 @@ def test_default_configuration_is_the_environment(
     assert "listen.dns: DNS is switched off" in capsys.readouterr().err
 
 
-class _Server(socketserver.UnixStreamServer):
-    def get_request(self) -> tuple[Any, Any]:
-        """Return an address, which the handler needs."""
-        return super().get_request()[0], ("", 0)
-
-
-@pytest.fixture
-def control(config: Path) -> Iterator[list[dict[str, Any]]]:
-    """Serve ``GET /v1/sessions`` on the control socket."""
-    sessions: list[dict[str, Any]] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            """Send the sessions."""
-            body = json.dumps({"sessions": sessions}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-            """Log nothing."""
-
-    server = _Server(str(config.parent / "c.sock"), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield sessions
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_names_of_the_clients_sessions_are_allowed(
-    config: Path, control: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+@ensureDeferred
+async def test_names_of_the_clients_sessions_are_allowed(
+    config: Path, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Sessions of another address do not apply."""
-    control += [
-        {"id": "s-1", "bind": "10.0.0.1/32", "dns": ["own.example"]},
-        {"id": "s-2", "bind": None, "dns": ["free.example"]},
-    ]
-    assert run(config, "own.example", "--client", "10.0.0.1") == 0
-    assert "decided by: own.example (session s-1)\n  sessions: s-1\n" in capsys.readouterr().out
-    assert run(config, "own.example", "--client", "10.0.0.2") == 1
+    _use_control_socket(config, gateway)
+    bound = await asked("session", "create", "--bind", "10.0.0.1", "--dns", "own.example", "--json")
+    await asked("session", "create", "--dns", "free.example")
+    assert await deferToThread(run, config, "own.example", "--client", "10.0.0.1") == 0
+    session_id = bound.json["id"]
+    assert f"decided by: own.example (session {session_id})\n  sessions: {session_id}\n" in capsys.readouterr().out
+    assert await deferToThread(run, config, "own.example", "--client", "10.0.0.2") == 1
     assert "sessions: none bound to 10.0.0.2" in capsys.readouterr().out
     assert run(config, "own.example") == 1
 
 
-def test_client_without_a_session_is_refused_if_configured(
-    config: Path, control: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+def _use_control_socket(config: Path, gateway: Gateway) -> None:
+    config.write_text(re.sub('control = ".*"', f'control = "{gateway.socket}"', config.read_text()))
+
+
+@ensureDeferred
+async def test_client_without_a_session_is_refused_if_configured(
+    config: Path, gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``clients = "sessions"``."""
+    _use_control_socket(config, gateway)
     _append(config, 'clients = "sessions"\n')
-    assert run(config, "ok.example", "--client", "10.0.0.2") == 1
+    assert await deferToThread(run, config, "ok.example", "--client", "10.0.0.2") == 1
     assert "refuses every query from this address" in capsys.readouterr().out
-    assert control == []
 
 
-def test_policy_is_evaluated_without_a_running_gateway(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The output says that the sessions are unknown."""
-    assert run(config, "ok.example", "--client", "10.0.0.2") == 0
-    assert "sessions: unknown, no gateway answers at" in capsys.readouterr().out
+@ensureDeferred
+async def test_policy_is_evaluated_without_a_running_gateway(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output says that the sessions are unknown. It is not assumed that there are none."""
+    borrow_reactor(monkeypatch)
+    _append(config, 'clients = "sessions"\n')
+    assert await deferToThread(run, config, "ok.example", "--client", "10.0.0.2") == 0
+    assert "sessions: unknown: no gateway answers at" in capsys.readouterr().out
 
 
 @ensureDeferred
