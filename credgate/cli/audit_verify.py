@@ -84,6 +84,7 @@ def check_files(log: Path, files: list[Path], head: Link | None) -> ChainReport:
     by_argument = Verifier(Head(head, head_file.first if head_file else 1) if head else None)
     for path in files:
         _feed(path, verifier.feed, by_argument.feed)
+    # If the gateway has appended lines meanwhile, the log may be longer than the head that was read before.
     verifier.end(growing=read_head(log) != head_file)
     by_argument.end(growing=True)
     for fault in by_argument.faults:

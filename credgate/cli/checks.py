@@ -64,6 +64,7 @@ def control_socket(path: Path) -> Finding:
         return Finding(what, WRONG, f"uid {os.geteuid()} has no access to {path.parent}", "sudo credgate doctor")
     if not stat.S_ISSOCK(found.st_mode):
         return Finding(what, WRONG, f"{path} is not a socket", f"rm {path}, then start the gateway")
+    # Whoever can write to the directory can replace the socket and receive the secrets of new sessions.
     if directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return Finding(what, WRONG, f"{path.parent} is writable by others", f"chmod go-w {path.parent}")
     return Finding(what, OK, f"{path}, mode {stat.S_IMODE(found.st_mode):04o}, uid {found.st_uid}")
@@ -72,6 +73,7 @@ def control_socket(path: Path) -> Finding:
 def port(what: str, address: str) -> Finding:
     """Check that the TCP port of a listener accepts a connection."""
     host, _, number = address.rpartition(":")
+    # A listener on all addresses is also on loopback.
     host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host).strip("[]")  # noqa: S104 - compared, not bound
     repair = "restart the gateway; see its log"
     if not address or not number.isdigit():

@@ -87,12 +87,14 @@ class ControlClient:
         return status, result
 
     async def _send(self, method: str, path: str, body: object) -> tuple[int, bytes]:
+        # A client for each request: no connection and no cookie is kept.
         client = HTTPClient(Agent.usingEndpointFactory(reactor, _SocketEndpoints(str(self.socket))))
         response = await client.request(
             method,
             f"http://localhost{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers=_JSON if body is not None else None,
+            # A redirect would send the body again, and to another path.
             allow_redirects=False,
         )
         return response.code, await response.content()

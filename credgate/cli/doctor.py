@@ -86,6 +86,7 @@ async def _fetch(control: ControlClient, repo: str, forge: str) -> tuple[dict[st
     state = await fetch_status(control)
     repo_forge = (forge or state["default_forge"]) if repo else ""
     names = [one["name"] for one in state["forges"] if one["credential"]]
+    # Also if it has no credential: then the finding says that none applies.
     names += [repo_forge] if repo_forge and repo_forge not in names else []
     return state, {name: await _check_forge(control, name, repo if name == repo_forge else "") for name in names}
 

@@ -56,7 +56,8 @@ def default_socket() -> Path:
 
 
 def _control_socket(context: click.Context, _parameter: click.Parameter, value: str | None) -> ControlSocket:
-    named = value or context.find_root().params.get("socket")
+    # Not click's ``envvar``: then the variable would take precedence over the option before the command.
+    named = value or context.find_root().params.get("socket") or os.environ.get(VARIABLE)
     return ControlSocket(Path(named), named=True) if named else ControlSocket(default_socket())
 
 
@@ -69,7 +70,6 @@ socket_option = click.option(
     "--socket",
     "gateway",
     metavar="PATH",
-    envvar=VARIABLE,
     callback=_control_socket,
     help=f"The gateway's control socket (or {VARIABLE}; default: that of this user's gateway).",
 )

@@ -36,6 +36,7 @@ def check_config(file: Path, *, as_json: bool) -> None:
     """
     try:
         config = load(file, os.environ)
+        # The driver of a forge checks its own keys.
         for forge in config.forges.values():
             driver_for(forge)
     except ConfigError as error:

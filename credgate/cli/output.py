@@ -90,6 +90,7 @@ def print_json(value: object) -> None:
 
 def console() -> Console:
     """Return the console for tables, as wide as the terminal, or ``PIPE_WIDTH`` if there is no terminal."""
+    # No markup: the texts of servers and files may contain square brackets.
     made = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = PIPE_WIDTH

@@ -54,13 +54,15 @@ def test_socket_option_works_before_and_after_the_command(
 def test_socket_option_overrides_the_variable(
     shown: list[tuple[ControlSocket, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The more specific setting takes precedence."""
+    """Before and after the command."""
     monkeypatch.setenv(gateway_options.VARIABLE, "/of-the-variable")
     credgate("note")
-    credgate("note", "--socket", "/typed")
+    credgate("note", "--socket", "/after")
+    credgate("--socket", "/before", "note")
     assert [(str(gateway.socket), gateway.named) for gateway, _ in shown] == [
         ("/of-the-variable", True),
-        ("/typed", True),
+        ("/after", True),
+        ("/before", True),
     ]
 
 

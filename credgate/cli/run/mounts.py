@@ -73,6 +73,7 @@ def file_system(
     # A secret beside a program must not hide the program that is to be run.
     programs = [Path(path) for path in (*_python_paths(), *os.get_exec_path()) if Path(path).is_absolute()]
     mounts += hiding_configured(locations, keep=[cwd, home, *programs])
+    # Last: it is below /tmp or /run, which are hidden by the first mounts.
     mounts += [("write", str(own))] if own is not None else []
     return FileSystem(tuple(dict.fromkeys(mounts)), str(cwd))
 

@@ -101,6 +101,7 @@ class SignalForwarder:
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._original_mask)
                 return status
             received = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+            # SI_KERNEL: from the terminal, so the kernel has sent it to the whole process group.
             if received.si_signo == signal.SIGCHLD or (received.si_code == _SI_KERNEL and same_terminal):
                 continue
             try:
@@ -111,6 +112,7 @@ class SignalForwarder:
 
 def _status_if_ended(child: subprocess.Popen[bytes], *, reap: bool) -> int | None:
     if not reap:
+        # Not waitpid(-1): it would take the exit status of processes that other code waits for.
         code = child.poll()
         return None if code is None else shell_status(code)
     while True:
