@@ -45,9 +45,9 @@ GitSettings = list[tuple[str, str]]
 def env(  # noqa: PLR0913 - one option each
     gateway: ControlSocket, session_id: str, *, form: str, url: str | None, token_file: str, helper: str, as_json: bool
 ) -> None:
-    """Print the settings of a sandbox with session ID: environment variables, or a gitconfig.
+    """Print a sandbox's settings for a session.
 
-    The output does not contain the secret: --token-file is the file in the sandbox that contains it.
+    These are environment variables, or a gitconfig. The output does not contain the secret: --token-file is the file in the sandbox that contains it.
     """
     status = gateway.run(lambda control: _status(control, valid_id(session_id)))
     url = (url or listener_url(status["listeners"]["git"])).rstrip("/")

@@ -31,7 +31,9 @@ VERBS = ("fetch", "create", "update", "force", "delete")
 @click.option("--option", default="", help="A push option that is sent.")
 @gateway_options
 def explain(gateway: ControlSocket, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
-    """Show the decision about a request for OWNER/REPO, and the rule that makes it.
+    """Show how the gateway decides about a request.
+
+    The output has the decision about OWNER/REPO and the rule that makes it.
 
     Exit status 0: it would be allowed; 1: it would be refused.
     """

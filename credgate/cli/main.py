@@ -40,7 +40,10 @@ def main(socket: str | None, *, as_json: bool) -> None:
 @main.command("dns-check", context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def check_dns(words: tuple[str, ...]) -> None:
-    """Show how the DNS policy answers a query (credgate-dns-check)."""
+    """Show how the DNS policy answers a query.
+
+    The same as credgate-dns-check.
+    """
     raise SystemExit(dns_check.main(words))
 
 

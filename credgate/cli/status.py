@@ -26,7 +26,9 @@ Row = tuple[str, str | Text]
 @click.command()
 @gateway_options
 def status(gateway: ControlSocket, *, as_json: bool) -> None:
-    """Show listeners, sessions, forges, DNS counters and digests of the configuration.
+    """Show the state of the gateway.
+
+    The output has listeners, sessions, forges, DNS counters and digests of the configuration.
 
     Exit status 1 if a part of the gateway does not work.
     """
