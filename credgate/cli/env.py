@@ -47,7 +47,8 @@ def env(  # noqa: PLR0913 - one option each
 ) -> None:
     """Print a sandbox's settings for a session.
 
-    These are environment variables, or a gitconfig. The output does not contain the secret: --token-file is the file in the sandbox that contains it.
+    These are environment variables, or a gitconfig. The output does not contain the secret: --token-file is the file in
+    the sandbox that contains it.
     """
     status = gateway.run(lambda control: _status(control, valid_id(session_id)))
     url = (url or listener_url(status["listeners"]["git"])).rstrip("/")
