@@ -245,11 +245,11 @@ def page(told: dict[str, str]) -> str:
     return f"""\
 # The first clone
 
-What [README](../README.md)'s first clone prints. `tests/e2e/test_first_clone.py` follows README's lines in a fresh
-copy of this tree, compares, and writes this page (`CREDGATE_WRITE_DOCS=1`). A local forge stands for github.com there,
-and the DNS server is left out. Times, ids, paths and versions are made alike, columns are moved together; of pip the
-last line is shown. Left out are the audit lines, which a gateway without a file writes among its log, and what doctor
-says of the clock.
+The output of README's [first clone](../README.md). `tests/e2e/test_first_clone.py` runs README's commands in a copy of
+this source tree, compares their output with this page, and writes the page with `CREDGATE_WRITE_DOCS=1`. There a local
+forge takes the place of github.com, and there is no DNS server. Times, ids, paths and versions are replaced by fixed
+ones, and table columns are joined. Of pip's output the last line is shown. Audit lines, which a gateway without a
+configuration file writes to its log, and doctor's line about the clock are left out.
 
 In the first terminal, with a token for `ghp_...`:
 
