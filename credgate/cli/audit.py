@@ -24,14 +24,8 @@ if TYPE_CHECKING:
     from credgate.cli.gateway_options import ControlSocket
 
 _BLOCK = 64 * 1024
-<<<<<<< int11
-_LOOK = 0.25
-"""Seconds between two looks at a file that is followed."""
-_SHOWN = ("session", "peer", "forge", "repo", "moved_from", "operation", "decision", "reason", "status", "text")
-=======
 _POLL_INTERVAL = 0.25
-_SHOWN = ("session", "peer", "forge", "repo", "operation", "decision", "reason", "status", "text")
->>>>>>> vt
+_SHOWN = ("session", "peer", "forge", "repo", "moved_from", "operation", "decision", "reason", "status", "text")
 
 
 @click.group()
@@ -122,13 +116,8 @@ def _matches(line: str, event: dict[str, Any], term: Term) -> bool:
 
 def _parse_event(line: str) -> dict[str, Any] | None:
     try:
-<<<<<<< int11
-        told = json.loads(line)
-    except (ValueError, RecursionError):  # a fragment may be anything, ten thousand brackets as well
-=======
         event = json.loads(line)
-    except ValueError:
->>>>>>> vt
+    except (ValueError, RecursionError):  # not an event; RecursionError: brackets nested too deeply
         return None
     return event if isinstance(event, dict) and "event" in event else None
 

@@ -17,13 +17,8 @@ from credgate.cli.env import env
 from credgate.cli.explain import explain
 from credgate.cli.offline import check_config, policy
 from credgate.cli.output import Program
-<<<<<<< int11
-from credgate.cli.policy import policy
 from credgate.cli.run import signals
-from credgate.cli.run.command import run
-=======
 from credgate.cli.run.wrapper import run
->>>>>>> vt
 from credgate.cli.session import session
 from credgate.cli.status import status
 from credgate.cli.top import top
@@ -33,17 +28,10 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @click.group(cls=Program, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="credgate", message="%(prog)s %(version)s")
-<<<<<<< int11
-@click.option("--socket", metavar="PATH", help="The gateway's control socket, for every command that asks one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def main(socket: str | None, *, as_json: bool) -> None:  # noqa: ARG001 - the commands read these options
-    """Tools beside the gateway, which itself is started by "twistd credgate".
-=======
 @click.option("--socket", metavar="PATH", help="The gateway's control socket.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(socket: str | None, *, as_json: bool) -> None:
+def main(socket: str | None, *, as_json: bool) -> None:  # noqa: ARG001 - the commands read these options
     """Manage a gateway, which is started with "twistd credgate".
->>>>>>> vt
 
     Exit status: 0 success; 1 refused, not found, or a check failed; 2 invalid command line, file or configuration; 3 no
     gateway answers.

@@ -20,7 +20,7 @@ import click
 
 from credgate.cli import output
 from credgate.cli.gateway_options import gateway_options
-from credgate.sessions.grants import VERBS
+from credgate.rules.parse import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

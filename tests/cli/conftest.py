@@ -43,17 +43,6 @@ def unmasked() -> Iterator[None]:
 
 
 @pytest.fixture
-<<<<<<< int11
-=======
-def interruptible() -> Iterator[None]:
-    """Restore the default action of SIGINT: shells start background jobs with SIGINT ignored, and that is inherited."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
->>>>>>> vt
 def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     """Start a gateway's control API and set ``CREDGATE_SOCKET``."""
     settings = config(home / "run" / "control.sock")

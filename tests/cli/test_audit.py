@@ -123,14 +123,8 @@ def test_log_file_is_that_of_the_gateway(file: Path, monkeypatch: pytest.MonkeyP
     assert (result.status, result.json["session"]) == (0, "s-2")
 
 
-<<<<<<< int11
-def test_what_is_written_is_followed_over_a_rotation(file: Path) -> None:
-    """Line by line, as it is written, a line in two pieces as one; between two names it waits. Ctrl-C is status 130."""
-=======
-@pytest.mark.usefixtures("interruptible")
 def test_follow_continues_after_a_rotation(file: Path) -> None:
     """A line in two writes is printed once. Ctrl-C ends with status 130."""
->>>>>>> vt
     command = [
         sys.executable,
         "-m",

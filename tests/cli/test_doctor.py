@@ -35,14 +35,9 @@ def reserved() -> Iterator[socket.socket]:
 
 
 @pytest_twisted.ensureDeferred
-<<<<<<< int11
-async def test_what_is_wrong_is_named_with_what_mends_it(gateway: Gateway, reserved: socket.socket) -> None:
-    """First nothing listens on the git port, then it is well; the rest is well, and said to be."""
+async def test_each_problem_has_a_repair(gateway: Gateway, reserved: socket.socket) -> None:
+    """Here the git port is closed and the audit log does not work. When the port is open, it is no problem."""
     gateway.git = f"127.0.0.1:{reserved.getsockname()[1]}"
-=======
-async def test_each_problem_has_a_repair(gateway: Gateway) -> None:
-    """Here the git port is closed and the audit log does not work."""
->>>>>>> vt
     gateway.ready["audit"] = False
     result = await asked("doctor", "--json")
     found = states(result.json)
@@ -52,13 +47,9 @@ async def test_each_problem_has_a_repair(gateway: Gateway) -> None:
     assert found["credential of git.example"] == UNKNOWN
     shown = (await asked("doctor")).out
     assert "free space on the audit log's disk" in shown
-<<<<<<< int11
-    assert all(one["mend"] for one in told.json["findings"] if one["state"] != OK)
+    assert all(one["mend"] for one in result.json["findings"] if one["state"] != OK)
     reserved.listen()
     assert states((await asked("doctor", "--json")).json)["git port"] == OK
-=======
-    assert all(one["mend"] for one in result.json["findings"] if one["state"] != OK)
->>>>>>> vt
 
 
 @pytest_twisted.ensureDeferred

@@ -8,11 +8,7 @@ import jsonschema
 import pytest_twisted
 
 from credgate import __version__
-<<<<<<< int11
-from credgate.cli.status import _readiness, credential, rows, works
-=======
-from credgate.cli.status import format_credential, is_ready, rows
->>>>>>> vt
+from credgate.cli.status import _readiness, format_credential, is_ready, rows
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
@@ -45,12 +41,8 @@ async def test_failed_readiness_check_is_status_1(gateway: Gateway) -> None:
     assert (result.status, result.json["ready"]) == (1, {"git": False})
     jsonschema.validate(result.json, schema("status"))
     gateway.ready.clear()
-<<<<<<< int11
     assert "no: readiness" in (await asked("status")).out
-    assert str(_readiness({})) == "no: the checks did not end"
-=======
-    assert "no: the checks timed out" in (await asked("status")).out
->>>>>>> vt
+    assert str(_readiness({})) == "no: the checks timed out"
 
 
 def test_credential_is_described_without_its_value() -> None:

@@ -87,15 +87,9 @@ def test_entry_point_without_a_command_waits_for_sigterm(start: Start) -> None:
         process.communicate()
 
 
-<<<<<<< int11
 @pytest.mark.needs("shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    """As POSIX sh."""
-=======
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_no_problem() -> None:
     """With the rules of POSIX sh."""
->>>>>>> vt
     command = ["shellcheck", "--shell=sh", str(DOCKER / "sandbox-entrypoint")]
     ran = subprocess.run(command, capture_output=True, check=False, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")

@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from tests.fakes.repositories import Repositories
 
 
-<<<<<<< int11
-=======
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Restore the default action of SIGINT: shells start background jobs with SIGINT ignored, and that is inherited."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
->>>>>>> vt
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """Create a directory with a short path, because it contains sockets."""
@@ -97,14 +86,9 @@ def test_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repos:
     assert who.remaining() == []
 
 
-<<<<<<< int11
 @pytest.mark.needs("curl")
-def test_a_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
-    """Nothing listens, lies or runs afterwards; while it ran, all of it lay in one directory."""
-=======
 def test_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
     """Its port is closed and its files are removed. While it ran, all files were in one directory."""
->>>>>>> vt
     path = repos.seeded()
     script = 'echo "$CREDGATE_URL"; ls "$(dirname "$CREDGATE_TOKEN_FILE")/.."'
     url, *names = alone.wrapped(*private(alone, "--repo", path, "--", "sh", "-c", script)).fine().splitlines()
@@ -213,17 +197,17 @@ def test_signals_are_forwarded_to_the_command(caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("ignored", "script", "code", "out"),
     [
-        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # nohup is to last
-        ("CHLD", "exit 3", 3, ""),  # the signal that says that the command has ended
+        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # as with nohup
+        ("CHLD", "exit 3", 3, ""),  # sent when the command ends
         ("INT", "exit 3", 3, ""),
     ],
 )
-def test_signals_that_the_caller_ignores(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
-    """A command finds them as they were, and its status passes."""
+def test_command_inherits_ignored_signals(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
+    """Its exit status is passed on. SIGCHLD is not inherited as ignored."""
     words = ("--repo", "octo/hello", "--", "sh", "-c", script)
     ran = finish(caller.begin(*words, before=("env", f"--ignore-signal={ignored}")))
     assert (ran.code, ran.out, ran.err) == (code, out, "")
-    assert caller.left() == []
+    assert caller.remaining() == []
 
 
 @pytest.mark.parametrize("kind", ["shared", "private"])

@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.canary import traces
-from tests.fakes.run_caller import Caller
+from tests.fakes.run_caller import Caller, isolates
 from tests.fakes.waiting import wait_until
-<<<<<<< int11
-from tests.fakes.wrapped import Caller, isolates
-=======
->>>>>>> vt
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Forge
@@ -49,14 +45,9 @@ done
 """
 
 
-<<<<<<< int11
 @pytest.mark.needs("ps")
-def test_neither_wrapper_nor_keeper_nor_gateway_can_be_read(alone: Caller) -> None:
-    """Environment, memory, descriptors: the wrapper's pipe, held open by an orphan, would keep the session alive.
-=======
 def test_wrapper_supervisor_and_gateway_cannot_be_read(alone: Caller) -> None:
     """Environment, memory, descriptors: an orphan that held the wrapper's pipe open would keep the session valid.
->>>>>>> vt
 
     A positive control reads another process: a shell between them.
     """

@@ -149,18 +149,11 @@ def _immutable(folder: Path, sign: str) -> bool:
 def test_read_only_store_refuses_new_sessions_only(
     repos: Repositories, enter: Enter, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
-<<<<<<< int11
-    """The files become immutable, which binds root as well. Creating is 503; who is in works on; it mends by itself."""
+    """The gateway recovers when the files are writable again. Immutable files restrict root, too."""
     demand("chattr")
     if os.geteuid() != 0:
         not_here("only root can make files immutable")
-    # On a disk: what is open already can be written on in a file system in memory.
-=======
-    """The gateway recovers when the files are writable again. Immutable files restrict root, too."""
-    if shutil.which("chattr") is None or os.geteuid() != 0:
-        pytest.skip("needs root and chattr")
     # On a disk: in a file system in memory, open files stay writable.
->>>>>>> vt
     store = tmp_path / "state"
     path, door = repos.seeded(), start_gateway(settings={"sessions": {"store": f"sqlite:///{store / 'sessions.db'}"}})
     gateway, visit = door.gateway, enter([path], door=door)

@@ -109,11 +109,7 @@ def test_command_of_run_can_be_stopped_and_continued(caller: Caller, terminal: T
     terminal.start("env", "HISTFILE=/dev/null", "bash", "--norc", "-i")
     (caller.project / "job").write_text("read -r line; echo got $line")
     terminal.type(f"cd {caller.project}; {' '.join(CREDGATE)} run -- sh job; echo left=$?")
-<<<<<<< int11
-    wait_until(caller.left, "the session is being made")
-=======
-    wait_until(caller.remaining, "the session is made")
->>>>>>> vt
+    wait_until(caller.remaining, "the session is being created")
     terminal.press("C-z")
     terminal.shows("Stopped", "left=148")
     before = terminal.screen().count("run -- sh job")

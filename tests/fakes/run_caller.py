@@ -40,13 +40,13 @@ TRIALS = {
     "bubblewrap": ["bwrap", "--unshare-user", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
     "bubblewrap as root": ["bwrap", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
 }
-"""What each must be able to do: containers and chroots forbid it, and the last takes root."""
+"""What must succeed for each of them: containers and chroots forbid it, and the last one needs root."""
 
 
 def isolates() -> None:
-    """Skip the test that runs where nobody can build walls."""
+    """Skip the running test if this machine cannot create namespaces."""
     if not any(found(words[0]) and _builds(builder) for builder, words in TRIALS.items()):
-        not_here("this machine lets nobody make namespaces")
+        not_here("no namespaces can be created on this machine")
 
 
 def _builds(builder: str) -> bool:
@@ -54,18 +54,11 @@ def _builds(builder: str) -> bool:
 
 
 def only(builder: str, folder: Path) -> str:
-<<<<<<< int11:tests/fakes/wrapped.py
-    """Return a PATH on which walls can be built this way alone, by programs in a new folder; skip where they cannot."""
+    """Return a PATH with which bubblewrap works only in this way. Skip the test if it does not work on this machine."""
     demand("bwrap")
     bwrap = shutil.which("bwrap") or ""
     if not _builds(builder):
-        not_here(f"this machine lets no {builder} make namespaces")
-=======
-    """Return a PATH with which bubblewrap works only in this way; "" if it does not work on this machine."""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None or (builder == "bubblewrap as root" and os.geteuid() != 0):
-        return ""
->>>>>>> vt:tests/fakes/run_caller.py
+        not_here(f"{builder} cannot create namespaces on this machine")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
         (folder / program).write_text("#!/bin/sh\n" + script.replace("{bwrap}", bwrap))
@@ -114,13 +107,8 @@ class Caller:
         made |= {"GIT_ASKPASS": "/bin/false", "PLAIN": "stays", "XDG_STATE_HOME": str(self.folder / "state")}
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
 
-<<<<<<< int11:tests/fakes/wrapped.py
     def begin(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """Start ``credgate run``; ``before`` are words that stand before it all."""
-=======
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``credgate run`` with these words."""
->>>>>>> vt:tests/fakes/run_caller.py
+        """Start ``credgate run`` with these words; ``before`` are words before the command."""
         return subprocess.Popen(
             [*before, *CREDGATE, "run", *words],
             cwd=self.project,

@@ -371,14 +371,8 @@ def test_log_functions_of_the_caller_are_used(host: Host) -> None:
     assert ran.stdout == "mine: destroy_gateway_session: the token of a session is required\n1\n"
 
 
-<<<<<<< int11
 @pytest.mark.needs("shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    """As POSIX sh."""
-=======
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck_finds_no_problem() -> None:
     """With the rules of POSIX sh."""
->>>>>>> vt
     ran = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, check=False, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")

@@ -38,30 +38,24 @@ class CommandStartError(Exception):
         self.status = status
 
 
-<<<<<<< int11
 def prepare() -> None:
-    """Make this process one that stops with its process group and learns how its children end.
+    """Make this process stop with its process group and receive the exit statuses of its children.
 
-    Called before anything is started.
+    To be called before any process is started.
     """
-    # A child of vfork(2) that is stopped by Ctrl-Z before it has called exec(2) keeps its parent in the kernel, where
-    # that cannot be stopped: the shell waits for it in vain, and no key reaches anybody. After fork(2) both stop. This
-    # is the switch that subprocess documents for it.
+    # After vfork(2) the kernel suspends the parent until the child calls exec(2). If Ctrl-Z stops the child before
+    # that, the parent cannot stop: the shell waits for it, and the terminal stays with a stopped job. After fork(2)
+    # both stop. This switch is the one that subprocess documents.
     subprocess._USE_VFORK = False  # type: ignore[misc]  # noqa: SLF001 - typeshed calls it final, Python's documentation sets it
-    # With SIGCHLD ignored, as a parent may have left it, the kernel keeps no exit status and sends no signal: the wait
-    # for a command would not end.
+    # The parent may have left SIGCHLD ignored. Then the kernel keeps no exit status and sends no signal, so that the
+    # wait for a command would not end.
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when its parent, which is ``parent``, ends; at once if it has already."""
-    if _libc.prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) < 0:
-=======
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent, process ``parent``, ends."""
     if _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) < 0:
->>>>>>> vt
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     # The parent may have ended before the call. Then this process has another parent and no signal would come.
     if os.getppid() != parent:

@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-<<<<<<< int11
-from credgate.cli.run.signals import NotRun, SignalForwarder, die_with, status
-from tests.fakes.keeping import program
+from credgate.cli.run.signals import CommandStartError, SignalForwarder, die_with_parent, shell_status
+from tests.fakes.run_processes import program
 from tests.fakes.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-=======
-from credgate.cli.run.signals import CommandStartError, SignalForwarder, die_with_parent, shell_status
->>>>>>> vt
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, 0), (7, 7), (-15, 143), (-9, 137)])
@@ -48,10 +44,8 @@ def test_signal_mask_is_restored_after_the_command(*, reap: bool) -> None:
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
-<<<<<<< int11
 STARTS = """
 import subprocess
-from typing import TYPE_CHECKING
 from credgate.cli.run import signals
 def main():
     signals.prepare()
@@ -61,11 +55,11 @@ def main():
 """
 
 
-def test_a_process_that_starts_others_stops_with_its_group_at_any_time(tmp_path: Path) -> None:
-    """Ctrl-Z, and ``fg``, a hundred times at whatever point it is: after vfork(2) some twenty of these were lost."""
+def test_process_that_starts_others_stops_with_its_group_at_any_time(tmp_path: Path) -> None:
+    """Ctrl-Z and ``fg``, a hundred times. With vfork(2), about twenty of these did not stop the process."""
     (tmp_path / "starts.py").write_text(STARTS)
     environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    words = [word for word in program("starts") if word != "-P"]  # which would leave PYTHONPATH out
+    words = [word for word in program("starts") if word != "-P"]  # -P would leave out PYTHONPATH
     with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, process_group=0) as process:
         try:
             assert process.stdout is not None
@@ -78,14 +72,9 @@ def test_a_process_that_starts_others_stops_with_its_group_at_any_time(tmp_path:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_child_dies_with_its_parent() -> None:
-    """Also one whose parent was gone before it asked."""
-    child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: die_with(os.getppid() + 1))  # noqa: PLW1509 - what it is for
-=======
 def test_child_is_killed_when_its_parent_ends() -> None:
     """Also if the parent ended before the child asked for it."""
     child = subprocess.Popen(["sleep", "60"], preexec_fn=lambda: die_with_parent(os.getppid() + 1))  # noqa: PLW1509 - what is tested
->>>>>>> vt
     assert child.wait(10) == -signal.SIGKILL
     script = """
 import os, subprocess

@@ -196,15 +196,6 @@ class OtherGateway:
         return {"id": "s-1", "token": "t", "secret": "s"}
 
 
-<<<<<<< int11
-async def made(home: Path, monkeypatch: pytest.MonkeyPatch, git: str) -> tuple[Elsewhere, dict[str, Any]]:
-    """Make a session at a gateway that listens there."""
-    control = Elsewhere(git)
-    monkeypatch.setattr(supervisor, "ControlClient", lambda _: control)
-    kept = supervisor.PrivateSession(home / "kept")
-    kept.directory.mkdir()
-    return control, await supervisor._made(kept, orders(Path("x"), "octo/hello"))
-=======
 async def create(home: Path, monkeypatch: pytest.MonkeyPatch, git: str) -> OtherGateway:
     """Create a session at a gateway with this git listener."""
     control = OtherGateway(git)
@@ -213,7 +204,6 @@ async def create(home: Path, monkeypatch: pytest.MonkeyPatch, git: str) -> Other
     session.directory.mkdir()
     await session.create(request(Path("x"), "octo/hello"))
     return control
->>>>>>> vt
 
 
 @pytest_twisted.ensureDeferred
