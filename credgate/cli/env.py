@@ -83,8 +83,8 @@ def git_settings(url: str, status: Mapping[str, Any], helper: str, *, everything
         settings += [(f"url.{url}/.insteadOf", f"{url}/")]
     # The empty value clears the list of helpers configured before: none of them may store the session's secret.
     settings += [(f"credential.{url}.helper", ""), (f"credential.{url}.helper", helper)]
-    # Without lfs.access, git-lfs sends its first request without a login and writes the answer's setting into each
-    # repository's configuration.
+    # Without this, git-lfs sends a first request without a login and then writes the setting into the configuration of
+    # each repository.
     return [*settings, (f"http.{url}.proxy", ""), (f"lfs.{url}/.access", "basic")]
 
 

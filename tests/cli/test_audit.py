@@ -67,8 +67,8 @@ def test_grep_prints_lines_that_match_every_expression(file: Path, terms: list[s
 
 
 @pytest.mark.parametrize("fragment", ["[" * 1_000_000, '{"a":' * 200_000, "9" * 1_000_000], ids=lambda text: text[:5])
-def test_a_fragment_of_a_megabyte_is_passed_over(file: Path, fragment: str) -> None:
-    """Deeper than Python recurses, or a number that it does not convert; the lines around it are found."""
+def test_fragment_that_python_cannot_parse_is_skipped(file: Path, fragment: str) -> None:
+    """JSON nested too deeply, or a number with too many digits. The lines after it are found."""
     file.write_text(fragment + "\n" + file.read_text())
     assert credgate("audit", "grep", "session=s-2", "--file", str(file), "--json").out.splitlines() == [line(EVENTS[2])]
     assert credgate("audit", "tail", "-n", "9", "--file", str(file)).status == 0

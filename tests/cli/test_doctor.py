@@ -28,7 +28,7 @@ def states(result: Any) -> dict[str, str]:
 
 @pytest.fixture
 def reserved() -> Iterator[socket.socket]:
-    """Reserve a port of this machine: it is bound, so nobody else gets it; it refuses connections until it listens."""
+    """Bind a port, so that no other process gets it. It refuses connections until the test calls listen."""
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         yield made

@@ -114,7 +114,7 @@ def test_command_of_run_can_be_stopped_and_continued(caller: Caller, terminal: T
     terminal.shows("Stopped", "left=148")
     before = terminal.screen().count("run -- sh job")
     terminal.type("fg")
-    # The shell names the job when the terminal is the job's; what is typed earlier may be the shell's.
+    # The shell prints the job's command line when it gives it the terminal; it may read what is typed before that.
     wait_until(lambda: terminal.screen().count("run -- sh job") > before, "the command is in the foreground")
     terminal.type("hello")
     terminal.shows("got hello")
