@@ -1,10 +1,10 @@
-# The gateway's image. Build it from the top of the source tree:
+# The gateway's image. Build it from the root of the source tree:
 #
 #     docker build -f docker/gateway.Dockerfile -t credgate .
 #
-# BASE_IMAGE is any Debian or Ubuntu with Python 3.11 or later and its venv; pin it by digest. Behind a mirror, name that
-# one's image, and the package index with --build-arg PIP_INDEX_URL=... (PIP_CERT for its authority). Neither stays in
-# the image: they are arguments of the first stage, and what is installed there comes over as files.
+# BASE_IMAGE is any Debian or Ubuntu with Python 3.11 or later and its venv; pin it by digest. With a mirror, use the
+# mirror's image, and its package index with --build-arg PIP_INDEX_URL=... (and PIP_CERT for its CA). Neither is in the
+# final image: they are arguments of the first stage, from which only files are copied.
 
 ARG BASE_IMAGE=python:3.13-slim-bookworm
 
@@ -16,8 +16,8 @@ COPY pyproject.toml setup.cfg README.md LICENSE ./
 COPY credgate credgate
 COPY twisted twisted
 RUN python3 -m venv /opt/pip && /opt/pip/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /dist .
-# Wheels only: nothing is compiled, so neither stage needs a compiler. Then Twisted notes its plugins, which it cannot do
-# later, on a root that is read-only; it wants them older than its note, and an image keeps times to the second.
+# Wheels only: nothing is compiled, so neither stage needs a compiler. Then Twisted writes its plugin cache, which it cannot
+# do later on a read-only root. The cache must be newer than the plugins, and an image stores times in whole seconds.
 RUN python3 -m venv --without-pip /opt/credgate \
     && /opt/pip/bin/pip --python /opt/credgate/bin/python install --no-cache-dir --only-binary :all: /dist/credgate-*.whl \
     && touch --date=@0 /opt/credgate/lib/python3*/site-packages/twisted/plugins/*.py \

@@ -1,8 +1,8 @@
-"""Whether the gateway in this container works: asked at each of its three doors, as those would who come in by them.
+"""The health check of the gateway's image: a request to the git port, to the DNS server and to the control API.
 
-The git port answers ``/health``; the DNS server answers a question (a refusal is an answer); the control socket says
-that everything is ready. One line and exit status 1 for the first that does not. Paths and ports are the image's own;
-``CREDGATE_GIT`` and ``CREDGATE_DNS`` (``host:port``; an empty one is not asked) and ``GATEWAY_SOCKET_PATH`` say others.
+The git port must answer ``/health``, the DNS server any answer (also a refusal), the control API that every part is
+ready. For the first failure one line is printed and the exit status is 1. The defaults are the addresses in the image.
+``CREDGATE_GIT``, ``CREDGATE_DNS`` (``host:port``; an empty one is not checked) and ``GATEWAY_SOCKET_PATH`` change them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import sys
 import dnslib
 
 TIMEOUT = 3.0
-"""Seconds for each door."""
+"""Seconds for each request."""
 
 
-class _Control(http.client.HTTPConnection):
-    """HTTP over the control socket."""
+class _ControlConnection(http.client.HTTPConnection):
+    """HTTP over the control socket, whose path is ``host``."""
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
@@ -27,44 +27,44 @@ class _Control(http.client.HTTPConnection):
         self.sock.connect(self.host)
 
 
-def _ok(connection: http.client.HTTPConnection, path: str) -> None:
+def _get(connection: http.client.HTTPConnection, path: str) -> None:
     connection.request("GET", path, headers={"Host": "localhost"})
-    answer = connection.getresponse()
-    said = answer.read().decode(errors="replace")
-    if answer.status != http.HTTPStatus.OK:
-        raise OSError(f"{path}: HTTP {answer.status} {said.strip()}")
+    response = connection.getresponse()
+    body = response.read().decode(errors="replace")
+    if response.status != http.HTTPStatus.OK:
+        raise OSError(f"{path}: HTTP {response.status} {body.strip()}")
 
 
-def _ask_git(place: str) -> None:
-    host, _, port = place.rpartition(":")
-    _ok(http.client.HTTPConnection(host, int(port), timeout=TIMEOUT), "/health")
+def _check_git(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    _get(http.client.HTTPConnection(host, int(port), timeout=TIMEOUT), "/health")
 
 
-def _ask_dns(place: str) -> None:
-    host, _, port = place.rpartition(":")
-    question = dnslib.DNSRecord.question("health.credgate.invalid")
-    answer = dnslib.DNSRecord.parse(question.send(host, int(port), timeout=TIMEOUT))
-    if answer.header.id != question.header.id or not answer.header.qr:
-        raise OSError("what came back is no answer")
+def _check_dns(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    query = dnslib.DNSRecord.question("health.credgate.invalid")
+    answer = dnslib.DNSRecord.parse(query.send(host, int(port), timeout=TIMEOUT))
+    if answer.header.id != query.header.id or not answer.header.qr:
+        raise OSError("the message is not an answer to the query")
 
 
-def _ask_control(place: str) -> None:
-    _ok(_Control(place), "/v1/ready")
+def _check_control(path: str) -> None:
+    _get(_ControlConnection(path), "/v1/ready")
 
 
 def main() -> int:
-    """Ask at all doors; the exit status."""
-    doors = (
-        ("git", _ask_git, os.environ.get("CREDGATE_GIT", "127.0.0.1:8080")),
-        ("dns", _ask_dns, os.environ.get("CREDGATE_DNS", "127.0.0.1:53")),
-        ("control", _ask_control, os.environ.get("GATEWAY_SOCKET_PATH", "/run/credgate/control.sock")),
+    """Make all checks; return the exit status."""
+    checks = (
+        ("git", _check_git, os.environ.get("CREDGATE_GIT", "127.0.0.1:8080")),
+        ("dns", _check_dns, os.environ.get("CREDGATE_DNS", "127.0.0.1:53")),
+        ("control", _check_control, os.environ.get("GATEWAY_SOCKET_PATH", "/run/credgate/control.sock")),
     )
-    for name, ask, place in doors:
+    for name, check, address in checks:
         try:
-            if place:
-                ask(place)
+            if address:
+                check(address)
         except (OSError, http.client.HTTPException, dnslib.DNSError, ValueError) as error:
-            sys.stdout.write(f"unhealthy: {name} at {place}: {error}\n")
+            sys.stdout.write(f"unhealthy: {name} at {address}: {error}\n")
             return 1
     sys.stdout.write("healthy\n")
     return 0

@@ -1,10 +1,10 @@
-# A sandbox's base layer: git, git-lfs and credgate's side of a sandbox. Build yours FROM it, or name your own image (any
-# Debian or Ubuntu) as BASE_IMAGE; behind a mirror that image's own package source is used. From the top of the tree:
+# The base image of sandboxes: git, git-lfs, and credgate's helpers. Build your images FROM it, or use your own image (any
+# Debian or Ubuntu) as BASE_IMAGE; its package sources are used. Build it from the root of the source tree:
 #
 #     docker build -f docker/sandbox.Dockerfile -t credgate-sandbox .
 #
-# Nothing here needs root at run time, nor a capability: the system's gitconfig includes a file that is not there, and the
-# entry point, as the sandbox's own user, writes it when SANDBOX_GATEWAY_ENABLED is true.
+# At run time it needs neither root nor a capability: the system's gitconfig includes a file that does not exist yet, and
+# the entry point, which runs as the sandbox's user, creates it if SANDBOX_GATEWAY_ENABLED is true.
 
 ARG BASE_IMAGE=debian:bookworm-slim
 

@@ -114,9 +114,9 @@ STATED = [
     ("attacks.md", r"(\d+) interim answers, 32 KiB", http_response.MAX_INTERIM),
     ("attacks.md", r"interim answers, (\d+) KiB", http_response.MAX_HEAD // 1024),
     ("attacks.md", r"go backwards only, 64 a name; (\d+) records", dns_response.MAX_RECORDS),
-    ("architecture.md", r"at most (\d+)\s+for each push", compare_client.MAX_REQUESTS),
-    ("architecture.md", r"in pieces\s+of (\d+) KiB, and a sandbox", pack_reader.PIECE // 1024),
-    ("architecture.md", r"paused while more than (\d+) KiB of its push", pack_reader.FULL // 1024),
+    ("architecture.md", r"at\s+most (\d+) requests a push", compare_client.MAX_REQUESTS),
+    ("architecture.md", r"in pieces of\s+(\d+) KiB", pack_reader.PIECE // 1024),
+    ("architecture.md", r"more than (\d+) KiB behind pauses its sandbox", pack_reader.FULL // 1024),
 ]
 
 

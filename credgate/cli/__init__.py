@@ -1,1 +1,1 @@
-"""What people type: commands beside the service. No Twisted here."""
+"""The command line: one module for each command of ``credgate``, and ``credgate-dns-check``."""

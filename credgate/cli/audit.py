@@ -1,8 +1,8 @@
-"""``credgate audit``: the audit file, read as people and scripts want it.
+"""``credgate audit``: print and search the audit log.
 
-Works on the file itself, so it needs no gateway that runs; without ``--file`` it asks the gateway where that is. Lines
-are never changed: ``--json`` prints them as they stand. What is no line of credgate's (a fragment after a full disk) is
-shown by ``tail`` and never found by ``grep``. Whether lines were changed is ``audit_verify``'s matter.
+The commands read the log file, so they also work without a running gateway; without ``--file`` they ask the gateway for
+its path. ``--json`` prints lines unchanged. An incomplete line (after a full disk) is printed by ``tail`` and never
+matched by ``grep``. ``audit_verify`` checks whether lines were changed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from credgate.cli import client, output
+from credgate.cli import output
+from credgate.cli.gateway_options import gateway_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from credgate.cli.client import ControlSocket
+    from credgate.cli.gateway_options import ControlSocket
 
 _BLOCK = 64 * 1024
-_LOOK = 0.25
-"""Seconds between two looks at a file that is followed."""
+_POLL_INTERVAL = 0.25
 _SHOWN = ("session", "peer", "forge", "repo", "moved_from", "operation", "decision", "reason", "status", "text")
 
 
@@ -35,159 +33,153 @@ def audit() -> None:
     """Read the audit log."""
 
 
-def place_of(way: ControlSocket, file: Path | None) -> Path:
-    """Return the file to read. Raises Failed."""
+def log_file(gateway: ControlSocket, file: Path | None) -> Path:
+    """Return the log file: ``file``, or the one that the gateway reports. Raises CommandError."""
     if file is not None:
         return file
-    told = way.ask("GET", "/v1/status")["audit"]
-    if told == "stderr":
-        raise output.CommandError("the audit log goes to the gateway's stderr: read it where that goes (journalctl)")
-    return Path(told)
+    destination = gateway.ask("GET", "/v1/status")["audit"]
+    if destination == "stderr":
+        raise output.CommandError("the audit log is written to the gateway's stderr: read that log (journalctl)")
+    return Path(destination)
 
 
-_file_option = click.option("--file", type=click.Path(path_type=Path), help="The file (default: ask the gateway).")
+_file_option = click.option("--file", type=click.Path(path_type=Path), help="The log file (default: the gateway's).")
 
 
 @audit.command()
-@click.option("-n", "count", type=click.IntRange(0), default=10, show_default=True, help="How many lines.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with each line that is written, also after a rotation.")
+@click.option("-n", "count", type=click.IntRange(0), default=10, show_default=True, help="Number of lines.")
+@click.option("-f", "--follow", is_flag=True, help="Continue with each new line, also after a rotation.")
 @_file_option
-@client.talking
-def tail(way: ControlSocket, file: Path | None, count: int, *, follow: bool, as_json: bool) -> None:
+@gateway_options
+def tail(gateway: ControlSocket, file: Path | None, count: int, *, follow: bool, as_json: bool) -> None:
     """Print the last lines."""
-    place = place_of(way, file)
-    lines, end = _last(place, count)
+    path = log_file(gateway, file)
+    lines, end = _last_lines(path, count)
     for line in lines:
-        click.echo(shown(line, as_json=as_json))
+        click.echo(format_line(line, as_json=as_json))
     if follow:
-        _follow(place, end, as_json=as_json)
+        _follow(path, end, as_json=as_json)
 
 
 @audit.command()
-@click.argument("terms", metavar="EXPR...", nargs=-1, required=True)
+@click.argument("expressions", metavar="EXPR...", nargs=-1, required=True)
 @_file_option
-@client.talking
-def grep(way: ControlSocket, terms: tuple[str, ...], file: Path | None, *, as_json: bool) -> None:
-    """Print the lines that every EXPR holds for.
+@gateway_options
+def grep(gateway: ControlSocket, expressions: tuple[str, ...], file: Path | None, *, as_json: bool) -> None:
+    """Print the lines that match every EXPR.
 
-    KEY=VALUE: the key has this value; KEY~REGEX: it matches; a plain word: it stands anywhere in the line.
+    KEY=VALUE: the key has this value. KEY~REGEX: its value matches. A plain word: the line contains it.
 
-    Exit status 1 when there is none.
+    Exit status 1 if no line matches.
     """
-    wanted, found = [parse(term) for term in terms], False
-    for line in _lines(place_of(way, file)):
-        if holds(line, wanted):
-            found = True
-            click.echo(shown(line, as_json=as_json))
+    terms, found = [parse_term(text) for text in expressions], False
+    with _open(log_file(gateway, file)) as log:
+        for raw in log:
+            line = raw.decode(errors="replace").rstrip("\n")
+            if matches(line, terms):
+                found = True
+                click.echo(format_line(line, as_json=as_json))
     raise SystemExit(0 if found else output.REFUSED)
-
-
-# What a line is, and what it is asked.
 
 
 @frozen
 class Term:
-    """One thing that must hold: ``key`` is "" where any place will do."""
+    """A condition of ``grep``. ``key`` is "" if the pattern may match anywhere in the line."""
 
     key: str
     pattern: re.Pattern[str]
 
 
-def parse(text: str) -> Term:
-    """Read one EXPR. Raises click.UsageError."""
-    form = re.fullmatch(r"([a-z_]+)([=~])(.*)", text, re.DOTALL)
-    if form is None:
+def parse_term(text: str) -> Term:
+    """Parse one EXPR. Raises click.UsageError."""
+    match = re.fullmatch(r"([a-z_]+)([=~])(.*)", text, re.DOTALL)
+    if match is None:
         return Term("", re.compile(re.escape(text)))
-    key, how, value = form.groups()
+    key, operator, value = match.groups()
     try:
-        return Term(key, re.compile(value if how == "~" else rf"\A{re.escape(value)}\Z"))
+        return Term(key, re.compile(value if operator == "~" else rf"\A{re.escape(value)}\Z"))
     except re.error as error:
-        raise click.UsageError(f"{value} is no regular expression: {error}") from None
+        raise click.UsageError(f"invalid regular expression {value}: {error}") from None
 
 
-def holds(line: str, terms: list[Term]) -> bool:
-    """Whether all of them hold for a line; for what is no line of credgate's, none does."""
-    told = _read(line)
-    return told is not None and all(_holds(line, told, term) for term in terms)
+def matches(line: str, terms: list[Term]) -> bool:
+    """Whether a line is an audit event and all terms match it."""
+    event = _parse_event(line)
+    return event is not None and all(_matches(line, event, term) for term in terms)
 
 
-def _holds(line: str, told: dict[str, Any], term: Term) -> bool:
+def _matches(line: str, event: dict[str, Any], term: Term) -> bool:
     if not term.key:
         return term.pattern.search(line) is not None
-    return term.key in told and term.pattern.search(str(told[term.key])) is not None
+    return term.key in event and term.pattern.search(str(event[term.key])) is not None
 
 
-def _read(line: str) -> dict[str, Any] | None:
+def _parse_event(line: str) -> dict[str, Any] | None:
     try:
-        told = json.loads(line)
-    except (ValueError, RecursionError):  # a fragment may be anything, ten thousand brackets as well
+        event = json.loads(line)
+    except (ValueError, RecursionError):  # not an event; RecursionError: brackets nested too deeply
         return None
-    return told if isinstance(told, dict) and "event" in told else None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
-def shown(line: str, *, as_json: bool = False) -> str:
-    """Return a line as it is, or in columns for people."""
-    told = _read(line)
-    if as_json or told is None:
+def format_line(line: str, *, as_json: bool = False) -> str:
+    """Return a line unchanged (``as_json``, or if it is not an event), or in columns."""
+    event = _parse_event(line)
+    if as_json or event is None:
         return output.printable(line)
     words = [
-        f"{key}={told[key]}" if key != "text" else f"({told[key]})" for key in _SHOWN if told.get(key) not in {None, ""}
+        f"{key}={event[key]}" if key != "text" else f"({event[key]})"
+        for key in _SHOWN
+        if event.get(key) not in {None, ""}
     ]
-    moves = [f"{one.get('ref')} {one.get('verb')} {one.get('reason')}" for one in told.get("refs", [])]
-    return output.printable("  ".join([str(told.get("ts", "")), str(told["event"]), *words, *moves]))
+    updates = [f"{one.get('ref')} {one.get('verb')} {one.get('reason')}" for one in event.get("refs", [])]
+    return output.printable("  ".join([str(event.get("ts", "")), str(event["event"]), *words, *updates]))
 
 
-# The file.
-
-
-def _open(place: Path) -> Any:  # noqa: ANN401 - a binary file
+def _open(path: Path) -> Any:  # noqa: ANN401 - a binary file
     try:
-        return place.open("rb")
+        return path.open("rb")
     except OSError as error:
-        raise output.CommandError(f"{place} cannot be read: {error.strerror}", output.UNUSABLE) from None
+        raise output.CommandError(f"{path} cannot be read: {error.strerror}", output.UNUSABLE) from None
 
 
-def _lines(place: Path) -> Iterator[str]:
-    with _open(place) as file:
-        for line in file:
-            yield line.decode(errors="replace").rstrip("\n")
-
-
-def _last(place: Path, count: int) -> tuple[list[str], int]:
-    """Return the last lines, read from the end (the file may be as long as years), and where that was."""
-    with _open(place) as file:
-        left, data = file.seek(0, os.SEEK_END), b""
-        end = left
-        while left and data.count(b"\n") <= count:
-            step = min(_BLOCK, left)
-            left -= step
-            file.seek(left)
+def _last_lines(path: Path, count: int) -> tuple[list[str], int]:
+    """Return the last lines and the position after them."""
+    # From the end, block by block: the file may contain years of events.
+    with _open(path) as file:
+        start, data = file.seek(0, os.SEEK_END), b""
+        end = start
+        while start and data.count(b"\n") <= count:
+            step = min(_BLOCK, start)
+            start -= step
+            file.seek(start)
             data = file.read(step) + data
     lines = data.decode(errors="replace").splitlines()
     return lines[-count:] if count else [], end
 
 
-def _follow(place: Path, end: int, *, as_json: bool) -> None:
-    """Print what is behind ``end``, for ever; a new file under the name is read from its beginning."""
+def _follow(path: Path, end: int, *, as_json: bool) -> None:
+    """Print every line after position ``end``, without end; read a file that replaces this one from its beginning."""
     never, rest = threading.Event(), b""
-    file = _open(place)
+    file = _open(path)
     file.seek(end)
     while True:
-        moved = _moved(place, file)  # before the reading: what is read then is all that the old file will ever hold
+        # Before the read: then the read returns everything that will ever be in the old file.
+        replaced = _is_replaced(path, file)
         rest += file.read()
-        *whole, rest = rest.split(b"\n")
-        for line in whole:
-            click.echo(shown(line.decode(errors="replace"), as_json=as_json))
-        if moved:
+        *complete, rest = rest.split(b"\n")
+        for line in complete:
+            click.echo(format_line(line.decode(errors="replace"), as_json=as_json))
+        if replaced:
             file.close()
-            file, rest = _open(place), b""
+            file, rest = _open(path), b""
         else:
-            never.wait(_LOOK)
+            never.wait(_POLL_INTERVAL)
 
 
-def _moved(place: Path, file: Any) -> bool:  # noqa: ANN401 - a binary file
-    """Whether the name has come to stand for another file, which is there already."""
+def _is_replaced(path: Path, file: Any) -> bool:  # noqa: ANN401 - a binary file
+    """Whether ``path`` is now another file than ``file``."""
     try:
-        return not os.path.samestat(place.stat(), os.fstat(file.fileno()))
+        return not os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
-        return False
+        return False  # between the two renames of a rotation

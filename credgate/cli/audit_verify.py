@@ -1,8 +1,9 @@
-"""``credgate audit verify``: whether anybody changed the audit log.
+"""``credgate audit verify``: check whether lines of the audit log were changed, removed, inserted or moved.
 
-Reads the file and those it was rotated into, oldest first, and compares the end with the head that lies beside them.
-Whoever can write the log can write that head as well; the number and digest that a run prints, kept on another machine
-and given to a later run as ``--head``, are out of their reach. Judges nothing itself: ``audit.verify`` does.
+It reads the log file and its rotated files, oldest first, and compares the end with the head file beside them. Somebody
+who can write the log can write the head file, too. Therefore the command prints the number and digest of the last line:
+kept on another machine and passed to a later run as ``--head``, they cannot be changed. ``credgate.audit.verify``
+implements the check.
 """
 
 from __future__ import annotations
@@ -16,71 +17,77 @@ from attrs import frozen
 from credgate.audit.chain import Head, Link
 from credgate.audit.log_files import read_head, rotated
 from credgate.audit.verify import Verifier
-from credgate.cli import client, output
-from credgate.cli.audit import place_of
+from credgate.cli import output
+from credgate.cli.audit import log_file
+from credgate.cli.gateway_options import gateway_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from credgate.cli.client import ControlSocket
+    from credgate.cli.gateway_options import ControlSocket
 
-_TRIES = 3
+MAX_READS = 3
 """How often a log that is rotated while it is read is read again."""
-_DIGITS = 64
+_DIGEST_LENGTH = 64
 
 
 @frozen
 class ChainReport:
-    """A log that was read: its files, and what was found."""
+    """The files of a log and the result of their check."""
 
     files: list[Path]
     verifier: Verifier
 
 
-def _head(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Link | None:
+def _parse_head(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Link | None:
     if value is None:
         return None
     seq, _, digest = value.partition(":")
-    if not (seq.isascii() and seq.isdigit() and len(digest) == _DIGITS and set(digest) <= set("0123456789abcdef")):
-        raise click.BadParameter("NUMBER:DIGEST is meant, as an earlier run printed it")
+    valid_digest = len(digest) == _DIGEST_LENGTH and set(digest) <= set("0123456789abcdef")
+    if not (seq.isascii() and seq.isdigit() and valid_digest):
+        raise click.BadParameter("expected NUMBER:DIGEST, as printed by an earlier run")
     return Link(int(seq), digest)
 
 
 @click.command()
-@click.option("--file", type=click.Path(path_type=Path), help="The file (default: ask the gateway).")
-@click.option("--head", "known", metavar="NUMBER:DIGEST", callback=_head, help="A line that must be there, as it was.")
-@client.talking
-def verify(way: ControlSocket, file: Path | None, known: Link | None, *, as_json: bool) -> None:
-    """Find lines that were changed, removed, put in or moved.
+@click.option("--file", type=click.Path(path_type=Path), help="The log file (default: the gateway's).")
+@click.option("--head", metavar="NUMBER:DIGEST", callback=_parse_head, help="A line that must be unchanged in the log.")
+@gateway_options
+def verify(gateway: ControlSocket, file: Path | None, head: Link | None, *, as_json: bool) -> None:
+    """Find lines of the audit log that were changed, removed, inserted or moved.
 
-    Reads the rotated files, too. Exit status 1 when the chain is broken.
+    Rotated files are read, too. Exit status 1 if the chain is broken.
     """
-    read = check(place_of(way, file), known)
+    report = check(log_file(gateway, file), head)
     if as_json:
-        output.say_json(told(read))
+        output.print_json(_json_report(report))
     else:
-        click.echo("\n".join(map(output.printable, lines(read))))
-    raise SystemExit(output.REFUSED if read.verifier.broken else 0)
+        click.echo("\n".join(map(output.printable, _text_report(report))))
+    raise SystemExit(output.REFUSED if report.verifier.broken else 0)
 
 
-def check(log: Path, known: Link | None) -> ChainReport:
-    """Read all of a log. Raises Failed."""
-    for _ in range(_TRIES):
+def check(log: Path, head: Link | None) -> ChainReport:
+    """Check a log and its rotated files. Raises CommandError."""
+    for _ in range(MAX_READS):
         files = [*(path for _, path in rotated(log)), log]
-        read = _once(log, files, known)
+        report = check_files(log, files, head)
+        # After a rotation in between, a file was read twice or not at all.
         if [*(path for _, path in rotated(log)), log] == files:
             break
-    return read
+    return report
 
 
-def _once(log: Path, files: list[Path], known: Link | None) -> ChainReport:
-    beside = read_head(log)
-    verifier, other = Verifier(beside), Verifier(Head(known, beside.first if beside else 1) if known else None)
+def check_files(log: Path, files: list[Path], head: Link | None) -> ChainReport:
+    """Read the files once. Raises CommandError."""
+    head_file = read_head(log)
+    verifier = Verifier(head_file)
+    by_argument = Verifier(Head(head, head_file.first if head_file else 1) if head else None)
     for path in files:
-        _feed(path, verifier.feed, other.feed)
-    verifier.end(growing=read_head(log) != beside)
-    other.end(growing=True)
-    for fault in other.faults:
+        _feed(path, verifier.feed, by_argument.feed)
+    # If the gateway has appended lines meanwhile, the log may be longer than the head that was read before.
+    verifier.end(growing=read_head(log) != head_file)
+    by_argument.end(growing=True)
+    for fault in by_argument.faults:
         if fault not in verifier.faults:
             verifier.add(fault)
     return ChainReport(files, verifier)
@@ -96,29 +103,28 @@ def _feed(path: Path, *feeds: Callable[[str, int, bytes], None]) -> None:
         raise output.CommandError(f"{path} cannot be read: {error.strerror}", output.UNUSABLE) from None
 
 
-def lines(read: ChainReport) -> list[str]:
-    """Return what is printed for people."""
-    found = read.verifier
-    count = f"{found.lines:,} lines in {len(read.files)} file{'s' if len(read.files) > 1 else ''}"
-    if found.broken:
-        more = [f"and {found.broken - len(found.faults):,} more"] if found.broken > len(found.faults) else []
-        return [*map(str, found.faults), *more, f"{count}: the chain is broken"]
-    assert found.last is not None
-    end = [] if found.head else ["nothing says where it ends: lines may have been removed there"]
-    said = f"{count}, number {found.first} to {found.last.seq}: the chain is whole"
-    return [said, *end, f"head: {found.last.seq}:{found.last.digest}"]
+def _text_report(report: ChainReport) -> list[str]:
+    result = report.verifier
+    count = f"{result.lines:,} lines in {len(report.files)} file{'s' if len(report.files) > 1 else ''}"
+    if result.broken:
+        hidden = result.broken - len(result.faults)
+        more = [f"and {hidden:,} more"] if hidden > 0 else []
+        return [*map(str, result.faults), *more, f"{count}: the chain is broken"]
+    assert result.last is not None
+    unknown_end = [] if result.head else ["no head file: lines may have been removed at the end"]
+    first_line = f"{count}, number {result.first} to {result.last.seq}: the chain is intact"
+    return [first_line, *unknown_end, f"head: {result.last.seq}:{result.last.digest}"]
 
 
-def told(read: ChainReport) -> dict[str, object]:
-    """Return the same for scripts."""
-    found = read.verifier
+def _json_report(report: ChainReport) -> dict[str, object]:
+    result = report.verifier
     return {
-        "whole": not found.broken,
-        "files": [str(path) for path in read.files],
-        "lines": found.lines,
-        "first": found.first,
-        "head": f"{found.last.seq}:{found.last.digest}" if found.last else None,
-        "end_known": found.head is not None,
-        "broken": found.broken,
-        "faults": [{"file": fault.file, "line": fault.line, "text": fault.text} for fault in found.faults],
+        "whole": not result.broken,
+        "files": [str(path) for path in report.files],
+        "lines": result.lines,
+        "first": result.first,
+        "head": f"{result.last.seq}:{result.last.digest}" if result.last else None,
+        "end_known": result.head is not None,
+        "broken": result.broken,
+        "faults": [{"file": fault.file, "line": fault.line, "text": fault.text} for fault in result.faults],
     }

@@ -1,7 +1,7 @@
-"""The control API over its UNIX socket, with treq: the one module of the command line that needs a reactor.
+"""Client of the control API over its UNIX socket, with treq. The only module of the commands that needs the reactor.
 
-Imported when a command is about to ask, so that what asks nobody starts at once. Nothing is followed, kept or tried
-again: a redirect, a cookie or a second create would be nobody's wish.
+It does not follow redirects, does not keep cookies and does not repeat a request: a repeated create would make a second
+session.
 """
 
 from __future__ import annotations
@@ -32,92 +32,94 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A store on a slow disk needs some seconds to sync a new session.
 TIMEOUT = 30
-"""Seconds in which the gateway must have answered; a store that syncs to a slow disk needs some."""
+"""Seconds for an answer."""
+HINT = "start one (twistd -n credgate), or name its control socket (--socket, CREDGATE_SOCKET)"
 _JSON: dict[bytes | str, bytes | str] = {"Content-Type": "application/json"}
-_ERROR = 400
-_FOREIGN = 403
+_CLIENT_ERROR = 400
+_FORBIDDEN = 403
 
 
 @implementer(IAgentEndpointFactory)
-class _Socket:
-    """Leads every request to one socket, whatever its URL says."""
+class _SocketEndpoints:
+    """Connects every request to one socket; the host in its URL is ignored."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:  # noqa: ARG002 - all lead there
-        """Return it."""
+    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:  # noqa: ARG002 - IAgentEndpointFactory
         return UNIXClientEndpoint(reactor, self._path, timeout=5)
 
 
 @frozen
 class ControlClient:
-    """A gateway, by its control socket."""
+    """The control API of the gateway that listens on ``socket``."""
 
     socket: Path
 
     async def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Return the answer. Raises Failed with the gateway's own words, Unreachable when there is none."""
-        status, answer = await self.answer(method, path, body)
-        if status < _ERROR:
-            return answer
-        text = str(answer.get("error", f"the gateway answered {status}"))
-        if status == _FOREIGN:
-            text += ": run this as credgate's own user or root, or add your uid to [control] allow_uids"
+        """Return the result of a request. Raises CommandError with the gateway's message, GatewayUnreachableError."""
+        status, result = await self.request(method, path, body)
+        if status < _CLIENT_ERROR:
+            return result
+        text = str(result.get("error", f"the gateway answered with status {status}"))
+        if status == _FORBIDDEN:
+            text += ": run this command as credgate's user or as root, or add your uid to [control] allow_uids"
         raise CommandError(text)
 
-    async def answer(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-        """Return status and answer, whatever the status. Raises Unreachable."""
-        asking = Deferred.fromCoroutine(self._asked(method, path, body)).addTimeout(TIMEOUT, reactor)
+    async def request(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Return the HTTP status and the JSON object of an answer. Raises GatewayUnreachableError."""
         try:
-            status, content = await asking
-            answer = json.loads(content)
+            status, content = await Deferred.fromCoroutine(self._send(method, path, body)).addTimeout(TIMEOUT, reactor)
+            result = json.loads(content)
         except ConnectError as error:
-            raise GatewayUnreachableError(f"no gateway answers at {self.socket} ({_why(error)}); {HINT}") from None
+            raise GatewayUnreachableError(f"no gateway answers at {self.socket} ({_reason(error)}); {HINT}") from None
         except (ResponseFailed, ConnectionClosed, CancelledError, TimeoutError) as error:
-            how = f"did not answer in {TIMEOUT} s" if _left(error) else "closed the connection without an answer"
+            how = (
+                f"did not answer within {TIMEOUT} s" if _timed_out(error) else "closed the connection without an answer"
+            )
             raise GatewayUnreachableError(f"the gateway at {self.socket} {how}") from None
         except ValueError:
-            raise GatewayUnreachableError(f"what answers at {self.socket} is no credgate") from None
-        if not isinstance(answer, dict):
-            raise GatewayUnreachableError(f"what answers at {self.socket} is no credgate")
-        return status, answer
+            result = None
+        if not isinstance(result, dict):
+            raise GatewayUnreachableError(f"the program that listens at {self.socket} is not credgate")
+        return status, result
 
-    async def _asked(self, method: str, path: str, body: object) -> tuple[int, bytes]:
-        client = HTTPClient(Agent.usingEndpointFactory(reactor, _Socket(str(self.socket))))
+    async def _send(self, method: str, path: str, body: object) -> tuple[int, bytes]:
+        # A client for each request: no connection and no cookie is kept.
+        client = HTTPClient(Agent.usingEndpointFactory(reactor, _SocketEndpoints(str(self.socket))))
         response = await client.request(
             method,
             f"http://localhost{path}",
             data=None if body is None else json.dumps(body).encode(),
             headers=_JSON if body is not None else None,
+            # A redirect would send the body again, and to another path.
             allow_redirects=False,
         )
         return response.code, await response.content()
 
     async def wait(self, seconds: float) -> None:
-        """Let time pass."""
+        """Return after a delay, while the reactor runs."""
         await deferLater(reactor, seconds, lambda: None)
 
 
-HINT = "start one (twistd -n credgate), or name its socket (--socket, CREDGATE_SOCKET)"
-
-
-def _why(error: ConnectError) -> str:
+def _reason(error: ConnectError) -> str:
     code = error.osError
     return os.strerror(code) if isinstance(code, int) else str(code or "no connection")
 
 
-def _left(error: Exception) -> bool:
-    """Whether it was we who gave up; Twisted's client wraps that like any other end of a connection."""
+def _timed_out(error: Exception) -> bool:
+    # Twisted's client wraps our own cancellation in ResponseFailed, as it does for a connection that the peer closed.
     causes = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
     return any(cause.check(CancelledError, TimeoutError) for cause in causes)
 
 
-def drive(work: Callable[[], Awaitable[T]]) -> T:
-    """Run the reactor until ``work`` is done; return or raise what it does. Once a process: a reactor ends for good.
+def run_reactor(work: Callable[[], Awaitable[T]]) -> T:
+    """Run the reactor until ``work`` is done; return its result or raise its error.
 
-    A signal that stops the reactor (Ctrl-C) cancels ``work`` and waits for what it then puts in order; raises Abort.
+    This can be called once in a process, because a reactor cannot be started again. A signal that stops the reactor
+    (Ctrl-C) cancels ``work`` and waits for its cleanup; then click.Abort is raised.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -1,9 +1,9 @@
-"""How the command line speaks: tables for people, JSON for scripts, one line for what failed.
+"""The output of all commands: tables for people, JSON for scripts, one line for an error.
 
-Exit statuses, the same for every command (``run`` passes on its command's): 0 done; 1 refused, not found, or a finding
-that is not good; 2 the command line, a file or the configuration cannot be used; 3 no gateway answers. An error is one
-line on standard error, ``credgate: TEXT``, or ``{"error": TEXT, "exit": N}`` where ``--json`` was asked for. What a
-server or a file says is shown in ASCII, so that nothing in it moves a terminal's cursor. Decides nothing else.
+Exit statuses are the same for every command (``run`` returns that of its command): 0 success; 1 refused, not found, or
+a check failed; 2 invalid command line, file or configuration; 3 no gateway answers; 130 interrupted. An error is one
+line on standard error, ``credgate: TEXT``, or with ``--json`` ``{"error": TEXT, "exit": N}``. Texts of servers and
+files are converted to ASCII, so that they cannot contain control sequences for the terminal.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 REFUSED, UNUSABLE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
-_WIDE = 200
-"""Columns of a table that goes to a file or a pipe: nobody's window cuts it."""
+PIPE_WIDTH = 200
+"""Columns of a table that is written to a file or a pipe."""
+_KIBI = 1024
 
 
 class CommandError(click.ClickException):
-    """What ends a command: a line and an exit status."""
+    """Ends a command with a message and an exit status."""
 
     def __init__(self, text: str, status: int = REFUSED) -> None:
         super().__init__(printable(text))
@@ -42,66 +43,62 @@ class GatewayUnreachableError(CommandError):
 
 
 class Program(click.Group):
-    """A group whose errors are one line each, whatever click would make of them."""
+    """A command group that prints each error as one line, including click's own errors."""
 
     def main(self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **named: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - click's, its other arguments by name
-        """Run, and exit."""
+        """Run the command and exit with its status."""
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **named)
         words = list(sys.argv[1:] if args is None else args)
         try:
             status = super().main(words, standalone_mode=False, **named)
         except click.ClickException as error:
+            # After "--" the words belong to the command of ``credgate run``.
             as_json = "--json" in (words[: words.index("--")] if "--" in words else words)
             status = error.status if isinstance(error, CommandError) else error.exit_code
-            sys.exit(complain(_told(error), status, as_json=as_json))
+            sys.exit(print_error(_message(error), status, as_json=as_json))
         except click.Abort:
             sys.exit(INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
 
 
-def _told(error: click.ClickException) -> str:
+def _message(error: click.ClickException) -> str:
     if not isinstance(error, click.UsageError):
         return error.format_message()
     if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(error.ctx.command, click.Group):
-        return f"say which: {error.ctx.command_path} {'|'.join(error.ctx.command.commands)}"
+        return f"missing command: {error.ctx.command_path} {'|'.join(error.ctx.command.commands)}"
     text = " ".join(error.format_message().split()).rstrip(".")
     return f"{text} (see {error.ctx.command_path} --help)" if error.ctx is not None else text
 
 
-def complain(text: str, status: int, *, as_json: bool = False) -> int:
-    """Tell an error in one line; return its exit status."""
+def print_error(text: str, status: int, *, as_json: bool = False) -> int:
+    """Print an error on one line of standard error; return its exit status."""
     line = printable(text)
     click.echo(json.dumps({"error": line, "exit": status}) if as_json else f"credgate: {line}", err=True)
     return status
 
 
 def printable(text: str) -> str:
-    """Keep a text one line, in ASCII: it may be another's."""
+    """Escape everything in a text that is not printable ASCII, newlines included."""
     return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def as_json(value: object) -> str:
-    """Return one JSON value on one line, in ASCII."""
-    return json.dumps(value)
+def print_json(value: object) -> None:
+    """Print a JSON value on one line, in ASCII."""
+    click.echo(json.dumps(value))
 
 
-def say_json(value: object) -> None:
-    """Print it."""
-    click.echo(as_json(value))
-
-
-def console(*, err: bool = False) -> Console:
-    """Return where tables go: as wide as the window, or wide enough where there is none."""
-    where = sys.stderr if err else sys.stdout
-    made = Console(file=where, highlight=False, markup=False, emoji=False)
+def console() -> Console:
+    """Return the console for tables, as wide as the terminal, or ``PIPE_WIDTH`` if there is no terminal."""
+    # No markup: the texts of servers and files may contain square brackets.
+    made = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
-        made.width = _WIDE
+        made.width = PIPE_WIDTH
     return made
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> Table:
-    """Return a table. A ``str`` in it is shown as it is, a ``Text`` in its style."""
+    """Return a table with column heads. A ``str`` is escaped, a ``Text`` has a style of its own."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for head in heads:
         made.add_column(head, overflow="fold")
@@ -109,7 +106,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> Table:
 
 
 def pairs(rows: Iterable[Iterable[str | Text]]) -> Table:
-    """Return names and their values, without heads."""
+    """Return a table of names and values, without column heads."""
     return _filled(Table.grid(padding=(0, 2)), rows)
 
 
@@ -119,20 +116,20 @@ def _filled(made: Table, rows: Iterable[Iterable[str | Text]]) -> Table:
     return made
 
 
-def length(seconds: float) -> str:
-    """Say a length of time as people do: the two largest units that matter."""
+def duration(seconds: float) -> str:
+    """Format a duration with its two largest units: ``7h 59m``."""
     whole = max(0, int(seconds))
-    for unit, name, small, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+    for unit, name, smaller_unit, smaller_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if whole >= unit:
-            rest = whole % unit // small
-            return f"{whole // unit}{name}{f' {rest}{below}' if rest else ''}"
+            rest = whole % unit // smaller_unit
+            return f"{whole // unit}{name}{f' {rest}{smaller_name}' if rest else ''}"
     return f"{whole}s"
 
 
 def size(count: float) -> str:
-    """Say a number of bytes, in binary units."""
+    """Format a number of bytes with binary units: ``5.0 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:  # noqa: PLR2004 - what makes the next unit
+        if count < _KIBI:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
+        count /= _KIBI
     return f"{count:.1f} TiB"

@@ -1,7 +1,7 @@
-"""``credgate status``: the gateway in one look.
+"""``credgate status``: the state of the gateway.
 
-Asks ``/v1/status`` and ``/v1/ready``; exit status 1 when a part does not work, so that a script may ask just for that.
-What forges' credentials are, when they end and what is wrong with them is told by ``/v1/forges``.
+Combines ``/v1/status``, ``/v1/ready`` and ``/v1/forges``. The exit status is 1 if a part of the gateway does not work,
+so that scripts can use the command as a check.
 """
 
 from __future__ import annotations
@@ -11,85 +11,92 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from credgate.cli import client, output
+from credgate.cli import output
+from credgate.cli.gateway_options import gateway_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.cli.client import ControlSocket
     from credgate.cli.control_client import ControlClient
+    from credgate.cli.gateway_options import ControlSocket
 
 Row = tuple[str, str | Text]
 
 
 @click.command()
-@client.talking
-def status(way: ControlSocket, *, as_json: bool) -> None:
-    """Show listeners, sessions, forges, DNS counters and what is in force.
+@gateway_options
+def status(gateway: ControlSocket, *, as_json: bool) -> None:
+    """Show the state of the gateway.
 
-    Exit status 1 when a part of the gateway does not work.
+    The output has listeners, sessions, forges, DNS counters and digests of the configuration.
+
+    Exit status 1 if a part of the gateway does not work.
     """
-    told = way.run(ask)
+    state = gateway.run(fetch_status)
     if as_json:
-        output.say_json(told)
+        output.print_json(state)
     else:
-        output.console().print(output.pairs(rows(told)))
-    raise SystemExit(0 if works(told) else output.REFUSED)
+        output.console().print(output.pairs(rows(state)))
+    raise SystemExit(0 if is_ready(state) else output.REFUSED)
 
 
-async def ask(control: ControlClient) -> dict[str, Any]:
-    """Return ``/v1/status`` with the checks of ``/v1/ready`` and the credentials of ``/v1/forges`` in it."""
-    told = await control.ask("GET", "/v1/status")
-    _, ready = await control.answer("GET", "/v1/ready")
+async def fetch_status(control: ControlClient) -> dict[str, Any]:
+    """Return ``/v1/status`` with the checks of ``/v1/ready`` and the credentials of ``/v1/forges``."""
+    state = await control.ask("GET", "/v1/status")
+    _, ready = await control.request("GET", "/v1/ready")  # not ask: status 503 is an answer here
     forges = await control.ask("GET", "/v1/forges")
     credentials = {one["name"]: one["credentials"] for one in forges["forges"]}
-    told["forges"] = [{**one, "credentials": credentials.get(one["name"], [])} for one in told["forges"]]
-    return told | {"ready": ready.get("checks", {})}
+    state["forges"] = [{**one, "credentials": credentials.get(one["name"], [])} for one in state["forges"]]
+    return state | {"ready": ready.get("checks", {})}
 
 
-def works(told: Mapping[str, Any]) -> bool:
-    """Whether every part does; no checks at all is no."""
-    return bool(told["ready"]) and all(told["ready"].values())
+def is_ready(state: Mapping[str, Any]) -> bool:
+    """Whether every part works. Without any checks the answer is no: they timed out."""
+    return bool(state["ready"]) and all(state["ready"].values())
 
 
-def rows(told: Mapping[str, Any]) -> list[Row]:
-    """Return what is shown, as pairs."""
-    sessions, dns = told["sessions"], told["dns"]
-    found: list[Row] = [
-        ("credgate", f"{told['version']}, up {output.length(told['uptime'])}"),
-        ("ready", _readiness(told["ready"])),
-        *((f"{name} listener", place or "not bound") for name, place in told["listeners"].items()),
-        ("configuration", f"{told['configuration']}, policy {told['policy']}"),
-        ("audit", told["audit"]),
-        ("audit head", told["audit_head"] or "no line yet"),
-        ("sessions", f"{sessions['live']} of at most {sessions['max']}"),
-        ("connections", f"{told['connections']}, {told['transfers']} requests running"),
-    ]
-    found += [(f"forge {one['name']}", _forge(one, told["default_forge"])) for one in told["forges"]]
+def rows(state: Mapping[str, Any]) -> list[Row]:
+    """Return the output as pairs of name and value."""
+    sessions, dns = state["sessions"], state["dns"]
     counters = ", ".join(f"{name} {count}" for name, count in dns["counters"].items())
-    return [*found, ("dns", counters or "off"), ("dns upstream", ", ".join(dns["upstream"]) or "none")]
+    return [
+        ("credgate", f"{state['version']}, up {output.duration(state['uptime'])}"),
+        ("ready", _readiness(state["ready"])),
+        *((f"{name} listener", address or "not bound") for name, address in state["listeners"].items()),
+        ("configuration", f"{state['configuration']}, policy {state['policy']}"),
+        ("audit", state["audit"]),
+        ("audit head", state["audit_head"] or "no lines yet"),
+        ("sessions", f"{sessions['live']} of at most {sessions['max']}"),
+        ("connections", f"{state['connections']}, {state['transfers']} requests running"),
+        *((f"forge {one['name']}", _forge(one, state["default_forge"])) for one in state["forges"]),
+        ("dns", counters or "off"),
+        ("dns upstream", ", ".join(dns["upstream"]) or "none"),
+    ]
 
 
 def _readiness(checks: Mapping[str, bool]) -> Text:
-    wrong = [name for name, state in checks.items() if not state]
+    failed = [name for name, works in checks.items() if not works]
     if not checks:
-        return Text("no: the checks did not end", style="bold red")
-    return Text(f"no: {', '.join(wrong)}", style="bold red") if wrong else Text("yes", style="green")
+        return Text("no: the checks timed out", style="bold red")
+    return Text(f"no: {', '.join(failed)}", style="bold red") if failed else Text("yes", style="green")
 
 
-def _forge(one: Mapping[str, Any], default: str) -> Text:
-    text = Text(output.printable(f"{one['kind']}, {one['url']}{', the default' if one['name'] == default else ''}, "))
-    if not one["credential"]:
+def _forge(forge: Mapping[str, Any], default: str) -> Text:
+    is_default = ", the default" if forge["name"] == default else ""
+    text = Text(output.printable(f"{forge['kind']}, {forge['url']}{is_default}, "))
+    if not forge["credential"]:
         return text.append("no credential: anonymous reads only", style="yellow")
-    for number, held in enumerate(one["credentials"]):
-        text.append(output.printable(("; " if number else "") + credential(held)))
-        if held["trouble"]:
-            text.append(output.printable(f" ({held['trouble']})"), style="bold red")
-    return text if one["credentials"] else text.append("with a credential")
+    for number, credential in enumerate(forge["credentials"]):
+        text.append(output.printable(("; " if number else "") + format_credential(credential)))
+        if credential["trouble"]:
+            text.append(output.printable(f" ({credential['trouble']})"), style="bold red")
+    return text if forge["credentials"] else text.append("with a credential")
 
 
-def credential(held: Mapping[str, Any]) -> str:
-    """Say what a credential is, without its value: kind, id, whose, and its end."""
-    known = f" {held['id']}" if held["id"] else ""
-    whose = f" for {', '.join(held['repositories'])}" if held["repositories"] not in ([], ["**"]) else ""
-    return f"{held['kind']}{known}{whose}" + (f" until {held['expires_at']}" if held["expires_at"] else "")
+def format_credential(credential: Mapping[str, Any]) -> str:
+    """Describe a credential without its value: kind, id, repositories and expiry."""
+    known = f" {credential['id']}" if credential["id"] else ""
+    repositories = credential["repositories"]
+    scope = f" for {', '.join(repositories)}" if repositories not in ([], ["**"]) else ""
+    expiry = f" until {credential['expires_at']}" if credential["expires_at"] else ""
+    return f"{credential['kind']}{known}{scope}{expiry}"

@@ -1,8 +1,8 @@
-"""``credgate top``: sessions and what they transfer, as it moves.
+"""``credgate top``: a live view of sessions and running transfers.
 
-Asks twice a second or as ``--interval`` says, and draws the tables anew on the terminal's other screen, which Ctrl-C
-leaves as it was found. Where there is no terminal, or with ``--once`` or ``--json``, one look is printed. Rates are
-reckoned from two looks; a transfer is told from another by its session, repository, operation and address.
+It fetches them every ``--interval`` seconds and redraws its tables on the terminal's alternate screen, so that Ctrl-C
+restores what was there before. Without a terminal, or with ``--once`` or ``--json``, it prints one snapshot. A transfer
+rate is computed from two snapshots. A transfer is identified by its session, repository, operation and client address.
 """
 
 from __future__ import annotations
@@ -14,90 +14,85 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from credgate.cli import client, output
+from credgate.cli import output
+from credgate.cli.gateway_options import gateway_options
 from credgate.cli.session import HEADS, SESSIONS, now, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from credgate.cli.client import ControlSocket
     from credgate.cli.control_client import ControlClient
+    from credgate.cli.gateway_options import ControlSocket
 
-Look = dict[str, list[dict[str, Any]]]
+Snapshot = dict[str, list[dict[str, Any]]]
+TransferKey = tuple[Any, ...]
 TRANSFERS = ("SESSION", "REPOSITORY", "OPERATION", "FROM", "FOR", "UP", "DOWN", "RATE")
 
 
 @click.command()
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=0.5, show_default=True, help="Seconds.")
-@click.option("--once", is_flag=True, help="Print one look and end.")
-@client.talking
-def top(way: ControlSocket, interval: float, *, once: bool, as_json: bool) -> None:
-    """Show sessions and running transfers; Ctrl-C ends it."""
+@click.option("--once", is_flag=True, help="Print one snapshot and exit.")
+@gateway_options
+def top(gateway: ControlSocket, interval: float, *, once: bool, as_json: bool) -> None:
+    """Show sessions and running transfers until Ctrl-C is pressed."""
     if as_json:
-        output.say_json(way.run(look))
+        output.print_json(gateway.run(fetch_snapshot))
     elif once or not output.console().is_terminal:
-        output.console().print(drawing(way.run(look), {}, 0.0))
+        output.console().print(render(gateway.run(fetch_snapshot), {}, 0.0))
     else:
         try:
-            way.run(lambda control: _watch(control, interval))
+            gateway.run(lambda control: _watch(control, interval))
         except click.Abort:
-            return
+            return  # Ctrl-C is the normal end
 
 
-async def look(control: ControlClient) -> Look:
-    """Ask once."""
+async def fetch_snapshot(control: ControlClient) -> Snapshot:
+    """Fetch the sessions and the running transfers."""
     sessions = await control.ask("GET", SESSIONS)
     return {"sessions": sessions["sessions"], "transfers": (await control.ask("GET", "/v1/transfers"))["transfers"]}
 
 
 async def _watch(control: ControlClient, interval: float) -> None:
-    before: dict[tuple[Any, ...], int] = {}
-    seen, first = now(), await look(control)
-    with Live(drawing(first, {}, 0.0), console=output.console(), screen=True, auto_refresh=False) as live:
-        before = moved(first)
+    fetched_at, snapshot = now(), await fetch_snapshot(control)
+    with Live(render(snapshot, {}, 0.0), console=output.console(), screen=True, auto_refresh=False) as live:
+        before = bytes_moved(snapshot)
         while True:
             await control.wait(interval)
-            found, moment = await look(control), now()
-            live.update(drawing(found, before, moment - seen), refresh=True)
-            before, seen = moved(found), moment
+            snapshot, moment = await fetch_snapshot(control), now()
+            live.update(render(snapshot, before, moment - fetched_at), refresh=True)
+            before, fetched_at = bytes_moved(snapshot), moment
 
 
-# What is shown.
+def bytes_moved(snapshot: Snapshot) -> dict[TransferKey, int]:
+    """Return the number of bytes that each transfer has moved in both directions."""
+    return {_key(one): one["bytes_up"] + one["bytes_down"] for one in snapshot["transfers"]}
 
 
-def moved(found: Look) -> dict[tuple[Any, ...], int]:
-    """Return how many bytes each transfer has moved."""
-    return {_which(one): one["bytes_up"] + one["bytes_down"] for one in found["transfers"]}
+def _key(transfer: Mapping[str, Any]) -> TransferKey:
+    return (transfer["session"], transfer["repo"], transfer["operation"], transfer["peer"])
 
 
-def _which(one: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (one["session"], one["repo"], one["operation"], one["peer"])
-
-
-def drawing(found: Look, before: Mapping[tuple[Any, ...], int], seconds: float) -> Group:
-    """Return the tables; ``before`` is what transfers had moved ``seconds`` ago."""
-    # Those used last come first: a window shows the top of a long list only.
-    sessions, transfers = sorted(found["sessions"], key=_used, reverse=True), found["transfers"]
-    moment = now()
+def render(snapshot: Snapshot, before: Mapping[TransferKey, int], seconds: float) -> Group:
+    """Return the tables. ``before`` is ``bytes_moved`` of the snapshot that was fetched ``seconds`` ago."""
+    # Most recently used first: a terminal window may show only the top of a long list.
+    sessions = sorted(snapshot["sessions"], key=lambda one: str(one["used_at"]), reverse=True)
+    transfers, moment = snapshot["transfers"], now()
     return Group(
         Text(f"credgate: {len(sessions)} sessions, {len(transfers)} requests running", style="bold"),
-        output.table(TRANSFERS, (_transfer(one, before, seconds) for one in transfers)),
+        output.table(TRANSFERS, (_transfer_row(one, rate(one, before, seconds)) for one in transfers)),
         output.table(HEADS, (row(one, moment) for one in sessions)),
     )
 
 
-def _used(one: Mapping[str, Any]) -> str:
-    return str(one["used_at"])
+def _transfer_row(transfer: Mapping[str, Any], rate: str) -> tuple[str, ...]:
+    up, down = output.size(transfer["bytes_up"]), output.size(transfer["bytes_down"])
+    return (*_key(transfer), output.duration(transfer["seconds"]), up, down, rate)
 
 
-def _transfer(one: Mapping[str, Any], before: Mapping[tuple[Any, ...], int], seconds: float) -> tuple[str, ...]:
-    where = (one["session"], one["repo"], one["operation"], one["peer"], output.length(one["seconds"]))
-    return (*where, output.size(one["bytes_up"]), output.size(one["bytes_down"]), rate(one, before, seconds))
-
-
-def rate(one: Mapping[str, Any], before: Mapping[tuple[Any, ...], int], seconds: float) -> str:
-    """Say how fast a transfer moves; "" while only one look has seen it."""
-    known = before.get(_which(one))
+def rate(transfer: Mapping[str, Any], before: Mapping[TransferKey, int], seconds: float) -> str:
+    """Format the rate of a transfer; "" if the earlier snapshot does not have it."""
+    known = before.get(_key(transfer))
     if known is None or seconds <= 0:
         return ""
-    return f"{output.size(max(0, one['bytes_up'] + one['bytes_down'] - known) / seconds)}/s"
+    # Another transfer with the same key may have begun: then the difference is negative.
+    return f"{output.size(max(0, transfer['bytes_up'] + transfer['bytes_down'] - known) / seconds)}/s"

@@ -1,4 +1,4 @@
-"""A control service that listens, for commands to ask, and the reactor lent to them."""
+"""A running control API for commands, and the shared reactor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a short-named home, and nothing of the caller's around it."""
+    """Create a HOME with a short path (a socket is in it) and reset the variables that point to others."""
     made = Path(tempfile.mkdtemp(prefix="cg-"))
     monkeypatch.chdir(made)
     for name in ("HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
@@ -36,7 +36,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def unmasked() -> Iterator[None]:
-    """Have signals blocked no longer than a test: a command that could not be started leaves them so, as it may."""
+    """Restore the signal mask: a command that could not be started leaves signals blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     yield
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -44,7 +44,7 @@ def unmasked() -> Iterator[None]:
 
 @pytest.fixture
 def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    """Start a gateway's control API, which ``CREDGATE_SOCKET`` names."""
+    """Start a gateway's control API and set ``CREDGATE_SOCKET``."""
     settings = config(home / "run" / "control.sock")
     transfers: list[dict[str, object]] = []
     overview = Overview(

@@ -1,4 +1,4 @@
-"""What the doctor looks at on the machine."""
+"""The checks of ``credgate doctor`` on the machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_socket_that_is_there_and_closed_is_well(tmp_path: Path) -> None:
-    """Each thing that can be wrong has its own words, and a command."""
+def test_control_socket_states(tmp_path: Path) -> None:
+    """Each problem has its own text and command."""
     path = tmp_path / "s"
     missing = checks.control_socket(path)
     assert (missing.state, missing.mend[:18]) == (WRONG, "twistd -n credgate")
     path.touch()
-    assert "is no socket" in checks.control_socket(path).text
+    assert "is not a socket" in checks.control_socket(path).text
     path.unlink()
     with closing(socket.socket(socket.AF_UNIX)) as listening:
         listening.bind(str(path))
@@ -34,8 +34,8 @@ def test_a_socket_that_is_there_and_closed_is_well(tmp_path: Path) -> None:
     assert (found.state, found.mend) == (WRONG, f"chmod go-w {tmp_path}")
 
 
-def test_a_directory_that_may_not_be_entered_is_another_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a gateway that is not there: the command that mends it is another."""
+def test_inaccessible_socket_directory_is_reported_with_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is distinguished from a missing gateway."""
 
     def locked(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -43,11 +43,11 @@ def test_a_directory_that_may_not_be_entered_is_another_user_s(tmp_path: Path, m
     monkeypatch.setattr("pathlib.Path.lstat", locked)
     found = checks.control_socket(tmp_path / "s")
     assert (found.state, found.mend) == (WRONG, "sudo credgate doctor")
-    assert f"may not be entered by uid {os.geteuid()}" in found.text
+    assert f"uid {os.geteuid()} has no access to" in found.text
 
 
-def test_a_port_is_connected_to() -> None:
-    """Whatever address it is bound to."""
+def test_port_is_ok_if_it_accepts_a_connection() -> None:
+    """Also if it is bound to all addresses."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         assert checks.port("git port", f"0.0.0.0:{port}").state == OK
@@ -56,8 +56,8 @@ def test_a_port_is_connected_to() -> None:
     assert checks.port("git port", "/run/git.sock").state == UNKNOWN
 
 
-def test_a_resolver_is_asked() -> None:
-    """Any answer will do: whether it resolves is not the gateway's matter; none at all is."""
+def test_resolver_is_ok_if_it_answers() -> None:
+    """Any answer is accepted; a missing or malformed one is wrong."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(10)
@@ -75,8 +75,8 @@ def test_a_resolver_is_asked() -> None:
     assert (silent.state, "[dns] upstream" in silent.mend) == (WRONG, True)
 
 
-def test_the_clock_is_asked_and_not_set() -> None:
-    """In a container the kernel may not know."""
+def test_clock_state_on_this_machine() -> None:
+    """In a container the kernel may not know it."""
     assert checks.clock().state in {OK, UNKNOWN}
 
 
@@ -84,25 +84,25 @@ def test_the_clock_is_asked_and_not_set() -> None:
     ("answer", "state", "text"),
     [
         (0, OK, "synchronised"),
-        (5, UNKNOWN, "not synchronised, says the kernel"),
-        (-1, UNKNOWN, "does not say"),
-        (OSError(), UNKNOWN, "does not say"),
+        (5, UNKNOWN, "the kernel reports that it is not synchronised"),
+        (-1, UNKNOWN, "does not report"),
+        (OSError(), UNKNOWN, "does not report"),
     ],
 )
-def test_a_clock_is_judged_by_what_the_kernel_says(
+def test_clock_state_follows_the_kernels_report(
     monkeypatch: pytest.MonkeyPatch, answer: object, state: str, text: str
 ) -> None:
-    """A container's may not know, which is no fault; it is told with the command that helps where it is one."""
+    """The clock is not changed."""
     asked: list[int] = []
 
     class Libc:
-        """The C library, of which one function is asked."""
+        """The C library."""
 
         def __init__(self, *_: object, **__: object) -> None:
-            """Open it."""
+            """Load it."""
 
         def adjtimex(self, state: Any) -> object:
-            """Answer; what would change the clock is written down."""
+            """Return the prepared state; record ``modes``, which would change the clock."""
             asked.append(state._obj.modes)
             if isinstance(answer, Exception):
                 raise answer
@@ -115,7 +115,7 @@ def test_a_clock_is_judged_by_what_the_kernel_says(
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "state", "mend"),
+    ("status", "expected", "state", "mend"),
     [
         (0, ["enabled: http://gateway:8080", "session: /run/secrets/gateway_token"], OK, ""),
         (0, ["enabled: http://gateway:8080", "session: none (x is missing)"], WRONG, "credgate session create"),
@@ -126,14 +126,14 @@ def test_a_clock_is_judged_by_what_the_kernel_says(
         (137, [], UNKNOWN, "docker ps"),
     ],
 )
-def test_a_container_is_judged_by_what_its_own_helper_says(status: int, said: list[str], state: str, mend: str) -> None:
-    """And the command that mends it is one to copy."""
-    found = checks.judged("container box", "docker", "box", status, said)
+def test_container_state_follows_its_helpers_report(status: int, expected: list[str], state: str, mend: str) -> None:
+    """Each problem has a command that can be copied."""
+    found = checks.judge_container("docker", "box", status, expected)
     assert (found.state, mend in found.mend) == (state, True)
 
 
-def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through whichever engine is there; here a stand-in that runs the words in this machine's sh."""
+def test_container_is_checked_with_the_installed_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the engine is a script."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert checks.container("box").state == UNKNOWN
     engine = tmp_path / "podman"
@@ -141,22 +141,20 @@ def test_a_container_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     engine.chmod(0o755)
     assert checks.container("box").state == OK
     assert checks.container("other").state == UNKNOWN
-    engine.write_text("no program of this machine's")
+    engine.write_text("not a program")
     broken = checks.container("box")
     assert (broken.state, broken.text.startswith("podman exec: ")) == (UNKNOWN, True)
 
 
-def test_a_container_that_does_not_stop_talking_or_says_nothing_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A few KiB are read of what it says; one that is silent is given up."""
+def test_container_output_and_time_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The beginning of the output is read; a silent container times out."""
     engine = tmp_path / "podman"
     engine.write_text("#!/bin/sh\nexec /bin/cat /dev/zero\n")
     engine.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     talking = checks.container("box")
     assert (talking.state, len(talking.text)) == (UNKNOWN, 200)
-    monkeypatch.setattr(checks, "_CONTAINER_PATIENCE", 0.2)
+    monkeypatch.setattr(checks, "CONTAINER_TIMEOUT", 0.2)
     engine.write_text("#!/bin/sh\nexec /bin/sleep 600\n")
     silent = checks.container("box")
     assert (silent.state, "timed out after 0.2 seconds" in silent.text) == (UNKNOWN, True)

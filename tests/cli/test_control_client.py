@@ -1,4 +1,4 @@
-"""The control API over its socket: what is asked, every way that no answer comes, and the one run of the reactor."""
+"""The control API over its socket: requests, every kind of missing answer, and the run of the reactor."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 import pytest_twisted
 from attrs import define, field
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectError
 
 from credgate.cli import control_client
 from credgate.cli.control_client import ControlClient
 from credgate.cli.output import CommandError, GatewayUnreachableError
 from tests.fakes.control_gateway import within
-from tests.fakes.keeping import SOURCE
+from tests.fakes.run_processes import SOURCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Other:
-    """Something that listens at a socket and says ``reply`` to whatever comes, then closes, unless it ``keeps`` it."""
+    """A server that sends ``reply`` to each request and then closes the connection, unless it ``keeps`` it open."""
 
     socket: Path
     reply: bytes = b""
@@ -42,7 +42,7 @@ class Other:
     over: threading.Event = field(factory=threading.Event)
 
     def serve(self, listening: socket.socket) -> None:
-        """Serve one connection after the other."""
+        """Serve one connection after another."""
         while True:
             try:
                 peer = listening.accept()[0]
@@ -56,20 +56,20 @@ class Other:
 
 
 def _request(peer: socket.socket) -> bytes:
-    """Read one, body and all."""
-    head, said = b"", b""
+    """Read a request with its body."""
+    head, expected = b"", b""
     while not head:
-        said += peer.recv(65536)
-        head = said.partition(b"\r\n\r\n")[0] if b"\r\n\r\n" in said else b""
+        expected += peer.recv(65536)
+        head = expected.partition(b"\r\n\r\n")[0] if b"\r\n\r\n" in expected else b""
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-    while len(said) < len(head) + 4 + int(length[1] if length else 0):
-        said += peer.recv(65536)
-    return said
+    while len(expected) < len(head) + 4 + int(length[1] if length else 0):
+        expected += peer.recv(65536)
+    return expected
 
 
 @pytest.fixture
 def other(home: Path) -> Iterator[Other]:
-    """Start one."""
+    """Start another server."""
     made = Other(home / "other.sock")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(made.socket))
@@ -83,90 +83,91 @@ def other(home: Path) -> Iterator[Other]:
 
 
 def reply(body: bytes, status: str = "200 OK", *fields: bytes) -> bytes:
-    """Make an answer."""
+    """Return an HTTP response."""
     return b"\r\n".join([f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *fields, b"", body])
 
 
 def ask(where: Path, *words: Any) -> Deferred[dict[str, Any]]:
-    """Ask, with a deadline."""
+    """Make a request, with a deadline."""
     return within(Deferred.fromCoroutine(ControlClient(where).ask(*(words or ("GET", "/v1/status")))))
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_is_asked_over_its_socket(gateway: Gateway) -> None:
-    """With a body or without one, and its answer is what it said."""
+async def test_request_and_answer_over_the_socket(gateway: Gateway) -> None:
+    """With and without a body."""
     made = await ask(gateway.socket, "POST", "/v1/sessions", {"repos": ["octo/hello"]})
     assert (await ask(gateway.socket, "GET", f"/v1/sessions/{made['id']}"))["id"] == made["id"]
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_gateway_s_own_words_are_the_failure(gateway: Gateway) -> None:
-    """Whoever reads them knows what to write instead; the status is for who asks by ``answer``."""
+async def test_error_has_the_gateways_message(gateway: Gateway) -> None:
+    """``request`` returns the status instead of raising an error."""
     with pytest.raises(CommandError, match="Session not found"):
         await ask(gateway.socket, "DELETE", "/v1/sessions/s-0123456789abcdef")
     control = ControlClient(gateway.socket)
-    status, _ = await within(Deferred.fromCoroutine(control.answer("GET", "/v1/sessions/s-0123456789abcdef")))
+    status, _ = await within(Deferred.fromCoroutine(control.request("GET", "/v1/sessions/s-0123456789abcdef")))
     assert status == 404
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("expected", "text"),
     [
-        (reply(b'{"error": "not you"}', "403 Forbidden"), "not you: run this as credgate's own user or root, or add"),
-        (reply(b"{}", "503 Busy"), "the gateway answered 503"),
+        (
+            reply(b'{"error": "not you"}', "403 Forbidden"),
+            "not you: run this command as credgate's user or as root, or add",
+        ),
+        (reply(b"{}", "503 Busy"), "the gateway answered with status 503"),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_refusal_says_what_helps(other: Other, said: bytes, text: str) -> None:
-    """Another user's socket is the first mistake of everybody; a refusal without words still has its number."""
-    other.reply = said
+async def test_refusal_for_another_user_explains_what_to_do(other: Other, expected: bytes, text: str) -> None:
+    """An error without a message is reported with its status."""
+    other.reply = expected
     with pytest.raises(CommandError, match=text) as caught:
         await ask(other.socket)
     assert not isinstance(caught.value, GatewayUnreachableError)
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("expected", "text"),
     [
         (b"SSH-2.0-x\r\n", "closed the connection without an answer"),
-        (reply(b"hello"), "is no credgate"),
-        (reply(b"[]"), "is no credgate"),
-        (reply(b"\xff\xfe"), "is no credgate"),
+        (reply(b"hello"), "is not credgate"),
+        (reply(b"[]"), "is not credgate"),
+        (reply(b"\xff\xfe"), "is not credgate"),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_is_no_gateway_is_said_to_be_none(other: Other, said: bytes, text: str) -> None:
-    """A socket's path is easily another program's; its answer is not acted on."""
-    other.reply = said
+async def test_answer_of_another_program_is_an_error(other: Other, expected: bytes, text: str) -> None:
+    """The socket may belong to another program."""
+    other.reply = expected
     with pytest.raises(GatewayUnreachableError, match=text):
         await ask(other.socket)
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"])
+@pytest.mark.parametrize("expected", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{"])
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_says_nothing_is_given_up(
-    other: Other, monkeypatch: pytest.MonkeyPatch, said: bytes
-) -> None:
-    """Before or in mid-answer: a script behind it must not hang, and is told that it was time, not a closed door."""
-    other.reply, other.keeps = said, True
+async def test_missing_answer_times_out(other: Other, monkeypatch: pytest.MonkeyPatch, expected: bytes) -> None:
+    """Before and in the middle of an answer. The message distinguishes it from a closed connection."""
+    other.reply, other.keeps = expected, True
     monkeypatch.setattr(control_client, "TIMEOUT", 0.3)
-    with pytest.raises(GatewayUnreachableError, match=r"did not answer in 0\.3 s"):
+    with pytest.raises(GatewayUnreachableError, match=r"did not answer within 0\.3 s"):
         await ask(other.socket)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_is_not_there_is_said_with_what_to_do(home: Path) -> None:
-    """Why, as the system says it, and how to start or to name another."""
+async def test_missing_gateway_error_has_the_reason_and_a_hint(home: Path) -> None:
+    """The reason is the system's error message."""
     with pytest.raises(
-        GatewayUnreachableError, match=r"\(No such file or directory\); start one .* or name its socket"
+        GatewayUnreachableError, match=r"\(No such file or directory\); start one .* or name its control socket"
     ) as caught:
         await ask(home / "none")
     assert caught.value.status == 3
 
 
 @pytest_twisted.ensureDeferred
-async def test_nothing_is_followed_or_asked_again(other: Other) -> None:
-    """A redirect would be asked with the same body, a create would make two sessions."""
+async def test_request_is_sent_once_and_redirects_are_not_followed(other: Other) -> None:
+    """A repeated create would make a second session."""
     other.reply = reply(b"{}", "307 Moved", b"Location: http://localhost/elsewhere")
     await ask(other.socket, "POST", "/v1/sessions", {})
     assert len(other.asked) == 1
@@ -175,23 +176,36 @@ async def test_nothing_is_followed_or_asked_again(other: Other) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"), [(errno.EACCES, "Permission denied"), (None, "no connection"), ("odd", "odd")]
+    ("code", "text"), [(errno.EACCES, "Permission denied"), (None, "no connection"), ("odd", "odd")]
 )
-def test_why_is_said_in_the_system_s_words(code: Any, said: str) -> None:
-    """Where it has some."""
-    assert control_client._why(ConnectError(code)) == said
+@pytest_twisted.ensureDeferred
+async def test_connection_error_has_the_systems_message(
+    home: Path, monkeypatch: pytest.MonkeyPatch, code: Any, text: str
+) -> None:
+    """If there is one."""
+
+    class Failing:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def connect(self, _: object) -> Deferred[None]:
+            return fail(ConnectError(code))
+
+    monkeypatch.setattr(control_client, "UNIXClientEndpoint", Failing)
+    with pytest.raises(GatewayUnreachableError, match=rf"\({text}\); start one"):
+        await ask(home / "none")
 
 
-# The reactor, which ends with a process.
+# The reactor, which can run once in a process.
 
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import click
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
-from credgate.cli.control_client import drive
+from credgate.cli.control_client import run_reactor
 
 async def value():
     return 7
@@ -200,21 +214,21 @@ async def error():
     raise LookupError("of the work")
 
 async def endless():
-    await deferLater(reactor, 0, print, "begun", flush=True)  # from then on the reactor has its signals
+    await deferLater(reactor, 0, print, "begun", flush=True)  # now the reactor handles signals
     try:
         await Deferred()
     finally:
-        print("put in order", flush=True)
+        print("cleaned up", flush=True)
 
 try:
-    print(drive({"value": value, "error": error, "endless": endless}[sys.argv[1]]))
+    print(run_reactor({"value": value, "error": error, "endless": endless}[sys.argv[1]]))
 except (LookupError, click.Abort) as error:
     print(repr(error))
 """
 
 
 def driven(which: str) -> subprocess.Popen[str]:
-    """Start a process that drives one of them."""
+    """Start a process that runs one of these functions."""
     return subprocess.Popen(
         [sys.executable, "-P", "-c", SCRIPT, str(SOURCE), which],
         stdout=subprocess.PIPE,
@@ -223,26 +237,26 @@ def driven(which: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(("which", "said"), [("value", "7\n"), ("error", "LookupError('of the work')\n")])
-def test_what_the_work_comes_to_comes_out(which: str, said: str) -> None:
-    """A command's error is the command's, not the reactor's: no traceback of its loop."""
-    assert driven(which).communicate(timeout=60) == (said, "")
+@pytest.mark.parametrize(("which", "expected"), [("value", "7\n"), ("error", "LookupError('of the work')\n")])
+def test_result_or_error_of_the_work_is_passed_on(which: str, expected: str) -> None:
+    """An error is raised without a traceback of the reactor."""
+    assert driven(which).communicate(timeout=60) == (expected, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_cancels_the_work_and_waits_for_its_end(number: signal.Signals) -> None:
-    """A session that was made for the command is revoked on Ctrl-C; then it is an abort, not a success."""
+def test_signal_cancels_the_work_and_waits_for_its_cleanup(number: signal.Signals) -> None:
+    """Then Abort is raised."""
     process = driven("endless")
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (out, err) == ("put in order\nAbort()\n", "")
+    assert (out, err) == ("cleaned up\nAbort()\n", "")
 
 
 @pytest_twisted.ensureDeferred
-async def test_waiting_lets_the_reactor_go_on(home: Path) -> None:
-    """``top`` and the keeper look again after a while; meanwhile what is due happens."""
+async def test_reactor_runs_while_waiting(home: Path) -> None:
+    """Other delayed calls are made meanwhile."""
     happened: list[str] = []
     reactor.callLater(0, happened.append, "meanwhile")  # type: ignore[attr-defined]  # it is IReactorTime
     await within(Deferred.fromCoroutine(ControlClient(home).wait(0.01)))

@@ -1,4 +1,4 @@
-"""``credgate doctor``: every finding, and what mends it."""
+"""``credgate doctor``: findings and repairs."""
 
 from __future__ import annotations
 
@@ -20,61 +20,61 @@ if TYPE_CHECKING:
     from tests.fakes.control_gateway import Gateway
 
 
-def states(told: Any) -> dict[str, str]:
-    """Return each finding's state."""
-    jsonschema.validate(told, schema("doctor"))
-    return {one["what"]: one["state"] for one in told["findings"]}
+def states(result: Any) -> dict[str, str]:
+    """Return the state of each finding."""
+    jsonschema.validate(result, schema("doctor"))
+    return {one["what"]: one["state"] for one in result["findings"]}
 
 
 @pytest.fixture
 def reserved() -> Iterator[socket.socket]:
-    """Reserve a port of this machine: it is bound, so nobody else gets it; it refuses connections until it listens."""
+    """Bind a port, so that no other process gets it. It refuses connections until the test calls listen."""
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         yield made
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_wrong_is_named_with_what_mends_it(gateway: Gateway, reserved: socket.socket) -> None:
-    """First nothing listens on the git port, then it is well; the rest is well, and said to be."""
+async def test_each_problem_has_a_repair(gateway: Gateway, reserved: socket.socket) -> None:
+    """Here the git port is closed and the audit log does not work. When the port is open, it is no problem."""
     gateway.git = f"127.0.0.1:{reserved.getsockname()[1]}"
     gateway.ready["audit"] = False
-    told = await asked("doctor", "--json")
-    found = states(told.json)
-    assert told.status == 1
+    result = await asked("doctor", "--json")
+    found = states(result.json)
+    assert result.status == 1
     assert (found["gateway"], found["control socket"], found["sessions"]) == (OK, OK, OK)
     assert (found["ready: git"], found["ready: audit"], found["git port"]) == (OK, WRONG, WRONG)
     assert found["credential of git.example"] == UNKNOWN
     shown = (await asked("doctor")).out
     assert "free space on the audit log's disk" in shown
-    assert all(one["mend"] for one in told.json["findings"] if one["state"] != OK)
+    assert all(one["mend"] for one in result.json["findings"] if one["state"] != OK)
     reserved.listen()
     assert states((await asked("doctor", "--json")).json)["git port"] == OK
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_is_not_there_is_a_finding(home: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not an error: it is what one asks a doctor about."""
+async def test_missing_gateway_is_a_finding(home: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not an error of the command."""
     borrow_reactor(monkeypatch)
-    told = await asked("doctor", "--socket", "none.sock", "--json")
-    found = states(told.json)
-    assert (told.status, found["control socket"], found["gateway"]) == (1, WRONG, WRONG)
+    result = await asked("doctor", "--socket", "none.sock", "--json")
+    found = states(result.json)
+    assert (result.status, found["control socket"], found["gateway"]) == (1, WRONG, WRONG)
 
 
 VERDICT = {"repositories": ["octo/*"], "kind": "file", "state": "accepted", "text": "github.com answered"}
 
 
 @pytest_twisted.ensureDeferred
-async def test_each_forge_with_a_credential_is_asked_whether_it_accepts_it(gateway: Gateway) -> None:
-    """With the command that mends a refusal, and the one that finds out more where it is not known."""
+async def test_each_forge_is_asked_about_its_credential(gateway: Gateway) -> None:
+    """A refusal and an unknown answer have different repairs."""
     gateway.verdicts += [
         VERDICT,
         VERDICT | {"state": "refused", "text": "github.com answered 401"},
         VERDICT | {"state": "unknown", "text": "it says neither"},
     ]
-    told = await asked("doctor", "--json")
-    states(told.json)
-    found = [one for one in told.json["findings"] if one["what"] == "github.com accepts it"]
+    result = await asked("doctor", "--json")
+    states(result.json)
+    found = [one for one in result.json["findings"] if one["what"] == "github.com accepts it"]
     assert [one["state"] for one in found] == [OK, WRONG, UNKNOWN]
     assert found[0]["text"] == "file for octo/*: github.com answered"
     assert found[1]["mend"] == 'replace the credential of forges."github.com" in credgate.toml'
@@ -83,25 +83,25 @@ async def test_each_forge_with_a_credential_is_asked_whether_it_accepts_it(gatew
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_repository_is_named_to_the_forge_where_it_is(gateway: Gateway) -> None:
-    """The default one, or the one that is named; a name that is none is said to be."""
+async def test_repository_is_used_for_its_forge_only(gateway: Gateway) -> None:
+    """The default forge, or the named one; an unknown forge is a finding."""
     await asked("doctor", "--repo", "octo/hello")
     await asked("doctor", "--repo", "octo/hello", "--forge", "git.example")
     assert gateway.checked == [("github.com", "octo/hello"), ("github.com", ""), ("git.example", "octo/hello")]
-    told = await asked("doctor", "--repo", "octo/hello", "--forge", "elsewhere", "--json")
-    (found,) = [one for one in told.json["findings"] if one["what"] == "elsewhere accepts it"]
+    result = await asked("doctor", "--repo", "octo/hello", "--forge", "elsewhere", "--json")
+    (found,) = [one for one in result.json["findings"] if one["what"] == "elsewhere accepts it"]
     assert (found["state"], found["text"]) == (UNKNOWN, "No such forge")
     assert (await asked("doctor", "--forge", "git.example")).status == 2
-    assert [one.state for one in doctor.accepted("x", [])] == [UNKNOWN]
+    assert [one.state for one in doctor.judge_acceptance("x", [])] == [UNKNOWN]
 
 
-def test_each_part_is_judged() -> None:
-    """By what the gateway says of itself."""
-    assert [one.state for one in doctor.ready({})] == [WRONG]
-    assert [one.state for one in doctor.resolvers([])] == [WRONG]
+def test_findings_for_the_gateways_status() -> None:
+    """Readiness, resolvers, credentials and sessions."""
+    assert [one.state for one in doctor.judge_readiness({})] == [WRONG]
+    assert [one.state for one in doctor.check_resolvers([])] == [WRONG]
     held = {"kind": "app", "id": "0a", "repositories": [], "expires_at": None, "trouble": ""}
     forge = {"name": "x", "credential": True, "credentials": [held, held | {"trouble": "401"}]}
-    assert [one.state for one in doctor.forges([forge, {**forge, "credential": False, "credentials": []}])] == [
-        *(OK, WRONG, UNKNOWN)
-    ]
-    assert doctor.room({"live": 3, "max": 3}).state == WRONG
+    assert [
+        one.state for one in doctor.judge_credentials([forge, {**forge, "credential": False, "credentials": []}])
+    ] == [*(OK, WRONG, UNKNOWN)]
+    assert doctor.judge_sessions({"live": 3, "max": 3}).state == WRONG

@@ -1,4 +1,4 @@
-"""``docs/cli.md`` says what the command line says: every option is in it, and every example prints what it shows."""
+"""``docs/cli.md`` documents every option, and its examples print what it shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Words = tuple[str, ...]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 ID, UNKNOWN = "s-0123456789abcdef", "s-00000000000000ff"
-ALIKE = [
+VARYING = [
     (r"s-[0-9a-f]{16}", ID),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "2026-01-31T12:00:00Z"),
     (r"\d+s ago", "1s ago"),
@@ -50,9 +50,9 @@ def commands(
         yield before, group
 
 
-def alike(text: str) -> list[str]:
-    """Return lines of an output in which what differs from run to run does not."""
-    for pattern, instead in ALIKE:
+def normalised(text: str) -> list[str]:
+    """Return the lines of an output, with values that differ between runs replaced."""
+    for pattern, instead in VARYING:
         text = re.sub(pattern, instead, text, flags=re.MULTILINE)
     return [line.strip() for line in text.splitlines() if line.strip(" ─")]
 
@@ -71,8 +71,8 @@ def examples() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*one, id=" ".join(one[0])) for one in commands()])
-def test_every_option_is_in_its_section(words: tuple[str, ...], command: click.Command) -> None:
-    """Under the heading that names the command; those of every command are at the top."""
+def test_every_option_is_documented(words: tuple[str, ...], command: click.Command) -> None:
+    """In the section of its command. Common options are at the top."""
     text = DOCUMENT.read_text(encoding="utf-8")
     heading = re.search(rf"^## .*`credgate {re.escape(words[0])}\b.*$", text, re.MULTILINE)
     assert heading is not None, f"{words[0]} has no section"
@@ -82,25 +82,25 @@ def test_every_option_is_in_its_section(words: tuple[str, ...], command: click.C
     assert missing == []
 
 
-def test_every_command_that_prints_json_has_a_schema() -> None:
-    """Named after it; those of the audit log share one."""
+def test_every_json_output_has_a_schema() -> None:
+    """Under the name of the command."""
     for words, command in commands():
         if any("--json" in parameter.opts for parameter in command.params):
             assert " ".join(words) in names() or words[0] in names(), words
 
 
 @pytest_twisted.ensureDeferred
-async def test_every_example_prints_what_is_shown(gateway: Gateway) -> None:
-    """In the order of the document, against one gateway."""
+async def test_examples_print_the_documented_output(gateway: Gateway) -> None:
+    """In the order of the document, with one gateway."""
     _configuration()
     real = UNKNOWN
     for command, shown in examples():
         words = [word.replace(ID, real) for word in shlex.split(command)]
         assert words[0] == "credgate"
-        told = await asked(*words[1:])
+        result = await asked(*words[1:])
         if words[1:3] == ["session", "create"]:
-            real = told.out.strip()
-        assert alike(told.err + told.out) == alike(shown), f"$ {command}\n{told.err}{told.out}"
+            real = result.out.strip()
+        assert normalised(result.err + result.out) == normalised(shown), f"$ {command}\n{result.err}{result.out}"
 
 
 def _configuration() -> None:

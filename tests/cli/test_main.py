@@ -1,4 +1,4 @@
-"""``credgate``: what there is, and the one form of every error."""
+"""``credgate``: its commands, and the format of all errors."""
 
 from __future__ import annotations
 
@@ -29,24 +29,26 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
-        (["--help"], ["policy", "dns-check", "twistd credgate", "Exit status: 0 done;"]),
+        (["--help"], ["policy", "dns-check", "twistd credgate", "Exit status: 0 success;"]),
         (["policy", "-h"], ["test"]),
         (["policy", "test", "--help"], ["FILE...", "--config", "[[push]]\n", "Exit status: 0", "--quiet"]),
         (["dns-check", "--help"], ["usage: credgate-dns-check", "--client"]),
         (["--version"], [f"credgate {package.__version__}\n"]),
     ],
 )
-def test_help_says_what_there_is(words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody should have to read the code for it."""
-    told = credgate(*words)
-    assert told.status == 0
-    assert [one for one in said if one not in told.out + capsys.readouterr().out] == []
+def test_help_lists_commands_and_options(
+    words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For the program and some commands."""
+    result = credgate(*words)
+    assert result.status == 0
+    assert [one for one in expected if one not in result.out + capsys.readouterr().out] == []
 
 
 def commands(group: object = main, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Return every command's words."""
+    """Return the words of every command."""
     below = getattr(group, "commands", None)
     if below is None:
         return [before]
@@ -54,50 +56,53 @@ def commands(group: object = main, before: tuple[str, ...] = ()) -> list[tuple[s
 
 
 @pytest.mark.parametrize("words", [words for words in commands() if words != ("dns-check",)], ids=" ".join)
-def test_every_command_has_help_and_takes_no_unknown_option(words: tuple[str, ...]) -> None:
-    """One line, and status 2."""
+def test_every_command_has_help_and_refuses_unknown_options(words: tuple[str, ...]) -> None:
+    """One line, status 2."""
     assert f"Usage: credgate {' '.join(words)} " in credgate(*words, "--help").out
-    told = credgate(*words, "--no-such-option")
-    assert told.status == 2
-    assert "--no-such-option" in told.line
+    result = credgate(*words, "--no-such-option")
+    assert result.status == 2
+    assert "--no-such-option" in result.line
 
 
 ID = "s-0123456789abcdef"
 USAGE = [
     (["frob"], "No such command 'frob'"),
     (["policy", "tests"], "No such command 'tests'"),
-    ([], "say which: credgate dns-check|session|env|"),
-    (["session"], "say which: credgate session create|list|show|extend|revoke"),
+    ([], "missing command: credgate dns-check|session|env|"),
+    (["session"], "missing command: credgate session create|list|show|extend|revoke"),
     (["session", "show"], "Missing argument 'ID'"),
-    (["session", "show", "x"], "a session's id is s- and 16 hexadecimal digits"),
+    (["session", "show", "x"], "a session id is s- and 16 hexadecimal digits"),
     (["session", "extend", ID], "Missing option '--for'"),
-    (["session", "create", "--repo", "octo/hello:admin"], "--repo is OWNER/REPO"),
-    (["session", "create", "--repo", "o/r", "--push", "refs/heads/x:smash"], "--push is REFS"),
-    (["session", "create", "--repo", "o/r:read", "--push", "refs/heads/x"], "--push is for a repository"),
-    (["session", "revoke"], "name the sessions to revoke, or say --all"),
-    (["session", "revoke", ID, "--all"], "name the sessions to revoke, or say --all"),
-    (["session", "revoke", "--all"], "nobody is there to ask: say --yes"),
+    (["session", "create", "--repo", "octo/hello:admin"], "--repo must be OWNER/REPO"),
+    (["session", "create", "--repo", "o/r", "--push", "refs/heads/x:smash"], "--push must be REFS"),
+    (["session", "create", "--repo", "o/r:read", "--push", "refs/heads/x"], "--push needs a repository"),
+    (["session", "revoke"], "name the sessions to revoke, or use --all"),
+    (["session", "revoke", ID, "--all"], "name the sessions to revoke, or use --all"),
+    (["session", "revoke", "--all"], "standard input is not a terminal: use --yes"),
     (["env", ID, "--format", "yaml"], "Invalid value for '--format'"),
-    (["explain", "octo/hello", "fetch"], "say for whom"),
+    (["explain", "octo/hello", "fetch"], "name a session or a grant"),
     (["explain", "octo/hello", "frob", "--session", ID], "Invalid value for"),
     (["top", "--interval", "0"], "Invalid value for '--interval'"),
     (["audit", "grep"], "Missing argument 'EXPR...'"),
-    (["audit", "grep", "repo~(", "--file", "x"], "( is no regular expression"),
+    (["audit", "grep", "repo~(", "--file", "x"], "invalid regular expression (: "),
     (["audit", "tail", "--file", "none"], "none cannot be read: No such file or directory"),
     (["check-config", "none.toml"], "none.toml: the file cannot be read: No such file or directory"),
     (["run"], "Missing argument '[--] CMD...'"),
-    (["run", "--private", "--socket", "x", "--", "true"], "--socket names a gateway that runs"),
+    (["run", "--private", "--socket", "x", "--", "true"], "--socket selects a running gateway"),
     (["run", "--config", "none.toml", "--", "true"], "none.toml: the file cannot be read"),
-    (["session", "create", "--token-file", "no/such/place"], "no/such/place cannot be made: No such file or directory"),
+    (
+        ["session", "create", "--token-file", "no/such/place"],
+        "no/such/place cannot be created: No such file or directory",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("words", "text"), USAGE, ids=[" ".join(words) for words, _ in USAGE])
-def test_what_cannot_be_used_is_one_line_and_status_2(words: list[str], text: str) -> None:
-    """No traceback, no page of help."""
-    told = credgate(*words)
-    assert (told.status, told.out) == (2, "")
-    assert told.line.startswith(text)
+def test_usage_error_is_one_line_with_status_2(words: list[str], text: str) -> None:
+    """No traceback and no help page."""
+    result = credgate(*words)
+    assert (result.status, result.out) == (2, "")
+    assert result.line.startswith(text)
 
 
 @pytest.mark.parametrize(
@@ -119,28 +124,28 @@ def test_what_cannot_be_used_is_one_line_and_status_2(words: list[str], text: st
     ids=" ".join,
 )
 @pytest_twisted.ensureDeferred
-async def test_a_gateway_that_is_not_there_is_status_3(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the way to name another; as JSON where that was asked for, before or behind the command."""
+async def test_missing_gateway_is_one_line_with_status_3(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as JSON."""
     borrow_reactor(monkeypatch)
-    told = await asked(*words, "--socket", "no.sock")
-    assert (told.status, told.out) == (3, "")
-    assert told.line.startswith("no gateway answers at no.sock (No such file or directory); start one (twistd -n")
+    result = await asked(*words, "--socket", "no.sock")
+    assert (result.status, result.out) == (3, "")
+    assert result.line.startswith("no gateway answers at no.sock (No such file or directory); start one (twistd -n")
     for wanted in ([*words, "--json", "--socket", "no.sock"], ["--json", "--socket", "no.sock", *words]):
-        told = await asked(*wanted)
-        jsonschema.validate(json.loads(told.err), schema("error"))
-        assert (told.status, '"exit": 3' in told.err) == (3, True)
+        result = await asked(*wanted)
+        jsonschema.validate(json.loads(result.err), schema("error"))
+        assert (result.status, '"exit": 3' in result.err) == (3, True)
 
 
-def test_no_socket_can_be_named_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then somebody must say where; a bad variable of the gateway's own is told by its name."""
+def test_invalid_gateway_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default socket depends on the gateway's environment variables."""
     monkeypatch.setenv("GATEWAY_PORT", "many")
-    told = credgate("session", "list")
-    assert told.status == 2
-    assert told.line.startswith("GATEWAY_PORT: ")
+    result = credgate("session", "list")
+    assert result.status == 2
+    assert result.line.startswith("GATEWAY_PORT: ")
 
 
-def test_dns_check_is_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its words and its exit status pass unchanged."""
+def test_dns_check_passes_arguments_and_status_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``credgate dns-check`` is ``credgate-dns-check``."""
     given: list[object] = []
     monkeypatch.setattr(dns_check, "main", lambda words: given.append(tuple(words)) or 1)
     assert credgate("dns-check", "x.example", "AAAA", "--client", "10.0.0.7", "--tcp").status == 1
@@ -148,6 +153,6 @@ def test_dns_check_is_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "least"), [("click", (8, 3)), ("rich", (15, 0)), ("treq", (26, 7))])
-def test_libraries_are_what_the_package_asks_for(name: str, least: tuple[int, ...]) -> None:
-    """``setup.cfg`` names them."""
+def test_libraries_have_the_required_versions(name: str, least: tuple[int, ...]) -> None:
+    """Those of ``setup.cfg``."""
     assert tuple(map(int, version(name).split(".")[:2])) >= least

@@ -1,4 +1,4 @@
-"""``credgate status``: one look, and whether all is well."""
+"""``credgate status``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jsonschema
 import pytest_twisted
 
 from credgate import __version__
-from credgate.cli.status import _readiness, credential, rows, works
+from credgate.cli.status import _readiness, format_credential, is_ready, rows
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @pytest_twisted.ensureDeferred
-async def test_people_see_what_there_is(gateway: Gateway) -> None:
-    """In one column of names and one of values."""
-    told = await asked("status")
-    lines = {line.split("  ")[0].strip(): line for line in told.out.splitlines()}
-    assert told.status == 0
+async def test_status_is_a_table_of_names_and_values(gateway: Gateway) -> None:
+    """One line for each."""
+    result = await asked("status")
+    lines = {line.split("  ")[0].strip(): line for line in result.out.splitlines()}
+    assert result.status == 0
     assert f"{__version__}, up " in lines["credgate"]
     assert lines["ready"].split() == ["ready", "yes"]
     assert lines["git listener"].split()[-1] == "127.0.0.1:8080"
@@ -32,31 +32,31 @@ async def test_people_see_what_there_is(gateway: Gateway) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_part_that_does_not_work_is_status_1(gateway: Gateway) -> None:
-    """A script asks for just that; the part is named."""
+async def test_failed_readiness_check_is_status_1(gateway: Gateway) -> None:
+    """The output names it."""
     gateway.ready["git"] = False
-    told = await asked("status")
-    assert (told.status, "no: git" in told.out) == (1, True)
-    told = await asked("status", "--json")
-    assert (told.status, told.json["ready"]) == (1, {"git": False})
-    jsonschema.validate(told.json, schema("status"))
+    result = await asked("status")
+    assert (result.status, "no: git" in result.out) == (1, True)
+    result = await asked("status", "--json")
+    assert (result.status, result.json["ready"]) == (1, {"git": False})
+    jsonschema.validate(result.json, schema("status"))
     gateway.ready.clear()
     assert "no: readiness" in (await asked("status")).out
-    assert str(_readiness({})) == "no: the checks did not end"
+    assert str(_readiness({})) == "no: the checks timed out"
 
 
-def test_a_credential_is_said_without_its_value() -> None:
-    """Kind, id, whose, and its end."""
+def test_credential_is_described_without_its_value() -> None:
+    """Kind, id, repositories and expiry."""
     held = {"kind": "app", "id": "0a", "repositories": ["octo/*"], "expires_at": "2026-01-31T13:00:00Z", "trouble": ""}
-    assert credential(held) == "app 0a for octo/* until 2026-01-31T13:00:00Z"
-    assert credential(held | {"id": "", "repositories": ["**"], "expires_at": None}) == "app"
+    assert format_credential(held) == "app 0a for octo/* until 2026-01-31T13:00:00Z"
+    assert format_credential(held | {"id": "", "repositories": ["**"], "expires_at": None}) == "app"
 
 
-def test_trouble_stands_out() -> None:
-    """A credential that cannot be renewed is what an operator must see."""
+def test_credential_problems_are_shown() -> None:
+    """Such as one that cannot be renewed."""
     held = {"kind": "file", "id": "0a", "repositories": [], "expires_at": None, "trouble": "it cannot be read"}
     forge = {"name": "x", "kind": "generic", "url": "https://x", "credential": True, "credentials": [held, held]}
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "version": "1",
         "uptime": 1,
         "ready": {"git": True},
@@ -72,9 +72,9 @@ def test_trouble_stands_out() -> None:
         "default_forge": "y",
         "dns": {"counters": {"refused": 2}, "upstream": ["192.0.2.1#53"]},
     }
-    shown = {name: str(value) for name, value in rows(told)}
+    shown = {name: str(value) for name, value in rows(result)}
     assert shown["forge x"] == "generic, https://x, file 0a (it cannot be read); file 0a (it cannot be read)"
     assert (shown["git listener"], shown["dns"], shown["dns upstream"]) == ("not bound", "refused 2", "192.0.2.1#53")
-    assert shown["audit head"] == "no line yet"
-    assert works(told)
-    assert not works(told | {"ready": {}})
+    assert shown["audit head"] == "no lines yet"
+    assert is_ready(result)
+    assert not is_ready(result | {"ready": {}})

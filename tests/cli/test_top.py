@@ -1,4 +1,4 @@
-"""``credgate top``: what moves (on a real terminal: ``test_terminal``)."""
+"""``credgate top`` (on a real terminal: ``test_terminal``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from credgate.cli import output
 from credgate.cli.control_client import ControlClient
-from credgate.cli.top import moved, rate
+from credgate.cli.top import bytes_moved, rate
 from tests.fakes.cli import asked
 from tests.fakes.schemas import schema
 
@@ -34,26 +34,26 @@ RUNNING: dict[str, Any] = {
 
 
 @pytest_twisted.ensureDeferred
-async def test_where_no_terminal_is_one_look_is_printed(gateway: Gateway) -> None:
-    """Sessions and transfers, in their columns."""
+async def test_one_snapshot_is_printed_without_a_terminal(gateway: Gateway) -> None:
+    """Sessions and transfers, in columns."""
     gateway.transfers.append(RUNNING)
     await asked("session", "create", "--repo", "octo/hello", "--label", "box")
     for words in ((), ("--once",)):
-        told = await asked("top", *words)
-        assert told.out.startswith("credgate: 1 sessions, 1 requests running\n")
-        (line,) = [line for line in told.out.splitlines() if "git-upload-pack" in line]
+        result = await asked("top", *words)
+        assert result.out.startswith("credgate: 1 sessions, 1 requests running\n")
+        (line,) = [line for line in result.out.splitlines() if "git-upload-pack" in line]
         assert line.split() == [
             *("s-0123456789abcdef", "octo/hello", "git-upload-pack", "10.0.0.7", "1m", "30s"),
             *("1.0", "KiB", "5.0", "MiB"),
         ]
-        assert " box " in told.out
-    told = await asked("top", "--json")
-    jsonschema.validate(told.json, schema("top"))
+        assert " box " in result.out
+    result = await asked("top", "--json")
+    jsonschema.validate(result.json, schema("top"))
 
 
 @pytest_twisted.ensureDeferred
-async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the terminal's other screen, which is left as it was found; ending it is no failure."""
+async def test_terminal_is_redrawn_until_ctrl_c(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the alternate screen. Ctrl-C is not a failure."""
     drawn = io.StringIO()
     monkeypatch.setattr(output, "console", lambda: Console(file=drawn, force_terminal=True, width=200))
     gateway.transfers.append(RUNNING)
@@ -66,8 +66,8 @@ async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: Gateway, mon
             raise click.Abort
 
     monkeypatch.setattr(ControlClient, "wait", wait)
-    told = await asked("top", "--interval", "0.1")
-    assert (told.status, looks) == (0, [0.1] * 3)
+    result = await asked("top", "--interval", "0.1")
+    assert (result.status, looks) == (0, [0.1] * 3)
     before, _, after = drawn.getvalue().rpartition("\x1b[?1049l")
     assert before.startswith("\x1b[?1049h")
     assert before.count("requests running") == 3
@@ -75,9 +75,9 @@ async def test_on_a_terminal_it_is_drawn_anew_until_ctrl_c(gateway: Gateway, mon
     assert "requests running" not in after
 
 
-def test_a_rate_needs_two_looks() -> None:
-    """Of the same transfer; one that is new under the same name moves nothing backwards."""
-    before = moved({"sessions": [], "transfers": [RUNNING]})
+def test_rate_is_computed_from_two_snapshots() -> None:
+    """Of the same transfer; it is never negative."""
+    before = bytes_moved({"sessions": [], "transfers": [RUNNING]})
     now = RUNNING | {"bytes_down": RUNNING["bytes_down"] + (1 << 20)}
     assert rate(now, before, 2.0) == "512.0 KiB/s"
     assert rate(RUNNING | {"bytes_down": 0}, before, 2.0) == "0 B/s"

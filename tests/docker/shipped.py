@@ -1,4 +1,4 @@
-"""What lies in ``docker/``, read: the compose files with every variable at its default, and the Dockerfiles by line."""
+"""Parsers for the compose files and the Dockerfiles in ``docker/``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE = re.compile(r"\$\{(?P<name>[A-Z0-9_]+)(?::-(?P<default>[^}]*))?\}")
 
 
 def compose(name: str, **environ: str) -> dict[str, Any]:
-    """Read a compose file as compose would with these variables."""
+    """Parse a compose file with these variables; others have their defaults."""
 
     def value(found: re.Match[str]) -> str:
         return environ.get(found["name"], "") or found["default"] or ""
@@ -35,13 +35,13 @@ class Line:
 
     @property
     def sources(self) -> list[str]:
-        """What a COPY takes out of the build's context."""
+        """The files that a COPY takes from the build context."""
         words = shlex.split(self.rest)
         return [] if any(word.startswith("--from") for word in words) else [w for w in words if w[:2] != "--"][:-1]
 
 
 def dockerfile(name: str) -> list[Line]:
-    """Read a Dockerfile: its instructions, each with the number of its stage (0: before the first)."""
+    """Return the instructions of a Dockerfile, each with the number of its stage (0: before the first)."""
     text = re.sub(r"^#.*\n", "", (DOCKER / name).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     lines: list[Line] = []
     stage = 0

@@ -1,4 +1,4 @@
-"""The compose files say what the sandboxes' safety hangs on. ``tox run -e containers`` shows that engines obey."""
+"""The compose files have the settings that isolate sandboxes. ``tox run -e containers`` tests them with an engine."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ SANDBOXES = (("compose.yml", "dev"), ("compose.second.yml", "dev2"))
 
 @pytest.fixture
 def gateway() -> dict[str, Any]:
-    """Read the gateway's service."""
+    """Return the gateway's service."""
     service: dict[str, Any] = compose("compose.yml")["services"]["gateway"]
     return service
 
 
 @pytest.fixture(params=SANDBOXES, ids=[name for _, name in SANDBOXES])
 def sandbox(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Read each sandbox's service."""
+    """Return the service of each sandbox."""
     file, name = request.param
     service: dict[str, Any] = compose(file)["services"][name]
     return service
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_isolated_network_is_internal_and_has_no_other_resolver(file: str) -> None:
-    """An engine's own resolver on it would ask the host's: a way out for names."""
+def test_isolated_networks_are_internal_and_without_the_engines_resolver(file: str) -> None:
+    """That resolver would answer any name with the host's resolver."""
     for name, network in compose(file)["networks"].items():
         assert (network.get("internal", False), network.get("x-podman.disable_dns", False)) == (
             (True, True) if name.startswith("credential-isolation") else (False, False)
         )
 
 
-def test_each_sandbox_is_alone_with_the_gateway(sandbox: dict[str, Any]) -> None:
-    """One network, and nobody on it but those two: no traffic between sandboxes, however an engine bridges."""
+def test_each_sandbox_shares_its_network_with_the_gateway_only(sandbox: dict[str, Any]) -> None:
+    """So no traffic between sandboxes is possible."""
     (network,) = sandbox["networks"]
     assert network.startswith("credential-isolation")
     services = compose("compose.yml")["services"] | compose("compose.second.yml")["services"]
@@ -51,16 +51,16 @@ def test_each_sandbox_is_alone_with_the_gateway(sandbox: dict[str, Any]) -> None
     ]
 
 
-def test_only_the_gateway_has_a_way_out() -> None:
-    """Egress is its alone."""
+def test_only_the_gateway_is_on_the_egress_network() -> None:
+    """In both files."""
     for file in FILES:
         for name, service in compose(file)["services"].items():
             assert "egress" not in service["networks"] or name == "gateway"
     assert "egress" in compose("compose.yml")["services"]["gateway"]["networks"]
 
 
-def test_the_gateway_has_no_privilege(gateway: dict[str, Any]) -> None:
-    """No capability at all: port 53 is opened by a sysctl of its own network, and nothing is forwarded."""
+def test_gateway_has_no_capability_and_does_not_forward(gateway: dict[str, Any]) -> None:
+    """A sysctl of its own network allows port 53."""
     assert gateway["cap_drop"] == ["ALL"]
     assert "cap_add" not in gateway
     assert "privileged" not in gateway
@@ -70,8 +70,8 @@ def test_the_gateway_has_no_privilege(gateway: dict[str, Any]) -> None:
     assert min(int(user), int(group)) > 0
 
 
-def test_the_gateway_writes_nowhere_but_where_it_must(gateway: dict[str, Any]) -> None:
-    """Its root is read-only, and so are configuration and credentials."""
+def test_gateway_has_a_read_only_root_and_two_writable_directories(gateway: dict[str, Any]) -> None:
+    """Configuration and credentials are read-only, too."""
     assert gateway["read_only"] is True
     mounts = {mount.split(":")[1]: mount.split(":")[2:] for mount in gateway["volumes"]}
     assert mounts == {
@@ -82,67 +82,67 @@ def test_the_gateway_writes_nowhere_but_where_it_must(gateway: dict[str, Any]) -
     }
 
 
-def test_the_credential_is_no_variable(gateway: dict[str, Any]) -> None:
-    """What is in a container's environment is in ``inspect``; a file is not."""
+def test_credential_is_not_an_environment_variable(gateway: dict[str, Any]) -> None:
+    """``inspect`` prints these."""
     assert "environment" not in gateway
     assert "env_file" not in gateway
 
 
-def test_nothing_is_published(gateway: dict[str, Any], sandbox: dict[str, Any]) -> None:
-    """The control API is a socket in a directory of the host's; git and DNS are for the sandbox alone."""
+def test_no_port_is_published(gateway: dict[str, Any], sandbox: dict[str, Any]) -> None:
+    """The control API is a socket in a directory of the host."""
     assert "ports" not in gateway
     assert "ports" not in sandbox
 
 
-def test_the_sandbox_sees_nothing_of_the_gateways_files(sandbox: dict[str, Any]) -> None:
-    """Neither its socket nor its credentials, nor its processes."""
+def test_sandbox_has_no_volume_and_no_shared_namespace(sandbox: dict[str, Any]) -> None:
+    """So it cannot access the gateway's socket, credentials or processes."""
     assert "volumes" not in sandbox
     assert not {"pid", "ipc", "network_mode", "volumes_from", "privileged", "cap_add", "userns_mode"} & set(sandbox)
 
 
-def test_the_sandbox_cannot_take_another_address(sandbox: dict[str, Any]) -> None:
-    """CAP_NET_ADMIN and CAP_NET_RAW could; address binding hangs on their absence."""
+def test_sandbox_has_no_capability(sandbox: dict[str, Any]) -> None:
+    """With CAP_NET_ADMIN or CAP_NET_RAW it could use the address of another session."""
     assert sandbox["cap_drop"] == ["ALL"]
     assert sandbox["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_the_sandbox_has_empty_tokens(sandbox: dict[str, Any]) -> None:
-    """Empty, not absent: a merged file once let the host's through."""
+def test_sandbox_has_empty_token_variables(sandbox: dict[str, Any]) -> None:
+    """They override values of merged files."""
     environment = sandbox["environment"]
     assert (environment["GITHUB_TOKEN"], environment["GH_TOKEN"]) == ("", "")
     assert environment["SANDBOX_GATEWAY_ENABLED"] == ""
 
 
 @pytest.mark.parametrize(("file", "name"), SANDBOXES)
-def test_the_sandbox_is_enabled_by_the_variable_alone(file: str, name: str) -> None:
-    """The positive control to the test before."""
+def test_sandbox_is_enabled_by_its_variable(file: str, name: str) -> None:
+    """The default is not enabled."""
     environment = compose(file, SANDBOX_GATEWAY_ENABLED="true")["services"][name]["environment"]
     assert environment["SANDBOX_GATEWAY_ENABLED"] == "true"
 
 
 @pytest.mark.parametrize(("file", "name"), SANDBOXES)
-def test_names_and_git_lead_to_the_gateway(file: str, name: str) -> None:
-    """Its address on that sandbox's network, in the network, and not the sandbox's own."""
+def test_dns_and_git_of_the_sandbox_use_the_gateway(file: str, name: str) -> None:
+    """With the gateway's address on the sandbox's network."""
     read = compose(file)
     sandbox = read["services"][name]
     (network,) = sandbox["networks"]
     subnet = ipaddress.ip_network(read["networks"][network]["ipam"]["config"][0]["subnet"])
-    door = read["services"]["gateway"]["networks"][network]
-    assert sandbox["dns"] == [door["ipv4_address"]]
-    assert sandbox["extra_hosts"] == [f"gateway:{door['ipv4_address']}"]
+    gateway = read["services"]["gateway"]["networks"][network]
+    assert sandbox["dns"] == [gateway["ipv4_address"]]
+    assert sandbox["extra_hosts"] == [f"gateway:{gateway['ipv4_address']}"]
     assert sandbox["environment"]["CREDGATE_URL"] == "http://gateway:8080"
-    assert "gateway" in door["aliases"]
-    assert door["x-podman.mac_address"].startswith("02:")  # a restart must not change it
+    assert "gateway" in gateway["aliases"]
+    assert gateway["x-podman.mac_address"].startswith("02:")  # a restart must not change it
     own = sandbox["networks"][network]["ipv4_address"]
     assert ipaddress.ip_address(own) in subnet
-    assert ipaddress.ip_address(door["ipv4_address"]) in subnet
-    assert own != door["ipv4_address"]
+    assert ipaddress.ip_address(gateway["ipv4_address"]) in subnet
+    assert own != gateway["ipv4_address"]
     assert sandbox["depends_on"] == {"gateway": {"condition": "service_healthy"}}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_variable_is_explained_and_there(file: str) -> None:
-    """Its head is all the documentation that an operator has open."""
+def test_every_variable_is_documented_in_the_head_of_its_file(file: str) -> None:
+    """And every documented variable exists."""
     head, _, rest = (DOCKER / file).read_text().partition("\nservices:")
     used = {found["name"] for found in VARIABLE.finditer(rest)}
     known = {found["name"] for name in FILES[: FILES.index(file)] for found in VARIABLE.finditer(_text(name))}
@@ -154,8 +154,8 @@ def _text(name: str) -> str:
     return (DOCKER / name).read_text()
 
 
-def test_the_second_sandbox_is_like_the_first() -> None:
-    """Whoever hardens one hardens both."""
+def test_second_sandbox_has_the_settings_of_the_first() -> None:
+    """Except its network."""
     first, second = compose("compose.yml")["services"]["dev"], compose("compose.second.yml")["services"]["dev2"]
     for key in set(first) | set(second) - {"build"}:
         if key not in {"build", "dns", "extra_hosts", "networks"}:

@@ -1,4 +1,4 @@
-"""The Dockerfiles and what goes into their builds."""
+"""The Dockerfiles and their build contexts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAMES = ("gateway.Dockerfile", "sandbox.Dockerfile")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_base_and_the_index_are_arguments(name: str) -> None:
-    """So that it builds behind a mirror; the default base has a version, and no address is written down."""
+def test_base_image_and_package_index_are_arguments(name: str) -> None:
+    """The default base has a version, and no URL is in the file."""
     lines = dockerfile(name)
     bases = [line.rest for line in lines if line.word == "FROM"]
     assert {base.partition(" ")[0] for base in bases} == {"${BASE_IMAGE}"}
@@ -28,8 +28,8 @@ def test_the_base_and_the_index_are_arguments(name: str) -> None:
     assert "://" not in "".join(line.rest for line in lines)
 
 
-def test_the_compose_file_has_the_same_defaults() -> None:
-    """One base image, said in two places."""
+def test_compose_file_has_the_same_base_images() -> None:
+    """As the Dockerfiles."""
     for service, name in (("gateway", "gateway.Dockerfile"), ("dev", "sandbox.Dockerfile")):
         build = compose("compose.yml")["services"][service]["build"]
         assert (ROOT / "docker" / build["context"]).resolve() == ROOT
@@ -38,14 +38,14 @@ def test_the_compose_file_has_the_same_defaults() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_last_user_is_not_root(name: str) -> None:
-    """By number: an engine can then prove it without looking into the image."""
+def test_image_user_is_a_number_and_not_root(name: str) -> None:
+    """An engine can check a number without reading the image."""
     user = [line.rest for line in dockerfile(name) if line.word == "USER"][-1]
     assert min(map(int, user.split(":"))) > 0
 
 
-def test_the_gateways_last_stage_installs_and_compiles_nothing() -> None:
-    """It gets files from the first one, where only wheels are taken; the index's address stays there."""
+def test_last_stage_of_the_gateway_installs_nothing() -> None:
+    """Files are copied from the first stage, which installs wheels only."""
     lines = dockerfile("gateway.Dockerfile")
     last = max(line.stage for line in lines)
     assert last == 2
@@ -58,24 +58,24 @@ def test_the_gateways_last_stage_installs_and_compiles_nothing() -> None:
     assert all("--only-binary :all:" in text for text in installs)
 
 
-def test_the_gateway_is_process_one_itself() -> None:
-    """Signals reach it, not a shell; its root may be read-only."""
+def test_gateway_is_process_1() -> None:
+    """Without a shell in between, which would get the signals."""
     lines = dockerfile("gateway.Dockerfile")
     (entry,) = [line.rest for line in lines if line.word == "ENTRYPOINT"]
     assert entry == '["twistd", "-n", "--pidfile=", "credgate"]'
     assert [line.rest for line in lines if line.word == "CMD"] == ['["--config", "/etc/credgate/credgate.toml"]']
 
 
-def test_the_health_check_is_the_one_that_is_shipped() -> None:
-    """And all the files that are copied are there."""
+def test_health_check_is_copied_to_the_image() -> None:
+    """All other copied files exist, too."""
     (check,) = [line.rest for line in dockerfile("gateway.Dockerfile") if line.word == "HEALTHCHECK"]
     assert check.endswith('CMD ["python", "/opt/credgate/healthcheck.py"]')
     copies = [line for line in dockerfile("gateway.Dockerfile") if line.word == "COPY"]
     assert any(line.rest == "docker/healthcheck.py /opt/credgate/healthcheck.py" for line in copies)
 
 
-def _admitted(path: str) -> bool:
-    """Whether .dockerignore lets this path in: the last line that matches it or a folder above it decides."""
+def _is_admitted(path: str) -> bool:
+    """Whether .dockerignore admits a path: the last line that matches it or a directory above it decides."""
     kept = True
     for line in (ROOT / ".dockerignore").read_text().split("\n"):
         pattern = line.strip().removeprefix("!")
@@ -89,12 +89,12 @@ def _admitted(path: str) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_copied_is_there_and_is_not_ignored(name: str) -> None:
-    """A module that is missing from the image was the ancestor's bug, three times."""
+def test_copied_files_exist_and_are_not_ignored(name: str) -> None:
+    """Otherwise a module could be missing in the image."""
     for line in dockerfile(name):
         for source in line.sources if line.word == "COPY" else []:
             assert (ROOT / source).exists(), source
-            assert _admitted(source), source
+            assert _is_admitted(source), source
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,19 @@ def test_what_is_copied_is_there_and_is_not_ignored(name: str) -> None:
         "twisted/plugins/dropin.cache",
     ],
 )
-def test_nothing_else_goes_to_the_builder(path: str) -> None:
-    """Least of all what compose keeps beside its file."""
-    assert not _admitted(path)
+def test_other_files_are_not_sent_to_the_builder(path: str) -> None:
+    """Such as credentials and state beside the compose file."""
+    assert not _is_admitted(path)
 
 
-def test_the_wheel_is_built_of_everything_that_it_needs() -> None:
-    """The build's own stage gets each package of the source tree."""
+def test_build_stage_gets_all_files_of_the_wheel() -> None:
+    """Each package of the source tree."""
     sources = {source for line in dockerfile("gateway.Dockerfile") for source in line.sources if line.word == "COPY"}
     assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE", "credgate", "twisted"} <= sources
 
 
-def test_every_package_of_the_source_tree_is_in_the_wheel() -> None:
-    """What setup.cfg leaves out is missing in the image alone, where no other test looks."""
+def test_setup_cfg_lists_every_package() -> None:
+    """A missing one would fail in the image only."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     folders = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("credgate/**/__init__.py")}
@@ -130,8 +130,8 @@ def test_every_package_of_the_source_tree_is_in_the_wheel() -> None:
     assert folders - {name.replace(".", "/") for name in named} == set()
 
 
-def test_the_shipped_configuration_loads(tmp_path: Path) -> None:
-    """With a credential where compose mounts it, and the doors where the health check knocks."""
+def test_shipped_configuration_is_valid(tmp_path: Path) -> None:
+    """Its credential is in the mounted directory, its listeners are those of the health check."""
     text = (DOCKER / "credgate.toml").read_text()
     credential = tomllib.loads(text)["forges"]["github.com"]["credential"]
     assert credential == "file:///etc/credgate/credentials/github"

@@ -1,4 +1,4 @@
-"""The image's health check against a real gateway: healthy only if all three doors answer."""
+"""The image's health check with a real gateway."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def doors() -> Iterator[dict[str, str]]:
-    """Start a gateway with all its doors; where they are."""
+def addresses() -> Iterator[dict[str, str]]:
+    """Start a gateway; return the variables with its addresses."""
     dns = f"127.0.0.1:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="cg-") as folder:
         settings = {"listen": {"dns": dns}, "dns": {"upstream": ["127.0.0.1:9"]}}
@@ -38,22 +38,22 @@ def doors() -> Iterator[dict[str, str]]:
             gateway.stop(signal.SIGKILL)
 
 
-def check(doors: dict[str, str]) -> tuple[int, str]:
-    """Run the health check."""
+def check(addresses: dict[str, str]) -> tuple[int, str]:
+    """Run the health check with these variables."""
     command = [sys.executable, str(DOCKER / "healthcheck.py")]
-    environ = {"PATH": os.environ["PATH"]} | doors
+    environ = {"PATH": os.environ["PATH"]} | addresses
     ran = subprocess.run(command, env=environ, capture_output=True, check=False, text=True, timeout=60)
     assert ran.stderr == ""
     return ran.returncode, ran.stdout
 
 
-def test_a_gateway_that_works_is_healthy(doors: dict[str, str]) -> None:
-    """The positive control."""
-    assert check(doors) == (0, "healthy\n")
+def test_working_gateway_is_healthy(addresses: dict[str, str]) -> None:
+    """All three checks succeed."""
+    assert check(addresses) == (0, "healthy\n")
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "door"),
+    ("name", "address", "check_name"),
     [
         ("CREDGATE_GIT", "127.0.0.1:9", "git"),
         ("CREDGATE_DNS", "127.0.0.1:9", "dns"),
@@ -61,13 +61,13 @@ def test_a_gateway_that_works_is_healthy(doors: dict[str, str]) -> None:
         ("CREDGATE_GIT", "nonsense", "git"),
     ],
 )
-def test_one_door_that_is_shut_is_unhealthy(doors: dict[str, str], name: str, place: str, door: str) -> None:
-    """In one line that names it: the ancestor's was green while a port was dead."""
-    code, said = check(doors | {name: place})
-    assert (code, said.count("\n")) == (1, 1)
-    assert said.startswith(f"unhealthy: {door} at {place}: ")
+def test_one_failed_check_is_unhealthy(addresses: dict[str, str], name: str, address: str, check_name: str) -> None:
+    """One line names it."""
+    code, output = check(addresses | {name: address})
+    assert (code, output.count("\n")) == (1, 1)
+    assert output.startswith(f"unhealthy: {check_name} at {address}: ")
 
 
-def test_a_door_that_is_not_there_is_not_asked(doors: dict[str, str]) -> None:
-    """Who switches DNS off says so."""
-    assert check(doors | {"CREDGATE_DNS": ""}) == (0, "healthy\n")
+def test_empty_address_is_not_checked(addresses: dict[str, str]) -> None:
+    """For a gateway with DNS switched off."""
+    assert check(addresses | {"CREDGATE_DNS": ""}) == (0, "healthy\n")

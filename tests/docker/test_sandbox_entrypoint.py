@@ -1,4 +1,4 @@
-"""The sandbox's entry point, with the real ``credgate-sandbox``, under each shell."""
+"""The sandbox's entry point, with the real ``credgate-sandbox``, in each shell."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 @define
 class Start:
-    """A sandbox's start."""
+    """The start of a sandbox."""
 
     shell: list[str]
     folder: Path
 
     @property
     def gitconfig(self) -> Path:
-        """What the image's gitconfig includes."""
+        """The file that the image's gitconfig includes."""
         return self.folder / "gitconfig"
 
     def begin(self, *command: str, **environ: str) -> subprocess.Popen[str]:
-        """Start it."""
+        """Start the entry point."""
         given = {"PATH": f"{ROOT}/helpers:{os.environ['PATH']}", "CREDGATE_GITCONFIG": str(self.gitconfig)} | environ
         words = [*self.shell, str(DOCKER / "sandbox-entrypoint"), *command]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(words, env=given, text=True, start_new_session=True, **pipes)  # type: ignore[call-overload, no-any-return]  # mypy cannot follow **
 
     def run(self, *command: str, **environ: str) -> tuple[int, str, str]:
-        """Start it and wait for its end."""
+        """Start the entry point and wait for its end."""
         process = self.begin(*command, **environ)
         out, err = process.communicate(timeout=30)
         return process.returncode, out, err
@@ -47,34 +47,34 @@ class Start:
 
 @pytest.fixture(params=SHELLS)
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
-    """Make a start by each shell."""
+    """Select each installed shell."""
     return Start(str(request.param).split(), tmp_path)
 
 
-def test_git_is_led_to_the_gateway_and_the_command_runs(start: Start) -> None:
-    """With its own arguments and exit status."""
+def test_git_is_configured_and_the_command_runs(start: Start) -> None:
+    """With its arguments; its exit status is returned."""
     code, out, _ = start.run("sh", "-c", 'echo "$1"; exit 7', "sh", "a b", SANDBOX_GATEWAY_ENABLED="true")
     assert (code, out) == (7, "a b\n")
     assert "http://gateway:8080/git/" in start.gitconfig.with_name("gitconfig.credgate").read_text()
 
 
 @pytest.mark.parametrize("enabled", ["", "false", "1"])
-def test_without_the_variable_nothing_is_written(start: Start, enabled: str) -> None:
-    """And what an earlier start left is taken away."""
+def test_git_is_not_configured_without_the_variable(start: Start, enabled: str) -> None:
+    """Files of an earlier start are removed."""
     start.run("true", SANDBOX_GATEWAY_ENABLED="true")
     assert start.run("echo", "ran", SANDBOX_GATEWAY_ENABLED=enabled)[:2] == (0, "ran\n")
     assert list(start.folder.iterdir()) == []
 
 
-def test_a_sandbox_that_cannot_be_set_up_does_not_start(start: Start) -> None:
-    """Its git would go elsewhere."""
+def test_sandbox_does_not_start_if_git_cannot_be_configured(start: Start) -> None:
+    """Its git would connect to forges directly."""
     code, out, err = start.run("echo", "ran", SANDBOX_GATEWAY_ENABLED="true", CREDGATE_URL="nonsense")
     assert (code != 0, out) == (True, "")
     assert "credgate-sandbox: " in err
 
 
-def test_without_a_command_it_waits_and_ends_when_told_to(start: Start) -> None:
-    """``compose stop`` sends SIGTERM; process 1 would ignore it if nothing took it."""
+def test_entry_point_without_a_command_waits_for_sigterm(start: Start) -> None:
+    """``compose stop`` sends it; process 1 without a handler would ignore it."""
     process = start.begin(SANDBOX_GATEWAY_ENABLED="true")
     wait_until(start.gitconfig.exists, "the entry point has set git up")
     assert process.poll() is None
@@ -82,14 +82,14 @@ def test_without_a_command_it_waits_and_ends_when_told_to(start: Start) -> None:
     try:
         assert process.wait(20) == 0
     finally:
-        with contextlib.suppress(ProcessLookupError):  # it may have been told before it slept
-            os.killpg(process.pid, signal.SIGKILL)  # its sleep, which ends with the container there
+        with contextlib.suppress(ProcessLookupError):  # it may have received the signal before it slept
+            os.killpg(process.pid, signal.SIGKILL)  # its sleep; in a container that ends with process 1
         process.communicate()
 
 
 @pytest.mark.needs("shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    """As POSIX sh."""
+def test_shellcheck_finds_no_problem() -> None:
+    """With the rules of POSIX sh."""
     command = ["shellcheck", "--shell=sh", str(DOCKER / "sandbox-entrypoint")]
     ran = subprocess.run(command, capture_output=True, check=False, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")

@@ -31,10 +31,10 @@ from tests.fakes.needs import NOT_SHOWN, demand, required
 from tests.fakes.nginx import NginxForge, available, declined
 from tests.fakes.recorder import Recorder
 from tests.fakes.repositories import Repositories
+from tests.fakes.run_caller import Caller
 from tests.fakes.sandbox import LOGINS, Sandbox, search_path
 from tests.fakes.scratch import make, remove
 from tests.fakes.waiting import accepts, wait_until
-from tests.fakes.wrapped import Caller
 
 Enter = Callable[..., "Visit"]
 StartGateway = Callable[..., "Door"]

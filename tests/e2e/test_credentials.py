@@ -235,7 +235,7 @@ def test_a_short_lived_credential_is_renewed_during_a_session(
         ("echo ghp_canary >&2; exit 3", "it ended with status 3"),
         ("sleep 300 & exec sleep 300", "it did not end within 10 s"),
         ("cat /dev/zero", "it printed more than 65536 bytes"),
-        ("echo one; echo ghp_canary", "it printed more than one line"),
+        ("echo one; echo ghp_canary", "the output has more than one line"),
     ],
 )
 def test_a_failing_command_is_reported_by_git_log_and_status(

@@ -245,11 +245,11 @@ def page(told: dict[str, str]) -> str:
     return f"""\
 # The first clone
 
-What the commands of [README](../README.md)'s first clone print. `tests/e2e/test_first_clone.py` runs them in a fresh
-copy of this tree, compares the output with this page, and writes the page (`CREDGATE_WRITE_DOCS=1`). The test uses a
-local forge in place of github.com, and no DNS server. Times, ids, paths and versions are replaced by fixed ones, and
-columns are moved together. Of pip's output only the last line is shown. The audit lines, which a gateway without an
-audit file writes to its log, and doctor's lines about the clock are left out.
+The output of README's [first clone](../README.md). `tests/e2e/test_first_clone.py` runs README's commands in a copy of
+this source tree, compares their output with this page, and writes the page with `CREDGATE_WRITE_DOCS=1`. There a local
+forge takes the place of github.com, and there is no DNS server. Times, ids, paths and versions are replaced by fixed
+ones, and table columns are joined. Of pip's output the last line is shown. Audit lines, which a gateway without a
+configuration file writes to its log, and doctor's line about the clock are left out.
 
 In the first terminal, with a token for `ghp_...`:
 

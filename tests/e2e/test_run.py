@@ -1,4 +1,4 @@
-"""``credgate run``: a command has git, and nothing of its caller's; its session never outlives it."""
+"""``credgate run`` with git: the command has a session of its own and none of its caller's credentials."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.canary import traces
+from tests.fakes.run_caller import BUILDERS, NAMED, Caller, appears, finish, only
 from tests.fakes.waiting import wait_until
-from tests.fakes.wrapped import BUILDERS, NAMED, Caller, appears, finish, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Make a short-named folder: sockets lie in it."""
+    """Create a directory with a short path, because it contains sockets."""
     made = Path(tempfile.mkdtemp(prefix="cg-"))
     yield made
     shutil.rmtree(made)
@@ -35,13 +35,13 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def caller(folder: Path, door: Door, forge: Forge) -> Caller:
-    """Show somebody whose gateway runs."""
+    """Return a caller whose gateway is running."""
     return Caller(folder / "caller", forge.secret, door.gateway)
 
 
 @pytest.fixture
 def alone(folder: Path, forge: Forge) -> Caller:
-    """Show somebody without a gateway: ``CONFIG`` in their folder says where the forge is."""
+    """Return a caller without a gateway, but with a configuration file."""
     made = Caller(folder / "alone", forge.secret)
     config = (
         f"""[forges."github.com"]\nkind = "github"\nurl = "{forge.plain.url}"\ncredential = "env://FORGE_TOKEN"\n"""
@@ -52,14 +52,14 @@ def alone(folder: Path, forge: Forge) -> Caller:
 
 @pytest.fixture(params=list(BUILDERS))
 def builder(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Leave one of those who can build walls. Inside, the folder is out of reach, and PATH leads to the machine's."""
+    """Select a way in which bubblewrap works. Inside, PATH is that of the machine: the directory is hidden."""
     name: str = request.param
     monkeypatch.setenv("PATH", only(name, folder / "bin"))
     return name
 
 
 def private(caller: Caller, *words: str) -> tuple[str, ...]:
-    """Return the words that start a gateway for the command alone."""
+    """Return the options that start a private gateway."""
     return ("--config", str(caller.folder / "credgate.toml"), *words)
 
 
@@ -76,30 +76,30 @@ git rev-parse HEAD
 
 
 @pytest.mark.parametrize("kind", ["shared", "private"])
-def test_a_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repos: Repositories, kind: str) -> None:
-    """The main job, with the caller's gateway or one of its own; the author is the caller."""
+def test_command_clones_commits_and_pushes(caller: Caller, alone: Caller, repos: Repositories, kind: str) -> None:
+    """With a shared and with a private gateway. The author of the commit is the caller."""
     path = repos.seeded()
     words = ("--repo", path, "--", "bash", "-c", JOB.format(path=path))
     who = caller if kind == "shared" else alone
     out = who.wrapped(*(words if kind == "shared" else private(who, *words))).fine()
     assert out.splitlines()[-1] == repos.head(path, "refs/heads/agent/x")
-    assert who.left() == []
+    assert who.remaining() == []
 
 
 @pytest.mark.needs("curl")
-def test_a_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
-    """Nothing listens, lies or runs afterwards; while it ran, all of it lay in one directory."""
+def test_private_gateway_ends_with_its_command(alone: Caller, repos: Repositories) -> None:
+    """Its port is closed and its files are removed. While it ran, all files were in one directory."""
     path = repos.seeded()
     script = 'echo "$CREDGATE_URL"; ls "$(dirname "$CREDGATE_TOKEN_FILE")/.."'
     url, *names = alone.wrapped(*private(alone, "--repo", path, "--", "sh", "-c", script)).fine().splitlines()
-    assert set(names) >= {"box", "gateway", "gateway.log"}
-    assert alone.left() == []
+    assert set(names) >= {"command", "gateway", "gateway.log"}
+    assert alone.remaining() == []
     ran = alone.wrapped(*private(alone, "--", "curl", "-sS", f"{url}/health"))
     assert "Failed to connect" in ran.refused()
 
 
-def test_nothing_of_the_caller_s_is_in_the_command_s_environment(caller: Caller, forge: Forge) -> None:
-    """By name and by value; what is no secret stays."""
+def test_command_does_not_inherit_credentials(caller: Caller, forge: Forge) -> None:
+    """Neither by name nor by value. Other variables are inherited."""
     out = caller.wrapped("--repo", "octo/hello", "--", "env").fine()
     assert not traces(forge.secret, out.encode())
     names = {line.partition("=")[0] for line in out.splitlines()}
@@ -110,14 +110,14 @@ def test_nothing_of_the_caller_s_is_in_the_command_s_environment(caller: Caller,
 
 
 @pytest.mark.parametrize("name", ["FORGE_TOKEN", "DATABASE_URL"])
-def test_the_variable_of_a_private_gateway_s_credential_is_never_kept(alone: Caller, name: str) -> None:
-    """Whatever ``--keep-env`` says, by its name or by the credential in its value; another variable is kept."""
+def test_credential_variable_of_a_private_gateway_is_never_inherited(alone: Caller, name: str) -> None:
+    """Even with ``--keep-env``, by its name or by its value. Another variable is kept."""
     ran = alone.wrapped(*private(alone, "--keep-env", name, "--keep-env", "PLAIN", "--", "printenv", name, "PLAIN"))
     assert (ran.code, ran.out) == (1, "stays\n")
 
 
-def test_neither_netrc_nor_credential_helpers_nor_ssh_lead_around(caller: Caller, repos: Repositories) -> None:
-    """Each is there, and would answer; the refusals are credgate's, in git's output."""
+def test_netrc_credential_helpers_and_ssh_cannot_bypass_the_gateway(caller: Caller, repos: Repositories) -> None:
+    """Each is configured and would work. The refusals are credgate's, in git's output."""
     path = repos.seeded()
     script = """
     git ls-remote https://github.com/octo/other; git ls-remote https://gitlab.example/a/b
@@ -128,13 +128,13 @@ def test_neither_netrc_nor_credential_helpers_nor_ssh_lead_around(caller: Caller
     ran = caller.wrapped("--repo", path, "--", "sh", "-c", script)
     assert "is outside this session" in ran.err
     assert ran.err.count("no forge of this name is configured") >= 2
-    assert "credgate: git goes through the gateway only; ssh is not available here" in ran.err
+    assert "credgate: ssh is disabled; git reaches forges through the gateway only" in ran.err
     assert "No such file or directory" in ran.err
     assert caller.secret not in ran.out + ran.err
 
 
-def test_what_the_session_may_not_push_is_refused(caller: Caller, repos: Repositories) -> None:
-    """``--push`` narrows it; the positive control is beside it."""
+def test_push_is_limited_by_the_push_option(caller: Caller, repos: Repositories) -> None:
+    """A permitted push is accepted."""
     path = repos.seeded()
     script = f"git clone -q https://github.com/{path} w && cd w && git push -q origin HEAD:refs/heads/$0"
     words = ("--repo", path, "--push", "refs/heads/agent/*", "--", "sh", "-c", script)
@@ -155,13 +155,13 @@ def test_what_the_session_may_not_push_is_refused(caller: Caller, repos: Reposit
         (["/etc/passwd"], 126),
     ],
 )
-def test_the_exit_status_is_the_command_s(caller: Caller, command: list[str], status: int) -> None:
-    """As a shell would show it; and the session is gone in every case."""
+def test_exit_status_is_that_of_the_command(caller: Caller, command: list[str], status: int) -> None:
+    """As in a shell. The session is revoked in every case."""
     ran = caller.wrapped("--repo", "octo/hello", *command)
     assert ran.code == status
     assert ran.err == ("" if status < 126 or status > 127 else f"credgate: {command[0]}: {_why(status)}\n")
     assert _sessions(caller) == []
-    assert caller.left() == []
+    assert caller.remaining() == []
 
 
 def _why(status: int) -> str:
@@ -182,8 +182,8 @@ exit 9
 """
 
 
-def test_signals_reach_the_command(caller: Caller) -> None:
-    """Each is passed on once, and its own traps decide."""
+def test_signals_are_forwarded_to_the_command(caller: Caller) -> None:
+    """Each is forwarded once, and the command's traps handle them."""
     (caller.project / "got").touch()
     process = caller.begin("--repo", "octo/hello", "--", "bash", "-c", TRAP)
     appears(caller.project / "ready")
@@ -197,22 +197,22 @@ def test_signals_reach_the_command(caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("ignored", "script", "code", "out"),
     [
-        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # nohup is to last
-        ("CHLD", "exit 3", 3, ""),  # the signal that says that the command has ended
+        ("HUP", "kill -HUP $$; echo lives; exit 3", 3, "lives\n"),  # as with nohup
+        ("CHLD", "exit 3", 3, ""),  # sent when the command ends
         ("INT", "exit 3", 3, ""),
     ],
 )
-def test_signals_that_the_caller_ignores(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
-    """A command finds them as they were, and its status passes."""
+def test_command_inherits_ignored_signals(caller: Caller, ignored: str, script: str, code: int, out: str) -> None:
+    """Its exit status is passed on. SIGCHLD is not inherited as ignored."""
     words = ("--repo", "octo/hello", "--", "sh", "-c", script)
     ran = finish(caller.begin(*words, before=("env", f"--ignore-signal={ignored}")))
     assert (ran.code, ran.out, ran.err) == (code, out, "")
-    assert caller.left() == []
+    assert caller.remaining() == []
 
 
 @pytest.mark.parametrize("kind", ["shared", "private"])
-def test_a_killed_wrapper_s_session_is_revoked(caller: Caller, alone: Caller, kind: str) -> None:
-    """``kill -9`` lets it clean up nothing itself; the orphaned command has a dead session."""
+def test_session_of_a_killed_wrapper_is_revoked(caller: Caller, alone: Caller, kind: str) -> None:
+    """The wrapper cannot clean up after ``kill -9``. The command continues without a valid session."""
     who = caller if kind == "shared" else alone
     script = ("sh", "-c", 'echo "$CREDGATE_SESSION $CREDGATE_URL $$" > ready; exec sleep 60')
     process = who.begin(*(("--repo", "octo/hello", *script) if kind == "shared" else private(who, *script)))
@@ -221,7 +221,7 @@ def test_a_killed_wrapper_s_session_is_revoked(caller: Caller, alone: Caller, ki
         assert _sessions(who) == [session_id]
     process.kill()
     try:
-        wait_until(lambda: who.left() == [], "the session's directory is gone")
+        wait_until(lambda: who.remaining() == [], "the session's directory is gone")
         if kind == "shared":
             assert _sessions(who) == []
         else:
@@ -248,23 +248,23 @@ def _listens(url: str) -> bool:
         (("--socket", "none.sock", "--", "true"), 3, "no gateway answers at"),
     ],
 )
-def test_what_cannot_be_started_is_one_line(caller: Caller, words: tuple[str, ...], status: int, text: str) -> None:
-    """And nothing is left."""
+def test_start_failure_is_one_line(caller: Caller, words: tuple[str, ...], status: int, text: str) -> None:
+    """No files remain."""
     ran = caller.wrapped(*words)
     assert (ran.code, ran.out, ran.err.count("\n")) == (status, "", 1)
     assert ran.err.startswith(f"credgate: {text}")
-    assert caller.left() == []
+    assert caller.remaining() == []
 
 
-def test_a_gateway_that_does_not_start_says_why(alone: Caller) -> None:
-    """In its own last words."""
+def test_private_gateway_start_failure_has_the_gateways_message(alone: Caller) -> None:
+    """On one line."""
     config = alone.folder / "credgate.toml"
     config.write_text(config.read_text().replace("FORGE_TOKEN", "NOT_SET"))
     ran = alone.wrapped(*private(alone, "--", "true"))
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert ran.err.startswith("credgate: the gateway did not start: ")
     assert "env://NOT_SET cannot be read: the variable is not set" in ran.err
-    assert alone.left() == []
+    assert alone.remaining() == []
 
 
 # --isolate.
@@ -286,10 +286,10 @@ exit 5
 
 @pytest.mark.usefixtures("builder")
 @pytest.mark.parametrize("kind", ["shared", "private"])
-def test_an_isolated_command_has_no_way_out_but_the_gateway(
+def test_isolated_command_reaches_the_gateway_only(
     caller: Caller, alone: Caller, forge: Forge, repos: Repositories, kind: str
 ) -> None:
-    """Network, control sockets, other processes, files; git is the positive control, and the status passes."""
+    """No other network address, control socket, process or file. git works, and the exit status is the command's."""
     path, who = repos.seeded(), caller if kind == "shared" else alone
     control = who.environ.get("CREDGATE_SOCKET", "/nonexistent")
     script = WAYS_OUT.format(
@@ -310,7 +310,7 @@ def test_an_isolated_command_has_no_way_out_but_the_gateway(
     assert int(tokens) == 0
     assert not traces(forge.secret, (ran.out + ran.err).encode())
     assert (who.project / "here").read_text() == "written\n"
-    assert who.left() == []
+    assert who.remaining() == []
 
 
 CALLS = """
@@ -334,7 +334,7 @@ print("done")
 
 @pytest.fixture
 def listening(caller: Caller) -> Iterator[dict[str, socket.socket]]:
-    """Listen on this machine where programs do: ports, and sockets with a path (in the project) and without."""
+    """Listen on ports, and on UNIX sockets with a path (in the project) and without."""
     places = {
         "tcp": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
         "dns": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
@@ -352,8 +352,8 @@ def listening(caller: Caller) -> Iterator[dict[str, socket.socket]]:
         yield made
 
 
-def heard(listening: dict[str, socket.socket]) -> set[str]:
-    """Return which of them was called."""
+def reached(listening: dict[str, socket.socket]) -> set[str]:
+    """Return the names of the listeners that were connected to."""
     found = set()
     for name, one in listening.items():
         with suppress(BlockingIOError):
@@ -363,14 +363,16 @@ def heard(listening: dict[str, socket.socket]) -> set[str]:
 
 
 @pytest.mark.usefixtures("builder")
-def test_nobody_on_this_machine_is_called_from_inside(caller: Caller, listening: dict[str, socket.socket]) -> None:
-    """Judged by who listens; without the walls all of them are called."""
+def test_isolated_command_reaches_no_listener_of_the_machine(
+    caller: Caller, listening: dict[str, socket.socket]
+) -> None:
+    """Checked by the listeners. Without ``--isolate`` all of them are reached."""
     ports = [str(listening[name].getsockname()[1]) for name in ("tcp", "dns")]
     words = (sys.executable, "-c", CALLS, *ports, f"credgate-test-{os.getpid()}", str(caller.project / "socket"))
     assert "done" in caller.wrapped("--isolate", "--", *words).fine()
-    assert heard(listening) == set()
+    assert reached(listening) == set()
     assert caller.wrapped("--", *words).fine() == "done"
-    assert heard(listening) == set(listening)
+    assert reached(listening) == set(listening)
 
 
 HELD = """
@@ -386,10 +388,10 @@ find /dev -type b -o -type c ! -name null ! -name zero ! -name full ! -name rand
 
 
 @pytest.mark.usefixtures("builder")
-def test_nothing_inside_can_be_undone(caller: Caller) -> None:
-    """No capability, for root neither; what is written lands in the project and in the command's HOME.
+def test_isolation_cannot_be_undone(caller: Caller) -> None:
+    """No capability, also for root. Files are written to the project and to the command's HOME only.
 
-    Without a user namespace root's bounding set stays full; NoNewPrivs keeps every program from gaining any of it.
+    Without a user namespace root's bounding set stays full; NoNewPrivs keeps every program from gaining capabilities.
     """
     script = HELD.format(home=caller.home, project=caller.project)
     ran = caller.wrapped("--isolate", "--", "sh", "-c", script)
@@ -399,8 +401,8 @@ def test_nothing_inside_can_be_undone(caller: Caller) -> None:
 
 
 @pytest.mark.usefixtures("builder")
-def test_an_isolated_command_takes_signals_and_dies_with_its_wrapper(caller: Caller) -> None:
-    """TERM reaches its trap; after ``kill -9`` of the wrapper nothing of it is left."""
+def test_isolated_command_gets_signals_and_is_killed_with_its_wrapper(caller: Caller) -> None:
+    """TERM runs its trap. After ``kill -9`` of the wrapper no process remains."""
     (caller.project / "got").touch()
     script = "trap 'echo TERM >> got; exit 4' TERM; echo x > ready; while :; do sleep 0.05; done"
     process = caller.begin("--isolate", "--repo", "octo/hello", "--", "bash", "-c", script)
@@ -412,7 +414,7 @@ def test_an_isolated_command_takes_signals_and_dies_with_its_wrapper(caller: Cal
     appears(caller.project / "ready")
     process.kill()
     process.communicate()
-    wait_until(lambda: caller.left() == [] and _sessions(caller) == [], "all is ended")
+    wait_until(lambda: caller.remaining() == [] and _sessions(caller) == [], "all is ended")
     wait_until(lambda: not _running(str(caller.folder)), "the command is gone")
 
 
@@ -429,18 +431,20 @@ def _running(words: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("builder")
-def test_isolation_refuses_a_place_that_would_open_it(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current directory stays writable, so it must not hold what is taken away."""
+def test_isolation_refuses_a_directory_that_contains_hidden_paths(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The current directory stays writable and visible."""
     monkeypatch.setattr(Caller, "project", caller.folder.parent.parent)
     ran = caller.wrapped("--isolate", "--repo", "octo/hello", "--", "true")
     assert ran.code == 2
-    assert "go to the project's own" in ran.err
+    assert "change to the project's directory" in ran.err
 
 
-def test_isolation_without_who_could_build_it_is_one_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to install; nothing is run without the walls that were asked for."""
+def test_isolation_without_bubblewrap_is_one_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the package. The command is not run."""
     monkeypatch.setenv("PATH", "/nonexistent")
     ran = caller.wrapped("--isolate", "--repo", "octo/hello", "--", "/bin/touch", "ran")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert "--isolate needs bubblewrap: bwrap is not on the PATH (apt-get install bubblewrap)" in ran.err
+    assert "--isolate needs bubblewrap: bwrap is not in PATH (apt-get install bubblewrap)" in ran.err
     assert not (caller.project / "ran").exists()

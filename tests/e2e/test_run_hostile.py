@@ -1,7 +1,7 @@
-"""A command of ``credgate run`` that attacks what runs it: its wrapper, the keeper, a gateway of its own.
+"""A command of ``credgate run`` that attacks the processes that run it: wrapper, supervisor and private gateway.
 
-As root a process may read every other, so the command gives its capabilities up first: then it is to the others what a
-caller without root is to their own processes.
+A process of root can read every other process, so the command drops its capabilities first. Then it has the same access
+as a process of an unprivileged caller.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fakes.canary import traces
+from tests.fakes.run_caller import Caller, isolates
 from tests.fakes.waiting import wait_until
-from tests.fakes.wrapped import Caller, isolates
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Forge
 
 pytestmark = pytest.mark.needs("setpriv")
 AS_A_USER = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
-"""Words before a command that then has no capability."""
+"""Words that run a command without capabilities."""
 
 
 @pytest.fixture
 def alone(caller: Caller, forge: Forge) -> Caller:
-    """Show somebody without a gateway, who has one started: their configuration is ``credgate.toml``."""
+    """Return a caller without a gateway, but with a configuration file."""
     made = Caller(caller.folder.parent / "alone", forge.secret)
     (made.folder / "credgate.toml").write_text(
         f"""[forges."github.com"]\nkind = "github"\nurl = "{forge.plain.url}"\ncredential = "env://FORGE_TOKEN"\n"""
@@ -34,7 +34,7 @@ def alone(caller: Caller, forge: Forge) -> Caller:
 
 READ = """
 family=$(ps -eo pid=,ppid=,args= | awk -v wrapper=$PPID '$1 == wrapper || $2 == wrapper {print $1}')
-for keeper in $family; do family="$family $(ps -o pid= --ppid $keeper)"; done
+for parent in $family; do family="$family $(ps -o pid= --ppid $parent)"; done
 for pid in $(printf '%s\\n' $family | sort -u); do
     test $pid = $$ && continue
     test -e /proc/$pid && grep -qs credgate /proc/$pid/cmdline || continue
@@ -46,10 +46,10 @@ done
 
 
 @pytest.mark.needs("ps")
-def test_neither_wrapper_nor_keeper_nor_gateway_can_be_read(alone: Caller) -> None:
-    """Environment, memory, descriptors: the wrapper's pipe, held open by an orphan, would keep the session alive.
+def test_wrapper_supervisor_and_gateway_cannot_be_read(alone: Caller) -> None:
+    """Environment, memory, descriptors: an orphan that held the wrapper's pipe open would keep the session valid.
 
-    The positive control is a process that is like any other: a shell between.
+    A positive control reads another process: a shell between them.
     """
     config = str(alone.folder / "credgate.toml")
     ran = alone.wrapped("--config", config, "--", *AS_A_USER, "sh", "-c", READ)
@@ -60,15 +60,15 @@ def test_neither_wrapper_nor_keeper_nor_gateway_can_be_read(alone: Caller) -> No
     assert "LC_ALL=C" in control.out
 
 
-def test_a_command_has_no_descriptor_but_the_three(caller: Caller) -> None:
-    """Not of the wrapper's pipe to the keeper either; the fourth is ``ls``'s own."""
+def test_command_inherits_only_the_standard_descriptors(caller: Caller) -> None:
+    """The fourth is opened by ``ls``."""
     assert caller.wrapped("--", "sh", "-c", "ls /proc/self/fd").fine().split() == ["0", "1", "2", "3"]
     isolates()
     assert caller.wrapped("--isolate", "--", "sh", "-c", "ls /proc/self/fd").fine().split() == ["0", "1", "2", "3"]
 
 
-def test_what_a_command_leaves_behind_is_removed(caller: Caller) -> None:
-    """Also read-only directories, and no further than its own: a link out is a link that goes."""
+def test_files_of_a_command_are_removed(caller: Caller) -> None:
+    """Including read-only directories. The targets of symbolic links are not removed."""
     (caller.project / "kept").mkdir()
     (caller.project / "kept" / "file").write_text("content")
     script = f"""
@@ -77,16 +77,16 @@ def test_what_a_command_leaves_behind_is_removed(caller: Caller) -> None:
     ln -s {caller.project}/kept/file "$CREDGATE_TOKEN_FILE"; chmod 0 ~
     """
     caller.wrapped("--", *AS_A_USER, "sh", "-c", script).fine()
-    assert caller.left() == []
+    assert caller.remaining() == []
     assert (caller.project / "kept" / "file").read_text() == "content"
 
 
-def test_a_wrapper_that_its_command_kills_leaves_no_session(caller: Caller) -> None:
-    """The command goes on, with nothing."""
+def test_session_is_revoked_if_the_command_kills_its_wrapper(caller: Caller) -> None:
+    """The command continues without a valid session."""
     script = 'kill -9 $PPID; while kill -0 $PPID 2>/dev/null; do sleep 0.05; done; echo "$CREDGATE_SESSION" > on'
     process = caller.begin("--repo", "octo/hello", "--", "sh", "-c", script)
     process.wait(30)
-    wait_until(lambda: caller.left() == [], "the session's directory is gone")
+    wait_until(lambda: caller.remaining() == [], "the session's directory is gone")
     wait_until((caller.project / "on").exists, "the command went on")
     process.communicate(timeout=30)
     assert caller.gateway is not None

@@ -1,4 +1,4 @@
-"""A command of ``credgate run --isolate`` that attacks the walls: sockets by any name, and files with credentials."""
+"""A command of ``credgate run --isolate`` that tries to reach sockets and to read files with credentials."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes import inside_calls
 from tests.fakes.canary import traces
-from tests.fakes.wrapped import Caller, appears, finish
+from tests.fakes.run_caller import Caller, appears, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ WORKS = ("pair", "netlink route", "inet", "inet6")
 
 @pytest.fixture
 def listeners(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, socket.socket]]:
-    """Listen in the project: at a path that is then linked and renamed, at a relative one, and for datagrams."""
+    """Listen in the project: on paths that are then linked and renamed, on a relative path, and for datagrams."""
     monkeypatch.chdir(caller.project)
     made = {}
     for name in ("linked", "renamed", "relative"):
@@ -51,8 +51,8 @@ def listeners(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
         one.close()
 
 
-def called(listeners: dict[str, socket.socket]) -> set[str]:
-    """Return which of them were called."""
+def reached(listeners: dict[str, socket.socket]) -> set[str]:
+    """Return the names of the listeners that were reached."""
     found = set()
     for name, one in listeners.items():
         try:
@@ -64,7 +64,10 @@ def called(listeners: dict[str, socket.socket]) -> set[str]:
 
 
 def test_no_socket_is_reached_by_any_name_or_system_call(caller: Caller, listeners: dict[str, socket.socket]) -> None:
-    """Names that were given later, relative ones, pairs, io_uring, other system call tables; without walls they are."""
+    """Hard links, new names, relative paths, pairs, io_uring, other system call tables.
+
+    Without ``--isolate`` the sockets are reached.
+    """
     places = [str(caller.project / name) for name in ("linked", "renamed", "relative")]
     words = (sys.executable, str(inside_calls.__file__), *places)
     found = dict(line.split(": ") for line in caller.wrapped("--isolate", "--", *words).fine().splitlines())
@@ -74,19 +77,19 @@ def test_no_socket_is_reached_by_any_name_or_system_call(caller: Caller, listene
         # SIGSYS for the system call table of i386; SIGSEGV where the kernel has none.
         assert found["x32"] == "ENOSYS"
         assert found["int 80"] in {"-31", "-11"}
-    assert called(listeners) == set()
+    assert reached(listeners) == set()
     outside = dict(line.split(": ") for line in caller.wrapped("--", *words).fine().splitlines())
     assert {outside[name] for name in (*WORKS, "stream", "datagram", "datagram pair")} == {"done"}
-    assert called(listeners) == set(listeners)
+    assert reached(listeners) == set(listeners)
 
 
 ODD = "t\u00f6k#en?%20 .txt"
-"""Not ASCII, and what ends a path in a URL. A double quote stands in the directory's name."""
+"""Not ASCII, and with the characters that end a path in a URL. The directory's name has a double quote."""
 
 
 @pytest.fixture
 def configured(caller: Caller, forge: Forge) -> Iterator[Caller]:
-    """Show somebody whose configuration names files in the project, by a directory that is a link."""
+    """Return a caller whose configuration names files in the project, through a symbolic link."""
     made = Caller(caller.folder.parent / "configured", forge.secret)
     place = made.project / 'a"b'
     place.mkdir()
@@ -114,8 +117,8 @@ READ = (
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o700])
-def test_no_file_that_the_configuration_names_is_read(configured: Caller, mode: int) -> None:
-    """By its own path or by a link; the rest of the project is, and so are the files without walls."""
+def test_files_of_the_configuration_cannot_be_read(configured: Caller, mode: int) -> None:
+    """By their path or by a link. Other files of the project are readable, and without ``--isolate`` these are, too."""
     (configured.project / 'a"b').chmod(mode)
     (configured.project / "mine").write_text("mine\n")
     words = ("--config", "credgate.toml", "--repo", "octo/x", "--isolate", "--", "sh", "-c")
@@ -125,8 +128,8 @@ def test_no_file_that_the_configuration_names_is_read(configured: Caller, mode: 
     assert configured.secret in configured.wrapped(*(word for word in words if word != "--isolate"), READ).out
 
 
-def test_a_secret_that_is_renewed_while_the_command_runs_stays_hidden(configured: Caller) -> None:
-    """In a directory closed to others: replacing a file drops the mount over it, not that over its directory."""
+def test_secret_that_is_replaced_meanwhile_stays_hidden(configured: Caller) -> None:
+    """In a private directory: replacing a file removes the mount over the file, but not that over its directory."""
     place = configured.project / 'a"b'
     place.chmod(0o700)
     script = "echo x > ready; while test ! -e go; do sleep 0.05; done; cat a?b/* link/*; echo read"
@@ -139,8 +142,8 @@ def test_a_secret_that_is_renewed_while_the_command_runs_stays_hidden(configured
     assert ran.out == "read\n"
 
 
-def test_a_secret_that_cannot_be_hidden_stops_it(configured: Caller) -> None:
-    """A second name leads to it; without that name the same configuration starts."""
+def test_secret_with_a_second_name_is_an_error(configured: Caller) -> None:
+    """Without that name the same configuration works."""
     os.link(configured.project / 'a"b' / ODD, configured.project / "second")
     words = ("--config", "credgate.toml", "--isolate", "--", "cat", "second")
     ran = configured.wrapped(*words)

@@ -1,4 +1,4 @@
-"""A gateway that is running: its configuration, disk and clock change under it, and it goes on."""
+"""A running gateway while its configuration, its disk and its clock change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DAY = 86400
 
 
 def configure(gateway: Gateway, policy: str) -> None:
-    """Write the configuration with this at its end, in one move, as a careful operator does."""
+    """Write the configuration with this text at its end. The file is replaced by renaming."""
     path = gateway.write_configuration()
     draft = path.with_suffix(".new")
     draft.write_text(path.read_text() + policy)
@@ -42,7 +42,7 @@ def configure(gateway: Gateway, policy: str) -> None:
 
 
 def discover(gateway: Gateway, lease: Lease, path: str) -> int:
-    """Ask for what a repository has, as git does at first; the status."""
+    """Request the refs of a repository, as git does first; return the status."""
     login = base64.b64encode(f"x:{lease.line}".encode()).decode()
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
     try:
@@ -56,7 +56,7 @@ def discover(gateway: Gateway, lease: Lease, path: str) -> int:
 
 
 class Load:
-    """Work that goes on in threads until it is ended; what failed is kept."""
+    """Work that is repeated in threads until the context ends. ``failed`` has the errors."""
 
     def __init__(self, *work: Callable[[], object]) -> None:
         self.failed: list[str] = []
@@ -82,10 +82,12 @@ class Load:
         for thread in self._threads:
             thread.join(120)
 
-    def goes_on(self) -> None:
-        """Wait until each work has been done once more, begun after now."""
+    def wait_for_progress(self) -> None:
+        """Wait until each work was started and completed once more."""
         before = list(self.done)
-        wait_until(lambda: all(now >= then + 2 for now, then in zip(self.done, before, strict=True)), "work goes on")
+        wait_until(
+            lambda: all(now >= then + 2 for now, then in zip(self.done, before, strict=True)), "all work makes progress"
+        )
 
 
 def test_reloads_under_load_fail_no_request(repos: Repositories, enter: Enter, start_gateway: StartGateway) -> None:
@@ -112,7 +114,7 @@ def test_reloads_under_load_fail_no_request(repos: Repositories, enter: Enter, s
     hashes = [gateway.control("GET", "/v1/status").json["configuration"]]
     with Load(clone, push, small) as load:
         for policy, reason in [(CLOSED, "push-verb"), ("", "allowed")] * 3:
-            load.goes_on()
+            load.wait_for_progress()
             configure(gateway, policy)
             reply = gateway.control("POST", "/v1/reload")
             assert (reply.status, reply.json["restart_needed"]) == (http.HTTPStatus.OK, [])
@@ -125,10 +127,10 @@ def test_reloads_under_load_fail_no_request(repos: Repositories, enter: Enter, s
         configure(gateway, CLOSED)
         os.kill(gateway.pid, signal.SIGHUP)
         wait_until(lambda: allowed() == "push-verb", "SIGHUP has reloaded")
-        said = enter([path], door=door)
-        said.box.git("clone", address(path), "clone").fine()
-        said.box.git("push", "origin", "HEAD:refs/heads/closed", cwd="clone").refused()
-        load.goes_on()
+        late = enter([path], door=door)
+        late.box.git("clone", address(path), "clone").fine()
+        late.box.git("push", "origin", "HEAD:refs/heads/closed", cwd="clone").refused()
+        load.wait_for_progress()
     assert load.failed == []
     assert min(load.done) >= 7
     for before, now in itertools.pairwise(hashes):
@@ -138,7 +140,7 @@ def test_reloads_under_load_fail_no_request(repos: Repositories, enter: Enter, s
 
 
 def _immutable(folder: Path, sign: str) -> bool:
-    """Make every file of the store one that not even root can change, or end that; whether it could be done."""
+    """Make every file of the store immutable (``+``) or not (``-``); return whether that is possible."""
     files = sorted(folder.iterdir())
     ran = subprocess.run(["chattr", f"{sign}i", *files], capture_output=True, check=False)
     return ran.returncode == 0
@@ -151,7 +153,7 @@ def test_read_only_store_refuses_new_sessions_but_serves_old_ones(
     demand("chattr")
     if os.geteuid() != 0:
         not_here("only root can make files immutable")
-    # On a disk: what is open already can be written on in a file system in memory.
+    # On a disk: in a file system in memory, open files stay writable.
     store = tmp_path / "state"
     path, door = repos.seeded(), start_gateway(settings={"sessions": {"store": f"sqlite:///{store / 'sessions.db'}"}})
     gateway, visit = door.gateway, enter([path], door=door)
@@ -185,13 +187,11 @@ def _has_time_namespaces() -> bool:
     return subprocess.run([*_namespace(1), "true"], capture_output=True, check=False).returncode == 0
 
 
-def test_a_boot_clock_that_jumps_a_day_and_back_neither_kills_nor_revives(
-    repos: Repositories, start_gateway: StartGateway
-) -> None:
-    """A time namespace moves the clock that leases are counted on; the wall clock, which nobody may set here, stays.
+def test_boot_clock_jump_neither_ends_nor_revives_a_session(repos: Repositories, start_gateway: StartGateway) -> None:
+    """A time namespace moves the boot clock, on which lifetimes are counted. The wall clock stays.
 
-    Half a day later a session of a day lives; a day and an hour on it is dead; and when the clock goes back (a
-    snapshot), the dead one stays dead, and one that was made meanwhile lives.
+    After half a day a session of one day is valid. After another day and an hour it has expired. When the clock goes
+    back (as after a snapshot), it stays expired, and a session that was created meanwhile is valid.
     """
     demand("unshare")
     if not _has_time_namespaces():
@@ -249,7 +249,7 @@ def test_metrics_count_requests_and_contain_no_secret(
     for target in ("canary-x/y", "%00", "octo/CANARY-repo", "a" * 300):
         discover(gateway, visit.lease, target)
 
-    def told() -> dict[str, float]:
+    def counters() -> dict[str, float]:
         text = gateway.control("GET", "/v1/metrics").text
         return {
             sample.name + str(sorted(sample.labels.items())): sample.value
@@ -258,7 +258,7 @@ def test_metrics_count_requests_and_contain_no_secret(
         }
 
     clone = str([("decision", "allow"), ("operation", "git-upload-pack"), ("reason", "allowed")])
-    wait_until(lambda: told().get(f"credgate_requests_total{clone}") == 2.0, "ls-refs and the pack are counted")
+    wait_until(lambda: counters().get(f"credgate_requests_total{clone}") == 2.0, "ls-refs and the pack are counted")
     page = _page(port, "/metrics")
     assert page[0] == http.HTTPStatus.OK
     assert "credgate_sessions 1.0" in page[1]

@@ -1,4 +1,4 @@
-"""The command line in a real terminal: colours, a prompt, a live table, Ctrl-C and Ctrl-Z."""
+"""The command line on a real terminal: colours, a prompt, a live table, Ctrl-C and Ctrl-Z."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.fakes.run_caller import BUILDERS, CREDGATE, Caller, only
 from tests.fakes.terminal import Terminal
 from tests.fakes.waiting import wait_until
-from tests.fakes.wrapped import BUILDERS, CREDGATE, Caller, only
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.needs("tmux", "bash")
 
 @pytest.fixture
 def terminal(caller: Caller) -> Iterator[Terminal]:
-    """Open one; close it."""
+    """Open a terminal."""
     made = Terminal(caller.folder, caller.environ)
     yield made
     made.end()
 
 
-def test_top_draws_what_there_is_and_leaves_the_screen_as_it_was(caller: Caller, terminal: Terminal) -> None:
-    """Sessions come and go while it runs; Ctrl-C is no failure."""
+def test_top_follows_changes_and_restores_the_screen(caller: Caller, terminal: Terminal) -> None:
+    """Ctrl-C is not a failure."""
     assert caller.gateway is not None
     terminal.start(*CREDGATE, "top", "--interval", "0.1")
     terminal.shows("SESSION", "REPOSITORIES", "requests running")
@@ -42,20 +42,20 @@ def test_top_draws_what_there_is_and_leaves_the_screen_as_it_was(caller: Caller,
     assert "Traceback" not in screen
 
 
-def test_revoking_everything_asks_first(caller: Caller, terminal: Terminal) -> None:
-    """And no is no; what is there is asked about once."""
+def test_revoke_all_asks_for_confirmation(caller: Caller, terminal: Terminal) -> None:
+    """The answer no revokes nothing."""
     assert caller.gateway is not None
     lease = caller.gateway.grant(["octo/hello"])
     terminal.start(*CREDGATE, "session", "revoke", "--all")
-    terminal.shows("Revoke every session, and cut what they transfer? [y/N]:")
+    terminal.shows("Revoke all sessions and abort their transfers? [y/N]:")
     terminal.type("n")
-    terminal.shows("credgate: nothing was revoked", "exit=1")
+    terminal.shows("credgate: no session was revoked", "exit=1")
     assert caller.gateway.control("GET", f"/v1/sessions/{lease.id}").status == 200
     caller.gateway.revoke(lease)
 
 
-def test_a_state_has_its_colour_and_none_where_none_is_wanted(terminal: Terminal) -> None:
-    """Green for what works; NO_COLOR (no-color.org) is heard."""
+def test_states_are_coloured_unless_no_color_is_set(terminal: Terminal) -> None:
+    """See no-color.org."""
     terminal.start(*CREDGATE, "status")
     terminal.shows("ready", "exit=0")
     (line,) = [line for line in terminal.screen(colours=True).splitlines() if line.startswith("ready")]
@@ -66,8 +66,8 @@ def test_a_state_has_its_colour_and_none_where_none_is_wanted(terminal: Terminal
     assert "\x1b[32m" not in line
 
 
-def test_an_interrupt_is_no_traceback(terminal: Terminal) -> None:
-    """A command that is asked to stop says nothing and has the shell's status."""
+def test_interrupt_prints_no_traceback(terminal: Terminal) -> None:
+    """The exit status is that of a shell."""
     terminal.start(*CREDGATE, "session", "revoke", "--all")
     terminal.shows("[y/N]")
     terminal.press("C-c")
@@ -83,38 +83,39 @@ while :; do sleep 0.1; done
 
 
 @pytest.mark.parametrize("builder", ["", *BUILDERS])
-def test_a_command_that_is_run_has_the_terminal(
+def test_command_of_run_has_the_terminal(
     caller: Caller, terminal: Terminal, builder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is asked and answers; its size is told; Ctrl-C is the command's, once, and its status passes."""
+    """It reads from it, and gets Ctrl-C once. Its exit status is passed on."""
     if builder:
         monkeypatch.setenv("PATH", only(builder, caller.folder / "bin"))
         terminal.environ = caller.environ
-    walls = ["--isolate"] if builder else []
+    options = ["--isolate"] if builder else []
     (caller.project / "job").write_text(JOB)
     job = str(caller.project / "job")
-    terminal.start("env", "-C", str(caller.project), *CREDGATE, "run", *walls, "--", "bash", job)
-    wait_until(caller.left, "the session is made")
+    terminal.start("env", "-C", str(caller.project), *CREDGATE, "run", *options, "--", "bash", job)
+    wait_until(caller.remaining, "the session is made")
     terminal.type("hello")
     terminal.shows("got hello")
     terminal.press("C-c")
     screen = terminal.shows("caught", "exit=6")
     assert screen.count("caught") == 1
-    assert caller.left() == []
+    assert caller.remaining() == []
 
 
-def test_a_command_that_is_run_can_be_stopped_and_taken_up(caller: Caller, terminal: Terminal) -> None:
-    """Ctrl-Z gives the shell back; fg goes on."""
-    terminal.start("bash", "--norc", "-i")
+def test_command_of_run_can_be_stopped_and_continued(caller: Caller, terminal: Terminal) -> None:
+    """With Ctrl-Z and ``fg``."""
+    # No history file: bash would write it after the end of the terminal, while the directory is removed.
+    terminal.start("env", "HISTFILE=/dev/null", "bash", "--norc", "-i")
     (caller.project / "job").write_text("read -r line; echo got $line")
     terminal.type(f"cd {caller.project}; {' '.join(CREDGATE)} run -- sh job; echo left=$?")
-    wait_until(caller.left, "the session is being made")
+    wait_until(caller.remaining, "the session is being created")
     terminal.press("C-z")
     terminal.shows("Stopped", "left=148")
     before = terminal.screen().count("run -- sh job")
     terminal.type("fg")
-    # The shell names the job when the terminal is the job's; what is typed earlier may be the shell's.
+    # The shell prints the job's command line when it gives it the terminal; it may read what is typed before that.
     wait_until(lambda: terminal.screen().count("run -- sh job") > before, "the command is in the foreground")
     terminal.type("hello")
     terminal.shows("got hello")
-    wait_until(lambda: caller.left() == [], "the session is ended")
+    wait_until(lambda: caller.remaining() == [], "the session is ended")

@@ -1,4 +1,4 @@
-"""``credgate`` run inside the test's own process: click's runner, and pytest's reactor instead of one that ends."""
+"""``credgate`` in the test's own process: click's test runner, with pytest's reactor."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Told:
-    """What a command printed, and its exit status."""
+class Result:
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -29,33 +29,33 @@ class Told:
 
     @property
     def json(self) -> Any:
-        """Standard output as JSON."""
+        """Standard output, parsed as JSON."""
         return json.loads(self.out)
 
     @property
     def line(self) -> str:
-        """The one line on standard error that a command failed with, without the program's name."""
+        """The error message of a command: exactly one line on standard error, here without the prefix."""
         assert self.err.count("\n") == 1, self.err
         assert self.err.startswith("credgate: "), self.err
         return self.err.removeprefix("credgate: ").rstrip("\n")
 
 
 def borrow_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have commands use the reactor that runs."""
+    """Make commands use the running reactor."""
     monkeypatch.setattr(
-        control_client, "drive", lambda work: blockingCallFromThread(reactor, lambda: ensureDeferred(work()))
+        control_client, "run_reactor", lambda work: blockingCallFromThread(reactor, lambda: ensureDeferred(work()))
     )
 
 
-async def asked(*words: str, stdin: str = "") -> Told:
-    """Run a command that asks a gateway: in a thread, while the reactor goes on."""
-    told: Told = await within(deferToThread(credgate, *words, stdin=stdin))
-    return told
+async def asked(*words: str, stdin: str = "") -> Result:
+    """Run a command that uses a gateway, in a thread, while the reactor runs."""
+    result: Result = await within(deferToThread(credgate, *words, stdin=stdin))
+    return result
 
 
-def credgate(*words: str, stdin: str = "") -> Told:
-    """Run a command as its console script would."""
+def credgate(*words: str, stdin: str = "") -> Result:
+    """Run a command as its console script does."""
     result = CliRunner().invoke(main, words, input=stdin, prog_name="credgate")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return Told(result.exit_code, result.stdout, result.stderr)
+    return Result(result.exit_code, result.stdout, result.stderr)

@@ -1,7 +1,7 @@
-"""The host that starts sandboxes: a shell that sources ``gateway.sh``, a stub of docker, and what others can read.
+"""The host that starts sandboxes: a shell that sources ``gateway.sh``, and a script in place of docker.
 
-The stub runs what it is told to run in a container here, with ``/run/secrets`` led into the host's folder; it and a
-wrapper around curl record every argument, which is what other users of a host can read.
+The script runs the commands for a container on this machine, with ``/run/secrets`` replaced by a directory of the test.
+It and a wrapper around curl record all arguments, which every user of a host can read.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).resolve().parents[2] / "helpers" / "gateway.sh"
 ADDRESS = "10.77.0.9"
-"""What the stub says a container's address is."""
+"""The address of every container."""
 MANAGEMENT_KEY = "c2VjcmV0+key/=="
 
-# inspect answers by the network that it is asked about; exec runs here; port and anything else as told by a file.
+# inspect answers for one network; exec runs the command here; the output of port is in a file.
 DOCKER = """#!/bin/sh
 printf '%s\\n' "$@" >> "$STUB/argv"
 [ ! -e "$STUB/gone" ] || exit 1

@@ -1,6 +1,6 @@
-"""What a command in ``credgate run --isolate`` tries: one line for each way, ``NAME: errno`` or ``NAME: done``.
+"""Try system calls in ``credgate run --isolate``. One output line each: ``NAME: errno`` or ``NAME: done``.
 
-A program of its own, run as ``python inside_calls.py PLACE...`` by the tests: ``PLACE`` are sockets with a path.
+Run as ``python inside_calls.py PATH...``, where each ``PATH`` is a UNIX socket.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def to(path: str, kind: int) -> None:
 
 
 def pair_to(path: str, kind: int) -> None:
-    """Lead one end of a pair to a socket with a path."""
+    """Connect one end of a pair to a socket with a path."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
     with ours, theirs:
         ours.sendto(b"called", path) if kind == socket.SOCK_DGRAM else ours.connect(path)
 
 
 def pair() -> None:
-    """Use a pair as programs do."""
+    """Send through pairs, as programs do."""
     for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC):
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
         with ours, theirs:
@@ -57,12 +57,12 @@ def pair() -> None:
 
 
 def raw(family: int, kind: int = 1, protocol: int = 0) -> Callable[[], None]:
-    """Return what makes a socket and closes it, with the call's 64-bit arguments as they are."""
+    """Return a function that creates and closes a socket, with unchanged 64-bit arguments."""
     return lambda: os.close(call(SOCKET, family, kind, protocol))
 
 
 def by_int_80() -> None:
-    """Use the other system call table, in a child."""
+    """Use the other system call table, in a child process."""
     child = os.fork()
     if child == 0:
         code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -75,7 +75,7 @@ def by_int_80() -> None:
 
 
 def ways(places: list[str]) -> dict[str, Callable[[], object]]:
-    """Return what is tried."""
+    """Return the functions to try, by name."""
     name = places[0]
     return {
         "stream": lambda: [to(one, socket.SOCK_STREAM) for one in places],
@@ -102,7 +102,7 @@ def ways(places: list[str]) -> dict[str, Callable[[], object]]:
 
 
 def main(places: list[str]) -> None:
-    """Try everything."""
+    """Try every function and print its result."""
     for name, way in ways(places).items():
         try:
             way()

@@ -1,4 +1,4 @@
-"""``credgate-sandbox`` under each shell: enabling, disabling, and everything it must leave alone."""
+"""``credgate-sandbox`` in each shell."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ GATEWAY = "http://gate.way:8080"
 
 @define
 class Place:
-    """A sandbox's system configuration."""
+    """The system configuration of a sandbox."""
 
     shell: list[str]
     target: Path
 
     @property
     def rendered(self) -> Path:
-        """Our own file beside it."""
+        """The file that ``enable`` creates."""
         return self.target.with_name(self.target.name + ".credgate")
 
     def run(self, *arguments: str, enabled: str | None = "true", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run ``credgate-sandbox``."""
+        """Run ``credgate-sandbox`` with these arguments."""
         given = {"PATH": "/usr/bin:/bin", "CREDGATE_GITCONFIG": str(self.target), "CREDGATE_URL": GATEWAY}
         given |= {} if enabled is None else {"SANDBOX_GATEWAY_ENABLED": enabled}
         command = [*self.shell, str(HELPERS / "credgate-sandbox"), *arguments]
         return subprocess.run(command, env=given | environ, capture_output=True, check=False, text=True, timeout=20)
 
     def git(self, *arguments: str) -> str:
-        """Ask git what it makes of the configuration."""
+        """Run git with the configuration and return its output."""
         environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "GIT_CONFIG_SYSTEM": str(self.target)}
         ran = subprocess.run(["git", *arguments], env=environ, capture_output=True, check=False, text=True, cwd="/")
         return ran.stdout.removesuffix("\n")
 
     def rewritten(self, url: str) -> str:
-        """Ask git where it would go for this address."""
+        """Return the URL that git uses for an address."""
         return self.git("ls-remote", "--get-url", url)
 
 
 @pytest.fixture(params=SHELLS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Make a place, run by each shell that is here."""
+    """Create a configuration, for each installed shell."""
     return Place(str(request.param).split(), tmp_path / "gitconfig")
 
 
@@ -64,8 +64,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         "ssh://git@ssh.github.com:443/octo/hello.git",
     ],
 )
-def test_every_form_of_an_address_is_rewritten(place: Place, url: str) -> None:
-    """Else a submodule written in one of them has no way out."""
+def test_every_spelling_of_an_address_is_rewritten(place: Place, url: str) -> None:
+    """A submodule may use any of them."""
     assert place.rewritten(url) == url
     ran = place.run("enable")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -73,14 +73,14 @@ def test_every_form_of_an_address_is_rewritten(place: Place, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://github.company/x", "https://gitlab.com/a/b", "git@github.community:a/b"])
-def test_other_hosts_are_left_alone(place: Place, url: str) -> None:
-    """A prefix is not a host."""
+def test_other_hosts_are_not_rewritten(place: Place, url: str) -> None:
+    """Also if their name has the same beginning."""
     place.run("enable")
     assert place.rewritten(url) == url
 
 
-def test_the_helper_is_set_for_the_gateway_only_and_first(place: Place) -> None:
-    """An empty entry before it: no helper named earlier is handed the session to store."""
+def test_credential_helper_is_set_for_the_gateway_only(place: Place) -> None:
+    """An empty value before it clears helpers configured before, which could store the secret."""
     place.run("enable")
     listed = place.git("config", "--get-all", f"credential.{GATEWAY}.helper").split("\n")
     assert listed == ["", f"{HELPERS}/git-credential-credgate --gateway {GATEWAY}"]
@@ -88,7 +88,7 @@ def test_the_helper_is_set_for_the_gateway_only_and_first(place: Place) -> None:
     assert place.git("config", "--get-urlmatch", "credential.helper", "https://github.com/x") == ""
 
 
-def test_enabling_twice_is_enabling_once(place: Place) -> None:
+def test_enable_can_be_repeated(place: Place) -> None:
     """Entry points run at every start."""
     place.run("enable")
     once = (place.target.read_bytes(), place.rendered.read_bytes())
@@ -97,16 +97,16 @@ def test_enabling_twice_is_enabling_once(place: Place) -> None:
     assert len(list(place.target.parent.iterdir())) == 2
 
 
-def test_enabling_with_another_gateway_replaces_the_first(place: Place) -> None:
-    """No trace of the old one."""
+def test_enable_with_another_gateway_replaces_the_first(place: Place) -> None:
+    """No setting of the first remains."""
     place.run("enable")
     place.run("enable", "--gateway", "https://other/")
     assert place.rewritten("https://github.com/a/b") == "https://other/git/a/b"
     assert GATEWAY not in place.rendered.read_text() + place.target.read_text()
 
 
-def test_foreign_configuration_is_left_alone(place: Place) -> None:
-    """Enabled or not, what somebody else wrote reads the same; after disabling, byte for byte."""
+def test_other_configuration_is_not_changed(place: Place) -> None:
+    """After disabling the file is identical."""
     place.target.write_text(FOREIGN)
     place.run("enable")
     assert place.target.read_text().startswith(FOREIGN)
@@ -116,8 +116,8 @@ def test_foreign_configuration_is_left_alone(place: Place) -> None:
     assert not place.rendered.exists()
 
 
-def test_foreign_includes_are_left_alone(place: Place) -> None:
-    """Also one whose path ours is a pattern of: it is compared, not matched."""
+def test_other_includes_are_not_changed(place: Place) -> None:
+    """Also if our path, read as a pattern, matches theirs."""
     near = str(place.rendered).replace(".credgate", "xcredgate")
     place.target.write_text(f"[include]\n\tpath = {near}\n")
     before = place.target.read_text()
@@ -127,8 +127,8 @@ def test_foreign_includes_are_left_alone(place: Place) -> None:
     assert place.target.read_text() == before
 
 
-def test_disabling_leaves_nothing_and_may_be_repeated(place: Place) -> None:
-    """Git behaves as if credgate did not exist."""
+def test_disable_removes_everything_and_can_be_repeated(place: Place) -> None:
+    """No file remains."""
     place.run("enable")
     for _ in range(2):
         assert place.run("disable").returncode == 0
@@ -136,8 +136,8 @@ def test_disabling_leaves_nothing_and_may_be_repeated(place: Place) -> None:
 
 
 @pytest.mark.parametrize("enabled", [None, "", "false", "TRUE", "1", "yes"])
-def test_nothing_is_rewritten_unless_the_sandbox_is_enabled(place: Place, enabled: str | None) -> None:
-    """The word is ``true``; anything else takes away what an earlier start left, and is no failure."""
+def test_enable_without_the_variable_disables(place: Place, enabled: str | None) -> None:
+    """The value must be ``true``. It is not a failure."""
     place.run("enable")
     ran = place.run("enable", enabled=enabled)
     assert ran.returncode == 0
@@ -146,8 +146,8 @@ def test_nothing_is_rewritten_unless_the_sandbox_is_enabled(place: Place, enable
     assert place.rewritten("https://github.com/a/b") == "https://github.com/a/b"
 
 
-def test_status_says_what_is(place: Place) -> None:
-    """Scripts ask by exit status, people read."""
+def test_status_is_printed_and_is_the_exit_status(place: Place) -> None:
+    """The token file is named, its content is not printed."""
     token_file = place.target.with_name("token")
     assert (place.run("status").returncode, place.run("status").stdout) == (1, "disabled\n")
     place.run("enable")
@@ -172,8 +172,8 @@ def test_status_says_what_is(place: Place) -> None:
         "http://a\nb",
     ],
 )
-def test_a_gateway_that_cannot_be_written_down_is_refused(place: Place, url: str) -> None:
-    """It goes into a configuration file: nothing may break out of its quotes."""
+def test_invalid_gateway_url_is_refused(place: Place, url: str) -> None:
+    """It is written to a configuration file and must not end the quotes there."""
     place.target.write_text(FOREIGN)
     ran = place.run("enable", "--gateway", url)
     assert ran.returncode == 2
@@ -183,13 +183,13 @@ def test_a_gateway_that_cannot_be_written_down_is_refused(place: Place, url: str
 
 
 @pytest.mark.parametrize("arguments", [[], ["on"], ["enable", "--gateway"], ["enable", "--what"]])
-def test_a_wrong_call_is_explained(place: Place, arguments: list[str]) -> None:
-    """With another exit status than a refusal to do."""
+def test_usage_error_is_status_2(place: Place, arguments: list[str]) -> None:
+    """With a message."""
     ran = place.run(*arguments)
     assert (ran.returncode, ran.stderr.startswith("credgate-sandbox: ")) == (2, True)
 
 
-def test_a_missing_template_or_helper_is_named(place: Place, tmp_path: Path) -> None:
+def test_missing_template_or_helper_is_an_error(place: Place, tmp_path: Path) -> None:
     """Before anything is written."""
     ran = place.run("enable", CREDGATE_HELPER="/no/such/helper")
     assert (ran.returncode, "/no/such/helper" in ran.stderr) == (2, True)
@@ -204,7 +204,7 @@ def test_a_missing_template_or_helper_is_named(place: Place, tmp_path: Path) -> 
     assert not place.target.exists()
 
 
-def test_what_it_writes_can_be_read_by_everybody(place: Place) -> None:
+def test_written_files_are_readable_by_all_users(place: Place) -> None:
     """The sandbox's user is not root."""
     command = ["sh", "-c", 'umask 077; exec "$@"', "sh", *place.shell, str(HELPERS / "credgate-sandbox"), "enable"]
     environ = {"PATH": "/usr/bin:/bin", "SANDBOX_GATEWAY_ENABLED": "true", "CREDGATE_GITCONFIG": str(place.target)}

@@ -1,4 +1,4 @@
-"""``gateway.sh`` under each shell, against a real gateway process and a ``docker`` that notes what it is asked."""
+"""``gateway.sh`` in each shell, with a real gateway process and a ``docker`` script that records its arguments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOX = "box-dev-1"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    """Start the gateway that these tests share; its folder's name is short, as its socket's must be."""
+    """Start the gateway of these tests, in a directory with a short path because of its socket."""
     with tempfile.TemporaryDirectory(prefix="cg-") as folder:
         started = Gateway(Path(folder), "http://127.0.0.1:9", "ghp_nobody")
         try:
@@ -37,7 +37,7 @@ def gateway() -> Iterator[Gateway]:
 
 @pytest.fixture(params=[*SHELLS, needed("bash")])
 def host(request: pytest.FixtureRequest, tmp_path: Path, gateway: Gateway) -> Iterator[Host]:
-    """Make a host; its sessions are ended afterwards."""
+    """Create a host; its sessions are revoked afterwards."""
     made = Host(str(request.param).split(), tmp_path, gateway)
     made.equip()
     yield made
@@ -45,8 +45,8 @@ def host(request: pytest.FixtureRequest, tmp_path: Path, gateway: Gateway) -> It
         gateway.control("DELETE", f"/v1/sessions/{session['id']}")
 
 
-def test_create_sets_both_halves_and_binds_to_the_address(host: Host) -> None:
-    """What the ancestor's callers read afterwards; the repositories are the ones named, no more."""
+def test_create_sets_token_and_secret_and_binds_to_the_address(host: Host) -> None:
+    """The session has the named repositories only."""
     ran = host.run(
         f"create_gateway_session {BOX} {ADDRESS} octo/hello,octo/docs\n"
         'printf "%s:%s" "$GATEWAY_TOKEN" "$GATEWAY_SECRET"'
@@ -59,11 +59,11 @@ def test_create_sets_both_halves_and_binds_to_the_address(host: Host) -> None:
 
 
 @pytest.mark.parametrize("repos", ["", "''", "','"])
-def test_no_repository_grants_none_and_says_so(host: Host, repos: str) -> None:
-    """The ancestor's empty list meant every repository; whoever relied on that must hear of it."""
+def test_create_without_repositories_grants_nothing_and_warns(host: Host, repos: str) -> None:
+    """In foundry-sandbox an empty list granted every repository."""
     ran = host.run(f"create_gateway_session {BOX} {ADDRESS} {repos}")
     assert ran.returncode == 0
-    assert "may use none" in ran.stderr
+    assert "grants nothing" in ran.stderr
     assert host.gateway.control("GET", "/v1/sessions").json["sessions"][0]["repos"] == []
 
 
@@ -75,21 +75,21 @@ def test_no_repository_grants_none_and_says_so(host: Host, repos: str) -> None:
         (f"'{BOX}\"' {ADDRESS}", "container id"),
         (f"{BOX} '1\", \"x'", "address"),
         (f"{BOX} 999.1.1.1", "HTTP 400: container_ip must be a valid IP address"),
-        (f"{BOX} {ADDRESS} 'a/b\"'", "not a repository"),
-        (f"{BOX} {ADDRESS} 'a/b\\'", "not a repository"),
+        (f"{BOX} {ADDRESS} 'a/b\"'", "invalid repository"),
+        (f"{BOX} {ADDRESS} 'a/b\\'", "invalid repository"),
         (f"{BOX} {ADDRESS} nonsense", "HTTP 400: Invalid repo format: nonsense"),
     ],
 )
-def test_what_cannot_be_made_is_refused(host: Host, arguments: str, said: str) -> None:
-    """With 1, no halves left from an earlier call, and nothing that breaks out of the JSON."""
+def test_create_with_invalid_arguments_fails(host: Host, arguments: str, said: str) -> None:
+    """It returns 1 and clears the variables. No argument can change the structure of the JSON."""
     ran = host.run(f"GATEWAY_TOKEN=old\ncreate_gateway_session {arguments} || echo $? [$GATEWAY_TOKEN$GATEWAY_SECRET]")
     assert (ran.returncode, ran.stdout) == (0, "1 []\n")
     assert said in ran.stderr
     assert host.sessions() == []
 
 
-def test_destroy_ends_the_session_and_then_says_that_it_is_gone(host: Host) -> None:
-    """The ancestor's reported 403 and 404 as success."""
+def test_destroy_fails_for_a_session_that_does_not_exist(host: Host) -> None:
+    """In foundry-sandbox 403 and 404 were success."""
     ran = host.run(
         f"create_gateway_session {BOX} {ADDRESS} octo/hello\n"
         'destroy_gateway_session "$GATEWAY_TOKEN"; echo $?\n'
@@ -100,14 +100,14 @@ def test_destroy_ends_the_session_and_then_says_that_it_is_gone(host: Host) -> N
     assert host.sessions() == []
 
 
-def test_health_is_waited_for(host: Host) -> None:
-    """0 at once when it answers."""
+def test_wait_for_health_returns_0_if_the_gateway_answers(host: Host) -> None:
+    """With and without a number of seconds."""
     assert host.run("wait_for_gateway_health; wait_for_gateway_health 5").returncode == 0
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/control.sock", ""])
-def test_no_gateway_is_a_failure_that_says_what_to_do(host: Host, path: str) -> None:
-    """After as long as was asked; every function has its own word on it."""
+def test_missing_gateway_is_a_failure_with_a_hint(host: Host, path: str) -> None:
+    """After the given time; every function has a message."""
     if not path and Path("/run/credgate/control.sock").exists():
         not_here("a gateway of this machine serves the default socket")
     ran = host.run("wait_for_gateway_health 0 || echo $?", GATEWAY_SOCKET_PATH=path)
@@ -119,8 +119,8 @@ def test_no_gateway_is_a_failure_that_says_what_to_do(host: Host, path: str) -> 
     assert (ran.stdout, "cannot be reached" in ran.stderr) == ("1\n", True)
 
 
-def test_the_token_is_written_as_the_sandbox_expects_it(host: Host) -> None:
-    """One line, 0400, the sandbox's owner; the folder is made if need be, and passable."""
+def test_token_file_has_one_line_mode_0400_and_the_sandboxs_owner(host: Host) -> None:
+    """Its directory is created and can be entered by all users."""
     ran = host.run(f"write_gateway_token_to_container {BOX} tok sec")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
     assert host.token_file.read_text() == "tok:sec\n"
@@ -130,8 +130,8 @@ def test_the_token_is_written_as_the_sandbox_expects_it(host: Host) -> None:
     assert [path.name for path in host.secrets.iterdir()] == ["gateway_token"]
 
 
-def test_a_new_token_replaces_the_old_one_and_no_link_is_followed(host: Host) -> None:
-    """The sandbox owns the folder: a link that it laid there must not aim root's writing elsewhere."""
+def test_new_token_replaces_the_file_or_link_of_that_name(host: Host) -> None:
+    """The sandbox owns the directory: root must not write to the target of a link in it."""
     host.secrets.mkdir()
     victim = host.folder / "victim"
     victim.write_text("theirs")
@@ -142,8 +142,8 @@ def test_a_new_token_replaces_the_old_one_and_no_link_is_followed(host: Host) ->
     assert not host.token_file.is_symlink()
 
 
-def test_a_container_whose_root_may_nothing_is_served_by_its_own_user(host: Host) -> None:
-    """``cap_drop: ALL`` takes chown from root, too."""
+def test_token_is_written_by_the_sandboxs_user_if_root_may_not(host: Host) -> None:
+    """With ``cap_drop: ALL`` root may not change owners."""
     (host.folder / "rootless").touch()
     ran = host.run(f"write_gateway_token_to_container {BOX} tok sec")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -153,14 +153,14 @@ def test_a_container_whose_root_may_nothing_is_served_by_its_own_user(host: Host
 
 
 ESCAPE = r"400\n\033]0;title\007\033[31mred \\033[2J"
-"""For ``printf``: what moves a terminal, and what moves one where echo reads backslashes."""
+"""For ``printf``: control sequences, and backslashes from which some echo commands create them."""
 
 
 @pytest.mark.parametrize(
     ("stat", "said"),
     [
         (f"printf '{ESCAPE}'", ""),
-        (f"printf '{ESCAPE}' >&2; exit 1", f"{BOX} says: 400   0 title   31mred  033 2J"),
+        (f"printf '{ESCAPE}' >&2; exit 1", f"output of {BOX}: 400   0 title   31mred  033 2J"),
         ("head -c 5000000 /dev/zero", ""),
         ("printf '%01000d' 0", ""),
         ("echo 0644", ": mode 0644"),
@@ -170,8 +170,8 @@ ESCAPE = r"400\n\033]0;title\007\033[31mred \\033[2J"
         ("echo 400; exit 1", ""),
     ],
 )
-def test_what_a_container_says_does_not_reach_the_terminal(host: Host, stat: str, said: str) -> None:
-    """Its ``stat`` is its own: only a file's mode is shown, and of its errors harmless characters, 200 at most."""
+def test_output_of_a_container_is_sanitised(host: Host, stat: str, said: str) -> None:
+    """Its ``stat`` may print anything: only a file mode is printed, and at most 200 plain characters of its errors."""
     (host.folder / "bin" / "stat").write_text(f"#!/bin/sh\n{stat}\n")
     (host.folder / "bin" / "stat").chmod(0o755)
     ran = host.run(f"write_gateway_token_to_container {BOX} tok sec || echo $?")
@@ -185,21 +185,21 @@ def test_what_a_container_says_does_not_reach_the_terminal(host: Host, stat: str
 @pytest.mark.parametrize(
     ("file", "call"), [("address", f"get_container_ip {BOX}"), ("port", "get_gateway_host_port x")]
 )
-def test_what_the_runtime_says_of_a_container_is_shown_in_one_form_only(host: Host, file: str, call: str) -> None:
-    """An address, a port; anything else is none (positive controls: the tests of these functions)."""
+def test_malformed_address_or_port_is_not_printed(host: Host, file: str, call: str) -> None:
+    """Other tests print valid ones."""
     (host.folder / file).write_text("127.0.0.1:80\x1b[31m\n")
     assert host.run(f"{call} || :").stdout == ""
 
 
 @pytest.mark.parametrize("arguments", ["", BOX, f"{BOX} tok", "'a b' tok sec"])
-def test_writing_wants_all_its_arguments(host: Host, arguments: str) -> None:
-    """And asks docker nothing without them."""
+def test_write_token_needs_all_arguments(host: Host, arguments: str) -> None:
+    """Docker is not called without them."""
     ran = host.run(f"write_gateway_token_to_container {arguments} || echo $?")
     assert (ran.stdout, "required" in ran.stderr, host.argv) == ("1\n", True, "")
 
 
-def test_the_address_is_that_of_the_network(host: Host) -> None:
-    """The default one, or the one that is named; 1 and nothing where there is none."""
+def test_container_ip_is_that_of_the_network(host: Host) -> None:
+    """The default network or the named one; without an address it returns 1."""
     assert host.run(f"get_container_ip {BOX}").stdout == f"{ADDRESS}\n"
     ran = host.run(f"get_container_ip {BOX} other || echo $?")
     assert (ran.stdout, ran.stderr) == ("1\n", "")
@@ -211,8 +211,8 @@ NETWORKS = ["credential-isolation", "box_credential-isolation", "box_credential-
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_set_up_does_it_all(host: Host, network: str) -> None:
-    """Whether compose has put its project before the network's name or not, and on a second sandbox's network."""
+def test_setup_creates_a_session_and_writes_its_token(host: Host, network: str) -> None:
+    """With and without compose's project in the name of the network, and for a second sandbox."""
     (host.folder / "network").write_text(f"{network}\n")
     ran = host.run(f'setup_gateway_session {BOX} octo/hello\nprintf "%s:%s" "$GATEWAY_TOKEN" "$GATEWAY_SECRET"')
     assert ran.returncode == 0, ran.stderr
@@ -220,26 +220,26 @@ def test_set_up_does_it_all(host: Host, network: str) -> None:
     assert host.sessions() == [BOX]
 
 
-def test_set_up_that_cannot_write_leaves_no_session(host: Host) -> None:
-    """Else a session lives that nobody holds; the positive control is the test before."""
+def test_setup_revokes_the_session_if_the_token_cannot_be_written(host: Host) -> None:
+    """Nobody has its secret."""
     host.secrets.write_text("a file where the folder should be")
     ran = host.run(f"setup_gateway_session {BOX} octo/hello || echo $? [$GATEWAY_TOKEN$GATEWAY_SECRET]")
     assert ran.stdout == "1 []\n"
     assert "could not be written" in ran.stderr
     assert host.sessions() == []
     created = [line["reason"] for line in host.gateway.audit() if line["event"] == "session-created"]
-    assert created, "it was made, and then ended"
+    assert created, "it was created and then revoked"
 
 
-def test_set_up_without_an_address_makes_no_session(host: Host) -> None:
-    """A session that is bound to nothing could be used from anywhere."""
+def test_setup_without_an_address_creates_no_session(host: Host) -> None:
+    """A session that is not bound could be used from any address."""
     (host.folder / "network").write_text("another-credential-isolation-x\n")
     ran = host.run(f"setup_gateway_session {BOX} octo/hello || echo $?")
     assert (ran.stdout, "no address" in ran.stderr, host.sessions()) == ("1\n", True, [])
 
 
-def test_clean_up_ends_what_belongs_to_the_container_and_nothing_else(host: Host) -> None:
-    """Even when the container is gone; a name is no pattern and no prefix."""
+def test_cleanup_revokes_only_the_sessions_of_the_container(host: Host) -> None:
+    """Even if the container does not exist. Its name is not a pattern or a prefix."""
     for name in (BOX, BOX, "box-dev-11", "other", "boxxdev-1", "box.dev-1"):
         host.gateway.grant([], label=name)
     (host.folder / "gone").touch()
@@ -250,8 +250,8 @@ def test_clean_up_ends_what_belongs_to_the_container_and_nothing_else(host: Host
     assert sorted(host.sessions()) == ["box-dev-11", "boxxdev-1", "other"]
 
 
-def test_clean_up_of_a_session_with_another_name_asks_the_container(host: Host) -> None:
-    """As the ancestor did."""
+def test_cleanup_reads_the_token_from_the_container_without_a_label(host: Host) -> None:
+    """For a container that was set up with another name."""
     lease = host.gateway.grant([], label="somebody-else")
     host.secrets.mkdir()
     host.token_file.write_text(lease.line + "\n")
@@ -260,28 +260,28 @@ def test_clean_up_of_a_session_with_another_name_asks_the_container(host: Host) 
 
 
 @pytest.mark.parametrize("path", ["/nonexistent/control.sock", ""])
-def test_clean_up_never_fails(host: Host, path: str) -> None:
-    """It runs in traps and before ``compose down``."""
+def test_cleanup_never_fails(host: Host, path: str) -> None:
+    """It is called in traps and before ``compose down``."""
     assert host.run(f"cleanup_gateway_session {BOX}; cleanup_gateway_session", GATEWAY_SOCKET_PATH=path).returncode == 0
 
 
 def test_no_secret_is_an_argument(host: Host) -> None:
-    """/proc/PID/cmdline is open to every user: no half of a session, and no key, may stand there."""
+    """Every user can read /proc/PID/cmdline."""
     ran = host.run(
         f"setup_gateway_session {BOX} octo/hello\n"
         'printf "%s %s" "$GATEWAY_TOKEN" "$GATEWAY_SECRET"\n'
         f'cleanup_gateway_session {BOX}\ndestroy_gateway_session "$GATEWAY_TOKEN" || :'
     )
     token, secret = ran.stdout.split(" ")
-    assert "--config" in host.argv  # curl's arguments are among them,
-    assert "inspect" in host.argv  # and docker's
+    assert "--config" in host.argv  # curl's arguments are recorded
+    assert "inspect" in host.argv  # and docker's, too
     for half in (token, secret):
         assert not traces(half, host.argv.encode())
         assert not traces(half, ran.stderr.encode())
 
 
-def test_nothing_is_exported_to_children(host: Host) -> None:
-    """An environment is as public as an argument to the same user's processes."""
+def test_no_secret_is_exported_to_child_processes(host: Host) -> None:
+    """Their environment is readable by other processes of the user."""
     script = f"create_gateway_session {BOX} {ADDRESS} a/b\nenv"
     ran = host.run(script)
     assert ran.returncode == 0
@@ -289,15 +289,15 @@ def test_nothing_is_exported_to_children(host: Host) -> None:
     assert "GATEWAY_TOKEN=" not in ran.stdout
 
 
-def test_the_users_own_curl_configuration_is_not_read(host: Host) -> None:
-    """A ``trace`` or a proxy in ~/.curlrc would have the secret."""
+def test_curl_configuration_of_the_user_is_not_read(host: Host) -> None:
+    """A ``trace`` or a proxy in ~/.curlrc would get the secret."""
     (host.folder / ".curlrc").write_text(f'trace-ascii = "{host.folder}/trace"\n')
     assert host.run(f"create_gateway_session {BOX} {ADDRESS} a/b", HOME=str(host.folder)).returncode == 0
     assert not (host.folder / "trace").exists()
 
 
-def test_another_runtime_is_used_when_it_is_named_or_alone(host: Host) -> None:
-    """``CONTAINER_RUNTIME`` first, docker before podman, and a word when there is neither."""
+def test_container_runtime_is_the_named_or_the_installed_one(host: Host) -> None:
+    """``CONTAINER_RUNTIME`` first, docker before podman, and an error if there is neither."""
     binaries = host.folder / "bin"
     (binaries / "docker").rename(binaries / "podman")
     assert host.run(f"get_container_ip {BOX}", CONTAINER_RUNTIME="podman").stdout == f"{ADDRESS}\n"
@@ -316,13 +316,13 @@ def test_another_runtime_is_used_when_it_is_named_or_alone(host: Host) -> None:
 
 @pytest.fixture
 def published(gateway: Gateway) -> Iterator[str]:
-    """Publish the control API."""
+    """Publish the control API on TCP."""
     with publish(gateway) as url:
         yield url
 
 
-def test_a_published_control_api_works_as_before(host: Host, published: str) -> None:
-    """``setup_gateway_url`` finds its port; the key is shown, and is no argument."""
+def test_published_control_api_is_used_with_its_key(host: Host, published: str) -> None:
+    """``setup_gateway_url`` finds the port. The key is not an argument."""
     (host.folder / "port").write_text(f"127.0.0.1:{published.rpartition(':')[2]}\n")
     ran = host.run(
         f"setup_gateway_url box\necho $GATEWAY_URL\nsetup_gateway_session {BOX} octo/hello\n"
@@ -338,8 +338,8 @@ def test_a_published_control_api_works_as_before(host: Host, published: str) -> 
 
 
 @pytest.mark.parametrize("key", ["", 'a"b'])
-def test_a_published_control_api_wants_a_key(host: Host, published: str, key: str) -> None:
-    """Without one it would be open to every process of the host; nothing is asked."""
+def test_published_control_api_without_a_valid_key_is_not_used(host: Host, published: str, key: str) -> None:
+    """Without a key it would be open to every process of the host."""
     environ = {"GATEWAY_SOCKET_PATH": "", "GATEWAY_URL": published, "GATEWAY_SESSION_MGMT_KEY": key}
     ran = host.run(f"create_gateway_session {BOX} {ADDRESS} a/b || echo $?", **environ)
     assert (ran.stdout, "GATEWAY_SESSION_MGMT_KEY" in ran.stderr) == ("1\n", True)
@@ -352,27 +352,27 @@ def test_a_published_control_api_wants_a_key(host: Host, published: str, key: st
     ("name", "value"),
     [("GATEWAY_SOCKET_PATH", 'a"\nurl="x'), ("GATEWAY_URL", "ftp://x"), ("GATEWAY_URL", 'http://x"\n')],
 )
-def test_an_address_that_cannot_be_written_down_is_refused(host: Host, name: str, value: str) -> None:
-    """It goes into curl's configuration: nothing may break out of its quotes."""
+def test_address_with_special_characters_is_refused(host: Host, name: str, value: str) -> None:
+    """It is written to curl's configuration and must not end the quotes there."""
     environ = {"GATEWAY_SOCKET_PATH": "", "GATEWAY_SESSION_MGMT_KEY": MANAGEMENT_KEY} | {name: value}
     ran = host.run(f"create_gateway_session {BOX} {ADDRESS} a/b || echo $?", **environ)
     assert (ran.stdout, name in ran.stderr, host.argv) == ("1\n", True, "")
 
 
-def test_with_the_socket_there_is_no_url_to_set_up(host: Host) -> None:
-    """The ancestor's call pattern goes on to work, without a published port."""
+def test_setup_url_does_nothing_with_a_socket(host: Host) -> None:
+    """Scripts of foundry-sandbox call it in any case."""
     ran = host.run("setup_gateway_url box\necho [${GATEWAY_URL:-}]")
     assert (ran.returncode, ran.stdout, host.argv) == (0, "[]\n", "")
 
 
-def test_the_callers_own_log_functions_are_used(host: Host) -> None:
-    """Scripts that source it have their own."""
+def test_log_functions_of_the_caller_are_used(host: Host) -> None:
+    """Scripts that source the file have their own."""
     ran = host.run(f'log_error() {{ echo "mine: $*"; }}\n. {SCRIPT}\ndestroy_gateway_session || echo $?')
     assert ran.stdout == "mine: destroy_gateway_session: the token of a session is required\n1\n"
 
 
 @pytest.mark.needs("shellcheck")
-def test_shellcheck_finds_nothing() -> None:
-    """As POSIX sh."""
+def test_shellcheck_finds_no_problem() -> None:
+    """With the rules of POSIX sh."""
     ran = subprocess.run(["shellcheck", str(SCRIPT)], capture_output=True, check=False, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""``git-credential-credgate`` under each shell that a sandbox may have, asked as git asks it."""
+"""``git-credential-credgate`` in each shell, called as git calls it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ HERE = "protocol=http\nhost=gateway:8080\n\n"
 
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest) -> list[str]:
-    """Run it by each shell that is here."""
+    """Select each installed shell."""
     return str(request.param).split()
 
 
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
-    """Lay a session where the helper looks."""
+    """Create the token file."""
     path = tmp_path / "gateway_token"
     path.write_text(LINE + "\n")
     return path
@@ -39,23 +39,23 @@ def ask(
     name: str = "git-credential-credgate",
     url: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the helper."""
+    """Run the helper with this input."""
     environ = {"PATH": "/usr/bin:/bin", "CREDGATE_TOKEN_FILE": str(token_file)} | ({"CREDGATE_URL": url} if url else {})
-    told = said if isinstance(said, bytes) else said.encode()
+    given = said if isinstance(said, bytes) else said.encode()
     command = [*shell, str(HELPERS / name), *(arguments or ("get",))]
-    return subprocess.run(command, input=told, env=environ, capture_output=True, check=False, timeout=20)
+    return subprocess.run(command, input=given, env=environ, capture_output=True, check=False, timeout=20)
 
 
 @pytest.mark.parametrize("name", ["git-credential-credgate", "gateway-credential-helper"])
-def test_it_answers_get_for_the_gateway(shell: list[str], token_file: Path, name: str) -> None:
-    """Under both names, without any option: the ancestor's gateway was at gateway:8080."""
+def test_get_for_the_gateway_is_answered(shell: list[str], token_file: Path, name: str) -> None:
+    """Under both names, and with the default address."""
     ran = ask(shell, token_file, name=name)
     assert (ran.returncode, ran.stdout.decode(), ran.stderr) == (0, ANSWER, b"")
 
 
 @pytest.mark.parametrize("action", ["store", "erase", "capability", "", "GET"])
-def test_it_answers_nothing_but_get(shell: list[str], token_file: Path, action: str) -> None:
-    """The ancestor's answered ``erase`` and ``store`` alike; the file is not ours to change, either."""
+def test_other_actions_are_not_answered(shell: list[str], token_file: Path, action: str) -> None:
+    """The token file is not changed, either."""
     ran = ask(shell, token_file, action)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
     assert token_file.read_text() == LINE + "\n"
@@ -72,10 +72,8 @@ def test_it_answers_nothing_but_get(shell: list[str], token_file: Path, action: 
         ("HTTP://127.0.0.1:9/git/", "host=127.0.0.1:9\nprotocol=http\n\n"),
     ],
 )
-def test_it_knows_the_gateway_however_it_is_written(
-    shell: list[str], token_file: Path, gateway: str, said: str
-) -> None:
-    """Case, the scheme's own port, a path and the order of lines make no other place."""
+def test_gateway_is_recognised_in_every_spelling(shell: list[str], token_file: Path, gateway: str, said: str) -> None:
+    """Case, default port, path and order of lines do not matter."""
     assert ask(shell, token_file, "--gateway", gateway, "get", said=said).stdout.decode() == ANSWER
     assert ask(shell, token_file, "get", said=said, url=gateway).stdout.decode() == ANSWER
 
@@ -97,41 +95,39 @@ def test_it_knows_the_gateway_however_it_is_written(
         "",
     ],
 )
-def test_it_is_silent_for_every_other_place(shell: list[str], token_file: Path, said: str) -> None:
-    """A repository chooses which hosts git talks to; none but the gateway gets the session."""
+def test_other_hosts_get_no_answer(shell: list[str], token_file: Path, said: str) -> None:
+    """A repository can make git connect to any host."""
     ran = ask(shell, token_file, said=said)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("content", [None, "", "\n", "   \n"])
-def test_it_is_silent_without_a_session(shell: list[str], token_file: Path, content: str | None) -> None:
-    """Git then says what it says without a credential."""
+def test_missing_session_gets_no_answer(shell: list[str], token_file: Path, content: str | None) -> None:
+    """Git then reports a missing credential."""
     token_file.unlink() if content is None else token_file.write_text(content)
     ran = ask(shell, token_file)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("content", [LINE, LINE + "\r\n", "  " + LINE + "\t\n", LINE + "\nmore\n"])
-def test_it_takes_the_first_line_trimmed(shell: list[str], token_file: Path, content: str) -> None:
-    """However the file was written."""
+def test_first_line_is_used_without_surrounding_spaces(shell: list[str], token_file: Path, content: str) -> None:
+    """With any line ending."""
     token_file.write_bytes(content.encode())
     assert ask(shell, token_file).stdout.decode() == ANSWER
 
 
 @pytest.mark.parametrize("content", ["ghp_realtoken", "a:b:c", ":b", "a:", "a:b c$(id)`id`", "a:ü", "-n:%s\\n;x"])
-def test_a_file_that_holds_something_else_is_named_and_not_shown(
-    shell: list[str], token_file: Path, content: str
-) -> None:
-    """It may be somebody's real credential: neither git nor the screen gets it."""
+def test_malformed_token_file_is_named_but_not_printed(shell: list[str], token_file: Path, content: str) -> None:
+    """It may contain a real credential."""
     token_file.write_text(content + "\n")
     ran = ask(shell, token_file)
     assert (ran.returncode, ran.stdout) == (1, b"")
-    assert b"holds no TOKEN:SECRET" in ran.stderr
+    assert b"does not contain TOKEN:SECRET" in ran.stderr
     assert content.encode() not in ran.stderr
 
 
-def test_option_like_secrets_are_printed_as_they_are(shell: list[str], token_file: Path) -> None:
-    """The alphabet of secrets holds ``-``: an echo would take ``-n`` for an option."""
+def test_secret_that_looks_like_an_option_is_printed_unchanged(shell: list[str], token_file: Path) -> None:
+    """Secrets may start with ``-``, and some echo commands would read ``-n`` as an option."""
     token_file.write_text("-n:-e\n")
     assert ask(shell, token_file).stdout == b"username=x-gateway-token\npassword=-n:-e\n"
 
@@ -151,7 +147,7 @@ LINES += [
 
 
 def expected_answer(lines: list[str]) -> str:
-    """Decide what git's documented form means: the last of each key before the first empty line counts."""
+    """Return the answer by git's documentation: the last value of each key before the first empty line counts."""
     block = lines[: lines.index("")] if "" in lines else lines
     asked = dict(line.partition("=")[::2] for line in block)
     return ANSWER if (asked.get("protocol"), asked.get("host", "").lower()) == ("http", "gateway:8080") else ""
@@ -159,22 +155,22 @@ def expected_answer(lines: list[str]) -> str:
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.sampled_from(LINES), max_size=7), ended=st.booleans())
-def test_it_reads_what_git_says_as_git_documents_it(token_file: Path, lines: list[str], *, ended: bool) -> None:
-    """Against a model of gitcredentials(7): whatever the order, repetition or junk, in whole lines or cut."""
+def test_input_is_parsed_as_git_documents_it(token_file: Path, lines: list[str], *, ended: bool) -> None:
+    """Compared with a model of gitcredentials(7), in any order, with repetitions and unknown lines."""
     said = "\n".join(lines) + ("\n" if ended else "")
     ran = ask(["sh"], token_file, said=said)
     assert (ran.returncode, ran.stdout.decode()) == (0, expected_answer(lines))
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_make_it_fail(said: bytes) -> None:
-    """Whatever arrives: silence."""
+def test_any_input_is_accepted_without_an_answer(said: bytes) -> None:
+    """For any bytes."""
     ran = ask(["sh"], Path("/dev/null"), said=said)
     assert (ran.returncode, ran.stdout) == (0, b"")
 
 
-def test_git_takes_the_answer(token_file: Path, tmp_path: Path) -> None:
-    """As configured by the template: an absolute path and an option, the action added by git."""
+def test_git_uses_the_answer(token_file: Path, tmp_path: Path) -> None:
+    """As configured by the template: an absolute path with an option, to which git adds the action."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
     environ |= {"CREDGATE_TOKEN_FILE": str(token_file), "GIT_TERMINAL_PROMPT": "0"}
     helper = f"credential.http://here:1.helper={HELPERS}/git-credential-credgate --gateway http://here:1"
@@ -190,7 +186,7 @@ def test_git_takes_the_answer(token_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.needs("shellcheck")
 @pytest.mark.parametrize("name", ["git-credential-credgate", "credgate-sandbox", "../.ci/tox", "../.ci/run"])
-def test_shellcheck_has_nothing_to_say(name: str) -> None:
-    """As POSIX sh, every severity."""
+def test_shellcheck_finds_no_problem_in_scripts(name: str) -> None:
+    """With the rules of POSIX sh."""
     ran = subprocess.run(["shellcheck", "--shell=sh", HELPERS / name], capture_output=True, check=False, text=True)
     assert (ran.returncode, ran.stdout) == (0, "")

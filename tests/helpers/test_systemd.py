@@ -1,4 +1,4 @@
-"""The systemd units: as systemd's own tools judge them, and a gateway that is handed its port as systemd hands it."""
+"""The systemd units, checked with systemd's tools, and a gateway that is started by socket activation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes.needs import not_here
 from tests.fakes.waiting import accepts, free_port
 
 UNITS = Path(__file__).resolve().parents[2] / "helpers" / "systemd"
-# What systemd does (sd_listen_fds(3)): descriptor 3 listens, and the process is told so.
+# As systemd does (sd_listen_fds(3)): descriptor 3 is the listening socket, and environment variables say so.
 ACTIVATE = """
 import os, socket, sys
 made = socket.create_server(("127.0.0.1", int(sys.argv[1])))
@@ -28,26 +28,26 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_the_service_is_hardly_exposed() -> None:
-    """The figure that docs/operations.md tells."""
+def test_service_exposure_level_is_below_2() -> None:
+    """docs/operations.md names this level."""
     command = ["systemd-analyze", "security", "--offline=true", str(UNITS / "credgate.service")]
     ran = subprocess.run(command, capture_output=True, check=False, text=True, timeout=60)
     found = re.search(r"exposure level for credgate\.service: ([0-9.]+)", ran.stdout)
     if not found:
-        not_here(f"this systemd-analyze cannot judge a unit that is not installed: {ran.stderr.strip()}")
+        not_here(f"this systemd-analyze cannot check a unit that is not installed: {ran.stderr.strip()}")
     assert float(found[1]) < 2
 
 
-def test_the_service_is_handed_its_secret_and_keeps_its_boot_id() -> None:
-    """The credential is no variable and no file of the service's user; sessions outlive a restart by the boot id."""
+def test_service_loads_its_credential_and_can_read_the_boot_id() -> None:
+    """The credential is not an environment variable. Sessions survive a restart because of the boot id."""
     lines = (UNITS / "credgate.service").read_text().splitlines()
     assert "LoadCredential=github:/etc/credgate/github" in lines
     assert not [line for line in lines if line.startswith(("Environment", "ProcSubset"))]
     assert "CapabilityBoundingSet=" in lines
 
 
-def test_a_gateway_serves_the_port_that_it_is_handed() -> None:
-    """By the endpoint that the units' head names."""
+def test_gateway_serves_the_port_of_socket_activation() -> None:
+    """With the endpoint named in the unit file."""
     assert 'git = "systemd:domain=INET:index=0"' in (UNITS / "credgate.socket").read_text()
     port = free_port()
     settings = {"listen": {"git": "systemd:domain=INET:index=0"}}

@@ -1,1 +1,1 @@
-"""credgate run: one command with a session of its own."""
+"""``credgate run``: run a command with a session of its own, with git configured to use the gateway."""

@@ -1,24 +1,25 @@
-"""The walls of ``credgate run --isolate``, built by bubblewrap (bwrap(1)).
+"""``credgate run --isolate``: run a command in namespaces that bubblewrap (bwrap(1)) creates.
 
-A network namespace of its own, with loopback and nothing else: the one way out is a listening socket on it that the
-keeper outside accepts on (``inside``, ``keeper``). A process namespace, so that the caller's processes and their
-environments are out of sight, no capability, and no way to gain privileges. UNIX sockets with a path cross network
-namespaces, and a mount over a socket's name does not hold for its other names: a system call filter refuses to create
-such sockets (``syscall_filter``). The file system is read-only but for the current directory and the command's own;
-``/run``, ``/tmp``, ``/var/tmp``, well-known places of credentials and the files that the private gateway's
-configuration names are empty (``hidden``). What else the caller's user may read, the command may read; it can send it
-nowhere but through the gateway.
+- Network: a namespace with a loopback interface only. The one connection to the outside is a listening socket on it,
+  which the supervisor accepts on (``pid1``, ``supervisor``).
+- Processes: a namespace of its own, no capability, and no way to gain one. The caller's processes are not visible.
+- System calls: UNIX sockets with a path work across network namespaces, and a mount over such a socket does not cover
+  its other names. A seccomp filter refuses to create them (``syscall_filter``).
+- Files: ``mounts``.
 
-bubblewrap is tried before anything is made: with a user namespace, and for root without one, where the machine allows
-none.
+What the command can read, it can send to the gateway only. bubblewrap is tried before a session is created: with a user
+namespace first, then, for root, without one, because some machines allow no user namespaces. This module never falls
+back to running the command without isolation.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,169 +27,101 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
-import credgate
 from credgate.cli.output import UNUSABLE, CommandError
-from credgate.cli.run import hidden_files, syscall_filter
+from credgate.cli.run import syscall_filter
+from credgate.cli.run.mounts import ROOT
+from credgate.cli.run.signals import SignalForwarder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from credgate.config.named import Named
+    from credgate.cli.run.mounts import FileSystem
 
-EMPTIED = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - emptied, not written to
-SYSTEM = ("/etc/credgate", "/var/lib/credgate", "/root/.ssh", "/etc/ssl/private")
-OF_ROOT = tuple(f"/proc/{name}" for name in ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "asound"))
-"""What of the whole machine is its root's to write without any capability: bubblewrap leaves ``/proc/sys`` so."""
-AT_HOME = (
-    *(".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".git-credentials", ".npmrc", ".pypirc"),
-    *(".config/gh", ".config/glab-cli", ".config/git/credentials", ".config/gcloud", ".config/op", ".config/hub"),
-    *(
-        ".cargo/credentials",
-        ".cargo/credentials.toml",
-        ".local/share/keyrings",
-        ".local/state/credgate",
-        ".vault-token",
-    ),
-    *(
-        ".password-store",
-        ".1password",
-        ".mozilla",
-        ".config/google-chrome",
-        ".config/containers",
-        ".gem/credentials",
-        ".m2/settings.xml",
-    ),
-)
-ROOT = Path(credgate.__file__).parents[1]
-"""Where this credgate is imported from."""
+# -P and -c: neither the current directory nor PYTHONPATH of the command decides what is imported.
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from credgate.cli.run.{0} import main; sys.exit(main({1}))"
-"""How a module of ours is started by ``python -P -c``, with ROOT as the first of its words."""
-_LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
+"""The program that ``python -P -c`` runs to start a module of this package, with ROOT as its first argument."""
+LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
+_UCRED = struct.Struct("3i")
+"""``struct ucred``: process, user and group id."""
+
+Bubblewrap = Callable[["FileSystem", int, bool], list[str]]
+"""Returns the words of ``bwrap`` that precede a command: for a file system, the descriptor of the system call filter
+(which the started process must inherit), and whether the command shares the terminal's session."""
 
 
-@frozen
-class Walls:
-    """What is built: steps, each over what the ones before have made, and how the command starts.
-
-    A step is a kind and an absolute path: ``empty`` (a directory), ``nothing`` (a file), ``read`` and ``write`` (what
-    was there before the first step). The rest of the file system is read-only.
-    """
-
-    steps: tuple[tuple[str, str], ...]
-    cwd: str
-    own_session: bool
-
-
-Builder = Callable[[Walls, int], list[str]]
-"""Gives the words that stand before a command's, so that it runs behind such walls.
-
-The second argument is the descriptor of the system call filter, which the process that is started must inherit.
-"""
-
-
-def same_terminal() -> bool:
-    """Whether the command may share the caller's terminal session: not where it could type into it (TIOCSTI)."""
+def can_share_terminal() -> bool:
+    """Whether the command may stay in the terminal's session: not if it could type into the terminal (TIOCSTI)."""
     try:
-        return _LEGACY_TIOCSTI.read_text(encoding="ascii").strip() == "0"
+        return LEGACY_TIOCSTI.read_text(encoding="ascii").strip() == "0"
     except OSError:
         return False
 
 
-def walls(  # noqa: PLR0913 - one thing each
-    *, box: Path | None, cwd: Path, home: Path, hide: Sequence[Path], named: Named, share_terminal: bool
-) -> Walls:
-    """Return the walls. Raises Failed when the current directory cannot be the writable one, or a secret not hidden.
-
-    ``box`` is the command's own directory, none for a mere try; ``hide`` names more places to empty, where they are
-    there; ``named`` are the files of the private gateway's configuration, whose secrets must be hidden.
-    """
-    check_place(cwd, [*map(Path, EMPTIED), *(one.resolve() for one in hide if one.is_dir())])
-    needed = _needed()
-    taken = [*hide, *map(Path, SYSTEM), *(home / name for name in AT_HOME)]
-    steps = [step for place in EMPTIED for step in hidden_files.emptied(Path(place))]
-    steps += [("read", place) for place in (*needed, *(one for one in OF_ROOT if Path(one).exists()))]
-    steps += [("write", str(cwd)), *(step for path in taken for step in hidden_files.emptied(path))]
-    # What is run lies there: a secret beside it must not take it away.
-    programs = [Path(one) for one in (*_of_python(), *os.get_exec_path()) if Path(one).is_absolute()]
-    steps += hidden_files.concealed(named, keep=[cwd, home, *programs])
-    steps += [("write", str(box))] if box is not None else []
-    return Walls(tuple(dict.fromkeys(steps)), str(cwd), not share_terminal)
+def find_bubblewrap(trial: FileSystem) -> Bubblewrap:
+    """Return the invocation of bubblewrap that works on this machine. Raises CommandError with bubblewrap's message."""
+    program = shutil.which("bwrap")
+    if program is None:
+        raise CommandError("--isolate needs bubblewrap: bwrap is not in PATH (apt-get install bubblewrap)", UNUSABLE)
+    candidates: list[Bubblewrap] = [partial(bubblewrap, program)]
+    # Root can create the namespaces itself where the machine allows no user namespaces.
+    candidates += [partial(bubblewrap, program, user_namespace=False)] if os.geteuid() == 0 else []
+    errors = []
+    for candidate in candidates:
+        with syscall_filter.opened() as filter_fd:
+            error = _try([*candidate(trial, filter_fd, True), "true"], filter_fd)  # noqa: FBT003 - as Bubblewrap has it
+        if not error:
+            return candidate
+        errors.append(error)
+    raise CommandError(f"--isolate: bubblewrap failed: {'; '.join(dict.fromkeys(errors))}", UNUSABLE)
 
 
-def builder(tried: Walls) -> Builder:
-    """Return what builds such walls here. Raises Failed with bubblewrap's own words."""
-    found = shutil.which("bwrap")
-    if found is None:
-        raise CommandError(
-            "--isolate needs bubblewrap: bwrap is not on the PATH (apt-get install bubblewrap)", UNUSABLE
-        )
-    builders = [partial(bubblewrap, found)]
-    # Root can make the namespaces itself where the machine allows no user namespaces.
-    builders += [partial(bubblewrap, found, user=False)] if os.geteuid() == 0 else []
-    reasons = []
-    for build in builders:
-        with syscall_filter.opened() as filter_file:
-            why = _why_not([*build(tried, filter_file), "true"], filter_file)
-        if not why:
-            return build
-        reasons.append(why)
-    raise CommandError(
-        f"--isolate: bubblewrap cannot build the walls here: {'; '.join(dict.fromkeys(reasons))}", UNUSABLE
-    )
-
-
-def _why_not(words: Sequence[str], filter_file: int) -> str:
-    """Return why a try fails, in its own words; "" when it does not."""
-    ran = subprocess.run(  # noqa: S603 - found on the PATH
+def _try(words: Sequence[str], filter_fd: int) -> str:
+    """Run a command; return the first line of its error output, or "" if it succeeds."""
+    completed = subprocess.run(  # noqa: S603 - bwrap from PATH
         words,
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
         stdin=subprocess.DEVNULL,
-        pass_fds=[filter_file],
+        pass_fds=[filter_fd],
     )
-    if ran.returncode == 0:
+    if completed.returncode == 0:
         return ""
-    said = ran.stderr.strip().splitlines() or ["it does not say why"]
-    return said[0].removeprefix("bwrap: ")
+    lines = completed.stderr.strip().splitlines() or [f"exit status {completed.returncode}, no error message"]
+    return lines[0].removeprefix("bwrap: ")
 
 
-def bubblewrap(program: str, walls: Walls, filter_file: int, *, user: bool = True) -> list[str]:
-    """Return the words before the command, for bwrap(1)."""
-    words = [program, *(["--unshare-user"] if user else [])]
+def bubblewrap(
+    program: str,
+    files: FileSystem,
+    filter_fd: int,
+    share_terminal: bool,  # noqa: FBT001 - as Bubblewrap has it
+    *,
+    user_namespace: bool = True,
+) -> list[str]:
+    """Return the words of bwrap(1) that precede the command."""
+    words = [program, *(["--unshare-user"] if user_namespace else [])]
     words += ["--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
-    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(filter_file)]
-    words += ["--new-session"] if walls.own_session else []
+    words += ["--as-pid-1", "--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(filter_fd)]
+    words += [] if share_terminal else ["--new-session"]
     words += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for kind, place in walls.steps:
+    for kind, path in files.mounts:
         words += {
-            "empty": ["--tmpfs", place],
-            "nothing": ["--ro-bind", os.devnull, place],
-            "read": ["--ro-bind", place, place],
-            "write": ["--bind", place, place],
+            "empty": ["--tmpfs", path],
+            "nothing": ["--ro-bind", os.devnull, path],
+            "read": ["--ro-bind", path, path],
+            "write": ["--bind", path, path],
         }[kind]
-    return [*words, "--chdir", walls.cwd, "--"]
-
-
-def check_place(cwd: Path, emptied: Sequence[Path]) -> None:
-    """Refuse a current directory that holds what must be out of reach: binding it would bring that back."""
-    for place in emptied:
-        if place == cwd or cwd in place.parents:
-            raise CommandError(
-                f"--isolate leaves the current directory writable, and {cwd} holds {place}: go to the project's own",
-                UNUSABLE,
-            )
+    return [*words, "--chdir", files.cwd, "--"]
 
 
 def check_descriptors(descriptors: Sequence[int] = (0, 1, 2)) -> None:
-    """Refuse standard descriptors that lead out of the namespaces. Raises Failed.
+    """Refuse standard descriptors through which the command could leave its namespaces. Raises CommandError.
 
-    A socket belongs to the network namespace that made it. An IP socket, a UNIX datagram socket and one that is not
-    connected can be connected to another place from inside; a connected UNIX stream cannot. A directory is a way to
-    everything beside it, in the mounts of outside.
+    A socket belongs to the network namespace that created it. An IP socket, a UNIX datagram socket and an unconnected
+    socket can be connected to another address from inside; a connected UNIX stream socket cannot. A directory gives
+    access to the mounts outside.
     """
     for descriptor in descriptors:
         try:
@@ -196,31 +129,64 @@ def check_descriptors(descriptors: Sequence[int] = (0, 1, 2)) -> None:
         except OSError:
             continue  # closed
         if stat.S_ISDIR(mode) or (stat.S_ISSOCK(mode) and not _is_connected_stream(descriptor)):
-            kind = "a directory" if stat.S_ISDIR(mode) else "a socket that can be connected to other places"
-            raise CommandError(
-                f"--isolate: descriptor {descriptor} of the command would be {kind}: redirect it", UNUSABLE
-            )
+            kind = "a directory" if stat.S_ISDIR(mode) else "a socket that can be connected to other addresses"
+            raise CommandError(f"--isolate: standard descriptor {descriptor} is {kind}: redirect it", UNUSABLE)
 
 
 def _is_connected_stream(descriptor: int) -> bool:
-    with socket.socket(fileno=os.dup(descriptor)) as one:
-        if one.family != socket.AF_UNIX or one.type not in {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}:
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        if copy.family != socket.AF_UNIX or copy.type not in {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}:
             return False
         try:
-            one.getpeername()
+            copy.getpeername()
         except OSError:
             return False
         return True
 
 
-def _of_python() -> list[str]:
-    """Return what Python and credgate are read from."""
-    wanted = {sys.prefix, sys.base_prefix, str(ROOT), *(one for one in sys.path if Path(one).is_absolute())}
-    return [one for one in sorted(wanted) if Path(one).exists()]
+def run(  # noqa: PLR0913 - keyword arguments
+    bwrap: Sequence[str],
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    channel: int,
+    port: int,
+    inherited: Sequence[int] = (),
+    started: Callable[[], None],
+    share_terminal: bool,
+) -> int:
+    """Run an isolated command and return its exit status as a shell does. Raises CommandStartError.
+
+    ``bwrap`` are the words that precede it, ``inherited`` the descriptors that these words name. ``channel`` is the
+    descriptor of the socket to the supervisor, ``port`` the gateway's port inside. ``started`` is called once the
+    command has its copy of ``channel``.
+    """
+    pid1 = [sys.executable, "-P", "-c", START.format("pid1", "sys.argv[1:]"), str(ROOT)]
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        forwarder = SignalForwarder()
+        with theirs:
+            child = forwarder.start(
+                [*bwrap, *pid1, str(theirs.fileno()), str(channel), str(port), *command],
+                environ,
+                fds=(theirs.fileno(), channel, *inherited),
+                # The terminal sends these to bubblewrap, too, which would end, and with it the command.
+                ignore=(signal.SIGINT, signal.SIGQUIT),
+                # When bubblewrap ends, process 1 is killed, and the kernel kills every other process of its namespace.
+                die_with_us=True,
+            )
+        started()
+        # Signals go to process 1 directly, not to bubblewrap.
+        target = _receive_pid(ours) or child.pid
+        return forwarder.wait(child, lambda: target, same_terminal=share_terminal)
 
 
-def _needed() -> list[str]:
-    """Return those of them that lie in a place that is emptied."""
-    emptied = [Path(one) for one in EMPTIED]
-    below = [one for one in _of_python() if any(e in Path(one).parents for e in emptied)]
-    return [one for one in below if not any(Path(other) in Path(one).parents for other in below)]
+def _receive_pid(connection: socket.socket) -> int:
+    """Return the process id, outside, of process 1 inside; 0 if it did not start."""
+    data, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(_UCRED.size))
+    for level, kind, content in ancillary if data else ():
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            pid: int = _UCRED.unpack(content)[0]
+            return pid
+    return 0

@@ -1,9 +1,10 @@
-"""Running a command as if it had been started directly: its signals, its terminal, its exit status.
+"""Start a command and wait for it so that it behaves as if the caller's shell had started it.
 
-The command stays in its starter's process group, so that it has the terminal as the starter had it, and job control
-works on both. What the terminal sends (Ctrl-C, a changed size) the kernel gives to the whole group: then it is not sent
-a second time. What a process sends (``kill``) reached the starter alone, and is passed on; which of the two it was says
-``si_code`` (sigaction(2)). Signals are waited for, not handled, so none is lost between the start and the wait.
+The command stays in the process group of credgate, so it has the terminal and job control works. The kernel sends the
+terminal's signals (Ctrl-C, a window size change) to the whole group, so these are not forwarded. A signal that another
+process sends with kill(2) reaches credgate only and is forwarded. ``si_code`` tells them apart (sigaction(2)).
+
+Signals are blocked and accepted with sigwaitinfo(2), not handled: none is lost between the start and the wait.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PASSED = {
+FORWARDED = {
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH, signal.SIGCONT),
 }
 _SI_KERNEL = 128
-_PDEATHSIG = 1
-"""``PR_SET_PDEATHSIG`` of prctl(2), which Python has no function for."""
+_PR_SET_PDEATHSIG = 1
+"""Of prctl(2), which the standard library does not offer."""
 _libc = ctypes.CDLL(None, use_errno=True)
-_NOT_FOUND, _NOT_RUN, _SIGNALLED = 127, 126, 128
+# The exit statuses that POSIX shells use.
+_NOT_FOUND, _NOT_EXECUTABLE, _SIGNALLED = 127, 126, 128
 
 
-class NotRun(Exception):  # noqa: N818 - as the shell says it
-    """The command cannot be started: ``status`` is the shell's for that, 127 or 126."""
+class CommandStartError(Exception):
+    """The command could not be started. ``status`` is the exit status that a shell returns then: 127 or 126."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -37,33 +39,34 @@ class NotRun(Exception):  # noqa: N818 - as the shell says it
 
 
 def prepare() -> None:
-    """Make this process one that stops with its process group and learns how its children end.
+    """Make this process stop with its process group and receive the exit statuses of its children.
 
-    Called before anything is started.
+    To be called before any process is started.
     """
-    # A child of vfork(2) that is stopped by Ctrl-Z before it has called exec(2) keeps its parent in the kernel, where
-    # that cannot be stopped: the shell waits for it in vain, and no key reaches anybody. After fork(2) both stop. This
-    # is the switch that subprocess documents for it.
+    # After vfork(2) the kernel suspends the parent until the child calls exec(2). If Ctrl-Z stops the child before
+    # that, the parent cannot stop: the shell waits for it, and the terminal stays with a stopped job. After fork(2)
+    # both stop. This switch is the one that subprocess documents.
     subprocess._USE_VFORK = False  # type: ignore[misc]  # noqa: SLF001 - typeshed calls it final, Python's documentation sets it
-    # With SIGCHLD ignored, as a parent may have left it, the kernel keeps no exit status and sends no signal: the wait
-    # for a command would not end.
+    # The parent may have left SIGCHLD ignored. Then the kernel keeps no exit status and sends no signal, so that the
+    # wait for a command would not end.
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def die_with(parent: int) -> None:
-    """Have this process killed when its parent, which is ``parent``, ends; at once if it has already."""
-    if _libc.prctl(_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) < 0:
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent, process ``parent``, ends."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) < 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    # The parent may have ended before the call. Then this process has another parent and no signal would come.
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 class SignalForwarder:
-    """Blocks the signals that are passed on, from the beginning to the end of one command."""
+    """Forwards signals to one command. It blocks them from its construction until the command has ended."""
 
     def __init__(self) -> None:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED | {signal.SIGCHLD})
+        self._original_mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
 
     def start(
         self,
@@ -74,65 +77,71 @@ class SignalForwarder:
         ignore: Sequence[signal.Signals] = (),
         die_with_us: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a command, whose signals are as this process found them. Raises NotRun.
+        """Start a command with the signal mask that this process had before. Raises CommandStartError.
 
-        ``die_with_us``: it is killed when this process ends, however that is.
+        ``ignore`` are signals that the command ignores. ``die_with_us``: it is killed when this process ends.
         """
-        ours = os.getpid()
+        our_pid = os.getpid()
 
-        def as_found() -> None:
+        def prepare_child() -> None:
             if die_with_us:
-                die_with(ours)
+                die_with_parent(our_pid)
             for number in ignore:
                 signal.signal(number, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._original_mask)
 
         try:
-            return subprocess.Popen(command, env=environ, pass_fds=fds, preexec_fn=as_found)  # noqa: S603, PLW1509 - the caller's own command; no thread runs
+            return subprocess.Popen(command, env=environ, pass_fds=fds, preexec_fn=prepare_child)  # noqa: S603, PLW1509 - the caller's own command; this process has one thread
         except FileNotFoundError:
-            raise NotRun(f"{command[0]}: command not found", _NOT_FOUND) from None
+            raise CommandStartError(f"{command[0]}: command not found", _NOT_FOUND) from None
         except OSError as error:
-            raise NotRun(f"{command[0]}: {error.strerror}", _NOT_RUN) from None
+            raise CommandStartError(f"{command[0]}: {error.strerror}", _NOT_EXECUTABLE) from None
 
     def wait(
-        self, child: subprocess.Popen[bytes], to: Callable[[], int], *, same_terminal: bool = True, reap: bool = False
+        self,
+        child: subprocess.Popen[bytes],
+        target: Callable[[], int],
+        *,
+        same_terminal: bool = True,
+        reap: bool = False,
     ) -> int:
-        """Pass signals to the process ``to()`` until ``child`` ends; return what a shell would call its status.
+        """Forward signals to the process ``target()`` until ``child`` ends. Returns the exit status of a shell.
 
-        ``same_terminal``: the kernel sends it the terminal's signals itself. ``reap``: wait for orphans, too, as a
-        process 1 must.
+        ``same_terminal``: the target is in our process group and gets the terminal's signals from the kernel.
+        ``reap``: also wait for orphaned processes, which is the duty of process 1.
         """
         while True:
-            ended = _reaped(child, reap=reap)
-            if ended is not None:
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-                return ended
-            told = signal.sigwaitinfo(PASSED | {signal.SIGCHLD})
-            if told.si_signo == signal.SIGCHLD or (told.si_code == _SI_KERNEL and same_terminal):
+            status = _status_if_ended(child, reap=reap)
+            if status is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._original_mask)
+                return status
+            received = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD})
+            # SI_KERNEL: from the terminal, so the kernel has sent it to the whole process group.
+            if received.si_signo == signal.SIGCHLD or (received.si_code == _SI_KERNEL and same_terminal):
                 continue
             try:
-                os.kill(to(), told.si_signo)
+                os.kill(target(), received.si_signo)
             except ProcessLookupError:
                 continue
 
 
-def _reaped(child: subprocess.Popen[bytes], *, reap: bool) -> int | None:
-    """Return the status of ``child`` if it has ended."""
+def _status_if_ended(child: subprocess.Popen[bytes], *, reap: bool) -> int | None:
     if not reap:
+        # Not waitpid(-1): it would take the exit status of processes that other code waits for.
         code = child.poll()
-        return None if code is None else status(code)
+        return None if code is None else shell_status(code)
     while True:
         try:
-            pid, word = os.waitpid(-1, os.WNOHANG)
+            pid, wait_status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return status(child.returncode or 0)
+            return shell_status(child.returncode or 0)
         if pid == 0:
             return None
         if pid == child.pid:
-            child.returncode = os.waitstatus_to_exitcode(word)
-            return status(child.returncode)
+            child.returncode = os.waitstatus_to_exitcode(wait_status)
+            return shell_status(child.returncode)
 
 
-def status(code: int) -> int:
-    """Return the exit status that a shell would show: 128 and the signal's number for what a signal ended."""
+def shell_status(code: int) -> int:
+    """Convert a return code of ``subprocess``: 128 plus the signal's number for a command that a signal ended."""
     return _SIGNALLED - code if code < 0 else code

@@ -1,20 +1,20 @@
 """The system call filter of ``credgate run --isolate``: a seccomp program in classic BPF (seccomp(2)).
 
-A network namespace bounds IP and abstract UNIX sockets. It does not bound UNIX sockets with a path, ``AF_VSOCK`` and
-some other address families, so the filter refuses to create any socket but IP and ``NETLINK_ROUTE``:
+A network namespace isolates IP and abstract UNIX sockets. It does not isolate UNIX sockets with a path, ``AF_VSOCK``
+and some other address families. The filter therefore refuses to create any socket except IP and ``NETLINK_ROUTE``:
 
 - ``socket`` is allowed for ``AF_INET``, ``AF_INET6`` and ``AF_NETLINK`` with protocol ``NETLINK_ROUTE``, which the C
-  library asks for the interfaces of this network namespace.
+  library uses to list the interfaces of this network namespace.
 - ``socketpair`` is allowed for ``AF_UNIX`` streams and ``SOCK_SEQPACKET``, which many programs need for their children.
-  Both ends are connected to each other for good. A datagram pair is refused: connect(2) and sendto(2) lead its ends to
+  Both ends stay connected to each other. A datagram pair is refused: connect(2) and sendto(2) can direct its ends to
   any other datagram socket.
-- io_uring creates and connects sockets without these system calls, so it is refused whole.
-- ``ioctl`` is refused for ``TIOCSTI`` and ``TIOCLINUX``, which type into the caller's terminal, and ``add_key``,
-  ``request_key`` and ``keyctl`` because the caller's session keyring would be inherited.
+- io_uring creates and connects sockets without these system calls, so it is refused.
+- ``ioctl`` is refused for ``TIOCSTI`` and ``TIOCLINUX``, which type into the caller's terminal. ``add_key``,
+  ``request_key`` and ``keyctl`` are refused because the command inherits the caller's session keyring.
 
 Other system call tables (i386 by ``int 0x80`` on x86_64, 32-bit ARM) have other numbers and ``socketcall``: a process
 that uses one is killed with SIGSYS. x32 has the same architecture word and a bit in the number: ENOSYS, as a kernel
-without x32 answers. bubblewrap installs the program; children inherit it and cannot remove it.
+without x32 answers. bubblewrap installs the program. Child processes inherit it and cannot remove it.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 """Offsets in ``struct seccomp_data``. An argument has 64 bits; its lower half comes first on both machines."""
 _X32 = 0x40000000
 _SKIPPED = 0xFFFFFFFF
-"""The number of a system call that a tracer has cancelled."""
+"""The number of a system call that a tracer cancelled."""
 _UNIX, _NETLINK, _NETLINK_ROUTE = 1, 16, 0
 _TYPE = 0xF
-"""The bits of a socket's type; the others are SOCK_CLOEXEC and SOCK_NONBLOCK."""
+"""The bits of the socket type. The others are SOCK_CLOEXEC and SOCK_NONBLOCK."""
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 
 
 @frozen
 class Machine:
-    """A machine's architecture word (``AUDIT_ARCH_*``) and its numbers of the system calls that are looked at."""
+    """The architecture word of a machine (``AUDIT_ARCH_*``) and its numbers of the system calls that are filtered."""
 
     architecture: int
     socket: int
@@ -73,31 +73,34 @@ Instruction = tuple[int, int, int, int]
 
 
 def machine() -> Machine:
-    """Return this machine. Raises Failed where the filter has no table for it."""
+    """Return this machine. Raises CommandError if there is no table for it."""
     name = platform.machine()
     found = MACHINES.get(name)
     if found is None or struct.calcsize("P") != 8:  # noqa: PLR2004 - a 64-bit process
-        raise CommandError(f"--isolate has no system call filter for {name} ({', '.join(MACHINES)} have one)", UNUSABLE)
+        raise CommandError(
+            f"--isolate does not support {name}: its system call filter is for {' and '.join(MACHINES)}", UNUSABLE
+        )
     return found
 
 
 def program(on: Machine) -> bytes:
-    """Return the filter as the kernel and bubblewrap read it: an array of ``struct sock_filter``."""
-    found = [_load(_ARCHITECTURE), *_unless_equal(on.architecture, _KILL_PROCESS), _load(_NUMBER)]
+    """Return the filter in the format of the kernel and of bubblewrap: an array of ``struct sock_filter``."""
+    # The architecture first: the numbers below mean other calls in another table.
+    code = [_load(_ARCHITECTURE), *_unless_equal(on.architecture, _KILL_PROCESS), _load(_NUMBER)]
     if on.has_x32:
-        found += [*_if_equal(_SKIPPED, _ALLOW), (_AT_LEAST, 0, 1, _X32), _return(_error(errno.ENOSYS))]
+        code += [*_if_equal(_SKIPPED, _ALLOW), (_AT_LEAST, 0, 1, _X32), _return(_error(errno.ENOSYS))]
     for number in (*_IO_URING, *on.keys):
-        found += _if_equal(number, _error(errno.EPERM))
+        code += _if_equal(number, _error(errno.EPERM))
     no_family = _error(errno.EAFNOSUPPORT)
     families = [_argument(0), *_if_equal(socket.AF_INET, _ALLOW), *_if_equal(socket.AF_INET6, _ALLOW)]
     route = [_argument(2), *_if_equal(_NETLINK_ROUTE, _ALLOW), _return(no_family)]
-    found += _of(on.socket, [*families, *_unless_equal(_NETLINK, no_family), *route])
+    code += _for_call(on.socket, [*families, *_unless_equal(_NETLINK, no_family), *route])
     pair = [_argument(0), *_unless_equal(_UNIX, no_family), _argument(1), (_AND, 0, 0, _TYPE)]
     pair += [*_if_equal(socket.SOCK_STREAM, _ALLOW), *_if_equal(socket.SOCK_SEQPACKET, _ALLOW)]
-    found += _of(on.socketpair, [*pair, _return(_error(errno.EPERM))])
-    typing = [_if_equal(request, _error(errno.EPERM)) for request in (_TIOCSTI, _TIOCLINUX)]
-    found += _of(on.ioctl, [_argument(1), *typing[0], *typing[1], _return(_ALLOW)])
-    return b"".join(struct.pack("=HBBI", *one) for one in [*found, _return(_ALLOW)])
+    code += _for_call(on.socketpair, [*pair, _return(_error(errno.EPERM))])
+    terminal = [_if_equal(request, _error(errno.EPERM)) for request in (_TIOCSTI, _TIOCLINUX)]
+    code += _for_call(on.ioctl, [_argument(1), *terminal[0], *terminal[1], _return(_ALLOW)])
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in [*code, _return(_ALLOW)])
 
 
 def _load(offset: int) -> Instruction:
@@ -105,8 +108,7 @@ def _load(offset: int) -> Instruction:
 
 
 def _argument(number: int) -> Instruction:
-    # The kernel takes the lower 32 bits of each of these arguments, and so does the filter: what a caller puts into the
-    # upper ones makes no difference to either.
+    # The kernel uses the lower 32 bits of these arguments and ignores the upper ones, and so does the filter.
     return _load(_ARGUMENTS + 8 * number)
 
 
@@ -126,17 +128,15 @@ def _unless_equal(value: int, then: int) -> list[Instruction]:
     return [(_EQUAL, 1, 0, value), _return(then)]
 
 
-def _of(number: int, body: list[Instruction]) -> list[Instruction]:
-    """Return ``body``, which returns in every branch, for this system call only."""
+def _for_call(number: int, body: list[Instruction]) -> list[Instruction]:
+    """Apply ``body``, which must return in every branch, to this system call only."""
     return [(_EQUAL, 0, len(body), number), *body]
 
 
 @contextmanager
 def opened() -> Iterator[int]:
-    """Open the filter for this machine as a file for ``bwrap --seccomp``: a descriptor at its beginning.
-
-    bubblewrap reads it to the end, so each run needs one of its own. Raises Failed.
-    """
+    """Yield a descriptor with the filter for this machine, for ``bwrap --seccomp``. Raises CommandError."""
+    # bubblewrap reads it to the end, so each run needs a new one.
     content = program(machine())
     descriptor = os.memfd_create("credgate-syscall-filter")
     try:

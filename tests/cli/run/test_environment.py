@@ -1,4 +1,4 @@
-"""What a command's environment has of its caller's."""
+"""The environment variables of a command of ``credgate run``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from credgate.cli.run import environment as module
-from credgate.cli.run.environment import cleaned, given
+from credgate.cli.run import environment
+from credgate.cli.run.environment import added_variables, inherited_variables
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
@@ -23,14 +23,14 @@ DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
         *("XDG_RUNTIME_DIR", "CREDGATE_SOCKET", "LD_PRELOAD", "BASH_ENV", "BASH_FUNC_x%%", "path", "LC_GITHUB", "HOME"),
     ],
 )
-def test_a_variable_that_is_not_on_the_list_is_not_passed(name: str) -> None:
-    """Whatever its name and value; ``keep`` passes this one name."""
-    assert cleaned({name: "value", "PATH": "/bin"}) == {"PATH": "/bin"}
-    assert cleaned({name: "value", f"X_{name}": "value"}, keep=[name]) == {name: "value"}
+def test_unlisted_variable_is_not_inherited(name: str) -> None:
+    """``keep`` adds exactly the name that it contains."""
+    assert inherited_variables({name: "value", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert inherited_variables({name: "value", f"X_{name}": "value"}, keep=[name]) == {name: "value"}
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "passed"),
+    ("name", "value", "inherited"),
     [
         *((name, "value", True) for name in ("PATH", "LANG", "LC_ALL", "TERM", "EDITOR", "CI", "TZ", "NO_COLOR")),
         *((name, "value", True) for name in ("GIT_AUTHOR_NAME", "GIT_COMMITTER_DATE", "GIT_EDITOR", "USER")),
@@ -44,39 +44,39 @@ def test_a_variable_that_is_not_on_the_list_is_not_passed(name: str) -> None:
         ("PAGER", "https://host/@x", True),
     ],
 )
-def test_a_value_with_a_login_is_not_passed(name: str, value: str, *, passed: bool) -> None:
-    """Under a name of the list either; any other value is."""
-    assert cleaned({name: value}) == ({name: value} if passed else {})
+def test_listed_variable_is_inherited_unless_its_value_has_a_login(name: str, value: str, *, inherited: bool) -> None:
+    """A login is a user, a password or a token in a URL."""
+    assert inherited_variables({name: value}) == ({name: value} if inherited else {})
 
 
-def test_home_is_another_unless_it_is_kept() -> None:
-    """With what git and others find below it."""
+def test_home_variables_are_inherited_with_keep_home_only() -> None:
+    """Programs find credentials below HOME and the XDG directories."""
     environ = {"HOME": "/home/me", "XDG_CONFIG_HOME": "/home/me/.config", "PATH": "/bin", "X": "x"}
-    assert cleaned(environ) == {"PATH": "/bin"}
-    assert cleaned(environ, ["X"], keep_home=True) == environ
+    assert inherited_variables(environ) == {"PATH": "/bin"}
+    assert inherited_variables(environ, ["X"], keep_home=True) == environ
 
 
-def test_a_credential_of_the_gateway_is_never_kept() -> None:
-    """By its variable's name, and by its value in another; a short one must be the whole value."""
+def test_gateway_credentials_are_never_inherited() -> None:
+    """Neither by name nor by value. A short credential must equal the whole value."""
     environ = {"MINE": "0123456789", "URL": "x:0123456789@y", "SHORT": "abc", "LONG": "abcd", "PATH": "/abc"}
-    kept = cleaned(environ, [*environ], never={"MINE"}, secrets={"0123456789", "abc"})
-    assert kept == {"LONG": "abcd", "PATH": "/abc"}
-    assert cleaned(environ, [*environ]) == environ
+    inherited = inherited_variables(environ, [*environ], never={"MINE"}, secrets={"0123456789", "abc"})
+    assert inherited == {"LONG": "abcd", "PATH": "/abc"}
+    assert inherited_variables(environ, [*environ]) == environ
 
 
-def test_what_is_given_forgets_every_file_s_helpers_first() -> None:
-    """Then come the gateway's own: the order is git's rule."""
-    made = given([("credential.http://g.helper", "h")], [("user.name", "me")], "/box", "http://g", "s-1")
-    count = int(made["GIT_CONFIG_COUNT"])
-    entries = [(made[f"GIT_CONFIG_KEY_{n}"], made[f"GIT_CONFIG_VALUE_{n}"]) for n in range(count)]
-    assert entries[0] == ("user.name", "me")
-    assert entries.index(("credential.helper", "")) < entries.index(("credential.http://g.helper", "h"))
-    assert ("protocol.https.allow", "never") in entries
-    assert made["GIT_CONFIG_NOSYSTEM"] == "1"
-    assert (made["CREDGATE_TOKEN_FILE"], made["CREDGATE_SESSION"]) == ("/box/token", "s-1")
+def test_added_git_settings_clear_configured_helpers_before_the_gateways() -> None:
+    """Git applies the settings in order."""
+    added = added_variables([("credential.http://g.helper", "h")], [("user.name", "me")], "/d", "http://g", "s-1")
+    count = int(added["GIT_CONFIG_COUNT"])
+    settings = [(added[f"GIT_CONFIG_KEY_{n}"], added[f"GIT_CONFIG_VALUE_{n}"]) for n in range(count)]
+    assert settings[0] == ("user.name", "me")
+    assert settings.index(("credential.helper", "")) < settings.index(("credential.http://g.helper", "h"))
+    assert ("protocol.https.allow", "never") in settings
+    assert added["GIT_CONFIG_NOSYSTEM"] == "1"
+    assert (added["CREDGATE_TOKEN_FILE"], added["CREDGATE_SESSION"]) == ("/d/token", "s-1")
 
 
-def test_the_document_lists_what_is_passed() -> None:
-    """All of it, and no more."""
-    section = DOCS.read_text(encoding="utf-8").partition("Passed on of the environment:")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`([^`]+)`", section)) == {*module.PASSED, *module.PROXIES}
+def test_document_lists_every_inherited_variable() -> None:
+    """The list in docs/cli.md is complete and has no other name."""
+    section = DOCS.read_text(encoding="utf-8").partition("These variables are inherited:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([^`]+)`", section)) == {*environment.INHERITED, *environment.PROXIES}

@@ -1,4 +1,4 @@
-"""The filter's answers for each machine, by a small interpreter of BPF (on the real kernel: ``tests/e2e``)."""
+"""The system call filter on each machine, run by a small BPF interpreter (with a kernel: ``tests/e2e``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ X86_64, AARCH64 = syscall_filter.MACHINES["x86_64"], syscall_filter.MACHINES["aa
 
 
 def refused(code: int) -> int:
-    """Return the filter's word for a system call that fails with this error."""
+    """Return the filter's result for a system call that fails with this error."""
     return 0x00050000 | code
 
 
@@ -67,16 +67,16 @@ HIGH = 1 << 32
         ("ioctl", (0, 0x541C | HIGH, 0), refused(errno.EPERM)),
     ],
 )
-def test_sockets_and_terminals(
+def test_sockets_and_terminal_calls_are_filtered(
     on: syscall_filter.Machine, call: str, arguments: tuple[int, ...], expected: int
 ) -> None:
-    """IP works; what crosses a network namespace is refused, whatever stands in unused bits."""
+    """IP sockets are allowed. Unused upper bits of arguments do not matter."""
     assert answer(syscall_filter.program(on), on.architecture, getattr(on, call), *arguments) == expected
 
 
 @pytest.mark.parametrize("on", [X86_64, AARCH64])
-def test_other_ways_to_sockets_and_keys_are_refused(on: syscall_filter.Machine) -> None:
-    """io_uring and keyrings whole; all other calls are allowed."""
+def test_io_uring_and_keyrings_are_refused(on: syscall_filter.Machine) -> None:
+    """All other system calls are allowed."""
     program = syscall_filter.program(on)
     named = {on.socket, on.socketpair}
     answers = {number: answer(program, on.architecture, number) for number in range(600)}
@@ -84,8 +84,8 @@ def test_other_ways_to_sockets_and_keys_are_refused(on: syscall_filter.Machine) 
     assert {answers[number] for number in (425, 426, 427, *on.keys)} == {refused(errno.EPERM)}
 
 
-def test_another_system_call_table_is_no_way_around() -> None:
-    """Killed by another architecture word; x32, which has ours, does not exist. A cancelled call stays cancelled."""
+def test_other_system_call_tables_are_refused() -> None:
+    """Another architecture kills the process; x32 calls fail with ENOSYS. A cancelled call is skipped."""
     for on, foreign in ((X86_64, I386), (X86_64, AARCH64.architecture), (AARCH64, ARM)):
         for number in (1, 102, on.socket, 359):
             assert answer(syscall_filter.program(on), foreign, number) == KILL
@@ -95,11 +95,11 @@ def test_another_system_call_table_is_no_way_around() -> None:
     assert answer(x86, X86_64.architecture, 0xFFFFFFFF) == ALLOW
 
 
-def test_a_machine_without_a_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also a 32-bit Python; on a machine that has one the file is read from its beginning."""
+def test_machine_without_a_table_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other machines the filter is readable from the start of the descriptor."""
     with syscall_filter.opened() as descriptor:
         assert os.read(descriptor, 65536) == syscall_filter.program(syscall_filter.machine())
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    with pytest.raises(CommandError, match="no system call filter for riscv64") as caught:
+    with pytest.raises(CommandError, match="does not support riscv64") as caught:
         syscall_filter.machine()
     assert caught.value.status == 2

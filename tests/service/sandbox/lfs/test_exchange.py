@@ -88,7 +88,7 @@ def test_connections_with_a_login_are_apart_from_all_others() -> None:
     house = House()
     driver = house.drivers["github.com"]
     target(house, "download", href=OWN)
-    (action,) = house.gate.handles._actions.values()
+    (action,) = house.services.handles._actions.values()
     assert action.login
     keys = {forge_key(driver, Credential("cred-1", "x")), storage_key(driver, action)}
     keys.add(storage_key(driver, evolve(action, session="s-other")))
@@ -117,7 +117,7 @@ class Sources:
 def credential(sources: Sources, access: Access, refused: str = "") -> Any:
     """Ask an exchange for its credential; return the result."""
     exchange: Any = House().say(batch()).protocol._exchange
-    exchange.gate.credentials = sources
+    exchange.services.credentials = sources
     results: list[Any] = []
     ensureDeferred(exchange.credential(access, refused)).addBoth(results.append)
     (result,) = results

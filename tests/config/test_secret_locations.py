@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from credgate.config.load import from_environment, load
-from credgate.config.named import Named, named
+from credgate.config.secret_locations import SecretLocations, secret_locations
 from credgate.errors import ConfigError
 
 TOML = """
@@ -41,30 +41,30 @@ def paths(*names: str) -> tuple[Path, ...]:
     return tuple(map(Path, names))
 
 
-def test_every_kind_of_reference_in_every_key(tmp_path: Path) -> None:
-    """Paths are those of the parsed references: whatever stands in them."""
+def test_references_under_every_key_are_found(tmp_path: Path) -> None:
+    """Of every kind, with any characters in their paths."""
     source = tmp_path / "credgate.toml"
     source.write_text(TOML)
     environ = {"HOME": "/home/me", "CREDENTIALS_DIRECTORY": "/creds"}
     keys = ("/keys/app", "/keys/refresh", "/keys/k", "/keys/token")
     config = load(source, environ)
     trusting = evolve(config.forges["github.com"], ca_file="/etc/ca.pem")
-    found = named(evolve(config, forges=config.forges | {"github.com": trusting}), environ)
+    found = secret_locations(evolve(config, forges=config.forges | {"github.com": trusting}), environ)
     assert found.variables == {"FORGE_TOKEN", "KEY"}
     assert set(found.secrets) == set(paths('/run/a"b#c?d é', "/creds/y", *keys))
     assert set(found.others) == set(paths("/srv/a b", "/srv/a", "/k", "/s/one", "/s/two", "/etc/ca.pem"))
     assert found.own == (source, Path("/srv/state/sessions.db"), Path("/var/log/audit"))
 
 
-def test_without_a_file_the_token_of_the_environment_is_the_credential() -> None:
-    """And no file is named but the store's."""
-    assert named(from_environment({"GH_TOKEN": "x", "HOME": "/h"}, uid=1), {}) == Named(
+def test_token_of_the_environment_is_found_without_a_file() -> None:
+    """The only file is the session store."""
+    assert secret_locations(from_environment({"GH_TOKEN": "x", "HOME": "/h"}, uid=1), {}) == SecretLocations(
         frozenset({"GH_TOKEN"}), own=paths("/h/.local/state/credgate/sessions.db")
     )
 
 
-def test_a_credential_of_a_service_manager_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_systemd_reference_without_its_directory_is_an_error(tmp_path: Path) -> None:
     """As when the gateway reads it."""
     (tmp_path / "x").write_text(TOML)
     with pytest.raises(ConfigError, match="CREDENTIALS_DIRECTORY is not set"):
-        named(load(tmp_path / "x", {"HOME": "/h"}), {})
+        secret_locations(load(tmp_path / "x", {"HOME": "/h"}), {})

@@ -1,4 +1,4 @@
-"""``credgate run`` as a real process, as a caller with credentials all around starts it."""
+"""``credgate run`` as a real process, started by a caller whose environment and HOME contain credentials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAMED = (
     *("GITHUB_TOKEN", "GH_TOKEN", "GITLAB_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD", "FORGE_TOKEN"),
     *("GH_PAT", "GITHUB_PAT", "CR_PAT", "SSHPASS", "DB_PWD", "SIGNING_KEY", "NPM_AUTH", "SERVICE_JWT_1", "X"),
 )
-"""Variables of a caller that hold the secret."""
+"""Variables of the caller that contain the secret."""
 
 BUILDERS: dict[str, dict[str, str]] = {
     "bubblewrap": {},
@@ -34,19 +34,19 @@ BUILDERS: dict[str, dict[str, str]] = {
         "bwrap": """case "$*" in *--unshare-user*) echo 'bwrap: not for you' >&2; exit 1;; esac; exec {bwrap} "$@" """,
     },
 }
-"""How the walls of ``--isolate`` are built: what programs of the machine's do instead of what they do."""
+"""The ways in which bubblewrap creates the namespaces of ``--isolate``: scripts that replace programs."""
 
 TRIALS = {
     "bubblewrap": ["bwrap", "--unshare-user", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
     "bubblewrap as root": ["bwrap", "--unshare-net", "--unshare-pid", "--dev-bind", "/", "/", "true"],
 }
-"""What each must be able to do: containers and chroots forbid it, and the last takes root."""
+"""What must succeed for each of them: containers and chroots forbid it, and the last one needs root."""
 
 
 def isolates() -> None:
-    """Skip the test that runs where nobody can build walls."""
+    """Skip the running test if this machine cannot create namespaces."""
     if not any(found(words[0]) and _builds(builder) for builder, words in TRIALS.items()):
-        not_here("this machine lets nobody make namespaces")
+        not_here("no namespaces can be created on this machine")
 
 
 def _builds(builder: str) -> bool:
@@ -54,11 +54,11 @@ def _builds(builder: str) -> bool:
 
 
 def only(builder: str, folder: Path) -> str:
-    """Return a PATH on which walls can be built this way alone, by programs in a new folder; skip where they cannot."""
+    """Return a PATH with which bubblewrap works only in this way. Skip the test if it does not work on this machine."""
     demand("bwrap")
     bwrap = shutil.which("bwrap") or ""
     if not _builds(builder):
-        not_here(f"this machine lets no {builder} make namespaces")
+        not_here(f"{builder} cannot create namespaces on this machine")
     folder.mkdir()
     for program, script in BUILDERS[builder].items():
         (folder / program).write_text("#!/bin/sh\n" + script.replace("{bwrap}", bwrap))
@@ -68,12 +68,12 @@ def only(builder: str, folder: Path) -> str:
 
 @define(eq=False)
 class Caller:
-    """Somebody's home, project directory and environment, which hold what no command shall find."""
+    """A caller: home directory, project directory and environment, all with credentials."""
 
     folder: Path
     secret: str = field(repr=False)
     gateway: Gateway | None = None
-    """The one that runs, if one does."""
+    """The running gateway, if there is one."""
 
     def __attrs_post_init__(self) -> None:
         for directory in (self.home / ".ssh", self.project, self.run):
@@ -85,22 +85,22 @@ class Caller:
 
     @property
     def home(self) -> Path:
-        """HOME."""
+        """The value of HOME."""
         return self.folder / "home"
 
     @property
     def project(self) -> Path:
-        """Where commands are run."""
+        """The current directory of commands."""
         return self.home / "project"
 
     @property
     def run(self) -> Path:
-        """XDG_RUNTIME_DIR: where the directories of sessions are made."""
+        """XDG_RUNTIME_DIR, in which the directories of sessions are created."""
         return self.folder / "run"
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment: tokens and agents in it."""
+        """The environment variables, including tokens and agents."""
         made = clean_environment() | dict.fromkeys(NAMED, self.secret)
         made |= {"DATABASE_URL": f"postgres://me:{self.secret}@db/x", "HTTPS_PROXY": f"http://me:{self.secret}@proxy:1"}
         made |= {"HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.run), "SSH_AUTH_SOCK": "/run/agent", "LC_ALL": "C"}
@@ -108,7 +108,7 @@ class Caller:
         return made | ({"CREDGATE_SOCKET": str(self.gateway.control_socket)} if self.gateway is not None else {})
 
     def begin(self, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """Start ``credgate run``; ``before`` are words that stand before it all."""
+        """Start ``credgate run`` with these words; ``before`` are words before the command."""
         return subprocess.Popen(
             [*before, *CREDGATE, "run", *words],
             cwd=self.project,
@@ -120,20 +120,20 @@ class Caller:
         )
 
     def wrapped(self, *words: str) -> Ran:
-        """Run ``credgate run`` to its end."""
+        """Start ``credgate run`` and wait for its end."""
         return finish(self.begin(*words))
 
-    def left(self) -> list[str]:
-        """Return the directories of sessions that are still there."""
+    def remaining(self) -> list[str]:
+        """Return the directories of sessions that exist."""
         return sorted(path.name for path in self.run.iterdir())
 
 
 def finish(process: subprocess.Popen[str]) -> Ran:
-    """Wait for it."""
+    """Wait for the end of a process."""
     out, err = process.communicate(timeout=60)
     return Ran(process.returncode, out, err)
 
 
 def appears(path: Path) -> str:
-    """Wait for a file that has something in it; its content."""
+    """Wait for a file that is not empty; return its content."""
     return wait_until(lambda: path.read_text().strip() if path.exists() else "", f"{path.name} is written")

@@ -1,4 +1,4 @@
-"""``credgate run`` and its keeper as real processes, beside a gateway in the test's own: who speaks to them."""
+"""``credgate run`` and its supervisor as processes of their own, beside a gateway in the test's process."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 SOURCE = Path(credgate.__file__).parents[1]
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {0} import main; sys.exit(main({1}))"
 LIMIT = 60
-"""Seconds that any of them may take."""
+"""Seconds that one of these processes may take."""
 
 
 def program(module: str, *words: str, given: str = "") -> list[str]:
-    """Return the words that run ``main(given)`` of one of credgate's modules, from where the tests have it."""
+    """Return the command that runs ``main(given)`` of one of credgate's modules."""
     return [sys.executable, "-P", "-c", START.format(module, given), str(SOURCE), *words]
 
 
 def command(*words: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Any:
-    """Run ``credgate WORDS`` to its end."""
+    """Run ``credgate WORDS`` and wait for its end."""
     whole = program("credgate.cli.main", *words)
     given = {**os.environ, **(environ or {})}
     return subprocess.run(whole, capture_output=True, text=True, timeout=LIMIT, env=given, cwd=cwd, check=False)
@@ -36,14 +36,14 @@ def command(*words: str, environ: Mapping[str, str] | None = None, cwd: Path | N
 
 @define
 class Wrapper:
-    """The keeper's other side: what ``credgate run`` is to it."""
+    """A supervisor process, and what ``credgate run`` does with it."""
 
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, orders: Mapping[str, Any] | None, *, fds: Sequence[int] = ()) -> Wrapper:
-        """Start a keeper and tell it what is wanted; None: leave without a word."""
-        begun = cls(
+    def start(cls, request: Mapping[str, Any] | None, *, fds: Sequence[int] = ()) -> Wrapper:
+        """Start a supervisor and send it a request; with None, nothing is sent."""
+        wrapper = cls(
             subprocess.Popen(
                 program("credgate.cli.run.supervisor"),
                 stdin=subprocess.PIPE,
@@ -53,25 +53,25 @@ class Wrapper:
                 pass_fds=fds,
             )
         )
-        assert begun.process.stdin is not None
-        if orders is not None:
-            begun.process.stdin.write(json.dumps(orders) + "\n")
-            begun.process.stdin.flush()
-        return begun
+        assert wrapper.process.stdin is not None
+        if request is not None:
+            wrapper.process.stdin.write(json.dumps(request) + "\n")
+            wrapper.process.stdin.flush()
+        return wrapper
 
-    def told(self) -> dict[str, Any]:
-        """Wait for its line."""
+    def result(self) -> dict[str, Any]:
+        """Wait for the supervisor's result."""
         assert self.process.stdout is not None
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
+        result: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return result
 
     def end(self) -> tuple[int, str]:
-        """Let go of it, as whoever ends does; its exit status and what it complained of."""
+        """Close the pipe and wait; return the exit status and standard error."""
         _, err = self.process.communicate(timeout=LIMIT)
         return self.process.returncode, err
 
 
-def orders(socket: Path | None, *repos: str, **more: Any) -> dict[str, Any]:
-    """Say what ``credgate run`` says to its keeper."""
+def request(socket: Path | None, *repos: str, **more: Any) -> dict[str, Any]:
+    """Return the request of ``credgate run`` to its supervisor."""
     session = {"repos": list(repos), "label": "run"}
-    return {"socket": str(socket) if socket else None, "config": None, "session": session, "door": None} | more
+    return {"socket": str(socket) if socket else None, "config": None, "session": session, "channel": None} | more
