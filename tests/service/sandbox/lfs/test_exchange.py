@@ -117,7 +117,7 @@ class Sources:
 def credential(sources: Sources, access: Access, refused: str = "") -> Any:
     """Ask an exchange for its credential; return the result."""
     exchange: Any = House().say(batch()).protocol._exchange
-    exchange.services.credentials = sources
+    exchange.services = evolve(exchange.services, credentials=sources)
     results: list[Any] = []
     ensureDeferred(exchange.credential(access, refused)).addBoth(results.append)
     (result,) = results
