@@ -222,13 +222,16 @@ def for_lfs(rules: PushRules) -> Decision | None:
 
     A push is checked against ``[policy]`` ref by ref; LFS has no refs, so the lists are compared here.
     """
+    # A deletion brings no commit.
     alive = [
-        line for at, line in enumerate(rules.grant.all) if line.allow and not _shadowed(line, rules.grant.all[:at])
+        line
+        for at, line in enumerate(rules.grant.all)
+        if line.allow - {DELETE} and not _shadowed(line, rules.grant.all[:at])
     ]
     if any(_bounded_verbs(line, rules.policy.all) for line in alive):
         return None
     rule, why = ("policy.push", "under this policy a session") if alive else ("push", "this session")
-    text = f"{why} may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
+    text = f"{why} may push no commit to this repository, so it may neither upload objects nor lock or unlock files"
     return refuse(Reason.PUSH_REF, rule, text)
 
 
@@ -238,9 +241,9 @@ def _shadowed(line: RuleLine, earlier: Sequence[RuleLine]) -> bool:
 
 
 def _bounded_verbs(line: RuleLine, policy: Sequence[RuleLine]) -> bool:
-    """Whether the policy may leave a verb to this line of the grant; False only if it certainly does not."""
+    """Whether the policy may leave a verb that brings commits to this line; False only if it certainly does not."""
     for bound in policy:
-        if any(line.allows(verb) and bound.allows(verb) for verb in VERBS):
+        if any(line.allows(verb) and bound.allows(verb) for verb in VERBS if verb != DELETE):
             return True
         if bound.pattern.covers(line.pattern):
             return False

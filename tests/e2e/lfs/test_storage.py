@@ -248,7 +248,7 @@ def test_unlisted_storage_is_refused_by_name(scene: Scene, start_gateway: StartG
     assert scene.forge.state.ranges == []
 
 
-NOTHING = "may push nothing to this repository, so it may neither upload objects nor lock or unlock files"
+NOTHING = "may push no commit to this repository, so it may neither upload objects nor lock or unlock files"
 CLOSED = {"policy": {"push": [{"refs": "refs/**", "allow": []}]}}
 
 
