@@ -23,13 +23,13 @@ from attrs import frozen
 
 from credgate.cli.gateway_options import ControlSocket
 from credgate.cli.output import UNUSABLE, CommandError, printable
-from credgate.config.load import from_environment, load
 from credgate.dns import codes, domain_names, framing, upstreams
 from credgate.dns.clients import SessionIndex
 from credgate.dns.domain_names import WireError
 from credgate.dns.query_policy import NO_ENTRIES, Disposition, make_policy, session_entries
 from credgate.dns.upstream_response import MAX_RESPONSE
 from credgate.errors import ConfigError
+from credgate.loading.load import from_environment, load
 from credgate.values import Reason
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import click
 from attrs import frozen
 
 from credgate.cli.output import UNUSABLE, CommandError
-from credgate.config.load import from_environment
 from credgate.errors import ConfigError
+from credgate.loading.load import from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,11 +14,11 @@ import click
 
 from credgate.cli.gateway_options import json_option
 from credgate.cli.output import UNUSABLE, CommandError, print_error, print_json, printable
-from credgate.config.load import config_hash, load, policy_hash
 from credgate.config.schema import Config
 from credgate.errors import ConfigError
 from credgate.forges.registry import driver_for
 from credgate.git.fixtures import Fixtures, exit_status
+from credgate.loading.load import config_hash, load, policy_hash
 
 if TYPE_CHECKING:
     from credgate.git.fixtures import FixtureOutcome

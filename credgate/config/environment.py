@@ -56,7 +56,7 @@ def defaults(environment: Environment) -> Config:
     """Return the configuration of a process without a file. Raises ``ConfigError`` for an invalid variable.
 
     ``sessions.store`` and ``listen.control`` are empty if no directory is known (no ``HOME``). A file may still set
-    them; ``consistency`` refuses empty ones.
+    them; ``loading.consistency`` refuses empty ones.
     """
     limits, sessions = Limits(), SessionsConfig()
     return Config(

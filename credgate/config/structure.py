@@ -1,9 +1,9 @@
 """Converts the dictionaries of a TOML document to the schema's values, or lists everything that is wrong with them.
 
 cattrs walks the document and applies the form of each key, which the schema declares. Its tree of exceptions is
-flattened into ``Problem`` values: a path and one sentence; ``load`` adds file and line. Every key is checked, so that
-the first problem in the file can be reported rather than the first in the schema. Rules between keys are in
-``consistency``. Nothing is read from disk.
+flattened into ``Problem`` values: a path and one sentence; ``loading.load`` adds file and line. Every key is checked,
+so that the first problem in the file can be reported rather than the first in the schema. Rules between keys are in
+``loading.consistency``. Nothing is read from disk.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ _CONVERTER = _converter()
 def structure(written: Mapping[str, Any]) -> Config | list[Problem]:
     """Return the values of a document over the schema's defaults, or all problems.
 
-    Each forge gets the name of its table. A forge without ``url`` is accepted here; ``consistency`` refuses it later.
+    Each forge gets the name of its table. A forge without ``url`` is accepted here; ``loading.consistency``
+    refuses it later.
     """
     document, problems = _named(written)
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from credgate.git.pktline import FLUSH, MAX_PACKET, MAX_PAYLOAD, encode
 from credgate.git.route import Kind
+from credgate.refusal_text import named, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,9 +22,6 @@ TEXT = b"text/plain; charset=utf-8"
 UPLOAD_PACK_RESULT = b"application/x-git-upload-pack-result"
 RECEIVE_PACK_RESULT = b"application/x-git-receive-pack-result"
 
-MAX_REASON = 200
-"""Bytes of a reason, as UTF-8."""
-_NAME = "credgate: "
 _BAND_REPORT, _BAND_TEXT = b"\x01", b"\x02"
 _BAND_PAYLOAD = MAX_PAYLOAD - 1
 _CONTENT_TYPES = {
@@ -36,17 +34,6 @@ _CONTENT_TYPES = {
 def content_type(kind: Kind, service: str) -> bytes:
     """Return the one ``Content-Type`` of a good response to a request of this kind (gitprotocol-http)."""
     return _CONTENT_TYPES[kind, service]
-
-
-def one_line(text: str, limit: int = MAX_REASON) -> bytes:
-    """Return ``text`` as one line of at most ``limit`` bytes of UTF-8; unprintable characters become ``?``."""
-    seen = "".join(char if char.isprintable() else "?" for char in text)
-    return seen.encode("utf-8")[:limit].decode("utf-8", "ignore").encode("utf-8")
-
-
-def named(text: str) -> bytes:
-    """Return the same, with ``credgate: `` before it."""
-    return one_line(text if text.startswith(_NAME) else _NAME + text)
 
 
 def text_body(text: str, *more: str) -> bytes:

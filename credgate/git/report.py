@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from credgate.git.pktline import Packet, PacketError, PacketReader, Special
-from credgate.git.refusal import one_line
+from credgate.refusal_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -11,8 +11,8 @@ import json
 from typing import Final
 
 from credgate.errors import CredgateError
-from credgate.git.refusal import named
 from credgate.lfs.target import Call
+from credgate.refusal_text import named
 from credgate.values import Decision, Reason
 
 MEDIA_TYPE: Final = b"application/vnd.git-lfs+json"

@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from credgate.config.environment import GITHUB, TOKEN_VARIABLES
-from credgate.config.load import config_hash
 from credgate.errors import ConfigError
+from credgate.loading.load import config_hash
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

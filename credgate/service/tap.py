@@ -24,12 +24,12 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 import credgate
-from credgate.config.load import config_hash, from_environment, load
 from credgate.errors import CredgateError
 from credgate.forges.place import Place
 from credgate.forges.registry import driver_for
 from credgate.git.authorize import Authorizer
 from credgate.lfs.handles import Handles
+from credgate.loading.load import config_hash, from_environment, load
 from credgate.metrics import gauges
 from credgate.metrics.counters import EventCounters
 from credgate.metrics.exposition import MetricsPage

@@ -13,7 +13,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
 
 from credgate.cli import dns_check
-from credgate.config.load import load
+from credgate.loading.load import load
 from credgate.service.dns.dns_service import dns_service
 from tests.fakes import dnswire as w
 from tests.fakes.cli import asked, borrow_reactor

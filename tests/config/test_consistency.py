@@ -6,7 +6,6 @@ from pathlib import Path
 
 from attrs import evolve
 
-from credgate.config.consistency import problems
 from credgate.config.schema import (
     AppConfig,
     Config,
@@ -16,6 +15,7 @@ from credgate.config.schema import (
     RotateConfig,
     SessionsConfig,
 )
+from credgate.loading.consistency import problems
 
 
 def _with(forge: ForgeConfig) -> Config:

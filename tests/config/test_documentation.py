@@ -11,9 +11,9 @@ import pytest
 from attrs import evolve, fields_dict
 
 from credgate.config.environment import GITHUB, Environment, defaults
-from credgate.config.load import load
 from credgate.config.schema import FORGE_TABLES, SECTIONS, Config, DnsConfig, ForgeConfig
 from credgate.config.structure import keys
+from credgate.loading.load import load
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLE = "".join(re.findall(r"^```toml\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE))

@@ -17,8 +17,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.load import MAX_FILE_BYTES, config_hash, from_environment, load
 from credgate.errors import ConfigError
+from credgate.loading.load import MAX_FILE_BYTES, config_hash, from_environment, load
 
 if TYPE_CHECKING:
     from credgate.config.schema import Config
@@ -213,6 +213,6 @@ def test_arbitrary_document_is_loaded_or_refused_in_one_line(
 def test_loading_does_not_import_twisted(tmp_path: Path) -> None:
     """The CLI loads a configuration without a reactor."""
     (tmp_path / "credgate.toml").write_text("")
-    script = "import sys, pathlib; sys.modules['twisted'] = None\nfrom credgate.config.load import load\n"
+    script = "import sys, pathlib; sys.modules['twisted'] = None\nfrom credgate.loading.load import load\n"
     script += "load(pathlib.Path(sys.argv[1]), {'HOME': '/h'})"
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "credgate.toml")], check=True, timeout=60)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from credgate.config import forms
-from credgate.config.load import config_hash, load
 from credgate.config.schema import Config, PushPolicy
 from credgate.errors import ConfigError
+from credgate.loading.load import config_hash, load
 from credgate.rules.parse import PushRule
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from credgate.config.load import from_environment, load
 from credgate.config.secret_locations import SecretLocations, secret_locations
 from credgate.errors import ConfigError
+from credgate.loading.load import from_environment, load
 
 TOML = """
 [forges."github.com"]

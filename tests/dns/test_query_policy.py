@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.config.load import load
 from credgate.config.schema import DnsConfig
 from credgate.dns import query_policy
 from credgate.dns.query_policy import Disposition, QueryPolicy, QueryVerdict, make_policy, session_entries
 from credgate.errors import ConfigError
+from credgate.loading.load import load
 from credgate.values import Reason
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from credgate.config.load import load
+from credgate.loading.load import load
 from tests.docker.shipped import DOCKER, ROOT, compose, dockerfile
 
 NAMES = ("gateway.Dockerfile", "sandbox.Dockerfile")

@@ -8,7 +8,7 @@ from credgate.config.schema import ForgeConfig
 from credgate.config.structure import KINDS
 from credgate.forges.registry import driver_for
 from credgate.forges.sentences import COMMON, MAX_WORDS, Words, sentence
-from credgate.git.refusal import MAX_REASON, named
+from credgate.refusal_text import MAX_REASON, named
 from credgate.values import Access
 
 

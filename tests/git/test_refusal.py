@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 
 from credgate.git.pktline import MAX_PACKET
 from credgate.git.refusal import (
-    MAX_REASON,
     RECEIVE_PACK_RESULT,
     TEXT,
     UPLOAD_PACK_RESULT,
     content_type,
     err,
-    one_line,
     report,
     status_report,
     text_body,
 )
 from credgate.git.route import Kind
+from credgate.refusal_text import MAX_REASON, one_line
 
 REFS = st.lists(st.from_regex(rb"refs/heads/[!-}]{1,40}", fullmatch=True), min_size=1, max_size=8, unique=True)
 TEXTS = st.text(max_size=300)

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from credgate.config.environment import GITHUB
-from credgate.config.load import config_hash
 from credgate.config.schema import AppConfig, Config, DnsConfig, ForgeConfig, Limits, PushPolicy
 from credgate.errors import ConfigError
+from credgate.loading.load import config_hash
 from credgate.service.reload import Reload
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from credgate.cli.run import isolate, mounts, syscall_filter
 from credgate.cli.run.environment import added_variables, inherited_variables
 from credgate.cli.run.signals import CommandStartError, SignalForwarder
 from credgate.cli.session import create_request
-from credgate.config.load import from_environment, load
 from credgate.config.secret_locations import SecretLocations, secret_locations
 from credgate.config.secrets import Reference, read_document
 from credgate.errors import ConfigError
+from credgate.loading.load import from_environment, load
 from credgate.service.process import undumpable
 
 if TYPE_CHECKING:

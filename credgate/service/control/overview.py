@@ -14,7 +14,7 @@ from attrs import frozen
 from credgate import __version__
 from credgate.audit.chain import Head, Link
 from credgate.audit.event import timestamp
-from credgate.config.load import config_hash, policy_hash
+from credgate.loading.load import config_hash, policy_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -11,8 +11,8 @@ from attrs import evolve
 from credgate import __version__
 from credgate.audit.chain import Head, Link
 from credgate.audit.event import Happening
-from credgate.config.load import config_hash, policy_hash
 from credgate.config.schema import PushPolicy
+from credgate.loading.load import config_hash, policy_hash
 from credgate.service.control.overview import Overview
 from credgate.sessions.lease_clock import LeaseReading
 from tests.fakes.control import NOW, Desk, config

@@ -14,9 +14,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 
-from credgate.config.load import load
 from credgate.config.schema import Config, DnsConfig, ListenConfig
 from credgate.errors import ConfigError
+from credgate.loading.load import load
 from credgate.service.dns import dns_service as module
 from credgate.service.dns import resolver
 from credgate.service.dns.dns_service import DnsService, dns_service

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve
 
-from credgate.config import consistency, environment, toml_lines
+from credgate.config import environment, toml_lines
 from credgate.config.schema import SECTIONS, Config, ForgeConfig, PushPolicy
 from credgate.config.structure import Problem, structure
 from credgate.errors import ConfigError
+from credgate.loading import consistency
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
