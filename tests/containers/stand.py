@@ -143,7 +143,9 @@ class Stand:
         for name in FILES:
             shutil.copy(ROOT / name, self.context / name)
         for name in FOLDERS:
-            skip = shutil.ignore_patterns("__pycache__", "run", "state", "credentials")
+            # What a gateway that was started in docker/ has left there; packages have the same names.
+            left = ("run", "state", "credentials") if name == "docker" else ()
+            skip = shutil.ignore_patterns("__pycache__", *left)
             shutil.copytree(ROOT / name, self.context / name, ignore=skip)
         for name in names:
             (self.context / name).parent.mkdir(parents=True, exist_ok=True)
