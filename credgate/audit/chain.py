@@ -4,8 +4,7 @@
 
 A line that is changed, removed or inserted breaks the link of the next one. The chain alone cannot show that its end
 was cut off, so the number and digest of the last line (the head) are stored beside the log, and the running gateway
-reports them. The digest covers the bytes of the line, so a line that a full disk left incomplete is in the chain like
-any other.
+reports them.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from attrs import frozen
 
 _NONE = "0" * 64
 _TAIL = re.compile(rb'.*,"seq":([1-9][0-9]{0,17}),"prev":"([0-9a-f]{64})"\}', re.DOTALL)
+# Of a fixed width, so that a new head overwrites the old one completely.
 _HEAD = re.compile(rb"([0-9]{20}) ([0-9a-f]{64}) ([0-9]{20})\n")
 
 
@@ -34,6 +34,7 @@ class Link:
 
     def over(self, fragment: bytes) -> Link:
         """Return the end of the chain after an incomplete line, which has no number."""
+        # The digest covers bytes, so a line that a full disk left incomplete is in the chain like any other.
         return Link(self.seq, digest(fragment))
 
 
@@ -45,7 +46,7 @@ class Head:
     first: int = 1
 
     def encode(self) -> bytes:
-        """Return it as text, always of the same length."""
+        """Return it as text, to be read again by ``parse``."""
         return b"%020d %s %020d\n" % (self.last.seq, self.last.digest.encode(), self.first)
 
     @classmethod

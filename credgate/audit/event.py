@@ -155,8 +155,8 @@ class Event:
     """Repositories that a minted credential is limited to, in normal form."""
 
 
+# Created once: ``json.dumps`` with these separators creates an encoder for each call.
 _JSON = json.JSONEncoder(separators=(",", ":"))
-"""Created once: ``json.dumps`` with these separators creates an encoder for each call."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -175,15 +175,17 @@ def line(event: Event) -> str:
     return "{" + ",".join([piece for piece in pieces if piece]) + "}"
 
 
+# Cached, since the same few combinations repeat.
 @lru_cache(maxsize=256)
 def _asked(*values: str | None) -> str:
-    """Return who requested what, and the decision. Cached, since the same few combinations repeat."""
+    """Return who requested what, and the decision."""
     return _members(zip(_ASKED, values, strict=True))
 
 
+# Cached like ``_asked``.
 @lru_cache(maxsize=256)
 def _credential(credential: str, kind: str, expires: float | None, permissions: str) -> str:
-    """Return the credential that was sent to the forge. Cached like ``_asked``."""
+    """Return the credential that was sent to the forge."""
     until = None if expires is None else timestamp(expires)
     return _members(zip(_CREDENTIAL, (credential, kind, until, permissions), strict=True))
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+# Bytes at the end of an existing log that are searched for its last lines.
 _TAIL = 1024 * 1024
-"""Bytes at the end of an existing log that are searched for its last lines."""
 STDERR = "stderr"
 
 
@@ -77,7 +77,9 @@ class LineFile:
         """
         try:
             self._follow()
-            self._mend()
+            if self._fragment:  # terminate the incomplete line that an earlier failure left, and chain it
+                os.write(self._fd, b"\n")
+                self._cover()
         except OSError as error:
             return 0, error
         own = len(self._notes)
@@ -108,12 +110,6 @@ class LineFile:
             return written, error
         return written, None
 
-    def _mend(self) -> None:
-        """Terminate the incomplete line that an earlier failure left, and include it in the chain."""
-        if self._fragment:
-            os.write(self._fd, b"\n")
-            self._cover()
-
     def _cover(self) -> None:
         if self._fragment:
             self._link = (self._link or Link()).over(self._fragment)
@@ -122,6 +118,7 @@ class LineFile:
     def _write_head(self) -> OSError | None:
         if self._regular:
             try:
+                # The chain alone cannot show that its end was cut off, so its end is also stored beside the log.
                 log_files.write_head(self._path, self.head)
             except OSError as error:
                 return error
@@ -143,11 +140,12 @@ class LineFile:
         self._cover()
 
     def _rotate(self) -> None:
-        """Rotate the file. If renaming fails, writing continues: a log that is too large is better than none."""
+        """Rename the file by its last line, and remove the oldest rotated files."""
         try:
             log_files.rotate(self._path, self.head.last.seq)
             gone = log_files.drop(self._path, self._keep) if self._keep else 0
         except OSError as error:
+            # Writing continues: a log that is too large is better than none.
             if not self._stuck:
                 text = f"the log cannot be rotated: {error.strerror}"
                 self._notes.append(self._note(Happening.AUDIT_GAP, text))
@@ -199,7 +197,8 @@ def _end_of(path: Path) -> tuple[Link, bytes]:
 
 
 def _open(path: str) -> int:
-    """Open ``path`` without blocking: a FIFO without a reader is an error."""
+    """Open ``path`` to append to it. Raises ``OSError``."""
+    # Without O_NONBLOCK, opening a FIFO without a reader would block; with it, that is an error.
     fd = os.open(path, _FLAGS | os.O_NONBLOCK, 0o600)
     os.set_blocking(fd, True)
     return fd

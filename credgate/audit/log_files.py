@@ -28,6 +28,7 @@ def rotated(log: Path) -> list[tuple[int, Path]]:
 
 def rotate(log: Path, last: int) -> None:
     """Rename ``log``, whose last line is number ``last``. Raises ``OSError``."""
+    # Named by its last line, so that the order of names is the order of lines.
     log.rename(log.with_name(f"{log.name}.{last:012d}"))
 
 
@@ -55,9 +56,10 @@ def read_head(log: Path) -> Head | None:
 
 
 def write_head(log: Path, head: Head) -> None:
-    """Overwrite the recorded head, which has the same length. Raises ``OSError``."""
+    """Overwrite the recorded head. Raises ``OSError``."""
     fd = os.open(head_file(log), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        # All heads have the same length, so nothing of the old one remains after the new one.
         os.pwrite(fd, head.encode(), 0)
     finally:
         os.close(fd)

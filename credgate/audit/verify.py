@@ -41,10 +41,10 @@ class Verifier:
     first: int = 0
     """The number of the first line in the chain; 0: none so far."""
     last: Link | None = None
+    # The digest of the previous line, numbered or not; None at the beginning.
     _before: str | None = None
-    """The digest of the previous line, numbered or not; None at the beginning."""
+    # The digest of the line that the head names, once it has been read.
     _at_head: str = ""
-    """The digest of the line that the head names, once it has been read."""
     _uncovered: tuple[str, int] | None = None
 
     def feed(self, file: str, number: int, line: bytes) -> None:
@@ -52,6 +52,8 @@ class Verifier:
         self.lines += 1
         found = numbered(line)
         if found is None:
+            # Before the first numbered line: lines of a version without the chain. Later: a line that a full disk or a
+            # power failure left incomplete, which is valid if the next line covers it.
             self._uncovered = (file, number) if self.last is not None else None
         else:
             self._linked(file, number, *found)
@@ -63,6 +65,7 @@ class Verifier:
 
     def _linked(self, file: str, number: int, seq: int, prev: str) -> None:
         if self.last is None:
+            # It may have any number, since the oldest files are removed; the head says where the log begins.
             self.first = seq
             if seq == 1 and self._before is None and prev != Link().digest:
                 self._fault(file, number, "this is line number 1, but it has the digest of a previous line")
@@ -93,6 +96,7 @@ class Verifier:
             self._fault("", 0, f"{_lines(head.last.seq - last.seq)} removed at the end")
         elif self._at_head != head.last.digest:
             self._fault("", 0, f"line number {head.last.seq} is not the one that the gateway wrote")
+        # The head is written after its lines, so a log that is still being written may be longer.
         elif last.seq > head.last.seq and not growing:
             self._fault("", 0, f"{_lines(last.seq - head.last.seq)} added after the last line that the gateway wrote")
 

@@ -20,8 +20,8 @@ from attrs import field, frozen
 
 from credgate.errors import ConfigError
 
+# The last second of the year 9999, the latest time that ``datetime`` can represent.
 _LATEST = 253402300799.0
-"""The last second of the year 9999, the latest time that ``datetime`` can represent."""
 
 
 @frozen(slots=True)
@@ -40,6 +40,7 @@ def read_credential(output: bytes, now: float) -> CredentialOutput:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
+        # No error repeats the output, because it may be the secret in another format.
         raise ConfigError("the output starts with { but is not valid JSON") from None
     token = document.get("token")
     if not isinstance(token, str) or not token.strip():

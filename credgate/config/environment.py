@@ -40,6 +40,7 @@ class Environment:
 
     def get(self, name: str) -> str:
         """Return a variable, ``""`` if it is unset or blank."""
+        # A blank variable counts as unset, because compose files blank GITHUB_TOKEN that way.
         return self.variables.get(name, "").strip()
 
     def read(self, name: str, form: Callable[[str], T], default: T) -> T:
@@ -118,6 +119,7 @@ def _state(environment: Environment) -> str:
         return directory
     if environment.uid == 0:
         return "/var/lib/credgate"
+    # The XDG base directory specification says that relative paths must be ignored.
     if (base := environment.get("XDG_STATE_HOME")).startswith("/"):
         return f"{base.rstrip('/')}/credgate"
     home = environment.get("HOME").rstrip("/")
@@ -125,7 +127,8 @@ def _state(environment: Environment) -> str:
 
 
 def _first(directories: str) -> str:
-    """Return the first of systemd's colon-separated directories, which are absolute."""
+    """Return the first of several directories, ``""`` if it is not absolute."""
+    # systemd.exec(5): ``STATE_DIRECTORY`` and ``RUNTIME_DIRECTORY`` are separated by colons.
     first = directories.split(":", maxsplit=1)[0].rstrip("/")
     return first if first.startswith("/") else ""
 
@@ -160,7 +163,8 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    """Accept seconds without a unit, as the ancestor did, or a duration."""
+    """Accept seconds without a unit, or a duration."""
+    # The ancestor's variables are numbers without a unit.
     return forms.duration(f"{text}s" if re.fullmatch(r"[0-9.]+", text) else text)
 
 

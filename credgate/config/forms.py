@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Bytes: ``sun_path`` holds 108 on Linux, including the final NUL (unix(7)).
 MAX_SOCKET_PATH = 107
-"""Bytes: ``sun_path`` holds 108 on Linux, including the final NUL (unix(7))."""
 
 _NO_LIMIT = 2**53  # the largest range that a float holds exactly; larger than any real value
 _MAX_UID = 2**32 - 2  # (uid_t)-1 means "no user"
@@ -156,14 +156,12 @@ def audit_target(value: object) -> str:
 
 
 def store_url(value: object) -> str:
-    """Accept ``memory:`` or ``sqlite:///path``; return the path in the four-slash form.
-
-    With three slashes or four the path is absolute, as in ``file:///path``.
-    """
+    """Accept ``memory:`` or ``sqlite:///path``; return the path in the four-slash form."""
     if (text := string(value)) == "memory:":
         return text
     if (form := _STORE.fullmatch(text)) is None:
         raise ValueError('expected "sqlite:///absolute/path" or "memory:"')
+    # With three slashes or four the path is absolute, as in ``file:///path``.
     return "sqlite:////" + form[1].lstrip("/")
 
 

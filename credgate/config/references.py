@@ -33,8 +33,8 @@ _FORMS: dict[ReferenceKind, re.Pattern[str]] = {
     "cmd": re.compile(r"[^\x00-\x1f\x7f]+"),
     "keyring": re.compile(r"[^\x00-\x1f\x7f]+/[^\x00-\x1f\x7f/]+"),
 }
+# An absolute path, or a name for ``PATH``; a relative path would depend on the daemon's working directory.
 _PROGRAM = re.compile(r"/.*[^/]|[^/]+")
-"""An absolute path, or a name for ``PATH``; a relative path would depend on the daemon's working directory."""
 
 
 @frozen(slots=True, repr=False)
@@ -54,7 +54,8 @@ class Reference:
 
     @property
     def entry(self) -> tuple[str, str]:
-        """The service and the user of a keyring entry. The service may contain slashes, the user may not."""
+        """The service and the user of a keyring entry."""
+        # The service may contain slashes, the user may not.
         service, _slash, user = self.target.rpartition("/")
         return service, user
 

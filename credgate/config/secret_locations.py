@@ -39,8 +39,8 @@ class SecretLocations:
 
 # Arguments below these directories are programs, which the command needs as well.
 _PROGRAMS = tuple(f"{directory}/" for directory in ("/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/local/bin"))
+# Absolute paths inside a longer argument: ``--file=/path``, or the script of ``sh -c``.
 _PATHS = re.compile(r"(?<![^\s'\"=:;|&<>()])/(?!/)[^\s'\"=:;|&<>()]+")
-"""Absolute paths inside a longer argument: ``--file=/path``, or the script of ``sh -c``."""
 
 
 def secret_locations(config: Config, environ: Mapping[str, str]) -> SecretLocations:

@@ -92,10 +92,8 @@ def stamp(reference: Reference) -> Stamp | None:
 
 
 def read_file(reference: Reference) -> tuple[str, Stamp]:
-    """Return the secret in a file and the file's stamp before reading. Blocks. Raises ``ConfigError``.
-
-    The stamp is taken first: if a program is still writing the file, the stamp changes and the file is read again.
-    """
+    """Return the secret in a file and the file's stamp before reading. Blocks. Raises ``ConfigError``."""
+    # The stamp is taken first: if a program is still writing the file, the stamp changes and the file is read again.
     text, seen = _content(reference)
     return _one_line(text, reference), seen
 

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from credgate.credentials.repositories import Repositories, TokenScope
     from credgate.credentials.token_response import Object, TokenResponse
 
+# Seconds that a JWT is backdated, for a forge whose clock is slow.
 BACKDATED = 60
-"""Seconds that a JWT is backdated, for a forge whose clock is slow."""
+# Seconds from now to its end; GitHub accepts at most 600, by its own clock.
 JWT_LIFETIME = 480
-"""Seconds from now to its end; GitHub accepts at most 600, by its own clock."""
+# Seconds by which the clocks must differ for a refused JWT to be sent again.
 SKEWED = 30.0
-"""Seconds by which the clocks must differ for a refused JWT to be sent again."""
 MAX_ID = 2**53
 
 _HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -79,8 +79,10 @@ def itself(installation: int, jwt: str) -> Request:
 
 
 def mint(installation: int, scope: TokenScope, ids: Mapping[str, int], jwt: str) -> Request:
-    """Ask for a token, by ids if all of them are known. The list cannot be empty (``Repositories``)."""
+    """Ask for a token with the rights of ``scope``."""
     wanted: dict[str, object] = {"permissions": permissions(scope)}
+    # By ids if all of them are known, so that a repository that takes over a name is not included. The list cannot be
+    # empty, which would ask for all repositories (``Repositories``).
     if known := known_ids(scope.repositories, ids):
         wanted["repository_ids"] = known
     else:
@@ -126,6 +128,7 @@ def excess(minted: InstallationToken, scope: TokenScope, ids: Mapping[str, int])
         return "other repositories than were asked for"
     wanted = permissions(scope)
     for name, level in minted.permissions.items():
+        # A level that is not known here counts as more than any that was asked for.
         if _LEVELS.get(level, 9) > _LEVELS.get(wanted.get(name, ""), 0):
             return "more permissions than were asked for"
     if minted.permissions.get("contents") != wanted["contents"]:

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from credgate.credentials.token_request import Request
     from credgate.credentials.token_response import TokenResponse
 
+# By kind of forge, below the forge's own URL (not its API's).
 TOKEN_PATHS = {"gitea": "/login/oauth/access_token", "bitbucket": "/site/oauth2/access_token"}
-"""By kind of forge, below the forge's own URL (not its API's)."""
+# Seconds that an access token is used when the response states no lifetime.
 UNSTATED = 600.0
-"""Seconds that an access token is used when the response states no lifetime."""
 DAY = 24 * 3600.0
 _SCOPE = "give it the scope self_rotate (or api), on GitLab 16.10 or newer"
 
@@ -69,9 +69,11 @@ def read_refreshed(answer: TokenResponse, refresh_token: str) -> RenewedToken:
     """Read the response to a request with ``refresh_token``. Raises ``MalformedResponse``."""
     found = read_object(answer.body)
     kind = found.get("token_type")
+    # RFC 6749 section 5.1: the type is case-insensitive.
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise MalformedResponse("its token_type is not bearer")
     lifetime = seconds(found, "expires_in") if "expires_in" in found else UNSTATED
+    # RFC 6749 section 6: the response need not have a new refresh token; the old one is then used again.
     following = token(found, "refresh_token") if found.get("refresh_token") is not None else refresh_token
     return RenewedToken(token(found, "access_token"), following, lifetime)
 
@@ -91,6 +93,7 @@ def refresh_error(forge: str, answer: TokenResponse, now: float) -> CredentialEr
 
 def end_date(now: float, lifetime: float) -> str:
     """Return the first date at whose start a token has lived for at least ``lifetime`` seconds."""
+    # GitLab takes a date, and the token ends at its start (UTC): at least tomorrow.
     days = max(math.ceil((now + lifetime) / DAY), math.floor(now / DAY) + 1)
     return datetime.fromtimestamp(days * DAY, UTC).strftime("%Y-%m-%d")
 
@@ -125,6 +128,7 @@ def rotate_error(forge: str, answer: TokenResponse, now: float) -> CredentialErr
         HTTPStatus.METHOD_NOT_ALLOWED: f"{said}: this kind of token cannot be rotated; {token_errors.OPERATOR}",
     }
     text = texts.get(HTTPStatus(answer.status)) if answer.status in texts else None
+    # A 403 with Retry-After is a rate limit, as in ``retry.limited``.
     if text is None or (answer.status == HTTPStatus.FORBIDDEN and "retry-after" in answer.headers):
         return token_errors.general(forge, answer, now)
     return CredentialError(text, reason=Reason.CREDENTIAL_DENIED, retry_after=token_errors.SOON)

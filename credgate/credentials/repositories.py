@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from credgate.sessions.model import Grant
     from credgate.values import RepoPath
 
+# Maximum of one credential. A session that names more of one owner gets one credential for each repository.
 MAX_REPOSITORIES = 100
-"""Maximum of one credential. A session that names more of one owner gets one credential for each repository."""
 
 
 def _judge(_instance: Repositories, _attribute: Attribute[frozenset[str]], paths: frozenset[str]) -> None:
@@ -108,6 +108,7 @@ def granted(grants: Sequence[Grant], repo: RepoPath, access: Access) -> TokenSco
     paths = {repo.path}
     if not scope.is_pattern(mine):
         paths |= {*_alike(grants, repo, access, workflows=workflows)}
+    # Too many for one credential: each repository gets its own.
     if len(paths) > MAX_REPOSITORIES:
         paths = {repo.path}
     return TokenScope(Repositories(frozenset(paths)), access, workflows)
@@ -120,5 +121,6 @@ def _alike(grants: Sequence[Grant], repo: RepoPath, access: Access, *, workflows
         if grant.forge == repo.forge and grant.access.covers(access) and not scope.is_pattern(grant):
             best.setdefault(grant.normal, grant)
     for path, grant in best.items():
+        # ``workflows`` is a right of the whole credential, so only repositories with the same value share one.
         if owner(path) == owner(repo.path) and (access is Access.READ or grant.workflows == workflows):
             yield path

@@ -30,6 +30,7 @@ def limited(answer: TokenResponse) -> bool:
     """Whether the forge refuses because credgate sent too many requests."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
+    # GitHub also answers 403 when a rate limit is reached; then one of these fields says so.
     spent = "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0"
     return answer.status == HTTPStatus.FORBIDDEN and spent
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from credgate.credentials.token_response import TokenResponse
 
 OPERATOR = "ask the operator of this gateway"
+# Seconds to wait where the forge states no time.
 SOON = 5
-"""Seconds to wait where the forge states no time."""
 
 
 def unanswered(forge: str, why: str) -> CredentialError:

@@ -40,6 +40,7 @@ def with_form(path: str, headers: Mapping[str, str], form: Mapping[str, str]) ->
 
 
 def client_login(client_id: str, client_secret: str) -> str:
-    """Return the ``Authorization`` value of an OAuth client (RFC 6749 section 2.3.1: both halves form-encoded)."""
+    """Return the ``Authorization`` value of an OAuth client."""
+    # RFC 6749 section 2.3.1: both halves are form-encoded.
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
     return "Basic " + b64encode(pair.encode("ascii")).decode("ascii")

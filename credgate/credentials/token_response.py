@@ -21,12 +21,12 @@ from credgate.strict_json import JsonError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Maximum bytes of a response: GitHub's descriptions of a hundred repositories need less than half of it.
 MAX_ANSWER = 2 * 1024 * 1024
-"""Maximum bytes of a response: GitHub's descriptions of a hundred repositories need less than half of it."""
+# Maximum characters: tokens with their own claims have several hundred.
 MAX_TOKEN = 4096
-"""Maximum characters: tokens with their own claims have several hundred."""
+# Maximum seconds of a lifetime: longer than any forge allows.
 MAX_LIFETIME = 400 * 24 * 3600.0
-"""Maximum seconds of a lifetime: longer than any forge allows."""
 
 _TOKEN = re.compile(rf"[A-Za-z0-9._~+/=-]{{8,{MAX_TOKEN}}}")
 _MOMENT = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TYPES = frozenset({RRType.A, RRType.AAAA, RRType.CNAME, RRType.HTTPS, RRType.SVCB})
 """Types that are answered for every allowed name."""
+# Types that an entry may grant. All others are refused: it is not known that they are safe to answer.
 GRANTABLE = frozenset({RRType.MX, RRType.SRV, RRType.TXT, RRType.PTR, RRType.CAA})
-"""Types that an entry may grant. All others are refused: it is not known that they are safe to answer."""
 
 _CATEGORY = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_FILE = 4 * 1024 * 1024
@@ -117,13 +117,6 @@ Table = dict[tuple["Name", bool], AllowlistEntry]
 """Entries by (name, is it a wildcard)."""
 
 
-def _merge(old: AllowlistEntry | None, new: AllowlistEntry) -> AllowlistEntry:
-    """Return one entry for a name that was written twice: the place of the first, the types of both."""
-    if old is None:
-        return new
-    return AllowlistEntry(old.name, old.wildcard, old.deny, old.types | new.types, old.text, old.place)
-
-
 def _find(table: Table, name: Name) -> list[AllowlistEntry]:
     """Return the entries that match a folded name: the name itself, then wildcards, the most specific first."""
     if not table:
@@ -145,7 +138,13 @@ class Allowlist:
         made = cls()
         for entry in entries:
             table, key = made.denies if entry.deny else made.allows, (entry.name, entry.wildcard)
-            table[key] = _merge(table.get(key), entry)
+            old = table.get(key)
+            # A name that was written twice keeps the place of the first entry and gets the types of both.
+            table[key] = (
+                entry
+                if old is None
+                else AllowlistEntry(old.name, old.wildcard, old.deny, old.types | entry.types, old.text, old.place)
+            )
         return made
 
     def match(self, name: Name) -> AllowlistMatch:

@@ -91,6 +91,7 @@ class AliasChain:
         return len(self.chain) > before
 
     def _end(self, rcode: int, found: list[Resource]) -> CheckedAnswer:
+        # RFC 2181 section 5: a set of records has no duplicates, and one TTL.
         ttl = min([self.ttl, *(one.ttl for one in found)])
         return CheckedAnswer(rcode, tuple(self.chain), tuple(dict.fromkeys(found)), ttl)
 
@@ -123,6 +124,7 @@ def guard(answer: CheckedAnswer, policy: QueryPolicy) -> CheckedAnswer:
 def chain_fault(answer: CheckedAnswer, policy: QueryPolicy, session: Allowlist, *, check: bool) -> Name | None:
     """Return the first name after the queried one that the policy does not accept in a chain."""
     for name in answer.chain[1:]:
+        # A denied name refuses the answer whether the chain is shown or not.
         if policy.entries.match(name).denied or (check and not policy.allows_name(name, session)):
             return name
     return None

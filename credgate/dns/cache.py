@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from credgate.dns.answer import CheckedAnswer
     from credgate.dns.domain_names import Name
 
+# Octets of key and reply together; a larger reply is not cached.
 MAX_REPLY = 1024
-"""Octets of key and reply together; a larger reply is not cached."""
 
 
 class ReplyCache:
@@ -51,6 +51,7 @@ class ReplyCache:
 
     def _put(self, key: bytes, hit: tuple[float, bytes]) -> None:
         if len(self.young) >= self._size:
+            # One assignment removes the older generation, so a flood of random names or cookies is cheap.
             self._old, self.young = self.young, {}
         self.young[key] = hit
 
@@ -113,6 +114,7 @@ class AnswerCache:
 
     def _keep(self, key: Key, known: AnswerEntry) -> AnswerEntry:
         self._known.pop(key, None)
+        # Entries are inserted again when they are used, so the first one is the least recently used.
         while len(self._known) >= self._size:
             del self._known[next(iter(self._known))]
         self._known[key] = known

@@ -62,10 +62,10 @@ class SessionIndex:
 
     def __init__(self, sessions: Iterable[Session] = ()) -> None:
         self._bound: dict[_Key, dict[str, Session]] = {}
+        # The sessions that add names.
         self._named: dict[_Key, dict[str, Session]] = {}
-        """The sessions that add names."""
+        # The number of networks by IP version and prefix length.
         self._lengths: Counter[tuple[int, int]] = Counter()
-        """The number of networks by IP version and prefix length."""
         for session in sessions:
             self.add(session)
 
@@ -134,8 +134,8 @@ class Clients:
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
+        # Clients whose scope is current, by host as the socket reports it. The fast path uses only this.
         self.current: dict[str, Client] = {}
-        """Clients whose scope is current, by host as the socket reports it. The fast path uses only this."""
         self._known: dict[str, Client] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self.use(SessionIndex())
@@ -176,6 +176,7 @@ class Clients:
 
     def _admit(self, host: str, now: float) -> Client:
         if len(self._known) >= MAX_CLIENTS:
+            # Limits are lost too: what limits a flood of forged addresses is ``maxThroughput`` of the socket.
             for table in (self._known, self._buckets, self.current):
                 table.clear()
         key = rate_key(host)
@@ -190,6 +191,7 @@ class Clients:
         ids = (first, *(session.id for session in named))
         if ids not in self._scopes:
             entries = session_entries((name for one in named for name in one.dns), f"session {first}")
+            # Names of one session must never be answered from another's cache; without own names nothing can differ.
             replies = ReplyCache(1024) if entries.allows else self._common
             self._scopes[ids] = ClientScope(first, entries, replies)
         return self._scopes[ids]

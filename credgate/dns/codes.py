@@ -76,13 +76,13 @@ RA: Final = 0x0080
 CD: Final = 0x0010
 RCODE: Final = 0x000F
 
+# Flag in OPT: the client wants DNSSEC records. It is copied to the reply and otherwise ignored.
 DO: Final = 0x8000
-"""Flag in OPT: the client wants DNSSEC records. It is copied to the reply and otherwise ignored."""
 
+# Largest UDP message for a client without EDNS, octets (RFC 1035).
 PLAIN_UDP: Final = 512
-"""Largest UDP message for a client without EDNS, octets (RFC 1035)."""
+# Largest UDP message that credgate announces and sends, octets: small enough to avoid IP fragments.
 EDNS_UDP: Final = 1232
-"""Largest UDP message that credgate announces and sends, octets: small enough to avoid IP fragments."""
 MAX_MESSAGE: Final = 65535
 
 

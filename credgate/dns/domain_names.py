@@ -22,11 +22,11 @@ Name = tuple[bytes, ...]
 
 ROOT: Name = ()
 MAX_LABEL = 63
+# Octets of a whole name on the wire, including the length octets and the root's zero.
 MAX_NAME = 255
-"""Octets of a whole name on the wire, including the length octets and the root's zero."""
 
+# A folded label of a host or service name: letters, digits, hyphen, and the underscore of RFC 8552.
 HOST_LABEL = re.compile(rb"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-"""A folded label of a host or service name: letters, digits, hyphen, and the underscore of RFC 8552."""
 
 
 class WireError(CredgateError):
@@ -62,8 +62,8 @@ def read(message: bytes, offset: int) -> tuple[Name, int]:
     return tuple(labels), offset + 1
 
 
+# Compression pointers that are followed in one name; a normal message has a few.
 _JUMPS = 64
-"""Compression pointers that are followed in one name; a normal message has a few."""
 
 
 def decompress(message: bytes, offset: int) -> tuple[Name, int]:
@@ -102,8 +102,8 @@ def presentation(name: Name) -> str:
     return ".".join("".join(map(_escape, label)) for label in name) or "."
 
 
+# The characters that separate labels in text (UTS 46).
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
-"""The characters that separate labels in text (UTS 46)."""
 
 
 def _a_label(text: str) -> bytes:

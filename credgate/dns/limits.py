@@ -47,6 +47,7 @@ class TokenBucket:
 
     def slip(self) -> bool:
         """Return whether this datagram above the rate gets a truncated reply."""
+        # As name servers do (response rate limiting): a real client repeats its query over TCP.
         self._over += 1
         return self._over % SLIP == 0
 

@@ -22,8 +22,8 @@ from credgate.dns import domain_names
 from credgate.dns.codes import DO, EDNS_UDP, HEADER, OPCODE, PLAIN_UDP, QR, RA, RD, Rcode, RRType
 from credgate.dns.domain_names import Name, WireError
 
+# Largest query, octets. The longest name with OPT and a cookie needs 320.
 MAX_QUERY = 512
-"""Largest query, octets. The longest name with OPT and a cookie needs 320."""
 
 _HEAD = Struct("!6H")
 _PAIR = Struct("!2H")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from credgate.dns.addresses import Network
     from credgate.dns.domain_names import Name
 
+# The name of the readiness check. Every policy has it as a static name without addresses.
 READY: Name = (b"ready", b"credgate", b"invalid")
-"""The name of the readiness check. Every policy has it as a static name without addresses."""
 
 
 class Disposition(Enum):

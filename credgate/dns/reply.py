@@ -27,11 +27,11 @@ _FIXED = Struct("!HHIH")
 _OPT = Struct("!BHHBBHH")
 _OPTION = Struct("!HHH")
 _EDE = 15
+# A compression pointer to the name of the question.
 _ASKED = b"\xc0\x0c"
-"""A compression pointer to the name of the question."""
 
+# TTL of a refusal, seconds. After an operator allows a name, sandboxes use it at the latest after this time.
 REFUSAL_TTL = 30
-"""TTL of a refusal, seconds. After an operator allows a name, sandboxes use it at the latest after this time."""
 
 
 @frozen(slots=True)
@@ -85,6 +85,7 @@ class Content:
 
 def _opt(query: Query, rcode: int, option: bytes) -> bytes:
     assert query.edns is not None
+    # RFC 6891 section 6.1.3: OPT has the upper eight bits of the response code.
     return _OPT.pack(0, RRType.OPT, EDNS_UDP, rcode >> 4, 0, query.edns.flags, len(option)) + option
 
 
@@ -94,12 +95,6 @@ def _options(content: Content) -> Iterator[bytes]:
         yield content.extended.wire()
         yield content.extended.wire(text=False)
     yield b""
-
-
-def _authority(content: Content) -> bytes:
-    if not content.negative_ttl:
-        return b""
-    return _REFUSAL_SOA if content.negative_ttl == REFUSAL_TTL else soa(content.negative_ttl)
 
 
 def _fit(records: Sequence[bytes], room: int) -> int:
@@ -113,7 +108,9 @@ def _fit(records: Sequence[bytes], room: int) -> int:
 
 def build(query: Query, content: Content, limit: int = MAX_MESSAGE) -> bytes:
     """Return the reply to ``query``, at most ``limit`` octets (``limit`` is at least 512)."""
-    records, authority = [record.wire() for record in content.records], _authority(content)
+    records, authority = [record.wire() for record in content.records], b""
+    if content.negative_ttl:
+        authority = _REFUSAL_SOA if content.negative_ttl == REFUSAL_TTL else soa(content.negative_ttl)
     size = HEADER + len(query.question) + len(authority) + sum(map(len, records))
     opt = b""
     if query.edns is not None:

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from credgate.dns.cache import AnswerEntry, Key
     from credgate.dns.clients import Client
 
+# Seconds that a refusal stays in the reply cache. Then it is judged, and reported, again.
 REFUSAL_KEPT = 60.0
-"""Seconds that a refusal stays in the reply cache. Then it is judged, and reported, again."""
+# Seconds that an answer stays in the reply cache: its TTL changes every second.
 POSITIVE_KEPT = 1.0
-"""Seconds that an answer stays in the reply cache: its TTL changes every second."""
 STATIC_TTL = 60
+# TTL of a stale answer (RFC 8767 section 5).
 STALE_TTL = 30
-"""TTL of a stale answer (RFC 8767 section 5)."""
+# Seconds after a failure before the same query is sent upstream again (RFC 9520).
 RETRY_PAUSE = 5.0
-"""Seconds after a failure before the same query is sent upstream again (RFC 9520)."""
 MAX_PENDING = 128
 """Queries of one client that may wait for upstreams at the same time."""
 ALL_CLIENTS = 10
@@ -149,6 +149,7 @@ class Responder:
 
     def _limit(self, message: bytes, client: Client) -> bytes | None:
         self.counters.limited += 1
+        # A truncated reply is no larger than its query, so a forged source cannot use it to amplify.
         asked = query.decode(message) if client.bucket.slip() else None
         return reply.truncated(asked) if isinstance(asked, Query) else None
 
@@ -277,10 +278,8 @@ class Responder:
         return content
 
     def found(self, pending: Pending, found: CheckedAnswer, now: float) -> bytes:
-        """Finish a query with the unfiltered answer of an upstream.
-
-        The query is judged again: its session may have ended, or the policy may have been replaced, while it waited.
-        """
+        """Finish a query with the unfiltered answer of an upstream."""
+        # Judged again: the session may have ended, or the policy may have been replaced, while the query waited.
         asked, client = pending.query, self.clients.of(pending.client.host, now)
         verdict = self.policy.judge(asked.name, asked.qtype, asked.qclass, client.scope.entries)
         if verdict.outcome is not Disposition.ASK:

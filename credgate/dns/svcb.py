@@ -76,6 +76,7 @@ def guard(service: Service, keep: Callable[[bytes], bool]) -> Service | None:
 
     ``None``: the record must be removed.
     """
+    # With ``ech`` a client would encrypt the name of the server that it connects to.
     params = tuple(
         (key, _hints(key, value, keep) if key in _HINT_OCTETS else value) for key, value in service.params if key != ECH
     )

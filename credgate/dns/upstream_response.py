@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from credgate.dns.domain_names import Name
 
+# Largest upstream message, octets, also over TCP. Answers with addresses are smaller.
 MAX_RESPONSE = 8192
-"""Largest upstream message, octets, also over TCP. Answers with addresses are smaller."""
 MAX_RECORDS = 64
 
 _HEAD = Struct("!6H")
 _PAIR = Struct("!2H")
 _FIXED = Struct("!HHIH")
+# A TTL with the top bit set counts as 0 (RFC 2181 section 8).
 _TTL_TOP = 0x80000000
-"""A TTL with the top bit set counts as 0 (RFC 2181 section 8)."""
 
 
 class MismatchError(WireError):
@@ -91,6 +91,7 @@ def ask(name: Name, qtype: int, entropy: Callable[[int], bytes]) -> SentQuestion
 
 def read(message: bytes, asked: SentQuestion) -> Response:
     """Parse an upstream message. ``MismatchError``: not the response; other ``WireError``: a malformed response."""
+    # RFC 5452 section 9.1: whatever does not match the query is ignored, since it may be forged.
     if len(message) < HEADER or message[:2] != asked.message[:2]:
         raise MismatchError("id mismatch")
     _, flags, questions, *counts = _HEAD.unpack_from(message)
@@ -126,6 +127,7 @@ class _Sections:
                 if section == 0 and resource.rtype in (self.qtype, RRType.CNAME):
                     answers.append(resource)
                 elif section == 1 and resource.rtype == RRType.SOA:
+                    # RFC 2308 section 5: the smaller of the SOA's own TTL and its last field.
                     negative = min(resource.ttl, int.from_bytes(resource.rdata))
         if offset != len(self.message):
             raise WireError("trailing octets")
@@ -177,6 +179,7 @@ def _named(prefix: int) -> Callable[[bytes, int, int], Rdata]:
 
 def _soa(message: bytes, start: int, end: int) -> Rdata:
     """Parse an SOA; the returned data is its last field, the negative TTL."""
+    # RFC 1035 section 3.3.13: two names and five numbers of four octets.
     _, after = domain_names.decompress(message, start)
     _, after = domain_names.decompress(message, after)
     if after + 20 != end:
@@ -185,6 +188,7 @@ def _soa(message: bytes, start: int, end: int) -> Rdata:
 
 
 def _strings(message: bytes, start: int, end: int) -> Rdata:
+    # RFC 1035 section 3.3.14: one or more strings, each with its length before it.
     at = start
     while at < end:
         at += 1 + message[at]
@@ -199,6 +203,7 @@ def _service(message: bytes, start: int, end: int) -> Rdata:
 
 
 def _caa(message: bytes, start: int, end: int) -> Rdata:
+    # RFC 8659 section 4.1: flags, the length of the tag, the tag, the value.
     if end - start < 2 or start + 2 + message[start + 1] > end:  # noqa: PLR2004 - flags and a tag's length
         raise WireError("truncated CAA record")
     return message[start:end], domain_names.ROOT

@@ -20,8 +20,8 @@ Endpoint = tuple[str, int]
 
 DNS_PORT = 53
 _MAX_PORT = 65535
+# As many as the system's resolver uses. Each adds its timeouts.
 MAX_SERVERS = 3
-"""As many as the system's resolver uses. Each adds its timeouts."""
 
 
 def endpoint(text: str, default_port: int = DNS_PORT) -> Endpoint:

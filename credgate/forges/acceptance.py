@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 State = Literal["accepted", "refused", "unknown"]
 
+# Below a repository: git's first request.
 DISCOVERY = "info/refs?service=git-upload-pack"
-"""Below a repository: git's first request."""
 NAME_ONE = "name a private repository to check with"
 _OK = 200
 _DENIED = frozenset({Reason.CREDENTIAL_DENIED, Reason.CREDENTIAL_NOT_COVERING})

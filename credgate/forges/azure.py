@@ -4,10 +4,10 @@
 ``.git`` that a client adds is removed. Azure DevOps Server has its collection in place of ``ORG``. Names with spaces or
 other characters that a URL must escape are not served, because credgate never decodes a path. The REST API accepts the
 id of a project or repository in place of its name; whether git's URLs do is not documented, and for a grant an id is
-another name. Names with a leading underscore do not exist.
+another name.
 
 LFS objects are on the organisation's own host, below ``info/lfs/objects`` (traces in issue 4179 of Microsoft's
-azure-devops-docs). The response to a wrong PAT is the sign-in page (203, or a redirect to it), sometimes 401.
+azure-devops-docs).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from credgate.values import Access
 if TYPE_CHECKING:
     from credgate.forges.sentences import Words
 
+# Names with a leading underscore do not exist.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _REPOSITORY = re.compile(rf"(?P<org>{_NAME})(?:/(?P<project>{_NAME}))?/_git/(?P<repo>{_NAME})")
 _GROUP = re.compile(rf"{_NAME}(?:/{_NAME}(?:/_git)?)?")
@@ -36,6 +37,7 @@ class Azure(Driver):
 
     user: ClassVar[str] = ""
     shape: ClassVar[str] = "ORG/PROJECT/_git/REPO"
+    # The response to a wrong PAT is the sign-in page (203, or a redirect to it), sometimes 401.
     rejections: ClassVar[frozenset[int]] = frozenset({203, 302, 401})
     words: ClassVar[Words] = {
         203: _SIGN_IN,
@@ -79,4 +81,5 @@ def _long(path: str) -> str | None:
     found = _REPOSITORY.fullmatch(repository_names.bare_path(path) or "")
     if found is None:
         return None
+    # ``ORG/_git/REPO`` is short for the repository with the name of its project.
     return f"{found['org']}/{found['project'] or found['repo']}/_git/{found['repo']}"

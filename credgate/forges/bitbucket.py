@@ -42,8 +42,10 @@ _SCM = "scm/"
 class Bitbucket(Driver):
     """The driver of kind ``bitbucket``."""
 
+    # The login of access tokens of a repository, project or workspace, and of OAuth.
     user: ClassVar[str] = "x-token-auth"
     shape: ClassVar[str] = "WORKSPACE/REPO"
+    # App passwords ended in 2026 and are answered 410.
     rejections: ClassVar[frozenset[int]] = frozenset({401, 410})
     words: ClassVar[Words] = {
         401: "credgate's token is wrong, expired or revoked; ask the operator of this gateway to renew it",
@@ -61,6 +63,7 @@ class Bitbucket(Driver):
     }
 
     def normal(self, path: str) -> str | None:
+        # Slugs are lower-case on the forge, so folding never joins two repositories.
         pair = repository_names.pair(path, _WORKSPACE, _CLOUD_REPO)
         return None if pair is None else "/".join(pair).lower()
 
@@ -113,6 +116,7 @@ class BitbucketDataCenter(Driver):
         return _SCM + super().spelled(_without_scm(repo_path), dot_git=dot_git)
 
     def login(self, secret: str) -> bytes:
+        # Tokens of projects and repositories are accepted as Bearer only; passwords and users' tokens have a user name.
         return basic(self.forge.username, secret) if self.forge.username else bearer(secret)
 
     def usual_api(self) -> str | None:
@@ -121,4 +125,5 @@ class BitbucketDataCenter(Driver):
 
 def _without_scm(path: str) -> str:
     """Return ``path`` without the ``scm/`` before a project and a repository."""
+    # Two segments are a project and a repository, also for a project named ``scm``.
     return path.removeprefix(_SCM) if path.count("/") > 1 else path

@@ -26,6 +26,7 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 
 def project_of(path: str) -> str | None:
     """Return the path of the project that a repository (in normal form) belongs to; ``None``: it has none."""
+    # A wiki, and a project's snippet, change hands with the project; personal snippets have no project.
     parts = path.removesuffix(".wiki").split("/")
     if "snippets" in parts[-2:-1]:
         parts = parts[:-2]
@@ -42,6 +43,7 @@ def question(driver: Driver, path: str) -> str | None:
 
 def judge(driver: Driver, path: str, status: int, body: bytes) -> bool | None:
     """Whether the project still has this name; ``None``: unknown. Never raises."""
+    # GitLab redirects the old path to the project by its number.
     if status in _MOVED:
         return False
     if status != _OK:

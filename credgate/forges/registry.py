@@ -32,10 +32,10 @@ _KINDS: dict[str, Callable[[ForgeConfig, Origin], Driver]] = {
     "azure": Azure,
     "generic": Generic,
 }
+# The names that the router accepts between ``/forge/`` and the repository path.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
-"""The names that the router accepts between ``/forge/`` and the repository path."""
+# Printable ASCII without the colon, which ends the name in Basic (RFC 7617 section 2).
 _USERNAME = re.compile(r"[!-9;-~]*")
-"""Printable ASCII without the colon, which ends the name in Basic (RFC 7617 section 2)."""
 
 
 def driver_for(forge: ForgeConfig) -> Driver:

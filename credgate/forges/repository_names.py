@@ -16,6 +16,7 @@ from itertools import pairwise
 MAX_PATH = 255
 """Maximum characters of a repository path, including ``.git``."""
 
+# Without a percent sign, because nothing is decoded.
 _PATH = re.compile(r"[A-Za-z0-9._~+-]+(?:/[A-Za-z0-9._~+-]+)*")
 _SERVICES = frozenset({"git-upload-pack", "git-receive-pack", "git-upload-archive"})
 _UNDER_INFO = frozenset({"refs", "lfs"})
@@ -43,6 +44,7 @@ def pair(path: str, owner: re.Pattern[str], repo: re.Pattern[str]) -> tuple[str,
 
 def _legal(segment: str) -> bool:
     """Whether it is not empty (``x/.git``), has no trailing dot, and no second or upper-case ``.git``."""
+    # Some file systems drop a trailing dot; a second ``.git`` would make the name ambiguous.
     return bool(segment) and not segment.endswith(".") and not segment.lower().endswith(".git")
 
 

@@ -15,8 +15,8 @@ from credgate.values import Access
 Words = Mapping[int | tuple[int, Access], str]
 """Words by status, or by status and access; 500 is the entry for all of 5xx, 400 for all other statuses."""
 
+# Maximum bytes: with the text before them, git shows the line whole for a forge's name of 35 bytes.
 MAX_WORDS = 140
-"""Maximum bytes: with the text before them, git shows the line whole for a forge's name of 35 bytes."""
 
 _OPERATOR = "ask the operator of this gateway"
 COMMON: Words = {

@@ -38,16 +38,17 @@ V2_KNOWN = frozenset(
     {b"agent", b"ls-refs", b"fetch", b"server-option", b"object-format", b"object-info", b"session-id"}
 )
 
+# Bytes of the largest advertisement that is cached, and the number of cached ones: a server has one, or one for each
+# of its releases.
 MAX_CACHED_BYTES, CACHED = 1024, 32
-"""The largest advertisement that is cached, and how many are: a server has one, or one for each of its releases."""
 
 _FIRST = re.compile(rb"(?P<ref>(?:[0-9a-f]{64}|[0-9a-f]{40}) [^\x00-\x20\x7f]+)\x00(?P<caps>[^\x00\n]*)(?P<end>\n?)")
+# The separators of features: git's reader uses ``isspace``.
 _SPACE = re.compile(rb"[ \t\r]")
-"""What separates features for git, whose reader uses ``isspace``."""
 _V2, _V2_WITHIN = b"version 2", 64
 _DIGITS = 4
+# The lengths of nearly all refs by their digits: one look-up a ref.
 _LENGTHS = {b"%04x" % length: length for length in range(5, 2048)}
-"""The lengths of nearly all refs by their digits: one look-up a ref."""
 
 
 class _Part(Enum):

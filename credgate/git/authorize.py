@@ -340,11 +340,9 @@ class Authorizer:
     # Renamed repositories.
 
     def moved(self, verdict: Relay | LfsRelay, to: Moved) -> Relay | LfsRelay | Refuse:
-        """Judge a request again under the repository's new name.
-
-        Access, push rules, limits and credential are those of the new name's grant: the old name's grant was written
-        for another repository, and a new one may be created under that name at any time.
-        """
+        """Judge a request again under the repository's new name."""
+        # Access, push rules, limits and credential are those of the new name's grant: the old name's grant was written
+        # for another repository, and a new one may be created under that name at any time.
         asked = verdict.request.asked
         moved_from = None if to.repo == asked else asked
         again: Relay | LfsRelay | Refuse
@@ -356,7 +354,8 @@ class Authorizer:
 
 
 def _for_git_lfs(refused: Refuse) -> Refuse:
-    """Adapt a refusal to git-lfs: on a 401 it asks its credential helper again, for ever, if that has one answer."""
+    """Adapt a refusal to git-lfs."""
+    # On a 401 git-lfs asks its credential helper again, for ever if that has one answer only.
     if refused.decision.reason is Reason.BAD_CREDENTIAL:
         return evolve(refused, lfs=True, status=403, challenge=False)
     return evolve(refused, lfs=True)

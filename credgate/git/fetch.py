@@ -27,16 +27,16 @@ SERVED = frozenset({b"ls-refs", b"fetch", b"object-info"})
 MAX_KEYS = 64
 """Lines before the arguments."""
 
+# Bytes of a whole request, decoded. git's largest requests name each missing blob of a partial clone in a line of 50
+# bytes; a checkout of 400,000 files, more than any of the large public repositories has, makes 20 MB.
 MAX_BYTES = 32 * 1024 * 1024
-"""Of a whole request, decoded. The largest that git makes asks for each missing blob of a partial clone by a line of 50
-bytes; a checkout of 400,000 files, more than any of the large public repositories has, is 20 MB."""
+# Lines that name an object (``want``, ``have``, ``shallow``, ``oid``): as many as that request has. git sends its
+# haves in rounds that double from 16 lines to 16,384 and then grow by a tenth.
 MAX_OBJECTS = 500_000
-"""Lines that name an object (``want``, ``have``, ``shallow``, ``oid``): the same request. git sends its haves in rounds
-that double from 16 lines to 16,384 and then grow by a tenth."""
+# Lines that name a ref (``ref-prefix``, ``want-ref``, ``deepen-not``): git's server reads no more prefixes either.
 MAX_NAMES = 65_536
-"""Lines that name a ref (``ref-prefix``, ``want-ref``, ``deepen-not``): git's server reads no more prefixes either."""
+# Other lines of arguments, such as ``done`` and ``thin-pack``: git has about twenty, each sent once.
 MAX_OPTIONS = 64
-"""Other lines of arguments, such as ``done`` and ``thin-pack``: git has about twenty, each sent once."""
 
 _OBJECT = re.compile(rb"(?:want|have|shallow|oid) (?:[0-9a-f]{64}|[0-9a-f]{40})\n?")
 _NAME = (b"ref-prefix ", b"want-ref ", b"deepen-not ")

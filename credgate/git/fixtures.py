@@ -157,13 +157,9 @@ def _judged(
     found = Findings(
         old={ref: oid for ref, oid in there.items() if oid != _ZERO},
         fast_forward={one.ref: ref["verb"] != rule.FORCE for ref, one in pairs},
-        touched={one.ref: _touched(_texts(ref, "changes"), rules) for ref, one in pairs},
+        touched={one.ref: next(filter(rules.protected.matches, _texts(ref, "changes")), b"") for ref, one in pairs},
     )
     return settle(judge(commands, rules, atomic=case.get("atomic", False)), found, rules)
-
-
-def _touched(changes: list[bytes], rules: PushRules) -> bytes:
-    return next((path for path in changes if rules.protected.matches(path)), b"")
 
 
 def _command(ref: Mapping[str, Any]) -> Command:

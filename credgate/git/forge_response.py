@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _MOVED = frozenset({301, 302, 307, 308})
 _OK = 200
+# Statuses of the forge that the sandbox is sent unchanged; git acts on 429 and 503 by itself.
 _KEPT = frozenset({403, 404, 429, 503})
-"""Statuses of the forge that the sandbox is sent unchanged; git acts on 429 and 503 by itself."""
 _BASIC = (b"WWW-Authenticate", b'Basic realm="credgate"')
 
 

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 PIECE = 64 * 1024
 """Bytes of a decoded piece, unless the caller says otherwise."""
+# Output bytes for each input byte, after the first :data:`FREE`. Packs hardly compress; lists of refs do, 20-fold.
 MAX_GROWTH = 100
-"""Output bytes for each input byte, after the first :data:`FREE`. Packs hardly compress; lists of refs do, 20-fold."""
 FREE = 1024 * 1024
 
+# RFC 9110 section 8.4.1.3: ``x-gzip`` is the same.
 _GZIP = frozenset({b"gzip", b"x-gzip"})
 _PLAIN = frozenset({b"", b"identity"})
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS

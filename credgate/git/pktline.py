@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Bytes of the longest packet, its four digits included (git's LARGE_PACKET_MAX).
 MAX_PACKET = 65520
-"""Bytes of the longest packet, its four digits included (git's LARGE_PACKET_MAX)."""
 MAX_PAYLOAD = MAX_PACKET - 4
 
 FLUSH = b"0000"

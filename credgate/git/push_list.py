@@ -6,7 +6,7 @@ r"""The lists before the pack of a push: commands and push options, read strictl
     capabilities = [SP] *(word SP) [word] ; word = flag / key "=" value
     options      = *pkt(text [LF]) flush                                  ; if the client sent push-options
 
-Follows git's ``gitprotocol-pack`` and ``gitprotocol-capabilities``. What readers could understand differently is
+Follows git's ``gitprotocol-pack`` and ``gitprotocol-capabilities``. Forms that readers could understand differently are
 refused: special packets other than ``0000``, upper-case or mixed object ids, capabilities on a later line or with a
 value that they do not take, signed pushes (their commands are inside the certificate). A reader stops at the end of its
 list; the pack is left to the caller.
@@ -31,6 +31,7 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Capabilities without a value that a client may send to ``receive-pack`` (gitprotocol-capabilities).
 FLAGS = frozenset(
     {
         b"report-status",
@@ -43,20 +44,19 @@ FLAGS = frozenset(
         b"push-options",
     }
 )
-"""Capabilities without a value that a client may send to ``receive-pack`` (gitprotocol-capabilities)."""
+# Capabilities with a value; no other capability of a push has one.
 VALUED = frozenset({b"object-format", b"agent", b"session-id"})
-"""Capabilities with a value; no other capability of a push has one."""
+# Capabilities that the forge is sent. ``session-id``, which names the client's run in traces, is not forwarded.
 FORWARDED = FLAGS | {b"object-format", b"agent"}
-"""Capabilities that the forge is sent. ``session-id``, which names the client's run in traces, is not forwarded."""
 
 MAX_REFS = 2000
 """Refs that are read unless the caller sets another limit."""
 MAX_NAMES = 512 * 1024
 """Bytes of ref names that are kept of a push that is refused."""
+# Shallow lines: one for each commit where the client's history was cut off.
 MAX_SHALLOWS = 20_000
-"""Shallow lines: one for each commit where the client's history was cut off."""
+# Bytes of one capability; a longer one is not forwarded (only ``agent`` has free text).
 MAX_CAPABILITY = 256
-"""Bytes of one capability; a longer one is not forwarded (only ``agent`` has free text)."""
 MAX_OPTIONS = 64
 MAX_OPTION = 1024
 """Bytes of one push option."""
@@ -227,12 +227,13 @@ class PushReader:
             self._name_bytes += len(match["ref"])
             return
         command = Command(match["old"], match["new"], match["ref"])
+        # Raised at the end of the list, so that the refusal can be reported for each ref.
         self._fault = self._fault or self._fault_of(command)
         self._refs.add(command.ref)
         self.commands.append(command)
 
     def _fault_of(self, command: Command) -> str:
-        """Return why the command is impossible, "" if it is not; the first fault is raised at the list's end."""
+        """Return why the command is impossible, "" if it is not."""
         if command.ref in self._refs:
             return "the same ref twice in one push"
         if command.creates and command.deletes:
@@ -250,8 +251,7 @@ class PushReader:
 class OptionsReader:
     """Reads the list of push options from where the command list ended.
 
-    An option is one to 1024 bytes of UTF-8 without control characters: hooks get options through the environment, and
-    forges read them as ``key=value``.
+    An option is one to 1024 bytes of UTF-8 without control characters.
     """
 
     def __init__(self) -> None:
@@ -285,6 +285,7 @@ class OptionsReader:
         if isinstance(packet, Special):
             raise _malformed("unexpected special packet in the push options")
         option = packet.removesuffix(b"\n")
+        # Hooks get options through the environment, and forges read them as ``key=value``.
         if not 0 < len(option) <= MAX_OPTION or _CONTROL.search(option) or not _is_utf8(option):
             raise _malformed("malformed push option")
         if len(self.options) >= MAX_OPTIONS:

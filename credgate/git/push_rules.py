@@ -43,8 +43,8 @@ DEFAULT = (
 )
 """The rules of a write grant without ``push``."""
 PLAIN_NAMESPACES = frozenset({b"heads", b"tags"})
+# Bytes of a refusal's text: with ``credgate: `` before it git gets at most 200.
 MAX_TEXT = 190
-"""Bytes of a refusal's text: with ``credgate: `` before it git gets at most 200."""
 
 _SHOWN = 48  # characters of one pattern in a refusal
 _NAMESPACE = re.compile(rb"refs/([^/]+)/")

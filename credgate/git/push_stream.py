@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from credgate.git.push_rules import PushRules
     from credgate.values import Decision
 
+# The first four bytes of every pack (gitformat-pack).
 SIGNATURE = b"PACK"
-"""The first four bytes of every pack (gitformat-pack)."""
 
 
 @frozen(slots=True)
@@ -161,11 +161,9 @@ class PushStream:
                 yield b""
 
     def _begin(self, rest: bytes) -> bytes:
-        """Hold the first bytes back until they are the signature; then return all that came.
-
-        The forge must not read anything before the pack that was not judged here. So the data after the list must be a
-        pack, also if no rule needs the pack to be inspected.
-        """
+        """Hold the first bytes back until they are the signature; then return all that came."""
+        # The forge must not read anything before the pack that was not judged here. So the data after the list must be
+        # a pack, also if no rule needs the pack to be inspected.
         if self._signed or self.verdict is None or self.refused:
             return rest
         if not self.commands.pack:

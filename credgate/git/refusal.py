@@ -54,10 +54,7 @@ def report(
 
 
 def refused_lines(refused: Iterable[tuple[bytes, str]]) -> list[bytes]:
-    """Return ``ng`` for each (ref, reason) as packets.
-
-    A ref that leaves no room for its reason in a packet is left out: git shows a ref without a line as failed, too.
-    """
+    """Return ``ng`` for each (ref, reason) as packets, except for a ref that leaves no room for its reason."""
     cut: dict[str, bytes] = {}  # thousands of refs may have one reason, which is shortened once
     lines = []
     for ref, reason in refused:
@@ -65,6 +62,7 @@ def refused_lines(refused: Iterable[tuple[bytes, str]]) -> list[bytes]:
         if text is None:
             text = cut[reason] = one_line(reason)
         size = len(ref) + len(text) + 9
+        # git shows a ref without a line as failed, too.
         if size <= MAX_PACKET:
             lines.append(b"%04xng %s %s\n" % (size, ref, text))
     return lines

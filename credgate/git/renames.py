@@ -1,9 +1,4 @@
-"""Renamed repositories, by session and old name.
-
-Indexed by session, so that the end of a session removes its entries without a walk over all others. A pattern grants
-any number of names, and a forge may redirect each: of more than ``MAX_MOVES`` the oldest are dropped. The next
-discovery finds a dropped one again.
-"""
+"""Renamed repositories, by session and old name: at most ``MAX_MOVES``, of which the oldest are dropped."""
 
 from __future__ import annotations
 
@@ -23,6 +18,7 @@ class Renames(MutableMapping[Key, Moved]):
 
     def __init__(self) -> None:
         self._moves: dict[Key, Moved] = {}
+        # So that the end of a session removes its entries without a walk over all others.
         self.by_session: dict[str, set[RepoPath]] = {}
         """The old names of each session; a session without entries is not in it."""
 
@@ -33,6 +29,8 @@ class Renames(MutableMapping[Key, Moved]):
         self._moves.pop(key, None)  # found again: it becomes the newest
         self._moves[key] = moved
         self.by_session.setdefault(key[0], set()).add(key[1])
+        # A pattern grants any number of names, and a forge may redirect each. The next discovery finds a dropped name
+        # again.
         while len(self._moves) > MAX_MOVES:
             del self[next(iter(self._moves))]
 

@@ -91,6 +91,7 @@ class ReportReader:
             match = _UNPACK.fullmatch(packet)
             self.broken = match is None
             self.unpack = None if match is None else _text(match[1])
+        # The second version of the report has such lines, which give details of the ref before them.
         elif not packet.startswith(b"option "):
             match = _LINE.fullmatch(packet)
             self.broken = match is None

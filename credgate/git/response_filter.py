@@ -62,6 +62,7 @@ class ReportFilter:
     def __init__(self, push: PushStream) -> None:
         verdict, sideband = push.verdict, push.commands.sideband
         assert verdict is not None
+        # git calls a ref without a line in the report a "remote failure", so the refused refs are added.
         self._splicer = Splicer(verdict.refused, sideband=sideband) if verdict.refused and verdict.forwarded else None
         self.reader = ReportReader([command.ref for command in verdict.forwarded], sideband=sideband)
 
@@ -79,8 +80,7 @@ class ReportFilter:
 class Splicer:
     """Inserts the refused refs into the forge's report as it passes.
 
-    Strict, since bytes after the report could be anything: a report that does not end, or continues after its end,
-    raises.
+    A report that does not end, or continues after its end, raises.
     """
 
     def __init__(self, refused: Iterable[tuple[bytes, str]], *, sideband: bool) -> None:
@@ -92,6 +92,7 @@ class Splicer:
 
     def receive(self, data: bytes) -> list[bytes]:
         """Return what the client is sent. Raises :class:`ResponseError`."""
+        # Strict, since bytes after the report could be anything.
         if self._ended and data:
             raise _malformed("data after its end")
         given: list[bytes] = []

@@ -100,8 +100,8 @@ _DUMB = re.compile(_PLACE + _PATH + rb"/(?:info/refs|HEAD|objects/[A-Za-z0-9./-]
 _LFS = re.compile(
     rb"(?P<place>" + _PLACE + _PATH + rb"/info/lfs)(?P<rest>(?:[/?][A-Za-z0-9._~/=&+-]*+(?:\?[A-Za-z0-9._~/=&+%-]*)?)?)"
 )
+# Methods of git and browsers; others are WebDAV's or unknown, and refused for any path.
 _METHODS = frozenset({b"GET", b"POST", b"HEAD"})
-"""Methods of git and browsers; others are WebDAV's or unknown, and refused for any path."""
 
 
 def route(method: bytes, target: bytes, drivers: Mapping[str, Driver], default_forge: str) -> Route:

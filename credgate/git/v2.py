@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from credgate.pack.objects import ObjectFormat
     from credgate.pack.walk import PackWalk
 
+# Lines of an advertisement of version 2; git itself has about ten.
 MAX_CAPABILITIES = 1000
-"""Lines of an advertisement of version 2; git itself has about ten."""
+# Bytes of a fetch's answer, unless the caller sets another limit: some 300,000 commits.
 MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of a fetch's answer, unless the caller sets another limit: some 300,000 commits."""
 CONTENT_TYPE = b"application/x-git-upload-pack-request"
 ANSWER_TYPE = b"application/x-git-upload-pack-result"
 
@@ -73,7 +73,8 @@ def offers_filter(capabilities: Iterable[bytes]) -> bool:
 
 
 def offers_object_format(capabilities: Iterable[bytes]) -> bool:
-    """Whether these lines name an object format: forges before git 2.28 do not, and refuse a request that does."""
+    """Whether these lines name an object format."""
+    # Forges before git 2.28 name none, and refuse a request that does.
     return any(line.startswith(b"object-format=") for line in capabilities)
 
 
@@ -85,8 +86,9 @@ def refs_request(object_format: ObjectFormat | None, names: Iterable[bytes]) -> 
 def read_refs(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield the answer's refs with their ids (hexadecimal); a ref without an id (unborn) is left out.
 
-    A generator, so that the caller can pause: a megabyte holds 200,000 packets. Raises ResponseError, at the end too.
+    Raises ResponseError, at the end too.
     """
+    # A generator, so that the caller can pause: a megabyte holds 200,000 packets.
     ended = False
     for line in _lines(body):
         match = None if ended else _REF.fullmatch(line)

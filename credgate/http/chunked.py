@@ -122,7 +122,9 @@ class ChunkedDecoder:
             line = self._line = self._next
             self._begun = self._next_begun
             if found[2]:
-                self._count_extension(len(found[2]))
+                self._extended += len(found[2])
+                if len(found[2]) > MAX_EXTENSION or self._extended > MAX_EXTENSIONS:
+                    raise self._broken("chunk extensions are too long")
             place = found.end()
             left = int(found[1], 16)
             self._trailing = not left
@@ -135,11 +137,6 @@ class ChunkedDecoder:
         if len(tail) > _MAX_LINE:
             raise self._broken("chunk extensions are too long")
         self._held = tail
-
-    def _count_extension(self, size: int) -> None:
-        self._extended += size
-        if size > MAX_EXTENSION or self._extended > MAX_EXTENSIONS:
-            raise self._broken("chunk extensions are too long")
 
     def _trailers(self, data: bytes, place: int) -> bytes | None:
         """Return the bytes after the trailers that begin at ``place``, or None if they are incomplete."""

@@ -17,8 +17,8 @@ from credgate.values import Reason
 _METHOD: Final = re.compile(rb"[A-Z]{1,20}")
 _VERSION: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _SERVED: Final = (b"HTTP/1.1", b"HTTP/1.0")
+# Of a request line: method, target, version.
 _WORDS: Final = 3
-"""Of a request line: method, target, version."""
 
 
 def refuse_request_bytes(piece: bytes | bytearray, *, begins: bool = True) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TEXT: Final = b"text/plain; charset=utf-8"
 
+# RFC 9110 section 15. A forge's own phrase is never forwarded.
 PHRASES: Final = {
     100: b"Continue", 200: b"OK", 206: b"Partial Content", 301: b"Moved Permanently", 304: b"Not Modified",
     400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed",
@@ -35,7 +36,6 @@ PHRASES: Final = {
     500: b"Internal Server Error", 501: b"Not Implemented", 502: b"Bad Gateway", 503: b"Service Unavailable",
     504: b"Gateway Timeout", 505: b"HTTP Version Not Supported", 507: b"Insufficient Storage",
 }  # fmt: skip
-"""RFC 9110 section 15. A forge's own phrase is never forwarded."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -97,7 +97,10 @@ class MessageReader(ABC, Generic[H]):
         if end < 0:
             if not known:
                 held += data
-            self._refuse_early(known)
+            # No later byte can correct a fault in these; all but the last known one were checked before.
+            self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
+            if len(held) >= self._max_head:
+                raise self._too_large()
             return []
         if known:
             data = bytes(held)
@@ -113,13 +116,6 @@ class MessageReader(ABC, Generic[H]):
         if rest:
             events += self._read(rest)
         return events
-
-    def _refuse_early(self, known: int) -> None:
-        """Refuse an incomplete head for a fault that no later byte can correct; ``known`` bytes were checked before."""
-        held = self._held
-        self._refuse_faults(held[max(0, known - 1) : self._max_head], begins=known == 0)
-        if len(held) >= self._max_head:
-            raise self._too_large()
 
     # The body.
 

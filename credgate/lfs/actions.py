@@ -45,8 +45,8 @@ _PREFIXES: Final = ("x-amz-", "x-goog-", "x-ms-", "x-artifactory-", "x-upload-co
 _MOMENT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
+# Go's zero time, which some servers send for "no expiry".
 _ZERO: Final = "0001-01-01T00:00:00Z"
-"""Go's zero time, which some servers send for "no expiry"."""
 
 
 @frozen(slots=True)
@@ -110,10 +110,11 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
         if not (_NAME.fullmatch(name) and isinstance(value, str)) or len(value) > MAX_VALUE:
             raise UnreadableJson("header is malformed")
         # Framing is credgate's own; the value only says how the storage expects the upload.
-        if name.lower() == "transfer-encoding":
+        folded = name.lower()
+        if folded == "transfer-encoding":
             chunked = value.lower() == "chunked"
             continue
-        sent = _sent_name(name)
+        sent = folded.title().encode("ascii") if folded.startswith(_PREFIXES) else _SENT.get(folded)
         if sent is None:
             continue
         # Twice in different case: servers differ in which one counts.
@@ -123,14 +124,6 @@ def _fields(members: Mapping[str, object]) -> tuple[Fields, bool]:
     if sum(map(len, fields.values())) > MAX_VALUES:
         raise UnreadableJson("header is malformed")
     return tuple(fields.items()), chunked
-
-
-def _sent_name(name: str) -> bytes | None:
-    """Return the name in the form that is sent; None for a field that is not sent."""
-    folded = name.lower()
-    if folded.startswith(_PREFIXES):
-        return folded.title().encode("ascii")
-    return _SENT.get(folded)
 
 
 def _seconds(moment: str) -> float:

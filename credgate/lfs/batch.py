@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 BASIC: Final = "basic"
 SHA256: Final = "sha256"
+# Objects in one batch; git-lfs asks for 100.
 MAX_OBJECTS: Final = 1000
-"""Objects in one batch; git-lfs asks for 100."""
 MAX_NAMES: Final = 32
 _OID: Final = re.compile(r"[0-9a-f]{64}")
 _SHA256: Final = re.compile(SHA256)
@@ -85,6 +85,7 @@ def read_batch(body: bytes | bytearray) -> Batch:
         objects = _objects(reading.listed(members, "objects", MAX_OBJECTS))
     except UnreadableJson as error:
         raise malformed(f"malformed LFS batch request: {error}") from None
+    # docs/api/batch.md: without ``hash_algo`` it is SHA-256, without ``transfers`` the basic one.
     if algorithm not in ("", SHA256):
         text = f"only {SHA256} is supported as hash algorithm of LFS objects"
         raise LfsError(text, reason=Reason.LFS_MALFORMED, status=409)

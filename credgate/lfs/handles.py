@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from credgate.lfs.target import Call
     from credgate.values import RepoPath
 
+# Bytes of the actions of one session: some 5,000 with long signatures, fifty batches of git-lfs.
 SESSION_BYTES: Final = 8 * 1024 * 1024
-"""Of the actions of one session: some 5,000 with long signatures, fifty batches of git-lfs."""
 ALL_BYTES: Final = 64 * 1024 * 1024
+# Seconds until a handle expires at the latest, and if the forge gives no expiry.
 LIFETIME: Final = 24 * 3600.0
-"""Seconds until a handle expires at the latest, and if the forge gives no expiry."""
+# The field for a handle's secret. Not ``Authorization``: git-lfs adds a configured ``http.extraHeader`` with the
+# session's credential to the fields of an action, and a request with two is refused.
 FIELD: Final = "X-Credgate-Handle"
-"""The field for a handle's secret. Not ``Authorization``: git-lfs adds a configured ``http.extraHeader`` with the
-session's credential to the fields of an action, and a request with two is refused."""
+# Bytes of an entry besides its texts: an upper bound, measured.
 _OVERHEAD: Final = 960
-"""Bytes of an entry besides its texts: an upper bound, measured."""
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -85,12 +85,12 @@ class Handles:
     random: Callable[[], str] = field(repr=False)
     session_bytes: int = SESSION_BYTES
     all_bytes: int = ALL_BYTES
+    # By handle, oldest first.
     _actions: dict[str, Action] = field(factory=dict, init=False, repr=False)
-    """By handle, oldest first."""
+    # Digests, by handle.
     _secrets: dict[str, bytes] = field(factory=dict, init=False, repr=False)
-    """Digests, by handle."""
+    # The handles of each session, oldest first.
     _of: dict[str, dict[str, None]] = field(factory=dict, init=False, repr=False)
-    """The handles of each session, oldest first."""
     _held: dict[str, int] = field(factory=dict, init=False)
     held: int = field(default=0, init=False)
     """Bytes in all."""
@@ -98,6 +98,7 @@ class Handles:
     def give(self, action: Action) -> Handle:
         """Store ``action`` and return its handle; the oldest entries are removed if there is no room."""
         handle, secret = self.random(), self.random()
+        # Only a digest of the secret is kept.
         self._actions[handle], self._secrets[handle] = action, digest(secret)
         self._of.setdefault(action.session, {})[handle] = None
         self._held[action.session] = self._held.get(action.session, 0) + action.cost

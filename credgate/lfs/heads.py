@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from credgate.lfs.handles import Action, Fields
     from credgate.lfs.ranges import ByteRange
 
+# As written by ``hrefs`` and ``target``: no space, no quote and no fragment.
 _TARGET: Final = re.compile(rb"/[\x21\x24-\x7e]*")
-"""As written by ``hrefs`` and ``target``: no space, no quote and no fragment."""
 _VALUE: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
 _AGENT: Final = f"credgate/{__version__}".encode("ascii")
 

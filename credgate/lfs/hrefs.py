@@ -25,8 +25,8 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from credgate.forges.driver import Driver
 
+# Characters: four times the longest presigned URL that was seen.
 MAX_HREF: Final = 8192
-"""Characters: four times the longest presigned URL that was seen."""
 
 # Excluded: coded control characters (%00-%1F, %7F), and in a path coded "." and "\".
 _CODED = r"%(?!0|1|7[Ff]|2[Ee]|5[Cc])[0-9A-Fa-f]{2}"
@@ -111,8 +111,9 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_name(host: str) -> bool:
-    """Whether every resolver takes it for a name: labels of letters, digits, hyphens, the last begins with a letter."""
+    """Whether every resolver takes it for a name: labels of letters, digits and hyphens."""
     labels = host.split(".")
+    # A last label that begins with a digit may be read as the end of an address.
     return all(map(_LABEL.fullmatch, labels)) and labels[-1][0].isalpha()
 
 

@@ -18,8 +18,8 @@ from credgate.lfs.target import Call
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+# Locks on one page, of each kind; ``reading.ANSWER_VALUES`` bounds both kinds together to about as many.
 MAX_LOCKS: Final = 5_000
-"""Locks on one page, of each kind; ``reading.ANSWER_VALUES`` bounds both kinds together to about as many."""
 MAX_LIMIT: Final = 999_999
 
 _ID: Final = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}")

@@ -16,16 +16,16 @@ from credgate.strict_json import JsonError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Bytes of a request's body: a batch of 100 objects, as git-lfs sends, has some 11,000.
 MAX_REQUEST: Final = 1024 * 1024
-"""Bytes of a request's body: a batch of 100 objects, as git-lfs sends, has some 11,000."""
+# Bytes of a forge's answer: a signature may have kilobytes.
 MAX_ANSWER: Final = 8 * 1024 * 1024
-"""Bytes of a forge's answer: a signature may have kilobytes."""
+# Values in a request: at most 1,000 objects of a batch with five each, names included.
 REQUEST_VALUES: Final = 16_000
-"""Values in a request: at most 1,000 objects of a batch with five each, names included."""
+# Values in an answer: 1,000 objects with 75 each, or 5,000 locks with fifteen.
 ANSWER_VALUES: Final = strict_json.MAX_VALUES
-"""Values in an answer: 1,000 objects with 75 each, or 5,000 locks with fifteen."""
+# The largest integer that every JSON parser represents exactly (RFC 8259, section 6).
 MAX_NUMBER: Final = 2**53 - 1
-"""The largest integer that every JSON parser represents exactly (RFC 8259, section 6)."""
 MAX_TEXT: Final = 4096
 """Characters of a text without a pattern."""
 

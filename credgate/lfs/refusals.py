@@ -40,8 +40,8 @@ class LfsError(CredgateError):
         return Decision(allow=False, reason=self.reason, rule=self.rule, text=str(self))
 
 
+# Seconds after which a gateway that stops has probably been restarted.
 STOPPING_AFTER: Final = 60
-"""Seconds after which a gateway that stops has probably been restarted."""
 
 
 def stopping(call: Call, text: str) -> LfsError:

@@ -78,8 +78,8 @@ class LfsRequest:
         return self.call not in {Call.LOCKS, Call.DOWNLOAD, Call.UPLOAD}
 
 
+# 32 random bytes in URL-safe base64.
 HANDLE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-"""32 random bytes in URL-safe base64."""
 MAX_VALUE: Final = 512
 """Bytes of one value in the query of the list of locks."""
 

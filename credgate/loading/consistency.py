@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from credgate.config.schema import Config, ForgeConfig
 
+# The kinds of forges that have each table of short-lived credentials.
 _KINDS = {"app": ("github",), "oauth": ("gitea", "bitbucket"), "rotate": ("gitlab",)}
-"""The kinds of forges that have each table of short-lived credentials."""
 _REQUIRED = {
     "app": ("app_id", "private_key"),
     "oauth": ("client_id", "client_secret", "refresh_token", "key"),

@@ -46,6 +46,7 @@ def load(path: Path, environ: Mapping[str, str], *, uid: int | None = None) -> C
     if isinstance(values, list):
         raise _first(values, blank)
     config = _over(environment.defaults(host), values, written)
+    # The table replaces the built-in one of github.com: the file then lists all forges.
     if "forges" in written:
         forges = {name: _filled(forge, written["forges"][name], host) for name, forge in values.forges.items()}
         config = evolve(config, forges=forges)
@@ -121,15 +122,13 @@ def _over(base: Config, values: Config, written: Mapping[str, Any]) -> Config:
 
 
 def _filled(forge: ForgeConfig, table: Mapping[str, Any], host: environment.Environment) -> ForgeConfig:
-    """Add what a table ``[forges."github.com"]`` leaves out.
-
-    The token of the environment is used for https://github.com only: the table may name another URL, as tests do.
-    """
+    """Add what a table ``[forges."github.com"]`` leaves out."""
     if forge.name != environment.GITHUB.name:
         return forge
     built_in = evolve(environment.GITHUB, credential=environment.github_credential(host))
     own = {"kind", "url"} - set(table)
     forge = evolve(forge, **{key: getattr(built_in, key) for key in own})
+    # The token of the environment is used for https://github.com only: the table may name another URL, as tests do.
     if "credential" not in table and forge.url == built_in.url:
         return evolve(forge, credential=built_in.credential)
     return forge

@@ -21,8 +21,8 @@ from credgate.values import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Every other value, such as the operation of a request that was refused before it was parsed.
 OTHER: Final = "other"
-"""Every other value, such as the operation of a request that was refused before it was parsed."""
 
 _SERVICES = ("git-upload-pack", "git-receive-pack")
 _PAGES = ("health", "whoami")
@@ -33,13 +33,13 @@ REASONS: Final = frozenset(reason.value for reason in Reason)
 ALLOW: Final = "allow"
 DENY: Final = "deny"
 
+# Upper bounds in seconds: a ref advertisement takes tenths, a push as long as its upload.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds in seconds: a ref advertisement takes tenths, a push as long as its upload."""
 
 
 @define(slots=True)
 class Durations:
-    """How many took how long. ``counts`` has one more place than ``BUCKETS``: for what took longer than all."""
+    """A histogram of durations. The last of ``counts`` is for durations above all ``BUCKETS``."""
 
     counts: list[int] = field(factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
@@ -100,6 +100,7 @@ class EventCounters:
                 pass
 
     def _request(self, event: Event) -> None:
+        # Values outside of a closed enumeration are counted as one, so that clients cannot make the dictionaries grow.
         operation = event.operation if event.operation in OPERATIONS else OTHER
         reason = event.reason if event.reason in REASONS else OTHER
         self.requests[operation, ALLOW if event.allow else DENY, reason] += 1

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     Values = Iterable[tuple[str | tuple[str, ...], float]]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+# The first verdict on a DNS message: each message counts once.
 MESSAGES: Final = ("hits", "judged", "silent", "faults", "limited")
-"""The first verdict on a DNS message: each message counts once."""
+# Outcomes of judged queries: a query may count several times.
 OUTCOMES: Final = ("refused", "asked", "failed", "stale", "truncated")
-"""Outcomes of judged queries: a query may count several times."""
+# The name in ``Gauges.refused`` that is not a limit: users without access to the control socket.
 FOREIGN: Final = "control-peer"
-"""The name in ``Gauges.refused`` that is not a limit: users without access to the control socket."""
 CHECKS: Final = frozenset({"serving", "git", "sessions", "audit", "dns"})
 """The checks of ``GET /v1/ready``."""
 
@@ -59,7 +59,8 @@ class _Gateway(Collector):
         self.checks: Mapping[str, bool] = {}
 
     def describe(self) -> list[Metric]:
-        """Return nothing: at registration the services do not run yet, so their gauges cannot be read."""
+        """Return no metrics at registration."""
+        # The services do not run yet, so their gauges cannot be read.
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
     from credgate.pack.objects import Sliced, Tree, TreeEntry
 
+# Default limit of names read: about 3 s. It is needed because one tree may occur in a thousand places.
+# A name that differs counts five times: 200,000 changed files cost as much as a million unchanged names.
 MAX_NAMES = 1_000_000
-"""Default limit of names read: about 3 s. It is needed because one tree may occur in a thousand places.
-
-A name that differs counts five times: 200,000 changed files cost as much as a million unchanged names.
-"""
 MAX_CHANGED = 20
 """Changed paths that are reported. One more ends the comparison."""
 _NAMES_PER_SLICE = 500
@@ -176,15 +174,10 @@ class _Search:
         away = entry is not None and entry.leads_away and self._protected.shadows(path) is not None
         # A directory in which a rule may match is descended into, so that its files are reported. A directory that only
         # matches itself is reported as such.
-        descends = below and _only_trees(entry, others)
+        descends = below and all(one is None or one.is_tree for one in (entry, *others))
         if away or (self._protected.matches(path) and not descends):
             self.changed.append(path)
 
 
 def _subtree(entry: TreeEntry | None) -> bytes | None:
     return entry.oid if entry is not None and entry.is_tree else None
-
-
-def _only_trees(entry: TreeEntry | None, others: list[TreeEntry | None]) -> bool:
-    """Whether the name is a directory, or absent, on every side."""
-    return all(one is None or one.is_tree for one in (entry, *others))

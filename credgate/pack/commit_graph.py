@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 MAX_OIDS = 400_000
 """Default limit of numbered ids: commits, their parents, and the trees and tags that are kept."""
+# Annotated tags that are kept: as many as one push may name.
 MAX_TAGS = 20_000
-"""Annotated tags that are kept: as many as one push may name."""
+# Commits that all walks over one graph may visit together: about 6 s. A push may name 20,000 refs.
 MAX_STEPS = 20_000_000
-"""Commits that all walks over one graph may visit together: about 6 s. A push may name 20,000 refs."""
 
 # Values in place of a parent's number: the commit is not held, has no parent, or has several (see ``_merges``).
 _UNKNOWN, _ROOT, _MERGE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD

@@ -17,8 +17,8 @@ from credgate.pack.objects import PackError
 if TYPE_CHECKING:
     from credgate.pack.objects import Sliced
 
+# Instructions in one slice of work: about 1 ms.
 PER_SLICE = 2048
-"""Instructions in one slice of work: about 1 ms."""
 _COPY, _LOW = 0x80, 0x7F
 _WHOLE_COPY = 0x10000
 _MAX_SHIFT = 56

@@ -33,8 +33,8 @@ TOO_MUCH = "too much data to inflate in one push"
 TOO_MANY_TREES = "too many directories to inspect in one push"
 
 BLOCK = 16 * 1024
+# Bytes of decompressed blocks in the cache. The latest block is cached even if larger: a body may have 4 MiB.
 CACHED = 2 * 1024 * 1024
-"""Bytes of decompressed blocks in the cache. The latest block is cached even if larger: a body may have 4 MiB."""
 SHARED = 256 * 1024 * 1024
 """Bytes that the bodies of all pushes may hold together."""
 _LEVEL = 1
@@ -78,7 +78,7 @@ class MemoryBudget:
 
     @property
     def used(self) -> int:
-        """Bytes held."""
+        """Bytes that the bodies of all pushes hold now."""
         return self._used
 
     @property
@@ -123,7 +123,7 @@ class CompressedBodies:
 
     @property
     def held(self) -> int:
-        """Bytes held, compressed."""
+        """Bytes of the compressed blocks, and of the block that is still being filled."""
         return self._held + len(self._last)
 
     @property

@@ -21,8 +21,8 @@ from credgate.pack.objects import PackError
 if TYPE_CHECKING:
     from credgate.pack.objects import ObjectFormat
 
+# Default size of one step, in bytes read and produced: about 2 ms.
 WORK = 256 * 1024
-"""Default size of one step, in bytes read and produced: about 2 ms."""
 OFS_DELTA, REF_DELTA = 6, 7
 
 _PIECE = 64 * 1024

@@ -13,8 +13,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # A sum (1h30m) is refused because 90m says the same.
 _FORM = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
 
+# Ten years, in seconds. Longer times could overflow timers and the arithmetic of the session store.
 LONGEST = 3650 * 86400.0
-"""Ten years, in seconds. Longer times could overflow timers and the arithmetic of the session store."""
 
 MEANT = 'expected a duration, a number with its unit in quotes: "90s", "15m", "24h" or "7d"'
 

@@ -20,10 +20,10 @@ _IGNORED = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range
 # Only these paths change when folded: non-ASCII, with an NTFS stream, or with a component that ends in a dot or space.
 _ODD = re.compile(rb"[^\x00-\x7f]|:|[. ](?:/|$)")
 _SHORTENED = 8, 3  # characters of a name and of its extension that need no short name
+# Bytes of one name: the limit of ext4, XFS and Btrfs, and (in other units) of NTFS and APFS.
 MAX_NAME = 255
-"""Bytes of one name: the limit of ext4, XFS and Btrfs, and (in other units) of NTFS and APFS."""
+# Bytes of a path: ``PATH_MAX`` of Linux.
 MAX_PATH = 4096
-"""Bytes of a path: ``PATH_MAX`` of Linux."""
 MAX_DEPTH = 64
 """Names in a path."""
 

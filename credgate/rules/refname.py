@@ -22,8 +22,8 @@ _FORBIDDEN = re.compile(
     rb"|\.lock(?:/|\Z)"  # rule 1: or ends in .lock
     rb"|\.\Z"  # rule 7
 )
+# The common names, which no rule can refuse: checked in one pass.
 _PLAIN = re.compile(rb"refs(?:/[A-Za-z0-9_+-]+){2,}")
-"""The common names, which no rule can refuse: checked in one pass."""
 _NAMESPACE = re.compile(rb"refs/[^/]+/[^/]")
 
 

@@ -58,10 +58,10 @@ def admits(bound_to: Network | None, address: str) -> bool:
 def rate_key(text: str) -> str:
     """Return the key by which every limit counts a peer; for IPv6 its /64.
 
-    One host is assigned a /64, so a limit that counted whole IPv6 addresses could be evaded with 2**64 of them.
     Requests, wrong credentials, connections and DNS queries all use this function.
     """
     client = peer(text)
+    # One host is assigned a /64, so a limit that counted whole IPv6 addresses could be evaded with 2**64 of them.
     if isinstance(client, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((client, _HOST_BITS), strict=False))
     return text if client is None else str(client)

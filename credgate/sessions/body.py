@@ -47,6 +47,7 @@ def parse_create(
     """Return the request in the decoded JSON; raise InvalidValueError (HTTP 400) with the text for the client."""
     if not isinstance(payload, dict):
         raise InvalidValueError("The body must be a JSON object")
+    # So that a misspelt limit is not silently missing.
     refuse_unknown_keys(payload, LEGACY_KEYS if legacy else KEYS)
     given = {key: value for key, value in payload.items() if value is not None}
     if legacy and not given.get("container_ip"):

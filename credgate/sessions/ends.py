@@ -18,8 +18,8 @@ class Ends:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, str]] = []
+        # Position in the heap, by id.
         self._at: dict[str, int] = {}
-        """Position in the heap, by id."""
 
     def put(self, key: str, end: float) -> None:
         """Record the end of an id, replacing its earlier one."""
@@ -45,6 +45,7 @@ class Ends:
 
     def first(self, now: float) -> str | None:
         """Return the id with the earliest recorded end, if that is at or before ``now``."""
+        # A lower bound: a use or an extension moves the end of a session without changing the heap.
         return self._heap[0][1] if self._heap and self._heap[0][0] <= now else None
 
     def clear(self) -> None:

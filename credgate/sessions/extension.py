@@ -1,10 +1,8 @@
 """Extending a session: the request, and the new times.
 
 ``POST /v1/sessions/<id>/extend`` takes ``{"for": "8h"}``: the session shall live this long from now. Its absolute end
-moves there, but never beyond the configured ``absolute_ttl`` after its creation, so that no number of extensions makes
-a session that could not have been created. A longer request is refused, not reduced. An end that is later already
-stays: an extension never shortens. The extension counts as a use, so the idle time starts again; ``idle_ttl`` and the
-grants never change.
+moves there, but never beyond the configured ``absolute_ttl`` after its creation. ``idle_ttl`` and the grants never
+change.
 """
 
 from __future__ import annotations
@@ -47,9 +45,12 @@ def extended(session: Session, seconds: float, now: float, longest: float) -> Se
     Raises InvalidValueError if the new end is more than ``longest`` seconds after the creation.
     """
     age = now - session.created
+    # The limit counts from the creation, so that no number of extensions makes a session that could not have been
+    # created. A longer request is refused, not reduced.
     if age + seconds > longest:
         left = max(0, int(longest - age))
         raise InvalidValueError(
             f"for: no session lives longer than the configured {longest:g}s; this one has at most {left}s left"
         )
+    # The extension is a use, so the idle time starts again; a later end stays, since an extension never shortens.
     return evolve(session, used=max(session.used, now), absolute_ttl=max(session.absolute_ttl, age + seconds))

@@ -40,12 +40,12 @@ LIMIT_KEYS = (
 READ_KEYS = frozenset({"max_lfs_object_bytes"})
 """Limits that a read grant may have, too."""
 GRANT_KEYS = ("repo", "forge", "access", "push", *LIMIT_KEYS)
+# Grants of one session. With so many, creating the session and each ``/whoami`` take about 10 ms.
 MAX_REPOS = 1000
-"""Grants of one session. With so many, creating the session and each ``/whoami`` take about 10 ms."""
+# The largest limit: a JSON number (a double) holds every whole number up to this exactly.
 MAX_NUMBER = 2**53
-"""The largest limit: a JSON number (a double) holds every whole number up to this exactly."""
+# Characters in the ref patterns and path globs of one grant together: about 10 ms to compile.
 MAX_PATTERNS = 4096
-"""Characters in the ref patterns and path globs of one grant together: about 10 ms to compile."""
 
 
 class Names(Protocol):

@@ -38,11 +38,9 @@ class LeaseReading:
 
 
 def same_clock(then: LeaseReading, now: LeaseReading) -> bool:
-    """Return whether both readings are of the same boot clock.
-
-    A boot clock never runs backwards, so a lower value with the same id is another clock (another time namespace, a
-    restored snapshot).
-    """
+    """Return whether both readings are of the same boot clock."""
+    # A boot clock never runs backwards, so a lower value with the same id is another clock (another time namespace, a
+    # restored snapshot).
     return then.boot_id == now.boot_id and then.boot <= now.boot
 
 
@@ -57,6 +55,7 @@ def elapsed(then: LeaseReading, now: LeaseReading) -> float:
 
 def shift(then: LeaseReading, now: LeaseReading) -> float:
     """Return the difference to add to a time on the boot clock of ``then`` to convert it to that of ``now``."""
+    # Only times from another boot are converted; those of this boot are on its clock already.
     return 0.0 if same_clock(then, now) else now.boot - then.boot - elapsed(then, now)
 
 

@@ -19,6 +19,8 @@ class LoginThrottle:
 
     def __init__(self, limit: int, window: float = 60.0, max_addresses: int = 4096) -> None:
         self._limit, self._window = max(1, limit), window
+        # Forgetting an address does not weaken the login, since secrets have 256 bits; the limit only bounds the work
+        # and the log.
         self._failures: RecentKeys[deque[float]] = RecentKeys(max_addresses)
 
     def blocked(self, address: str, now: float) -> float:

@@ -43,6 +43,7 @@ class Rates:
                 seconds = int(wait) + 1
                 told = f"{text.format(window.limit)} within a minute; wait {seconds} s"
                 return RateWait(Decision(allow=False, reason=reason, rule="limits", text=told), seconds)
+        # Only admitted requests count, so that a client that retries too early does not wait longer.
         self._requests.spend(session_id, 1, now)
         self._by_address.spend(client, 1, now)
         return None

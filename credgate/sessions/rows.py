@@ -29,18 +29,19 @@ if TYPE_CHECKING:
 
     from credgate.sessions.model import Network
 
+# In the order of ``Session``'s fields, which is the order of a row.
 COLUMNS = tuple(attribute.name for attribute in attrs.fields(Session))
-"""In the order of ``Session``'s fields, which is the order of a row."""
 DIGEST_BYTES = 32
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
 _CONVERTER.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
+# Only limits that differ from their defaults, so that rows from before a limit existed are still valid.
 _LIMITS = {each.name: override(omit_if_default=True) for each in attrs.fields(Grant) if each.kw_only}
 _written = make_dict_unstructure_fn(Grant, _CONVERTER, **_LIMITS)  # type: ignore[arg-type]  # keys are attributes
 _CONVERTER.register_unstructure_hook(Grant, _written)
 
+# Created once: ``json.dumps`` with these separators creates an encoder for each call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-"""Created once: ``json.dumps`` with these separators creates an encoder for each call."""
 
 Row = tuple[Any, ...]
 
@@ -69,7 +70,8 @@ def read(row: Sequence[Any]) -> Session:
 
 
 def forget() -> None:
-    """Clear the caches of a load, which would keep the grants of ended sessions in memory."""
+    """Clear the caches of a load."""
+    # They would keep the grants of ended sessions in memory.
     for reader in (_network, _grants, _push, _rule):
         reader.cache_clear()
 
@@ -188,12 +190,12 @@ _REQUIRED = len(_KEYS)
 _RULE = tuple(each.name for each in attrs.fields(PushRule))
 _ACCESS = {access.value: access for access in Access}
 _DEFAULTS = {each.name: each.default for each in attrs.fields(Grant) if each.kw_only}
+# Readers of limits by the type of the default.
 _LIMIT_FORMS: dict[type, Callable[[object], Any]] = {
     type(None): _number,
     bool: lambda value: True if value is True else _refuse(),
     tuple: _texts,
 }
-"""Readers of limits by the type of the default."""
 
 
 def _judge(session: Session) -> None:

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x63726774  # "crgt"
 SCHEMA_VERSION = 1
+# How long another process may lock the file before that is an error.
 BUSY_SECONDS = 5.0
-"""How long another process may lock the file before that is an error."""
+# A database file is empty or at least this long (https://sqlite.org/fileformat.html section 1.3).
 HEADER_BYTES = 100
-"""A database file is empty or at least this long (https://sqlite.org/fileformat.html section 1.3)."""
+# Seconds that a stored time may be ahead of the stored clock, since calls wait in a queue before they are written.
 LEAD = 1.0
-"""Seconds that a stored time may be ahead of the stored clock, since calls wait in a queue before they are written."""
 
 _SCHEMA = """
 CREATE TABLE sessions (

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 SECRET_BYTES = 32
 ID_BYTES = 8
+# Longest field value that is read: enough for a long user name and twice 43 characters, in base64.
 MAX_FIELD = 1024
-"""Longest field value that is read: enough for a long user name and twice 43 characters, in base64."""
 
 Scheme = Literal["basic", "bearer"]
 
@@ -72,6 +72,7 @@ def mint(entropy: Callable[[int], bytes]) -> NewToken:
 
 def digest(text: str) -> bytes:
     """Return the SHA-256 digest that is stored of a token or secret. Accepts every ``str``, even lone surrogates."""
+    # Tokens have 256 bits of entropy, so no slower hash is needed.
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -94,6 +95,7 @@ def _text(raw: bytes) -> str:
 
 
 def _scheme(value: bytes) -> Scheme | Literal[""]:
+    # RFC 9110 section 11.1: scheme names are case-insensitive.
     name = value.split(b" ", 1)[0].lower()
     return "basic" if name == b"basic" else "bearer" if name == b"bearer" else ""
 
