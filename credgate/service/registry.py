@@ -58,14 +58,14 @@ REVOKED = "revoked"
 EXPIRED = "expired"
 
 TOUCH_GRAIN = 1.0
-"""Seconds: a session is touched at most this often, so that a touch on every read of a transfer costs nothing."""
+"""Seconds between two touches of a session."""
 STEP_WORTH_LOGGING = 60.0
 """Seconds by which the wall clock may be set between two rounds without a log line."""
 
 SLICE = 64
 """Sessions that a round ends in one turn of the reactor: with their listeners this takes some milliseconds."""
 PAUSE = 0.005
-"""Seconds between two slices: sandboxes are served in between, and the audit log writes a line for each end."""
+"""Seconds between two slices of a round."""
 BATCH = 1000
 """Rows of one transaction that removes or touches many: a create waits for one such transaction at most."""
 
@@ -111,15 +111,14 @@ class SessionRegistry(Service):
     # The hot path.
 
     def authenticate(self, token: str, secret: str, address: str) -> Session | None:
-        """Find the live session that ``token`` and ``secret`` open from ``address``; None for any reason.
-
-        An unknown token takes the same steps, and so the same time: it is compared with a session that nothing opens.
-        """
+        """Find the live session that ``token`` and ``secret`` open from ``address``; None for any reason."""
+        # An unknown token takes the same steps, and so the same time: it is compared with a session that nothing opens.
         found = self._by_id.get(self._by_token.get(tokens.digest(token), ""), self._nobody)
         right = hmac.compare_digest(found.secret_digest, tokens.digest(secret))
         self.read_at = self._clock().boot
         live = found.live(self.read_at)
         here = admits(found.bound_to, address)
+        # ``&`` and not ``and``: all are evaluated, so that the time does not show which one failed.
         return found if right & live & here else None
 
     def usable(self, session_id: str, address: str) -> Session | None:
@@ -131,6 +130,7 @@ class SessionRegistry(Service):
         """Record that the session is in use now; an ended one stays ended. ``now``: a reading of this turn."""
         session = self._by_id.get(session_id)
         now = self._clock().boot if now is None else now
+        # Not more often than ``TOUCH_GRAIN``: a touch on every read of a transfer then costs nothing.
         if session is None or now - session.used < TOUCH_GRAIN or not session.live(now):
             return
         self._by_id[session_id] = evolve(session, used=now)
@@ -204,7 +204,7 @@ class SessionRegistry(Service):
         now = self._clock()
         if self._is_full():  # sessions that expired since the last round count no more
             self._expire(now)
-        if self._is_full():
+        if self._is_full():  # creates that wait for the disk count, too
             raise CapacityError(f"Maximum session limit ({self._config.max_sessions}) exceeded")
         minted = tokens.mint(self._entropy)
         session = _session(request, minted, now)
@@ -223,6 +223,7 @@ class SessionRegistry(Service):
     async def _revoke(self, session_id: str, reason: str) -> bool:
         session = self._by_id.get(session_id)
         known = session is not None or session_id in self._refused
+        # Ended in memory at once, before the disk: its transfers are cut even if the disk refuses.
         if session is not None:
             self._end(session, reason)
         # Also for an unknown id: a row that could not be read can still be removed.
@@ -255,6 +256,7 @@ class SessionRegistry(Service):
         now = self._clock()
         expired, more = self._expire(now)
         while more:
+            # Sandboxes are served in between, and the audit log writes a line for each end.
             await deferLater(self._reactor, PAUSE)
             ended, more = self._expire(now)
             expired += ended
@@ -290,6 +292,7 @@ class SessionRegistry(Service):
 
     async def _written(self, change: Callable[..., T], *args: object) -> T:
         """Write a change, and with it the removals that the disk refused before."""
+        # In one call: a restart must not revive a revoked session while later changes are on disk.
         gone = frozenset(self._refused)
         result = await self._thread.run(change, *args, gone)
         self._forget(gone)
@@ -364,6 +367,7 @@ class SessionRegistry(Service):
 
     def _expire(self, now: LeaseReading) -> tuple[int, bool]:
         """End what has expired, one slice of it; return how many ended, and whether there may be more."""
+        # A heap has the earliest end first, so no call walks all sessions.
         ended = 0
         for _ in range(SLICE):
             session_id = self._ends.first(now.boot)
