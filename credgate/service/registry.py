@@ -2,14 +2,14 @@
 
 It decides nothing about scope and never touches the disk itself. The hot path (``authenticate``, ``touch``, ``get``) is
 synchronous; everything durable is a Deferred. A create is on disk before it is answered or can be used. A revoked
-session is dead in memory at once; then every ``on_end`` listener is called (the relay cuts transfers), then its row is
-removed, then the revoke is answered. Calls reach the store in the order in which they were made here.
+session ends in memory at once. Then every ``on_end`` listener is called (the relay cuts transfers), its row is removed,
+and the revoke is answered. Calls reach the store in the order in which they were made here.
 
 Expired sessions are found in a heap (``sessions.ends``), so no call walks all sessions. A round that ends many yields
 to the reactor after each ``SLICE``; rows are removed and touched in transactions of at most ``BATCH``.
 
-A removal that the disk refused is not forgotten: the row of a revoked session goes with the next change that is
-written, and ``writable`` is false until it is gone. ``startService`` loads before anything listens and raises
+A removal that the disk refused is repeated: the row of a revoked session is removed with the next change that is
+written, and ``writable`` is false until then. ``startService`` loads before anything listens and raises
 StoreError, so a damaged store stops the start; it may block, because the reactor is not running yet.
 """
 
@@ -93,7 +93,7 @@ class SessionRegistry(Service):
         self._ends = Ends()
         self._used: dict[str, float] = {}
         self._ended: set[str] = set()
-        """Rows that have to go. Those that open nothing (expired, or never answered) go in the next round."""
+        """Rows that must be removed. Those of expired or never answered sessions are removed in the next round."""
         self._refused: set[str] = set()
         """Revoked sessions among them that the disk refused to remove: a restart would revive these."""
         self._listeners: list[Callable[[Session, str], None]] = []
@@ -152,7 +152,7 @@ class SessionRegistry(Service):
 
     @property
     def count(self) -> int:
-        """How many sessions there are; an expired one counts until a round has ended it."""
+        """The number of sessions. An expired one counts until a round has ended it."""
         return len(self._by_id)
 
     def expires_at(self, session: Session) -> float:
@@ -174,16 +174,17 @@ class SessionRegistry(Service):
         return ensureDeferred(self._create(request))
 
     def revoke(self, session_id: str, reason: str = REVOKED) -> Deferred[bool]:
-        """End a session: at once here, on disk when this fires. False: there was none.
+        """End a session: in memory at once, on disk when this fires. False: there was none.
 
-        Fails with StoreError when the disk refused: the session is dead all the same, and its row is tried again.
+        Fails with StoreError when the disk refused. The session has ended nevertheless, and the removal is repeated.
         """
         return ensureDeferred(self._revoke(session_id, reason))
 
     def extend(self, session_id: str, seconds: float) -> Deferred[Session | None]:
-        """Let a session live ``seconds`` from now; it is on disk when this fires. None: there is none (any more).
+        """Let a session live ``seconds`` from now; it is on disk when this fires. None: there is no such session.
 
-        Fails with InvalidValueError when it would live too long, StoreError when the disk refused: nothing changed.
+        Fails with InvalidValueError if it would live too long, with StoreError if the disk refused. Then nothing has
+        changed.
         """
         return ensureDeferred(self._extend(session_id, seconds))
 
@@ -197,7 +198,7 @@ class SessionRegistry(Service):
         return ensureDeferred(self._collect())
 
     def flush(self) -> Deferred[None]:
-        """Write touches, and rows that still have to go. A step of the wall clock is written down, too."""
+        """Write touches, remove the rows that must be removed, and record a step of the wall clock."""
         return ensureDeferred(self._flush(self._clock()))
 
     async def _create(self, request: SessionRequest) -> tuple[Session, tokens.NewToken]:

@@ -112,13 +112,13 @@ class Transfers:
             exchange.cut(Reason.SESSION_ENDED)
 
     def count(self, session_id: str) -> int:
-        """How many exchanges a session has."""
+        """Return the number of a session's exchanges."""
         running = self._by_session.get(session_id)
         return 0 if running is None else len(running)
 
     @property
     def running(self) -> int:
-        """How many exchanges all sessions have."""
+        """The number of exchanges of all sessions."""
         return len(self._session_of)
 
     def snapshot(self) -> list[dict[str, object]]:
