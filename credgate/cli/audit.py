@@ -72,6 +72,7 @@ def grep(gateway: ControlSocket, expressions: tuple[str, ...], file: Path | None
 
     Exit status 1 if no line matches.
     """
+    # An incomplete line, such as after a full disk, is not JSON and never matches.
     terms, found = [parse_term(text) for text in expressions], False
     with _open(log_file(gateway, file)) as log:
         for raw in log:
@@ -164,7 +165,7 @@ def _follow(path: Path, end: int, *, as_json: bool) -> None:
     file = _open(path)
     file.seek(end)
     while True:
-        # Before the read: then the read returns everything that will ever be in the old file.
+        # Compared before the read: then the read returns everything that will ever be in the old file.
         replaced = _is_replaced(path, file)
         rest += file.read()
         *complete, rest = rest.split(b"\n")

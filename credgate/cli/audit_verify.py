@@ -1,9 +1,8 @@
 """``credgate audit verify``: check whether lines of the audit log were changed, removed, inserted or moved.
 
-It reads the log file and its rotated files, oldest first, and compares the end with the head file beside them. Somebody
-who can write the log can write the head file, too. Therefore the command prints the number and digest of the last line:
-kept on another machine and passed to a later run as ``--head``, they cannot be changed. ``credgate.audit.verify``
-implements the check.
+It reads the log file and its rotated files, oldest first, and compares the end with the head file beside them. It
+prints the number and digest of the last line, for ``--head`` of a later run. ``credgate.audit.verify`` implements the
+check.
 """
 
 from __future__ import annotations
@@ -111,6 +110,8 @@ def _text_report(report: ChainReport) -> list[str]:
         more = [f"and {hidden:,} more"] if hidden > 0 else []
         return [*map(str, result.faults), *more, f"{count}: the chain is broken"]
     assert result.last is not None
+    # Somebody who can write the log can write the head file, too. The last line is therefore printed: kept on another
+    # machine and passed to a later run as ``--head``, it cannot be changed.
     unknown_end = [] if result.head else ["no head file: lines may have been removed at the end"]
     first_line = f"{count}, number {result.first} to {result.last.seq}: the chain is intact"
     return [first_line, *unknown_end, f"head: {result.last.seq}:{result.last.digest}"]

@@ -28,7 +28,7 @@ NETWORK_TIMEOUT = 3.0
 """Seconds for a connection to a port, and for a resolver's answer."""
 CONTAINER_TIMEOUT = 30.0
 MAX_CONTAINER_OUTPUT = 4096
-"""Bytes that are read of a container's output. The container is not trusted: it may print gigabytes."""
+"""Bytes that are read of a container's output."""
 ENGINES = ("docker", "podman")
 _TIME_ERROR = 5
 """Of adjtimex(2): the clock is not synchronised."""
@@ -86,7 +86,7 @@ def port(what: str, address: str) -> Finding:
 
 
 def resolver(server: str) -> Finding:
-    """Check that a resolver of the gateway answers a query for the root's name servers. Any answer will do."""
+    """Check that a resolver of the gateway answers a query for the root's name servers. Any answer is accepted."""
     host, _, number = server.partition("#")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     what = f"resolver {server}"
@@ -109,7 +109,8 @@ class _Timex(ctypes.Structure):
 
 
 def clock() -> Finding:
-    """Check that the clock is synchronised: forges refuse signed tokens whose time is a minute off."""
+    """Check that the clock is synchronised."""
+    # Forges refuse signed tokens whose time is a minute off.
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(_Timex()))
     except (OSError, AttributeError):
@@ -148,6 +149,7 @@ def _run(command: list[str]) -> tuple[int, str]:
         timer = threading.Timer(CONTAINER_TIMEOUT, process.kill)
         timer.start()
         try:
+            # The container is not trusted: it may print gigabytes.
             text = process.stdout.read(MAX_CONTAINER_OUTPUT)
             process.stdout.close()  # more output ends the process: EPIPE
             status = process.wait()

@@ -76,9 +76,11 @@ class ControlClient:
         except ConnectError as error:
             raise GatewayUnreachableError(f"no gateway answers at {self.socket} ({_reason(error)}); {HINT}") from None
         except (ResponseFailed, ConnectionClosed, CancelledError, TimeoutError) as error:
-            how = (
-                f"did not answer within {TIMEOUT} s" if _timed_out(error) else "closed the connection without an answer"
-            )
+            # Twisted's client wraps our own cancellation in ResponseFailed, as it does for a connection that the peer
+            # closed.
+            causes = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
+            timed_out = any(cause.check(CancelledError, TimeoutError) for cause in causes)
+            how = f"did not answer within {TIMEOUT} s" if timed_out else "closed the connection without an answer"
             raise GatewayUnreachableError(f"the gateway at {self.socket} {how}") from None
         except ValueError:
             result = None
@@ -109,18 +111,13 @@ def _reason(error: ConnectError) -> str:
     return os.strerror(code) if isinstance(code, int) else str(code or "no connection")
 
 
-def _timed_out(error: Exception) -> bool:
-    # Twisted's client wraps our own cancellation in ResponseFailed, as it does for a connection that the peer closed.
-    causes = error.reasons if isinstance(error, ResponseFailed) else [Failure(error)]
-    return any(cause.check(CancelledError, TimeoutError) for cause in causes)
-
-
 def run_reactor(work: Callable[[], Awaitable[T]]) -> T:
     """Run the reactor until ``work`` is done; return its result or raise its error.
 
-    This can be called once in a process, because a reactor cannot be started again. A signal that stops the reactor
-    (Ctrl-C) cancels ``work`` and waits for its cleanup; then click.Abort is raised.
+    This can be called once in a process. A signal that stops the reactor (Ctrl-C) cancels ``work`` and waits for its
+    cleanup; then click.Abort is raised.
     """
+    # Once in a process, because Twisted's reactor cannot be started again.
     results: list[T] = []
     errors: list[BaseException] = []
     stopped = False
@@ -143,6 +140,7 @@ def run_reactor(work: Callable[[], Awaitable[T]]) -> T:
         reactor.addSystemEventTrigger("before", "shutdown", stop)
         return running
 
+    # ``react`` ends with SystemExit; the outcome is in the two lists.
     with suppress(SystemExit):
         react(start)
     if stopped or not (results or errors):

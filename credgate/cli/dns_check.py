@@ -176,9 +176,17 @@ def _ask(arguments: argparse.Namespace, qtype: int, config: Config) -> int:
     query.add_ar(dnslib.EDNS0(udp_len=codes.EDNS_UDP))
     tcp = arguments.tcp
     answer = _parse((_ask_tcp if tcp else ask_udp)(server, query.pack()))
+    # A truncated answer is requested again over TCP, as resolvers do (RFC 7766).
     if not tcp and answer.header.tc:
         tcp, answer = True, _parse(_ask_tcp(server, query.pack()))
-    lines = [str(answer), *_extended_errors(answer), f";; SERVER: {server[0]}#{server[1]} ({'TCP' if tcp else 'UDP'})"]
+    options = [option for record in answer.ar if record.rtype == codes.RRType.OPT for option in record.rdata]
+    # RFC 8914, in the format of dig. Escaped here, because a line break in the text would start an output line.
+    extended = [
+        f"; EDE: {int.from_bytes(option.data[:2])} ({printable(option.data[2:].decode(errors='replace'))})"
+        for option in options
+        if option.code == _EDE
+    ]
+    lines = [str(answer), *extended, f";; SERVER: {server[0]}#{server[1]} ({'TCP' if tcp else 'UDP'})"]
     return _print(*lines, status=0 if answer.header.rcode == codes.Rcode.NOERROR else 1)
 
 
@@ -190,14 +198,6 @@ def _parse(message: bytes) -> dnslib.DNSRecord:
     except Exception as error:  # noqa: BLE001 - see above
         raise ValueError(f"malformed answer: {error}") from None
     return record
-
-
-def _extended_errors(answer: dnslib.DNSRecord) -> list[str]:
-    """Return the extended errors in the format of dig."""
-    options = [option for record in answer.ar if record.rtype == codes.RRType.OPT for option in record.rdata]
-    errors = [option.data for option in options if option.code == _EDE]
-    # Escaped here, because a line break in the text would start an output line.
-    return [f"; EDE: {int.from_bytes(data[:2])} ({printable(data[2:].decode(errors='replace'))})" for data in errors]
 
 
 def _socket(server: Endpoint, kind: socket.SocketKind) -> socket.socket:

@@ -1,8 +1,7 @@
 """Which gateway a command uses, and the command-line options of every command that uses one.
 
 The control socket is that of ``--socket``, else of ``CREDGATE_SOCKET``, else the default: where a gateway of this user
-that has no configuration file listens. This module does not import Twisted, whose import takes longer than many
-commands. ``ControlSocket.run`` imports ``control_client`` when a request is made.
+that has no configuration file listens. This module does not import Twisted.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ class ControlSocket:
 
     def run(self, work: Callable[[ControlClient], Awaitable[T]]) -> T:
         """Run ``work`` with a client of the control API. This can be called once in a process."""
-        from credgate.cli import control_client  # noqa: PLC0415 - see above
+        # Not at the top: this imports Twisted, and that takes longer than many commands.
+        from credgate.cli import control_client  # noqa: PLC0415 - as said above
 
         return control_client.run_reactor(lambda: work(control_client.ControlClient(self.socket)))
 
@@ -61,10 +61,6 @@ def _control_socket(context: click.Context, _parameter: click.Parameter, value: 
     return ControlSocket(Path(named), named=True) if named else ControlSocket(default_socket())
 
 
-def _as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 - click's signature
-    return value or bool(context.find_root().params.get("as_json"))
-
-
 # Both options are also accepted before the name of the command (``main``): these callbacks look there.
 socket_option = click.option(
     "--socket",
@@ -73,7 +69,13 @@ socket_option = click.option(
     callback=_control_socket,
     help=f"The gateway's control socket (or {VARIABLE}; default: that of this user's gateway).",
 )
-json_option = click.option("--json", "as_json", is_flag=True, callback=_as_json, help="Print JSON.")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=lambda context, _parameter, value: value or bool(context.find_root().params.get("as_json")),
+    help="Print JSON.",
+)
 
 
 def gateway_options(command: C) -> C:

@@ -3,7 +3,7 @@
 Exit statuses are the same for every command (``run`` returns that of its command): 0 success; 1 refused, not found, or
 a check failed; 2 invalid command line, file or configuration; 3 no gateway answers; 130 interrupted. An error is one
 line on standard error, ``credgate: TEXT``, or with ``--json`` ``{"error": TEXT, "exit": N}``. Texts of servers and
-files are converted to ASCII, so that they cannot contain control sequences for the terminal.
+files are converted to ASCII.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def print_error(text: str, status: int, *, as_json: bool = False) -> int:
 
 def printable(text: str) -> str:
     """Escape everything in a text that is not printable ASCII, newlines included."""
+    # Texts of servers and files must not contain control sequences for the terminal.
     return "".join(char if char.isascii() and char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

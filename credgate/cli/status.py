@@ -51,7 +51,8 @@ async def fetch_status(control: ControlClient) -> dict[str, Any]:
 
 
 def is_ready(state: Mapping[str, Any]) -> bool:
-    """Whether every part works. Without any checks the answer is no: they timed out."""
+    """Whether every part works."""
+    # No checks: they timed out, so the answer is no.
     return bool(state["ready"]) and all(state["ready"].values())
 
 

@@ -79,14 +79,21 @@ def render(snapshot: Snapshot, before: Mapping[TransferKey, int], seconds: float
     transfers, moment = snapshot["transfers"], now()
     return Group(
         Text(f"credgate: {len(sessions)} sessions, {len(transfers)} requests running", style="bold"),
-        output.table(TRANSFERS, (_transfer_row(one, rate(one, before, seconds)) for one in transfers)),
+        output.table(
+            TRANSFERS,
+            (
+                (
+                    *_key(one),
+                    output.duration(one["seconds"]),
+                    output.size(one["bytes_up"]),
+                    output.size(one["bytes_down"]),
+                    rate(one, before, seconds),
+                )
+                for one in transfers
+            ),
+        ),
         output.table(HEADS, (row(one, moment) for one in sessions)),
     )
-
-
-def _transfer_row(transfer: Mapping[str, Any], rate: str) -> tuple[str, ...]:
-    up, down = output.size(transfer["bytes_up"]), output.size(transfer["bytes_down"])
-    return (*_key(transfer), output.duration(transfer["seconds"]), up, down, rate)
 
 
 def rate(transfer: Mapping[str, Any], before: Mapping[TransferKey, int], seconds: float) -> str:

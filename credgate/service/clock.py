@@ -1,8 +1,6 @@
 """Reads the clocks for session times; no other module does. ``sessions.lease_clock`` defines what readings mean.
 
-``CLOCK_BOOTTIME`` counts suspended time, unlike ``CLOCK_MONOTONIC``: two days of a suspended laptop age its sessions by
-two days. The boot id is the kernel's (``/proc/sys/kernel/random/boot_id``). Where it cannot be read (a masked
-``/proc``) every process counts as a new boot, so that the wall clock bridges restarts.
+The boot id is the kernel's (``/proc/sys/kernel/random/boot_id``).
 """
 
 from __future__ import annotations
@@ -16,6 +14,8 @@ from credgate.sessions.lease_clock import LeaseReading
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
+# CLOCK_BOOTTIME counts suspended time, unlike CLOCK_MONOTONIC: two days of a suspended laptop age its sessions by two
+# days.
 _BOOT_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -31,4 +31,5 @@ def boot_id() -> str:
         text = BOOT_ID.read_text("ascii").strip()
     except (OSError, ValueError):
         text = ""
+    # Where it cannot be read (a masked /proc) every process counts as a new boot: the wall clock then bridges restarts.
     return text or f"process-{uuid.uuid4()}"

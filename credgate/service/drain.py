@@ -1,9 +1,8 @@
 """Stops the gateway in order: no new requests, time for running ones, refusals for waiting ones, then the cut.
 
 It is stopped after the listener and before everything else, so that the control socket and the DNS server answer while
-it lasts. Twisted stops services "before shutdown" and waits with the reactor running, but answers a second signal with
-an error: so meanwhile SIGTERM and SIGINT are handled here, and end the drain at once. ``listener.Sweep`` cuts the
-connections that are left. Acknowledged changes need no time here: they were on disk before they were acknowledged.
+it lasts. Meanwhile a second SIGTERM or SIGINT ends the drain at once. ``listener.Sweep`` cuts the connections that are
+left. Acknowledged changes need no time here: they were on disk before they were acknowledged.
 """
 
 from __future__ import annotations
@@ -60,6 +59,7 @@ class Drain(Service):
                 await self._wait_vacant(self._timeout)
             if transfers.connections and not self._hurried:
                 self.log.info("stopping: {count} connections are cut", count=len(transfers.connections))
+                # After a refusal clients get some time to read it, and git-lfs to send its next request.
                 transfers.refuse_pending()
                 await self._wait_vacant(PARTING)
 
@@ -80,6 +80,8 @@ class Drain(Service):
 
     @contextmanager
     def _second_signal(self) -> Iterator[None]:
+        # Twisted waits for a stopping service with the reactor running, but answers a second signal with an error.
+        # A signal handler may interrupt the reactor anywhere, so the call is made in a turn of its own.
         before = {
             number: signal.signal(number, lambda *_: self._reactor.callFromThread(self.hurry)) for number in _SIGNALS
         }

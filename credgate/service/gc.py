@@ -62,17 +62,17 @@ class GarbageCollector(Service):
                 loop.stop()
         return gatherResults(self._ends).addCallback(lambda _: None)
 
-    def _counted(self) -> Deferred[int]:
+    def _counted(self) -> Deferred[None]:
         """Run a round, and count its outcome for metrics."""
-        return maybeDeferred(self._collect).addCallbacks(self._succeeded, self._count_failure)
 
-    def _succeeded(self, ended: int) -> int:
-        self.succeeded, self.last_success = self.succeeded + 1, self._wall()
-        return ended
+        def succeeded(_ended: int) -> None:
+            self.succeeded, self.last_success = self.succeeded + 1, self._wall()
 
-    def _count_failure(self, failure: Failure) -> Failure:
-        self.failed += 1
-        return failure
+        def failed(failure: Failure) -> Failure:
+            self.failed += 1
+            return failure
+
+        return maybeDeferred(self._collect).addCallbacks(succeeded, failed)
 
     def _loop(self, work: Callable[[], Deferred[Any]], clock: IReactorTime) -> LoopingCall:
         # A LoopingCall ends at its first error: none may reach it.

@@ -3,8 +3,7 @@
 ``private`` turns any configuration into such a gateway's: the control socket in the directory, git on a loopback port
 that the kernel chooses, sessions in memory, no DNS server, and no time for running transfers at the end, because their
 client is gone. Forges, credentials, other limits, ``[policy]`` and the audit file stay as configured. ``ParentPipe``
-ends the process when its standard input ends. That is a pipe whose other end the starting process holds, and the
-kernel closes it however that process ends, ``kill -9`` included (pipe(7)).
+ends the process when its standard input ends. That is a pipe whose other end the starting process holds.
 """
 
 from __future__ import annotations
@@ -29,7 +28,9 @@ _log = Logger()
 
 def private(config: Config, directory: str) -> Config:
     """Return the configuration of a gateway that uses nothing outside ``directory``."""
+    # Port 0: the kernel chooses. No DNS server, and no store outside memory.
     listen = ListenConfig(git="tcp:0:interface=127.0.0.1", control=f"{directory}/control.sock", dns="")
+    # Running transfers get no time at the end, because their client is gone.
     sessions, limits = evolve(config.sessions, store="memory:"), evolve(config.limits, drain_timeout=0.0)
     return evolve(config, listen=listen, sessions=sessions, limits=limits, control=ControlConfig())
 
@@ -55,6 +56,7 @@ class ParentPipe(ReadDescriptor, Service):
         return self._fd
 
     def doRead(self) -> None:
+        # The kernel closes the other end however its process ends, kill -9 included (pipe(7)).
         try:
             ended = not os.read(self._fd, 4096)
         except BlockingIOError:

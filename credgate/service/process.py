@@ -1,8 +1,7 @@
 """Restricts the process before it holds a credential: no core dumps, not readable by its own user, a strict umask.
 
-A core dump, or a debugger of the same user, would show every credential: ``prctl(PR_SET_DUMPABLE)`` prevents both on
-Linux. The limit on open files is raised to the hard limit, so that the configuration limits connections and not the
-shell that started the gateway.
+``prctl(PR_SET_DUMPABLE)`` prevents core dumps, and debuggers of the same user, on Linux. The limit on open files is
+raised to the hard limit.
 """
 
 from __future__ import annotations
@@ -28,7 +27,9 @@ FEWEST_CONNECTIONS = 8
 def harden() -> None:
     """Restrict the process. Raises OSError if the kernel refuses to disable dumps."""
     os.umask(0o077)
+    # A core dump, or a debugger of the same user, would show every credential.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # To the hard limit: the configuration limits connections, not the shell that started the gateway.
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
@@ -38,9 +39,10 @@ def harden() -> None:
 def most_connections(wanted: int, dns: int) -> int:
     """Return how many of the ``wanted`` sandbox connections the descriptors allow, beside ``dns`` of the DNS server.
 
-    More than these would leave none for the control socket, which must answer under a flood (threats.md, row 58).
     Raises ConfigError when fewer than ``FEWEST_CONNECTIONS`` are left.
     """
+    # More than these would leave none for the control socket, which must answer under a flood (docs/attacks.md,
+    # row 58).
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted

@@ -2,14 +2,14 @@
 
 It decides nothing about scope and never touches the disk itself. The hot path (``authenticate``, ``touch``, ``get``) is
 synchronous; everything durable is a Deferred. A create is on disk before it is answered or can be used. A revoked
-session is dead in memory at once; then every ``on_end`` listener is called (the relay cuts transfers), then its row is
-removed, then the revoke is answered. Calls reach the store in the order in which they were made here.
+session ends in memory at once. Then every ``on_end`` listener is called (the relay cuts transfers), its row is removed,
+and the revoke is answered. Calls reach the store in the order in which they were made here.
 
 Expired sessions are found in a heap (``sessions.ends``), so no call walks all sessions. A round that ends many yields
 to the reactor after each ``SLICE``; rows are removed and touched in transactions of at most ``BATCH``.
 
-A removal that the disk refused is not forgotten: the row of a revoked session goes with the next change that is
-written, and ``writable`` is false until it is gone. ``startService`` loads before anything listens and raises
+A removal that the disk refused is repeated: the row of a revoked session is removed with the next change that is
+written, and ``writable`` is false until then. ``startService`` loads before anything listens and raises
 StoreError, so a damaged store stops the start; it may block, because the reactor is not running yet.
 """
 
@@ -58,14 +58,14 @@ REVOKED = "revoked"
 EXPIRED = "expired"
 
 TOUCH_GRAIN = 1.0
-"""Seconds: a session is touched at most this often, so that a touch on every read of a transfer costs nothing."""
+"""Seconds between two touches of a session."""
 STEP_WORTH_LOGGING = 60.0
 """Seconds by which the wall clock may be set between two rounds without a log line."""
 
 SLICE = 64
 """Sessions that a round ends in one turn of the reactor: with their listeners this takes some milliseconds."""
 PAUSE = 0.005
-"""Seconds between two slices: sandboxes are served in between, and the audit log writes a line for each end."""
+"""Seconds between two slices of a round."""
 BATCH = 1000
 """Rows of one transaction that removes or touches many: a create waits for one such transaction at most."""
 
@@ -93,7 +93,7 @@ class SessionRegistry(Service):
         self._ends = Ends()
         self._used: dict[str, float] = {}
         self._ended: set[str] = set()
-        """Rows that have to go. Those that open nothing (expired, or never answered) go in the next round."""
+        """Rows that must be removed. Those of expired or never answered sessions are removed in the next round."""
         self._refused: set[str] = set()
         """Revoked sessions among them that the disk refused to remove: a restart would revive these."""
         self._listeners: list[Callable[[Session, str], None]] = []
@@ -111,15 +111,14 @@ class SessionRegistry(Service):
     # The hot path.
 
     def authenticate(self, token: str, secret: str, address: str) -> Session | None:
-        """Find the live session that ``token`` and ``secret`` open from ``address``; None for any reason.
-
-        An unknown token takes the same steps, and so the same time: it is compared with a session that nothing opens.
-        """
+        """Find the live session that ``token`` and ``secret`` open from ``address``; None for any reason."""
+        # An unknown token takes the same steps, and so the same time: it is compared with a session that nothing opens.
         found = self._by_id.get(self._by_token.get(tokens.digest(token), ""), self._nobody)
         right = hmac.compare_digest(found.secret_digest, tokens.digest(secret))
         self.read_at = self._clock().boot
         live = found.live(self.read_at)
         here = admits(found.bound_to, address)
+        # ``&`` and not ``and``: all are evaluated, so that the time does not show which one failed.
         return found if right & live & here else None
 
     def usable(self, session_id: str, address: str) -> Session | None:
@@ -131,6 +130,7 @@ class SessionRegistry(Service):
         """Record that the session is in use now; an ended one stays ended. ``now``: a reading of this turn."""
         session = self._by_id.get(session_id)
         now = self._clock().boot if now is None else now
+        # Not more often than ``TOUCH_GRAIN``: a touch on every read of a transfer then costs nothing.
         if session is None or now - session.used < TOUCH_GRAIN or not session.live(now):
             return
         self._by_id[session_id] = evolve(session, used=now)
@@ -152,7 +152,7 @@ class SessionRegistry(Service):
 
     @property
     def count(self) -> int:
-        """How many sessions there are; an expired one counts until a round has ended it."""
+        """The number of sessions. An expired one counts until a round has ended it."""
         return len(self._by_id)
 
     def expires_at(self, session: Session) -> float:
@@ -174,16 +174,17 @@ class SessionRegistry(Service):
         return ensureDeferred(self._create(request))
 
     def revoke(self, session_id: str, reason: str = REVOKED) -> Deferred[bool]:
-        """End a session: at once here, on disk when this fires. False: there was none.
+        """End a session: in memory at once, on disk when this fires. False: there was none.
 
-        Fails with StoreError when the disk refused: the session is dead all the same, and its row is tried again.
+        Fails with StoreError when the disk refused. The session has ended nevertheless, and the removal is repeated.
         """
         return ensureDeferred(self._revoke(session_id, reason))
 
     def extend(self, session_id: str, seconds: float) -> Deferred[Session | None]:
-        """Let a session live ``seconds`` from now; it is on disk when this fires. None: there is none (any more).
+        """Let a session live ``seconds`` from now; it is on disk when this fires. None: there is no such session.
 
-        Fails with InvalidValueError when it would live too long, StoreError when the disk refused: nothing changed.
+        Fails with InvalidValueError if it would live too long, with StoreError if the disk refused. Then nothing has
+        changed.
         """
         return ensureDeferred(self._extend(session_id, seconds))
 
@@ -197,14 +198,14 @@ class SessionRegistry(Service):
         return ensureDeferred(self._collect())
 
     def flush(self) -> Deferred[None]:
-        """Write touches, and rows that still have to go. A step of the wall clock is written down, too."""
+        """Write touches, remove the rows that must be removed, and record a step of the wall clock."""
         return ensureDeferred(self._flush(self._clock()))
 
     async def _create(self, request: SessionRequest) -> tuple[Session, tokens.NewToken]:
         now = self._clock()
         if self._is_full():  # sessions that expired since the last round count no more
             self._expire(now)
-        if self._is_full():
+        if self._is_full():  # creates that wait for the disk count, too
             raise CapacityError(f"Maximum session limit ({self._config.max_sessions}) exceeded")
         minted = tokens.mint(self._entropy)
         session = _session(request, minted, now)
@@ -223,6 +224,7 @@ class SessionRegistry(Service):
     async def _revoke(self, session_id: str, reason: str) -> bool:
         session = self._by_id.get(session_id)
         known = session is not None or session_id in self._refused
+        # Ended in memory at once, before the disk: its transfers are cut even if the disk refuses.
         if session is not None:
             self._end(session, reason)
         # Also for an unknown id: a row that could not be read can still be removed.
@@ -255,6 +257,7 @@ class SessionRegistry(Service):
         now = self._clock()
         expired, more = self._expire(now)
         while more:
+            # Sandboxes are served in between, and the audit log writes a line for each end.
             await deferLater(self._reactor, PAUSE)
             ended, more = self._expire(now)
             expired += ended
@@ -290,6 +293,7 @@ class SessionRegistry(Service):
 
     async def _written(self, change: Callable[..., T], *args: object) -> T:
         """Write a change, and with it the removals that the disk refused before."""
+        # In one call: a restart must not revive a revoked session while later changes are on disk.
         gone = frozenset(self._refused)
         result = await self._thread.run(change, *args, gone)
         self._forget(gone)
@@ -364,6 +368,7 @@ class SessionRegistry(Service):
 
     def _expire(self, now: LeaseReading) -> tuple[int, bool]:
         """End what has expired, one slice of it; return how many ended, and whether there may be more."""
+        # A heap has the earliest end first, so no call walks all sessions.
         ended = 0
         for _ in range(SLICE):
             session_id = self._ends.first(now.boot)

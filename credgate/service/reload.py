@@ -1,9 +1,8 @@
 """Applies a changed configuration without a restart: on SIGHUP, and for ``POST /v1/reload``.
 
-The file is read and checked as a whole; then each part applies its section, completely or not at all. Parts are asked
-in their order, so of several only the first may refuse: an unusable configuration changes nothing. Sections that no
-part applies while running (listeners, store, forges, limits) are named in the answer and in the log, so that nobody
-expects them to be in force before a restart. Reloads do not overlap.
+The file is read and checked as a whole; then each part applies its section, completely or not at all. Sections that no
+part applies while running (listeners, store, forges, limits) are named in the answer and in the log. Reloads do not
+overlap.
 """
 
 from __future__ import annotations
@@ -67,7 +66,10 @@ class Reload(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._before = signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._hung_up))
+        # By default SIGHUP ends the process. The handler may interrupt any code, so it only wakes the reactor.
+        self._before = signal.signal(
+            signal.SIGHUP, lambda *_: self._reactor.callFromThread(lambda: self.reload().addErrback(self._kept))
+        )
 
     def stopService(self) -> None:
         super().stopService()
@@ -83,13 +85,15 @@ class Reload(Service):
         return self._turn.run(lambda: ensureDeferred(self._reload()))
 
     async def _reload(self) -> dict[str, object]:
-        config: Config = await deferToThread(self._read)
+        config: Config = await deferToThread(self._read)  # files may be on a slow disk
+        # In this order: only the first part may refuse, so an unusable configuration changes nothing.
         for apply_config in self._parts.values():
             await apply_config(config)
         before, self._config = (
             self._config,
             evolve(self._config, **{part: getattr(config, part) for part in self._parts}),
         )
+        # Named in answer and log, so that the operator does not expect them to be in force before a restart.
         waiting = [one for one in _SECTIONS if _comparable(config, one) != _comparable(self._config, one)]
         self.log.info(
             "configuration {before} replaced by {now}; a restart is needed for: {waiting}",
@@ -98,9 +102,6 @@ class Reload(Service):
             waiting=", ".join(waiting) or "nothing",
         )
         return {"status": "reloaded", "configuration": config_hash(self._config), "restart_needed": waiting}
-
-    def _hung_up(self) -> None:
-        self.reload().addErrback(self._kept)
 
     def _kept(self, failure: Failure) -> None:
         failure.trap(ConfigError)

@@ -78,6 +78,7 @@ class StoreThread:
         if self._pool is None:
             raise _stopped()
         results: SimpleQueue[T | Failure] = SimpleQueue()
+        # Before the reactor runs no Deferred would fire, so the result comes through a queue.
         self._pool.callInThreadWithCallback(lambda _, result: results.put(result), call, *args)
         result = results.get()
         if isinstance(result, Failure):
@@ -94,6 +95,7 @@ class StoreThread:
         self.writable = False
         if failure.check(StoreError):
             return failure
+        # Callers need not know which database is used: every failure is a StoreError.
         self.log.failure("a call of the session store failed with an unexpected error", failure=failure)
         return Failure(StoreError(f"the session store failed ({type(failure.value).__name__}); the log says more"))
 

@@ -99,7 +99,7 @@ class Options(usage.Options):
 
 
 class GatewayService(MultiService):
-    """The gateway; an error that an operator can correct ends the start as one line, not as a traceback."""
+    """The gateway. An error that an operator can correct ends the start with one line, not with a traceback."""
 
     def privilegedStartService(self) -> None:
         _or_exit(super().privilegedStartService)
@@ -117,10 +117,11 @@ class GatewayService(MultiService):
 
     async def _stop(self) -> None:
         Service.stopService(self)
+        # Parts depend on those before them, so they stop in reverse order.
         for part in reversed(list(self)):
             try:
                 await maybeDeferred(part.stopService)
-            except Exception:  # noqa: BLE001 - the other parts still have connections, rows and lines to end
+            except Exception:  # noqa: BLE001 - the other parts must still close connections and write rows and lines
                 _log.failure("a part of the gateway did not stop well: {part}", part=type(part).__name__)
 
 
@@ -156,7 +157,7 @@ def _config(path: str | None) -> Config:
 
 
 def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiService:  # noqa: ANN401 - every interface of a reactor
-    harden()
+    harden()  # before the process holds a credential
     tally = EventCounters(config.forges)
     audit = AuditLog(config.audit, reactor, observe=tally.observe)
     store = store_for(config.sessions.store)
@@ -165,7 +166,7 @@ def _gateway(config: Config, reactor: Any, read: Callable[[], Config]) -> MultiS
     endpoints = forge_endpoints(reactor, config.limits.connect_timeout)
     minting = ShortLivedFactory.of(config, reactor, endpoints, audit, read_lease_clock)
     credentials = Credentials(config, drivers, mint=minting.source, reactor=reactor)
-    credentials.read()
+    credentials.read()  # before anything listens: a reference that cannot be used stops the start
     minting.forget_variables()
     registry.on_end(credentials.session_ended)
     walkers = WalkThreads(reactor)

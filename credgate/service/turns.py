@@ -1,9 +1,8 @@
 """Divides long computations into turns of the reactor, so that other clients are served in between.
 
 ``Turns`` is for bodies that cost more than their bytes (compressed ones, long lists of refs). Each is read in steps;
-together they get :data:`SLICE` seconds of a turn, plus the step that began last. Bodies take steps in rotation, so a
-large one does not delay a small one. ``by_turns`` is for one computation of many small pieces (the objects of a batch,
-the sessions of a list) whose results are awaited.
+together they get :data:`SLICE` seconds of a turn, plus the step that began last. ``by_turns`` is for one computation of
+many small pieces (the objects of a batch, the sessions of a list) whose results are awaited.
 
 A call that cannot be divided, such as one ``json.loads``, is limited in size instead.
 """
@@ -31,6 +30,7 @@ class Turns:
     """Runs the steps of all bodies in rotation."""
 
     def __init__(self, reactor: IReactorTime, clock: Callable[[], float] = time.monotonic) -> None:
+        # Twisted's ``Cooperator`` takes one step of each body in rotation, so a large one does not delay a small one.
         def slice_of_a_turn() -> Callable[[], bool]:
             end = clock() + SLICE
             return lambda: clock() >= end
@@ -38,10 +38,8 @@ class Turns:
         self._cooperator = Cooperator(slice_of_a_turn, lambda turn: reactor.callLater(0, turn))
 
     def run(self, steps: Iterator[None], broke: Callable[[Failure], None]) -> None:
-        """Run ``steps`` to their end; ``broke`` is called if one raises.
-
-        They cannot be stopped from outside: an iterator that is no longer needed must end by itself.
-        """
+        """Run ``steps`` to their end; ``broke`` is called if one raises."""
+        # They cannot be stopped from outside: an iterator that is no longer needed must end by itself.
         self._cooperator.cooperate(steps).whenDone().addErrback(broke)
 
 
@@ -54,6 +52,7 @@ async def by_turns(
     for piece in work:
         done.append(piece)
         if elapsed() >= end:
+            # A turn of the reactor: other clients are served before the next slice.
             await deferLater(reactor, 0, lambda: None)
             end = elapsed() + SLICE
     return done

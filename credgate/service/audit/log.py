@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 BATCH = 500
 """Lines in one write."""
 GATHER = 0.02
-"""Seconds that the first line of a write waits for more. Waking the thread for each line costs more than the line."""
-
+"""Seconds that the first line of a write waits for more."""
 
 SYNC = {"never": None, "second": 1.0, "always": 0.0}
 """Seconds until a written line is synchronised, by the configured word; None: the kernel decides."""
@@ -94,10 +93,12 @@ class AuditLog(Service):
     def write(self, event: Event) -> None:
         """Queue ``event``. Called in the reactor's thread only."""
         self._observe(event)
+        # Never blocks and never fails: beyond the limit events are counted, and the count is written later.
         if len(self._events) >= self._max_pending:
             self._lost += 1
             return
         self._events.append(event)
+        # After the thread has ended an event is written at once, in the reactor's thread.
         if self._over.is_set():
             self._finish()
         elif not self._ready.is_set():
@@ -123,19 +124,6 @@ class AuditLog(Service):
         ended, self._ended = self._ended, None
         return None if ended is None else ended.addTimeout(self._grace, self._reactor).addErrback(self._unfinished)
 
-    def _log_failed(self, error: OSError) -> None:
-        self.log.error(
-            "audit: {to} cannot be written ({error}); all requests are refused until it can",
-            to=self._to,
-            error=error.strerror,
-        )
-
-    def _log_unsynchronised(self, error: OSError) -> None:
-        self.log.error("audit: {to} cannot be synchronised: {error}", to=self._to, error=error.strerror)
-
-    def _log_recovered(self) -> None:
-        self.log.info("audit: {to} can be written again", to=self._to)
-
     def _unfinished(self, failure: Failure) -> None:
         failure.trap(defer.TimeoutError)
         self.log.error("audit: {to} took too long to write; the last lines may be lost", to=self._to)
@@ -148,6 +136,7 @@ class AuditLog(Service):
             if not self._ready.wait(self._sync if self._dirty else None):
                 self._synchronise()
                 continue
+            # Waking the thread for each line costs more than the line: wait for more.
             self._closing.wait(GATHER)
             self._ready.clear()
             self._persist()
@@ -172,25 +161,29 @@ class AuditLog(Service):
             with self._writing:
                 self._file.sync()
         except OSError as error:
-            self._reactor.callFromThread(self._log_unsynchronised, error)
+            text = "audit: {to} cannot be synchronised: {error}"
+            self._reactor.callFromThread(self.log.error, text, to=self._to, error=error.strerror)
 
     def _persist(self) -> None:
         """Write all events; after a failure retry until it succeeds or the service stops."""
         while (error := self._flush()) is not None:
             if not self._failing:
+                # Logged once, in the reactor's thread, until a write succeeds.
                 self._failing = True
-                self._reactor.callFromThread(self._log_failed, error)
+                text = "audit: {to} cannot be written ({error}); all requests are refused until it can"
+                self._reactor.callFromThread(self.log.error, text, to=self._to, error=error.strerror)
             if self._closing.is_set():
                 return
             self._closing.wait(self._retry)
         if self._failing:
             self._failing = False
-            self._reactor.callFromThread(self._log_recovered)
+            self._reactor.callFromThread(self.log.info, "audit: {to} can be written again", to=self._to)
 
     def _flush(self) -> OSError | None:
         """Write until nothing is left or a write fails."""
         with self._writing:
             while self._pending or self._gather():
+                # Lines that were not written stay in ``_pending`` and are tried again.
                 taken, error = self._file.append(self._pending)
                 del self._pending[:taken]
                 self.lines += taken

@@ -6,9 +6,7 @@ without a response if a line is too long, and logs each request with its URL. He
 without access, or with too many connections, is refused in the same way when it connects. Requests are not logged,
 since a URL may contain a session token.
 
-A refusal before the end of a body must not use ``Request.finish``: the channel would parse the rest as the next
-request. It is written directly, and the connection is half closed and drained, so that a client that is still writing
-reads the response and not a reset.
+A refusal before the end of a body is written directly, and the connection is half closed and drained.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -66,6 +64,7 @@ class ControlRequest(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a Content-Length above the limit. ``None``: a chunked body."""
+        # In memory: Twisted would write a large or chunked body to a temporary file.
         self.content = BytesIO()
         if length is not None and length > MAX_BODY:
             self._too_large()
@@ -101,7 +100,8 @@ class ControlRequest(server.Request):
         self.finish()
 
     def getRequestHostname(self) -> bytes:
-        """Return a constant: no route depends on Host, and Klein must not decode the client's value."""
+        """Return a constant instead of the client's value."""
+        # No route depends on Host, and Klein must not decode what the client sent.
         return b"localhost"
 
     def processingFailed(self, reason: Failure) -> Failure:
@@ -111,7 +111,8 @@ class ControlRequest(server.Request):
         return reason
 
     def connectionLost(self, reason: Failure) -> None:
-        """Record the loss before the routes are cancelled, since they read it."""
+        """Record the loss, then cancel the routes."""
+        # First: the routes that are cancelled read it.
         self.client_left = True
         super().connectionLost(reason)
 
@@ -159,8 +160,10 @@ class ControlConnection(http.HTTPChannel):
         self.refused = True
         for request in self.requests:
             request.requestHeaders.removeHeader(b"Expect")  # no "100 Continue" after a refusal
+        # Not by ``Request.finish``: the channel would parse the rest of the body as the next request.
         self.transport.write(json_reply.raw(status, json_reply.error(text)))
         self.transport.unregisterProducer()
+        # Half closed, then drained: a client that is still writing reads the response, not a reset.
         self.transport.loseWriteConnection()
         self._lingering = self.callLater(LINGER, self._cut)
 
@@ -178,7 +181,8 @@ class ControlConnection(http.HTTPChannel):
             self.transport.abortConnection()
 
     def lineReceived(self, line: bytes) -> None:
-        """Parse a line of the head, unless refused: Twisted may have more lines in its buffer."""
+        """Parse a line of the head, unless refused."""
+        # Twisted may have more lines in its buffer when the first is refused.
         if not self.refused:
             super().lineReceived(line)
 
@@ -277,6 +281,7 @@ class ControlSite(server.Site):
         """Return whether a user has reached its limit, or that of all listed users together."""
         if self._by_user[peer.uid] >= MAX_BY_USER:
             return True
+        # Root and credgate's own user always have their connections, whatever listed users hold.
         listed = sum(count for uid, count in self._by_user.items() if not self.rule.is_own(uid))
         return not self.rule.is_own(peer.uid) and listed >= MAX_LISTED
 
@@ -300,4 +305,5 @@ class ControlSite(server.Site):
         """Do nothing, since no log was opened."""
 
     def log(self, request: http.Request) -> None:
-        """Write no access log: the URL of a request may contain a session token."""
+        """Write no access log."""
+        # The URL of a request may contain a session token.

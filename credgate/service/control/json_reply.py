@@ -25,7 +25,8 @@ _FIXED: Headers = {
 
 
 def encode(answer: object) -> bytes:
-    """Return ``answer`` as one line of ASCII JSON, which cannot contain terminal escapes."""
+    """Return ``answer`` as one line of JSON."""
+    # In ASCII (the default of ``json``), so it cannot contain escape sequences for a terminal.
     return json.dumps(answer).encode() + b"\n"
 
 

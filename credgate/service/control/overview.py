@@ -68,7 +68,8 @@ class Overview:
         }
 
     def _head(self) -> str:
-        """Return number and digest of the last line, for ``credgate audit verify --head``; "" if there is none."""
+        """Return number and digest of the last line; "" if there is none."""
+        # In the format of ``credgate audit verify --head``.
         last = self.head().last
         return f"{last.seq}:{last.digest}" if last.seq else ""
 

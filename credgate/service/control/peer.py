@@ -1,8 +1,7 @@
 """The peer of the control socket, as the kernel reports it, and whether it has access.
 
-Linux records the credentials of the process that called connect() (unix(7), SO_PEERCRED). They cannot be forged and do
-not change during a connection, so they are read and checked once, before any byte is read. Admitted are root,
-credgate's own uid and the uids that the operator lists. The pid is not used: it may belong to another process by now.
+Linux records the credentials of the process that called connect() (unix(7), SO_PEERCRED). They are read and checked
+once, before any byte is read. Admitted are root, credgate's own uid and the uids that the operator lists.
 """
 
 from __future__ import annotations
@@ -38,6 +37,8 @@ class Peer:
 def read_peer(transport: ITransport) -> Peer | None:
     """Return the peer of a connected UNIX transport; ``None`` if the kernel does not report it."""
     try:
+        # unix(7): what the kernel recorded at connect(). It cannot be forged, and does not change afterwards.
+        # The pid is not used: it may belong to another process by now.
         handle = transport.getHandle()  # type: ignore[attr-defined]  # ISystemHandle; both kinds of socket have it
         packed = handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(packed)

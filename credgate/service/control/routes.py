@@ -179,8 +179,9 @@ class ControlAPI:
 
     @app.route("/v1/sessions", methods=["GET"])
     async def list_sessions(self, request: ControlRequest) -> bytes:
-        """List the live sessions, the oldest first. A session that ends meanwhile may be missing."""
+        """List the live sessions, the oldest first."""
         # Written in several turns of the reactor: 100,000 sessions are 40 MB of JSON and take a second.
+        # A session that ends in between is missing: each is looked up when its turn comes.
         now = self.gateway.clock()
         found = map(self.gateway.registry.get, self.gateway.registry.ids())
         views = (encode(session_view(session, now)).rstrip() for session in found if session is not None)
@@ -247,11 +248,11 @@ class ControlAPI:
         return await _shielded(ensureDeferred(self._make(asked, request)))
 
     async def _make(self, asked: SessionRequest, request: ControlRequest) -> tuple[Session, NewToken]:
-        """Create a session, and end it again if its client has disconnected: its secrets are lost then."""
+        """Create a session, and end it again if its client has disconnected."""
         peer = request.channel.peer  # a request loses its channel when the client disconnects
         session, minted = await self.gateway.registry.create(asked)
         self._granted(Happening.SESSION_CREATED, session, peer)
-        if request.client_left:
+        if request.client_left:  # no other answer contains its secrets, so nobody could use it
             await self.gateway.registry.revoke(session.id, _REVOKED)
         return session, minted
 
@@ -317,10 +318,8 @@ def _deleted(request: ControlRequest, *, known: bool) -> bytes:
 
 
 def _shielded(work: Deferred[T]) -> Deferred[T]:
-    """Return a Deferred with the result of ``work``; cancelling it does not cancel ``work``.
-
-    Klein cancels a route when its client disconnects, but a write to the store must complete once it has started.
-    """
+    """Return a Deferred with the result of ``work``; cancelling it does not cancel ``work``."""
+    # Klein cancels a route when its client disconnects, but a write to the store must complete once it has started.
     waiting: Deferred[T] = Deferred()
     work.addCallbacks(waiting.callback, waiting.errback)
     return waiting

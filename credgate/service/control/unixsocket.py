@@ -1,15 +1,14 @@
 """The control socket's file: a safe directory, one owner at a time, and modes independent of the umask.
 
-The directory is created with mode 0700. An existing one is used or refused, but never changed: it may be the wrong
-path, and tightening ``/run`` would stop a machine. Refused are a symbolic link, a directory of another user or writable
-by group or others, and one below a directory in which every user may rename entries.
+The directory is created with mode 0700. An existing one is used or refused, but never changed. Refused are a symbolic
+link, a directory of another user or writable by group or others, and one below a directory in which every user may
+rename entries.
 
-A lock (flock(2)) on a file beside the socket decides whether the socket is stale. The kernel releases it with the
-process, however that ends. A pid in a file would not do, since in a restarted container it names another process. A
-socket that accepts connections is never taken over, even without a lock.
+A lock (flock(2)) on a file beside the socket decides whether the socket is stale. A socket that accepts connections is
+never taken over, even without a lock.
 
-The socket has mode 0600. If more uids are admitted it is 0666 in a 0711 directory, since a mode cannot name a user;
-SO_PEERCRED (``peer``) alone decides then. Every error is a ConfigError of one line.
+The socket has mode 0600, or 0666 in a 0711 directory if more uids are admitted. Every error is a ConfigError of one
+line.
 """
 
 from __future__ import annotations
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _config_error(text: str) -> ConfigError:
-    return ConfigError(text, key="listen.control")
-
-
 MAX_PATH = 107
 """Bytes of ``sun_path`` without its final NUL (unix(7))."""
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -49,12 +44,13 @@ class SocketPlace:
 
     path: Path
     shared: bool = False
-    complain: Callable[[str], ConfigError] = _config_error
+    complain: Callable[[str], ConfigError] = lambda text: ConfigError(text, key="listen.control")
     _lock: int = field(default=-1, init=False)
 
     @property
     def mode(self) -> int:
-        """The socket's mode."""
+        """The mode of the socket's file."""
+        # A mode cannot name a user: if more uids are admitted, SO_PEERCRED (``peer``) alone decides.
         return 0o666 if self.shared else 0o600
 
     def take(self) -> None:
@@ -75,7 +71,8 @@ class SocketPlace:
             raise
 
     def check(self) -> None:
-        """Check the bound socket, since some shared file systems keep neither owner nor mode. Raises ConfigError."""
+        """Check the owner and the mode of the bound socket. Raises ConfigError."""
+        # Some file systems that are shared with another machine keep neither.
         with self._converted_errors():
             found = self.path.lstat()
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
@@ -84,12 +81,14 @@ class SocketPlace:
             raise self.wrong("the file system does not keep the mode of a socket; use another directory")
 
     def release(self) -> None:
-        """Release the lock. Its file stays, since removing it would race with another process that opens it."""
+        """Release the lock."""
+        # Its file stays: removing it would race with another process that opens it.
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def _check_directory(self) -> None:
+        # Only checked, never changed: it may be the wrong path, and tightening /run would stop a machine.
         directory = self.path.parent
         found = directory.lstat()
         if stat.S_ISLNK(found.st_mode):
@@ -98,12 +97,15 @@ class SocketPlace:
             raise self.wrong(f"{directory} belongs to uid {found.st_uid}, not to credgate's own {os.geteuid()}")
         if found.st_mode & _WRITABLE_BY_OTHERS:
             raise self.wrong(f"{directory} is writable by others (mode {stat.S_IMODE(found.st_mode):04o})")
+        # In a directory that all may write to, only the sticky bit keeps others from renaming ours (inode(7)).
         for above in directory.resolve().parents:
             mode = above.stat().st_mode
             if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
                 raise self.wrong(f"its parent {above} is writable by every user")
 
     def _take_lock(self) -> None:
+        # The kernel releases a lock with its process, however that ends. A pid in a file names another process after a
+        # container is restarted.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.open(self.path.with_name(self.path.name + ".lock"), flags, 0o600)
         try:
@@ -149,7 +151,8 @@ def bind(place: SocketPlace, listen: Callable[[], None]) -> None:
 
 @contextmanager
 def private_files(umask: int) -> Iterator[None]:
-    """Set the umask for the duration of the block. It applies to the whole process, so it may only be strict."""
+    """Set a strict umask for the duration of the block."""
+    # It applies to the whole process, threads included, so it may only become stricter.
     before = os.umask(umask)
     try:
         yield

@@ -3,8 +3,7 @@
 One request a credential: to the forge's API where its kind has a suitable path, else git's ref discovery of a
 repository that the operator or a credential's pattern names. It uses the relay's endpoints, so that addresses are
 checked and the forge's authorities and proxy are used. No redirect is followed, and each check has a time limit.
-``forges.acceptance`` judges the response; the credential is sent in the request's header only. A GitHub App sends its
-signature, and no token is made.
+``forges.acceptance`` judges the response; the credential is sent in the request's header only.
 """
 
 from __future__ import annotations
@@ -95,6 +94,7 @@ class CredentialCheck:
 
     async def _check(self, driver: Driver, source: Source, path: str, *, named: bool) -> CredentialVerdict:
         """Ask the forge. Raises ``CredentialError``, ``NoResponseError``."""
+        # A GitHub App sends its signature; no token is made for a check.
         if isinstance(source, Proving):
             await source.prove(path.removesuffix(".git"))
             return CredentialVerdict("accepted", f"{driver.forge.name} accepted the App's signature")

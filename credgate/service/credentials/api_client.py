@@ -84,7 +84,9 @@ class ApiClient:
         except TimeoutError:
             raise NoResponseError("it did not answer in time") from None
         except ResponseFailed as error:
-            raise NoResponseError(failure_text(_root(error))) from None
+            # Twisted wraps the reasons of a failed response; the first one says why it failed.
+            reasons = [failure.value for failure in error.reasons if failure.value is not None]
+            raise NoResponseError(failure_text(next(iter(reasons), error))) from None
         except Exception as error:  # noqa: BLE001 - names, TLS, resets, malformed HTTP: there is no answer
             raise NoResponseError(failure_text(error)) from None
 
@@ -96,6 +98,7 @@ class ApiClient:
             self._base + request.path,
             headers=Headers({name: [value] for name, value in headers.items()}),
             data=request.body or None,
+            # A redirect would send the credential to another place.
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,
@@ -107,12 +110,6 @@ class ApiClient:
             for name, values in response.headers.getAllRawHeaders()
         }
         return TokenResponse(response.code, told, await body.whole)
-
-
-def _root(error: ResponseFailed) -> BaseException:
-    """Return the first reason why a response failed."""
-    reasons = [failure.value for failure in error.reasons if failure.value is not None]
-    return next(iter(reasons), error)
 
 
 class _Body(Protocol):
@@ -127,7 +124,7 @@ class _Body(Protocol):
         self._size += len(data)
         if self._size <= MAX_ANSWER:
             self._parts.append(data)
-        elif not self.whole.called:
+        elif not self.whole.called:  # the memory of a long answer is freed before the connection closes
             self._parts.clear()
             self._leave()
             self.whole.errback(NoResponseError("its answer is too long"))

@@ -50,6 +50,7 @@ class CredentialAudit:
         *,
         allow: bool | None = None,
     ) -> None:
+        # Ids and permissions only, never a value.
         asked = {} if scope is None else permissions(scope)
         self._audit.write(
             Event(

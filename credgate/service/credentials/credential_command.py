@@ -5,9 +5,8 @@ the gateway. Its standard error is discarded unread, because programs print secr
 therefore reported by its exit status only. When the command ends, the rest of its process group is killed. A descendant
 that made its own session is not found, but nothing waits for it.
 
-The child starts as a few lines of Python, because Twisted starts processes in the gateway's own process group: they
-make the session, undo Python's changes to signals and locale, and execute the command. No secret is ever in an argument
-or in an environment.
+The child starts as a few lines of Python that execute the command. No secret is ever in an argument or in an
+environment.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ MAX_OUTPUT = 64 * 1024
 KEPT = ("PATH", "HOME", "LANG")
 """The variables of the gateway's environment that a command sees."""
 
+# Twisted starts processes in the gateway's own process group. These lines make a session, and undo Python's changes to
+# signals and locale.
 _LEAD = """
 import os, signal, sys
 os.setsid()
@@ -104,13 +105,16 @@ class _Command(ProcessProtocol):
             self.failed(f"it printed more than {MAX_OUTPUT} bytes")
 
     def processExited(self, reason: Failure) -> None:
-        # The rest of the group would keep the output open. After this the kernel may reuse the number.
+        # Descendants that are left would keep the output open. After this the kernel may reuse the number.
         self._kill_group()
         self._pid = 0
 
     def processEnded(self, reason: Failure) -> None:
         if isinstance(reason.value, ProcessTerminated):
-            self.failed(_ending(reason.value.exitCode, reason.value.signal))
+            # Standard error is discarded unread, so only the status can be reported.
+            status, number = reason.value.exitCode, reason.value.signal
+            ended = "it cannot be run" if status == _NO_EXEC else f"it ended with status {status}"
+            self.failed(ended if number is None else f"it was ended by signal {number}")
         output = bytes(self._output)
         self._over()
         if not self.printed.called:
@@ -143,9 +147,3 @@ class _Command(ProcessProtocol):
             return
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
-
-
-def _ending(status: int | None, number: int | None) -> str:
-    if number is not None:
-        return f"it was ended by signal {number}"
-    return "it cannot be run" if status == _NO_EXEC else f"it ended with status {status}"

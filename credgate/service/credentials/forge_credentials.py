@@ -3,8 +3,7 @@
 ``read`` makes every source before anything listens, so a reference that cannot be used stops the start. From then on
 ``cached`` answers from memory on every request, and ``fetch`` waits for a credential that is not in memory.
 ``forges.choice`` decides which credential a repository gets; a repository without one is requested anonymously. Files
-are checked once a second. Variables are read once and then removed from the environment, so that no child inherits
-them. The kernel still shows the environment that the process was started with; ``file://`` avoids that.
+are checked once a second. Variables are read once and then removed from the environment.
 
 No secret is logged, shown by ``repr`` or derivable from a credential's id.
 """
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from credgate.forges.choice import Choice
     from credgate.forges.driver import Driver
     from credgate.service.credentials.source_factory import Mint
-    from credgate.service.credentials.sources import Credential, Source, SourceDescription
+    from credgate.service.credentials.sources import Credential, Source
     from credgate.sessions.model import Grant, Session
 
 # A module-level logger: a logger of the class would put the instance into every event.
@@ -69,7 +68,9 @@ class Credentials(Service):
         self._config, self._drivers, self._mint = config, drivers, mint
         self._environ = os.environ if environ is None else environ
         self._reactor, self._wall = reactor, wall
-        self._in_thread = in_thread or self._in_pool
+        self._in_thread = in_thread or (
+            lambda call, *args: deferToThreadPool(reactor, reactor.getThreadPool(), call, *args)
+        )
         self._choices: dict[str, Choice[Source]] = {}
         self._loop = LoopingCall(self._round)
         self._loop.clock = reactor
@@ -145,7 +146,13 @@ class Credentials(Service):
             "url": forge.url,
             "default": forge.name == self._config.default_forge,
             "credentials": [
-                _described(one, patterns)
+                {
+                    "repositories": patterns,
+                    "id": one.id,
+                    "kind": one.kind,
+                    "expires_at": None if one.expires_at is None else timestamp(one.expires_at),
+                    "trouble": one.trouble,
+                }
                 for source, patterns in self.sources(forge.name).items()
                 for one in source.describe()
             ],
@@ -154,14 +161,14 @@ class Credentials(Service):
     # The service.
 
     def read(self) -> None:
-        """Make every source, and remove the variables. Blocks. Raises ``ConfigError`` with the place of the key.
-
-        It may run before privileges are dropped. Files must be readable for the user that credgate then runs as;
-        commands run later.
-        """
+        """Make every source, and remove the variables. Blocks. Raises ``ConfigError`` with the place of the key."""
+        # This may run before privileges are dropped: files must also be readable for the user that credgate then runs
+        # as. Commands run later.
         making = SourceFactory(self._config, self._mint, self._environ, self._reactor, self._in_thread, self._wall)
         choices = {name: making.choice(forge, self._drivers[name]) for name, forge in self._config.forges.items()}
         self._choices = {name: choice for name, choice in choices.items() if choice.patterns}
+        # Read once and removed, so that no child inherits them. The kernel still shows the environment that the process
+        # was started with; ``file://`` avoids that.
         variables = {source.variable for source in self._sources() if isinstance(source, EnvSource)}
         for variable in variables.union(TOKEN_VARIABLES):
             self._environ.pop(variable, None)
@@ -189,13 +196,11 @@ class Credentials(Service):
         return list(dict.fromkeys(one for choice in self._choices.values() for one in choice.patterns.values()))
 
     def _round(self) -> None:
-        """Check every file without waiting: a file system that hangs delays no other file."""
+        """Check every file."""
+        # Without waiting: a file system that hangs delays no other file.
         for source in self._sources():
             if isinstance(source, FileSource):
                 source.watch()
-
-    def _in_pool(self, call: Callable[..., Any], *args: object) -> Deferred[Any]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), call, *args)
 
 
 def _named(credential: Credential | None, source: Source) -> dict[str, object]:
@@ -204,8 +209,3 @@ def _named(credential: Credential | None, source: Source) -> dict[str, object]:
         return {"kind": source.kind}
     ends = {} if credential.expires_at is None else {"expires_at": timestamp(credential.expires_at)}
     return {"id": credential.id, "kind": credential.kind, **ends}
-
-
-def _described(one: SourceDescription, patterns: list[str]) -> dict[str, object]:
-    ends = None if one.expires_at is None else timestamp(one.expires_at)
-    return {"repositories": patterns, "id": one.id, "kind": one.kind, "expires_at": ends, "trouble": one.trouble}

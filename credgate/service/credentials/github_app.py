@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from credgate.config.schema import AppConfig
-    from credgate.credentials.installation_tokens import InstallationToken
     from credgate.credentials.repositories import TokenScope
     from credgate.credentials.token_request import Request
     from credgate.credentials.token_response import TokenResponse
@@ -74,7 +73,8 @@ def check_key(key: str) -> None:
 
 @lru_cache(maxsize=16)
 def _private_key(pem: str) -> RSAPrivateKey:
-    """Parse a key. Cached, because checking a key takes 40 ms and signing with it one."""
+    """Parse a key."""
+    # Cached: checking a key takes 40 ms, and signing with it one.
     key = load_pem_private_key(pem.encode(), None)
     if not isinstance(key, RSAPrivateKey):
         raise TypeError("not an RSA key")
@@ -132,7 +132,8 @@ class GitHubApp:
         return answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.UNAUTHORIZED)
 
     def forget(self, scope: TokenScope) -> None:
-        """Forget the ids of repositories that no session uses: the next session means what has the name then."""
+        """Forget the ids of repositories that no session uses."""
+        # The next session means the repository that has the name then.
         for path in scope.repositories.paths:
             self._ids.pop(path, None)
 
@@ -155,7 +156,8 @@ class GitHubApp:
         return await self._signed(lambda signature: installation_tokens.mint(installation, scope, self._ids, signature))
 
     async def _signed(self, make: Callable[[str], Request]) -> TokenResponse:
-        """Send a request with a JWT; repeat it by the forge's clock if the JWT was refused for its times."""
+        """Send a request with a JWT."""
+        # A JWT that is refused for its times is made again by the forge's clock, once.
         key = await self._key.read()
         answer = await self._api.ask(make(self._signature(key)))
         now = self._wall()
@@ -188,13 +190,10 @@ class GitHubApp:
         if wrong:
             await self.revoke(minted.token)
             raise token_errors.malformed(self._forge, f"it gave {wrong}")
-        self._remember(minted, scope)
-        return Token(minted.token, lifetime)
-
-    def _remember(self, minted: InstallationToken, scope: TokenScope) -> None:
         if len(self._ids) > MAX_KNOWN:
             self._ids.clear()
         self._ids |= {path: number for path, number in minted.ids.items() if path in scope.repositories}
+        return Token(minted.token, lifetime)
 
 
 @define(slots=True, eq=False)
@@ -289,6 +288,7 @@ class AppSource:
 
     def _add_session(self, scope: TokenScope, use: _Use, session_id: str) -> None:
         use.sessions.add(session_id)
+        # By session, too: its end does not walk the scopes of all others.
         self._by_session.setdefault(session_id, {})[scope] = None
 
     async def _fetch(self, scope: TokenScope, wanted: CredentialRequest, refused: str) -> Credential:
@@ -328,7 +328,7 @@ class AppSource:
     async def _renewed(self, scope: TokenScope, old: CachedCredential | None, new: CachedCredential) -> None:
         self._audit.minted(new.credential, scope)
         use, now = self._uses[scope], self._clock().boot
-        if old is not None:
+        if old is not None:  # a transfer that runs keeps the token it started with
             use.replaced = [*(one for one in use.replaced if now < one.ends), old]
         if not use.sessions:  # the session ended while its token was made
             del self._uses[scope]

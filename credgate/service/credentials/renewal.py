@@ -36,7 +36,7 @@ LONGEST_HOLD = 300.0
 FORCED_SECONDS = 30.0
 """Minimum seconds between two renewals that a refusal by the forge causes."""
 LONGEST_TIMER = 6 * 3600.0
-"""Maximum seconds of one timer. A machine that was suspended compares its clock at least this often."""
+"""Maximum seconds of one timer."""
 MARGIN = 300.0
 """Seconds before its end that a token is replaced; a quarter of its lifetime if that is less."""
 
@@ -46,17 +46,15 @@ _log = Logger()
 
 
 def early(lifetime: float) -> float:
-    """Return how many seconds before its end a token with ``lifetime`` is replaced.
-
-    The margin is the time that a request which starts now may still need the token.
-    """
+    """Return how many seconds before its end a token with ``lifetime`` is replaced."""
+    # A request that starts now may need the token for this long.
     return min(MARGIN, lifetime / 4)
 
 
 class SingleFlight(Generic[T]):
     """Run a coroutine once for all callers that wait for its result. ``run`` makes the coroutine.
 
-    A caller that is cancelled stops waiting. The run continues, because its result can serve the next request.
+    A caller that is cancelled stops waiting; the run continues.
     """
 
     def __init__(self, run: Callable[[], Coroutine[Deferred[object], object, T]]) -> None:
@@ -66,6 +64,7 @@ class SingleFlight(Generic[T]):
 
     def join(self) -> Deferred[T]:
         """Wait for the current run, or start one."""
+        # Cancelling this Deferred does not cancel the run, whose result can serve the next request.
         waiter: Deferred[T] = Deferred()
         self._waiting.append(waiter)
         if not self.running:
@@ -102,10 +101,8 @@ class CachedCredential:
 
     @classmethod
     def of(cls, credential: Credential, lifetime: float, margin: float, asked: LeaseReading) -> CachedCredential:
-        """Make one with ``lifetime``, counted from the request at ``asked``; it is replaced ``margin`` before its end.
-
-        Part of the lifetime has passed when the response arrives, so the time of the response is not used.
-        """
+        """Make one with ``lifetime`` from the request at ``asked`` on. It is replaced ``margin`` before its end."""
+        # Part of the lifetime has passed when the response arrives, so the time of the response is not used.
         ends = asked.boot + lifetime
         return cls(credential, ends - margin, ends, ends - margin)
 
@@ -140,11 +137,9 @@ class RenewalPolicy:
 
     @classmethod
     def for_command(cls, name: str) -> RenewalPolicy:
-        """Return the policy for a command or keyring, which may ask a person or a service that counts requests.
-
-        It runs only when a request needs it, or when the cached credential ends. Its credential may be refused for one
-        repository and accepted for others, so a refusal does not discard it.
-        """
+        """Return the policy for a command or keyring, which may ask a person or a service that counts requests."""
+        # It runs only when a request needs it, or when the cached credential ends. Its credential may be refused for
+        # one repository and accepted for others, so a refusal does not discard it.
         return cls(
             f"the credential of {name} was fetched a moment ago",
             count_every_fetch=True,
@@ -155,11 +150,9 @@ class RenewalPolicy:
 
     @classmethod
     def for_token(cls, forge: str, advice: str) -> RenewalPolicy:
-        """Return the policy for tokens that the forge makes.
-
-        One renewal helps against a token that ended early. More do not help against a forge that refuses everything.
-        A token that ends before it is renewed may be lost, so the timer does not give up.
-        """
+        """Return the policy for tokens that the forge makes."""
+        # One renewal helps against a token that ended early. More do not help against a forge that refuses everything.
+        # A token that ends before it is renewed may be lost, so the timer does not give up.
         return cls(
             f"{forge} refuses a credential that it gave a moment ago; {advice}",
             count_every_fetch=False,
@@ -286,6 +279,7 @@ class Renewal:
         if timer is not None and timer.active():
             timer.cancel()
         if seconds is not None and self._started and self._reactor is not None:
+            # A machine that was suspended compares its clock at least after ``LONGEST_TIMER``.
             wait = min(max(seconds, 1.0), LONGEST_TIMER)
             self._timer = self._reactor.callLater(wait, self._renew_in_background)
 

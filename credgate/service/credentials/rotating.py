@@ -3,8 +3,7 @@
 The forge gives the next token once, and the request for it may end the old one. Each renewal therefore reads the saved
 token (the first time, the operator's), asks the forge, writes and syncs the new token, and then uses it. After a crash
 at any point, the next start finds the old token or the new one. Only a response that never reached the disk is lost;
-the forge's refusal then tells the operator to start again with a new first token. If the disk refuses the write, the
-new token stays in memory, is not used, and is written again before the forge is asked for another one.
+the operator must then configure a new first token.
 
 One credential serves all of a forge's repositories, because these forges cannot limit a token further. It is renewed
 by a timer even when no request needs it: a token that ends unused is lost too.
@@ -202,6 +201,8 @@ class RotatingSource:
             self._unsaved = await self._ask(first if saved is None else saved.token)
         renewed, asked = self._unsaved.renewed, self._unsaved.asked
         ends = asked.wall + renewed.lifetime
+        # On disk before it is used: the request may have ended the old token, and the forge gives the new one once.
+        # If the disk refuses, the token stays in ``_unsaved``, and is written again before the forge is asked again.
         await self._in_store(token_file.write, key, first, SavedToken(renewed.next_token, ends))
         self._unsaved = None
         credential = Credential(self._ids.another(), renewed.secret, self.kind, ends)

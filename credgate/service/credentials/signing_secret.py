@@ -1,10 +1,8 @@
 """The secrets that make short-lived credentials: an App's private key, a client secret, first tokens, file keys.
 
-Each one is a reference. Variables and files are read once at the start, so that a bad one stops the start. A variable
-is kept in memory, because it is then removed from the environment. A file is read again on each use, so that it can be
-replaced at any time. Commands and keyrings run on first use, and again after some minutes or after the end that the
-command printed: they may ask a person, or a service that counts requests. Callers share one run, and a failure is
-repeated for a few seconds (``renewal``).
+Each one is a reference. Variables and files are read once at the start. A variable is kept in memory; a file is read
+again on each use. Commands and keyrings run on first use, and again after some minutes or after the end that the
+command printed. Callers share one run, and a failure is repeated for a few seconds (``renewal``).
 """
 
 from __future__ import annotations
@@ -55,14 +53,16 @@ class WrittenSecret:
         """Read it once. Blocks. Raises ``ConfigError`` without a place, as does ``check`` for an unsuitable value."""
         self._in_thread, self._check = in_thread, check
         self._read = read_document if lines else read_reference
+        # At the start, so that an unusable secret stops it.
         self._first = self._read(reference, environ)
         check(self._first)
         self.variable = reference.target if reference.kind == "env" else ""
         self._file = located(reference, environ)
 
     async def read(self) -> str:
-        if self.variable:
+        if self.variable:  # it was removed from the environment after the start
             return self._first
+        # A file is read on each use, so that the operator can replace it at any time.
         try:
             found = cast("str", await self._in_thread(self._read, self._file, {}))
             self._check(found)
@@ -90,6 +90,7 @@ class ReferencedSecret:
             self._check(output.secret)
         except (ConfigError, CredentialError) as error:
             raise _unavailable(f"{self._name}: {error.text}") from None
+        # Kept for some minutes: the command may ask a person, or a service that counts requests.
         life = HELD_SECONDS if output.expires_at is None else min(output.expires_at - self._wall(), HELD_SECONDS)
         until = self._seconds() + life
         return CachedCredential(Credential(self._name, output.secret), until, until, until)

@@ -157,6 +157,7 @@ class ShortLivedFactory:
         return None if forge.rotate is None else self._rotate(forge, driver, forge.rotate)
 
     def _app(self, forge: ForgeConfig, driver: Driver, app: AppConfig) -> Source:
+        # A PEM file has several lines, unlike every other secret.
         key = self._secret(app.private_key, "app.private_key", check_key, lines=True)
         api = self._api(driver, self._api_origin(driver))
         audit = CredentialAudit(self.audit, forge.name, "app", self._wall)
@@ -174,6 +175,7 @@ class ShortLivedFactory:
         return self._rotating(forge, method, rotate.key, self._api(driver, self._api_origin(driver)), "rotate")
 
     def _rotating(self, forge: ForgeConfig, method: RenewalMethod, key: str, api: ApiClient, table: str) -> Source:
+        # The saved tokens are beside the session store: without a store on disk a restart would lose them.
         if not self.store:
             text = 'the next token must be kept across restarts: write [sessions] store = "sqlite:////path"'
             raise ConfigError(text, key=table)
@@ -194,6 +196,7 @@ class ShortLivedFactory:
     ) -> Secret:
         try:
             written = parse_reference(reference)
+            # Commands and keyrings do not run at the start: they may ask a person.
             if written.kind in ("cmd", "keyring"):
                 fetch = fetcher(written, self.environ, self.reactor, self.in_thread, self._wall, lines=lines)
                 return ReferencedSecret(key, fetch, check, self.reactor.seconds, self._wall)

@@ -1,8 +1,7 @@
 """Credentials in variables and files: read once before anything listens; files are read again when they change.
 
-A file that can no longer be read leaves the last value in use and is logged once: the gateway must stay up until the
-operator has replaced it. Files are checked in a thread, since a secret may be on a network file system, and read only
-when their stamp has changed. ``systemd://`` is a file that the service manager wrote.
+A file that can no longer be read leaves the last value in use and is logged once. Files are checked in a thread, and
+read only when their stamp has changed. ``systemd://`` is a file that the service manager wrote.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from credgate.config.references import Reference
     from credgate.service.credentials.sources import CredentialRequest, SourceKind
@@ -113,17 +111,17 @@ class FileSource:
         return [SourceDescription(self._credential.id, self.kind, trouble=self._trouble)]
 
     def watch(self) -> None:
-        """Check the file, unless a check of it still runs: checks that hang must not use up the threads."""
+        """Check the file, unless a check of it still runs."""
+        # Checks of a file system that hangs must not use up the threads.
         if not (self._checking.running or self._forced.running):
-            self._checking.join().addErrback(self._check_failed)
-
-    def _check_failed(self, failure: Failure) -> None:
-        # A defect, or a machine without free threads: the value stays in use, the next round tries again.
-        _log.failure("Checking the credential of {name} failed.", failure, name=self._name)
+            # A defect, or a machine without free threads: the value stays in use, the next round tries again.
+            text, name = "Checking the credential of {name} failed.", self._name
+            self._checking.join().addErrback(lambda failure: _log.failure(text, failure, name=name))
 
     async def _check(self) -> None:
         # After a failure the file is read each time: the stamp belongs to the last value.
         known = None if self._trouble else self._stamp
+        # In a thread: the secret may be on a network file system.
         self._take(await self._in_thread(look, self._reference, known))
 
     async def _read(self) -> None:
@@ -136,6 +134,7 @@ class FileSource:
         if outcome.trouble:
             if outcome.trouble != self._trouble:  # one line for a failure that repeats
                 _log.error("The credential of {name} stays as it was: {trouble}", name=name, trouble=outcome.trouble)
+            # The last value stays in use: the gateway must keep working until the operator has replaced the file.
             self._trouble = outcome.trouble
             return
         if outcome.secret is None:

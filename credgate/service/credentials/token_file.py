@@ -1,12 +1,10 @@
 """The saved token of the next renewal: an encrypted file that is on disk before the token is used.
 
-One file a forge, mode 0600, in the state directory (0700). It is written under another name and renamed, and file and
-directory are synced: after a crash at any point it holds the old token or the new one. The content is a Fernet token
+One file a forge, mode 0600, in the state directory (0700). The content is a Fernet token
 (https://github.com/fernet/spec) under the operator's key, so a copy of the directory alone is useless. It includes a
-digest of the first token: when the operator configures another one, the saved token no longer applies.
+digest of the first token.
 
-A file that cannot be read or decrypted is an error and never treated as missing: the first token was used before, and a
-forge may treat its second use as theft. The functions block; callers use a thread.
+A file that cannot be read or decrypted is an error. The functions block; callers use a thread.
 """
 
 from __future__ import annotations
@@ -50,6 +48,7 @@ def write(path: Path, key: str, first: str, kept: SavedToken) -> None:
     """Write and sync the token. Raises ``StoreError``."""
     content = {"first": _digest(first), "token": kept.token, "expires_at": kept.expires_at}
     sealed = Fernet(key).encrypt(json.dumps(content).encode("ascii"))
+    # Written under another name, synced and renamed: after a crash at any point the file is the old or the new one.
     draft = path.with_name(path.name + ".new")
     try:
         prepare(draft)
@@ -60,6 +59,7 @@ def write(path: Path, key: str, first: str, kept: SavedToken) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        # The rename is durable only when the directory is synced, too.
         _sync(path.parent)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror})") from None
@@ -72,8 +72,10 @@ def read(path: Path, key: str, first: str) -> SavedToken | None:
         content = json.loads(Fernet(key).decrypt(sealed)) if sealed is not None else None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror})") from None
+    # Never treated as missing: the first token was used before, and a forge may treat its second use as theft.
     except (InvalidToken, ValueError):
         raise StoreError(f"{path} cannot be decrypted with the configured key") from None
+    # If the operator has configured another first token, the saved one no longer applies.
     if content is None or content["first"] != _digest(first):
         return None
     return SavedToken(str(content["token"]), float(content["expires_at"]))

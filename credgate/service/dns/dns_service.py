@@ -2,7 +2,7 @@
 
 The ports are bound before privileges are dropped, and a bind that fails stops the start. With ``[listen] dns = ""``
 nothing is bound, and ``enabled`` is false. Refused and malformed messages are logged as one line a minute with
-counters, never as a line for each packet, so that a sandbox cannot fill the disk.
+counters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from credgate.service.registry import SessionRegistry
 
 MAX_THROUGHPUT = 2048
-"""Octets of datagrams that are read in one reactor turn. With Twisted's 256 KiB a flood would delay the relay."""
+"""Octets of datagrams that are read in one turn of the reactor."""
 SUMMARY = 60.0
 """Seconds between two log lines with counters."""
 BIND_TRIES = 16
@@ -109,6 +109,7 @@ class DnsService(Service):
             try:
                 self._bind_both()
             except CannotListenError:
+                # With port 0 the kernel chose a UDP port whose number is in use for TCP: try another one.
                 for port in self._ports:
                     port.stopListening()
                 self._ports.clear()
@@ -122,6 +123,7 @@ class DnsService(Service):
         datagrams = self._reactor.listenUDP(
             number, Datagrams(self.handler, self._reactor), interface=host, maxPacketSize=MAX_QUERY + 1
         )
+        # With Twisted's 256 KiB one readable UDP socket can hold the reactor, and with it the relay.
         datagrams.maxThroughput = MAX_THROUGHPUT
         self._ports.append(datagrams)
         number = datagrams.getHost().port
@@ -140,10 +142,8 @@ class DnsService(Service):
         return DeferredList([one for one in closing if one is not None])
 
     def reload(self, config: Config) -> Deferred[None]:
-        """Apply ``[dns]`` of a new configuration. Fails with ``ConfigError``; the old one then stays in effect.
-
-        The address and the limits on connections change only with a restart.
-        """
+        """Apply ``[dns]`` of a new configuration. Fails with ``ConfigError``; the old one then stays in effect."""
+        # The address and the limits on connections change only with a restart.
         return ensureDeferred(self._reload(config))
 
     async def _reload(self, config: Config) -> None:
@@ -173,6 +173,7 @@ class DnsService(Service):
         """Log the counters, if anything was refused or malformed since the last line."""
         now = self.counters()
         events = now["faults"] + now["silent"] + now["limited"] + now["refused"] + now["failed"]
+        # Counters, not a line for each packet: a sandbox must not be able to fill the disk.
         if events != self._logged:
             self._logged = events
             self.log.info(

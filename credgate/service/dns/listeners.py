@@ -62,7 +62,7 @@ class Datagrams(DNSDatagramProtocol):
         if reply.__class__ is bytes:
             try:
                 self._sendto(reply, addr)
-            except OSError:
+            except OSError:  # over UDP a reply may be lost: the client asks again
                 self.unsent += 1
         elif isinstance(reply, Pending):
             self._handler.look_up(reply, lambda late: self._send_late(late, addr))
@@ -96,6 +96,7 @@ class Stream(DNSProtocol):
         """Begin: the first message is due."""
         self.host: str = self.transport.getPeer().host
         super().connectionMade()
+        # As ``maxThroughput`` does for datagrams: one read must not delay the relay.
         self.transport.bufferSize = READ_SIZE
         self.transport.registerProducer(self, streaming=True)
         self._arm(IDLE)
@@ -107,6 +108,7 @@ class Stream(DNSProtocol):
             self.transport.abortConnection()
             return
         self._waiting.extend(messages)
+        # An absolute deadline for a message, so that single octets do not extend it.
         if not self._frames.partial:
             self._arm(IDLE)
         elif messages or not self._incomplete:
@@ -122,7 +124,7 @@ class Stream(DNSProtocol):
             self._in_flight += 1
             if not self._handler.take(self._waiting.popleft(), self.host, self._answer, udp=False):
                 self._in_flight -= 1
-        self._out = None
+        self._out = None  # later replies are written one by one
         if out:
             self.transport.write(b"".join(out))
         self._balance()

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from credgate.service.audit.log import AuditLog
     from credgate.service.dns.resolver import UpstreamResolver
     from credgate.service.registry import SessionRegistry
-    from credgate.sessions.model import Session
 
 
 class QueryHandler:
@@ -49,16 +48,9 @@ class QueryHandler:
         self._upstream, self._audit = upstream, audit
         self.now, self._wall = clock, wall
         self.responder = Responder(dns, policy, self._write)
-        registry.on_begin(self._session_began)
-        registry.on_end(self._session_ended)
-
-    # ``replace`` makes a new ``responder.clients``, so these callbacks must not keep a reference to it.
-
-    def _session_began(self, session: Session) -> None:
-        self.responder.clients.session_began(session)
-
-    def _session_ended(self, session: Session, _reason: str) -> None:
-        self.responder.clients.session_ended(session)
+        # ``replace`` makes a new ``responder.clients``, so these callbacks must not keep a reference to it.
+        registry.on_begin(lambda session: self.responder.clients.session_began(session))  # noqa: PLW0108 - see above
+        registry.on_end(lambda session, _reason: self.responder.clients.session_ended(session))
 
     def replace(self, dns: DnsConfig, policy: QueryPolicy) -> None:
         """Apply a new configuration. Queries that wait for an upstream are judged again when it answers."""

@@ -1,10 +1,9 @@
 """Sends queries to upstream resolvers, and checks that this DNS server itself answers.
 
-Each try has its own UDP socket on a random port that the kernel chooses. The socket is connected, so the kernel drops
-datagrams from other addresses and ports; ``dns.response`` checks id, question and letter case. Servers are tried in
-order, first for one second each, then for two, all within ``DEADLINE``. TCP is used after a truncated response, and for
-a server that changes the letter case. Identical queries that run at the same time are sent once. Whether a query is
-allowed was decided before, by ``dns.responder``. RFC 5452, RFC 7766.
+Each try has its own UDP socket on a random port that the kernel chooses; ``dns.upstream_response`` checks id, question
+and letter case. Servers are tried in order, first for one second each, then for two, all within ``DEADLINE``. TCP is
+used after a truncated response, and for a server that changes the letter case. Identical queries that run at the same
+time are sent once. ``dns.responder`` has decided before whether a query is allowed. RFC 5452, RFC 7766.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from credgate.errors import CredgateError
 from credgate.service.descriptor import ReadDescriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from credgate.dns.answer import CheckedAnswer
     from credgate.dns.cache import Key
@@ -83,10 +82,9 @@ def _fire(waiting: Deferred[T], result: T | Failure) -> None:
 
 
 class UDPExchange(ReadDescriptor):
-    """One query over its own connected socket. ``done`` fires with the ``Response``.
+    """One query over its own connected socket. ``done`` fires with the ``Response``."""
 
-    Not a Twisted ``udp.Port``, which writes two log lines for each socket: a sandbox could fill the disk with them.
-    """
+    # Not a Twisted ``udp.Port``, which writes two log lines for each socket: a sandbox could fill the disk with them.
 
     def __init__(self, server: Endpoint, asked: SentQuestion, reactor: Any) -> None:  # noqa: ANN401 - every interface of a reactor
         self._server, self._asked, self.reactor, self._forged = server, asked, reactor, 0
@@ -95,8 +93,10 @@ class UDPExchange(ReadDescriptor):
         self.done: Deferred[Response] = Deferred(lambda _: self._close())
 
     def send(self) -> UDPExchange:
-        """Connect, which binds a random port, and send the query."""
+        """Connect, which binds a port, and send the query."""
         self.reactor.addReader(self)
+        # A connected socket: the kernel drops datagrams from other addresses and ports (RFC 5452, section 9.1).
+        # The kernel chooses a random port for each query (section 9.2).
         try:
             self._socket.connect(self._server)
             self._socket.send(self._asked.message)
@@ -118,6 +118,7 @@ class UDPExchange(ReadDescriptor):
         except CaseMismatchError as error:  # ends the try; ``_udp_then_tcp`` then uses TCP
             self._finish(Failure(error))
         except MismatchError as error:
+            # Not the response: wait for the real one, unless so many come that it cannot be expected any more.
             self._forged += 1
             if self._forged >= MAX_FORGED:
                 self._finish(Failure(error))
@@ -197,7 +198,7 @@ class UpstreamResolver:
         if len(waiting or ()) >= MAX_WAITING or (waiting is None and len(self._waiting) >= MAX_FLIGHTS):
             return fail(UpstreamError("too many queries are waiting"))
         answer: Deferred[CheckedAnswer] = Deferred()
-        if waiting is not None:
+        if waiting is not None:  # the same query is running: it is sent once
             waiting.append(answer)
             return answer
         self._waiting[key] = [answer]
@@ -228,33 +229,27 @@ class UpstreamResolver:
         except (WireError, CancelledError) as error:
             raise UpstreamError(str(error)) from None
 
-    def _tries(self, deadline: float) -> Iterator[tuple[Endpoint, float]]:
-        for timeout in TIMEOUTS:
-            for server in self.servers:
-                left = deadline - self._reactor.seconds()
-                if left > 0 and not self._stopped:
-                    yield server, min(timeout, left)
-
     async def _ask(self, name: Name, qtype: int, deadline: float) -> Response:
         """Try the servers in order until one answers."""
         # Each try has a new id, port and letter case, so that a late or forged response to an earlier try is useless.
-        for server, timeout in self._tries(deadline):
+        for server, timeout in ((server, timeout) for timeout in TIMEOUTS for server in self.servers):
+            left = deadline - self._reactor.seconds()
+            if left <= 0 or self._stopped:
+                break
             asked = upstream_response.ask(name, qtype, self._entropy)
+            trying = ensureDeferred(self._udp_then_tcp(server, asked))
             try:
-                found = await self._exchange(server, asked).addTimeout(timeout, self._reactor)
+                found = await trying.addTimeout(min(timeout, left), self._reactor)
             except _TRY_NEXT:
                 continue
             if found.rcode in AliasChain.ANSWERS:
                 return found
         raise UpstreamError("no upstream resolver answered")
 
-    def _exchange(self, server: Endpoint, asked: SentQuestion) -> Deferred[Response]:
-        return ensureDeferred(self._udp_then_tcp(server, asked))
-
     async def _udp_then_tcp(self, server: Endpoint, asked: SentQuestion) -> Response:
         try:
             found = await UDPExchange(server, asked, self._reactor).send().done
-        except MismatchError:
+        except MismatchError:  # forged responses, or a server that changes the letter case: neither matters over TCP
             return await self._tcp(server, asked)
         return await self._tcp(server, asked) if found.truncated else found
 

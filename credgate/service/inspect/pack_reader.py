@@ -105,7 +105,8 @@ class PackReading:
         self._next()
 
     def abandon(self) -> None:
-        """Read nothing more and call nothing more. A slice that is being read is completed in its thread."""
+        """Read nothing more and call nothing more."""
+        # A slice that is being read is completed in its thread, because a thread cannot be stopped.
         self._phase = ReadPhase.OVER
         self._pieces.clear()
         # The callbacks refer to the push, which refers to this object. Without them the push's memory is freed as soon
@@ -222,7 +223,8 @@ class WalkThreads(Service):
         self._running = 0
 
     def startService(self) -> None:
-        # Frequent switches between threads keep the delay of other clients small.
+        # Frequent switches between threads keep the delay of other clients small: a reading thread holds the
+        # interpreter for at most this long while the reactor waits for it.
         super().startService()
         self._switch_interval = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
@@ -248,6 +250,7 @@ class WalkThreads(Service):
     def _start(self) -> None:
         while self._waiting and self._running < THREADS:
             session_id = next(iter(self._waiting))
+            # One call, then the session moves to the end: a large push delays others by one slice.
             calls = self._waiting.pop(session_id)
             done, call = calls.popleft()
             if calls:

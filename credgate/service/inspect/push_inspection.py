@@ -151,27 +151,20 @@ class PushInspection:
             return b""
         # Merge bases with the default branch are that branch's own versions, which a push may bring to the ref. A merge
         # base that ``old`` reaches is a version that the ref had and replaced: going back to it is a change.
-        default = await self._default_branch()
-        bases = await self._merge_bases(new, default, old) if default else []
-        return await self._compare(tree, [*trees, *[await self._tree_of(base) for base in bases]])
-
-    async def _default_branch(self) -> bytes:
-        """Return the commit of the default branch, or ``b""`` if the forge has none."""
-        if self._default is None:
+        if self._default is None:  # the same for all refs of the push; ``b""`` if the forge has none
             found = await self.client.refs(self._format, [b"HEAD"])
             self._default = bytes.fromhex(found.get(b"HEAD", b"").decode())
-        return self._default
+        bases = await self._merge_bases(new, self._default, old) if self._default else []
+        return await self._compare(tree, [*trees, *[await self._tree_of(base) for base in bases]])
 
     async def _merge_bases(self, new: bytes, default: bytes, old: bytes | None) -> list[bytes]:
-        """Return the merge bases of ``new`` and ``default`` that ``old`` does not reach (see ``ancestry.boundary_of``).
-
-        The push's graph does not suffice: its pack may also hold commits of the default branch.
-        """
+        """Return the merge bases of ``new`` and ``default`` that ``old`` does not reach (``ancestry.boundary_of``)."""
         graph = self.walk.graph
         boundary = await self._boundary(new)
         if boundary - {default}:
             await self.client.fetch(PackWalk(self._format, graph=graph), boundary, [default])
             boundary = await self._boundary(new)
+        # A graph of its own: the push's pack may also hold commits of the default branch.
         branch = CommitGraph(self._format)
         if default not in boundary:
             await self.client.fetch(PackWalk(self._format, graph=branch), [default], boundary)
@@ -192,7 +185,8 @@ class PushInspection:
         return boundary
 
     async def _unreached(self, base: bytes, others: AbstractSet[bytes]) -> bool:
-        """Whether none of ``others`` reaches ``base``: the forge then sends it although they are ``have`` lines."""
+        """Whether none of ``others`` reaches ``base``."""
+        # The forge then sends ``base`` although they are ``have`` lines.
         walk = PackWalk(self._format, graph=CommitGraph(self._format))
         await self.client.fetch(walk, [base], others)
         return walk.objects > 0
@@ -245,7 +239,8 @@ def walk_for(verdict: PushVerdict) -> PackWalk:
 
 
 async def _without_frames(find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``
-    """Await ``find``, and clear the frames of its exception: Twisted's failures refer to them, and they to the pack."""
+    """Await ``find``, and clear the frames of its exception."""
+    # Twisted's failures refer to frames, and these to the pack: its memory would stay until a garbage collection.
     try:
         return await find(*args)
     except BaseException as error:

@@ -36,7 +36,7 @@ class UploadOwner(Protocol):
         """Refuse a body that breaks git's protocol."""
 
     def refuse_fetch(self, decision: Decision) -> None:
-        """Refuse a fetch that asks what is not allowed."""
+        """Refuse a fetch that requests what is not allowed."""
 
 
 class BodySender:
@@ -64,9 +64,9 @@ class BodySender:
         self.asked = bodyless
         """The body is complete for the forge: sent, or waiting for a connection."""
         self.whole = bodyless
-        """The sandbox has sent all of it."""
+        """The sandbox has sent the whole body."""
         self.full = False
-        """The forge takes no more for now."""
+        """The buffer of the connection to the forge is full."""
 
     def hold(self) -> None:
         """Stop reading the sandbox while there is no connection."""
@@ -90,12 +90,14 @@ class BodySender:
 
     def repeat(self) -> bool:
         """Have all that was sent wait for another connection; False if it was too much to keep."""
+        # ``UpstreamRequest`` keeps what was sent, up to a limit.
         sent = self._request.replay_body()
         self._waiting = sent or []
         return sent is not None
 
     def body(self, parts: list[bytes]) -> None:
-        """Send body bytes on."""
+        """Receive body bytes: check them, then send them to the forge."""
+        # A compressed piece may hold far more than its size, so it is checked in turns of the reactor.
         if self._fetch is not None and self._fetch.coded:
             self._inflow.extend((part, self._fetch.receive(part)) for part in parts)
             if not (self._reading or self._left):
@@ -108,6 +110,7 @@ class BodySender:
         if self.asked:
             return
         self.whole = True
+        # The client is read again: from here on reading only notices that it leaves.
         self._client.release()
         if not (self._reading or self._inflow):
             self._end_read()
@@ -122,7 +125,8 @@ class BodySender:
             self._end()
 
     def leave(self) -> None:
-        """Send nothing more."""
+        """Send nothing more on this connection. A later ``connected`` continues on another one."""
+        # An unfinished body stays unfinished: no last chunk and no padding make it look complete to the forge.
         self._forge, self.full, self._left = None, False, True
 
     def _check(self, parts: list[bytes]) -> bool:
@@ -180,6 +184,7 @@ class BodySender:
             self._forge.send(parts)
 
     def _end(self) -> None:
+        # Reached only if the sandbox sent the end of the body, and all of it was checked.
         self.asked, self.full = True, False
         end = [LAST_CHUNK] if self._request.chunked else []
         self._request.record_sent(end)

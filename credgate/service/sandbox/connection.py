@@ -107,6 +107,7 @@ class SandboxConnection(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
+        # Small reads until the request proves to have a body that costs no more than its bytes.
         self.transport.bufferSize = CAREFUL_SIZE
         self.transport.registerProducer(Valve(self._client_full, self._client_drained), streaming=True)
         self.services.transfers.add_connection(self)
@@ -155,6 +156,7 @@ class SandboxConnection(Protocol):
                 self._exchange.body(body)
         if last < len(events) and self._exchange is not None:
             self._exchange.body_end()
+        # Bytes after a complete request are never parsed (request smuggling): nothing more is read.
         if self._reader.excess and self._phase is not Phase.LINGERING:
             self.hold()
 
@@ -214,7 +216,7 @@ class SandboxConnection(Protocol):
             self.services.transfers.remove_transfer(exchange)
 
     def refuse(self, refuse: Refuse, record: RequestLog, push: PushStream | RefusedPush | None, *, whole: bool) -> None:
-        """Answer with a refusal: after the rest of the body, unless the client waits for ``100 Continue``."""
+        """Answer with a refusal, after the rest of the body unless the client waits for ``100 Continue``."""
         record.set_decision(refuse.decision)
         self._answer(record, RefusalAnswer(refuse, push), refuse.session, whole=whole, early=refuse.early)
 
@@ -316,12 +318,10 @@ class SandboxConnection(Protocol):
         self._wait_for_head(self.services.reactor.seconds() if ended is None else ended)
 
     def _wait_for_head(self, now: float) -> None:
-        """Read the next request; but while the client does not read, first wait for that.
-
-        Otherwise a client that only sends could pile up answers here.
-        """
+        """Read the next request, or first wait until the client has read its last answer."""
         limits = self.services.limits
         self._since, self._limit = now, limits.idle_timeout
+        # A client that sends without reading could pile up answers here.
         if self._full:
             self._limit = limits.stall_timeout
             self.hold()
@@ -347,6 +347,8 @@ class SandboxConnection(Protocol):
         self._since, self._limit = self.services.reactor.seconds(), self.services.limits.stall_timeout
         self.transport.unregisterProducer()  # a paused producer would delay the close
         if unread:
+            # RFC 9112, section 9.6: bytes that arrive after a full close cause a reset, which may reach the client
+            # before it has read the reply.
             self._limit = LINGER_SECONDS
             self.release()
             self.transport.loseWriteConnection()
@@ -374,13 +376,13 @@ class SandboxConnection(Protocol):
                 self._close(unread=False)
 
     def drain(self) -> None:
-        """Close unless a request is being answered; then after it.
+        """Close now, or after the request that is being answered.
 
-        git-lfs sends one request after the other on a connection. It retries after our refusal, but gives up when the
-        connection is closed: a connection that served LFS stays open for ``PARTING`` seconds.
+        A connection that served LFS stays open for ``PARTING`` seconds.
         """
         if self._exchange is not None or self._phase in (Phase.LINGERING, Phase.CLOSED):
             return
+        # git-lfs retries after our refusal, but gives up when the connection is closed between its requests.
         if self._stay and self.keeps:
             self._since, self._limit = self.services.reactor.seconds(), self._stay
         else:

@@ -1,9 +1,8 @@
 """The sandbox side's listening port, its connections and their limits.
 
-``SandboxListener`` binds the port at the start, or the start fails: Twisted's own endpoint service logs a failed bind
-and runs on. A bound port may still be unable to accept (no file descriptors left), so readiness connects to it.
-``SandboxFactory`` accepts connections within the limits and tells the others why not. ``Sweep`` looks at every
-connection once a second, so that no time limit needs a timer of its own.
+``SandboxListener`` binds the port at the start, or the start fails. A bound port may still be unable to accept (no file
+descriptors left), so readiness connects to it. ``SandboxFactory`` accepts connections within the limits and answers the
+others with the limit that they exceed. ``Sweep`` looks at every connection once a second.
 """
 
 from __future__ import annotations
@@ -40,11 +39,10 @@ if TYPE_CHECKING:
     )
 
     from credgate.service.sandbox.services import Services
-    from credgate.service.sandbox.transfers import OpenConnection
 
 BACKLOG = 1024
 """Connections that the kernel queues for us. With Twisted's 50 one sandbox's burst delays others by seconds: what does
-not fit is dropped, and the client's kernel tries again after one second, then three (threats, 58)."""
+not fit is dropped, and the client's kernel tries again after one second, then three (docs/attacks.md, row 58)."""
 PROBE_TIMEOUT = 2
 """Seconds in which our own port must accept."""
 PROBES = 2
@@ -82,12 +80,14 @@ class SandboxListener(Service):
         self._bind()
 
     def startService(self) -> None:
-        """Bind, if ``privilegedStartService`` was not asked to."""
+        """Bind, unless ``privilegedStartService`` was called before."""
         super().startService()
         if self._port is None:
             self._bind()
 
     def _bind(self) -> None:
+        # Twisted's own endpoint service logs a failed bind and continues without a port. ``listen`` has its result at
+        # once, so a failure can be raised here, and the start fails.
         outcome: list[IListeningPort | Failure] = []
         self._endpoint.listen(self._factory).addBoth(outcome.append)
         bound = outcome[0]
@@ -95,7 +95,10 @@ class SandboxListener(Service):
             bound.raiseException()
         else:
             self._port = bound
-            _deepen(bound)
+            # The endpoint string may state a smaller backlog. A port that is not a socket has none.
+            socket = getattr(bound, "socket", None)
+            if socket is not None:
+                socket.listen(BACKLOG)  # allowed on a listening socket: only the length of its queue changes
 
     def stopService(self) -> Deferred[None] | None:
         """Stop accepting; fires when the port is closed."""
@@ -113,7 +116,7 @@ class SandboxListener(Service):
         if self._port is None:
             return False
         client = self._client(self._port.getHost())
-        if client is None:  # a kind of port that this cannot judge is taken at its word
+        if client is None:  # another kind of port cannot be tested: it is assumed to accept
             return True
         for _ in range(PROBES):
             try:
@@ -146,15 +149,8 @@ def _spelled(where: object) -> str:
     return "?"
 
 
-def _deepen(port: IListeningPort) -> None:
-    """Give ``port`` our backlog, whatever its endpoint string says of it; what is no socket has none."""
-    socket = getattr(port, "socket", None)
-    if socket is not None:
-        socket.listen(BACKLOG)  # allowed on a listening socket: only the length changes
-
-
 class _RefusedConnection(Protocol):
-    """Refuses a connection over a limit; reads nothing."""
+    """Refuses a connection that exceeds a limit. Reads nothing."""
 
     def __init__(self, factory: SandboxFactory, limit: Limit) -> None:
         self._factory, self._limit = factory, limit
@@ -190,17 +186,16 @@ class SandboxFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return a connection's protocol; None closes it at once."""
         peer = str(getattr(addr, "host", ""))
-        limit = self._exceeded(peer)
-        if limit is None:
-            return SandboxConnection(self.services, peer)
-        self.services.refused.count(limit, rate_key(peer))
-        return _RefusedConnection(self, limit) if self.refusing < MAX_REFUSING else None
-
-    def _exceeded(self, peer: str) -> Limit | None:
         transfers, limits = self.services.transfers, self.services.limits
         if transfers.addresses[rate_key(peer)] >= limits.max_connections_per_address:
-            return Limit.ADDRESS
-        return self._total if len(transfers.connections) >= limits.max_connections else None
+            limit = Limit.ADDRESS
+        elif len(transfers.connections) >= limits.max_connections:
+            limit = self._total
+        else:
+            return SandboxConnection(self.services, peer)
+        self.services.refused.count(limit, rate_key(peer))
+        # A refused connection still holds a file descriptor: beyond the limit it is closed without an answer.
+        return _RefusedConnection(self, limit) if self.refusing < MAX_REFUSING else None
 
 
 class Sweep(Service):
@@ -208,6 +203,7 @@ class Sweep(Service):
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        # One timer for all connections, so that no time limit needs a timer of its own.
         self._loop = LoopingCall(self.sweep)
         self._loop.clock = services.reactor
 
@@ -225,7 +221,10 @@ class Sweep(Service):
                 connection.overdue(now)
             except Exception:  # noqa: BLE001 - an error would end the loop, and with it every time limit
                 _log.failure("a connection failed in the sweep and is cut")
-                self._give_up(connection)
+                try:
+                    connection.broke()
+                except Exception:  # noqa: BLE001 - ``broke`` has reset the connection before it raised
+                    _log.failure("cutting a failed connection failed, too")
         try:
             services.pool.sweep(now)
             services.judge.authorizer.brake.prune(now)
@@ -234,12 +233,6 @@ class Sweep(Service):
             services.refused.sweep()
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the sweep failed; the next one tries again")
-
-    def _give_up(self, connection: OpenConnection) -> None:
-        try:
-            connection.broke()
-        except Exception:  # noqa: BLE001 - broke() has reset the connection all the same
-            _log.failure("cutting it failed, too")
 
     def stopService(self) -> None:
         super().stopService()

@@ -43,7 +43,7 @@ class LocalPage:
         self._body = body
 
     def read(self, data: bytes) -> Iterator[None]:
-        """Ignore the body."""
+        """Ignore the body: a page does not depend on it."""
         yield from ()
 
     def bytes(self, *, close: bool) -> bytes:
@@ -52,7 +52,7 @@ class LocalPage:
 
 
 class RefusalAnswer:
-    """A refusal in the client's protocol; a push's refs are read from its body, unless they are known already."""
+    """A refusal in the client's protocol. The refs of a push are read from its body, unless they are known already."""
 
     def __init__(self, refuse: Refuse, push: PushStream | RefusedPush | None) -> None:
         self._refuse = refuse
@@ -65,7 +65,7 @@ class RefusalAnswer:
         return self._reading is not None and self._reading.coded
 
     def read(self, data: bytes) -> Iterator[None]:
-        """Read the command list, a step at a time; of a malformed one no ref can be named."""
+        """Read the command list, one step at a time. If it is malformed, the refusal names no ref."""
         reading = self._reading
         if reading is None:
             return
@@ -75,7 +75,7 @@ class RefusalAnswer:
                     break
                 yield
         except RequestError:
-            self._reading = None
+            self._reading = None  # of a malformed list no further ref is known
         self._push = reading.refused_push
         if self._push is not None:
             self._reading = None  # the rest of the body is discarded unread
@@ -86,7 +86,7 @@ class RefusalAnswer:
 
 
 class Phase(Enum):
-    """Where a local answer stands."""
+    """The phases of a local answer."""
 
     following: tuple[Phase, ...]
 
@@ -131,6 +131,7 @@ class LocalAnswer:
     def body(self, parts: list[bytes]) -> None:
         size = sum(map(len, parts))
         self.record.bytes_up += size
+        # ``max_drain`` bounds what a refused request may still cost.
         self._left -= size
         if self._left < 0:
             self.cut(Reason.STALLED)
@@ -165,6 +166,7 @@ class LocalAnswer:
         self.client.broke()
 
     def body_end(self) -> None:
+        # After the whole body: git takes an early refusal of a push for success, or sends the rest as a second request.
         if self._phase is Phase.IN_TURNS:
             self._enter(Phase.ENDING)
         else:
@@ -203,6 +205,7 @@ class LocalAnswer:
     def overdue(self, now: float) -> None:
         """Cut a client that stalls. Without a valid session the whole body must come within ``head_timeout``."""
         limits = self.client.services.limits
+        # Without a session nothing that the client sends extends its time.
         if self._proved and self._stall.moved(self.record.bytes_up, now):
             return
         if self._stall.overdue(now, limits.stall_timeout if self._proved else limits.head_timeout):

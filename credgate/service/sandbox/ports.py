@@ -63,10 +63,10 @@ class Client(Protocol):
         """Send bytes to the sandbox."""
 
     def hold(self) -> None:
-        """Stop reading."""
+        """Stop reading the sandbox's bytes."""
 
     def release(self) -> None:
-        """Continue reading."""
+        """Continue reading the sandbox's bytes."""
 
     def feed(self, valve: Valve | None) -> None:
         """Close ``valve`` while the sandbox does not read; None removes it."""

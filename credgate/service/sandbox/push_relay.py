@@ -60,16 +60,16 @@ class PushOwner(Protocol):
 
 
 class Phase(Enum):
-    """Where a push stands."""
+    """The phases of a push."""
 
     following: tuple[Phase, ...]
 
     LISTING = auto()
-    """Its command list is read and judged; the forge knows nothing of it."""
+    """Its command list is read and judged; the forge has received nothing."""
     STREAMING = auto()
     """The list is allowed; the pack is relayed as it comes, and read here if a rule needs it."""
     INSPECTING = auto()
-    """All of it has come; its trailer (of deletes, all of it) waits for the inspection."""
+    """The body is complete; the trailer waits for the inspection. A push without a pack waits as a whole."""
     RELEASED = auto()
     """The forge has all of it, or will as soon as there is a connection."""
     CLOSED = auto()
@@ -146,6 +146,7 @@ class PushRelay:
     def connected(self, handler: ResponseHandler, forge: ForgeConnection) -> None:
         """Send the request on ``forge``, which is to answer ``handler``: the head and what has waited."""
         self._forge, self.full = forge, False
+        # With a rule that needs the pack, the trailer is sent after the inspection: until then no ref can move.
         self._withheld = self._trailer is not None and not self.asked
         forge.ask(handler, self._request.method, self._request.lines, Valve(self._forge_fills, self._forge_drains))
         waiting, self._waiting, self._held = self._waiting, [], 0
@@ -160,18 +161,20 @@ class PushRelay:
         return False
 
     def body(self, parts: list[bytes]) -> None:
-        """Receive body bytes."""
+        """Receive body bytes, all that one read brought."""
         self._inflow.extend(map(self.stream.receive, parts))
         self._pass_on()
 
     def end(self) -> None:
         """Receive the end of the body."""
         self.whole = True
+        # From here on reading only notices that the client leaves.
         self._client.release()
         self._pass_on()
 
     def leave(self) -> None:
-        """Stop: send, read and ask nothing more."""
+        """Stop: send, read and request nothing more."""
+        # No last chunk is sent: the forge sees an unfinished request and moves no ref.
         self._enter(Phase.CLOSED)
         self._forge, self.full = None, False
         self._inflow.clear()
@@ -209,6 +212,7 @@ class PushRelay:
         """Relay what came: at once, or in turns of the reactor if it may cost more than its bytes."""
         if self._relaying is not Relaying.NO:  # a part is being relayed: nothing may overtake it
             return
+        # A compressed body is read in turns from its first byte: a small piece may hold far more than its size.
         if not (self.stream.coded and self._inflow):
             self._relaying = Relaying.NOW
             try:
@@ -263,6 +267,7 @@ class PushRelay:
     def _blocked(self) -> bool:
         """Whether enough is held here for now; then the sandbox is not read."""
         digesting = self._reader is not None and self._reader.full
+        # One buffer may wait for the connection: the command list must be read before there is one.
         blocked = self.full or digesting or (self._forge is None and self._held > BUFFER_SIZE)
         if blocked and not self.whole:
             self._client.hold()
@@ -279,7 +284,10 @@ class PushRelay:
         # may still be malformed.
         if self._phase is Phase.LISTING and verdict.pack:
             if not verdict.settled:
-                self._read_pack(verdict)
+                walk = self._walk = walk_for(verdict)
+                self._trailer = TrailerHold(walk.graph.object_format.size)
+                self._reader = PackReading(walk, self._lane, self._advanced, self._inspect, self._unread)
+                self._reader.drains = self._pass_on_again
             self._enter(Phase.STREAMING)
             self._start()
         return not self._closed
@@ -289,16 +297,11 @@ class PushRelay:
         self._send([self.stream.head])
         self._owner.connect()
 
-    def _read_pack(self, verdict: PushVerdict) -> None:
-        walk = self._walk = walk_for(verdict)
-        self._trailer = TrailerHold(walk.graph.object_format.size)
-        self._reader = PackReading(walk, self._lane, self._advanced, self._inspect, self._unread)
-        self._reader.drains = self._pass_on_again
-
     def _pack(self, part: bytes) -> None:
         if self._reader is None or self._trailer is None:
             self._send([part])
             return
+        # Sent by ``_advanced`` when the thread has read so far. Without its trailer a pack is worthless to the forge.
         self._trailer.receive(part)
         self._reader.feed(part)
 
@@ -384,6 +387,7 @@ class PushRelay:
             self._forge.send(framed)
 
     def _finish(self) -> None:
+        # The last chunk completes the request for the forge: only now can a ref move.
         self._enter(Phase.RELEASED)
         self.full = False
         self._withheld = self._forge is None

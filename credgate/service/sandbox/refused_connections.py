@@ -59,6 +59,7 @@ class RefusedConnections:
 
     def count(self, limit: Limit, client: str) -> None:
         """Count a refused connection of ``client``; write its line unless it is one of many."""
+        # In bounded numbers: a flood of connections must not fill the audit log.
         now = self.clock()
         named = self._refusals.refused(limit, client, now.boot)
         if named is not None:

@@ -53,12 +53,12 @@ _log = Logger()
 
 
 class Phase(Enum):
-    """Where a relayed request stands."""
+    """The phases of a relayed request."""
 
     following: tuple[Phase, ...]
 
     WAITING = auto()
-    """For a credential, a connection or, of a push, its command list; the forge has been sent nothing."""
+    """Waits for a credential, a connection or, if it is a push, its command list. The forge has received nothing."""
     SENDING = auto()
     """The forge was sent the head; no byte of its answer has reached the sandbox."""
     ANSWERING = auto()
@@ -91,18 +91,6 @@ class RelayExchange:
         """``_verdict`` is of the repository's new name once the forge has redirected the request."""
         self._phase = Phase.WAITING
         self._request = UpstreamRequest(head, recoded=kind is Kind.RECEIVE_PACK, read=kind is not Kind.UPLOAD_PACK)
-        self._way = UpstreamConnect(
-            services.credentials,
-            services.pool,
-            services.limits.connect_timeout,
-            self._request,
-            record,
-            paths=services.paths,
-            holds=self._hold,
-            opened=self._connected,
-            failed=self._not_connected,
-            broke=self._broke,
-        )
         self._push_stream: PushStream | None = None
         self._upload: BodySender | PushRelay
         if kind is Kind.RECEIVE_PACK:
@@ -114,6 +102,18 @@ class RelayExchange:
                 fetch = FetchStream(head.get(b"content-encoding"), v2=v2)
             bodyless = head.length == 0 and fetch is None
             self._upload = BodySender(client, self._request, fetch, self, bodyless=bodyless)
+        self._way = UpstreamConnect(
+            services.credentials,
+            services.pool,
+            services.limits.connect_timeout,
+            self._request,
+            record,
+            paths=services.paths,
+            holds=self._upload.hold,
+            opened=self._connected,
+            failed=self._not_connected,
+            broke=self._broke,
+        )
         self._filter: ResponseFilter | None = None
         self._reply: list[bytes] = []
         """The answer's head, until the first byte of its body may go."""
@@ -155,9 +155,6 @@ class RelayExchange:
         """Ask the forge on a new connection, as pushes are: a kept one may turn out closed."""
         self._way.connect(self._verdict, kept=False)
 
-    def _hold(self) -> None:
-        self._upload.hold()
-
     def _connected(self, forge: ForgeConnection) -> None:
         self._enter(Phase.SENDING)
         self._forge = forge
@@ -183,7 +180,7 @@ class RelayExchange:
         self._refuse(Decision(allow=False, reason=error.reason, rule="form", text=str(error)), error.status)
 
     def refuse_fetch(self, decision: Decision) -> None:
-        """Refuse a fetch that asks what is not allowed."""
+        """Refuse a fetch that requests what is not allowed."""
         self._refuse(decision, 403)
 
     def refuse_push(self, verdict: PushVerdict) -> None:
@@ -244,6 +241,7 @@ class RelayExchange:
 
     def _cut(self, decision: Decision) -> None:
         self._stop(decision)
+        # A reset, not a close: neither side may take what it received for complete.
         self.client.abort()
 
     def _stop(self, decision: Decision) -> None:
@@ -291,14 +289,12 @@ class RelayExchange:
         self.record.set_status(200)
         self.client.feed(Valve(self._client_fills, self._client_drains))
 
-    def _rejected(self, refuse: Refuse) -> None:
-        if refuse.decision.reason is Reason.FORGE_REFUSED_CREDENTIAL and not self._renewed:
-            self._renew(refuse)
-        else:
-            self._refuse(refuse.decision, refuse.status, refuse)
-
-    def _renew(self, judged: Refuse) -> None:
-        """Have the refused credential renewed, once; then repeat the request unless it is a push."""
+    def _rejected(self, judged: Refuse) -> None:
+        """Refuse. If the credential was refused, first have it renewed, and repeat the request unless it is a push."""
+        if judged.decision.reason is not Reason.FORGE_REFUSED_CREDENTIAL or self._renewed:
+            self._refuse(judged.decision, judged.status, judged)
+            return
+        # Once: more renewals do not help against a forge that refuses every credential.
         self._renewed, repeats = True, self._upload.repeat()
         self._leave_forge()
         self._enter(Phase.WAITING)
@@ -317,7 +313,7 @@ class RelayExchange:
         self._way.renew(self._verdict, renewed, lambda: self._refuse(judged.decision, judged.status, judged))
 
     def _follow(self, moved: Moved) -> None:
-        """Repeat the discovery under the repository's new name, once; the session's later requests go there at once."""
+        """Repeat the discovery under the repository's new name, once."""
         self._leave_forge()
         self._enter(Phase.WAITING)
         if self._verdict is not self._asked:
@@ -325,6 +321,7 @@ class RelayExchange:
             self._refuse(Decision(allow=False, reason=Reason.FORGE_MOVED, rule="forge", text=text), 502)
             return
         verdict, judge = self._verdict, self._services.judge
+        # The session's later requests are sent to the new name directly: a POST to the old one would be redirected.
         judge.record_rename(verdict.session.id, verdict.request.repo, moved)
         again = judge.authorizer.moved(verdict, moved)
         self.record.describe(again)
@@ -336,10 +333,7 @@ class RelayExchange:
         self.connect()
 
     def answer_body(self, parts: list[bytes], *, last: bool) -> None:
-        """Relay body bytes as they come, because git's keep-alive packets must not wait.
-
-        The head goes with the first of them: until then a filter that fails can still be answered with a refusal.
-        """
+        """Relay body bytes as they come, because git's keep-alive packets must not wait."""
         if self._filter is not None:
             try:
                 parts = [passed for part in parts for passed in self._filter.receive(part)]
@@ -353,6 +347,7 @@ class RelayExchange:
                 return
         self.record.bytes_down += sum(map(len, parts))
         self._enter(Phase.ANSWERING)
+        # The head is sent with the first bytes: until then a failing filter can still be answered with a refusal.
         reply, self._reply = self._reply, []
         reply += frame(parts) if self._framed else parts
         if last and self._framed:
@@ -373,6 +368,7 @@ class RelayExchange:
     def answer_failed(self, error: ResponseError, *, repeatable: bool = False) -> None:
         self._forge = None
         self._upload.leave()
+        # A kept connection that was closed before the first byte of an answer; a push is never repeated.
         if repeatable and self._upload.repeat():
             self._enter(Phase.WAITING)
             self.connect()
@@ -423,27 +419,22 @@ class RelayExchange:
             self._forge.resumeProducing()
 
     def overdue(self, now: float) -> None:
-        """End a transfer that stands still: soon if the client is slow, later if the forge is, which may compute."""
+        """End a transfer in which no byte has moved for the time limit of the side that is awaited."""
         if self._stall.moved(self.record.bytes_up + self.record.bytes_down, now):
+            # A long transfer must not let its session expire as idle.
             self._services.registry.touch(self._verdict.session.id)
             return
         limits, upload = self._services.limits, self._upload
         stalled = self._stall.overdue(now, limits.stall_timeout)
         if isinstance(upload, PushRelay) and upload.unread:
-            if stalled:
-                self._inspection_late()
+            if stalled:  # neither the sandbox nor the forge is slow, so the answer is 503
+                text = "this push could not be read in time, because the gateway has too much to do: push again later"
+                self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
         elif self._client_full or not (upload.whole or upload.full or self._way.connecting):
             if stalled:
                 self.cut(Reason.STALLED)
         elif not self._way.connecting:  # connecting has a time limit of its own
+            # After a complete request a forge may compute for a long time before it answers.
             limit = limits.forge_timeout if upload.whole else limits.stall_timeout
             if self._stall.overdue(now, limit):
-                self._forge_silent()
-
-    def _inspection_late(self) -> None:
-        """Refuse with 503: pack inspection fell behind, which is neither the sandbox's fault nor the forge's."""
-        text = "this push could not be read in time, because the gateway has too much to do: push again later"
-        self._refuse(Decision(allow=False, reason=Reason.PUSH_UNKNOWN, rule="walk", text=text), 503)
-
-    def _forge_silent(self) -> None:
-        self._refuse(*no_answer_decision(self._verdict.driver.forge.name))
+                self._refuse(*no_answer_decision(self._verdict.driver.forge.name))

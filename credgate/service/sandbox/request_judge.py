@@ -87,11 +87,9 @@ class RequestJudge:
         return Refuse(decision, status, kind, verdict.session, request, retry_after=retry_after, lfs=lfs)
 
     def _crowded(self, refuse: Refuse) -> Refuse:
-        """Refuse without reading the body if the session has many bodies being read already.
-
-        A refused body is read to its end, which costs as much as a transfer. It counts as one, and a session may have
-        twice ``max_transfers_per_session`` in all, so that an honest client still gets its refusal in git's words.
-        """
+        """Refuse without reading the body if many requests of the session are running already."""
+        # A refused body is read to its end, which costs as much as a transfer, so it counts as one. A session may have
+        # twice ``max_transfers_per_session`` in all, so that an honest client still gets its refusal in git's protocol.
         session = refuse.session
         most = 2 * self._limits.max_transfers_per_session
         if session is None or self._transfers.count(session.id) < most:
@@ -101,8 +99,9 @@ class RequestJudge:
         return evolve(refuse, decision=decision, status=429, retry_after=5, refs=(), lines=(), early=True)
 
     def _stopping(self, head: RequestHead, verdict: Relay | LfsRelay) -> Relay | LfsRelay | Refuse:
-        """Refuse; except an LFS verify, without which the upload before it would be lost."""
+        """Refuse, because credgate is stopping."""
         if isinstance(verdict, LfsRelay):
+            # Without its verification the upload before it would be lost.
             if verdict.request.call is Call.VERIFY:
                 return self._conditions(head, verdict)
             error = stopping(verdict.request.call, _STOPPING)
@@ -113,6 +112,7 @@ class RequestJudge:
     def _conditions(self, head: RequestHead, verdict: Relay | LfsRelay) -> Relay | LfsRelay | Refuse:
         session, most = verdict.session, self._limits.max_transfers_per_session
         self._registry.touch(session.id, self._registry.read_at)
+        # What cannot be audited is not served: checked before any byte is sent to the forge.
         if not self._audit.writable:
             text = "the audit log cannot be written, so nothing is served; tell the operator"
             decision = Decision(allow=False, reason=Reason.AUDIT_UNWRITABLE, rule="audit", text=text)
@@ -129,11 +129,9 @@ class RequestJudge:
         return self._renamed(verdict) if self._renamed_once else verdict
 
     def _renamed(self, verdict: Relay | LfsRelay) -> Relay | LfsRelay | Refuse:
-        """Judge a request by the new name if the session's last discovery found the repository moved.
-
-        A discovery itself asks under the old name again, because a repository may move back; ``RelayExchange`` judges
-        it by the new name if the forge redirects it.
-        """
+        """Judge a request by the new name if the session's last discovery found the repository moved."""
+        # A discovery itself uses the old name again, because a repository may move back. ``RelayExchange`` judges it by
+        # the new name if the forge redirects it.
         moved = self.renames.get((verdict.session.id, verdict.request.repo))
         if moved is None or (isinstance(verdict, Relay) and verdict.request.kind is Kind.ADVERTISEMENT):
             return verdict
@@ -155,13 +153,11 @@ class RequestJudge:
         self.authorizer.handles.forget(session_id)
 
     def page(self, serve: Serve) -> bytes:
-        """Return the body of one of the gateway's own pages.
-
-        A page is kept while the second that its times are written in lasts: a session of a thousand grants takes
-        milliseconds, and a sandbox may ask for it on all its connections at once.
-        """
+        """Return the body of one of the gateway's own pages."""
         if serve.session is None:
             return b'{"status":"healthy"}'
+        # Kept for the current second, in which its times do not change: the page of a session with a thousand grants
+        # takes milliseconds, and a sandbox may request it on all its connections at once.
         now, session = self._clock(), serve.session
         second = int(now.wall)
         if self._pages_second != second or len(self._pages) >= MAX_PAGES:

@@ -67,7 +67,8 @@ class RequestLog:
         self._oid, self._size = oid, size
 
     def set_status(self, status: int) -> None:
-        """Record the status that the sandbox is sent; a refused push is sent 200."""
+        """Record the status that is sent to the sandbox."""
+        # A refused push has 200, too: its refusal is in git's report.
         self._status = status
 
     @property
@@ -81,7 +82,7 @@ class RequestLog:
         self._answered = self._services.reactor.seconds() - self.began
 
     def set_credential(self, credential: Credential) -> None:
-        """Record, by its id, the credential that the forge is sent."""
+        """Record, by its id, the credential that is sent to the forge."""
         self._credential = credential
 
     def set_decision(self, decision: Decision) -> RequestLog:
@@ -112,6 +113,7 @@ class RequestLog:
 
     def meter(self, now: float | None = None) -> None:
         """Count the bytes since the last call towards the session's ``bytes_per_minute``."""
+        # Called once a second and at the end, so a long transfer counts while it runs.
         moved = self.bytes_up + self.bytes_down
         if moved > self._metered and self._session and self._services.limits.bytes_per_minute:
             now = self._services.reactor.seconds() if now is None else now
@@ -120,7 +122,7 @@ class RequestLog:
 
     def close(self) -> None:
         """Write the line, unless it was written before."""
-        if self.ended is not None:
+        if self.ended is not None:  # every end of an exchange calls this; a request has exactly one line
             return
         services = self._services
         self.ended = now = services.reactor.seconds()

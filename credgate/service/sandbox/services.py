@@ -54,7 +54,7 @@ class Services:
     public_url: str = ""
     """The gateway's address as sandboxes see it; ``""``: the Host that each request names."""
     paths: ProjectPaths = field(init=False)
-    """Whether repositories still have the names that grants give them, for forges that are asked."""
+    """Checks whether repositories still have the names that grants use (``check_path`` of a forge)."""
     turns: Turns = field(init=False)
     """Shares the reactor's time between bodies that cost more than their bytes."""
 
@@ -68,11 +68,11 @@ class Services:
 
     @property
     def handles(self) -> Handles:
-        """What sessions hold instead of links to LFS objects."""
+        """The handles that sessions get instead of links to LFS objects."""
         return self.judge.authorizer.handles
 
     def session_ended(self, session: Session, _reason: str) -> None:
-        """Cut the session's exchanges, and forget what was remembered for it."""
+        """Cut the session's exchanges, and delete what is stored for it."""
         self.transfers.end_session(session.id)
         self.rates.forget(session.id)
         self.judge.forget(session.id)

@@ -33,7 +33,7 @@ class OpenConnection(Protocol):
         """Refuse the request that waits for an answer."""
 
     def cut(self, reason: Reason) -> None:
-        """End at once."""
+        """Reset the connection and end its request, with ``reason`` in the audit line."""
 
     def broke(self) -> None:
         """End because of an internal error."""
@@ -59,7 +59,7 @@ class Transfer(Protocol):
         ...
 
     def cut(self, reason: Reason) -> None:
-        """End at once."""
+        """Reset both sides at once, with ``reason`` in the audit line."""
 
 
 @define(eq=False)
@@ -83,7 +83,7 @@ class Transfers:
     def remove_connection(self, connection: OpenConnection) -> None:
         """Forget a closed connection; the last one ends a drain."""
         self.connections.discard(connection)
-        address = rate_key(connection.peer)
+        address = rate_key(connection.peer)  # an IPv6 /64 is one address, as for rate limits
         self.addresses[address] -= 1
         if self.addresses[address] <= 0:
             del self.addresses[address]
@@ -107,17 +107,18 @@ class Transfers:
 
     def end_session(self, session_id: str) -> None:
         """Cut all exchanges of a session."""
+        # A copy: each cut removes its exchange from the set.
         for exchange in list(self._by_session.get(session_id, ())):
             exchange.cut(Reason.SESSION_ENDED)
 
     def count(self, session_id: str) -> int:
-        """How many exchanges a session has."""
+        """Return the number of a session's exchanges."""
         running = self._by_session.get(session_id)
         return 0 if running is None else len(running)
 
     @property
     def running(self) -> int:
-        """How many exchanges all sessions have."""
+        """The number of exchanges of all sessions."""
         return len(self._session_of)
 
     def snapshot(self) -> list[dict[str, object]]:
@@ -132,6 +133,7 @@ class Transfers:
     def drain(self, vacant: Callable[[], None]) -> None:
         """Serve no further request; ``vacant`` is called when the last connection has closed."""
         self.closing, self._vacant = True, vacant
+        # Idle connections close at once, busy ones after their answer.
         for connection in list(self.connections):
             connection.drain()
 

@@ -148,7 +148,7 @@ class UpstreamConnect:
             reached(result)
 
         def on_failure(failure: Failure) -> None:
-            if self._waiting is not None:  # otherwise ``cancel`` was called
+            if self._waiting is not None:  # otherwise ``cancel`` was called: its CancelledError is ignored
                 self._waiting = None
                 failed(failure)
 

@@ -1,7 +1,6 @@
 """Makes the client for a configured forge's API: the checks of ``doctor``, project paths, ancestry of commits.
 
-It uses the relay's endpoints, so addresses are checked and the forge's authorities and proxy apply. No redirect is
-followed, each request has a time limit and each answer a size limit (``credentials.api_client``).
+No redirect is followed, each request has a time limit and each answer a size limit (``credentials.api_client``).
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ def forge_api(  # noqa: PLR0913 - the means, and the bound
     limit: float = TIME_LIMIT,
 ) -> ApiClient:
     """Return the client for ``origin``, which is the forge itself or its API; ``limit`` is seconds a request."""
+    # The relay's endpoints: addresses are checked, and the forge's authorities and proxy apply.
     agent = agent_for(reactor, Place.at(driver, origin), endpoints)
     return ApiClient(driver.forge.name, origin, agent, reactor, wall=wall, limit=limit)
 

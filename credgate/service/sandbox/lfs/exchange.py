@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from credgate.errors import CredentialError
 from credgate.git.authorize import Refuse
 from credgate.lfs.refusals import LfsError, no_handle, stopping
+from credgate.service.sandbox.stall_clock import StallClock
 from credgate.service.upstream.client import UpstreamClient
 from credgate.service.upstream.failures import no_answer_decision
 from credgate.service.upstream.pool import Key
@@ -72,7 +73,7 @@ class LfsExchange:
         """Whether the sandbox has sent all of its request."""
         self._work: Deferred[None] | None = None
         self._over = False
-        self._moved, self._since = 0, self.services.reactor.seconds()
+        self._stall = StallClock(self.services.reactor.seconds())
 
     # The kinds of exchange override these.
 
@@ -130,6 +131,7 @@ class LfsExchange:
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, LfsError):
             self.refuse(failure.value)
+        # ``_end`` cancels the work: its CancelledError is no defect.
         elif not (self._over and failure.check(CancelledError)):
             self.broke(failure)
 
@@ -197,20 +199,19 @@ class LfsExchange:
         self._cut(Decision(allow=False, reason=reason))
 
     def refuse_pending(self, decision: Decision) -> None:
-        """End because credgate stops, in a way upon which git-lfs tries again."""
+        """End because credgate stops."""
+        # git-lfs tries again after this answer, but gives up when the connection is closed.
         self.refuse(stopping(self.verdict.request.call, decision.text))
 
     def overdue(self, now: float) -> None:
         """Reset a client that sends or reads nothing, or refuse if the forge does; each has its own time limit."""
-        moved = self.record.bytes_up + self.record.bytes_down
-        if moved != self._moved:
-            self._moved, self._since = moved, now
+        if self._stall.moved(self.record.bytes_up + self.record.bytes_down, now):
             # A long transfer must not let its session expire as idle.
             self.services.registry.touch(self.verdict.session.id)
             return
-        waited, limits = now - self._since, self.services.limits
+        limits = self.services.limits
         if self.waits_for_client:
-            if waited >= limits.stall_timeout:
+            if self._stall.overdue(now, limits.stall_timeout):
                 self.cut(Reason.STALLED)
-        elif waited >= limits.forge_timeout:
+        elif self._stall.overdue(now, limits.forge_timeout):
             self.refuse(LfsError.of(*no_answer_decision(self.verdict.driver.forge.name)))

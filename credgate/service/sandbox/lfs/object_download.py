@@ -41,6 +41,7 @@ class ObjectDownload(ObjectTransfer):
         self.find()
         self._part = ranges.asked_part(self.head.get(b"range"), self.action.size)
         await self.log_in(Access.READ)
+        # A GET has no effect, so a kept connection that turns out to be closed does no harm: it is repeated.
         kept = self.services.pool.take(self.key)
         self.begin(kept or await self.connect())
 

@@ -56,6 +56,7 @@ class ObjectTransfer(LfsExchange, ABC):
     async def log_in(self, access: Access) -> None:
         """Choose the connections, and the credential if the storage is the forge itself. Raises LfsError."""
         driver = self.verdict.driver
+        # A storage gets the forge's credential only if it is the forge itself (same host, port and TLS).
         if not self.action.login:
             self.key = storage_key(driver, self.action)
             return
