@@ -515,6 +515,60 @@ def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.Monkey
     assert 0 < len(result.touched) < 25
 
 
+def test_failed_comparison_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each ref with the same commits: neither the trees are read again, nor the forge is asked again."""
+    forge, _, old = project()
+    tree = packs.tree({b"ci": (DIRECTORY, b"\x07" * 20)})
+    compared: list[bytes] = []
+    compare = module.changed_paths.compare
+
+    def counted(new: bytes, *rest: Any) -> Any:
+        compared.append(new)
+        return compare(new, *rest)
+
+    monkeypatch.setattr(module.changed_paths, "compare", counted)
+    forge.objects[b"\x07" * 20] = packs.BLOB, b"no tree"
+    for root, why in (
+        (tree, "too many levels of directories to compare"),
+        (b"no tree", "malformed object in the pack"),
+    ):
+        costs = []
+        for refs in (1, 50):
+            forge.asked.clear()
+            compared.clear()
+            brings = Forge()
+            new = brings.commit(brings.add(packs.TREE, root), old)
+            moves = [command(old, new, b"refs/heads/%d" % number) for number in range(refs)]
+            result, _ = inspect(forge, brings, *moves, push=MAY, protected_paths=SAFE)
+            assert (result.touched, result.why) == ({}, why)
+            costs.append((len(forge.asked), len(compared)))
+        assert costs[0] == costs[1] != (0, 0)
+
+
+def test_failed_request_for_a_commit_is_remembered() -> None:
+    """For ancestry as well. Refs with other commits are asked for."""
+    forge, first, second = history()
+    forge.fails.add("fetch")
+    brings = Forge()
+    tips = [brings.commit(b"\xcc" * 20, second, text=text) for text in (b"1", b"2")]
+    moves = [command(first, tips[number % 2], b"refs/heads/%d" % number) for number in range(50)]
+    result, _ = inspect(forge, brings, *moves)
+    assert (result.fast_forward, result.why) == ({}, "no fetch")
+    assert len(forge.asked) == 2
+
+
+def test_failed_comparisons_use_the_limit_of_names() -> None:
+    """Refs with different commits share one malformed tree, and it is not read for each of them."""
+    forge, _, old = project()
+    brings = Forge()
+    bad = brings.add(packs.TREE, b"no tree")
+    moves = [command(old, brings.commit(bad, old, text=b"%d" % at), b"refs/heads/%d" % at) for at in range(20)]
+    result, _ = inspect(forge, brings, *moves, protected_paths=SAFE)
+    assert (result.touched, result.why) == ({}, "too many files to compare")
+    result, _ = inspect(forge, brings, *moves[:2], protected_paths=SAFE)
+    assert (result.touched, result.why) == ({}, "malformed object in the pack")
+
+
 def test_reason_names_the_limit() -> None:
     """It does not claim that an object is malformed."""
     forge, _, old = project()
