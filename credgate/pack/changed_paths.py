@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field, frozen
 
+from credgate.pack.memory import BUDGET
 from credgate.pack.objects import LimitError, PackError
 
 if TYPE_CHECKING:
@@ -110,10 +111,13 @@ def compare(
         return TreeComparison()
     search = _Search(lookup, protected, NameBudget() if budget is None else budget)
     search.ahead.append(_Directory(b"", new, tuple(bases)))
-    while search.ahead and not search.exceeded and len(search.changed) <= MAX_CHANGED:
-        yield from search.directory(search.ahead.pop())
-    changed = tuple(sorted(search.changed)[:MAX_CHANGED])
-    return TreeComparison(changed, frozenset(search.missing), bool(search.ahead) and not changed)
+    try:
+        while search.ahead and not search.exceeded and len(search.changed) <= MAX_CHANGED:
+            yield from search.directory(search.ahead.pop())
+        changed = tuple(sorted(search.changed)[:MAX_CHANGED])
+        return TreeComparison(changed, frozenset(search.missing), bool(search.ahead) and not changed)
+    finally:
+        BUDGET.discard(search.ahead)
 
 
 class _Search:
@@ -133,6 +137,14 @@ class _Search:
     def directory(self, here: _Directory) -> Sliced[None]:
         """Compare one directory, and queue the directories below it that differ."""
         trees: list[Tree | None] = []
+        try:
+            yield from self._compare(here, trees)
+        finally:
+            for tree in trees:
+                if tree:
+                    BUDGET.discard(tree)  # it may have 150,000 names
+
+    def _compare(self, here: _Directory, trees: list[Tree | None]) -> Sliced[None]:
         for oid in (here.new, *here.bases):
             # The names of every side count, because reading is what costs. Each tree may have 150,000.
             if self.exceeded:

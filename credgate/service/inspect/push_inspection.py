@@ -19,6 +19,7 @@ from credgate.pack import ancestry, changed_paths
 from credgate.pack.ancestry import AncestryOutcome
 from credgate.pack.changed_paths import NameBudget
 from credgate.pack.commit_graph import CommitGraph
+from credgate.pack.memory import IN_USE
 from credgate.pack.objects import LimitError, PackError, format_of
 from credgate.pack.walk import PackWalk
 from credgate.rules import path_folding
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from credgate.git.push_list import Command
     from credgate.git.push_rules import PushRules
     from credgate.git.push_verdict import PushVerdict
+    from credgate.pack.memory import PushMemory
     from credgate.pack.objects import ObjectFormat, Sliced, Tree
     from credgate.service.inspect.repository_client import RepositoryClient
 
@@ -64,6 +66,8 @@ class PushInspection:
     """Why something could not be determined."""
     unasked: bool = field(default=False, init=False)
     """The forge supports no ``filter``, so the same question has no answer for any push."""
+    crowded: bool = field(default=False, init=False)
+    """The memory that pushes share is in use, so the same push may pass later."""
     _compare_client: CompareClient = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
@@ -98,7 +102,7 @@ class PushInspection:
             path = await self._try(self._once, self._first_touched, *_ids(command))
             if path is not None:
                 touched[command.ref] = path
-        return Findings(old, forward, touched, self.why, self.unasked)
+        return Findings(old, forward, touched, self.why, self.unasked, self.crowded)
 
     async def _pause(self, count: int) -> None:
         """Let other clients run now and then: results that are already known are found without waiting."""
@@ -110,6 +114,9 @@ class PushInspection:
         try:
             return await _without_frames(find, *args)
         except InspectionError as error:
+            if self.walk.graph.memory.refused:
+                self.why, self.crowded = IN_USE, True
+                return None
             # If the pack lost objects to a limit, the forge was asked for objects that only the push has.
             self.why = self.walk.exceeded or str(error)
             self.unasked = self.unasked or (isinstance(error, NoFilterError) and not self.walk.exceeded)
@@ -136,6 +143,10 @@ class PushInspection:
     @property
     def _format(self) -> ObjectFormat:
         return self.walk.graph.object_format
+
+    def _graph(self) -> CommitGraph:
+        """Return a new graph for the forge's commits, which counts as this push's memory."""
+        return CommitGraph(self._format, memory=self.walk.graph.memory)
 
     # Fast-forwards.
 
@@ -190,7 +201,7 @@ class PushInspection:
         if boundary - {default}:
             await self.client.fetch(PackWalk(self._format, graph=graph), boundary, [default])
             boundary = await self._boundary(new)
-        branch = CommitGraph(self._format)
+        branch = self._graph()
         if default not in boundary:
             await self.client.fetch(PackWalk(self._format, graph=branch), [default], boundary)
         bases = await in_slices(self.in_thread, _first_common(graph, new, branch))
@@ -211,7 +222,7 @@ class PushInspection:
 
     async def _unreached(self, base: bytes, others: AbstractSet[bytes]) -> bool:
         """Whether none of ``others`` reaches ``base``: the forge then sends it although they are ``have`` lines."""
-        walk = PackWalk(self._format, graph=CommitGraph(self._format))
+        walk = PackWalk(self._format, graph=self._graph())
         await self.client.fetch(walk, [base], others)
         return walk.objects > 0
 
@@ -242,7 +253,7 @@ class PushInspection:
                 return b""
             if compared.exceeded:
                 raise InspectionError("too many files to compare")
-            walk = PackWalk(self._format, trees=True, graph=CommitGraph(self._format))
+            walk = PackWalk(self._format, trees=True, graph=self._graph())
             await self.client.fetch(walk, compared.missing)
             self._walks.append(walk)  # kept for the other refs of this push
         raise InspectionError("too many levels of directories to compare")
@@ -255,10 +266,10 @@ class PushInspection:
         return None
 
 
-def walk_for(verdict: PushVerdict) -> PackWalk:
-    """Return a walk for the pack of a push. Trees are kept only if paths must be compared."""
+def walk_for(verdict: PushVerdict, memory: PushMemory | None = None) -> PackWalk:
+    """Return a walk for a push's pack, which counts in ``memory``. Trees are kept only if paths must be compared."""
     format_ = format_of(verdict.forwarded[0].new)
-    return PackWalk(format_, trees=bool(verdict.needs_paths))
+    return PackWalk(format_, trees=bool(verdict.needs_paths), memory=memory)
 
 
 def _ids(command: Command) -> tuple[bytes, bytes | None]:

@@ -11,20 +11,23 @@ from twisted.internet.defer import ensureDeferred, maybeDeferred
 from credgate.config.schema import PushPolicy
 from credgate.git.push_list import Command
 from credgate.git.push_rules import PushRules, rules_for
-from credgate.git.push_verdict import Findings, PushVerdict, judge
-from credgate.pack import ancestry
+from credgate.git.push_verdict import Findings, PushVerdict, judge, settle
+from credgate.pack import ancestry, commit_graph
 from credgate.pack.commit_graph import CommitGraph
+from credgate.pack.memory import IN_USE, MemoryBudget
 from credgate.pack.objects import SHA1, SHA256, ObjectFormat, PackError
 from credgate.rules.parse import PushRule
 from credgate.service.inspect import push_inspection as module
 from credgate.service.inspect.push_inspection import MAX_BASES, MAX_ROUNDS, PushInspection, walk_for
 from credgate.service.inspect.repository_client import CANNOT_SEND, InspectionError, NoFilterError
 from credgate.sessions.model import Grant
+from credgate.values import Reason
 from tests.fakes import packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from credgate.pack.memory import PushMemory
     from credgate.pack.walk import PackWalk
 
 REF, OTHER = b"refs/heads/a", b"refs/heads/b"
@@ -448,8 +451,8 @@ def test_incomplete_graph_leaves_the_path_unknown(monkeypatch: pytest.MonkeyPatc
     class Full(CommitGraph):
         """A graph that is full at once."""
 
-        def __init__(self, object_format: ObjectFormat) -> None:
-            super().__init__(object_format, 1)
+        def __init__(self, object_format: ObjectFormat, memory: PushMemory) -> None:
+            super().__init__(object_format, 1, memory)
 
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"1"), brings.commit(brings.file(b"ci/x", b"1")))
@@ -513,6 +516,22 @@ def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.Monkey
     result, _ = inspect(forge, brings, *moves, protected_paths=("ci/**",))
     assert result.why == "too many files to compare"
     assert 0 < len(result.touched) < 25
+
+
+def test_memory_in_use_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said about directories. A small push passes nevertheless."""
+    monkeypatch.setattr(commit_graph, "BUDGET", MemoryBudget(0))
+    forge, _, second = history()
+    brings = Forge()
+    new = brings.commit(b"\xcc" * 20, second)
+    assert inspect(forge, brings, command(second, new))[0].fast_forward == {REF: True}
+    for number in range(3000):
+        new = brings.commit(b"\xcc" * 20, new, text=b"%d" % number)
+    result, verdict = inspect(forge, brings, command(second, new))
+    assert (result.fast_forward, result.why, result.crowded) == ({}, IN_USE, True)
+    (one,) = settle(verdict, result, rules()).refs
+    text = f"could not tell whether this is a fast-forward ({IN_USE}): push again later"
+    assert (one.decision.reason, one.decision.text) == (Reason.PUSH_UNKNOWN, text)
 
 
 def test_failed_comparison_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
