@@ -128,6 +128,8 @@ class Findings:
     """Why something could not be found out: a few words for people, never the forge's."""
     unasked: bool = False
     """The forge can never be asked: it does not send partial history."""
+    crowded: bool = False
+    """Other pushes hold the memory that an inspection needs, so the same push may pass later."""
 
 
 def judge(commands: Sequence[Command], rules: PushRules, *, atomic: bool = False) -> PushVerdict:
@@ -276,6 +278,8 @@ def _path_text(rules: PushRules, path: bytes) -> str:
 
 
 def _unknown(one: RefVerdict, found: Findings, rule_name: str, what: str, advice: str) -> RefVerdict:
+    if found.crowded:
+        advice = "push again later"
     because = f" ({found.why[:60]})" if found.why else ""
     return _refuse(one, Reason.PUSH_UNKNOWN, rule_name, f"could not tell {what}{because}: {advice}")
 

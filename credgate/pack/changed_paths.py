@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from credgate.pack.objects import LimitError
+from credgate.pack.memory import BUDGET
+from credgate.pack.objects import LimitError, PackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ MAX_CHANGED = 20
 _NAMES_PER_SLICE = 500
 # The cost of matching a path, in names read: four, and one for each 256 bytes of the path.
 _NAMES_PER_DIFFERENCE, _BYTES_PER_NAME = 4, 256
+# The cost of a tree that cannot be read, wherever in it the fault is: about as many names as the largest tree has.
+_NAMES_OF_MALFORMED = 150_000
 
 
 class Matcher(Protocol):
@@ -56,6 +59,13 @@ class Matcher(Protocol):
         ...
 
 
+@define(slots=True)
+class NameBudget:
+    """Names that may still be read. Comparisons may share it; one that fails has used its part, too."""
+
+    left: int = field(factory=lambda: MAX_NAMES)
+
+
 @frozen(slots=True)
 class TreeComparison:
     """The result: the ``changed`` paths, and the ``missing`` trees to fetch before comparing again.
@@ -67,8 +77,6 @@ class TreeComparison:
     changed: tuple[bytes, ...] = ()
     missing: frozenset[bytes] = frozenset()
     exceeded: bool = False
-    names: int = field(default=0, eq=False)
-    """The cost of the comparison, as ``max_names`` counts it."""
 
     @property
     def unchanged(self) -> bool:
@@ -90,7 +98,7 @@ def compare(
     bases: Sequence[bytes],
     lookup: Callable[[bytes], Sliced[Tree | None]],
     protected: Matcher,
-    max_names: int = MAX_NAMES,
+    budget: NameBudget | None = None,
 ) -> Sliced[TreeComparison]:
     """Compare the tree ``new`` with the trees ``bases`` (all are ids) where ``protected`` may match.
 
@@ -99,32 +107,42 @@ def compare(
     """
     if new in bases:
         return TreeComparison()
-    search = _Search(lookup, protected, max_names)
+    search = _Search(lookup, protected, NameBudget() if budget is None else budget)
     search.ahead.append(_Directory(b"", new, tuple(bases)))
-    while search.ahead and not search.exceeded and len(search.changed) <= MAX_CHANGED:
-        yield from search.directory(search.ahead.pop())
-    changed = tuple(sorted(search.changed)[:MAX_CHANGED])
-    return TreeComparison(changed, frozenset(search.missing), bool(search.ahead) and not changed, search.names)
+    try:
+        while search.ahead and not search.exceeded and len(search.changed) <= MAX_CHANGED:
+            yield from search.directory(search.ahead.pop())
+        changed = tuple(sorted(search.changed)[:MAX_CHANGED])
+        return TreeComparison(changed, frozenset(search.missing), bool(search.ahead) and not changed)
+    finally:
+        BUDGET.discard(search.ahead)
 
 
 class _Search:
     """The state of one comparison."""
 
-    def __init__(self, lookup: Callable[[bytes], Sliced[Tree | None]], protected: Matcher, max_names: int) -> None:
+    def __init__(self, lookup: Callable[[bytes], Sliced[Tree | None]], protected: Matcher, budget: NameBudget) -> None:
         self.ahead: list[_Directory] = []
         self.changed: list[bytes] = []
         self.missing: set[bytes] = set()
-        self.names = 0
-        self._lookup, self._protected, self._max_names = lookup, protected, max_names
+        self._lookup, self._protected, self._budget = lookup, protected, budget
 
     @property
     def exceeded(self) -> bool:
         """Whether the limit of names is reached."""
-        return self.names >= self._max_names
+        return self._budget.left <= 0
 
     def directory(self, here: _Directory) -> Sliced[None]:
         """Compare one directory, and queue the directories below it that differ."""
         trees: list[Tree | None] = []
+        try:
+            yield from self._compare(here, trees)
+        finally:
+            for tree in trees:
+                if tree:
+                    BUDGET.discard(tree)  # it may have 150,000 names
+
+    def _compare(self, here: _Directory, trees: list[Tree | None]) -> Sliced[None]:
         for oid in (here.new, *here.bases):
             # The names of every side count, because reading is what costs. Each tree may have 150,000.
             if self.exceeded:
@@ -149,12 +167,16 @@ class _Search:
     def _tree(self, oid: bytes | None) -> Sliced[Tree | None]:
         if oid is None:
             return {}
-        tree = yield from self._lookup(oid)
-        self.names += 1
+        try:
+            tree = yield from self._lookup(oid)
+        except PackError:
+            self._budget.left -= _NAMES_OF_MALFORMED
+            raise
+        self._budget.left -= 1
         if tree is None:
             self.missing.add(oid)
         else:
-            self.names += len(tree)
+            self._budget.left -= len(tree)
         return tree
 
     def _difference(self, path: bytes, entry: TreeEntry | None, others: list[TreeEntry | None]) -> Sliced[None]:
@@ -163,7 +185,7 @@ class _Search:
         if too_long is not None:
             raise LimitError(too_long)
         # Matching costs more than reading, and more for a longer path.
-        self.names += _NAMES_PER_DIFFERENCE + len(path) // _BYTES_PER_NAME
+        self._budget.left -= _NAMES_PER_DIFFERENCE + len(path) // _BYTES_PER_NAME
         if len(path) > _BYTES_PER_NAME:
             yield
         new, bases = _subtree(entry), tuple(map(_subtree, others))

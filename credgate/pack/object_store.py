@@ -16,17 +16,18 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
 from credgate.pack import delta
+from credgate.pack.memory import IN_USE
 from credgate.pack.objects import ObjectType, object_id, parse_commit, parse_tag
 from credgate.pack.reader import OFS_DELTA, PackEntry
 
 if TYPE_CHECKING:
     from credgate.pack.commit_graph import CommitGraph
+    from credgate.pack.memory import PushMemory
     from credgate.pack.objects import Sliced
 
 TOO_MUCH = "too much data to inflate in one push"
@@ -35,8 +36,6 @@ TOO_MANY_TREES = "too many directories to inspect in one push"
 BLOCK = 16 * 1024
 # Bytes of decompressed blocks in the cache. The latest block is cached even if larger: a body may have 4 MiB.
 CACHED = 2 * 1024 * 1024
-SHARED = 256 * 1024 * 1024
-"""Bytes that the bodies of all pushes may hold together."""
 _LEVEL = 1
 # The cost of work, in units of the time that one produced byte takes. A delta costs 4096 (a block may be decompressed
 # for it), and each of its bytes 24 (every second byte may be an instruction). Four bytes of its base cost 1.
@@ -69,32 +68,6 @@ class StoreLimits:
     """Inflated size of all entries of the pack."""
 
 
-class MemoryBudget:
-    """A limit of memory for all pushes together. A push may hold at most as much as it leaves free for others."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._used = max_bytes, 0
-        self._lock = RLock()  # reentrant: garbage collection may run ``CompressedBodies.__del__`` inside a call
-
-    @property
-    def used(self) -> int:
-        """Bytes that the bodies of all pushes hold now."""
-        return self._used
-
-    @property
-    def left(self) -> int:
-        """Bytes that may still be held."""
-        return max(0, self._max_bytes - self._used)
-
-    def take(self, count: int) -> None:
-        """Add to the bytes held; a negative count releases them."""
-        with self._lock:  # several threads read packs
-            self._used += count
-
-
-BUDGET = MemoryBudget(SHARED)
-
-
 class CompressedBodies:
     """Object bodies in little memory: compressed in blocks, found by number, up to a limit.
 
@@ -103,9 +76,9 @@ class CompressedBodies:
     many, and one block is cheap to decompress again.
     """
 
-    def __init__(self, max_bytes: int, budget: MemoryBudget = BUDGET) -> None:
+    def __init__(self, max_bytes: int, memory: PushMemory) -> None:
         """``max_bytes`` counts compressed bytes and may be exceeded by one block."""
-        self._max_bytes, self._held, self._budget = max_bytes, 0, budget
+        self._max_bytes, self._held, self._memory = max_bytes, 0, memory
         self._cached_bytes = 0
         self._ends = array("Q")
         self._blocks: list[bytes] = []
@@ -116,7 +89,8 @@ class CompressedBodies:
     def __del__(self) -> None:
         # The only place that covers every way in which a push may end. No reference cycle leads back to this object, so
         # this runs as soon as the push is dropped.
-        self._budget.take(-self._held - self._cached_bytes)
+        self._memory.take(-self._cached_bytes)
+        self._memory.budget.discard(self._blocks, self._memory, self._held)
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -129,14 +103,18 @@ class CompressedBodies:
     @property
     def full(self) -> bool:
         """Whether the limit is reached."""
-        return self._held >= min(self._max_bytes, self._budget.left)
+        return self._held >= self._max_bytes or not self._room(BLOCK)
 
     def add(self, body: bytes) -> int | None:
         """Keep ``body`` and return its number, or ``None`` if the limit is reached."""
         if self.full:
             return None
-        if len(body) >= BLOCK and self._last:
-            self._close()  # a small body must not share a block with a large one: reading it would decompress both
+        if len(body) >= BLOCK:
+            if self._last:
+                self._close()  # a small body must not share a block with a large one: both would be decompressed
+            # A body of 4 MiB may compress to nothing, or not at all.
+            if not self._memory.fits(len(body)) and not self._room(len(zlib.compress(body, _LEVEL))):
+                return None
         self._last += body
         self._ends.append((self._ends[-1] if self._ends else 0) + len(body))
         if len(self._last) >= BLOCK:
@@ -150,11 +128,22 @@ class CompressedBodies:
         origin = self._block_starts[block]
         return bytes(self._open(block)[start - origin : self._ends[number] - origin])
 
+    def _room(self, count: int) -> bool:
+        """Whether ``count`` bytes may be held. The cache is given up for them."""
+        memory = self._memory
+        if not memory.fits(count) and self._cached:
+            self._cached.clear()
+            self._count_cached(-self._cached_bytes)
+        if memory.fits(count):
+            return True
+        memory.refused = True
+        return False
+
     def _close(self) -> None:
         block = zlib.compress(self._last, _LEVEL)
         self._blocks.append(block)
         self._held += len(block)
-        self._budget.take(len(block))
+        self._memory.take(len(block))
         self._block_starts.append(self._ends[-1])
         self._last.clear()
 
@@ -174,7 +163,7 @@ class CompressedBodies:
 
     def _count_cached(self, count: int) -> None:
         self._cached_bytes += count
-        self._budget.take(count)
+        self._memory.take(count)
 
 
 class _Applying(NamedTuple):
@@ -192,7 +181,7 @@ class ObjectStore:
     def __init__(self, graph: CommitGraph, limits: StoreLimits, *, trees: bool) -> None:
         self._graph, self._limits, self._format = graph, limits, graph.object_format
         self._kinds = frozenset({ObjectType.COMMIT, ObjectType.TAG} | ({ObjectType.TREE} if trees else set()))
-        self._bodies = CompressedBodies(limits.kept)
+        self._bodies = CompressedBodies(limits.kept, graph.memory)
         # One row for each kept object: its offset, its type, and the number of its body. Rows are ordered by offset. An
         # object that had to wait repeats the last offset here, and has its own in _late.
         self._offsets, self._row_kinds, self._row_bodies = array("Q"), bytearray(), array("I")
@@ -287,7 +276,7 @@ class ObjectStore:
         return self._late.get(base)
 
     def _drop(self, kind: int, why: str = TOO_MANY_TREES) -> None:
-        self.exceeded = self.exceeded or why
+        self.exceeded = self.exceeded or (IN_USE if self._graph.memory.refused else why)
         if kind == ObjectType.COMMIT:
             self._graph.complete = False
 
@@ -344,7 +333,7 @@ class ObjectStore:
             graph.add_tag(oid, parse_tag(self._format, body))
         number = self._bodies.add(body)
         if number is None:
-            self.exceeded = self.exceeded or TOO_MANY_TREES
+            self._drop(ObjectType.TREE)  # of a commit, only the body is dropped
         if kind == ObjectType.COMMIT or number is not None:
             row = self._add_row(offset, kind, _NONE if number is None else number)
             self._index(oid, row)
@@ -363,9 +352,10 @@ class ObjectStore:
 
     def _index(self, oid: bytes, row: int) -> None:
         """Index the row by id, unless the graph is full."""
-        if self._graph.full and self._graph.find(oid) is None:
+        graph = self._graph
+        if graph.find(oid) is None and (graph.full or not graph.has_room()):
             return
-        number = self._graph.number(oid)
+        number = graph.number(oid)
         missing = number + 1 - len(self._row_of)
         if missing > 0:
             self._row_of.extend([_NONE] * missing)

@@ -16,6 +16,7 @@ from credgate.pack.objects import Tree, parse_tree
 from credgate.pack.reader import WORK, PackReader
 
 if TYPE_CHECKING:
+    from credgate.pack.memory import PushMemory
     from credgate.pack.objects import ObjectFormat, Sliced
 
 DEFAULT_LIMITS = StoreLimits()
@@ -31,9 +32,13 @@ class PackWalk:
         trees: bool = False,
         limits: StoreLimits = DEFAULT_LIMITS,
         graph: CommitGraph | None = None,
+        memory: PushMemory | None = None,
     ) -> None:
-        """``trees``: keep trees, too. ``graph``: add the commits to this graph instead of a new one."""
-        self.graph = CommitGraph(object_format, limits.oids) if graph is None else graph
+        """``trees``: keep trees, too. ``graph``: add the commits to this graph instead of a new one.
+
+        ``memory``: the push's account, for a new graph.
+        """
+        self.graph = CommitGraph(object_format, limits.oids, memory) if graph is None else graph
         self._store = ObjectStore(self.graph, limits, trees=trees)
         self._reader = PackReader(object_format, self._store, limits.inflated)
 

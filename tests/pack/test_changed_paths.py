@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 
 from credgate.pack import changed_paths
-from credgate.pack.changed_paths import MAX_CHANGED, MAX_NAMES, Matcher, TreeComparison
+from credgate.pack.changed_paths import MAX_CHANGED, MAX_NAMES, Matcher, NameBudget, TreeComparison
 from credgate.pack.objects import LimitError, Tree, TreeEntry
 from credgate.rules.patterns import PathGlobs
 from tests.fakes.packs import finish
@@ -88,7 +88,7 @@ def compare(
     new: bytes, bases: Sequence[bytes], trees: Trees, protected: Matcher, max_names: int = MAX_NAMES
 ) -> TreeComparison:
     """Compare without slices."""
-    return finish(changed_paths.compare(new, bases, trees, protected, max_names))
+    return finish(changed_paths.compare(new, bases, trees, protected, NameBudget(max_names)))
 
 
 W = ".github/workflows/"
@@ -308,9 +308,9 @@ def test_names_of_every_side_count() -> None:
     """Otherwise ten bases of a hundred thousand names would count as a hundred thousand."""
     trees = Trees()
     sides = [trees.make({**{f"f{each}": "1" for each in range(100)}, "x": str(number)}) for number in range(11)]
-    result = compare(sides[0], sides[1:], trees, Below(), max_names=10_000)
-    assert result.unchanged
-    assert result.names == 11 * 102 + 4
+    budget = NameBudget(10_000)
+    assert finish(changed_paths.compare(sides[0], sides[1:], trees, Below(), budget)).unchanged
+    assert budget.left == 10_000 - (11 * 102 + 4)
     assert compare(sides[0], sides[1:], trees, Below(), max_names=500).exceeded
 
 

@@ -10,7 +10,8 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credgate.pack.object_store import BLOCK, BUDGET, CACHED, TOO_MUCH, CompressedBodies, MemoryBudget, StoreLimits
+from credgate.pack.memory import ALLOWANCE, BUDGET, MemoryBudget
+from credgate.pack.object_store import BLOCK, CACHED, TOO_MUCH, CompressedBodies, StoreLimits
 from credgate.pack.objects import SHA1, PackError
 from credgate.pack.walk import PackWalk
 from tests.fakes import packs
@@ -269,7 +270,9 @@ def test_walk_dropped_inside_a_delta_frees_its_memory() -> None:
     gc.disable()
     try:
         before = BUDGET.used
-        walk = PackWalk(SHA1, trees=True)
+        memory = BUDGET.push()
+        memory.take(ALLOWANCE)  # so that every byte counts
+        walk = PackWalk(SHA1, trees=True, memory=memory)
         walk.receive(packs.pack(rewriting(b"\x90\x01" * 100_000, 100_000, 1)))
         while walk.objects < 2:
             walk.step(1)
@@ -287,7 +290,7 @@ def test_walk_dropped_inside_a_delta_frees_its_memory() -> None:
 @given(st.lists(st.binary(max_size=BLOCK // 3), max_size=12))
 def test_bodies_are_returned_unchanged(contents: list[bytes]) -> None:
     """Including empty ones, and those at the edge of a block."""
-    held = CompressedBodies(1 << 30)
+    held = CompressedBodies(1 << 30, BUDGET.push())
     numbers = [held.add(content) for content in contents]
     assert numbers == list(range(len(contents)))
     assert len(held) == len(contents)
@@ -297,7 +300,9 @@ def test_bodies_are_returned_unchanged(contents: list[bytes]) -> None:
 def test_blocks_are_read_in_any_order() -> None:
     """There are more than the cache holds, so the oldest are dropped and decompressed again."""
     budget = MemoryBudget(1 << 30)
-    held = CompressedBodies(1 << 30, budget)
+    memory = budget.push()
+    memory.take(ALLOWANCE)  # so that every byte counts
+    held = CompressedBodies(1 << 30, memory)
     contents = [b"%d " % number * 400 for number in range(2000)]
     for content in contents:
         held.add(content)
@@ -309,7 +314,7 @@ def test_blocks_are_read_in_any_order() -> None:
 
 def test_empty_body_at_the_edge_of_a_block() -> None:
     """It starts where one block ends and the next has not begun."""
-    held = CompressedBodies(1 << 30)
+    held = CompressedBodies(1 << 30, BUDGET.push())
     for content in (b"x" * BLOCK, b"", b"y"):
         held.add(content)
     assert [held.get(number) for number in range(3)] == [b"x" * BLOCK, b"", b"y"]
@@ -317,7 +322,7 @@ def test_empty_body_at_the_edge_of_a_block() -> None:
 
 def test_bodies_over_the_limit_are_refused() -> None:
     """What is already held is never dropped."""
-    held = CompressedBodies(1000)
+    held = CompressedBodies(1000, BUDGET.push())
     noise = random.Random(2).randbytes(BLOCK)
     assert held.add(noise) == 0
     assert held.held > 1000
@@ -328,7 +333,9 @@ def test_bodies_over_the_limit_are_refused() -> None:
 def test_large_blocks_are_not_cached() -> None:
     """A hundred bodies of 4 MiB may compress to almost nothing."""
     budget = MemoryBudget(1 << 30)
-    held = CompressedBodies(1 << 30, budget)
+    memory = budget.push()
+    memory.take(ALLOWANCE)  # so that every byte counts
+    held = CompressedBodies(1 << 30, memory)
     for number in range(20):
         held.add(b"%d" % number * CACHED)
     for number in range(20):
@@ -339,7 +346,9 @@ def test_large_blocks_are_not_cached() -> None:
 def test_large_body_has_its_own_block() -> None:
     """Otherwise reading a small body beside it would decompress 4 MiB."""
     budget = MemoryBudget(1 << 30)
-    held = CompressedBodies(1 << 30, budget)
+    memory = budget.push()
+    memory.take(ALLOWANCE)  # so that every byte counts
+    held = CompressedBodies(1 << 30, memory)
     for body in (b"small", b"large" * BLOCK, b"after"):
         held.add(body)
     before = budget.used
@@ -349,18 +358,30 @@ def test_large_body_has_its_own_block() -> None:
 
 
 def test_pushes_share_the_memory() -> None:
-    """Each leaves room for the next, and frees its own when it ends."""
+    """Each leaves room for the next, one session takes a quarter at most, and each push frees its own when it ends."""
     chance = random.Random(3)
-    budget = MemoryBudget(64 * BLOCK)
-    pushes = [CompressedBodies(1 << 30, budget) for _ in range(4)]
-    for held in pushes:
-        while held.add(chance.randbytes(BLOCK)) is not None:
+    for sessions in (1, 8):
+        budget = MemoryBudget(256 * BLOCK)
+        accounts = [budget.push(f"s-{number % sessions}") for number in range(16)]
+        pushes = [CompressedBodies(1 << 30, account) for account in accounts]
+        for held in pushes:
+            while held.add(chance.randbytes(BLOCK)) is not None:
+                pass
+        assert all(account.refused for account in accounts)
+        assert all(held.held >= ALLOWANCE - 2 * BLOCK for held in pushes)  # whatever the others hold
+        assert (60 if sessions == 1 else 240) * BLOCK <= budget.used <= (64 if sessions == 1 else 256) * BLOCK
+        neighbour = CompressedBodies(1 << 30, budget.push("neighbour"))
+        while neighbour.add(chance.randbytes(BLOCK)) is not None:
             pass
-    sizes = [held.held // BLOCK for held in pushes]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] >= 32
-    assert sizes[-1] >= 4
-    assert budget.used <= 65 * BLOCK
-    held = None
-    pushes.clear()
-    assert budget.used == 0
+        assert (neighbour.held > 2 * ALLOWANCE) == (sessions == 1)
+        del held, neighbour, accounts
+        pushes.clear()
+        assert budget.used == 0
+
+
+def test_large_body_that_does_not_fit_is_left_out() -> None:
+    """One that compresses to almost nothing is kept."""
+    budget = MemoryBudget(0)
+    held = CompressedBodies(1 << 30, budget.push())
+    assert held.add(random.Random(4).randbytes(2 * ALLOWANCE)) is None
+    assert held.add(bytes(2 * ALLOWANCE)) == 0

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from attrs import define, field
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.threads import deferToThread, deferToThreadPool
 from twisted.python.threadpool import ThreadPool
+
+from credgate.pack.memory import BUDGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 
 class PackJob(Protocol):
-    """A parser that is fed: a ``pack.walk.PackWalk``, or a ``git.ask.AnswerReader`` around one."""
+    """A parser that is fed: a ``pack.walk.PackWalk``, or a ``git.v2.FetchResponseReader`` around one."""
 
     def receive(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -221,6 +223,7 @@ class WalkThreads(Service):
         # Waiting calls by session, in the order of turns. A session that had its turn moves to the end.
         self._waiting: dict[str, deque[tuple[Deferred[Any], Callable[[], object]]]] = {}
         self._running = 0
+        self._freeing = False
 
     def startService(self) -> None:
         # Frequent switches between threads keep the delay of other clients small: a reading thread holds the
@@ -229,9 +232,12 @@ class WalkThreads(Service):
         self._switch_interval = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
         self._pool.start()
+        BUDGET.wake = self._wake
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        if BUDGET.wake == self._wake:
+            BUDGET.wake = None
         sys.setswitchinterval(self._switch_interval)
         self._waiting.clear()
         return deferToThread(self._pool.stop)  # not in the reactor: it waits for running steps
@@ -246,6 +252,21 @@ class WalkThreads(Service):
             return done
 
         return in_turn
+
+    def _wake(self) -> None:
+        """Free what pushes held, in this thread's pool. Called in any thread."""
+        self._reactor.callFromThread(self._free)
+
+    def _free(self) -> None:
+        if self.running and BUDGET.discarded and not self._freeing:
+            self._freeing = True
+            # It takes turns with the sessions, as one of them.
+            ensureDeferred(in_slices(self.lane(""), BUDGET.freeing())).addBoth(self._freed)
+
+    def _freed(self, result: object) -> object:
+        self._freeing = False
+        self._free()  # something may have been discarded since the last look
+        return result
 
     def _start(self) -> None:
         while self._waiting and self._running < THREADS:

@@ -9,14 +9,17 @@ against the push: ``git.push_verdict.settle`` decides.
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from attrs import define, field
 
 from credgate.git.push_verdict import Findings
 from credgate.pack import ancestry, changed_paths
 from credgate.pack.ancestry import AncestryOutcome
+from credgate.pack.changed_paths import NameBudget
 from credgate.pack.commit_graph import CommitGraph
+from credgate.pack.memory import IN_USE
 from credgate.pack.objects import LimitError, PackError, format_of
 from credgate.pack.walk import PackWalk
 from credgate.rules import path_folding
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from credgate.git.push_list import Command
     from credgate.git.push_rules import PushRules
     from credgate.git.push_verdict import PushVerdict
+    from credgate.pack.memory import PushMemory
     from credgate.pack.objects import ObjectFormat, Sliced, Tree
     from credgate.service.inspect.repository_client import RepositoryClient
 
@@ -44,6 +48,9 @@ REFS_PER_TURN = 200
 """Refs that are examined in one turn of the reactor, about 5 ms."""
 MAX_NAMES = changed_paths.MAX_NAMES
 """Names in trees that are compared for one push, whatever its number of refs: about 3 s."""
+
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -59,11 +66,13 @@ class PushInspection:
     """Why something could not be determined."""
     unasked: bool = field(default=False, init=False)
     """The forge supports no ``filter``, so the same question has no answer for any push."""
+    crowded: bool = field(default=False, init=False)
+    """The memory that pushes share is in use, so the same push may pass later."""
     _compare_client: CompareClient = field(init=False)
     _walks: list[PackWalk] = field(factory=list, init=False)
     _default: bytes | None = field(default=None, init=False)
-    _names_left: int = field(factory=lambda: MAX_NAMES, init=False)
-    _moves: dict[tuple[bytes, bytes | None], bytes] = field(factory=dict, init=False)
+    _names: NameBudget = field(factory=lambda: NameBudget(MAX_NAMES), init=False)
+    _known: dict[tuple[object, ...], Callable[[], Any]] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._compare_client = CompareClient(self.client)
@@ -75,32 +84,39 @@ class PushInspection:
             return await self._find_all()
         finally:
             self._walks.clear()
-            self._moves.clear()
+            self._known.clear()
             del self.walk  # an exception's frames may keep this object until the next garbage collection
 
     async def _find_all(self) -> Findings:
         refs = [command.ref for command in self.verdict.needs_old]
         old = await self._try(self.client.refs, self._format, refs) if refs else None
         forward: dict[bytes, bool] = {}
-        for command in self.verdict.needs_ancestry:
-            known = await self._try(self._is_fast_forward, command)
+        for count, command in enumerate(self.verdict.needs_ancestry, 1):
+            await self._pause(count)
+            known = await self._try(self._once, self._is_fast_forward, *_ids(command))
             if known is not None:
                 forward[command.ref] = known
         touched: dict[bytes, bytes] = {}
         for count, command in enumerate(self.verdict.needs_paths, 1):
-            if count % REFS_PER_TURN == 0:
-                # Results that are already known are found without waiting: let other clients run in between.
-                await self.in_thread(lambda: None)
-            path = await self._try(self._first_touched, command)
+            await self._pause(count)
+            path = await self._try(self._once, self._first_touched, *_ids(command))
             if path is not None:
                 touched[command.ref] = path
-        return Findings(old, forward, touched, self.why, self.unasked)
+        return Findings(old, forward, touched, self.why, self.unasked, self.crowded)
+
+    async def _pause(self, count: int) -> None:
+        """Let other clients run now and then: results that are already known are found without waiting."""
+        if count % REFS_PER_TURN == 0:
+            await self.in_thread(lambda: None)
 
     async def _try(self, find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``
         """Return the result of ``find``, or ``None`` if it could not be determined; keep the reason."""
         try:
             return await _without_frames(find, *args)
         except InspectionError as error:
+            if self.walk.graph.memory.refused:
+                self.why, self.crowded = IN_USE, True
+                return None
             # If the pack lost objects to a limit, the forge was asked for objects that only the push has.
             self.why = self.walk.exceeded or str(error)
             self.unasked = self.unasked or (isinstance(error, NoFilterError) and not self.walk.exceeded)
@@ -110,14 +126,31 @@ class PushInspection:
             self.why = "malformed object in the pack"
         return None
 
+    async def _once(self, find: Callable[..., Any], *key: object) -> Any:  # noqa: ANN401 - the result of ``find``
+        """Return the result of ``find`` for ``key``; the same for each ref that asks again, also if it failed.
+
+        A push may name two thousand refs with the same commits.
+        """
+        known = self._known.get((find, *key))
+        if known is None:
+            try:
+                known = partial(_same, await find(*key))
+            except (InspectionError, PackError) as error:
+                known = partial(_again, type(error), str(error))  # not the exception itself: its frames hold the pack
+            self._known[find, *key] = known
+        return known()
+
     @property
     def _format(self) -> ObjectFormat:
         return self.walk.graph.object_format
 
+    def _graph(self) -> CommitGraph:
+        """Return a new graph for the forge's commits, which counts as this push's memory."""
+        return CommitGraph(self._format, memory=self.walk.graph.memory)
+
     # Fast-forwards.
 
-    async def _is_fast_forward(self, command: Command) -> bool:
-        old, new = bytes.fromhex(command.old.decode()), bytes.fromhex(command.new.decode())
+    async def _is_fast_forward(self, new: bytes, old: bytes) -> bool:
         graph = self.walk.graph
         judged = await in_slices(self.in_thread, ancestry.judge(graph, old, new))
         if judged.outcome is AncestryOutcome.ASK:
@@ -132,17 +165,13 @@ class PushInspection:
 
     # Protected paths.
 
-    async def _first_touched(self, command: Command) -> bytes:
+    async def _first_touched(self, new: bytes, old: bytes | None) -> bytes:
         """Return the first protected path that the push changes, or ``b""``.
 
         A path may be as the ref had it, or, if that version is new to the ref, as the default branch has it.
         """
-        new = await self._commit(bytes.fromhex(command.new.decode()))
-        old = None if command.creates else bytes.fromhex(command.old.decode())
-        # Refs with equal ids, such as thousands of tags of one commit, are compared once.
-        if (new, old) not in self._moves:
-            self._moves[new, old] = await self._changed(new, old)
-        return self._moves[new, old]
+        # Thousands of tags of one commit are compared once, too.
+        return cast("bytes", await self._once(self._changed, await self._commit(new), old))
 
     async def _changed(self, new: bytes, old: bytes | None) -> bytes:
         tree = await self._tree_of(new)
@@ -165,7 +194,7 @@ class PushInspection:
             await self.client.fetch(PackWalk(self._format, graph=graph), boundary, [default])
             boundary = await self._boundary(new)
         # A graph of its own: the push's pack may also hold commits of the default branch.
-        branch = CommitGraph(self._format)
+        branch = self._graph()
         if default not in boundary:
             await self.client.fetch(PackWalk(self._format, graph=branch), [default], boundary)
         bases = await in_slices(self.in_thread, _first_common(graph, new, branch))
@@ -187,7 +216,7 @@ class PushInspection:
     async def _unreached(self, base: bytes, others: AbstractSet[bytes]) -> bool:
         """Whether none of ``others`` reaches ``base``."""
         # The forge then sends ``base`` although they are ``have`` lines.
-        walk = PackWalk(self._format, graph=CommitGraph(self._format))
+        walk = PackWalk(self._format, graph=self._graph())
         await self.client.fetch(walk, [base], others)
         return walk.objects > 0
 
@@ -210,16 +239,15 @@ class PushInspection:
     async def _compare(self, new: bytes, bases: list[bytes]) -> bytes:
         """Return the first protected path that differs from every base, or ``b""``."""
         for _ in range(MAX_ROUNDS):  # each round fetches the trees that the last one found missing
-            search = changed_paths.compare(new, bases, self._tree, self.rules.protected, self._names_left)
+            search = changed_paths.compare(new, bases, self._tree, self.rules.protected, self._names)
             compared = await in_slices(self.in_thread, search)
-            self._names_left -= compared.names
             if compared.changed:
                 return compared.changed[0]
             if compared.unchanged:
                 return b""
             if compared.exceeded:
                 raise InspectionError("too many files to compare")
-            walk = PackWalk(self._format, trees=True, graph=CommitGraph(self._format))
+            walk = PackWalk(self._format, trees=True, graph=self._graph())
             await self.client.fetch(walk, compared.missing)
             self._walks.append(walk)  # kept for the other refs of this push
         raise InspectionError("too many levels of directories to compare")
@@ -232,10 +260,23 @@ class PushInspection:
         return None
 
 
-def walk_for(verdict: PushVerdict) -> PackWalk:
-    """Return a walk for the pack of a push. Trees are kept only if paths must be compared."""
+def walk_for(verdict: PushVerdict, memory: PushMemory | None = None) -> PackWalk:
+    """Return a walk for a push's pack, which counts in ``memory``. Trees are kept only if paths must be compared."""
     format_ = format_of(verdict.forwarded[0].new)
-    return PackWalk(format_, trees=bool(verdict.needs_paths))
+    return PackWalk(format_, trees=bool(verdict.needs_paths), memory=memory)
+
+
+def _ids(command: Command) -> tuple[bytes, bytes | None]:
+    """Return the binary ids of a command: the new one, and the old one unless it creates the ref."""
+    return bytes.fromhex(command.new.decode()), None if command.creates else bytes.fromhex(command.old.decode())
+
+
+def _same(result: T) -> T:
+    return result
+
+
+def _again(kind: type[Exception], text: str) -> NoReturn:
+    raise kind(text)
 
 
 async def _without_frames(find: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of ``find``

@@ -52,6 +52,8 @@ AT_ONCE = 64 * 1024
 """Bytes of such an answer that are parsed in the reactor: about 5 ms. A longer answer is parsed in a thread."""
 MAX_WANTS = 10_000
 """Objects in one request."""
+MAX_REQUESTS = 128
+"""Requests for one push. A comparison of the deepest directories needs 65, as each level may be fetched alone."""
 CANNOT_SEND = "this forge cannot send history without files"
 
 T = TypeVar("T")
@@ -69,8 +71,8 @@ class NoFilterError(InspectionError):
 class RepositoryClient:
     """Requests to the forge of one repository, for one push.
 
-    ``timeout`` is in seconds and applies to each request, ``patience`` to all of them together. The limit of bytes
-    applies to all of them, too.
+    ``timeout`` is in seconds and applies to each request, ``patience`` to all of them together. The limits of bytes
+    and of requests apply to all of them, too.
     """
 
     pool: ForgePool
@@ -84,6 +86,7 @@ class RepositoryClient:
     in_thread: Callable[..., Deferred[Any]]
     bytes_left: int = field(default=v2.MAX_ANSWER, init=False)
     """Bytes that the remaining fetches of this push may bring."""
+    _requests: int = field(default=0, init=False)
     _client: UpstreamClient = field(
         init=False, default=Factory(lambda self: UpstreamClient(self.pool), takes_self=True)
     )
@@ -99,6 +102,7 @@ class RepositoryClient:
         """Return the credential for a request to the forge's API, and the seconds that the request may take."""
         if self._cancelled:
             raise CancelledError
+        self._count_request()
         return await self._credential(), self._seconds()
 
     async def capabilities(self) -> list[bytes]:
@@ -169,6 +173,7 @@ class RepositoryClient:
     async def _request(self, call: UpstreamCall, method: str, tail: str, body: bytes) -> None:
         if self._cancelled:
             raise CancelledError
+        self._count_request()
         path = self.driver.path(self.path, tail, dot_git=self.dot_git)
 
         def query_for(credential: Credential) -> UpstreamQuery:
@@ -192,6 +197,11 @@ class RepositoryClient:
             raise InspectionError(str(error)) from None
         except UnreachableError as error:
             raise InspectionError(f"cannot connect to the forge: {failure_text(error.why)}") from None
+
+    def _count_request(self) -> None:
+        if self._requests >= MAX_REQUESTS:
+            raise InspectionError("this push needs too many requests to the forge")
+        self._requests += 1
 
     def _seconds(self) -> float:
         """Return the seconds that the next request may take: all requests of a push share ``patience``."""

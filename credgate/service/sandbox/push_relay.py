@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from credgate.git.push_stream import PushStream, RefusedPush
     from credgate.git.push_verdict import Findings
+    from credgate.pack.memory import PushMemory
     from credgate.pack.walk import PackWalk
     from credgate.service.inspect.repository_client import RepositoryClient
     from credgate.service.sandbox.ports import Client
@@ -108,6 +109,7 @@ class PushRelay:
         repository: RepositoryClient,
         lane: Callable[..., Deferred[Any]],
         owner: PushOwner,
+        memory: PushMemory,
     ) -> None:
         self.stream = stream
         self.whole = self.full = False
@@ -115,7 +117,7 @@ class PushRelay:
         """Whether the forge lacks the command list or the trailer."""
         self._phase, self._relaying = Phase.LISTING, Relaying.NO
         self._client, self._request, self._repository, self._lane = client, request, repository, lane
-        self._owner = owner
+        self._owner, self._memory = owner, memory
         self._inflow: deque[Iterator[bytes]] = deque()
         self._waiting: list[bytes] = []
         self._held = 0
@@ -284,7 +286,7 @@ class PushRelay:
         # may still be malformed.
         if self._phase is Phase.LISTING and verdict.pack:
             if not verdict.settled:
-                walk = self._walk = walk_for(verdict)
+                walk = self._walk = walk_for(verdict, self._memory)
                 self._trailer = TrailerHold(walk.graph.object_format.size)
                 self._reader = PackReading(walk, self._lane, self._advanced, self._inspect, self._unread)
                 self._reader.drains = self._pass_on_again
@@ -332,7 +334,7 @@ class PushRelay:
         verdict, rules = self.stream.verdict, self.stream.rules
         assert verdict is not None
         assert rules is not None
-        walk = self._walk or walk_for(verdict)
+        walk = self._walk or walk_for(verdict, self._memory)
         findings = PushInspection(verdict, rules, walk, self._repository, self._lane)
         self._inspection = ensureDeferred(findings.find()).addCallbacks(self._found, self._not_found)
         self._inspection.addErrback(self._owner.broke)

@@ -28,6 +28,7 @@ from credgate.git.response_filter import ReportFilter, ResponseFilter, response_
 from credgate.git.route import Kind
 from credgate.http import header_policy
 from credgate.http.chunked import LAST_CHUNK, frame
+from credgate.pack.memory import BUDGET
 from credgate.service.inspect.repository_client import RepositoryClient
 from credgate.service.sandbox.body_sender import BodySender
 from credgate.service.sandbox.push_relay import PushRelay
@@ -137,7 +138,8 @@ class RelayExchange:
             services.limits.forge_timeout,
             lane,
         )
-        return PushRelay(self.client, self._request, stream, repository, lane, self)
+        memory = BUDGET.push(verdict.session.id)
+        return PushRelay(self.client, self._request, stream, repository, lane, self, memory)
 
     def _enter(self, phase: Phase) -> None:
         if phase is not self._phase:

@@ -106,7 +106,7 @@ def test_objects_by_a_repositorys_old_name_have_the_limits_of_the_new_name(
         assert (box.home / clone / "0.bin").read_bytes() == CONTENT
         if limits:
             assert f"may not move LFS objects over {len(CONTENT)} bytes" in pulled.refused()
-            assert "this session may push nothing to this repository" in pushed.refused()
+            assert "this session may push no commit to this repository" in pushed.refused()
             assert not lfs_forge.lfs.has(old, oid_of(new))
         else:
             pulled.fine()

@@ -12,7 +12,9 @@ import pytest
 from attrs import define, field
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
+from credgate.pack.memory import AT_ONCE, BUDGET
 from credgate.service.inspect.pack_reader import FULL, PIECE, SLICE, TURN, PackReading, WalkThreads, in_slices
 from tests.fakes.threads import Threads
 
@@ -223,6 +225,33 @@ async def test_walk_threads_shorten_the_switch_interval_while_they_run() -> None
         await walk_threads.stopService()
     assert "credgate-walk" in name
     assert sys.getswitchinterval() == pytest.approx(before)
+
+
+@ensureDeferred
+async def test_walk_threads_free_what_pushes_held() -> None:
+    """Large containers are emptied in a thread, while the service runs."""
+    walk_threads = WalkThreads(reactor)  # type: ignore[arg-type]  # it has threads
+    walk_threads.startService()
+    names: list[str] = []
+
+    class Watched(dict[int, int]):
+        """Records the thread that removes its items."""
+
+        def popitem(self) -> tuple[int, int]:
+            names.append(threading.current_thread().name)
+            return super().popitem()
+
+    try:
+        for _ in range(2):
+            names.clear()
+            BUDGET.discard(Watched.fromkeys(range(3 * AT_ONCE)))
+            while BUDGET.discarded:
+                await deferLater(reactor, 0.001)  # type: ignore[arg-type]  # as above
+            assert len(names) == 3 * AT_ONCE
+            assert all("credgate-walk" in name for name in names)
+    finally:
+        await walk_threads.stopService()
+    assert BUDGET.wake is None
 
 
 @define

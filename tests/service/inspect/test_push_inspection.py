@@ -11,20 +11,23 @@ from twisted.internet.defer import ensureDeferred, maybeDeferred
 from credgate.config.schema import PushPolicy
 from credgate.git.push_list import Command
 from credgate.git.push_rules import PushRules, rules_for
-from credgate.git.push_verdict import Findings, PushVerdict, judge
-from credgate.pack import ancestry
+from credgate.git.push_verdict import Findings, PushVerdict, judge, settle
+from credgate.pack import ancestry, commit_graph
 from credgate.pack.commit_graph import CommitGraph
+from credgate.pack.memory import IN_USE, MemoryBudget
 from credgate.pack.objects import SHA1, SHA256, ObjectFormat, PackError
 from credgate.rules.parse import PushRule
 from credgate.service.inspect import push_inspection as module
 from credgate.service.inspect.push_inspection import MAX_BASES, MAX_ROUNDS, PushInspection, walk_for
 from credgate.service.inspect.repository_client import CANNOT_SEND, InspectionError, NoFilterError
 from credgate.sessions.model import Grant
+from credgate.values import Reason
 from tests.fakes import packs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+    from credgate.pack.memory import PushMemory
     from credgate.pack.walk import PackWalk
 
 REF, OTHER = b"refs/heads/a", b"refs/heads/b"
@@ -448,8 +451,8 @@ def test_incomplete_graph_leaves_the_path_unknown(monkeypatch: pytest.MonkeyPatc
     class Full(CommitGraph):
         """A graph that is full at once."""
 
-        def __init__(self, object_format: ObjectFormat) -> None:
-            super().__init__(object_format, 1)
+        def __init__(self, object_format: ObjectFormat, memory: PushMemory) -> None:
+            super().__init__(object_format, 1, memory)
 
     brings = Forge()
     new = brings.commit(brings.file(b"ci/x", b"1"), brings.commit(brings.file(b"ci/x", b"1")))
@@ -513,6 +516,76 @@ def test_refs_with_the_same_commits_are_compared_once(monkeypatch: pytest.Monkey
     result, _ = inspect(forge, brings, *moves, protected_paths=("ci/**",))
     assert result.why == "too many files to compare"
     assert 0 < len(result.touched) < 25
+
+
+def test_memory_in_use_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is said about directories. A small push passes nevertheless."""
+    monkeypatch.setattr(commit_graph, "BUDGET", MemoryBudget(0))
+    forge, _, second = history()
+    brings = Forge()
+    new = brings.commit(b"\xcc" * 20, second)
+    assert inspect(forge, brings, command(second, new))[0].fast_forward == {REF: True}
+    for number in range(3000):
+        new = brings.commit(b"\xcc" * 20, new, text=b"%d" % number)
+    result, verdict = inspect(forge, brings, command(second, new))
+    assert (result.fast_forward, result.why, result.crowded) == ({}, IN_USE, True)
+    (one,) = settle(verdict, result, rules()).refs
+    text = f"could not tell whether this is a fast-forward ({IN_USE}): push again later"
+    assert (one.decision.reason, one.decision.text) == (Reason.PUSH_UNKNOWN, text)
+
+
+def test_failed_comparison_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each ref with the same commits: neither the trees are read again, nor the forge is asked again."""
+    forge, _, old = project()
+    tree = packs.tree({b"ci": (DIRECTORY, b"\x07" * 20)})
+    compared: list[bytes] = []
+    compare = module.changed_paths.compare
+
+    def counted(new: bytes, *rest: Any) -> Any:
+        compared.append(new)
+        return compare(new, *rest)
+
+    monkeypatch.setattr(module.changed_paths, "compare", counted)
+    forge.objects[b"\x07" * 20] = packs.BLOB, b"no tree"
+    for root, why in (
+        (tree, "too many levels of directories to compare"),
+        (b"no tree", "malformed object in the pack"),
+    ):
+        costs = []
+        for refs in (1, 50):
+            forge.asked.clear()
+            compared.clear()
+            brings = Forge()
+            new = brings.commit(brings.add(packs.TREE, root), old)
+            moves = [command(old, new, b"refs/heads/%d" % number) for number in range(refs)]
+            result, _ = inspect(forge, brings, *moves, push=MAY, protected_paths=SAFE)
+            assert (result.touched, result.why) == ({}, why)
+            costs.append((len(forge.asked), len(compared)))
+        assert costs[0] == costs[1] != (0, 0)
+
+
+def test_failed_request_for_a_commit_is_remembered() -> None:
+    """For ancestry as well. Refs with other commits are asked for."""
+    forge, first, second = history()
+    forge.fails.add("fetch")
+    brings = Forge()
+    tips = [brings.commit(b"\xcc" * 20, second, text=text) for text in (b"1", b"2")]
+    moves = [command(first, tips[number % 2], b"refs/heads/%d" % number) for number in range(50)]
+    result, _ = inspect(forge, brings, *moves)
+    assert (result.fast_forward, result.why) == ({}, "no fetch")
+    assert len(forge.asked) == 2
+
+
+def test_failed_comparisons_use_the_limit_of_names() -> None:
+    """Refs with different commits share one malformed tree, and it is not read for each of them."""
+    forge, _, old = project()
+    brings = Forge()
+    bad = brings.add(packs.TREE, b"no tree")
+    moves = [command(old, brings.commit(bad, old, text=b"%d" % at), b"refs/heads/%d" % at) for at in range(20)]
+    result, _ = inspect(forge, brings, *moves, protected_paths=SAFE)
+    assert (result.touched, result.why) == ({}, "too many files to compare")
+    result, _ = inspect(forge, brings, *moves[:2], protected_paths=SAFE)
+    assert (result.touched, result.why) == ({}, "malformed object in the pack")
 
 
 def test_reason_names_the_limit() -> None:

@@ -15,6 +15,7 @@ from credgate.git.pktline import FLUSH, encode
 from credgate.pack.objects import SHA1, SHA256
 from credgate.pack.walk import PackWalk
 from credgate.service.credentials.sources import Credential, CredentialRequest
+from credgate.service.inspect import repository_client as module
 from credgate.service.inspect.pack_reader import FULL
 from credgate.service.inspect.repository_client import MAX_SMALL, MAX_WANTS, InspectionError, RepositoryClient
 from credgate.values import Access, RepoPath
@@ -452,6 +453,24 @@ def test_malformed_answer_is_not_requested_again(*, taken: bool) -> None:
         one.capable()
         assert results == [[b"ls-refs", b"fetch=shallow filter", b"object-format=sha1"]]
     one.over()
+
+
+def test_number_of_requests_of_a_push_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one that is allowed is answered. Requests to the forge's API count, too."""
+    monkeypatch.setattr(module, "MAX_REQUESTS", 3)
+    one = asked("capabilities")
+    one.capable()
+    for allowed in (True, False):
+        one.results.clear()
+        one.ask(one.client.refs(SHA1, [b"HEAD"]))
+        if allowed:
+            one.tell(REFS)
+            assert one.results == [{}]
+            one.ask(one.client.api_credential())
+    assert one.text == "this push needs too many requests to the forge"
+    one.results.clear()
+    one.ask(one.client.api_credential())
+    assert one.text == "this push needs too many requests to the forge"
 
 
 def test_requests_of_a_push_share_a_time_limit() -> None:
