@@ -248,7 +248,7 @@ def _nothing() -> None:
 
 
 def _head(method: str, length: int) -> RequestHead:
-    """Return a request head from which ``crossing`` takes the fields."""
+    """Return a request head from which ``header_policy`` takes the fields."""
     fields = [(b"user-agent", f"credgate/{__version__}".encode()), (b"git-protocol", b"version=2")]
     if method == "POST":
         fields += [(b"content-type", v2.CONTENT_TYPE), (b"accept", v2.ANSWER_TYPE)]
