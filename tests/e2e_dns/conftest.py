@@ -107,7 +107,8 @@ def served(upstream: Resolver, scratch: Path) -> Iterator[Served]:
 
 def open_gateway(stack: contextlib.ExitStack, folder: Path, upstream: int, dns: dict[str, Any]) -> Served:
     """Start a gateway that asks the resolver on port ``upstream``."""
-    folder.mkdir()
+    # A new one each time: pytest makes a parametrized fixture again when tests of another parameter came in between.
+    folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     port = resolvers.free_port()
     tables = {
         "listen": {"dns": f"127.0.0.1:{port}"},
