@@ -24,7 +24,7 @@ from credgate.git.pktline import FLUSH, encode
 from tests.attacks.rawclient import Heard, ask, login
 from tests.attacks.scripted import Asked, Said, ScriptedForge
 from tests.fakes.gateway import Gateway, Lease
-from tests.fakes.loop_lag import run_again_after_a_long_turn
+from tests.fakes.loop_lag import PROMISED, run_again_after_a_long_turn
 from tests.fakes.scratch import make, remove
 
 if TYPE_CHECKING:
@@ -145,11 +145,15 @@ def common_field(place: Path) -> Iterator[Field]:
 
 
 @pytest.fixture
-def arena(common_field: Field) -> Field:
+def arena(common_field: Field) -> Iterator[Field]:
     """Show the shared gateway and forge, the forge's record empty and its script good."""
     common_field.forge.script = good
     common_field.forge.clear()
-    return common_field
+    lag = common_field.gateway.lag
+    lag.reset()
+    yield common_field
+    # Processor time, which other processes of the machine do not change; the sieges measure waits as well.
+    assert lag.read().cpu <= PROMISED
 
 
 @pytest.fixture(scope="module")
