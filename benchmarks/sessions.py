@@ -71,7 +71,7 @@ def _write(path: Path, count: int, left: float) -> None:
     store.open(now)
     # One transaction for all of them: through ``insert``, 100,000 would be as many synchronisations of the disk.
     with store._transaction() as db:  # noqa: SLF001 - as said above
-        db.executemany(sqlite._INSERT, (rows.write(_session(number, now, left)) for number in range(count)))  # noqa: SLF001
+        db.executemany(sqlite._INSERT, (rows.write(_session(number, now, left)) for number in range(count)))  # noqa: SLF001 - the same
     store.close()
 
 
